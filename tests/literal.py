@@ -1,0 +1,113 @@
+"""The method straight from the formulas: one text, one position, one call at a time.
+
+The oracle of the engine. Nothing is cached, batched or pruned; every number comes from one forward
+pass of the whole model over one sequence.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from tools.protocol import ToolCall
+from tools.syntax import call_pieces
+from toolformer.language_model import LanguageModel
+
+WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
+
+
+def next_token_log_probabilities(model: LanguageModel, ids: list[int]) -> torch.Tensor:
+    """log p( · | ids) after the whole sequence, shape (vocabulary,)."""
+    with torch.inference_mode():
+        logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits
+    return torch.log_softmax(logits[0, -1].float(), dim=-1)
+
+
+def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
+    """Tokens of P(x), cut where the engine cuts it, so that both feed the same tokens."""
+    before, after = prompt.split("{text}")
+    shared = before.rstrip(" ")
+    return model.tokenizer.encode(shared) + model.tokenizer.encode(
+        before[len(shared) :] + text + after
+    )
+
+
+def call_probability(model: LanguageModel, prompt: str, text: str, position: int) -> float:
+    """p_i = p_M(<API> | P(x), x_{1:i-1})."""
+    ids = model.tokenizer.encode(text)
+    context = prompt_ids(model, prompt, text) + ids[:position]
+    (open_id,) = model.tokenizer.encode(" [")
+    return float(next_token_log_probabilities(model, context)[open_id].exp())
+
+
+def sample_one(
+    model: LanguageModel,
+    prompt: str,
+    text: str,
+    position: int,
+    *,
+    forced: list[str],
+    uniforms: list[float],
+    is_finished,
+) -> list[int]:
+    """One call sampled token by token after [P(x), x_{1:i-1}, <API>]."""
+    ids = model.tokenizer.encode(text)
+    context = prompt_ids(model, prompt, text) + ids[:position]
+    for piece in forced:
+        context = context + model.tokenizer.encode(piece)
+    tokens: list[int] = []
+    for uniform in uniforms:
+        probabilities = next_token_log_probabilities(model, context + tokens).double().exp()
+        ordered, order = probabilities.sort(descending=True, stable=True)
+        place = int(torch.searchsorted(ordered.cumsum(0), torch.tensor(uniform), right=True))
+        tokens.append(int(order[min(place, len(order) - 1)]))
+        if is_finished([model.tokenizer.decode([token]) for token in tokens]):
+            break
+    return tokens
+
+
+def branch_log_probability(
+    model: LanguageModel, prompt: str, text: str, position: int, forced: list[str], tokens: list[int]
+) -> float:
+    """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
+    ids = model.tokenizer.encode(text)
+    context = prompt_ids(model, prompt, text) + ids[:position]
+    for piece in forced:
+        context = context + model.tokenizer.encode(piece)
+    total = 0.0
+    for index, token in enumerate(tokens):
+        total += float(next_token_log_probabilities(model, context + tokens[:index])[token])
+    return total
+
+
+@dataclass(frozen=True)
+class LiteralLosses:
+    loss_without_call: float
+    loss_call_without_result: float
+    loss_with_result: float
+
+    @property
+    def loss_reduction(self) -> float:
+        return min(self.loss_without_call, self.loss_call_without_result) - self.loss_with_result
+
+
+def prefix_loss(model: LanguageModel, prefix: list[int], ids: list[int], position: int) -> float:
+    """L_i(z) = -Σ w_{j-i} log p(x_j | z, x_{1:j-1})."""
+    loss = 0.0
+    for t, weight in enumerate(WEIGHTS):
+        if position + t < len(ids):
+            context = [model.bos_id, *prefix, *ids[: position + t]]
+            loss -= weight * float(next_token_log_probabilities(model, context)[ids[position + t]])
+    return loss
+
+
+def call_losses(
+    model: LanguageModel, text: str, position: int, call: ToolCall, result: str
+) -> LiteralLosses:
+    ids = model.tokenizer.encode(text)
+    with_result = model.tokenizer.encode_pieces(call_pieces(call, result))
+    without_result = model.tokenizer.encode_pieces(call_pieces(call, None))
+    return LiteralLosses(
+        loss_without_call=prefix_loss(model, [], ids, position),
+        loss_call_without_result=prefix_loss(model, without_result, ids, position),
+        loss_with_result=prefix_loss(model, with_result, ids, position),
+    )

@@ -1,0 +1,168 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolformer.evaluation.scoring import (
+    answered_number,
+    normalised_words,
+    score_lama,
+    score_math,
+    score_mlqa,
+    score_qa,
+)
+
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "vectors" / "vectors.json").read_text(encoding="utf-8")
+)["scoring"]
+SCORERS = {
+    "score_lama": score_lama,
+    "score_math": score_math,
+    "score_qa": score_qa,
+    "score_mlqa": score_mlqa,
+}
+WORD_LIMITS = [(score_lama, 5), (score_mlqa, 10), (score_qa, 20)]
+
+plain_words = st.text(alphabet="abcdefgh", min_size=1, max_size=6)
+edges = st.text(alphabet=".,;:!?\"'()[]-–…«»“”$", max_size=3)
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
+def test_scoring_vectors(vector):
+    assert SCORERS[vector["kind"]](**vector["inputs"]) is vector["expected"]["correct"]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "gold", "is_correct"),
+    [
+        ("It is «PARIS»!", ["Paris"], True),
+        ("New York is big", ["new york"], True),
+        ("York, New England", ["New York"], False),
+        ("New and York", ["New York"], False),
+        ("Lyonnais people", ["Lyon"], False),
+        ("Lyon's people", ["Lyon"], False),
+        ("The Hague", ["Hague"], True),
+        ("Hague", ["The Hague"], False),
+        ("in 1969 already", ["1968", "1969"], True),
+        ("cafe\u0301", ["café"], True),
+        ("the U.S. won", ["U.S."], True),
+        ("a – b – c – d – Lyon", ["Lyon"], True),
+        ("", ["Lyon"], False),
+        ("anything at all", ["..."], False),
+    ],
+)
+def test_words_are_compared_whole_in_order_and_without_punctuation(prediction, gold, is_correct):
+    assert score_lama(prediction, gold) is is_correct
+
+
+def test_an_answer_that_ends_after_the_last_counted_word_is_wrong():
+    assert score_lama("a b c new york", ["New York"])
+    assert not score_lama("a b c d new york", ["New York"])
+
+
+@pytest.mark.parametrize("scorer", [score_lama, score_qa, score_mlqa])
+def test_one_text_in_place_of_a_sequence_is_refused(scorer):
+    with pytest.raises(TypeError, match=r"Pass \['Lyon'\]"):
+        scorer("Lyon", "Lyon")
+
+
+@pytest.mark.parametrize("scorer", [score_lama, score_qa, score_mlqa])
+def test_no_accepted_answer_is_an_error(scorer):
+    with pytest.raises(ValueError, match="no accepted answers"):
+        scorer("Lyon", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("14", 14.0),
+        ("They have 1,234,567.5 left.", 1234567.5),
+        ("$12.50 each", 12.5),
+        ("US$5", 5.0),
+        ("-€3", -3.0),
+        ("3 €", 3.0),
+        ("−7 degrees", -7.0),
+        ("9-5", 9.0),
+        ("3,4 and 5", 3.0),
+        ("H2O costs 8", 8.0),
+        ("is .5", 0.5),
+        ("14.", 14.0),
+        ("25%", 25.0),
+        ("12kg", 12.0),
+        ("2 + 3 = 5, 6", 5.0),
+        ("2 + 3 =5 = 6", 5.0),
+        ("14 =", 14.0),
+        ("x = ?", None),
+        ("none", None),
+        ("", None),
+    ],
+)
+def test_the_number_that_counts_as_answer(text, number):
+    assert answered_number(text) == number
+
+
+def test_numbers_are_compared_with_a_tolerance():
+    assert score_math("0.33333", 1 / 3)
+    assert score_math("14.00009", 14)
+    assert not score_math("14.0002", 14)
+
+
+def test_an_overlong_number_is_wrong_and_no_error():
+    assert not score_math("9" * 1000, 9)
+
+
+@pytest.mark.parametrize("gold", [math.nan, math.inf, -math.inf])
+def test_a_non_finite_answer_is_an_error(gold):
+    with pytest.raises(ValueError, match="not a finite number"):
+        score_math("1", gold)
+
+
+@given(st.text())
+def test_normalisation_is_stable(text):
+    words = normalised_words(text)
+    assert normalised_words(" ".join(words)) == words
+    assert all(words)
+
+
+@pytest.mark.parametrize(("scorer", "limit"), WORD_LIMITS)
+@given(position=st.integers(0, 30), before=edges, after=edges)
+def test_a_word_is_found_exactly_within_the_limit(scorer, limit, position, before, after):
+    words = ["x"] * position + [f"{before}OSLO{after}"] + ["x"] * 3
+    assert scorer(" ".join(words), ["Oslo"]) is (position < limit)
+
+
+@given(
+    words=st.lists(plain_words, max_size=25),
+    gold=st.lists(plain_words, min_size=1, max_size=3),
+    more=st.lists(plain_words, min_size=1, max_size=3),
+)
+def test_more_words_and_more_answers_never_make_a_right_output_wrong(words, gold, more):
+    text = " ".join(words)
+    if score_lama(text, gold):
+        assert score_mlqa(text, gold)
+    if score_mlqa(text, gold):
+        assert score_qa(text, gold)
+    for scorer, _ in WORD_LIMITS:
+        if scorer(text, gold):
+            assert scorer(text, gold + more)
+
+
+@given(st.lists(plain_words, min_size=1, max_size=8, unique=True), st.data())
+def test_words_of_the_output_side_by_side_are_found(words, data):
+    start = data.draw(st.integers(0, len(words) - 1))
+    end = data.draw(st.integers(start + 1, len(words)))
+    assert score_lama(" ".join(words), [" ".join(words[start:end])]) is (end <= 5)
+
+
+@given(st.integers(-(10**9), 10**9), st.sampled_from(["{}", "{:,}", "{}.", "it is {:,}!", "${}"]))
+def test_every_way_to_write_an_integer_is_read(number, style):
+    assert answered_number(style.format(number)) == number
+
+
+@given(st.text())
+def test_any_output_can_be_scored(text):
+    assert score_math(text, 1.0) in (True, False)
+    assert score_qa(text, ["Oslo"]) in (True, False)

@@ -1,0 +1,315 @@
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from toolformer.sources import ingestion
+from toolformer.sources.errors import (
+    DamagedSliceError,
+    ShardNotFoundError,
+    SliceWriteError,
+    SourceNotFoundError,
+)
+from toolformer.sources.ingestion import ManifestUpdate, update_manifest
+from toolformer.sources.manifest import (
+    Manifest,
+    manifest_path,
+    read_shard,
+    retired_slice_path,
+    slice_path,
+)
+from toolformer.sources.records import ParsedDocument, Rejection
+from toolformer.sources.source import Source
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "sources"
+
+
+def texts(count: int, word: str = "Text") -> list[dict[str, str]]:
+    return [{"text": f"{word} {number}."} for number in range(count)]
+
+
+def update(folder: Path, *sources: Source, held_out_every: int = 4) -> ManifestUpdate:
+    return update_manifest(folder, sources, held_out_every=held_out_every)
+
+
+def keys(entries) -> list[str]:
+    return [entry.key for entry in entries]
+
+
+def contents(folder: Path) -> list[str]:
+    return [
+        item.text if isinstance(item, ParsedDocument) else item.reason
+        for entry in Manifest.load(folder).active_shards
+        for item in read_shard(folder, entry)
+    ]
+
+
+def slices_on_disk(folder: Path) -> set[str]:
+    return {path.name.removesuffix(".jsonl.zst") for path in (folder / "slices").iterdir()}
+
+
+def test_records_are_cut_into_shards_in_order(folder, source_of, write_jsonl):
+    records = [*texts(7), "{broken", *texts(1, "Last")]
+    result = update(folder, source_of(write_jsonl("a.jsonl", records), shard_size=4))
+    assert [(e.key, e.first_record, e.records) for e in result.added] == [
+        ("shard-00000", 0, 4),
+        ("shard-00001", 4, 4),
+        ("shard-00002", 8, 1),
+    ]
+    expected = [f"Text {number}." for number in range(7)]
+    assert contents(folder) == [*expected, "invalid_json", "Last 0."]
+
+
+def test_a_rejected_record_is_kept_with_reason_and_excerpt(folder, source_of, write_jsonl):
+    update(folder, source_of(write_jsonl("a.jsonl", [*texts(1), '{"body": "x"}'])))
+    _, rejection = read_shard(folder, Manifest.load(folder).entry("shard-00000"))
+    assert isinstance(rejection, Rejection)
+    assert (rejection.source_offset, rejection.reason) == (1, "missing_text")
+    assert rejection.excerpt == '{"body": "x"}'
+
+
+def test_a_shard_can_span_small_files(folder, source_of, tmp_path):
+    (tmp_path / "texts").mkdir()
+    for number in range(5):
+        (tmp_path / f"texts/{number}.txt").write_text(f"Text {number}.")
+    result = update(folder, source_of(tmp_path / "texts", shard_size=3))
+    assert [entry.records for entry in result.added] == [3, 2]
+
+
+def test_the_same_ingest_twice_registers_and_reads_nothing(
+    folder, source_of, write_jsonl, monkeypatch
+):
+    source = source_of(write_jsonl("a.jsonl", texts(7)))
+    first = update(folder, source)
+    before = manifest_path(folder).read_bytes()
+    monkeypatch.setattr(ingestion, "read_raw_records", lambda *_: pytest.fail("read again"))
+    second = update(folder, source, source)
+    assert (second.added, second.retired, second.rejected_sources) == ([], [], [])
+    assert second.unchanged == first.added
+    assert manifest_path(folder).read_bytes() == before
+
+
+def test_a_touched_file_changes_nothing(folder, source_of, write_jsonl):
+    path = write_jsonl("a.jsonl", texts(7))
+    first = update(folder, source_of(path))
+    os.utime(path, ns=(1, 1))
+    second = update(folder, source_of(path))
+    assert (second.unchanged, second.added, second.retired) == (first.added, [], [])
+
+
+def test_appended_records_cost_only_the_last_shard(folder, source_of, write_jsonl):
+    path = write_jsonl("a.jsonl", texts(7))
+    update(folder, source_of(path))
+    write_jsonl("a.jsonl", texts(10))
+    result = update(folder, source_of(path))
+    assert keys(result.unchanged) == ["shard-00000", "shard-00001"]
+    assert keys(result.retired) == ["shard-00002"]
+    assert keys(result.added) == ["shard-00003", "shard-00004"]
+    assert contents(folder) == [f"Text {number}." for number in range(10)]
+
+
+def test_a_changed_record_retires_its_shard_and_no_key_is_used_again(
+    folder, source_of, write_jsonl
+):
+    path = write_jsonl("a.jsonl", texts(6))
+    update(folder, source_of(path))
+    write_jsonl("a.jsonl", [*texts(3), *texts(3, "Nova")])  # same size
+    result = update(folder, source_of(path))
+    assert (keys(result.retired), keys(result.added)) == (["shard-00001"], ["shard-00002"])
+    write_jsonl("a.jsonl", texts(6))
+    result = update(folder, source_of(path))
+    assert (keys(result.retired), keys(result.added)) == (["shard-00002"], ["shard-00003"])
+    manifest = Manifest.load(folder)
+    assert [entry.status for entry in manifest.shards] == ["active", "retired", "retired", "active"]
+    assert slices_on_disk(folder) == {"shard-00000", "shard-00003"}
+    assert retired_slice_path(folder, "shard-00001").exists()
+
+
+@pytest.mark.parametrize("change", [{"text_column": "body"}, {"shard_size": 2}])
+def test_other_settings_cut_anew(folder, source_of, write_jsonl, change):
+    path = write_jsonl("a.jsonl", [{"text": f"t{n}", "body": f"b{n}"} for n in range(6)])
+    update(folder, source_of(path))
+    result = update(folder, source_of(path, **change))
+    assert keys(result.retired) == ["shard-00000", "shard-00001"]
+    assert result.added[0].key == "shard-00002"
+
+
+def test_a_raised_limit_keeps_the_full_shards(folder, source_of, write_jsonl):
+    path = write_jsonl("a.jsonl", texts(9))
+    update(folder, source_of(path, limit=3))
+    result = update(folder, source_of(path, limit=6))
+    assert (keys(result.unchanged), keys(result.added)) == (["shard-00000"], ["shard-00001"])
+
+
+def test_removed_files_and_unlisted_sources_retire(folder, source_of, write_jsonl):
+    a, b = write_jsonl("a.jsonl", texts(3)), write_jsonl("b.jsonl", texts(3))
+    update(folder, source_of(a), source_of(b))
+    a.unlink()
+    result = update(folder, source_of(a), source_of(b))
+    assert keys(result.retired) == ["shard-00000"]
+    assert isinstance(result.rejected_sources[0].error, SourceNotFoundError)
+    result = update(folder)
+    assert keys(result.retired) == ["shard-00001"]
+    with pytest.raises(ShardNotFoundError, match="is retired"):
+        Manifest.load(folder).entry("shard-00001")
+
+
+def test_an_unusable_source_stops_no_other_and_loses_nothing(folder, source_of, write_jsonl):
+    a, b = write_jsonl("a.jsonl", texts(3)), write_jsonl("b.jsonl", texts(3))
+    update(folder, source_of(a))
+    a.write_text("")
+    result = update(folder, source_of(a), source_of(b))
+    assert "is empty" in str(result.rejected_sources[0].error)
+    assert (keys(result.unchanged), keys(result.added)) == (["shard-00000"], ["shard-00001"])
+
+
+def test_a_file_may_belong_to_one_source_only(folder, source_of, write_jsonl, tmp_path):
+    path = write_jsonl("a.jsonl", texts(3))
+    result = update(folder, source_of(path), source_of(tmp_path / "*.jsonl"))
+    assert "also belongs to source" in str(result.rejected_sources[0].error)
+    result = update(folder, source_of(path), source_of(path, limit=1))
+    assert "listed twice" in str(result.rejected_sources[0].error)
+    assert len(Manifest.load(folder).active_shards) == 1
+
+
+def test_every_nth_shard_is_held_out_for_good(folder, source_of, write_jsonl):
+    path = write_jsonl("a.jsonl", texts(15))
+    update(folder, source_of(path), held_out_every=2)
+    update(folder, source_of(path), held_out_every=5)
+    held_out = [entry.is_held_out for entry in Manifest.load(folder).shards]
+    assert held_out == [False, True, False, True, False]
+    with pytest.raises(ValueError, match="held_out_every is -1"):
+        update(folder, held_out_every=-1)
+
+
+def test_the_same_input_gives_the_same_slices_everywhere(tmp_path, source_of, write_jsonl):
+    source = source_of(write_jsonl("a.jsonl", [*texts(5), "{broken", "null"]))
+    homes = [tmp_path / "one", tmp_path / "two"]
+    entries = [update(home, source).added for home in homes]
+    assert entries[0] == entries[1]
+    for entry in entries[0]:
+        first, second = (slice_path(home, entry.key).read_bytes() for home in homes)
+        assert first == second
+
+
+def test_an_interrupted_update_registers_nothing_half_done(
+    folder, source_of, write_jsonl, monkeypatch
+):
+    a, b = write_jsonl("a.jsonl", texts(6)), write_jsonl("b.jsonl", texts(9))
+    genuine = ingestion.read_raw_records
+
+    def interrupted(source, files):
+        for count, record in enumerate(genuine(source, files)):
+            if source.path == str(b) and count == 4:
+                raise KeyboardInterrupt
+            yield record
+
+    monkeypatch.setattr(ingestion, "read_raw_records", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        update(folder, source_of(a), source_of(b))
+    assert keys(Manifest.load(folder).shards) == ["shard-00000", "shard-00001"]
+    assert len(slices_on_disk(folder)) > 2
+
+    monkeypatch.undo()
+    result = update(folder, source_of(a), source_of(b))
+    assert keys(result.added) == ["shard-00002", "shard-00003", "shard-00004"]
+    assert slices_on_disk(folder) == {f"shard-{number:05d}" for number in range(5)}
+    assert len(contents(folder)) == 15
+
+
+def test_slices_in_place_without_a_manifest_are_cut_again(folder, source_of, write_jsonl):
+    source = source_of(write_jsonl("a.jsonl", texts(6)))
+    update(folder, source)
+    manifest_path(folder).unlink()  # as if killed just before it was written
+    (folder / "slices/shard-00007.jsonl.zst").write_bytes(b"half")
+    update(folder, source)
+    assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}
+    assert len(contents(folder)) == 6
+
+
+def test_updates_at_the_same_time_register_each_shard_once(folder, source_of, write_jsonl):
+    source = source_of(write_jsonl("a.jsonl", texts(60)))
+    results: list[ManifestUpdate] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(update(folder, source))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(result.added) for result in results) == [0, 0, 0, 20]
+    assert len(contents(folder)) == 60
+
+
+def test_a_lost_slice_is_named_and_comes_back_under_its_key(folder, source_of, write_jsonl):
+    source = source_of(write_jsonl("a.jsonl", texts(6)))
+    (_, entry) = update(folder, source).added
+    slice_path(folder, entry.key).unlink()
+    with pytest.raises(ShardNotFoundError, match=r"shard-00001\.jsonl\.zst' is missing"):
+        list(read_shard(folder, entry))
+    result = update(folder, source)
+    assert (result.added, result.retired, len(result.unchanged)) == ([], [], 2)
+    assert len(list(read_shard(folder, entry))) == 3
+
+
+def test_a_damaged_slice_is_named(folder, source_of, write_jsonl):
+    (entry,) = update(folder, source_of(write_jsonl("a.jsonl", texts(3)))).added
+    path = slice_path(folder, entry.key)
+    stored = path.read_bytes()
+    for damaged in (stored[:-10], stored[:40] + b"\x00\x01" + stored[42:], b"", b"no slice"):
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedSliceError, match=r"shard-00000\.jsonl\.zst"):
+            list(read_shard(folder, entry))
+
+
+def test_a_shard_that_never_was_is_told_from_those_there_are(folder, source_of, write_jsonl):
+    with pytest.raises(ShardNotFoundError, match="none yet"):
+        Manifest.load(folder).entry("shard-00000")
+    update(folder, source_of(write_jsonl("a.jsonl", texts(6))))
+    with pytest.raises(ShardNotFoundError, match="shard-00000 to shard-00001"):
+        Manifest.load(folder).entry("shard-00009")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 99}', json.dumps({"version": 1})])
+def test_a_damaged_manifest_is_not_overwritten(folder, content):
+    folder.mkdir(parents=True)
+    manifest_path(folder).write_text(content)
+    with pytest.raises(DamagedSliceError, match="cannot be understood"):
+        update(folder)
+    assert manifest_path(folder).read_text() == content
+
+
+def test_a_full_disk_leaves_what_was_registered(folder, source_of, write_jsonl, monkeypatch):
+    a, b = write_jsonl("a.jsonl", texts(3)), write_jsonl("b.jsonl", texts(3))
+    update(folder, source_of(a))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SliceWriteError, match=r"No space left on device.*Make room"):
+        update(folder, source_of(a), source_of(b))
+    monkeypatch.undo()
+    assert keys(Manifest.load(folder).active_shards) == ["shard-00000"]
+    assert slices_on_disk(folder) == {"shard-00000"}
+
+
+def test_progress_is_told_after_each_slice(folder, source_of, write_jsonl):
+    seen: list[int] = []
+    source = source_of(write_jsonl("a.jsonl", texts(7)))
+    update_manifest(
+        folder, [source], held_out_every=4, progress=lambda _name, records: seen.append(records)
+    )
+    assert seen == [3, 6, 7]
+
+
+def test_built_in_starter_texts_all_parse_with_a_date(folder):
+    result = update(folder, Source("starter-texts", shard_size=50))
+    found = [item for entry in result.added for item in read_shard(folder, entry)]
+    assert all(isinstance(item, ParsedDocument) and item.published_on for item in found)
+    assert found[0].source.startswith("starter-texts/")

@@ -1,0 +1,350 @@
+import bz2
+import gzip
+import json
+import os
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow
+import pytest
+import zstandard
+from pyarrow import parquet
+
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.files import detect_format, list_files
+from toolformer.sources.readers import read_raw_records
+from toolformer.sources.records import ParsedDocument, Rejection, parse_record
+from toolformer.sources.source import Source
+
+
+def parsed(source: Source) -> list[ParsedDocument | Rejection]:
+    layout = source.layout(list_files(source)[0].format)
+    return [item for raw in read_raw_records(source) for item in parse_record(raw, layout)]
+
+
+def outcomes(source: Source) -> list[str]:
+    return [item.reason if isinstance(item, Rejection) else item.text for item in parsed(source)]
+
+
+LINES = "".join(json.dumps({"text": f"Text {number}."}) + "\n" for number in range(5000)).encode()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        ("", bytes),
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".zst", zstandard.ZstdCompressor().compress),
+    ],
+)
+class TestCompression:
+    def test_every_compression_gives_the_same_records(self, tmp_path, source_of, suffix, compress):
+        path = tmp_path / f"a.jsonl{suffix}"
+        path.write_bytes(compress(LINES))
+        texts = outcomes(source_of(path))
+        assert (len(texts), texts[-1]) == (5000, "Text 4999.")
+
+    def test_concatenated_streams_are_read_to_the_end(self, tmp_path, source_of, suffix, compress):
+        path = tmp_path / f"a.jsonl{suffix}"
+        path.write_bytes(compress(LINES) + compress(LINES))
+        assert len(outcomes(source_of(path))) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".zst", zstandard.ZstdCompressor().compress),
+    ],
+)
+def test_truncated_file_gives_what_comes_before_and_one_rejection(
+    tmp_path, source_of, suffix, compress
+):
+    # Random letters, so that many blocks are stored and most of them are before the cut.
+    lines = [json.dumps({"text": os.urandom(400).hex()}) for _ in range(3000)]
+    stored = compress("\n".join(lines).encode())
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(stored[: len(stored) * 3 // 4])
+    *texts, last = parsed(source_of(path))
+    assert isinstance(last, Rejection)
+    assert (last.reason, last.source_offset) == ("truncated_source", len(texts))
+    assert len(texts) > 1000
+    assert all(isinstance(item, ParsedDocument) for item in texts)
+
+
+def test_damage_in_the_middle_is_one_rejection(tmp_path, source_of):
+    lines = [json.dumps({"text": os.urandom(400).hex()}) for _ in range(3000)]
+    stored = bytearray(gzip.compress("\n".join(lines).encode()))
+    middle = len(stored) // 2
+    stored[middle : middle + 100] = b"\xff" * 100
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(stored)
+    reasons = [item.reason for item in parsed(source_of(path)) if isinstance(item, Rejection)]
+    assert reasons[-1] == "damaged_source"
+
+
+def test_offsets_are_line_numbers_and_blank_lines_are_no_records(source_of, write_jsonl):
+    path = write_jsonl("a.jsonl", [{"text": "one"}, "", "   ", "{broken", {"text": "two"}])
+    assert [item.source_offset for item in parsed(source_of(path))] == [0, 3, 4]
+    assert outcomes(source_of(path)) == ["one", "invalid_json", "two"]
+
+
+def test_byte_order_mark_windows_line_ends_and_missing_last_newline_do_no_harm(tmp_path, source_of):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}')
+    assert outcomes(source_of(path)) == ["one", "two"]
+
+
+def test_bytes_that_are_not_utf8_cost_only_their_line(tmp_path, source_of):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "one"}\n{"text": "caf\xe9"}\n{"text": "two"}\n')
+    assert outcomes(source_of(path)) == ["one", "invalid_utf8", "two"]
+
+
+def test_a_line_longer_than_memory_should_hold_is_skipped(tmp_path, source_of):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "one"}\n' + b"x" * 3_000_000 + b'\n{"text": "two"}\n')
+    assert outcomes(source_of(path, maximum_text_bytes=1000)) == ["one", "too_long", "two"]
+
+
+def test_limit_counts_raw_records_over_all_files(source_of, write_jsonl, tmp_path):
+    for name in ("a", "b"):
+        write_jsonl(f"{name}.jsonl", [{"text": f"{name}{number}"} for number in range(3)])
+    assert outcomes(source_of(tmp_path / "*.jsonl", limit=4)) == ["a0", "a1", "a2", "b0"]
+
+
+def test_glob_reads_files_by_name_and_names_each(source_of, write_jsonl, tmp_path, monkeypatch):
+    for name in ("deep/er/b", "deep/a"):
+        write_jsonl(f"{name}.jsonl", [{"text": name}])
+    write_jsonl("deep/ignored.txt", ["no"])
+    monkeypatch.chdir(tmp_path)
+    assert [item.source for item in parsed(source_of("./deep/**/*.jsonl"))] == [
+        "deep/a.jsonl",
+        "deep/er/b.jsonl",
+    ]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_read(source_of, write_jsonl):
+    assert outcomes(source_of(write_jsonl("a[1].jsonl", [{"text": "one"}]))) == ["one"]
+
+
+def test_other_file_systems_are_read_through_fsspec(source_of):
+    import fsspec
+
+    with fsspec.open("memory://corpus/a.jsonl", "wb") as file:
+        file.write(b'{"text": "one"}\n')  # type: ignore[union-attr]
+    (document,) = parsed(source_of("memory://corpus/*.jsonl"))
+    assert document.source == "memory:///corpus/a.jsonl"
+
+
+class TestTextFolder:
+    def test_every_text_file_is_one_document_titled_by_its_name(self, tmp_path, source_of):
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub/z.md").write_text("last")
+        (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbffirst\r\nline")
+        (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"second"))
+        (tmp_path / ".hidden.txt").write_text("hidden")
+        (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
+        documents = parsed(source_of(tmp_path))
+        assert [d.text for d in documents if isinstance(d, ParsedDocument)] == [
+            "first\r\nline",
+            "second",
+            "last",
+        ]
+        assert [d.title for d in documents if isinstance(d, ParsedDocument)] == [
+            "a.txt",
+            "b.txt.gz",
+            "z.md",
+        ]
+
+    def test_binary_and_empty_files_are_rejected_one_by_one(self, tmp_path, source_of):
+        (tmp_path / "a.txt").write_bytes(bytes(range(256)))
+        (tmp_path / "b.txt").write_text("")
+        (tmp_path / "c.txt").write_text("text " * 10)
+        (tmp_path / "d.txt").write_text("long " * 1000)
+        assert outcomes(source_of(tmp_path, maximum_text_bytes=100)) == [
+            "invalid_utf8",
+            "empty_text",
+            "text " * 10,
+            "too_long",
+        ]
+
+    def test_a_named_format_reads_files_of_every_name(self, tmp_path, source_of):
+        (tmp_path / "README").write_text("text")
+        assert outcomes(source_of(tmp_path, format="text")) == ["text"]
+
+
+class TestParquet:
+    def test_rows_become_documents_with_dates_of_every_type(self, tmp_path, source_of):
+        path = tmp_path / "a.parquet"
+        day, moment = date(2013, 9, 18), datetime(2013, 9, 18, 23, 59, 1, 123456)
+        for column in (
+            pyarrow.array([day, None]),
+            pyarrow.array([moment, None], pyarrow.timestamp("ns", "UTC")),
+            pyarrow.array([moment, None], pyarrow.timestamp("us")),
+            pyarrow.array(["18 Sep 2013", None]).dictionary_encode(),
+            pyarrow.array([20130918, None]),
+        ):
+            texts = pyarrow.array(["one", None], pyarrow.large_string())
+            table = pyarrow.table({"text": texts, "date": column, "score": [Decimal(1), None]})
+            parquet.write_table(table, path)
+            document, rejection = parsed(source_of(path))
+            assert isinstance(document, ParsedDocument)
+            assert (document.text, document.published_on, document.url) == ("one", day, None)
+            assert isinstance(rejection, Rejection)
+            assert (rejection.reason, rejection.source_offset) == ("missing_text", 1)
+
+    def test_bytes_and_other_types_in_the_text_column_are_judged_row_by_row(
+        self, tmp_path, source_of
+    ):
+        path = tmp_path / "a.parquet"
+        parquet.write_table(pyarrow.table({"text": [b"one", b"caf\xe9"]}), path)
+        assert outcomes(source_of(path)) == ["one", "invalid_utf8"]
+        parquet.write_table(pyarrow.table({"text": [["nested"]]}), path)
+        assert outcomes(source_of(path)) == ["text_not_a_string"]
+
+    def test_rows_are_numbered_through_all_row_groups(self, tmp_path, source_of):
+        path = tmp_path / "a.parquet"
+        table = pyarrow.table({"text": [f"t{number}" for number in range(5000)]})
+        parquet.write_table(table, path, row_group_size=700)
+        documents = parsed(source_of(path))
+        assert [d.source_offset for d in documents] == list(range(5000))
+
+    def test_missing_column_names_those_that_exist(self, tmp_path, source_of):
+        path = tmp_path / "a.parquet"
+        parquet.write_table(pyarrow.table({"content": ["one"], "lang": ["en"]}), path)
+        with pytest.raises(SourceError, match=r"no column 'text'.*content, lang\. Set text_column"):
+            parsed(source_of(path))
+
+    def test_a_file_that_is_not_parquet_is_unreadable(self, tmp_path, source_of):
+        path = tmp_path / "a.parquet"
+        path.write_bytes(b"PAR1 and then nothing of the kind")
+        with pytest.raises(SourceError, match=r"cannot be read: .*Parquet"):
+            parsed(source_of(path))
+
+
+class TestErrors:
+    def test_missing_text_column_names_those_that_exist(self, source_of, write_jsonl):
+        path = write_jsonl("a.jsonl", [{"content": "x", "lang": "en"}] * 200)
+        with pytest.raises(SourceError, match=r"no column 'text' in its first 100.*content, lang"):
+            parsed(source_of(path))
+
+    def test_text_column_within_the_first_hundred_records_is_enough(self, source_of, write_jsonl):
+        path = write_jsonl("a.jsonl", [{"body": "x"}] * 99 + [{"text": "one"}])
+        assert outcomes(source_of(path)) == ["missing_text"] * 99 + ["one"]
+
+    def test_a_json_array_is_told_apart_from_lines(self, tmp_path, source_of):
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps([{"text": "one"}], indent=1))
+        with pytest.raises(SourceError, match="one object on each line"):
+            parsed(source_of(path))
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.txt", "a.xml", "a.parquet"])
+    def test_empty_file_is_an_error(self, tmp_path, source_of, name):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(SourceError, match="is empty|cannot be read"):
+            parsed(source_of(tmp_path / name))
+
+    def test_an_empty_file_among_others_is_no_error(self, tmp_path, source_of, write_jsonl):
+        (tmp_path / "a.jsonl").touch()
+        write_jsonl("b.jsonl", [{"text": "one"}])
+        assert outcomes(source_of(tmp_path)) == ["one"]
+
+    def test_missing_file_suggests_one_of_its_folder(self, source_of, write_jsonl):
+        path = write_jsonl("news_2013.jsonl", [{"text": "x"}])
+        with pytest.raises(SourceNotFoundError, match=r"Did you mean 'news_2013\.jsonl'"):
+            parsed(source_of(path.with_name("news_2012.jsonl")))
+
+    def test_misspelt_built_in_source_is_suggested(self, source_of):
+        with pytest.raises(SourceNotFoundError, match="Did you mean 'starter-texts'"):
+            parsed(source_of("starter-text"))
+
+    def test_missing_folder_is_named(self, tmp_path, source_of):
+        with pytest.raises(SourceNotFoundError, match=r"no folder '.*nowhere' either"):
+            parsed(source_of(tmp_path / "nowhere/a.jsonl"))
+
+    def test_pattern_without_matches_is_an_error(self, tmp_path, source_of):
+        with pytest.raises(SourceNotFoundError, match="No file matches the pattern"):
+            parsed(source_of(tmp_path / "*.jsonl"))
+
+    def test_empty_folder_is_an_error(self, tmp_path, source_of):
+        with pytest.raises(SourceError, match=r"The folder .* is empty"):
+            parsed(source_of(tmp_path))
+
+    def test_unknown_extension_lists_the_known_ones(self, tmp_path, source_of):
+        (tmp_path / "a.docx").touch()
+        with pytest.raises(SourceError, match=r"cannot be told.*\.jsonl.*give its format"):
+            parsed(source_of(tmp_path / "a.docx"))
+        with pytest.raises(SourceError, match="no file of a known format"):
+            parsed(source_of(tmp_path))
+
+    def test_mixed_formats_are_an_error(self, tmp_path, source_of, write_jsonl):
+        write_jsonl("a.jsonl", [{"text": "x"}])
+        (tmp_path / "b.txt").write_text("x")
+        with pytest.raises(SourceError, match="mixes formats: jsonl, text"):
+            parsed(source_of(tmp_path))
+
+    @pytest.mark.parametrize("address", ["nosuch://bucket/a.jsonl", "dropbox://a.jsonl"])
+    def test_address_without_a_driver_says_how_to_get_it(self, source_of, address):
+        with pytest.raises(SourceError, match=r"Install the driver for '(nosuch|dropbox)'"):
+            parsed(source_of(address))
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+    def test_unreadable_file_is_an_error(self, source_of, write_jsonl):
+        path = write_jsonl("a.jsonl", [{"text": "x"}])
+        path.chmod(0)
+        with pytest.raises(SourceError, match=r"cannot be read.*permissions"):
+            parsed(source_of(path))
+
+    def test_a_disk_error_is_not_taken_for_the_end_of_the_file(
+        self, source_of, write_jsonl, monkeypatch
+    ):
+        from toolformer.sources import compression
+
+        def fail(self, size=0):
+            raise OSError(5, "Input/output error")
+
+        path = write_jsonl("a.jsonl", [{"text": "x"}])
+        monkeypatch.setattr(compression.ByteStream, "read", fail)
+        with pytest.raises(SourceError, match="Input/output error"):
+            parsed(source_of(path))
+
+    @pytest.mark.parametrize(
+        "settings", [{"limit": 0}, {"shard_size": 0}, {"format": "json-lines"}, {"path": " "}]
+    )
+    def test_settings_out_of_range_are_named(self, settings):
+        with pytest.raises(SourceError, match="Expected"):
+            Source(**({"path": "a.jsonl", "shard_size": 3} | settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.JSONL", "jsonl"),
+        ("a.ndjson.zst", "jsonl"),
+        ("a.parquet", "parquet"),
+        ("a.parquet.gz", None),
+        ("a.md.gz", "text"),
+        ("enwiki-pages-articles1.xml-p1p41242.bz2", "wikipedia-dump"),
+        ("enwiki-pages-articles1.xml-p000000010p000030302-shortened.bz2", "wikipedia-dump"),
+        ("archive.tar.gz", None),
+        ("folder.d/a", None),
+    ],
+)
+def test_format_is_told_by_the_file_name(name, expected):
+    assert detect_format(name) == expected
+
+
+def test_real_web_documents_all_parse(test_data: Path):
+    path = test_data / "text/web_docs.jsonl.gz"
+    documents = parsed(Source(str(path), shard_size=500))
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    assert len(documents) == len(records) > 3000
+    for document, record in zip(documents, records, strict=True):
+        assert isinstance(document, ParsedDocument)
+        assert document.text == record["text"]
+        assert document.published_on == date.fromisoformat(record["date"])

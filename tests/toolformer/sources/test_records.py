@@ -1,0 +1,132 @@
+import datetime
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolformer.sources.records import (
+    ParsedDocument,
+    RawRecord,
+    Rejection,
+    document_id,
+    excerpt_of,
+    parse_record,
+)
+from toolformer.sources.source import RecordLayout
+
+LAYOUT = RecordLayout("jsonl")
+
+
+def parse_line(line: str, layout: RecordLayout = LAYOUT) -> ParsedDocument | Rejection:
+    (parsed,) = parse_record(RawRecord("texts.jsonl", 7, line), layout)
+    return parsed
+
+
+def test_all_fields_of_a_record_are_taken():
+    line = json.dumps(
+        {"text": "Hi.", "url": " https://a.org/1 ", "date": "2013-09-18", "title": "T"}
+    )
+    assert parse_line(line) == ParsedDocument(
+        document_id=document_id("texts.jsonl", 7),
+        text="Hi.",
+        title="T",
+        url="https://a.org/1",
+        published_on=datetime.date(2013, 9, 18),
+        source="texts.jsonl",
+        source_offset=7,
+    )
+
+
+def test_columns_can_have_other_names_or_be_switched_off():
+    layout = RecordLayout(
+        "jsonl", text_column="content", url_column="link", date_column=None, title_column=None
+    )
+    line = json.dumps({"content": "Hi.", "link": "u", "date": "2013-09-18", "title": "T"})
+    document = parse_line(line, layout)
+    assert isinstance(document, ParsedDocument)
+    assert (document.text, document.url, document.published_on, document.title) == (
+        "Hi.",
+        "u",
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "cut of', "invalid_json"),
+        ("[" * 100_000, "invalid_json"),
+        ('{"text": ' + "9" * 5000 + "}", "invalid_json"),
+        ('["text"]', "not_an_object"),
+        ("null", "not_an_object"),
+        ('{"body": "Hi."}', "missing_text"),
+        ('{"text": null}', "missing_text"),
+        ('{"text": 5}', "text_not_a_string"),
+        ('{"text": ["Hi."]}', "text_not_a_string"),
+        ('{"text": " \\n\\u0000"}', "empty_text"),
+        ('{"text": "half \\ud83d of a character"}', "invalid_utf8"),
+        ('{"text": "caf\udce9"}', "invalid_utf8"),
+    ],
+)
+def test_malformed_record_is_rejected_with_its_reason(line, reason):
+    rejection = parse_line(line)
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, rejection.source_offset) == (reason, 7)
+    assert 0 < len(rejection.excerpt) <= 200 or reason == "empty_text"
+    assert rejection.excerpt.isprintable()
+
+
+def test_text_over_the_limit_counts_bytes():
+    layout = RecordLayout("jsonl", maximum_text_bytes=10)
+    assert isinstance(parse_line('{"text": "ééééé"}', layout), ParsedDocument)
+    rejection = parse_line('{"text": "éééééé"}', layout)
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == "too_long"
+
+
+def test_an_unreadable_date_does_not_cost_the_text():
+    document = parse_line('{"text": "Hi.", "date": "yesterday", "url": 4}')
+    assert isinstance(document, ParsedDocument)
+    assert (document.published_on, document.url) == (None, None)
+
+
+def test_only_control_characters_are_taken_out_of_a_text():
+    text = " a\x00b\x1b[0m\tc\r\n\u00a0d\u2028e\ufeff [x] -> <API> \U0001f600 "
+    document = parse_line(json.dumps({"text": text}))
+    assert isinstance(document, ParsedDocument)
+    assert document.text == text.replace("\x00", "").replace("\x1b", "")
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1))
+def test_text_without_control_characters_is_kept_byte_for_byte(text):
+    parsed = parse_line(json.dumps({"text": text}))
+    if text.strip():
+        assert isinstance(parsed, ParsedDocument)
+        assert parsed.text == text
+    else:
+        assert isinstance(parsed, Rejection)
+
+
+@given(st.text())
+def test_any_line_gives_a_document_or_a_storable_rejection(line):
+    parsed = parse_line(line)
+    if isinstance(parsed, Rejection):
+        assert parsed.excerpt.isprintable()
+        assert len(parsed.excerpt) <= 200
+        parsed.excerpt.encode()
+
+
+def test_excerpt_of_a_long_line_stays_short():
+    assert excerpt_of("x" * 10**6) == "x" * 200
+
+
+def test_document_ids_do_not_change_between_releases():
+    assert document_id("texts.jsonl", 0) == "9e9a04a2dcf5567609330f667512a614"
+    assert document_id("wikipedia-excerpt", 12, 3) == "6719f0e80ea6a749b56bdb54c9a721d3"
+
+
+def test_document_ids_of_different_places_differ():
+    places = [("a", 1), ("a", 11), ("a1", 1), ("a", 1, 0), ("a", 1, 1)]
+    assert len({document_id(*place) for place in places}) == len(places)

@@ -1,0 +1,152 @@
+import bz2
+from pathlib import Path
+
+import pytest
+
+from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.files import list_files
+from toolformer.sources.readers import read_raw_records
+from toolformer.sources.records import ParsedDocument, Rejection, parse_record
+from toolformer.sources.source import Source
+from toolformer.sources.wiki_markup import ArticleSection, sections_of
+from toolformer.sources.wikipedia_dump import article_url, read_articles
+
+
+def text_of(markup: str) -> str:
+    return "\n".join(section.text for section in sections_of(markup))
+
+
+@pytest.mark.parametrize(
+    ("markup", "shown"),
+    [
+        ("The '''cat''' (''Felis'') eats [[mouse|mice]] and [[bird]]s.",)
+        + ("The cat (Felis) eats mice and birds.",),
+        ("A<ref name=x>{{cite|a}}</ref> fact<ref name=x />.", "A fact."),
+        ("[[File:A.jpg|thumb|A [[cat]] asleep]]Cats sleep.[[Category:Cats]]", "Cats sleep."),
+        ("See [[:Category:Cats]] [[fr:Chat]].", "See Category:Cats."),
+        ("{| class=wikitable\n| cell\n|}\nAfter.", "After."),
+        ("Before {{infobox|a={{b}}|c=[[d]]}} after.", "Before after."),
+        ("It is {{convert|42.195|km|mi|1}} long.", "It is 42.195 km long."),
+        ("From {{convert|5|to|8|m|ft}} high.", "From 5 to 8 m high."),
+        ("The word {{lang|fr|chat}} and {{lang-de|Katze}}.", "The word chat and Katze."),
+        ("Area <math>a^2</math>.<!-- hidden --> Next.", "Area. Next."),
+        ("A&nbsp;b &amp; c &#xd800;d.", "A b & c d."),
+        ("Cat ({{IPA|x}}; from Latin ''cattus'') is.", "Cat (from Latin cattus) is."),
+        ("''Titanic'''s captain", "Titanic's captain"),
+        ("* one\n* two", "- one\n- two"),
+        ("See [http://a.org the site] and [http://b.org].", "See the site and."),
+        ("<gallery>\nFile:A.jpg|x\n</gallery>End __NOTOC__", "End"),
+        ("x<sup>2</sup> <small>small</small><br/>next", "x2 small\nnext"),
+        ("[[unclosed {{broken ''x", "[[unclosed {{broken x"),
+        ("Text [x] -> y, Calculator(1+1)", "Text [x] -> y, Calculator(1+1)"),
+    ],
+)
+def test_markup_is_replaced_by_what_a_reader_sees(markup, shown):
+    assert text_of(markup) == shown
+
+
+def test_headings_split_and_apparatus_is_left_out_with_its_subsections():
+    markup = (
+        "Lead.\n== ''Food'' ==\nMice.\n=== Fish ===\nTuna.\n== References ==\nR.\n"
+        "=== Books ===\nB.\n== Play ==\nString.\n== Empty ==\n"
+    )
+    assert sections_of(markup) == [
+        ArticleSection("", "Lead."),
+        ArticleSection("Food", "Mice."),
+        ArticleSection("Fish", "Tuna."),
+        ArticleSection("Play", "String."),
+    ]
+
+
+@pytest.mark.parametrize("piece", ["\n", " ;", "( ", "- ", "{{", "[[", "''", "<b>", "={{a|", "_"])
+def test_repeated_markup_does_not_take_quadratic_time(piece):
+    text_of(piece * 20_000)
+
+
+def test_addresses_follow_the_wiki():
+    assert article_url("AC/DC: Live (at Donington)") == (
+        "https://en.wikipedia.org/wiki/AC/DC:_Live_(at_Donington)"
+    )
+    assert article_url("What? 100%") == "https://en.wikipedia.org/wiki/What%3F_100%25"
+
+
+LONG = "mot " * 45
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "frwiki.xml.bz2"
+    pages = (
+        page_xml("Été", f"[[Fichier:A.jpg|{LONG}]]{LONG}\n== Un ==\ncourt\n== Deux ==\n{LONG}")
+        + page_xml("Estivale", "#REDIRECT [[Été]]", redirect="Été")
+        + page_xml("Discussion:Été", LONG, namespace=1)
+        + page_xml("Vide", "{{modèle}}")
+        + page_xml("Court", "Trop court.")
+    )
+    path.write_bytes(bz2.compress((DUMP_HEAD + pages + "</mediawiki>").encode()))
+    return path
+
+
+def parsed(source: Source) -> list[ParsedDocument | Rejection]:
+    layout = source.layout(list_files(source)[0].format)
+    return [item for raw in read_raw_records(source) for item in parse_record(raw, layout)]
+
+
+def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source_of):
+    found = parsed(source_of(dump))
+    documents = [item for item in found if isinstance(item, ParsedDocument)]
+    assert [d.text for d in documents] == [LONG.strip()] * 2
+    assert {(d.title, d.url, d.source_offset) for d in documents} == {
+        ("Été", "https://fr.wikipedia.org/wiki/%C3%89t%C3%A9", 0)
+    }
+    assert len({d.document_id for d in documents}) == 2
+    assert [(r.source_offset, r.reason) for r in found if isinstance(r, Rejection)] == [
+        (1, "redirect"),
+        (2, "not_an_article"),
+        (3, "no_text_after_markup"),
+        (4, "no_text_after_markup"),
+    ]
+
+
+def test_articles_keep_all_sections_for_the_search_index(dump):
+    articles = list(read_articles(dump))
+    assert [(a.title, [s.heading for s in a.sections]) for a in articles] == [
+        ("Été", ["", "Un", "Deux"]),
+        ("Court", [""]),
+    ]
+
+
+def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, source_of):
+    xml = bz2.decompress(dump.read_bytes())
+    plain = dump.with_name("a.xml")
+    plain.write_bytes(xml[: xml.index(b"Vide")])
+    *_, last = parsed(source_of(plain))
+    assert isinstance(last, Rejection)
+    assert (last.source_offset, last.reason) == (3, "truncated_source")
+    with pytest.raises(SourceError, match="cannot be read to its end"):
+        list(read_articles(plain))
+
+
+def test_other_xml_is_an_empty_dump(tmp_path, source_of):
+    (tmp_path / "a.xml").write_text("<html><body/></html>")
+    with pytest.raises(SourceError, match="is empty"):
+        parsed(source_of(tmp_path / "a.xml"))
+
+
+def test_missing_dump_is_named(tmp_path):
+    with pytest.raises(SourceNotFoundError, match="There is no Wikipedia dump"):
+        list(read_articles(tmp_path / "enwiki.xml.bz2"))
+
+
+@pytest.mark.slow
+def test_real_dump_has_its_articles_and_the_built_in_excerpt_is_the_same(test_data: Path):
+    articles = list(read_articles(test_data / "dumps/enwiki-pages-articles1-shortened.xml.bz2"))
+    assert len(articles) == 106
+    assert articles[0].url == "https://en.wikipedia.org/wiki/Anarchism"
+    assert sum(len(s.text.split()) for a in articles for s in a.sections) > 350_000
+    texts = " ".join(section.text for article in articles for section in article.sections)
+    for leftover in ("[[", "]]", "{{", "'''", "<ref", "thumb|"):
+        assert texts.count(leftover) < 5
+    source = Source("wikipedia-excerpt", shard_size=50)
+    assert len(list(read_raw_records(source))) == 206

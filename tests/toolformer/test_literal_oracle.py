@@ -1,0 +1,190 @@
+"""The engine against the literal formulas, on the embedded model in float32."""
+
+import pytest
+
+from tests import literal
+from tools.protocol import ToolCall
+from toolformer.calls import CallFormat
+from toolformer.checkpoint import Checkpoint
+from toolformer.filtering import decide
+from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.prefix_cache import compute_prompt_prefix
+from toolformer.sampling import (
+    CallReader,
+    SamplingParameters,
+    branch_uniforms,
+    forced_text,
+    sample_calls,
+    sample_text_of,
+)
+from toolformer.windows import Window, split_into_windows
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+TEXTS = (
+    "The bakery sold 48 loaves at 3 crowns each, so it took 144 crowns before noon.",
+    "Mount Etna – auf Sizilien „der Berg“ 🌋 – last erupted in 2021, and it is a [sic] volcano.",
+    "Rain.",
+)
+PARAMETERS = SamplingParameters(
+    sampling_threshold=0.0,
+    positions_per_text=2,
+    calls_per_position=2,
+    max_new_tokens=8,
+    temperature=1.0,
+    seed=7,
+    is_constrained=True,
+    round=1,
+)
+
+
+# Shorter than the shipped prompt: the literal engine feeds it again for every single token.
+PROMPT = (
+    "Add calls to a calculator.\n\n"
+    "Input: Six crates of 24 make 6 * 24 = 144 bottles.\n"
+    "Output: Six crates of 24 make 6 * 24 = [Calculator(6 * 24)] 144 bottles.\n\n"
+    "Input: {text}\nOutput:"
+)
+
+
+@pytest.fixture(scope="module")
+def prompt() -> str:
+    return PROMPT
+
+
+@pytest.fixture(scope="module")
+def windows(embedded_model) -> list[Window]:
+    return [
+        window
+        for number, text in enumerate(TEXTS)
+        for window in split_into_windows(
+            f"document-{number}", text, embedded_model.tokenizer, window_tokens=64
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def samples(embedded_model, prompt, windows):
+    prefix = compute_prompt_prefix(embedded_model, prompt)
+    return sample_calls(
+        embedded_model,
+        prefix,
+        windows,
+        tool_name="Calculator",
+        parse_arguments=lambda text: text,
+        parameters=PARAMETERS,
+    )
+
+
+def test_call_probabilities_equal_the_literal_ones(embedded_model, prompt, samples):
+    places = {(row.document_id, row.position): row.call_probability for row in samples}
+    assert len(places) >= 5
+    for (document_id, position), probability in places.items():
+        text = TEXTS[int(document_id.removeprefix("document-"))]
+        expected = literal.call_probability(embedded_model, prompt, text, position)
+        assert probability == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_chosen_positions_are_the_most_probable_ones(embedded_model, prompt, samples):
+    text = TEXTS[2]
+    count = len(embedded_model.tokenizer.encode(text))
+    literal_probabilities = [
+        literal.call_probability(embedded_model, prompt, text, position)
+        for position in range(count)
+    ]
+    expected = sorted(range(count), key=lambda p: -literal_probabilities[p])[:2]
+    chosen = {row.position for row in samples if row.document_id == "document-2"}
+    assert chosen == set(expected)
+
+
+@pytest.mark.parametrize("is_constrained", [True, False])
+def test_sampled_calls_equal_the_literal_ones(embedded_model, prompt, windows, is_constrained):
+    parameters = SamplingParameters(
+        **{
+            **{name: getattr(PARAMETERS, name) for name in PARAMETERS.__slots__},
+            "is_constrained": is_constrained,
+        }
+    )
+    rows = sample_calls(
+        embedded_model,
+        compute_prompt_prefix(embedded_model, prompt),
+        windows,
+        tool_name="Calculator",
+        parse_arguments=lambda text: text,
+        parameters=parameters,
+    )
+    equal = 0
+    for row in rows:
+        text = TEXTS[int(row.document_id.removeprefix("document-"))]
+        uniforms = branch_uniforms(
+            parameters.seed,
+            row.document_id,
+            row.window,
+            "Calculator",
+            row.position,
+            row.sample_index,
+            count=parameters.max_new_tokens,
+        )
+        tokens = literal.sample_one(
+            embedded_model,
+            prompt,
+            text,
+            row.position,
+            forced=forced_text("Calculator", is_constrained=is_constrained),
+            uniforms=list(uniforms),
+            is_finished=CallReader(is_constrained).is_finished,
+        )
+        expected = sample_text_of(
+            embedded_model.tokenizer.decode(tokens), "Calculator", is_constrained=is_constrained
+        )
+        equal += row.sample_text == expected
+    # A number can fall within float rounding of an edge of the distribution.
+    assert len(rows) >= 10
+    assert equal >= len(rows) - 1
+
+
+def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tmp_path):
+    calls = [
+        ("document-0", 16, "48 * 3", "144"),
+        ("document-0", 17, "48 * 3", "144"),
+        ("document-0", 3, "48 * 3", "144"),
+        ("document-0", 0, "1 + 1", "2"),
+        ("document-1", 20, "2021 - 2000", "21"),
+        ("document-1", len(windows[1].ids) - 1, "7 / 2", "3.50"),
+        ("document-2", 1, "1 / 3", "0.33"),
+    ]
+    by_key = {(window.document_id, window.index): window for window in windows}
+    scored = [
+        ScoredCall(f"call-{n}", (document, 0), position, ToolCall("Calculator", arguments), result)
+        for n, (document, position, arguments, result) in enumerate(calls)
+    ]
+
+    def losses(*, full: bool):
+        return score_calls(
+            embedded_model,
+            by_key,
+            TextLosses(embedded_model, windows, token_budget=256),
+            scored,
+            call_format=CallFormat(),
+            pruning_threshold=0.5,
+            full_losses=full,
+            token_budget=128,
+            checkpoint=Checkpoint(tmp_path / str(full), fingerprint="x"),
+            progress=lambda done, total: None,
+        )
+
+    full, pruned = losses(full=True), losses(full=False)
+    for call, (document, position, _, result) in zip(scored, calls, strict=True):
+        text = TEXTS[int(document.removeprefix("document-"))]
+        expected = literal.call_losses(embedded_model, text, position, call.call, result)
+        got = full[call.call_id]
+        assert got.loss_without_call == pytest.approx(expected.loss_without_call, abs=1e-4)
+        assert got.loss_with_result == pytest.approx(expected.loss_with_result, abs=1e-4)
+        assert got.loss_call_without_result == pytest.approx(
+            expected.loss_call_without_result, abs=1e-4
+        )
+        for threshold in (0.5, 1.0):
+            keeps = expected.loss_reduction >= threshold
+            assert decide(got, filtering_threshold=threshold).is_kept == keeps
+            assert decide(pruned[call.call_id], filtering_threshold=threshold).is_kept == keeps
+    assert any(losses_.loss_call_without_result is None for losses_ in pruned.values())

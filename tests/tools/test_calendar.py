@@ -1,0 +1,158 @@
+"""The calendar and dates in URLs."""
+
+import datetime
+import email.utils
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.calendar import Calendar, date_in_url, render_date
+from tools.errors import CallSyntaxError, ToolCallError
+from tools.protocol import Document
+
+VECTORS = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "vectors.json").read_text(encoding="utf-8")
+)
+CASES = [case for case in VECTORS["tools"] if case["kind"] == "calendar"]
+MAY_3 = datetime.date(2024, 5, 3)
+LATEST = datetime.date(2024, 12, 31)
+
+dates = st.dates(datetime.date(1995, 1, 1), LATEST)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_calendar_vector(case):
+    date = datetime.date.fromisoformat(case["inputs"]["date"])
+    document = Document("d", "", published_on=date)
+    assert Calendar(date_source="published_on").call("", document) == case["expected"]["result"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/2024/05/03/",
+        "https://example.org/2024/05/03",
+        "https://example.org/news/2024/05/03/fair.html?page=2#top",
+        "example.org/2024/05/03/fair",
+        "https://example.org/2024-05-03",
+        "https://example.org/blog/2024-05-03-the-fair",
+        "https://example.org/20240503/fair",
+        "http://[broken/20240503",
+        "https://example.org/2024/13/01/20240503",
+    ],
+)
+def test_a_date_in_the_path_is_found(url):
+    assert date_in_url(url, LATEST) == MAY_3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://example.org",
+        "https://example.org/2024/05/",
+        "https://example.org/2024/05/fair",
+        "https://example.org/2024/5/3/",
+        "https://example.org/x2024/05/03/",
+        "https://example.org/2023/02/29/",
+        "https://example.org/2024/13/03/",
+        "https://example.org/00000000",
+        "https://example.org/1994/12/31/",
+        "https://example.org/2025/01/01/",
+        "https://example.org/?on=/2024/05/03/",
+        "https://example.org/#/2024/05/03/",
+        "https://example.org/fair-20240503",
+        "https://example.org/202405031",
+        "https://example.org/2024-05-031",
+        "https://20240503/fair",
+        "https://example.org/٢٠٢٤/٠٥/٠٣/",
+    ],
+)
+def test_other_urls_have_no_date(url):
+    assert date_in_url(url, LATEST) is None
+
+
+@given(dates)
+def test_all_forms_of_a_date_are_read_alike(date):
+    for form in ("%Y/%m/%d", "%Y-%m-%d", "%Y%m%d"):
+        # strftime leaves years below 1000 unpadded; there are none here.
+        assert date_in_url(f"https://example.org/a/{date.strftime(form)}/b", LATEST) == date
+
+
+@given(st.text() | st.from_regex(r"(/?[0-9]{2,8}[-/]?){1,6}"))
+def test_no_url_is_an_error_or_gives_a_date_out_of_bounds(url):
+    date = date_in_url(url, LATEST)
+    assert date is None or datetime.date(1995, 1, 1) <= date <= LATEST
+
+
+@given(dates)
+def test_the_sentence_names_the_weekday_of_its_date(date):
+    # As in e-mail headers: "Fri, 03 May 2024 …", in English on every machine.
+    noon = datetime.datetime.combine(date, datetime.time(12), datetime.UTC)
+    weekday, day, month, year, *_ = email.utils.format_datetime(noon).replace(",", "").split()
+    pattern = rf"Today is {weekday}[a-z]*day, {month}[a-z]* {int(day)}, {year}\."
+    assert re.fullmatch(pattern, render_date(date))
+
+
+def test_the_url_decides_by_default_and_the_given_date_when_told():
+    document = Document(
+        "d", "", url="https://example.org/2020/02/29/", published_on=datetime.date(2024, 5, 3)
+    )
+    assert Calendar().call("", document) == "Today is Saturday, February 29, 2020."
+    given_date = Calendar(date_source="published_on").call("", document)
+    assert given_date == "Today is Friday, May 3, 2024."
+
+
+def test_a_url_cannot_name_a_day_after_the_crawl():
+    document = Document("d", "", url="https://example.org/2024/05/03/")
+    assert Calendar(latest_date="2024-05-03").preselect(document).is_selected
+    assert not Calendar(latest_date=datetime.date(2024, 5, 2)).preselect(document).is_selected
+    crawled_before = Document("d", "", document.url, published_on=datetime.date(2024, 5, 2))
+    assert not Calendar().preselect(crawled_before).is_selected
+
+
+def test_without_a_date_and_a_clock_there_is_no_answer():
+    with pytest.raises(ToolCallError) as caught:
+        Calendar().call("", Document("d", "", published_on=MAY_3))
+    assert caught.value.reason == "no_date"
+
+
+def test_the_clock_serves_only_documents_without_a_date():
+    calendar = Calendar(date_source="published_on", today=lambda: datetime.date(2021, 1, 1))
+    assert "January 1, 2021" in calendar.call("", Document("d", ""))
+    assert "May 3, 2024" in calendar.call("", Document("d", "", published_on=MAY_3))
+
+
+@pytest.mark.parametrize(
+    ("source", "document", "reason"),
+    [
+        ("url", Document("d", "", url="https://example.org/2024/05/03/"), "date_in_url"),
+        ("url", Document("d", "", published_on=MAY_3), "no_date_in_url"),
+        ("published_on", Document("d", "", published_on=MAY_3), "date_given"),
+        ("published_on", Document("d", "", url="https://a.org/2024/05/03/"), "no_date_given"),
+    ],
+)
+def test_texts_with_a_date_are_selected(source, document, reason):
+    chosen = Calendar(date_source=source).preselect(document)
+    assert (chosen.is_selected, chosen.reason) == (not reason.startswith("no_"), reason)
+
+
+def test_a_clock_selects_no_text():
+    calendar = Calendar(today=lambda: MAY_3)
+    assert not calendar.preselect(Document("d", "")).is_selected
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_a_call_has_no_arguments(text):
+    assert Calendar().parse_arguments(text) == ""
+
+
+@pytest.mark.parametrize("text", ["today", "2024-05-03", "()"])
+def test_arguments_are_refused(text):
+    with pytest.raises(CallSyntaxError) as caught:
+        Calendar().parse_arguments(text)
+    assert caught.value.reason == "arguments_given"

@@ -1,0 +1,226 @@
+"""The text form of calls."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+from tools.syntax import (
+    CALL_OPEN,
+    call_pieces,
+    check_arguments,
+    clean_result,
+    format_call,
+    insert_calls,
+    parse_sample,
+    remove_calls,
+    strip_quotes,
+)
+
+VECTORS = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "vectors.json").read_text(encoding="utf-8")
+)
+
+SYNTAX_REASONS = {
+    "no_closing_bracket",
+    "not_a_call",
+    "other_tool",
+    "arrow_in_arguments",
+    "bracket_in_arguments",
+}
+
+any_text = st.text(st.characters(), max_size=60)
+# Dense in everything that could be mistaken for a marker.
+marker_text = st.text(
+    st.sampled_from("[]->( )\n\t\x00\x1f\u2028\"'aé") | st.characters(), max_size=40
+)
+tool_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
+
+
+@st.composite
+def valid_arguments(draw):
+    text = " ".join(draw(any_text).replace("[", "").replace("]", "").split())
+    text = text.replace("->", "")
+    previous = None
+    while previous != text:
+        previous, text = text, strip_quotes(text).replace("->", "")
+    return text
+
+
+@st.composite
+def text_with_calls(draw):
+    text = draw(marker_text)
+    offsets = draw(st.lists(st.integers(0, len(text)), max_size=5))
+    return text, [(offset, draw(marker_text)) for offset in offsets]
+
+
+def parsed(sample):
+    """Return the arguments and no reason, or no arguments and the reason."""
+    try:
+        return parse_sample(sample, "QA"), None
+    except CallSyntaxError as error:
+        return None, error.reason
+
+
+@pytest.mark.parametrize("case", VECTORS["merge"], ids=lambda case: case["id"])
+def test_merge_vector(case):
+    """The competition for one position is the engine's; here its winner is inserted."""
+    tokens = case["inputs"]["tokens"]
+    best = {}
+    for call in case["inputs"]["calls"]:
+        position = call["position"]
+        if position not in best or call["diff"] > best[position]["diff"]:
+            best[position] = call
+    calls = [
+        (
+            len("".join(tokens[:position])),
+            format_call(ToolCall(call["tool"], call["args"]), clean_result(call["result"])),
+        )
+        for position, call in best.items()
+    ]
+    merged = insert_calls("".join(tokens), calls)
+    assert merged == case["expected"]["text"]
+    assert remove_calls(merged, calls) == "".join(tokens)
+
+
+def test_pieces_of_a_call_with_result():
+    pieces = call_pieces(ToolCall("QA", "Who?"), "Bea")
+    assert pieces == [" [", "QA(", "Who?", ")", " ->", " Bea", "]"]
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_call_without_result_keeps_the_arrow_unless_told_otherwise(nothing):
+    call = ToolCall("QA", "Who?")
+    assert format_call(call, nothing) == " [QA(Who?) ->]"
+    assert format_call(call, nothing, empty_result_keeps_arrow=False) == " [QA(Who?)]"
+
+
+def test_empty_arguments_make_no_piece():
+    assert call_pieces(ToolCall("Calendar", ""), None) == [" [", "Calendar(", ")", " ->", "]"]
+
+
+@given(tool_names, valid_arguments())
+def test_parsing_a_formatted_call_gives_the_call_back(name, arguments):
+    text = format_call(ToolCall(name, arguments), empty_result_keeps_arrow=False)
+    assert parse_sample(text.removeprefix(CALL_OPEN) + " and so on", name) == arguments
+
+
+@given(marker_text)
+def test_a_sample_parses_to_usable_arguments_or_fails_with_a_known_reason(sample):
+    for text in (sample, f"QA({sample}", f"QA({sample})]"):
+        arguments, reason = parsed(text)
+        if arguments is None:
+            assert reason in SYNTAX_REASONS
+        else:
+            check_arguments(arguments)
+            assert arguments == arguments.strip()
+
+
+@pytest.mark.parametrize(
+    ("sample", "arguments"),
+    [
+        ("Calculator(6 * 7)] 42", "6 * 7"),
+        ("Calculator((5 + 1) * 3)].", "(5 + 1) * 3"),
+        ('Calculator( "6 * 7" )]', "6 * 7"),
+        ("Calculator()]", ""),
+        ("Calculator(1) ]", "1"),
+    ],
+)
+def test_arguments_are_read_up_to_the_first_closing_bracket(sample, arguments):
+    assert parse_sample(sample, "Calculator") == arguments
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        ("", "no_closing_bracket"),
+        ("QA(Who?", "no_closing_bracket"),
+        ("QA(Who?)", "no_closing_bracket"),
+        ("2]", "not_a_call"),
+        ("]", "not_a_call"),
+        ("(Who?)]", "not_a_call"),
+        ("QA Who?]", "not_a_call"),
+        ("QA(Who?]", "not_a_call"),
+        ("QA(Who?) -> Bea]", "not_a_call"),
+        ("MT(Who?)]", "other_tool"),
+        ("qa(Who?)]", "other_tool"),
+        ("QA(a -> b)]", "arrow_in_arguments"),
+        ("QA(a[0])]", "bracket_in_arguments"),
+        ("QA(a [b)]", "bracket_in_arguments"),
+    ],
+)
+def test_a_sample_that_is_no_call_says_why(sample, reason):
+    with pytest.raises(CallSyntaxError) as caught:
+        parse_sample(sample, "QA")
+    assert caught.value.reason == reason
+    assert "Expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [
+        ('"a"', "a"),
+        ("“a”", "a"),
+        ("'a'", "a"),
+        ('""a""', '""a""'),
+        ('"a', '"a'),
+        ('"', '"'),
+        ('""', ""),
+        ('"a" or "b"', '"a" or "b"'),
+    ],
+)
+def test_only_one_enclosing_pair_of_quotes_is_stripped(text, stripped):
+    assert strip_quotes(text) == stripped
+
+
+@given(marker_text | any_text)
+def test_a_cleaned_result_has_no_markers_and_stays_as_it_is(text):
+    cleaned = clean_result(text)
+    assert clean_result(cleaned) == cleaned
+    assert not any(marker in cleaned for marker in ("[", "]", "->", "\n", "\r"))
+    assert cleaned == cleaned.strip()
+    assert "  " not in cleaned
+    cleaned.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("a->b", "a to b"),
+        ("a --> b", "a - to b"),
+        ("a -\x00> b", "a - > b"),
+        ("-\n>", "- >"),
+        ("  [1]\n\n[2] ", "(1) (2)"),
+        ("\ud800", "?"),
+        (" \n ", ""),
+    ],
+)
+def test_markers_in_results_are_replaced(text, cleaned):
+    assert clean_result(text) == cleaned
+
+
+@given(text_with_calls())
+def test_removing_inserted_calls_restores_the_text(case):
+    text, calls = case
+    assert remove_calls(insert_calls(text, calls), calls) == text
+
+
+@given(text_with_calls())
+def test_insertion_adds_exactly_the_calls(case):
+    text, calls = case
+    assert len(insert_calls(text, calls)) == len(text) + sum(len(call) for _, call in calls)
+
+
+@pytest.mark.parametrize("offset", [-1, 4])
+def test_an_offset_outside_the_text_is_named(offset):
+    with pytest.raises(ValueError, match=f"character offset {offset} in a text of 3"):
+        insert_calls("abc", [(offset, " [x]")])
+
+
+def test_removing_a_call_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match="does not stand at character offset 1"):
+        remove_calls("a [y]bc", [(1, " [x]")])

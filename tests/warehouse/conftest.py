@@ -1,0 +1,29 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from warehouse.warehouse import Warehouse
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("prepared")
+    opened = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    opened.prepare()
+    return opened.folder
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, prepared_folder: Path) -> Warehouse:
+    """A warehouse with its zero-row slices, but no database file yet."""
+    shutil.copytree(prepared_folder, tmp_path / "warehouse")
+    return Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+
+
+@pytest.fixture(scope="module")
+def shared_warehouse(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> Warehouse:
+    """One warehouse per module, for tests that leave nothing behind."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(prepared_folder, home / "warehouse")
+    return Warehouse(home / "warehouse", home / "warehouse.duckdb")

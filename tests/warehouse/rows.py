@@ -1,0 +1,163 @@
+"""Small correct frames for every table, to be changed one value at a time."""
+
+import datetime
+
+import polars as pl
+
+from warehouse.schema import table_schema
+
+SHARD = "shard-00000"
+TEXT = "Out of 1400 participants, 400 (or 29%) passed."
+
+CALL = {
+    "call_id": "c1",
+    "position": 3,
+    "character_offset": 34,
+    "tool": "Calculator",
+    "arguments": "400 / 1400",
+    "result": "0.29",
+    "loss_reduction": 1.5,
+}
+
+_DEFAULTS: dict[str, dict[str, object]] = {
+    "documents": {
+        "document_id": "d1",
+        "shard": SHARD,
+        "text": TEXT,
+        "title": "Results",
+        "url": "https://example.org/2020/05/04/results",
+        "published_on": datetime.date(2020, 5, 4),
+        "language": "en",
+        "source": "starter.jsonl",
+        "source_offset": 0,
+    },
+    "rejected_records": {
+        "shard": SHARD,
+        "source": "starter.jsonl",
+        "source_offset": 1,
+        "reason": "not_json",
+        "excerpt": "{oops",
+    },
+    "document_selection": {
+        "shard": SHARD,
+        "tool": "Calculator",
+        "document_id": "d1",
+        "is_selected": True,
+        "reason": "three_numbers",
+    },
+    "candidate_calls": {
+        "call_id": "c1",
+        "shard": SHARD,
+        "tool": "Calculator",
+        "document_id": "d1",
+        "window": 0,
+        "position": 3,
+        "character_offset": 34,
+        "call_probability": 0.25,
+        "sample_index": 0,
+        "arguments": "400 / 1400",
+        "sample_text": "Calculator(400 / 1400)]",
+        "status": "parsed",
+        "reason": None,
+        "round": 1,
+    },
+    "executed_calls": {
+        "call_id": "c1",
+        "shard": SHARD,
+        "tool": "Calculator",
+        "status": "executed",
+        "reason": None,
+        "result": "0.29",
+        "duration_ms": 0.1,
+        "from_cache": False,
+        "tool_version": "1",
+    },
+    "filtered_calls": {
+        "call_id": "c1",
+        "shard": SHARD,
+        "tool": "Calculator",
+        "loss_without_call": 3.0,
+        "loss_call_without_result": 3.5,
+        "loss_with_result": 1.5,
+        "loss_reduction": 1.5,
+        "is_kept": True,
+        "reason": "kept",
+        "filtering_threshold": 1.0,
+        "pruning_threshold": 0.5,
+        "precision": "float32",
+    },
+    "augmented_texts": {
+        "document_id": "d1",
+        "window": 0,
+        "shard": SHARD,
+        "text": TEXT,
+        "window_offset": 0,
+        "calls": [CALL],
+    },
+    "training_texts": {
+        "document_id": "d1",
+        "window": 0,
+        "shard": SHARD,
+        "split": "train",
+        "text": TEXT,
+        "calls": [CALL],
+    },
+    "stage_costs": {
+        "shard": SHARD,
+        "tool": "Calculator",
+        "stage": "sampling",
+        "round": 1,
+        "candidates": 10,
+        "tokens_fed": 1000,
+        "seconds": 2.5,
+        "model": "SmolLM2-135M",
+        "precision": "float32",
+    },
+    "training_metrics": {
+        "run": "run-1",
+        "step": 10,
+        "loss": 2.5,
+        "learning_rate": 1e-5,
+        "tokens": 1000,
+        "development_perplexity": None,
+    },
+    "evaluation_results": {
+        "benchmark": "dateset",
+        "item_id": "i1",
+        "model": "base",
+        "mode": "with-tools",
+        "prompt": "What day is it?",
+        "output": "Monday",
+        "called_tool": "Calendar",
+        "arguments": "",
+        "result": "Today is Monday.",
+        "gold": "Monday",
+        "score": 1.0,
+        "score_weight": 1.0,
+    },
+}
+
+SLICES = {
+    "documents": (SHARD, "all"),
+    "rejected_records": (SHARD, "all"),
+    "document_selection": (SHARD, "Calculator"),
+    "candidate_calls": (SHARD, "Calculator"),
+    "executed_calls": (SHARD, "Calculator"),
+    "filtered_calls": (SHARD, "Calculator"),
+    "augmented_texts": (SHARD, "all"),
+    "training_texts": ("all", "all"),
+    "stage_costs": (SHARD, "Calculator.sampling"),
+    "training_metrics": ("all", "run-1"),
+    "evaluation_results": ("all", "dateset.base"),
+}
+
+
+def row(table: str, **changes: object) -> dict[str, object]:
+    """One correct row of a table with some values replaced."""
+    return _DEFAULTS[table] | changes
+
+
+def frame(table: str, *changes: dict[str, object]) -> pl.DataFrame:
+    """A frame with one row per mapping of changes; one unchanged row without any."""
+    rows = [row(table, **change) for change in changes or ({},)]
+    return pl.DataFrame(rows, schema=table_schema(table).polars_schema)

@@ -1,0 +1,256 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.warehouse.rows import SHARD, TEXT, frame
+from warehouse import query
+from warehouse.catalogue import STATISTICS_VIEWS, tables_in
+from warehouse.errors import QueryError, SlicesChangingError
+from warehouse.schema import tables
+from warehouse.warehouse import Warehouse
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_values_are_bound_not_formatted(warehouse: Warehouse) -> None:
+    text = "'; drop view documents; --"
+    warehouse.replace_slice(
+        "documents", SHARD, "all", frame("documents", {"text": text}), metadata={}
+    )
+    found = warehouse.query("select text from documents where text = $text", {"text": text})
+    assert found["text"].to_list() == [text]
+
+
+def test_sum_of_integers_is_an_integer(shared_warehouse: Warehouse) -> None:
+    found = shared_warehouse.query("select sum(i) as s, 2::hugeint ** 70 as f from range(4) r(i)")
+    assert found["s"].to_list() == [6]
+    assert found["s"].dtype.is_integer()
+
+
+def test_too_large_an_integer_is_left_as_it_is(shared_warehouse: Warehouse) -> None:
+    found = shared_warehouse.query("select 100000000000000000000000::hugeint as large")
+    assert int(found["large"][0]) == 10**23
+
+
+def test_all_tables_and_views_can_be_listed_and_described(shared_warehouse: Warehouse) -> None:
+    names = set(shared_warehouse.query("show tables")["name"])
+    assert names == {*tables(), *STATISTICS_VIEWS}
+    described = shared_warehouse.query("describe candidate_calls")
+    assert set(described["column_name"]) == set(tables()["candidate_calls"].column_names)
+
+
+def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:
+    rows = frame("training_texts")
+    warehouse.replace_slice("training_texts", "all", "all", rows, metadata={})
+    assert warehouse.query("select shard from training_texts")["shard"].to_list() == [SHARD]
+
+
+def test_shard_that_looks_like_a_number_stays_text(warehouse: Warehouse) -> None:
+    rows = frame("documents", {"shard": "00012"})
+    warehouse.replace_slice("documents", "00012", "all", rows, metadata={})
+    assert warehouse.query("select shard from documents")["shard"].to_list() == ["00012"]
+
+
+def test_unprepared_warehouse_answers_with_no_rows(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    assert warehouse.query("select * from call_funnel").height == 0
+
+
+WRITING = [
+    "copy documents to '{out}'",
+    "with x as (copy documents to '{out}') select 1 as a",
+    "with x as (copy documents to '{inside}') select 1 as a",
+    "with x as (insert into documents select * from documents returning 1) select 1 as a",
+    "explain analyze copy documents to '{inside}'",
+    "select 1 as a; copy documents to '{inside}'",
+    "export database '{inside}'",
+    "attach '{inside}' as other",
+    "create table copied as select 1 as a",
+    "set enable_external_access = true",
+    "call enable_logging(storage = 'file', storage_path = '{inside}')",
+    "select * from enable_logging(storage = 'file', storage_path = '{inside}')",
+    "select * from enable_profiling(save_location = '{inside}')",
+    "install httpfs",
+    "load httpfs",
+    "",
+]
+
+
+@pytest.mark.parametrize("statement", WRITING)
+def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, statement: str) -> None:
+    home = shared_warehouse.folder.parent
+    before = files(home)
+    sql = statement.format(out=tmp_path / "x", inside=shared_warehouse.folder / "x.parquet")
+    with pytest.raises(QueryError):
+        shared_warehouse.query(sql)
+    assert files(home) == before
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "read_text('/etc/passwd')",
+        "read_csv('/etc/passwd')",
+        "read_text('{folder}/../secret.txt')",
+        "read_blob('{folder}/../secret.txt')",
+        "read_csv('http://127.0.0.1:9/x.csv')",
+        "'https://127.0.0.1:9/x.parquet'",
+        "glob('/etc/*')",
+        "parquet_metadata('/etc/passwd')",
+    ],
+)
+def test_query_sees_no_other_file_and_no_network(shared_warehouse: Warehouse, source: str) -> None:
+    (shared_warehouse.folder.parent / "secret.txt").write_text("secret")
+    sql = f"select * from {source.format(folder=shared_warehouse.folder)}"
+    with pytest.raises(QueryError, match="Permission Error"):
+        shared_warehouse.query(sql)
+
+
+def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: Warehouse) -> None:
+    secrets = frame("documents")
+    assert secrets.height == 1
+    with pytest.raises(QueryError, match="secrets"):
+        shared_warehouse.query("select * from secrets")
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("pick 1", "syntax error"),
+        ("select * from documents_", 'Did you mean "documents"'),
+        ("select nothing from documents", "nothing"),
+        ("select 1 as a, 2 as a", "two columns 'a'"),
+        ("select interval 1 day as i", "cast"),
+        ("select $a as a", "a"),
+        ("select cast('x' as integer) as i", "'x'"),
+    ],
+)
+def test_mistake_in_a_query_is_told_in_duckdbs_words(
+    shared_warehouse: Warehouse, sql: str, words: str
+) -> None:
+    with pytest.raises(QueryError, match=words):
+        shared_warehouse.query(sql)
+
+
+def test_only_the_tables_that_a_query_names_are_opened() -> None:
+    assert tables_in('select "window" from AUGMENTED_TEXTS') == {"augmented_texts"}
+    assert tables_in("from evaluation_summary") == {"evaluation_results"}
+    assert "filtered_calls" in tables_in("from kept_examples")
+    assert tables_in("select 1") == set(tables())
+    assert tables_in("describe documents") == set(tables())
+
+
+def test_query_is_repeated_three_times_while_slices_are_replaced(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    def disturbed(*arguments: object) -> None:
+        attempts.append(1)
+        warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+        raise duckdb.Error("TProtocolException: Invalid data")
+
+    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    monkeypatch.setattr(query, "_attempt", disturbed)
+    with pytest.raises(SlicesChangingError, match="TProtocolException"):
+        warehouse.query("select * from documents")
+    assert len(attempts) == 4
+
+
+def test_repeated_query_gives_the_rows(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = query._attempt
+    failures = [duckdb.IOException("gone"), duckdb.InvalidInputException("torn")]
+
+    def disturbed(*arguments):
+        if failures:
+            warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+            raise failures.pop()
+        return attempt(*arguments)
+
+    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    monkeypatch.setattr(query, "_attempt", disturbed)
+    assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
+
+
+def test_error_without_a_replacement_is_not_repeated(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    def failing(*arguments: object) -> None:
+        attempts.append(1)
+        raise duckdb.OutOfMemoryException("too large")
+
+    monkeypatch.setattr(query, "_attempt", failing)
+    with pytest.raises(QueryError, match="too large"):
+        warehouse.query("select * from documents")
+    assert len(attempts) == 1
+
+
+def test_query_leaves_nothing_in_the_current_folder(
+    shared_warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared_warehouse.query("select count(*) as n from range(200000) order by n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehouse) -> None:
+    warehouse.prepare()
+    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
+        names = {name for (name,) in connection.execute("show tables").fetchall()}
+        assert names == {*tables(), *STATISTICS_VIEWS}
+        assert connection.execute("select text from documents").fetchall() == [(TEXT,)]
+        comments = connection.execute(
+            "select comment from duckdb_columns() where table_name = 'documents'"
+        ).fetchall()
+        assert all(comment for (comment,) in comments)
+
+
+def test_database_file_open_elsewhere_is_replaced_and_stays_readable(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.prepare()
+    code = (
+        "import sys, duckdb\n"
+        "connection = duckdb.connect(sys.argv[1])\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(connection.execute('select count(*) from documents').fetchall(), flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(warehouse.database_file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        stamp = warehouse.database_file.with_name("warehouse.duckdb.views")
+        stamp.write_text("older views")
+        inode = warehouse.database_file.stat().st_ino
+        warehouse.prepare()
+        assert warehouse.database_file.stat().st_ino != inode
+        warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+        assert reader.communicate("go\n")[0] == "[(1,)]\n"
+
+
+def test_database_file_is_written_once_and_again_when_the_folder_moves(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.prepare()
+    written = warehouse.database_file.stat().st_mtime_ns
+    warehouse.prepare()
+    assert warehouse.database_file.stat().st_mtime_ns == written
+    moved = Warehouse(warehouse.folder.with_name("moved"), warehouse.database_file)
+    moved.prepare()
+    assert warehouse.database_file.stat().st_mtime_ns != written

@@ -1,0 +1,104 @@
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from warehouse.connection import open_connection
+from warehouse.errors import SchemaError, UnknownTableError
+from warehouse.schema import parse_schema, schema_text, table_schema, tables
+
+REQUIRED_COLUMNS = {
+    "documents": "document_id shard text url published_on language source source_offset",
+    "rejected_records": "shard source source_offset reason excerpt",
+    "candidate_calls": "call_id shard tool document_id window position character_offset "
+    "call_probability sample_index arguments sample_text status reason round",
+    "executed_calls": "call_id shard tool status reason result duration_ms from_cache tool_version",
+    "filtered_calls": "call_id shard tool loss_without_call loss_call_without_result "
+    "loss_with_result loss_reduction is_kept reason filtering_threshold pruning_threshold",
+    "augmented_texts": "document_id window shard text calls",
+    "stage_costs": "shard tool stage round candidates tokens_fed seconds model precision",
+    "training_metrics": "run step loss learning_rate tokens development_perplexity",
+    "evaluation_results": "benchmark item_id model mode prompt output called_tool arguments "
+    "result gold score",
+}
+
+
+def test_schema_module_reads_what_duckdb_creates() -> None:
+    with open_connection() as connection:
+        connection.execute(schema_text())
+        created = {}
+        for name, column, kind, nullable in connection.execute(
+            "select table_name, column_name, data_type, is_nullable from duckdb_columns() "
+            "where not internal order by table_name, column_index"
+        ).fetchall():
+            created.setdefault(name, []).append((column, kind.lower().replace('"', ""), nullable))
+        keys = dict(
+            connection.execute(
+                "select table_name, constraint_column_names from duckdb_constraints() "
+                "where constraint_type = 'PRIMARY KEY'"
+            ).fetchall()
+        )
+    assert created.keys() == tables().keys()
+    for name, schema in tables().items():
+        read = [(column.name, column.type) for column in schema.columns]
+        assert read == [(column, kind) for column, kind, _ in created[name]]
+        assert list(schema.primary_key) == list(keys[name])
+        for column, (_, _, nullable) in zip(schema.columns, created[name], strict=True):
+            assert nullable is not (column.is_required or column.name in schema.primary_key)
+
+
+def test_every_table_and_column_is_described_in_a_sentence() -> None:
+    for schema in tables().values():
+        assert schema.description.endswith(".")
+        for column in schema.columns:
+            assert column.description[0].isupper()
+            assert column.description.endswith(".")
+
+
+@pytest.mark.parametrize("table", REQUIRED_COLUMNS)
+def test_columns_that_scripts_rely_on_exist(table: str) -> None:
+    assert set(REQUIRED_COLUMNS[table].split()) <= set(table_schema(table).column_names)
+
+
+def test_nested_calls_have_a_polars_type() -> None:
+    calls = table_schema("augmented_texts").polars_schema["calls"]
+    assert isinstance(calls, pl.List)
+    assert calls.inner == pl.Struct(
+        {
+            "call_id": pl.String,
+            "position": pl.Int32,
+            "character_offset": pl.Int32,
+            "tool": pl.String,
+            "arguments": pl.String,
+            "result": pl.String,
+            "loss_reduction": pl.Float64,
+        }
+    )
+
+
+def test_schema_is_read_without_duckdb() -> None:
+    code = (
+        "import sys; import warehouse.warehouse; from warehouse.schema import tables; tables(); "
+        "sys.exit('duckdb' in sys.modules or 'pyarrow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_misspelt_table_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownTableError, match=r"'candidates_calls'.*'candidate_calls'"):
+        table_schema("candidates_calls")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("-- A.\ncreate table a (\n    b varchar,  -- B.\n);", "primary key"),
+        ("-- A.\ncreate table a (\n    b varchar,\n    primary key (b)\n);", "no described column"),
+        ("create table a (\n    b varchar,  -- B.\n    primary key (b)\n);", "comment"),
+        ("-- A.\ncreate table a (\n    b blob,  -- B.\n    primary key (b)\n);", "'blob'"),
+    ],
+)
+def test_schema_text_without_its_form_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(SchemaError, match=problem):
+        parse_schema(text)

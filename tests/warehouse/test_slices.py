@@ -1,0 +1,199 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet
+import pytest
+
+from tests.warehouse.rows import SHARD, TEXT, frame
+from warehouse.errors import SliceNotFoundError, SliceValidationError
+from warehouse.layout import temporary_name
+from warehouse.schema import table_schema, tables
+from warehouse.warehouse import Warehouse
+
+METADATA = {"fingerprint": "ab'c\"d", "settings": '{"τ_f": 1.0}'}
+
+
+def write_documents(warehouse: Warehouse, *texts: str, shard: str = SHARD) -> None:
+    rows = frame(
+        "documents",
+        *({"document_id": f"d{n}", "text": text, "shard": shard} for n, text in enumerate(texts)),
+    )
+    warehouse.replace_slice("documents", shard, "all", rows, metadata=METADATA)
+
+
+def test_rows_keep_the_order_they_were_given_in(warehouse: Warehouse) -> None:
+    rows = frame("documents", *({"document_id": f"d{n}"} for n in range(5000, 0, -1)))
+    assert warehouse.replace_slice("documents", SHARD, "all", rows, metadata={}) == 5000
+    assert warehouse.read_slice("documents", SHARD, "all").equals(rows)
+
+
+def test_same_rows_give_the_same_bytes(warehouse: Warehouse) -> None:
+    path = warehouse.folder / "documents" / f"shard={SHARD}" / "all.parquet"
+    write_documents(warehouse, "one", "two")
+    first = path.read_bytes()
+    write_documents(warehouse, "one", "two")
+    assert path.read_bytes() == first
+
+
+def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse) -> None:
+    write_documents(warehouse, TEXT)
+    assert warehouse.slice_metadata("documents", SHARD, "all") == METADATA
+    [info] = warehouse.slices("documents")
+    assert (info.table, info.shard, info.name) == ("documents", SHARD, "all")
+    assert info.bytes == info.path.stat().st_size
+    assert b"toolformer" in (pyarrow.parquet.read_metadata(info.path).metadata or {})
+
+
+def test_metadata_of_no_slice_is_none(warehouse: Warehouse) -> None:
+    assert warehouse.slice_metadata("documents", SHARD, "all") is None
+
+
+def test_slice_without_rows_keeps_its_types_and_metadata(warehouse: Warehouse) -> None:
+    empty = pl.DataFrame(schema=table_schema("candidate_calls").polars_schema)
+    warehouse.replace_slice("candidate_calls", SHARD, "Calendar", empty, metadata=METADATA)
+    assert warehouse.read_slice("candidate_calls", SHARD, "Calendar").equals(empty)
+    assert warehouse.slice_metadata("candidate_calls", SHARD, "Calendar") == METADATA
+
+
+def test_slice_that_does_not_exist_is_named_with_those_that_do(warehouse: Warehouse) -> None:
+    write_documents(warehouse, TEXT)
+    with pytest.raises(SliceNotFoundError, match=r"no slice 'none-such'.*Slices there: all"):
+        warehouse.read_slice("documents", SHARD, "none-such")
+
+
+@pytest.mark.parametrize("table", tables())
+def test_shard_without_slices_reads_as_typed_nothing(
+    shared_warehouse: Warehouse, table: str
+) -> None:
+    rows = shared_warehouse.read_slices(table, "all")
+    assert rows.height == 0
+    assert rows.schema == table_schema(table).polars_schema
+
+
+def test_slices_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -> None:
+    for tool in ("WikiSearch", "Calculator"):
+        rows = frame("candidate_calls", {"tool": tool, "call_id": tool})
+        warehouse.replace_slice("candidate_calls", SHARD, tool, rows, metadata={})
+    together = warehouse.read_slices("candidate_calls", SHARD)
+    assert together["tool"].to_list() == ["Calculator", "WikiSearch"]
+    assert [info.name for info in warehouse.slices("candidate_calls", SHARD)] == [
+        "Calculator",
+        "WikiSearch",
+    ]
+    assert warehouse.slices("candidate_calls", "shard-00001") == []
+
+
+def test_removed_slice_is_gone_and_removing_it_again_says_so(warehouse: Warehouse) -> None:
+    write_documents(warehouse, TEXT)
+    assert warehouse.remove_slice("documents", SHARD, "all") is True
+    assert warehouse.remove_slice("documents", SHARD, "all") is False
+    assert warehouse.slices("documents") == []
+
+
+def test_old_slice_survives_a_refused_one(warehouse: Warehouse) -> None:
+    write_documents(warehouse, TEXT)
+    with pytest.raises(SliceValidationError):
+        warehouse.replace_slice(
+            "documents", SHARD, "all", frame("documents", {"text": None}), metadata={}
+        )
+    assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
+    assert warehouse.slice_metadata("documents", SHARD, "all") == METADATA
+
+
+DISK_FULL = """
+import resource, sys, pathlib
+import polars as pl
+from tests.warehouse.rows import SHARD, frame
+from warehouse.errors import WarehouseError
+from warehouse.warehouse import Warehouse
+home = pathlib.Path(sys.argv[1])
+warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+rows = frame("documents", *({"document_id": str(n), "url": str(n * n)} for n in range(20000)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
+except WarehouseError as error:
+    print(error)
+else:
+    sys.exit("written")
+"""
+
+
+def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_slice(
+    warehouse: Warehouse,
+) -> None:
+    write_documents(warehouse, TEXT)
+    home = warehouse.folder.parent
+    done = subprocess.run(
+        [sys.executable, "-c", DISK_FULL, str(home)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    [info] = warehouse.slices("documents")
+    assert str(info.path) in done.stdout
+    assert "bytes free" in done.stdout
+    assert "Free some space" in done.stdout
+    assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
+    assert [path.name for path in info.path.parent.iterdir()] == ["all.parquet"]
+
+
+def test_files_of_dead_writers_are_removed_and_those_of_living_ones_stay(
+    warehouse: Warehouse,
+) -> None:
+    write_documents(warehouse, TEXT)
+    folder = warehouse.folder / "documents" / f"shard={SHARD}"
+    living = folder / temporary_name("all.parquet")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = folder / living.name.replace(f".{os.getpid()}.", f".{ended.pid}.")
+    spill = warehouse.folder / temporary_name(".spill").replace(
+        f".{os.getpid()}.", f".{ended.pid}."
+    )
+    spill.mkdir()
+    elsewhere = folder / f"all.parquet.{ended.pid}.00000000000000.tmp"
+    for path in (living, dead, elsewhere, spill / "block"):
+        path.write_text("half a file")
+    warehouse.prepare()
+    assert living.exists()
+    assert elsewhere.exists()
+    assert not dead.exists()
+    assert not spill.exists()
+    os.utime(elsewhere, (0, 0))
+    warehouse.prepare()
+    assert not elsewhere.exists()
+
+
+def test_unfinished_files_are_never_read(warehouse: Warehouse) -> None:
+    write_documents(warehouse, TEXT)
+    folder = warehouse.folder / "documents" / f"shard={SHARD}"
+    (folder / temporary_name("all.parquet")).write_text("half a file")
+    assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
+    assert len(warehouse.slices("documents")) == 1
+
+
+def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse) -> None:
+    for shard in (SHARD, "shard-00001"):
+        write_documents(warehouse, TEXT, shard=shard)
+        calls = frame("candidate_calls", {"shard": shard, "call_id": shard})
+        warehouse.replace_slice("candidate_calls", shard, "Calculator", calls, metadata={})
+    target = warehouse.retire_shard(SHARD)
+    assert target == warehouse.folder.parent / "retired" / f"{SHARD}-1"
+    kept = pl.read_parquet(target / "documents" / f"shard={SHARD}" / "all.parquet")
+    assert kept["text"].to_list() == [TEXT]
+    shards = warehouse.query(
+        "select shard from documents union all select shard from candidate_calls"
+    )
+    assert shards["shard"].to_list() == ["shard-00001"] * 2
+    assert warehouse.retire_shard(SHARD) is None
+    write_documents(warehouse, TEXT)
+    assert warehouse.retire_shard(SHARD) == target.with_name(f"{SHARD}-2")
+
+
+def test_home_with_odd_characters_works(tmp_path: Path) -> None:
+    home = tmp_path / "o'neill [1] *"
+    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    warehouse.prepare()
+    write_documents(warehouse, TEXT)
+    assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]

@@ -1,0 +1,230 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.warehouse.rows import CALL, SHARD, SLICES, TEXT, frame
+from warehouse.errors import SliceNameError, SliceValidationError, UnknownTableError
+from warehouse.warehouse import Warehouse
+
+
+def files(warehouse: Warehouse) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in warehouse.folder.rglob("*") if path.is_file()}
+
+
+def write(warehouse: Warehouse, table: str, rows: pl.DataFrame) -> None:
+    warehouse.replace_slice(table, *SLICES[table], rows, metadata={})
+
+
+@pytest.mark.parametrize("table", SLICES)
+def test_correct_rows_are_accepted_and_read_back_equal(
+    shared_warehouse: Warehouse, table: str
+) -> None:
+    rows = frame(table)
+    write(shared_warehouse, table, rows)
+    assert shared_warehouse.read_slice(table, *SLICES[table]).equals(rows)
+    shared_warehouse.remove_slice(table, *SLICES[table])
+
+
+ACCEPTED = [
+    ("candidate_calls", {"status": "dropped", "reason": "not_a_call", "arguments": None}),
+    ("candidate_calls", {"status": "dropped", "reason": "duplicate"}),
+    ("executed_calls", {"status": "failed", "reason": "division_by_zero", "result": None}),
+    (
+        "filtered_calls",
+        {"loss_with_result": float("inf"), "loss_reduction": None, "is_kept": False}
+        | {"reason": "not_finite", "loss_call_without_result": None},
+    ),
+    (
+        "filtered_calls",
+        {"loss_with_result": None, "loss_call_without_result": None, "is_kept": False}
+        | {"reason": "loss_without_call_below_pruning_threshold", "loss_reduction": 0.3},
+    ),
+    ("filtered_calls", {"loss_reduction": 1.0 - 1e-10}),
+    ("evaluation_results", {"score": None}),
+    ("augmented_texts", {"calls": [CALL | {"character_offset": len(TEXT)}]}),
+]
+
+
+@pytest.mark.parametrize(("table", "change"), ACCEPTED)
+def test_rare_but_right_rows_are_accepted(
+    shared_warehouse: Warehouse, table: str, change: dict[str, object]
+) -> None:
+    write(shared_warehouse, table, frame(table, change))
+    shared_warehouse.remove_slice(table, *SLICES[table])
+
+
+REFUSED = [
+    ("documents", {"text": None}, ["text", "NULL", "'d1'"]),
+    ("documents", {"source_offset": -1}, ["source_offset", "-1"]),
+    ("documents", {"shard": "shard-00001"}, ["shard", "'shard-00001'", "'shard-00000'"]),
+    ("documents", {"shard": None}, ["shard", "NULL"]),
+    ("rejected_records", {"reason": "Not JSON"}, ["reason", "'Not JSON'"]),
+    ("document_selection", {"is_selected": None}, ["is_selected", "NULL"]),
+    ("candidate_calls", {"tool": "Calendar"}, ["tool", "'Calendar'", "'Calculator'"]),
+    ("candidate_calls", {"round": 2}, ["round", "2"]),
+    ("candidate_calls", {"window": -1}, ["window", "-1"]),
+    ("candidate_calls", {"position": -1}, ["position", "-1"]),
+    ("candidate_calls", {"call_probability": 1.5}, ["call_probability", "1.5"]),
+    ("candidate_calls", {"call_probability": float("nan")}, ["call_probability", "nan"]),
+    ("candidate_calls", {"sample_text": None}, ["sample_text"]),
+    ("candidate_calls", {"status": "unknown"}, ["status", "'unknown'", "parsed"]),
+    ("candidate_calls", {"reason": "duplicate"}, ["status", "reason"]),
+    ("candidate_calls", {"status": "dropped"}, ["status", "reason"]),
+    ("candidate_calls", {"status": "dropped", "reason": "because"}, ["reason", "'because'"]),
+    ("candidate_calls", {"arguments": None}, ["arguments"]),
+    (
+        "candidate_calls",
+        {"arguments": None, "status": "dropped", "reason": "duplicate"},
+        ["arguments"],
+    ),
+    ("executed_calls", {"result": None}, ["result"]),
+    ("executed_calls", {"result": ""}, ["result", "''"]),
+    ("executed_calls", {"status": "failed", "reason": "timeout"}, ["result"]),
+    ("executed_calls", {"status": "failed", "result": None}, ["reason"]),
+    ("executed_calls", {"reason": "why"}, ["reason"]),
+    ("filtered_calls", {"loss_without_call": None}, ["loss_without_call"]),
+    ("filtered_calls", {"loss_reduction": None}, ["loss_reduction"]),
+    ("filtered_calls", {"is_kept": False}, ["is_kept"]),
+    ("filtered_calls", {"reason": "below_threshold"}, ["is_kept"]),
+    ("filtered_calls", {"loss_reduction": 0.9}, ["loss_reduction", "0.9"]),
+    ("filtered_calls", {"loss_with_result": None}, ["loss_with_result"]),
+    ("filtered_calls", {"loss_reduction": float("nan")}, ["loss_reduction", "nan"]),
+    ("filtered_calls", {"loss_reduction": float("inf")}, ["loss_reduction", "inf"]),
+    ("evaluation_results", {"score": float("nan")}, ["score", "nan"]),
+    ("augmented_texts", {"calls": []}, ["calls"]),
+    ("augmented_texts", {"calls": None}, ["calls", "NULL"]),
+    ("augmented_texts", {"calls": [None]}, ["calls", "NULL"]),
+    ("augmented_texts", {"calls": [CALL | {"result": None}]}, ["calls", "without result"]),
+    ("augmented_texts", {"calls": [CALL | {"character_offset": 99}]}, ["outside the text", "99"]),
+    ("augmented_texts", {"calls": [CALL | {"character_offset": -1}]}, ["outside the text", "-1"]),
+    (
+        "augmented_texts",
+        {"calls": [CALL, CALL | {"position": 2, "character_offset": 5}]},
+        ["sorted"],
+    ),
+    ("augmented_texts", {"calls": [CALL, CALL]}, ["two calls at one position"]),
+    ("training_texts", {"calls": [CALL | {"tool": None}]}, ["calls", "without tool"]),
+    ("training_texts", {"split": "test"}, ["split", "'test'"]),
+    ("stage_costs", {"stage": "scoring"}, ["stage", "'scoring'", "'sampling'"]),
+    ("stage_costs", {"tokens_fed": -1}, ["tokens_fed", "-1"]),
+    ("training_metrics", {"run": "run-2"}, ["run", "'run-2'"]),
+    ("evaluation_results", {"benchmark": "perplexity"}, ["benchmark", "'perplexity'"]),
+    ("evaluation_results", {"score_weight": -1.0}, ["score_weight"]),
+]
+
+
+@pytest.mark.parametrize(("table", "change", "words"), REFUSED)
+def test_wrong_row_is_named_and_nothing_on_disk_changes(
+    shared_warehouse: Warehouse, table: str, change: dict[str, object], words: list[str]
+) -> None:
+    before = files(shared_warehouse)
+    with pytest.raises(SliceValidationError) as caught:
+        write(shared_warehouse, table, frame(table, change))
+    for word in [table, *words, "Nothing was written"]:
+        assert word in str(caught.value)
+    assert files(shared_warehouse) == before
+
+
+def test_two_rows_with_one_key_are_refused(shared_warehouse: Warehouse) -> None:
+    with pytest.raises(SliceValidationError, match=r"share the key \(document_id\).*'d1'"):
+        write(shared_warehouse, "documents", frame("documents", {}, {"text": "Another."}))
+
+
+def test_columns_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
+    rows = frame("documents")
+    write(shared_warehouse, "documents", rows.select(reversed(rows.columns)))
+    assert shared_warehouse.read_slice("documents", SHARD, "all").equals(rows)
+    shared_warehouse.remove_slice("documents", SHARD, "all")
+
+
+def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
+    rows = frame("augmented_texts")
+    turned = rows.with_columns(calls=pl.Series([[dict(reversed(CALL.items()))]]))
+    assert turned.schema["calls"] != rows.schema["calls"]
+    write(shared_warehouse, "augmented_texts", turned)
+    assert shared_warehouse.read_slice("augmented_texts", SHARD, "all").equals(rows)
+    shared_warehouse.remove_slice("augmented_texts", SHARD, "all")
+
+
+def test_optional_column_may_be_missing_and_defaults_are_filled(
+    shared_warehouse: Warehouse,
+) -> None:
+    rows = frame("evaluation_results").drop("gold", "score_weight")
+    write(shared_warehouse, "evaluation_results", rows)
+    stored = shared_warehouse.read_slice("evaluation_results", "all", "dateset.base")
+    assert stored["gold"].to_list() == [None]
+    assert stored["score_weight"].to_list() == [1.0]
+    shared_warehouse.remove_slice("evaluation_results", "all", "dateset.base")
+
+
+def test_missing_column_is_named(shared_warehouse: Warehouse) -> None:
+    with pytest.raises(SliceValidationError, match=r"no column 'sample_text'"):
+        write(shared_warehouse, "candidate_calls", frame("candidate_calls").drop("sample_text"))
+
+
+def test_misspelt_column_gets_a_suggestion(shared_warehouse: Warehouse) -> None:
+    rows = frame("documents").rename({"published_on": "publishes_on"})
+    with pytest.raises(SliceValidationError, match=r"'publishes_on'.*'published_on'"):
+        write(shared_warehouse, "documents", rows)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "values"),
+    [
+        ("candidate_calls", "position", [1.5]),
+        ("candidate_calls", "position", ["3"]),
+        ("candidate_calls", "position", [2**40]),
+        ("documents", "text", [3]),
+        ("documents", "published_on", ["2020-05-04"]),
+        ("augmented_texts", "calls", [[{"tool": "Calculator"}]]),
+        ("augmented_texts", "calls", [["Calculator"]]),
+    ],
+)
+def test_value_is_never_converted_in_silence(
+    shared_warehouse: Warehouse, table: str, column: str, values: list[object]
+) -> None:
+    rows = frame(table).with_columns(pl.Series(column, values))
+    with pytest.raises(SliceValidationError, match=rf"'{column}' of table '{table}'"):
+        write(shared_warehouse, table, rows)
+
+
+@pytest.mark.parametrize("shard", ["", "Shard", "a/b", "../x", "a,b", "none", "shard_1"])
+def test_shard_that_cannot_be_a_path_is_refused(shared_warehouse: Warehouse, shard: str) -> None:
+    rows = frame("documents", {"shard": shard})
+    with pytest.raises(SliceNameError, match="shard"):
+        shared_warehouse.replace_slice("documents", shard, "all", rows, metadata={})
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "a*"])
+def test_slice_name_that_cannot_be_a_path_is_refused(
+    shared_warehouse: Warehouse, name: str
+) -> None:
+    with pytest.raises(SliceNameError, match="slice name"):
+        shared_warehouse.replace_slice("documents", SHARD, name, frame("documents"), metadata={})
+
+
+def test_table_without_shards_is_written_under_all_only(shared_warehouse: Warehouse) -> None:
+    rows = frame("training_texts")
+    with pytest.raises(SliceNameError, match="expected 'all'"):
+        shared_warehouse.replace_slice("training_texts", SHARD, "all", rows, metadata={})
+
+
+def test_unknown_table_is_refused(shared_warehouse: Warehouse) -> None:
+    with pytest.raises(UnknownTableError, match="Did you mean 'documents'"):
+        shared_warehouse.replace_slice("document", SHARD, "all", frame("documents"), metadata={})
+
+
+def test_later_round_goes_into_its_own_slice(shared_warehouse: Warehouse) -> None:
+    rows = frame("candidate_calls", {"round": 2})
+    name = "round-2.Calculator"
+    shared_warehouse.replace_slice("candidate_calls", SHARD, name, rows, metadata={})
+    assert shared_warehouse.read_slice("candidate_calls", SHARD, name).equals(rows)
+    shared_warehouse.remove_slice("candidate_calls", SHARD, name)
+
+
+def test_long_value_is_cut_in_the_error(shared_warehouse: Warehouse) -> None:
+    calls = [CALL | {"arguments": "9" * 100_000}] * 2
+    with pytest.raises(SliceValidationError) as caught:
+        write(shared_warehouse, "augmented_texts", frame("augmented_texts", {"calls": calls}))
+    assert len(str(caught.value)) < 1000

@@ -1,0 +1,217 @@
+import math
+
+import pytest
+
+from tests.warehouse.rows import CALL, SHARD, TEXT, frame
+from warehouse.catalogue import STATISTICS_VIEWS
+from warehouse.warehouse import Warehouse
+
+COLUMNS = {
+    "call_funnel": ["tool", "stage", "stage_order", "rows"],
+    "call_statistics": [
+        "tool",
+        "candidates",
+        "executed",
+        "scored",
+        "kept",
+        "kept_texts",
+        "mean_loss_reduction",
+        "tokens_fed",
+        "seconds",
+    ],
+    "threshold_sweep": ["tool", "filtering_threshold", "kept_calls", "kept_texts"],
+    "drop_reasons": ["tool", "stage", "reason", "rows"],
+    "kept_examples": ["call_id", "tool", "loss_reduction", "text_before", "call", "text_after"],
+    "evaluation_summary": ["benchmark", "model", "mode", "items", "score", "share_with_call"],
+}
+
+KEPT = {"is_kept": True, "reason": "kept"}
+BELOW = {"is_kept": False, "reason": "below_threshold"}
+PRUNED = {
+    "is_kept": False,
+    "reason": "bound_below_pruning_threshold",
+    "loss_call_without_result": None,
+}
+
+
+@pytest.fixture(scope="module")
+def built(shared_warehouse: Warehouse) -> Warehouse:
+    """Two documents; eight samples of the Calculator and one rejected look of the Calendar.
+
+    c1 and c2 stand in one window, c3 in another; c1 loses its position to nobody, c2 and c3 are
+    not merged. c4 to c6 fail in the filter, c7 in the tool, c8 in the sampling.
+    """
+    warehouse = shared_warehouse
+
+    def put(table: str, name: str, *rows: dict[str, object]) -> None:
+        warehouse.replace_slice(table, SHARD, name, frame(table, *rows), metadata={})
+
+    put("documents", "all", {}, {"document_id": "d2", "text": "x" * 200 + "=" + "y" * 200})
+    put("document_selection", "Calculator", {}, {"document_id": "d2"})
+    put(
+        "document_selection",
+        "Calendar",
+        {"tool": "Calendar", "is_selected": False, "reason": "no_date"},
+        {"tool": "Calendar", "document_id": "d2", "is_selected": False, "reason": "no_date"},
+    )
+    put(
+        "candidate_calls",
+        "Calculator",
+        {"call_id": "c1"},
+        {"call_id": "c2", "position": 5},
+        {"call_id": "c3", "document_id": "d2", "character_offset": 200},
+        *({"call_id": f"c{n}", "sample_index": n} for n in range(4, 8)),
+        {"call_id": "c8", "status": "dropped", "reason": "not_a_call", "arguments": None},
+    )
+    put(
+        "executed_calls",
+        "Calculator",
+        *({"call_id": f"c{n}"} for n in range(1, 7)),
+        {"call_id": "c7", "status": "failed", "reason": "division_by_zero", "result": None},
+    )
+    put(
+        "filtered_calls",
+        "Calculator",
+        {"call_id": "c1", "loss_reduction": 2.0 - 1e-10} | KEPT,
+        {"call_id": "c2", "loss_reduction": 1.0} | KEPT,
+        {"call_id": "c3", "loss_reduction": 1.2} | KEPT,
+        {"call_id": "c4", "loss_reduction": 0.7} | BELOW,
+        {"call_id": "c5", "loss_reduction": 0.4} | PRUNED,
+        {"call_id": "c6", "loss_reduction": None, "is_kept": False, "reason": "not_finite"},
+    )
+    put("augmented_texts", "all", {"calls": [CALL]})
+    put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000, "seconds": 2.5})
+    put(
+        "stage_costs",
+        "Calculator.scoring",
+        {"stage": "scoring", "tokens_fed": 500, "seconds": 1.0},
+    )
+    return warehouse
+
+
+@pytest.mark.parametrize("view", STATISTICS_VIEWS)
+def test_view_has_exactly_its_documented_columns(shared_warehouse: Warehouse, view: str) -> None:
+    assert shared_warehouse.query(f"select * from {view}").columns == COLUMNS[view]
+
+
+def test_funnel_counts_each_stage_of_each_tool(built: Warehouse) -> None:
+    rows = built.query("select * from call_funnel").rows()
+    stages = [
+        "documents",
+        "preselected",
+        "samples",
+        "candidates",
+        "executed",
+        "scored",
+        "kept",
+        "merged",
+    ]
+    calculator = [2, 2, 8, 7, 6, 6, 3, 1]
+    calendar = [2, 0, 0, 0, 0, 0, 0, 0]
+    assert rows == [
+        (tool, stage, order, count)
+        for tool, counts in (("Calculator", calculator), ("Calendar", calendar))
+        for order, (stage, count) in enumerate(zip(stages, counts, strict=True), start=1)
+    ]
+
+
+def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> None:
+    [calculator, calendar] = built.query("select * from call_statistics").rows(named=True)
+    assert calculator == {
+        "tool": "Calculator",
+        "candidates": 7,
+        "executed": 6,
+        "scored": 6,
+        "kept": 3,
+        "kept_texts": 2,
+        "mean_loss_reduction": pytest.approx(1.4),
+        "tokens_fed": 1500,
+        "seconds": 3.5,
+    }
+    assert calendar["tool"] == "Calendar"
+    assert calendar["kept"] == 0
+    assert calendar["mean_loss_reduction"] is None
+
+
+def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:
+    assert built.query("select * from threshold_sweep").rows() == [
+        ("Calculator", 0.5, 4, 2),
+        ("Calculator", 1.0, 3, 2),
+        ("Calculator", 2.0, 1, 1),
+    ]
+
+
+def test_sweep_shows_used_thresholds_but_nothing_below_the_pruning_threshold(
+    warehouse: Warehouse,
+) -> None:
+    rows = frame(
+        "filtered_calls",
+        {"filtering_threshold": 1.5, "pruning_threshold": 1.0, "loss_reduction": 1.8},
+    )
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    found = warehouse.query("select filtering_threshold as t, kept_calls as n from threshold_sweep")
+    assert found.rows() == [(1.0, 1), (1.5, 1), (2.0, 0)]
+
+
+def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
+    assert built.query("select * from drop_reasons").rows() == [
+        ("Calculator", "sampling", "not_a_call", 1),
+        ("Calculator", "execution", "division_by_zero", 1),
+        ("Calculator", "filtering", "below_threshold", 1),
+        ("Calculator", "filtering", "bound_below_pruning_threshold", 1),
+        ("Calculator", "filtering", "not_finite", 1),
+        ("Calendar", "preselection", "no_date", 2),
+    ]
+
+
+def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse) -> None:
+    rows = built.query("select * from kept_examples").rows(named=True)
+    assert [row["call_id"] for row in rows] == ["c1", "c3", "c2"]
+    first, second, _ = rows
+    assert first["call"] == "[Calculator(400 / 1400) -> 0.29]"
+    assert first["text_before"] + first["text_after"] == TEXT
+    assert len(first["text_before"]) == 34
+    assert second["text_before"] == "x" * 120
+    assert second["text_after"] == "=" + "y" * 119
+
+
+def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> None:
+    text = "Zürich – 𝔘nits: naïve"
+    calls = frame("candidate_calls", {"character_offset": 11})
+    warehouse.replace_slice(
+        "documents", SHARD, "all", frame("documents", {"text": text}), metadata={}
+    )
+    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", calls, metadata={})
+    for table in ("executed_calls", "filtered_calls"):
+        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+    [row] = warehouse.query("select * from kept_examples").rows(named=True)
+    assert (row["text_before"], row["text_after"]) == (text[:11], text[11:])
+
+
+def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
+    warehouse: Warehouse,
+) -> None:
+    perplexity = frame(
+        "evaluation_results",
+        *(
+            {"benchmark": "perplexity", "item_id": item, "score": score, "score_weight": weight}
+            | {"called_tool": None, "mode": "disabled"}
+            for item, score, weight in (("a", 2.0, 10.0), ("b", 4.0, 30.0), ("c", None, 5.0))
+        ),
+    )
+    dateset = frame(
+        "evaluation_results",
+        {"item_id": "a", "score": 1.0},
+        {"item_id": "b", "score": 0.0, "called_tool": None},
+    )
+    warehouse.replace_slice("evaluation_results", "all", "perplexity.base", perplexity, metadata={})
+    warehouse.replace_slice("evaluation_results", "all", "dateset.base", dateset, metadata={})
+    assert warehouse.query("select * from evaluation_summary").rows() == [
+        ("dateset", "base", "with-tools", 2, 0.5, 0.5),
+        ("perplexity", "base", "disabled", 3, pytest.approx(math.exp(3.5)), 0.0),
+    ]
+
+
+def test_views_over_no_rows_are_empty(warehouse: Warehouse) -> None:
+    for view in STATISTICS_VIEWS:
+        assert warehouse.query(f"select * from {view}").height == 0

@@ -1,0 +1,1 @@
+"""The engine: the method of the paper, without orchestration and without storage."""

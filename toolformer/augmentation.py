@@ -1,0 +1,112 @@
+"""C*: kept calls of all tools merged and inserted into their texts (paper §2; spec §1.7).
+
+Calls live as offsets beside the text and are never parsed out of it again. Does not decide which
+calls are kept.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from toolformer.calls import CallFormat, call_ids
+from toolformer.errors import ToolformerError
+from toolformer.tokenization import Tokenizer
+from toolformer.windows import Window
+from tools.protocol import ToolCall
+from tools.syntax import format_call, insert_calls, remove_calls
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCall:
+    """A call that passed the filter.
+
+    Attributes:
+        call_id: key of the call.
+        position: 0-based token position in the window.
+        character_offset: the same place in the window's text.
+        tool, arguments, result: the call.
+        loss_reduction: L_i⁻ - L_i⁺ in nats.
+    """
+
+    call_id: str
+    position: int
+    character_offset: int
+    tool: str
+    arguments: str
+    result: str
+    loss_reduction: float
+
+    @property
+    def text(self) -> str:
+        """e(c, r) as text, with the space that belongs to its opening marker."""
+        return format_call(ToolCall(self.tool, self.arguments), self.result)
+
+
+def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
+    """Settle the competition of calls, of one tool or several, for the same position.
+
+    The largest loss reduction wins; then the shorter result; then the first sampled, which is
+    the order of `calls` (spec §1.9, items 12 and 13).
+
+    Returns:
+        At most one call per position, from left to right.
+    """
+    best: dict[int, KeptCall] = {}
+    for call in calls:
+        rival = best.get(call.position)
+        if rival is None or _rank(call) < _rank(rival):
+            best[call.position] = call
+    return [best[position] for position in sorted(best)]
+
+
+def _rank(call: KeptCall) -> tuple[float, int]:
+    return -call.loss_reduction, len(call.result)
+
+
+def augmented_text(text: str, calls: Sequence[KeptCall]) -> str:
+    """The text with its calls inserted, x_{1:i-1} e(c, r) x_{i:n} for each."""
+    return insert_calls(text, [(call.character_offset, call.text) for call in calls])
+
+
+def augmented_ids(
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    calls: Sequence[KeptCall],
+    *,
+    call_format: CallFormat,
+) -> list[list[int]]:
+    """The window's tokens with the calls between them, in segments that must not be cut.
+
+    Returns:
+        Segments in order: a call is one segment, every text token is one of its own. Joined they
+        are x[:p] + call + x[p:] for each call (spec §1.9, items 16 and 20).
+    """
+    by_position = {call.position: call for call in calls}
+    segments: list[list[int]] = []
+    for position, token in enumerate(ids):
+        call = by_position.get(position)
+        if call is not None:
+            tool_call = ToolCall(call.tool, call.arguments)
+            segments.append(call_ids(tokenizer, tool_call, call.result, call_format=call_format))
+        segments.append([token])
+    return segments
+
+
+def check_restores(window: Window, calls: Sequence[KeptCall]) -> None:
+    """Assert that taking the calls out by their offsets gives the text back.
+
+    Raises:
+        ToolformerError: an offset or a position does not belong to this window.
+    """
+    inserted = [(call.character_offset, call.text) for call in calls]
+    misplaced = [
+        call.call_id
+        for call in calls
+        if not 0 <= call.position < len(window.ids)
+        or window.offsets[call.position] != call.character_offset
+    ]
+    if misplaced or remove_calls(insert_calls(window.text, inserted), inserted) != window.text:
+        raise ToolformerError(
+            f"The calls {misplaced or [call.call_id for call in calls]} do not belong to window "
+            f"{window.index} of document {window.document_id}: their places do not fit its tokens. "
+            "The stored calls come from another model or window size; rebuild the shard."
+        )

@@ -1,0 +1,74 @@
+"""Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces (spec §1.2).
+
+Does not parse text that a model wrote; `tools.syntax` does.
+"""
+
+from dataclasses import dataclass
+
+from toolformer.errors import ModelNotFoundError
+from toolformer.tokenization import Tokenizer
+from tools.protocol import ToolCall
+from tools.syntax import CALL_OPEN, call_pieces
+
+
+@dataclass(frozen=True, slots=True)
+class CallFormat:
+    """Two readings of the paper that change what is fed when scoring (spec §1.6, `[D]`).
+
+    Attributes:
+        empty_result_keeps_arrow: e(c, ε) is `[Tool(args) ->]`, literally e(c, r) with an empty
+            result; otherwise `[Tool(args)]`.
+        separator: text between the prefix z and the scored text.
+    """
+
+    empty_result_keeps_arrow: bool = True
+    separator: str = ""
+
+
+def call_ids(
+    tokenizer: Tokenizer, call: ToolCall, result: str | None, *, call_format: CallFormat
+) -> list[int]:
+    """Tokens of e(c, r), or of e(c, ε) where `result` is None."""
+    pieces = call_pieces(
+        call, result, empty_result_keeps_arrow=call_format.empty_result_keeps_arrow
+    )
+    return tokenizer.encode_pieces(pieces)
+
+
+def prefix_ids(
+    tokenizer: Tokenizer, call: ToolCall, result: str | None, *, call_format: CallFormat
+) -> list[int]:
+    """Tokens of the prefix z that stands before the whole text when scoring."""
+    ids = call_ids(tokenizer, call, result, call_format=call_format)
+    return ids + tokenizer.encode(call_format.separator)
+
+
+def call_open_id(tokenizer: Tokenizer) -> int:
+    """The token `" ["` that opens a call.
+
+    Raises:
+        ModelNotFoundError: the vocabulary has no such token.
+    """
+    ids = tokenizer.encode(CALL_OPEN)
+    if len(ids) != 1:
+        raise ModelNotFoundError(
+            f"The model's vocabulary writes {CALL_OPEN!r} as {len(ids)} tokens; this engine reads "
+            "the probability of a call from one token. Use a model with a byte-level vocabulary "
+            "(GPT-2, GPT-J, GPT-NeoX, Llama 3, Qwen, SmolLM2)."
+        )
+    return ids[0]
+
+
+def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:
+    """Cut a result to at most `max_tokens` tokens, at a word boundary (spec §1.9, item 9).
+
+    A single word that is longer than the limit is cut between characters.
+    """
+    ids, offsets = tokenizer.encode_with_offsets(result)
+    if len(ids) <= max_tokens:
+        return result
+    end = next((offset for offset in reversed(offsets[: max_tokens + 1]) if offset), 0)
+    head = result[:end]
+    if not result[end : end + 1].isspace() and " " in head:
+        head = head[: head.rindex(" ")]
+    return head.rstrip()

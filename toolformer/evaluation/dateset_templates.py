@@ -1,0 +1,210 @@
+"""The templates of DATESET in our own words, their options and the answers to a filled one.
+
+Does not choose dates or decide how often a template is used (see `dateset`).
+"""
+
+import datetime
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from toolformer.evaluation.calendar_facts import (
+    HOLIDAYS,
+    UNITS,
+    DatePart,
+    Unit,
+    go_back,
+    holiday_dates,
+    number_answers,
+    part_answers,
+    whole_units,
+    written_date,
+)
+
+Kind = Literal[
+    "day_distance",
+    "past_part",
+    "future_part",
+    "weekday_of_date",
+    "relative_day",
+    "holiday_part",
+    "holiday_distance",
+]
+
+_PART_NAMES: dict[DatePart, str] = {
+    "weekday": "weekday",
+    "day_of_month": "day of the month",
+    "month": "month",
+    "year": "year",
+}
+_PART_PREPOSITIONS = {"weekday": "On", "day_of_month": "On", "month": "In"}
+_RELATIVE_DAYS = {
+    "two_days_ago": (-2, "was"),
+    "yesterday": (-1, "was"),
+    "today": (0, "is"),
+    "tomorrow": (1, "is"),
+    "in_two_days": (2, "is"),
+}
+_DIRECTIONS = ("past", "future")
+
+
+class Moment(NamedTuple):
+    """A presumed current date with one date before and one after it."""
+
+    current: datetime.date
+    past: datetime.date
+    future: datetime.date
+
+
+class Query(NamedTuple):
+    """A filled template: the template, what fills it, and the accepted answers."""
+
+    template: str
+    values: dict[str, object]
+    gold: tuple[str, ...]
+
+
+class Combination(NamedTuple):
+    """One kind of question with its options chosen.
+
+    Attributes:
+        kind: Which of the seven kinds.
+        options: The chosen options, in the order `build` takes them.
+        build: Takes a moment, the number of the query within the combination (free choices
+            alternate with it) and the options; None where the moment does not fit.
+    """
+
+    kind: Kind
+    options: tuple[str, ...]
+    build: Callable[..., Query | None]
+
+    @property
+    def name(self) -> str:
+        """Kind and options, joined by hyphens."""
+        return "-".join((self.kind, *self.options))
+
+
+def _ask_day_distance(moment: Moment, _number: int, direction: str) -> Query:
+    if direction == "past":
+        day, template = moment.past, "How many days have passed since {date}?"
+    else:
+        day, template = moment.future, "How many days remain until {date}?"
+    distance = abs((day - moment.current).days)
+    return Query(template, {"date": written_date(day)}, number_answers(distance))
+
+
+def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
+    # The distance is that of the past date in whole units, so the date asked for may be later.
+    # Days always fit, since the past date is at least one day ago.
+    units: list[Unit] = [UNITS[(number + turn) % len(UNITS)] for turn in range(len(UNITS))]
+    steps = (_step_back(moment, unit) for unit in units)
+    distance, day = next(step for step in steps if step is not None)
+    return Query(
+        "Which {part} was it {distance} ago?",
+        {"part": _PART_NAMES[part], "distance": distance},
+        part_answers(day, part),
+    )
+
+
+def _step_back(moment: Moment, unit: Unit) -> tuple[str, datetime.date] | None:
+    count = whole_units(unit, moment.past, moment.current)
+    if count == 0:
+        return None
+    day = go_back(moment.current, count, unit)
+    # One month before 31 March is a matter of taste, so such distances are not asked for.
+    if unit in ("months", "years") and day.day != moment.current.day:
+        return None
+    return _counted(count, unit), day
+
+
+def _ask_future_part(moment: Moment, _number: int, part: DatePart) -> Query:
+    distance = _counted((moment.future - moment.current).days, "days")
+    return Query(
+        "Which {part} will it be {distance} from now?",
+        {"part": _PART_NAMES[part], "distance": distance},
+        part_answers(moment.future, part),
+    )
+
+
+def _ask_weekday(moment: Moment, _number: int, direction: str) -> Query:
+    day, verb = (moment.past, "was") if direction == "past" else (moment.future, "is")
+    return Query(
+        "Which weekday {verb} {date}?",
+        {"verb": verb, "date": written_date(day)},
+        part_answers(day, "weekday"),
+    )
+
+
+def _ask_relative_day(moment: Moment, _number: int, part: DatePart, relative_day: str) -> Query:
+    offset, verb = _RELATIVE_DAYS[relative_day]
+    return Query(
+        "Which {part} {verb} it {relative_day}?",
+        {
+            "part": _PART_NAMES[part],
+            "verb": verb,
+            "relative_day": relative_day.replace("_", " "),
+        },
+        part_answers(moment.current + datetime.timedelta(days=offset), part),
+    )
+
+
+def _ask_holiday_part(moment: Moment, number: int, part: DatePart, third: str) -> Query:
+    names = HOLIDAYS[third]
+    holiday = names[number % len(names)]
+    day = holiday_dates(moment.current.year)[holiday]
+    return Query(
+        "{preposition} which {part} {verb} {holiday} this year?",
+        {
+            "preposition": _PART_PREPOSITIONS[part],
+            "part": _PART_NAMES[part],
+            "verb": "was" if day < moment.current else "is",
+            "holiday": holiday,
+        },
+        part_answers(day, part),
+    )
+
+
+def _ask_holiday_distance(moment: Moment, number: int, unit: Unit, direction: str) -> Query | None:
+    current, is_past = moment.current, direction == "past"
+    days = {
+        holiday: day
+        for holiday, day in holiday_dates(current.year).items()
+        if (day < current if is_past else day > current)
+    }
+    if not days:
+        return None
+    holiday = list(days)[number % len(days)]
+    return Query(
+        "How many full {unit} have passed since {holiday} this year?"
+        if is_past
+        else "How many full {unit} remain until {holiday} this year?",
+        {"unit": unit, "holiday": holiday},
+        number_answers(whole_units(unit, *sorted((days[holiday], current)))),
+    )
+
+
+def _counted(count: int, unit: Unit) -> str:
+    return f"{count} {unit if count != 1 else unit.removesuffix('s')}"
+
+
+COMBINATIONS: tuple[Combination, ...] = (
+    *(Combination("day_distance", (way,), _ask_day_distance) for way in _DIRECTIONS),
+    *(Combination("past_part", (part,), _ask_past_part) for part in _PART_NAMES),
+    *(Combination("future_part", (part,), _ask_future_part) for part in _PART_NAMES),
+    *(Combination("weekday_of_date", (way,), _ask_weekday) for way in _DIRECTIONS),
+    *(
+        Combination("relative_day", (part, day), _ask_relative_day)
+        for part in _PART_NAMES
+        for day in _RELATIVE_DAYS
+    ),
+    *(
+        Combination("holiday_part", (part, third), _ask_holiday_part)
+        for part in _PART_PREPOSITIONS
+        for third in HOLIDAYS
+    ),
+    # A holiday of the same year is never a whole year away, so years are not asked for.
+    *(
+        Combination("holiday_distance", (unit, way), _ask_holiday_distance)
+        for unit in ("days", "weeks", "months")
+        for way in _DIRECTIONS
+    ),
+)

@@ -1,0 +1,203 @@
+"""Scoring rules of the benchmarks: is a model's output counted as correct?
+
+Does not run a model, cut tool calls out of an output or average scores; the caller removes every
+call from the output first, so that the words of a call never count among the first words.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import islice
+
+LAMA_WORDS = 5
+QA_WORDS = 20
+MLQA_WORDS = 10
+NUMBER_TOLERANCE = 1e-4
+
+# A digit that follows a letter or another digit starts no number ("H2O"), and a minus sign that
+# follows one is an operator ("9-5"). A comma joins digits only in groups of three, so that "3,4"
+# stays two numbers.
+_NUMBER = re.compile(
+    r"(?<!\w)-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+)
+_MINUS_SIGN = "\N{MINUS SIGN}"
+
+
+def normalised_words(text: str) -> list[str]:
+    """Split a text into the words that are compared.
+
+    Words are separated by white space, lower-cased and freed of punctuation and symbols at their
+    edges. What then is empty (a dash between spaces) is no word. Articles stay.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The normalised words in order; none is empty.
+
+    Example:
+        >>> normalised_words("The capital is – of course – “Oslo”!")
+        ['the', 'capital', 'is', 'of', 'course', 'oslo']
+    """
+    words = (_strip_edges(unicodedata.normalize("NFC", word.lower())) for word in text.split())
+    return [word for word in words if word]
+
+
+def score_lama(prediction: str, gold: Sequence[str]) -> bool:
+    """Tell whether an answer stands within the first five words of a completion.
+
+    Args:
+        prediction: The model's output without the prompt and without calls.
+        gold: The accepted answers; any of them counts.
+
+    Returns:
+        True when all words of one answer occur in order, side by side, within the first 5 words.
+
+    Raises:
+        TypeError: If `gold` is one string instead of a sequence of strings.
+        ValueError: If `gold` is empty.
+
+    Paper: section 4.2.1; also used for the temporal sets (section 4.2.5).
+
+    Example:
+        >>> score_lama("a small town near Lyon in France", ["Lyon"])
+        True
+    """
+    return _contains_answer(prediction, gold, first_words=LAMA_WORDS)
+
+
+def score_qa(prediction: str, gold: Sequence[str]) -> bool:
+    """Tell whether an answer stands within the first twenty words of an output.
+
+    Args:
+        prediction: The model's output without the prompt and without calls.
+        gold: The accepted answers; any of them counts.
+
+    Returns:
+        True when all words of one answer occur in order, side by side, within the first 20 words.
+
+    Raises:
+        TypeError: If `gold` is one string instead of a sequence of strings.
+        ValueError: If `gold` is empty.
+
+    Paper: section 4.2.3.
+    """
+    return _contains_answer(prediction, gold, first_words=QA_WORDS)
+
+
+def score_mlqa(prediction: str, gold: Sequence[str]) -> bool:
+    """Tell whether an answer stands within the first ten words of an output.
+
+    Args:
+        prediction: The model's output without the prompt and without calls.
+        gold: The accepted answers, in English; any of them counts.
+
+    Returns:
+        True when all words of one answer occur in order, side by side, within the first 10 words.
+
+    Raises:
+        TypeError: If `gold` is one string instead of a sequence of strings.
+        ValueError: If `gold` is empty.
+
+    Paper: section 4.2.4.
+    """
+    return _contains_answer(prediction, gold, first_words=MLQA_WORDS)
+
+
+def score_math(prediction: str, gold: float) -> bool:
+    """Tell whether the number an output gives equals the answer to within 1e-4.
+
+    Args:
+        prediction: The model's output without the prompt and without calls.
+        gold: The answer.
+
+    Returns:
+        True when `answered_number` finds a number and it equals `gold`; False otherwise.
+
+    Raises:
+        ValueError: If `gold` is infinite or not a number.
+
+    Paper: section 4.2.2.
+
+    Example:
+        >>> score_math("the sum 9+5=14.", 14)
+        True
+    """
+    if not math.isfinite(gold):
+        raise ValueError(
+            f"The answer {gold!r} is not a finite number; a mathematics question needs one. "
+            "Correct or leave out the example."
+        )
+    number = answered_number(prediction)
+    return number is not None and abs(number - gold) <= NUMBER_TOLERANCE
+
+
+def answered_number(text: str) -> float | None:
+    """Find the number that counts as the answer.
+
+    It is the first number after the first `=` sign, or the first number of the text where there is
+    no `=` or no number follows it. Currency signs and the commas between thousands are ignored.
+
+    Args:
+        text: A model's output.
+
+    Returns:
+        The number, or None when the text has none.
+
+    Example:
+        >>> answered_number("She pays -$1,250.50 in all.")
+        -1250.5
+    """
+    plain = _without_currency_signs(text).replace(_MINUS_SIGN, "-")
+    _, _, after_equals = plain.partition("=")
+    match = _NUMBER.search(after_equals) or _NUMBER.search(plain)
+    return None if match is None else float(match[0].replace(",", ""))
+
+
+def _contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
+    if isinstance(gold, str):
+        raise TypeError(
+            f"The accepted answers are the single text {gold!r}; expected a sequence of texts. "
+            f"Pass [{gold!r}]."
+        )
+    if not gold:
+        raise ValueError(
+            "There are no accepted answers; at least one is needed to score an output. "
+            "Leave the example out."
+        )
+    words = list(islice(normalised_words(prediction), first_words))
+    return any(_occurs(normalised_words(answer), words) for answer in gold)
+
+
+def _occurs(answer: list[str], words: list[str]) -> bool:
+    # An answer of punctuation alone has no words, and an empty list would occur everywhere.
+    if not answer:
+        return False
+    starts = range(len(words) - len(answer) + 1)
+    return any(words[start : start + len(answer)] == answer for start in starts)
+
+
+def _strip_edges(word: str) -> str:
+    start, end = 0, len(word)
+    while start < end and _is_punctuation(word[start]):
+        start += 1
+    while end > start and _is_punctuation(word[end - 1]):
+        end -= 1
+    return word[start:end]
+
+
+def _is_punctuation(character: str) -> bool:
+    # Symbols too: ASCII counts $ + < = > ^ ` | ~ among punctuation, Unicode files them under S.
+    return unicodedata.category(character)[0] in "PS"
+
+
+def _without_currency_signs(text: str) -> str:
+    # After a minus the sign vanishes ("-$5" is -5), elsewhere it becomes a space ("US$5" holds 5).
+    pieces: list[str] = []
+    for character in text:
+        if unicodedata.category(character) != "Sc":
+            pieces.append(character)
+        elif not (pieces and pieces[-1] in ("-", _MINUS_SIGN)):
+            pieces.append(" ")
+    return "".join(pieces)

@@ -1,0 +1,95 @@
+"""The decision whether a call is kept, with its reason (paper §2; spec §1.6, §1.9).
+
+Pure functions on losses. Does not compute losses; `toolformer.losses` does.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+# An exact tie counts as reaching the threshold, but float64 can land a hair below it
+# (spec §1.9, item 17; vector F10).
+THRESHOLD_TOLERANCE = 1e-9
+# The lowest threshold of the sweep that the statistics show (paper, table 2).
+LOWEST_SWEEP_THRESHOLD = 0.5
+
+
+class FilterReason(StrEnum):
+    """Why a call was kept or not."""
+
+    KEPT = "kept"
+    BELOW_THRESHOLD = "below_threshold"
+    LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD = "loss_without_call_below_pruning_threshold"
+    BOUND_BELOW_PRUNING_THRESHOLD = "bound_below_pruning_threshold"
+    NOT_FINITE = "not_finite"
+    NO_TEXT_AFTER_POSITION = "no_text_after_position"
+
+
+@dataclass(frozen=True, slots=True)
+class CallLosses:
+    """The three losses of one call, in nats; None where it was not needed.
+
+    Attributes:
+        loss_without_call: L_i(ε).
+        loss_with_result: L_i⁺ = L_i(e(c, r)).
+        loss_call_without_result: L_i(e(c, ε)).
+        tokens_used: how many tokens after the position carry weight, 0 … 5.
+    """
+
+    loss_without_call: float
+    loss_with_result: float | None
+    loss_call_without_result: float | None
+    tokens_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilterDecision:
+    """Attributes: whether the call is kept, why or why not, and L_i⁻ - L_i⁺ in nats.
+
+    Where a loss was not needed, `loss_reduction` is the upper bound that decided; None where it is
+    not a number.
+    """
+
+    is_kept: bool
+    reason: FilterReason
+    loss_reduction: float | None
+
+
+def reaches(value: float, threshold: float) -> bool:
+    """Whether a loss reduction reaches a threshold, ties included; NaN never does."""
+    return value >= threshold - THRESHOLD_TOLERANCE
+
+
+def pruning_threshold(filtering_threshold: float) -> float:
+    """The reduction below which a call is lost for τ_f and for every threshold of the sweep."""
+    return min(filtering_threshold, LOWEST_SWEEP_THRESHOLD)
+
+
+def decide(losses: CallLosses, *, filtering_threshold: float) -> FilterDecision:
+    """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
+
+    Losses may be missing where an upper bound of the reduction decided already: L_i⁺ is not
+    negative, so the reduction is at most L_i(ε); and it is at most L_i(ε) - L_i⁺.
+
+    Args:
+        losses: of one call at one position.
+        filtering_threshold: τ_f in nats.
+    """
+    if losses.tokens_used == 0:
+        return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)
+    if losses.loss_with_result is None:
+        reason = FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD
+        return FilterDecision(False, reason, losses.loss_without_call)
+    known = [losses.loss_without_call, losses.loss_with_result]
+    if losses.loss_call_without_result is not None:
+        known.append(losses.loss_call_without_result)
+    if not all(math.isfinite(loss) for loss in known):
+        return FilterDecision(False, FilterReason.NOT_FINITE, None)
+    if losses.loss_call_without_result is None:
+        bound = losses.loss_without_call - losses.loss_with_result
+        return FilterDecision(False, FilterReason.BOUND_BELOW_PRUNING_THRESHOLD, bound)
+    baseline_loss = min(losses.loss_without_call, losses.loss_call_without_result)
+    loss_reduction = baseline_loss - losses.loss_with_result
+    is_kept = reaches(loss_reduction, filtering_threshold)
+    reason = FilterReason.KEPT if is_kept else FilterReason.BELOW_THRESHOLD
+    return FilterDecision(is_kept, reason, loss_reduction)

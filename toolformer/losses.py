@@ -1,0 +1,317 @@
+"""The three losses of every call (paper §2, "Filtering API Calls"; spec §1.6).
+
+The call stands as a prefix z before the whole text, after the beginning-of-sequence token; the
+few-shot prompt is not part of what is fed:
+
+    ids:     BOS | z_1 … z_l | x_0 … x_{p+4}
+    row:      0    1  …   l    l+1 …
+    logits row l+p+t predicts x_{p+t}, t = 0 … 4
+
+Computed are only those losses that can still change a decision. Does not decide;
+`toolformer.filtering` does.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolformer.batching import plan_batches
+from toolformer.calls import CallFormat, prefix_ids
+from toolformer.checkpoint import Checkpoint
+from toolformer.filtering import THRESHOLD_TOLERANCE, CallLosses
+from toolformer.language_model import LanguageModel
+from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
+from toolformer.windows import Window
+from tools.protocol import ToolCall
+
+# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
+_LOGIT_ROWS = 512
+
+WindowKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCall:
+    """A call to score.
+
+    Attributes:
+        call_id: key of the call.
+        window: document and number of its window.
+        position: 0-based, in the window.
+        call: tool and arguments.
+        result: one line without markers.
+    """
+
+    call_id: str
+    window: WindowKey
+    position: int
+    call: ToolCall
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One sequence to feed, and the positions whose losses are read from it."""
+
+    prefix: tuple[int, ...]
+    window: WindowKey
+    positions: tuple[int, ...]
+
+    def length(self, windows: Mapping[WindowKey, Window]) -> int:
+        return 1 + len(self.prefix) + self.text_length(windows)
+
+    def text_length(self, windows: Mapping[WindowKey, Window]) -> int:
+        """Text tokens needed: to the last weighted one of the last position."""
+        return min(len(windows[self.window].ids), max(self.positions) + len(TOKEN_WEIGHTS))
+
+
+class TextLosses:
+    """L_i(ε) for all positions of all windows of a shard, one pass per window for all tools.
+
+    The batches follow from the shard's windows alone, so a window's losses do not depend on which
+    tools or calls ask for them.
+    """
+
+    def __init__(self, model: LanguageModel, windows: Sequence[Window], *, token_budget: int):
+        self._model = model
+        self._windows = windows
+        batches = plan_batches(
+            [len(window.ids) + 1 for window in windows], token_budget=token_budget
+        )
+        self._batch_of = {
+            (windows[index].document_id, windows[index].index): batch
+            for batch in batches
+            for index in batch
+        }
+        self._losses: dict[WindowKey, list[float]] = {}
+
+    def token_losses(self, window: WindowKey) -> list[float]:
+        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
+        if window not in self._losses:
+            batch = [self._windows[index] for index in self._batch_of[window]]
+            losses = token_losses(self._model, [list(each.ids) for each in batch])
+            for each, of_window in zip(batch, losses, strict=True):
+                self._losses[each.document_id, each.index] = of_window
+        return self._losses[window]
+
+
+def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Losses of all tokens of a batch of texts, in nats.
+
+    Args:
+        model: any.
+        texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
+            batch.
+
+    Returns:
+        Shape `(texts, n)`, ragged.
+    """
+    rows = [[model.bos_id, *ids] for ids in texts]
+    places = [
+        (row, place, ids[place]) for row, ids in enumerate(texts) for place in range(len(ids))
+    ]
+    # ids[place] stands at row place + 1, so logits row `place` predicts it.
+    losses = iter(_losses_at(model, rows, places))
+    return [[next(losses) for _ in ids] for ids in texts]
+
+
+def score_calls(
+    model: LanguageModel,
+    windows: Mapping[WindowKey, Window],
+    text_losses: TextLosses,
+    calls: Sequence[ScoredCall],
+    *,
+    call_format: CallFormat,
+    pruning_threshold: float,
+    full_losses: bool,
+    token_budget: int,
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None],
+) -> dict[str, CallLosses]:
+    """Losses of the calls of one tool.
+
+    Args:
+        model: the scoring model.
+        windows: by document and number.
+        text_losses: L_i(ε).
+        calls: executed calls with their results.
+        call_format: how e(c, ε) and the prefix are written.
+        pruning_threshold: a call whose reduction cannot reach it gets no further losses.
+        full_losses: compute all three losses of every call all the same.
+        token_budget: most tokens of a batch.
+        checkpoint: keeps finished batches.
+        progress: told rows done and rows in all; the total grows by the second kind of rows.
+
+    Returns:
+        Losses by call.
+    """
+    without_call = _losses_without_call(text_losses, calls, checkpoint)
+
+    def may_pass(reduction_bound: float) -> bool:
+        return full_losses or reduction_bound >= pruning_threshold - THRESHOLD_TOLERANCE
+
+    scorer = _RowScorer(model, windows, call_format, token_budget, checkpoint, progress)
+    promising = [call for call in calls if may_pass(without_call[call.call_id])]
+    with_result = scorer.score(promising, with_result=True)
+    open_calls = [
+        call
+        for call in promising
+        # NaN compares false, and needs no further loss to be rejected.
+        if may_pass(without_call[call.call_id] - with_result[call.call_id])
+    ]
+    call_without_result = scorer.score(open_calls, with_result=False)
+    return {
+        call.call_id: CallLosses(
+            loss_without_call=without_call[call.call_id],
+            loss_with_result=with_result.get(call.call_id),
+            loss_call_without_result=call_without_result.get(call.call_id),
+            tokens_used=min(
+                len(TOKEN_WEIGHTS), max(0, len(windows[call.window].ids) - call.position)
+            ),
+        )
+        for call in calls
+    }
+
+
+def _losses_without_call(
+    text_losses: TextLosses, calls: Sequence[ScoredCall], checkpoint: Checkpoint
+) -> dict[str, float]:
+    def compute() -> dict[str, float]:
+        return {
+            call.call_id: losses_of_positions(
+                text_losses.token_losses(call.window), [call.position]
+            )[0]
+            for call in calls
+        }
+
+    return checkpoint.step("without-call", compute)
+
+
+class _RowScorer:
+    """Scores calls as prefixes: equal calls of a window share one row."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        windows: Mapping[WindowKey, Window],
+        call_format: CallFormat,
+        token_budget: int,
+        checkpoint: Checkpoint,
+        progress: Callable[[int, int], None],
+    ):
+        self._model = model
+        self._windows = windows
+        self._call_format = call_format
+        self._token_budget = token_budget
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._rows_done = 0
+        self._rows_planned = 0
+
+    def score(self, calls: Sequence[ScoredCall], *, with_result: bool) -> dict[str, float]:
+        """The loss of every call at its position, with or without its result."""
+        rows, row_of_call = self._plan_rows(calls, with_result=with_result)
+        kind = "with-result" if with_result else "without-result"
+        batches = plan_batches(
+            [row.length(self._windows) for row in rows], token_budget=self._token_budget
+        )
+        self._rows_planned += len(rows)
+        losses: dict[tuple[int, int], float] = {}
+        for number, batch in enumerate(batches):
+            of_batch = self._checkpoint.step(
+                f"{kind}-{number:05d}",
+                lambda batch=batch: self._score_batch([rows[index] for index in batch]),
+            )
+            for index, of_row in zip(batch, of_batch, strict=True):
+                for position, loss in zip(rows[index].positions, of_row, strict=True):
+                    losses[index, position] = loss
+            self._rows_done += len(batch)
+            self._progress(self._rows_done, self._rows_planned)
+        return {call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls}
+
+    def _plan_rows(
+        self, calls: Sequence[ScoredCall], *, with_result: bool
+    ) -> tuple[list[_Row], dict[str, int]]:
+        positions: dict[tuple[WindowKey, ToolCall, str | None], set[int]] = {}
+        for call in calls:
+            key = (call.window, call.call, call.result if with_result else None)
+            positions.setdefault(key, set()).add(call.position)
+        index_of = {key: index for index, key in enumerate(positions)}
+        rows = [
+            _Row(
+                tuple(
+                    prefix_ids(self._model.tokenizer, call, result, call_format=self._call_format)
+                ),
+                window,
+                tuple(sorted(of_row)),
+            )
+            for (window, call, result), of_row in positions.items()
+        ]
+        return rows, {
+            call.call_id: index_of[call.window, call.call, call.result if with_result else None]
+            for call in calls
+        }
+
+    def _score_batch(self, rows: Sequence[_Row]) -> list[list[float]]:
+        sequences: list[list[int]] = []
+        places: list[tuple[int, int, int]] = []
+        for index, row in enumerate(rows):
+            text = self._windows[row.window].ids[: row.text_length(self._windows)]
+            sequences.append([self._model.bos_id, *row.prefix, *text])
+            for place in _needed_places(row.positions, len(text)):
+                places.append((index, len(row.prefix) + place, text[place]))
+        losses = iter(_losses_at(self._model, sequences, places))
+        return [list(self._of_positions(row, dict(self._needed(row, losses)))) for row in rows]
+
+    def _needed(self, row: _Row, losses: Iterator[float]) -> Iterator[tuple[int, float]]:
+        for place in _needed_places(row.positions, row.text_length(self._windows)):
+            yield place, next(losses)
+
+    def _of_positions(self, row: _Row, of_place: Mapping[int, float]) -> Iterator[float]:
+        for position in row.positions:
+            end = min(position + len(TOKEN_WEIGHTS), row.text_length(self._windows))
+            yield weighted_loss([of_place[place] for place in range(position, end)])
+
+
+def _needed_places(positions: Sequence[int], length: int) -> list[int]:
+    """Text tokens whose loss carries weight for one of the positions, in order."""
+    return sorted(
+        {
+            place
+            for position in positions
+            for place in range(position, min(position + len(TOKEN_WEIGHTS), length))
+        }
+    )
+
+
+def _losses_at(
+    model: LanguageModel,
+    sequences: Sequence[Sequence[int]],
+    places: Sequence[tuple[int, int, int]],
+) -> list[float]:
+    """-log p(token) at places of a right-padded batch, in nats.
+
+    Args:
+        model: any.
+        sequences: token ids, ragged.
+        places: (row, logits row, token) for each wanted loss.
+    """
+    import torch
+
+    if not places:
+        return []
+    width = max(len(sequence) for sequence in sequences)
+    input_ids = torch.full((len(sequences), width), model.bos_id, dtype=torch.long)
+    for index, sequence in enumerate(sequences):
+        input_ids[index, : len(sequence)] = torch.tensor(sequence)
+    losses: list[float] = []
+    with torch.inference_mode():
+        hidden = model.hidden_states(input_ids.to(model.device))
+        rows, logit_rows, tokens = (
+            torch.tensor(column, device=model.device) for column in zip(*places, strict=True)
+        )
+        for start in range(0, len(places), _LOGIT_ROWS):
+            chunk = slice(start, start + _LOGIT_ROWS)
+            logits = model.logits(hidden[rows[chunk], logit_rows[chunk]])
+            chosen = logits.gather(1, tokens[chunk][:, None])[:, 0]
+            losses.extend((torch.logsumexp(logits, dim=-1) - chosen).tolist())
+    return losses

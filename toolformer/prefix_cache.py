@@ -1,0 +1,108 @@
+"""The few-shot prompt of a tool as keys and values, computed once and shared by all texts.
+
+Does not sample. A prompt is cut at its text slot: what stands before is the same for every text
+and is fed once; what stands after (`Output:`) is fed with each text.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from toolformer.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import DynamicCache
+
+TEXT_SLOT = "{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPrompt:
+    """A prompt cut at its slot.
+
+    Attributes:
+        prefix: what stands before the text, without the space at its end.
+        before_text: that space. It belongs to the first word of the text, because vocabularies
+            hold ` word` as one token.
+        after_text: what stands after the text.
+    """
+
+    prefix: str
+    before_text: str
+    after_text: str
+
+    @classmethod
+    def of(cls, prompt: str) -> "SplitPrompt":
+        """Cut a prompt that holds the slot exactly once; `tools.prompting` checks that."""
+        before, _, after = prompt.partition(TEXT_SLOT)
+        prefix = before.rstrip(" ")
+        return cls(prefix, before[len(prefix) :], after)
+
+    def text_part(self, text: str) -> str:
+        """What is fed for one text between the shared prefix and the text's own tokens."""
+        return f"{self.before_text}{text}{self.after_text}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPrefix:
+    """Keys and values of a prompt's shared part.
+
+    Attributes:
+        prompt: the prompt, cut at its slot.
+        length: `q`, tokens of the shared part.
+        layers: per layer keys and values, each of shape `(1, heads, q, head size)`.
+    """
+
+    prompt: SplitPrompt
+    length: int
+    layers: tuple[tuple["torch.Tensor", "torch.Tensor"], ...]
+
+    def cache(self, rows: int) -> "DynamicCache":
+        """A cache for a batch of texts that all begin with this prefix.
+
+        The prefix is not copied here: every row looks at the same memory until the first tokens
+        are appended.
+        """
+        from transformers import DynamicCache
+
+        return DynamicCache(
+            [
+                (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+                for keys, values in self.layers
+            ]
+        )
+
+
+def compute_prompt_prefix(model: LanguageModel, prompt: str) -> PromptPrefix:
+    """Feed the shared part of a prompt once.
+
+    Args:
+        model: the annotating model.
+        prompt: with the slot `{text}` exactly once.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    split = SplitPrompt.of(prompt)
+    ids = model.tokenizer.encode(split.prefix)
+    cache = DynamicCache()
+    with torch.inference_mode():
+        model.hidden_states(
+            torch.tensor([ids], device=model.device),
+            cache=cache,
+            attention_mask=causal_mask(len(ids), 0, model),
+        )
+    layers: list[Any] = list(cache.layers)
+    return PromptPrefix(split, len(ids), tuple((layer.keys, layer.values) for layer in layers))
+
+
+def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> "torch.Tensor":
+    """The additive mask of `queries` new tokens that see all before them, shape `(1, 1, q, k)`.
+
+    A float mask: eager attention would add a boolean one as 0 and 1.
+    """
+    import torch
+
+    dtype = model.model.dtype
+    mask = torch.full((queries, keys_before + queries), torch.finfo(dtype).min, dtype=dtype)
+    return torch.triu(mask, diagonal=keys_before + 1)[None, None].to(model.device)

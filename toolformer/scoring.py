@@ -1,0 +1,56 @@
+"""The weights and the weighted loss of the paper (§2, "Filtering API Calls"; spec §1.6).
+
+Pure functions on numbers. Does not know models, tokens or calls.
+"""
+
+import math
+from collections.abc import Sequence
+
+# w̃_t = max(0, 1 - 0.2 t), divided by their sum over all t, which is 3. Written as fractions of 15
+# so that no rounding error enters: w = 1/3, 4/15, 1/5, 2/15, 1/15, 0, 0, …
+TOKEN_WEIGHTS = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
+
+
+def token_weights(count: int) -> list[float]:
+    """The first `count` weights w_t; they sum to 1 over all t, and are 0 from the sixth on.
+
+    The sum is taken before the end of a text cuts the window, so near the end the weights that
+    remain add up to less than 1 (spec §1.9, item 1).
+
+    Example:
+        >>> token_weights(6) == [5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15, 0.0]
+        True
+    """
+    return [TOKEN_WEIGHTS[t] if t < len(TOKEN_WEIGHTS) else 0.0 for t in range(count)]
+
+
+def weighted_loss(token_losses: Sequence[float]) -> float:
+    """L_i(z): the weighted loss of the tokens from position i on.
+
+    Args:
+        token_losses: -log p(x_j | z, x_{1:j-1}) in nats, for j = i, i + 1, …; only the first five
+            count, fewer near the end of the text, none after it.
+
+    Returns:
+        The loss in nats; 0.0 for an empty window.
+
+    Example:
+        >>> round(weighted_loss([2.4, 1.8, 1.2, 0.9, 0.6, 0.7]), 6)
+        1.68
+    """
+    weighted = zip(TOKEN_WEIGHTS, token_losses, strict=False)
+    # fsum refuses a sum with infinities of both signs; losses are never negative infinite.
+    return math.fsum(weight * loss for weight, loss in weighted)
+
+
+def losses_of_positions(token_losses: Sequence[float], positions: Sequence[int]) -> list[float]:
+    """L_i(z) at several positions of one text, from the losses of all its tokens.
+
+    Args:
+        token_losses: shape `(n,)`, in nats.
+        positions: 0-based, each in 0 … n.
+    """
+    return [
+        weighted_loss(token_losses[position : position + len(TOKEN_WEIGHTS)])
+        for position in positions
+    ]

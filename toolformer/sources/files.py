@@ -1,0 +1,273 @@
+"""Which files a source consists of, in which format, and how to open them.
+
+Does not look into the files, apart from the few bytes that tell one version from another.
+"""
+
+import difflib
+import hashlib
+import importlib.resources
+import importlib.util
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.source import (
+    BUILT_IN_SOURCES,
+    SOURCE_FORMATS,
+    STARTER_TEXTS,
+    Source,
+    SourceFormat,
+)
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_FORMAT_OF_SUFFIX: dict[str, SourceFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".md": "text",
+}
+# Dumps in parts carry the range of page numbers behind the suffix: `….xml-p1p41242.bz2`.
+_DUMP_NAME = re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$")
+_EXPECTED_NAMES = (
+    ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, or .xml for a Wikipedia "
+    f"dump; all but .parquet also with {', '.join(COMPRESSION_SUFFIXES)}"
+)
+_EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
+_DIGESTED_BYTES = 1 << 16
+_MODIFICATION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source.
+
+    Attributes:
+        name: as the user would name it; part of every document id.
+        path: as its file system knows it.
+        format: kind of file.
+        filesystem: where it lies.
+    """
+
+    name: str
+    path: str
+    format: SourceFormat
+    filesystem: "AbstractFileSystem"
+
+
+def detect_format(name: str) -> SourceFormat | None:
+    """Tells the format from a file name; None where it does not say.
+
+    Example:
+        >>> detect_format("news.jsonl.zst"), detect_format("enwiki.xml.bz2"), detect_format("a.jpg")
+        ('jsonl', 'wikipedia-dump', None)
+    """
+    base, compression = split_compression(posixpath.basename(name).lower())
+    if _DUMP_NAME.search(base):
+        return "wikipedia-dump"
+    detected = _FORMAT_OF_SUFFIX.get(posixpath.splitext(base)[1])
+    # Parquet compresses inside and is read from its end: a compressed one is not a Parquet file.
+    return None if detected == "parquet" and compression else detected
+
+
+def list_files(source: Source) -> list[SourceFile]:
+    """Lists the files of a source, sorted by name.
+
+    In a folder, hidden files are left out, and with the format `auto` also files whose name tells
+    no format.
+
+    Raises:
+        SourceNotFoundError: there is no such file, or nothing matches the pattern.
+        SourceError: the format is unknown or mixed, the folder holds nothing to read, or the
+            driver for the address is not installed.
+    """
+    filesystem, path = _filesystem_of(source)
+    try:
+        if filesystem.isfile(path):
+            paths, is_folder = [path], False
+        elif filesystem.isdir(path):
+            paths, is_folder = _files_below(filesystem, path), True
+        elif any(character in path for character in "*?["):
+            paths = [found for found in filesystem.glob(path) if filesystem.isfile(str(found))]
+            is_folder = False
+        else:
+            raise _not_found(source, filesystem, path)
+    except OSError as error:
+        raise unreadable(source.path, error) from error
+    if not paths:
+        if is_folder:
+            raise SourceError(
+                f"The folder {source.path!r} is empty. Expected files named {_EXPECTED_NAMES}. "
+                "Put texts there or name another source."
+            )
+        raise SourceNotFoundError(
+            f"No file matches the pattern {source.path!r}. Expected at least one. Check the "
+            "pattern; `**` stands for folders at any depth."
+        )
+    source_format, paths = _agreed_format(source, sorted(map(str, paths)), is_folder)
+    return sorted(
+        (SourceFile(_name(source, filesystem, p), p, source_format, filesystem) for p in paths),
+        key=lambda file: file.name,
+    )
+
+
+@contextmanager
+def open_stored(file: SourceFile) -> Iterator[IO[bytes]]:
+    """Opens a file for reading as it is stored, without decompression."""
+    with cast("IO[bytes]", file.filesystem.open(file.path, "rb")) as stream:
+        yield stream
+
+
+def file_identity(file: SourceFile) -> str:
+    """A digest that changes when the file does: name, size, time of change, first and last bytes.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    try:
+        size, modified = _size_and_modification(file)
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(json.dumps([file.name, file.format, size, modified]).encode())
+        with open_stored(file) as stream:
+            digest.update(stream.read(_DIGESTED_BYTES))
+            if size > _DIGESTED_BYTES:
+                stream.seek(max(_DIGESTED_BYTES, size - _DIGESTED_BYTES))
+                digest.update(stream.read(_DIGESTED_BYTES))
+    except OSError as error:
+        raise unreadable(file.name, error) from error
+    return digest.hexdigest()
+
+
+def unreadable(name: str, error: Exception) -> SourceError:
+    """The error for a file that is there and cannot be read."""
+    return SourceError(
+        f"The source {name!r} cannot be read: {error}. Expected a readable file. Check its "
+        "permissions and the disk or network it is on, then ingest again."
+    )
+
+
+def _filesystem_of(source: Source) -> tuple["AbstractFileSystem", str]:
+    import fsspec
+
+    if source.is_built_in:
+        return fsspec.filesystem("file"), str(_built_in_path(source.path))
+    try:
+        filesystem, path = fsspec.url_to_fs(source.path)
+    except (ImportError, ValueError) as error:
+        scheme = source.path.partition("://")[0]
+        raise SourceError(
+            f"The source {source.path!r} cannot be opened: {error}. Expected a local path or an "
+            f"address whose fsspec driver is installed. Install the driver for {scheme!r} in this "
+            "environment (s3fs for s3, gcsfs for gs, adlfs for abfs), or copy the files here."
+        ) from error
+    return filesystem, path
+
+
+def _built_in_path(name: str) -> Path:
+    if name == STARTER_TEXTS:
+        return Path(str(importlib.resources.files("toolformer"))) / "starter_texts"
+    specification = importlib.util.find_spec("gensim")
+    folders = specification.submodule_search_locations if specification else None
+    for folder in folders or ():
+        for path in sorted((Path(folder) / "test" / "test_data").glob(_EXCERPT_PATTERN)):
+            return path
+    raise SourceNotFoundError(
+        f"The built-in source {name!r} is not installed: it is part of the gensim package, which "
+        "is missing or incomplete. Install the project's requirements again (gensim>=4.3)."
+    )
+
+
+def _files_below(filesystem: "AbstractFileSystem", folder: str) -> list[str]:
+    return [
+        path
+        for path in map(str, filesystem.find(folder))
+        if not any(part.startswith(".") for part in path.removeprefix(folder).split("/"))
+        and filesystem.isfile(path)  # no sockets or pipes
+    ]
+
+
+def _agreed_format(
+    source: Source, paths: list[str], is_folder: bool
+) -> tuple[SourceFormat, list[str]]:
+    """The one format of all files, and the files that have it."""
+    if source.format != "auto":
+        return source.format, paths
+    formats: dict[str, SourceFormat] = {}
+    for path in paths:
+        known = detect_format(path)
+        if known is not None:
+            formats[path] = known
+        elif not is_folder:
+            raise SourceError(
+                f"The format of {path!r} cannot be told from its name. Expected {_EXPECTED_NAMES}. "
+                f"Rename the file or give its format: one of {', '.join(SOURCE_FORMATS)}."
+            )
+    distinct = sorted(set(formats.values()))
+    if not distinct:
+        raise SourceError(
+            f"The folder {source.path!r} holds no file of a known format. Expected files named "
+            f"{_EXPECTED_NAMES}. To read every file in it as a text, give the format text."
+        )
+    if len(distinct) > 1:
+        raise SourceError(
+            f"The source {source.path!r} mixes formats: {', '.join(distinct)}. Expected files of "
+            "one format. Name each kind by a source of its own, with a pattern such as '*.jsonl'."
+        )
+    return distinct[0], list(formats)
+
+
+def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
+    from fsspec.implementations.local import LocalFileSystem
+
+    if source.is_built_in:
+        is_single = source.path != STARTER_TEXTS
+        return source.path if is_single else f"{source.path}/{posixpath.basename(path)}"
+    if not isinstance(filesystem, LocalFileSystem):
+        return str(filesystem.unstrip_protocol(path))
+    if source.name.startswith(("/", "~")):
+        name = Path(path).as_posix()
+    else:
+        name = Path(os.path.relpath(path)).as_posix()
+    # A file name need not be text; what is stored with the documents must.
+    return name.encode("utf-8", "replace").decode()
+
+
+def _size_and_modification(file: SourceFile) -> tuple[int, str]:
+    from fsspec.implementations.local import LocalFileSystem
+
+    if isinstance(file.filesystem, LocalFileSystem):
+        status = Path(file.path).stat()
+        return status.st_size, str(status.st_mtime_ns)
+    facts = file.filesystem.info(file.path)
+    modified = next((facts[key] for key in _MODIFICATION_KEYS if facts.get(key)), "")
+    return int(facts.get("size") or 0), str(modified)
+
+
+def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> SourceNotFoundError:
+    folder, _, wanted = path.rstrip("/").rpartition("/")
+    neighbours: Iterable[str] = ()
+    if filesystem.isdir(folder or "/"):
+        neighbours = (
+            posixpath.basename(str(entry).rstrip("/"))
+            for entry in filesystem.ls(folder or "/", detail=False)
+        )
+        where = ""
+    else:
+        where = f" There is no folder {folder!r} either."
+    close = difflib.get_close_matches(wanted, [*neighbours, *BUILT_IN_SOURCES], n=2)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return SourceNotFoundError(
+        f"There is no source {source.path!r}.{where}{hint} Expected a file, a folder, a glob "
+        f"pattern or one of {', '.join(BUILT_IN_SOURCES)}. Check the path."
+    )

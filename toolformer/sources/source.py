@@ -1,0 +1,134 @@
+"""What a source is: a path, a format, the names of its columns.
+
+Does not open anything.
+"""
+
+import difflib
+import posixpath
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal, get_args
+
+from toolformer.sources.errors import SourceError
+
+SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump"]
+SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
+
+STARTER_TEXTS = "starter-texts"
+WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
+BUILT_IN_SOURCES = (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
+
+MAXIMUM_TEXT_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLayout:
+    """How a raw record is read: all that parsing needs to know about the source.
+
+    Attributes:
+        format: kind of file.
+        text_column: name of the text column (JSONL, Parquet).
+        url_column: name of the column with the address, or None to ignore addresses.
+        date_column: name of the column with the publication date, or None to ignore dates.
+        title_column: name of the column with the title, or None to ignore titles.
+        maximum_text_bytes: texts longer than this in UTF-8 are rejected.
+    """
+
+    format: SourceFormat
+    text_column: str = "text"
+    url_column: str | None = "url"
+    date_column: str | None = "date"
+    title_column: str | None = "title"
+    maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, text first, each once."""
+        named = (self.text_column, self.url_column, self.date_column, self.title_column)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Texts that the user points at.
+
+    Attributes:
+        path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
+            source (`starter-texts`, `wikipedia-excerpt`).
+        format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
+        text_column, url_column, date_column, title_column: see `RecordLayout`.
+        limit: use only the first so many raw records; None for all.
+        shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
+        maximum_text_bytes: texts longer than this in UTF-8 are rejected.
+
+    Raises:
+        SourceError: a field is out of range or the format is unknown.
+    """
+
+    path: str
+    _: KW_ONLY
+    format: SourceFormat | Literal["auto"] = "auto"
+    text_column: str = "text"
+    url_column: str | None = "url"
+    date_column: str | None = "date"
+    title_column: str | None = "title"
+    limit: int | None = None
+    shard_size: int
+    maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
+
+    def __post_init__(self) -> None:
+        if not self.path.strip():
+            raise SourceError(
+                "The path of a source is empty. Expected a file, a folder, a glob pattern or one "
+                f"of {', '.join(BUILT_IN_SOURCES)}. Give the source a path."
+            )
+        if self.format not in ("auto", *SOURCE_FORMATS):
+            close = difflib.get_close_matches(self.format, SOURCE_FORMATS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise SourceError(
+                f"Source {self.path!r} has the unknown format {self.format!r}.{hint} Expected "
+                f"auto or one of {', '.join(SOURCE_FORMATS)}."
+            )
+        for name in ("limit", "shard_size", "maximum_text_bytes"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise SourceError(
+                    f"Source {self.path!r} has {name} = {number}. Expected a whole number of at "
+                    "least 1. Correct it, or leave it out."
+                )
+
+    @property
+    def name(self) -> str:
+        """The path in its normal form, by which the manifest knows the source."""
+        return normalised_path(self.path)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the source comes with the program."""
+        return self.path in BUILT_IN_SOURCES
+
+    def layout(self, source_format: SourceFormat) -> RecordLayout:
+        """The reading rules of this source for files of the given format."""
+        return RecordLayout(
+            format=source_format,
+            text_column=self.text_column,
+            url_column=self.url_column,
+            date_column=self.date_column,
+            title_column=self.title_column,
+            maximum_text_bytes=self.maximum_text_bytes,
+        )
+
+
+def normalised_path(path: str) -> str:
+    """Drops `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
+
+    A folder that happens to be called like a built-in source keeps its `./`.
+
+    Example:
+        >>> normalised_path("./texts//news/*.jsonl")
+        'texts/news/*.jsonl'
+    """
+    given, path = path, path.removeprefix("file://")
+    if "://" in path:
+        return path
+    path = posixpath.normpath(path)
+    return f"./{path}" if path in BUILT_IN_SOURCES and path != given else path

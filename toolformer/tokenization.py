@@ -1,0 +1,92 @@
+"""Text to token ids and back, with the places in the text where a call may stand.
+
+Does not add special tokens and does not know the call syntax.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Tokenizer:
+    """A thin wrapper over a Hugging Face tokenizer that never adds or drops a token."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
+        self.backend = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without special tokens and without truncation."""
+        return self.backend.encode(text, add_special_tokens=False, verbose=False)
+
+    def encode_pieces(self, pieces: Iterable[str]) -> list[int]:
+        """Ids of separately encoded pieces, concatenated.
+
+        Separately, so that a closing bracket is always the same token, whatever stands before it
+        (the vocabulary has `)]` as one token).
+        """
+        return [token for piece in pieces for token in self.encode(piece)]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[int | None]]:
+        """Token ids, and for each position the character offset at which its token begins.
+
+        Returns:
+            Two lists of length `n`. The offset is None where the token begins inside a character
+            (byte-level vocabularies split characters such as emoji): no call can stand there.
+        """
+        encoded = self.backend(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        ids: list[int] = list(encoded["input_ids"])
+        spans: list[tuple[int, int]] = [(start, end) for start, end in encoded["offset_mapping"]]
+        if _spans_tile(spans, len(text)):
+            begins = [0, *(end for _, end in spans[:-1])]
+            return ids, [
+                begin if start == begin else None
+                for begin, (start, _) in zip(begins, spans, strict=True)
+            ]
+        return ids, self._offsets_by_decoding(ids, text)
+
+    def _offsets_by_decoding(self, ids: list[int], text: str) -> list[int | None]:
+        """The slow way, for tokenizers whose offsets leave out spaces."""
+        offsets: list[int | None] = []
+        for position in range(len(ids)):
+            decoded = self.decode(ids[:position])
+            offsets.append(len(decoded) if text.startswith(decoded) else None)
+        return offsets
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, special tokens included, spaces as they are."""
+        text = self.backend.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text if isinstance(text, str) else "".join(text)
+
+    def token_text(self, token: int) -> str:
+        """The text of one token; parts of characters come out as the replacement character."""
+        if token not in self._token_texts:
+            self._token_texts[token] = self.decode([token])
+        return self._token_texts[token]
+
+    @cached_property
+    def _token_texts(self) -> dict[int, str]:
+        return {}
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens, special ones included."""
+        return len(self.backend)
+
+
+def _spans_tile(spans: Sequence[tuple[int, int]], length: int) -> bool:
+    """Whether the spans cover the text without a gap; tokens may share one character."""
+    end_before = 0
+    for start, end in spans:
+        shares_character = end == end_before and start == end - 1
+        widens_shared = start == end_before - 1 and end > end_before
+        if not (start == end_before or shares_character or widens_shared):
+            return False
+        end_before = end
+    return end_before == length

@@ -1,0 +1,85 @@
+"""The defaults that most tools share.
+
+Does not know any tool, and does not enforce deadlines: `tools.execution` does.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from tools.errors import CallSyntaxError, ToolCallError
+from tools.protocol import Document, Preselection
+from tools.syntax import check_arguments
+
+
+class BaseTool(ABC):
+    """A tool that answers one call at a time, is always available and takes every text.
+
+    Subclasses set the three attributes and implement `call`. The version names every setting on
+    which results depend, so that a tool with other settings has another version.
+    """
+
+    name: str
+    version: str
+    description: str
+
+    def parse_arguments(self, text: str) -> str:
+        """Collapse white space and refuse what cannot stand inside a call.
+
+        Args:
+            text: Arguments as the model wrote them, without enclosing quotes.
+
+        Returns:
+            The arguments on one line, without white space at the ends.
+
+        Raises:
+            CallSyntaxError: With reason `empty_arguments`, `arrow_in_arguments` or
+                `bracket_in_arguments`.
+        """
+        arguments = " ".join(text.split())
+        if not arguments:
+            raise CallSyntaxError(
+                "empty_arguments",
+                f"A call of {self.name} has no arguments. Expected text between the brackets, "
+                f"as in {self.name}(…).",
+            )
+        check_arguments(arguments)
+        return arguments
+
+    @abstractmethod
+    def call(self, arguments: str, document: Document) -> str:
+        """Answer one call.
+
+        Args:
+            arguments: Normalised by `parse_arguments`.
+            document: The text that asks.
+
+        Returns:
+            The answer, before markers are removed from it.
+
+        Raises:
+            ToolCallError: When there is no answer.
+        """
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer several calls one after the other.
+
+        Args:
+            requests: Pairs of normalised arguments and the text that asks.
+
+        Returns:
+            One entry per request, in the same order: the answer, or the error of that call.
+        """
+        answers: list[str | ToolCallError] = []
+        for arguments, document in requests:
+            try:
+                answers.append(self.call(arguments, document))
+            except ToolCallError as error:
+                answers.append(error)
+        return answers
+
+    def preselect(self, document: Document) -> Preselection:  # noqa: ARG002
+        """Take every text, as the paper does for tools without a heuristic."""
+        return Preselection(is_selected=True, reason="every_text")
+
+    def check_available(self) -> None:  # noqa: B027
+        """Do nothing: the tool needs nothing that could be missing."""

@@ -1,0 +1,213 @@
+"""The calendar: says what day it is for the text that asks (paper, section 3 and appendix A).
+
+For building data the current day is the document's own: the date in its URL, or the date its
+source gives. Does not read the wall clock; whoever wants the real day passes a clock in.
+"""
+
+import datetime
+import re
+from collections.abc import Callable, Iterator
+
+from tools.base import BaseTool
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.protocol import Document, Preselection
+
+# Spelt out, because the names in strftime depend on the machine's language.
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+_FIRST_YEAR = 1995
+_LATEST_OF_ALL = datetime.date(2099, 12, 31)
+_DATE_SOURCES = ("url", "published_on")
+_YEAR = re.compile(r"[0-9]{4}")
+_MONTH_OR_DAY = re.compile(r"[0-9]{2}")
+_DATE_AT_START = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
+_DATE_WITHOUT_HYPHENS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
+
+
+class Calendar(BaseTool):
+    """Says what day it is.
+
+    Args:
+        date_source: What the current day is. `url`: the date in the document's URL, which is
+            when the text was written as far as the paper can tell. `published_on`: the date that
+            comes with the document; while decoding this is the presumed day.
+        latest_date: Latest day that a URL can name, usually that of the crawl, as a date or as
+            text such as `2024-05-03`. Without it the document's `published_on` is the limit, and
+            without that the year 2099.
+        today: Clock for documents without a date. Without it such a call has no answer. Never
+            set it while building data.
+
+    Raises:
+        ToolSettingsError: When a setting has no such value.
+    """
+
+    name = "Calendar"
+    description = "Says what day it is."
+
+    def __init__(
+        self,
+        *,
+        date_source: str = "url",
+        latest_date: datetime.date | str | None = None,
+        today: Callable[[], datetime.date] | None = None,
+    ) -> None:
+        if date_source not in _DATE_SOURCES:
+            raise ToolSettingsError(
+                f"Calendar: date_source is {date_source!r}. Expected one of "
+                f"{', '.join(map(repr, _DATE_SOURCES))}."
+            )
+        self.date_source = date_source
+        self.latest_date = None if latest_date is None else _as_date(latest_date)
+        self.today = today
+        self.version = f"1 date_source={self.date_source} latest_date={self.latest_date}"
+
+    def parse_arguments(self, text: str) -> str:
+        """Accept nothing but white space.
+
+        Args:
+            text: The text between the brackets.
+
+        Returns:
+            Empty text.
+
+        Raises:
+            CallSyntaxError: With reason `arguments_given`.
+        """
+        if text.strip():
+            raise CallSyntaxError(
+                "arguments_given",
+                f"A call of Calendar has the arguments {text!r}. Expected none: 'Calendar()'.",
+            )
+        return ""
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Say what day it is for a document.
+
+        Args:
+            arguments: Empty text.
+            document: The text that asks.
+
+        Returns:
+            A sentence such as `Today is Friday, May 3, 2024.`
+
+        Raises:
+            ToolCallError: With reason `no_date` when the document has no date and there is no
+                clock; with reason `arguments_given` when there are arguments.
+        """
+        if arguments:
+            raise ToolCallError(
+                "arguments_given", f"Calendar got the arguments {arguments!r}. Expected none."
+            )
+        date = self._date_of(document)
+        if date is None and self.today is not None:
+            date = self.today()
+        if date is None:
+            raise ToolCallError(
+                "no_date",
+                f"The document {document.document_id!r} has no date in "
+                f"{self.date_source!r}. Expected one of 1995 or later.",
+            )
+        return render_date(date)
+
+    def preselect(self, document: Document) -> Preselection:
+        """Take the texts that have a date, about 18 % in the paper."""
+        has_date = self._date_of(document) is not None
+        if self.date_source == "url":
+            reason = "date_in_url" if has_date else "no_date_in_url"
+        else:
+            reason = "date_given" if has_date else "no_date_given"
+        return Preselection(is_selected=has_date, reason=reason)
+
+    def _date_of(self, document: Document) -> datetime.date | None:
+        """Return the document's own date."""
+        if self.date_source == "published_on":
+            return document.published_on
+        if document.url is None:
+            return None
+        latest = self.latest_date or document.published_on or _LATEST_OF_ALL
+        return date_in_url(document.url, latest)
+
+
+def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
+    """Find the date of a page in its URL.
+
+    Recognised in the path alone: `/YYYY/MM/DD` as three whole parts, a part that begins with
+    `YYYY-MM-DD`, and `YYYYMMDD` as a whole part. Year and month alone are no date.
+
+    Args:
+        url: The URL, with or without a scheme.
+        latest: The latest day that counts; the earliest is 1 January 1995.
+
+    Returns:
+        The first date in the path that exists and lies in these bounds, or None.
+
+    Example:
+        >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
+        datetime.date(2024, 5, 3)
+    """
+    for year, month, day in _dates_in_path(_path_parts(url)):
+        try:
+            date = datetime.date(int(year), int(month), int(day))
+        except ValueError:  # no such day, for example 31 February
+            continue
+        if datetime.date(_FIRST_YEAR, 1, 1) <= date <= latest:
+            return date
+    return None
+
+
+def render_date(date: datetime.date) -> str:
+    """Write a date as the calendar answers, whatever the machine's language.
+
+    Args:
+        date: A date.
+
+    Returns:
+        A sentence with weekday, month in words, day without leading zero, and year.
+
+    Example:
+        >>> render_date(datetime.date(2024, 5, 3))
+        'Today is Friday, May 3, 2024.'
+    """
+    weekday, month = _WEEKDAYS[date.weekday()], _MONTHS[date.month - 1]
+    return f"Today is {weekday}, {month} {date.day}, {date.year}."
+
+
+def _as_date(value: object) -> datetime.date:
+    """Read the value of a date setting, which configuration files give as text or as a date."""
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if isinstance(value, datetime.date):
+        return value
+    try:
+        return datetime.date.fromisoformat(str(value))
+    except ValueError as error:
+        raise ToolSettingsError(
+            f"Calendar: latest_date is {value!r}. Expected a date such as '2024-05-03'."
+        ) from error
+
+
+def _path_parts(url: str) -> list[str]:
+    """Return the parts of a URL's path. Not `urlsplit`, which refuses some real URLs."""
+    path = re.split(r"[?#]", url, maxsplit=1)[0]
+    path = path.partition("://")[2] or path
+    return path.strip().split("/")[1:]
+
+
+def _dates_in_path(parts: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield year, month and day of everything in a path that is written like a date."""
+    for index, part in enumerate(parts):
+        following = parts[index + 1 : index + 3]
+        if (
+            _YEAR.fullmatch(part)
+            and len(following) == 2
+            and all(_MONTH_OR_DAY.fullmatch(other) for other in following)
+        ):
+            yield part, following[0], following[1]
+        match = _DATE_AT_START.match(part) or _DATE_WITHOUT_HYPHENS.fullmatch(part)
+        if match is not None:
+            year, month, day = match.groups()
+            yield year, month, day

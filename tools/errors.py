@@ -1,0 +1,87 @@
+"""The errors of the tools package.
+
+Every error here is a `ToolError` and, where one fits, also the builtin kind that it refines, so
+that callers may catch either. Does not decide what a failed call means for a run: a call that
+fails on model-written input is data, see `tools.execution`.
+"""
+
+
+class ToolError(Exception):
+    """Root of all errors of the tools package."""
+
+
+class UnknownToolError(ToolError, LookupError):
+    """No tool has the name that was asked for."""
+
+
+class ToolSettingsError(ToolError, ValueError):
+    """A tool was given a setting that it does not have, or a value that it cannot use."""
+
+
+class PromptError(ToolError, ValueError):
+    """A prompt file cannot be used to annotate texts."""
+
+
+class ToolTimeoutError(ToolError, TimeoutError):
+    """A tool did not answer in time."""
+
+
+class MissingDependencyError(ToolError, ImportError):
+    """A tool needs a package that is not installed."""
+
+
+class ToolDiedError(ToolError, RuntimeError):
+    """A tool stopped working during a run; no result of it may be published."""
+
+
+class CallSyntaxError(ToolError, ValueError):
+    """A text is not a call of the tool.
+
+    Args:
+        reason: Short snake_case word, the same for all errors of one kind.
+        message: What is wrong, what was expected, what to do.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ToolCallError(ToolError, ValueError):
+    """A well-formed call has no answer, for example a division by zero.
+
+    Args:
+        reason: Short snake_case word, the same for all errors of one kind.
+        message: What is wrong, what was expected, what to do.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ToolUnavailableError(ToolError, RuntimeError):
+    """A tool cannot run at all here.
+
+    Args:
+        tool_name: The tool, as written in calls.
+        reason: What is missing, as a clause without a full stop.
+        remedy: What the user can do about it, as a sentence without a full stop.
+    """
+
+    def __init__(self, tool_name: str, reason: str, remedy: str) -> None:
+        super().__init__(tool_name, reason, remedy)
+        self.tool_name = tool_name
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"The tool {self.tool_name} is unavailable: {self.reason}. {self.remedy}."

@@ -1,0 +1,160 @@
+"""Which texts are worth annotating with the calculator (paper, appendix A).
+
+A text is taken if (i) some window of 100 tokens holds three numbers of which one is what an
+operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal to`, `total of`
+or `average of`, or (iii) it holds three numbers and is among the small random share kept of the
+texts that fulfil only this. Does not work out expressions: `tools.calculator` does.
+
+The paper does not say what a token or a number is. Here tokens are numbers, words and single
+punctuation marks; a number is written in ASCII digits, with or without commas between groups of
+three and decimals, and does not touch a letter on its left. Signs are left out: a minus cannot be
+told from a hyphen.
+"""
+
+import hashlib
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass
+
+from tools.protocol import Document, Preselection
+
+_TOKEN = re.compile(
+    r"(?P<number>(?<!\w)(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?)|\w+|[^\w\s]"
+)
+_NUMBER_AFTER_EQUALS = re.compile(
+    r"(?:=|\b(?:equals|equal\s{1,3}to|total\s{1,3}of|average\s{1,3}of)\b)"
+    r"\s{0,3}[-−$€£¥]?\s?\.?[0-9]",
+    re.IGNORECASE,
+)
+_WINDOW_TOKENS = 100
+_MOST_DIGITS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A number in a text: its digits, and the index of its token."""
+
+    digits: str
+    token: int
+
+
+def preselect_by_numbers(document: Document, *, weak_share: float, seed: int) -> Preselection:
+    """Decide whether a text is worth annotating with the calculator.
+
+    Args:
+        document: The text.
+        weak_share: Share in 0 to 1 of the texts to keep that fulfil only rule (iii).
+        seed: Seed of that choice, which depends on it and the document's id alone.
+
+    Returns:
+        The decision, with reason `after_equals`, `computed_number`, `three_numbers_sampled`,
+        `three_numbers_not_sampled` or `fewer_than_three_numbers`.
+
+    Example:
+        >>> text = "Six crates with 24 bottles each: 6 rows of 24 are 144 bottles."
+        >>> preselect_by_numbers(Document("example", text), weak_share=0.0, seed=0).reason
+        'computed_number'
+    """
+    if _NUMBER_AFTER_EQUALS.search(document.text):
+        return Preselection(is_selected=True, reason="after_equals")
+    numbers = _find_numbers(document.text)
+    if len(numbers) < 3:
+        return Preselection(is_selected=False, reason="fewer_than_three_numbers")
+    if _holds_computed_number(numbers):
+        return Preselection(is_selected=True, reason="computed_number")
+    if _share_of(document.document_id, seed) < weak_share:
+        return Preselection(is_selected=True, reason="three_numbers_sampled")
+    return Preselection(is_selected=False, reason="three_numbers_not_sampled")
+
+
+def _find_numbers(text: str) -> list[_Number]:
+    """Find the numbers of a text, in order."""
+    return [
+        _Number(match.group().replace(",", ""), token)
+        for token, match in enumerate(_TOKEN.finditer(text))
+        if match.lastgroup == "number"
+    ]
+
+
+def _holds_computed_number(numbers: list[_Number]) -> bool:
+    """Tell whether three different occurrences a, b, c in one window satisfy a ∘ b = c.
+
+    Equality is tested after rounding to two decimals, with ∘ one of + - * / and the pair in both
+    orders. Instead of trying all triples of all windows, each pair that fits into a window is
+    looked at once, and its results are looked up among the numbers of the text.
+
+    Args:
+        numbers: The numbers of a text in order.
+
+    Returns:
+        Whether rule (i) is fulfilled.
+    """
+    # Serial numbers and digits of π are nobody's result, and would make the integers long.
+    numbers = [number for number in numbers if len(number.digits) <= _MOST_DIGITS]
+    decimals = max((len(number.digits.partition(".")[2]) for number in numbers), default=0)
+    # All values as integers, `scale` to the unit, `per_cent` to a hundredth: exact and fast.
+    scale = 10 ** max(decimals, 2)
+    per_cent = scale // 100
+    values = [_scaled(number.digits, scale) for number in numbers]
+    tokens = [number.token for number in numbers]
+
+    places: dict[int, list[int]] = defaultdict(list)
+    for index, value in enumerate(values):
+        places[(value + per_cent // 2) // per_cent].append(index)
+
+    square = scale * per_cent
+    for first, a in enumerate(values):
+        window_end = tokens[first] + _WINDOW_TOKENS
+        for second in range(first + 1, len(values)):
+            if tokens[second] >= window_end:
+                break
+            b = values[second]
+            results = [
+                (a + b + per_cent // 2) // per_cent,
+                (abs(a - b) + per_cent // 2) // per_cent,
+                (a * b + square // 2) // square,
+            ]
+            if b:
+                results.append((200 * a + b) // (2 * b))
+            if a:
+                results.append((200 * b + a) // (2 * a))
+            for result in results:
+                if result in places and _has_third(places[result], first, second, tokens):
+                    return True
+    return False
+
+
+def _has_third(places: list[int], first: int, second: int, tokens: list[int]) -> bool:
+    """Tell whether a third occurrence shares a window with two others.
+
+    Args:
+        places: Indices of the numbers that have the wanted value, ascending.
+        first: Index of the earlier of the two numbers.
+        second: Index of the later one.
+        tokens: Token index of every number.
+
+    Returns:
+        Whether some place is neither of the two and no window edge lies in between.
+    """
+    lowest = tokens[second] - _WINDOW_TOKENS
+    highest = tokens[first] + _WINDOW_TOKENS
+    start = bisect_left(places, True, key=lambda place: tokens[place] > lowest)
+    # At most two of the places are the pair itself, so three looks settle it.
+    return any(
+        tokens[place] < highest and place not in (first, second)
+        for place in places[start : start + 3]
+    )
+
+
+def _scaled(digits: str, scale: int) -> int:
+    """Return the value of `digits` as a whole number of 1/scale."""
+    whole, _, fraction = digits.partition(".")
+    decimals = len(str(scale)) - 1
+    return int(whole + fraction.ljust(decimals, "0"))
+
+
+def _share_of(document_id: str, seed: int) -> float:
+    """Return a number in 0 to 1 that depends on the id and the seed alone."""
+    digest = hashlib.sha256(f"{seed}\n{document_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,135 @@
+"""Passages: what an article is cut into, and how Lucene stores one.
+
+Does not read dumps, and starts no Java.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+# Quotes and brackets after the full stop belong to the sentence that they close.
+_SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One unit of search: up to about 100 words of one section of an article.
+
+    Attributes:
+        passage_id: Unique within the index; ties in the ranking are settled by it.
+        title: Title of the article.
+        section: Title of the section; empty for the introduction.
+        text: The words.
+        url: Address of the article; empty where unknown.
+    """
+
+    passage_id: str
+    title: str
+    section: str
+    text: str
+    url: str
+
+
+def split_passages(
+    title: str, sections: Iterable[tuple[str, str]], url: str = "", *, max_words: int = 100
+) -> Iterator[Passage]:
+    """Cut an article into passages that end with a sentence where possible.
+
+    Sentences are put together until the next would exceed `max_words`; a sentence longer than
+    that is cut between words. No passage spans two sections and no word is lost.
+
+    Args:
+        title: Title of the article.
+        sections: Pairs of section title (empty for the introduction) and plain text, in order.
+        url: Address of the article.
+        max_words: Most words in a passage, at least 1.
+
+    Yields:
+        The passages in order. Their ids are the title and a running number, so they are the same
+        on every run.
+
+    Raises:
+        ValueError: When `max_words` is below 1.
+
+    Example:
+        >>> passages = split_passages("Otter", [("", "Otters swim. They eat fish.")], max_words=3)
+        >>> [(passage.passage_id, passage.text) for passage in passages]
+        [('Otter#0000', 'Otters swim.'), ('Otter#0001', 'They eat fish.')]
+    """
+    if max_words < 1:
+        raise ValueError(f"max_words is {max_words}. Expected at least 1 word per passage.")
+    name = "_".join(title.split())
+    number = 0
+    for section, section_text in sections:
+        for text in _cut(section_text, max_words):
+            yield Passage(f"{name}#{number:04d}", _line(title), _line(section), text, url.strip())
+            number += 1
+
+
+def raw_document(passage: Passage) -> str:
+    """Write a passage as the JSON that Lucene stores: id, url, and the text to search.
+
+    Title, section and text are the three parts of `contents`, one per line, so that the words
+    are stored once.
+
+    Args:
+        passage: The passage.
+
+    Returns:
+        JSON in ASCII: pyjnius damages characters above U+FFFF on their way to Java.
+    """
+    contents = "\n".join((_line(passage.title), _line(passage.section), passage.text.strip()))
+    fields = {"id": passage.passage_id, "contents": contents, "url": passage.url}
+    # Java cannot hand back half a surrogate pair.
+    return json.dumps({key: _without_surrogates(value) for key, value in fields.items()})
+
+
+def passage_from_raw(raw: str) -> Passage:
+    """Read a passage back from the JSON that Lucene stored.
+
+    Args:
+        raw: What `raw_document` wrote, or a document of a prebuilt Pyserini index of Wikipedia,
+            whose contents are a quoted title and a text.
+
+    Returns:
+        The passage.
+
+    Raises:
+        ValueError: When it is not such JSON.
+    """
+    fields = json.loads(raw)
+    if not isinstance(fields, dict) or not isinstance(fields.get("contents"), str):
+        raise ValueError(
+            f"The stored document {raw[:60]!r} has no text. Expected JSON with 'contents'."
+        )
+    passage_id, contents = str(fields.get("id", "")), fields["contents"]
+    if "url" in fields:
+        title, section, text = [*contents.split("\n", 2), "", ""][:3]
+        return Passage(passage_id, title, section, text, str(fields["url"]))
+    title, _, text = contents.partition("\n")
+    return Passage(passage_id, title.strip().strip('"'), "", text, "")
+
+
+def _cut(text: str, max_words: int) -> Iterator[str]:
+    """Yield the passages of one section."""
+    waiting: list[str] = []
+    for sentence in _SENTENCE_END.split(text):
+        words = sentence.split()
+        if waiting and len(waiting) + len(words) > max_words:
+            yield " ".join(waiting)
+            waiting = []
+        waiting += words
+        while len(waiting) > max_words:
+            yield " ".join(waiting[:max_words])
+            waiting = waiting[max_words:]
+    if waiting:
+        yield " ".join(waiting)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _without_surrogates(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")

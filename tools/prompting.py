@@ -1,0 +1,136 @@
+"""The few-shot prompts with which the language model annotates texts (paper, appendix A.2).
+
+Does not tokenize and does not shorten texts that are too long for the model.
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from tools.errors import PromptError
+
+SLOT = "{text}"
+_ENDING = f"Input: {SLOT}\nOutput:"
+_CALL = re.compile(r"\[(?P<name>[A-Za-z_][A-Za-z0-9_]*)\([^\[\]]*\)\]")
+_DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", re.MULTILINE)
+
+
+def load_prompt(tool_name: str, path: Path | None = None) -> str:
+    """Read and check the prompt of a tool.
+
+    Args:
+        tool_name: The tool, as written in calls.
+        path: A file of the user's own, in UTF-8; None for the prompt that comes with the tool.
+            Line ends of other systems and line breaks after the last line are forgiven.
+
+    Returns:
+        The prompt with the slot `{text}`; it ends with `Output:`.
+
+    Raises:
+        PromptError: When there is no such file, it is not UTF-8 text, or `check_prompt` refuses
+            it.
+    """
+    if path is None:
+        source = f"the prompt of {tool_name}"
+        file = resources.files("tools.prompts").joinpath(f"{tool_name}.txt")
+    else:
+        source = str(path)
+        file = path
+    try:
+        prompt = file.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise PromptError(
+            f"The prompt of {tool_name} is not there: {source} does not exist. Expected a text "
+            "file with an instruction and demonstrations; name one in the tool's settings."
+        ) from error
+    except OSError as error:
+        raise PromptError(
+            f"The prompt of {tool_name} cannot be read from {source}: {error}. Expected a "
+            "readable text file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"The prompt of {tool_name} in {source} is not UTF-8: byte {error.start} is invalid. "
+            "Save the file as UTF-8."
+        ) from error
+    prompt = prompt.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n")
+    check_prompt(prompt, tool_name, source=source)
+    return prompt
+
+
+def fill_prompt(prompt: str, text: str) -> str:
+    """Put a text into the slot of a prompt, giving P(x).
+
+    Args:
+        prompt: A prompt from `load_prompt`.
+        text: The text x; braces in it have no meaning.
+
+    Returns:
+        The prompt, ending in `Output:`.
+    """
+    return prompt.replace(SLOT, text)
+
+
+def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> None:
+    """Check the form of a prompt and the copy rule.
+
+    The copy rule: each demonstration's output without its calls equals its input. A
+    demonstration that breaks it teaches the model to change the text.
+
+    Args:
+        prompt: The prompt with its slot.
+        tool_name: The only tool that it may demonstrate.
+        source: Where the prompt comes from, for the messages.
+
+    Raises:
+        PromptError: When the prompt does not have exactly one slot, does not end with
+            `Input: {text}` and `Output:`, shows no call or a call of another tool, or breaks the
+            copy rule.
+    """
+    slots = prompt.count(SLOT)
+    if slots != 1:
+        raise PromptError(
+            f"In {source}, {SLOT} occurs {slots} times. Expected it once, in the last lines: "
+            f"'Input: {SLOT}' and 'Output:'."
+        )
+    if not prompt.endswith(_ENDING):
+        raise PromptError(
+            f"{source} ends with {prompt[-40:]!r}. Expected the last two lines to be "
+            f"'Input: {SLOT}' and 'Output:', with nothing after the colon."
+        )
+    demonstrations = list(_DEMONSTRATION.finditer(prompt))
+    calls = [call for shown in demonstrations for call in _CALL.finditer(shown["output"])]
+    if not calls:
+        raise PromptError(
+            f"No demonstration in {source} has a call. Expected at least one pair of lines "
+            f"'Input: …' and 'Output: …' with a call such as '[{tool_name}(…)]' in the output."
+        )
+    for call in calls:
+        if call["name"] != tool_name:
+            raise PromptError(
+                f"A demonstration in {source} calls {call['name']}: {call.group()!r}. Expected "
+                f"calls of {tool_name} only, as there is one prompt per tool."
+            )
+    for shown in demonstrations:
+        copied = _without_calls(shown["output"])
+        if copied != shown["input"]:
+            raise PromptError(
+                f"A demonstration in {source} changes its text: without its calls, the output is "
+                f"{copied!r}, the input is {shown['input']!r}. Make them equal."
+            )
+
+
+def _without_calls(output: str) -> str:
+    """Remove the calls from a demonstration, each with one of the spaces around it."""
+    pieces = []
+    position = 0
+    for call in _CALL.finditer(output):
+        before, end = output[position : call.start()], call.end()
+        if before.endswith(" "):
+            before = before[:-1]
+        elif output.startswith(" ", end):
+            end += 1
+        pieces.append(before)
+        position = end
+    pieces.append(output[position:])
+    return "".join(pieces)

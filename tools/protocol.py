@@ -1,0 +1,117 @@
+"""What a tool is: the interface between tools and everything that uses them.
+
+Does not implement any tool and imports nothing but the errors; `tools.base` has the defaults.
+"""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from tools.errors import ToolCallError
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call c = (a_c, i_c): the name of a tool and its input (paper, section 2).
+
+    Attributes:
+        tool_name: The tool, as written in calls.
+        arguments: The text between the brackets, without enclosing quotes.
+    """
+
+    tool_name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a tool may know about the text that asks.
+
+    Attributes:
+        document_id: Stable key of the text.
+        text: The whole text.
+        url: Where the text was found.
+        title: Title, where the source has one; WikiSearch does not answer with the same article.
+        published_on: Publication date given by the source; while decoding, the presumed date.
+    """
+
+    document_id: str
+    text: str
+    url: str | None = None
+    title: str | None = None
+    published_on: datetime.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What became of one call.
+
+    Attributes:
+        status: Whether there is a result.
+        result: One line of text free of call markers; None when the call failed.
+        reason: Short snake_case word for why there is no result; None when there is one.
+        duration_ms: Time of the call in milliseconds.
+        from_cache: Whether the result was found in a cache instead of computed.
+    """
+
+    status: Literal["executed", "failed"]
+    result: str | None
+    reason: str | None
+    duration_ms: float
+    from_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preselection:
+    """Whether a text is worth annotating with a tool, and why (paper, appendix A).
+
+    Attributes:
+        is_selected: Whether calls are sampled for the text.
+        reason: Short snake_case word, present in both cases.
+    """
+
+    is_selected: bool
+    reason: str
+
+
+class Tool(Protocol):
+    """A tool: text in, text out (paper, section 3).
+
+    The first three are read only, so that a tool may work them out or hold them as attributes.
+    """
+
+    @property
+    def name(self) -> str:
+        """The tool as written in calls."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Part of every fingerprint; changes whenever results change, with settings too."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One sentence for people."""
+        ...
+
+    def parse_arguments(self, text: str) -> str:
+        """Return the normalised arguments; raise CallSyntaxError when they are no call."""
+        ...
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Return the answer; raise ToolCallError when there is none."""
+        ...
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer several calls, in order; a call without an answer gives its error."""
+        ...
+
+    def preselect(self, document: Document) -> Preselection:
+        """Decide whether the text is worth annotating with this tool."""
+        ...
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when the tool cannot run, before anything expensive."""
+        ...

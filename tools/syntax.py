@@ -1,0 +1,268 @@
+"""The text form of calls: writing, reading, inserting and removing them.
+
+The markers are ordinary text, as in the paper (section 2, footnote 1): `" ["`, `"->"` and `"]"`
+stand for `<API>`, the arrow and `</API>`. Does not know any tool or tokenizer, and never looks
+for calls in a finished text: calls live as offsets beside it, because texts contain brackets of
+their own.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+
+CALL_OPEN = " ["
+ARROW = " ->"
+CALL_CLOSE = "]"
+
+_ARROW_SIGN = ARROW.strip()
+_QUOTE_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
+_CALL_START = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\(")
+
+
+def call_pieces(
+    call: ToolCall, result: str | None, *, empty_result_keeps_arrow: bool = True
+) -> list[str]:
+    """Write a call as the pieces that are encoded one by one.
+
+    Encoding the pieces separately keeps `" ["` and `"]"` the same tokens everywhere.
+
+    Args:
+        call: The call; its arguments must be free of markers.
+        result: The result r of e(c, r). None, or empty text, gives e(c, ε).
+        empty_result_keeps_arrow: Whether e(c, ε) is written `[Name(args) ->]`, the literal
+            reading of the paper, or `[Name(args)]`.
+
+    Returns:
+        The pieces in order, none of them empty.
+
+    Example:
+        >>> call_pieces(ToolCall("Calculator", "6 * 7"), "42")
+        [' [', 'Calculator(', '6 * 7', ')', ' ->', ' 42', ']']
+        >>> call_pieces(ToolCall("Calendar", ""), None)
+        [' [', 'Calendar(', ')', ' ->', ']']
+    """
+    pieces = [CALL_OPEN, f"{call.tool_name}(", call.arguments, ")"]
+    if result:
+        pieces += [ARROW, f" {result}"]
+    elif empty_result_keeps_arrow:
+        pieces.append(ARROW)
+    pieces.append(CALL_CLOSE)
+    return [piece for piece in pieces if piece]
+
+
+def format_call(
+    call: ToolCall, result: str | None = None, *, empty_result_keeps_arrow: bool = True
+) -> str:
+    """Write a call as text, with the space in front that belongs to the opening marker.
+
+    Args:
+        call: The call.
+        result: The result, or None for e(c, ε).
+        empty_result_keeps_arrow: See `call_pieces`.
+
+    Returns:
+        The text of the call.
+
+    Example:
+        >>> format_call(ToolCall("Calculator", "6 * 7"), "42")
+        ' [Calculator(6 * 7) -> 42]'
+    """
+    return "".join(call_pieces(call, result, empty_result_keeps_arrow=empty_result_keeps_arrow))
+
+
+def parse_sample(sample_text: str, tool_name: str) -> str:
+    """Read the arguments out of a sampled continuation of the opening marker.
+
+    Args:
+        sample_text: Decoded text after `" ["` up to where sampling stopped. What follows the
+            first `]` is ignored: vocabularies have tokens such as `].` or `)]`.
+        tool_name: The only tool whose calls are accepted.
+
+    Returns:
+        The arguments without white space at the ends and without one pair of enclosing quotes.
+
+    Raises:
+        CallSyntaxError: With reason `no_closing_bracket`, `not_a_call`, `other_tool`,
+            `bracket_in_arguments` or `arrow_in_arguments`.
+
+    Example:
+        >>> parse_sample('QA("Who painted The Night Watch?")]. It', "QA")
+        'Who painted The Night Watch?'
+    """
+    body, bracket, _ = sample_text.partition(CALL_CLOSE)
+    if not bracket:
+        raise CallSyntaxError(
+            "no_closing_bracket",
+            f"The sample {_shortened(sample_text)} has no ']'. Expected '{tool_name}(…)]'.",
+        )
+    body = body.strip()
+    start = _CALL_START.match(body)
+    if start is None:
+        raise CallSyntaxError(
+            "not_a_call",
+            f"The sample {_shortened(body)} is not a call. Expected '{tool_name}(…)'.",
+        )
+    if start.group(1) != tool_name:
+        raise CallSyntaxError(
+            "other_tool",
+            f"The sample {_shortened(body)} calls {start.group(1)!r}. Expected {tool_name!r}.",
+        )
+    rest = body[start.end() :]
+    if rest.endswith(")"):
+        arguments = strip_quotes(rest[:-1])
+        check_arguments(arguments)
+        return arguments
+    if "[" in rest:
+        # `a[0]` inside the arguments was cut at its own bracket above.
+        check_arguments(rest)
+    raise CallSyntaxError(
+        "not_a_call",
+        f"The sample {_shortened(body)} does not end with ')'. Expected '{tool_name}(…)' and "
+        "nothing between ')' and ']'.",
+    )
+
+
+def check_arguments(arguments: str) -> None:
+    """Refuse arguments that contain a marker.
+
+    Args:
+        arguments: The text between the brackets of a call.
+
+    Raises:
+        CallSyntaxError: With reason `bracket_in_arguments` or `arrow_in_arguments`.
+    """
+    if "[" in arguments or "]" in arguments:
+        raise CallSyntaxError(
+            "bracket_in_arguments",
+            f"The arguments {_shortened(arguments)} contain a square bracket, which marks the "
+            "edge of a call. Expected arguments without '[' and ']'.",
+        )
+    if _ARROW_SIGN in arguments:
+        raise CallSyntaxError(
+            "arrow_in_arguments",
+            f"The arguments {_shortened(arguments)} contain '->', which marks the result of a "
+            "call. Expected arguments without '->'.",
+        )
+
+
+def strip_quotes(arguments: str) -> str:
+    """Remove white space at the ends and one pair of enclosing quotes.
+
+    Quotes are a pair only if neither of them occurs in between, so that `"a" or "b"` keeps its
+    quotes.
+
+    Args:
+        arguments: The text between the brackets of a call.
+
+    Returns:
+        The arguments without the pair.
+
+    Example:
+        >>> strip_quotes(' "Suez Canal" ')
+        'Suez Canal'
+        >>> strip_quotes('"a" or "b"')
+        '"a" or "b"'
+    """
+    arguments = arguments.strip()
+    if len(arguments) < 2 or _QUOTE_PAIRS.get(arguments[0]) != arguments[-1]:
+        return arguments
+    inner = arguments[1:-1]
+    if arguments[0] in inner or arguments[-1] in inner:
+        return arguments
+    return inner.strip()
+
+
+def clean_result(text: str) -> str:
+    """Make a result fit to stand inside a call: one line without markers.
+
+    `[` and `]` become round brackets, `->` becomes the word `to`, control characters become
+    spaces, runs of white space one space. Cleaning twice changes nothing.
+
+    Args:
+        text: What a tool answered.
+
+    Returns:
+        The cleaned text, without white space at the ends; possibly empty.
+
+    Example:
+        >>> clean_result("B > see [2] -> x")
+        'B > see (2) to x'
+    """
+    # A lone surrogate cannot be encoded as UTF-8: neither tokenizers nor Parquet take it.
+    text = text.encode("utf-8", errors="replace").decode("utf-8")
+    # Before the arrow: a control character that vanished could join '-' and '>'.
+    text = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+    text = text.replace("[", "(").replace("]", ")").replace(_ARROW_SIGN, " to ")
+    return " ".join(text.split())
+
+
+def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
+    """Insert calls into a text.
+
+    Args:
+        text: The text without calls.
+        calls: Pairs of character offset in `text` and text to insert there, in any order.
+            Calls with equal offsets stand in the order given.
+
+    Returns:
+        The text with all calls; `remove_calls` with the same calls gives `text` back.
+
+    Raises:
+        ValueError: When an offset lies outside the text.
+
+    Example:
+        >>> insert_calls("A b", [(1, " [QA(b?) -> B]")])
+        'A [QA(b?) -> B] b'
+    """
+    for offset, _ in calls:
+        if not 0 <= offset <= len(text):
+            raise ValueError(
+                f"A call has the character offset {offset} in a text of {len(text)} characters. "
+                f"Expected 0 to {len(text)}; offsets count characters of the text without calls."
+            )
+    ordered = sorted(calls, key=lambda call: call[0])
+    pieces = []
+    end_of_last = 0
+    for offset, call_text in ordered:
+        pieces += [text[end_of_last:offset], call_text]
+        end_of_last = offset
+    pieces.append(text[end_of_last:])
+    return "".join(pieces)
+
+
+def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
+    """Undo `insert_calls`.
+
+    Args:
+        augmented_text: The text with calls.
+        calls: The pairs that were inserted; offsets count characters of the text without calls.
+
+    Returns:
+        The text without calls.
+
+    Raises:
+        ValueError: When one of the calls does not stand where its offset says.
+    """
+    pieces = []
+    position = 0  # in augmented_text
+    restored = 0  # characters of the text without calls before `position`
+    for offset, call_text in sorted(calls, key=lambda call: call[0]):
+        start = position + offset - restored
+        if not augmented_text.startswith(call_text, start) or start < position:
+            raise ValueError(
+                f"The call {_shortened(call_text)} does not stand at character offset {offset}. "
+                "Expected the calls and offsets that were inserted into this very text."
+            )
+        pieces.append(augmented_text[position:start])
+        position = start + len(call_text)
+        restored = offset
+    pieces.append(augmented_text[position:])
+    return "".join(pieces)
+
+
+def _shortened(text: str) -> str:
+    """Return the text quoted for an error message, at most 60 characters of it."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -1,0 +1,1 @@
+"""The warehouse: DuckDB over one Parquet file per slice."""

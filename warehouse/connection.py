@@ -1,0 +1,85 @@
+"""Opens DuckDB, the only place of the project that does.
+
+Does not create tables or views and knows no path of the warehouse.
+"""
+
+import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+_SETTINGS = (
+    "set enable_progress_bar = false",
+    # A Python variable must never answer for a table.
+    "set python_enable_replacements = false",
+    "set autoinstall_known_extensions = false",
+    "set autoload_known_extensions = false",
+)
+
+
+@contextmanager
+def open_connection(
+    database: Path | None = None, *, spill_folder: Path | None = None
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """Opens a connection and closes it at the end of the block.
+
+    Args:
+        database: File to open for writing; None is a database in memory.
+        spill_folder: Where queries larger than memory put temporary files. None is DuckDB's
+            default, a folder in the current directory.
+
+    Yields:
+        The connection, with no progress bar, no extension loading and no look at variables.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:" if database is None else str(database))
+    try:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        if spill_folder is not None:
+            connection.execute(f"set temp_directory = {sql_literal(str(spill_folder))}")
+        yield connection
+    finally:
+        connection.close()
+
+
+def confine(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    """Takes away every file but those below `folder`, the network, and the way back.
+
+    DuckDB still lets a statement *write* below `folder`; who runs a foreign statement checks its
+    kind first.
+
+    Args:
+        connection: Connection that has its views.
+        folder: The one folder that may be read.
+    """
+    # Patterns are compared as they are written, so the escaped form has to be named too.
+    allowed = ", ".join(sql_literal(text) for text in (str(folder), glob.escape(str(folder))))
+    connection.execute(f"set allowed_directories = [{allowed}]")
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
+
+
+def sql_literal(text: str) -> str:
+    """Returns text as an SQL string literal, for the statements that take no parameters.
+
+    Example:
+        >>> sql_literal("/home/o'neill")
+        "'/home/o''neill'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def sql_name(name: str) -> str:
+    """Returns a name as a quoted SQL identifier.
+
+    Example:
+        >>> sql_name("window")
+        '"window"'
+    """
+    return '"' + name.replace('"', '""') + '"'

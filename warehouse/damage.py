@@ -1,0 +1,126 @@
+"""Finds slices that cannot be read and moves slices out of the way.
+
+Does not repair rows: a slice put aside is built again by the stage that wrote it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from warehouse.errors import SliceNotFoundError, StorageError
+from warehouse.layout import empty_slice_path, list_slices, slice_path
+from warehouse.schema import tables
+
+_BATCH_ROWS = 8192
+
+
+def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
+    """Returns the slices that cannot be read to their end, by path.
+
+    Every row is decoded, since a file can be damaged behind an intact footer.
+
+    Args:
+        folder: Folder of the warehouse.
+        table_names: Tables to look at; None is all.
+    """
+    found = []
+    for table in tables() if table_names is None else table_names:
+        paths = [info.path for info in list_slices(folder, table)]
+        empty = empty_slice_path(folder, table)
+        if empty.exists():
+            paths.append(empty)
+        found += [path for path in paths if not _is_readable(path)]
+    return sorted(found)
+
+
+def set_aside(folder: Path, path: Path) -> Path:
+    """Moves one slice out of the warehouse and returns where it went.
+
+    Args:
+        folder: Folder of the warehouse.
+        path: A slice in it.
+
+    Returns:
+        Its new path, below `damaged` beside the warehouse folder.
+
+    Raises:
+        SliceNotFoundError: The path is no file of the warehouse.
+        StorageError: The file system refused.
+    """
+    source = path.absolute()
+    if not source.is_file() or not source.is_relative_to(folder.absolute()):
+        raise SliceNotFoundError(
+            f"'{path}' is no slice of the warehouse '{folder}'. Give a path that "
+            "`damaged_slices` returned."
+        )
+    relative = source.relative_to(folder.absolute())
+    target = _free(folder.parent / "damaged" / relative)
+    _move(source, target)
+    return target
+
+
+def retire_shard(folder: Path, shard: str) -> Path | None:
+    """Moves all slices of a shard out of the warehouse.
+
+    Args:
+        folder: Folder of the warehouse.
+        shard: Key of the shard.
+
+    Returns:
+        The folder they are in now, `retired/<shard>-<n>` beside the warehouse folder; None where
+        the shard has no slices.
+
+    Raises:
+        SliceNameError: The key cannot be part of a path.
+        StorageError: The file system refused.
+    """
+    sources = [
+        directory
+        for directory in (
+            slice_path(folder, table, shard, "x").parent
+            for table, schema in tables().items()
+            if not schema.is_cross_shard
+        )
+        if directory.is_dir() and any(directory.glob("*.parquet"))
+    ]
+    if not sources:
+        return None
+    number = 1
+    while (target := folder.parent / "retired" / f"{shard}-{number}").exists():
+        number += 1
+    for source in sources:
+        _move(source, target / source.relative_to(folder))
+    return target
+
+
+def _free(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot move '{source}' to '{target}': {error}. Check the permissions and the free "
+            "space of the folder, then run the command again."
+        ) from error
+
+
+def _is_readable(path: Path) -> bool:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with path.open("rb") as file, pyarrow.parquet.ParquetFile(file) as parquet:
+            for _ in parquet.iter_batches(batch_size=_BATCH_ROWS):
+                pass
+    except FileNotFoundError:
+        return True
+    except (pyarrow.ArrowException, OSError):
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""The errors of the warehouse package.
+
+Every message says what is wrong with which value, what was expected and what to do.
+Does not log and does not recover: that is the caller's business.
+"""
+
+
+class WarehouseError(Exception):
+    """Root of every error that the warehouse raises on purpose."""
+
+
+class UnknownTableError(WarehouseError, LookupError):
+    """A table name that `schema.sql` does not define."""
+
+
+class SliceNameError(WarehouseError, ValueError):
+    """A shard or slice name that cannot be part of a path."""
+
+
+class SliceValidationError(WarehouseError, ValueError):
+    """A frame whose rows break a constraint of their table; nothing was written."""
+
+
+class SliceNotFoundError(WarehouseError, LookupError):
+    """A slice that was asked for and does not exist."""
+
+
+class DamagedSliceError(WarehouseError, ValueError):
+    """A slice file that cannot be read; the message names it and the remedy."""
+
+
+class StorageError(WarehouseError, OSError):
+    """The file system refused a write: disk full, no permission, read-only."""
+
+
+class SchemaError(WarehouseError, ValueError):
+    """`schema.sql` does not have the form that `schema.py` reads."""
+
+
+class QueryError(WarehouseError, ValueError):
+    """A query that DuckDB or the read-only rule refused."""
+
+
+class SlicesChangingError(WarehouseError, RuntimeError):
+    """A query met replaced slices at every attempt."""

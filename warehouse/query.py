@@ -1,0 +1,182 @@
+"""Runs one reading statement over the views and gives the rows to Polars.
+
+DuckDB opens a slice by name twice; a slice that is replaced in between can fail the query, so a
+query during which a slice was replaced is run again. Does not write: only a single select is
+accepted, and the connection sees no file outside the warehouse and no network.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from warehouse.catalogue import create_views, tables_in
+from warehouse.connection import confine, open_connection
+from warehouse.damage import damaged_slices
+from warehouse.errors import QueryError, SlicesChangingError
+from warehouse.layout import table_folder, temporary_name
+from warehouse.slices import damaged_error
+
+if TYPE_CHECKING:
+    import duckdb
+
+MAXIMUM_ATTEMPTS = 4
+"""One run and three repetitions."""
+
+_READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+
+
+def run_query(
+    folder: Path, sql: str, parameters: Mapping[str, object] | None = None
+) -> pl.DataFrame:
+    """Runs one select statement over the tables and views.
+
+    Args:
+        folder: Folder of the warehouse.
+        sql: The statement; values stand in it as `$name`.
+        parameters: The values.
+
+    Returns:
+        The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64.
+
+    Raises:
+        QueryError: The statement is no single select or DuckDB refused it.
+        DamagedSliceError: A slice of a table in the statement cannot be read.
+        SlicesChangingError: Slices were replaced at every attempt.
+    """
+    import duckdb
+
+    needed = tables_in(sql)
+    failure: duckdb.Error | None = None
+    for attempt in range(1, MAXIMUM_ATTEMPTS + 1):
+        before = _state(folder, needed)
+        try:
+            frame = _attempt(folder, needed, sql, parameters)
+        except (
+            duckdb.ParserException,
+            duckdb.CatalogException,
+            duckdb.BinderException,
+            duckdb.PermissionException,
+            duckdb.ConversionException,
+        ) as error:
+            raise _refused(error) from error
+        except duckdb.Error as error:
+            if _was_replaced(before, _state(folder, needed)):
+                failure = error
+                continue
+            if damaged := damaged_slices(folder, needed):
+                raise damaged_error(damaged) from error
+            raise _refused(error) from error
+        # Without an error the rows are right but for one remote case: a plan made from the old
+        # file's statistics and run on a new file of the very same layout.
+        if attempt == MAXIMUM_ATTEMPTS or not _was_replaced(before, _state(folder, needed)):
+            return frame
+    raise SlicesChangingError(
+        f"Slices of {', '.join(sorted(needed))} were replaced during each of {MAXIMUM_ATTEMPTS} "
+        f"attempts of the query (last error: {failure}). Run it again, or after the build."
+    ) from failure
+
+
+def _refused(error: Exception) -> QueryError:
+    return QueryError(f"DuckDB refused the query: {error}\nCorrect the statement and run it again.")
+
+
+def _attempt(
+    folder: Path, needed: Iterable[str], sql: str, parameters: Mapping[str, object] | None
+) -> pl.DataFrame:
+    spill = folder / temporary_name(".spill")
+    try:
+        with open_connection(spill_folder=spill) as connection:
+            _require_select(connection, sql)
+            create_views(connection, folder, needed)
+            confine(connection, folder)
+            relation = connection.sql(sql, params=dict(parameters or {}))
+            names = relation.columns
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise QueryError(
+                    f"The result has two columns '{twice}'; expected one name per column. "
+                    "Give one of them another name with `as`."
+                )
+            table = relation.to_arrow_table()
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+    try:
+        frame = pl.DataFrame(pl.from_arrow(table))
+    except pl.exceptions.PolarsError as error:
+        raise QueryError(
+            f"The result has a type that cannot be shown: {error}. Expected numbers, text, dates, "
+            "lists or structs; put `cast(… as varchar)` around the column."
+        ) from error
+    whole = [
+        name
+        for name, kind in frame.schema.items()
+        if isinstance(kind, pl.Decimal) and kind.scale == 0
+    ]
+    return frame.with_columns(_narrow(frame[name]) for name in whole)
+
+
+def _narrow(series: pl.Series) -> pl.Series:
+    narrowed = series.cast(pl.Int64, strict=False)
+    return narrowed if narrowed.null_count() == series.null_count() else series
+
+
+def _require_select(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
+    import duckdb
+
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = [statement.type.name for statement in statements] or ["nothing"]
+        raise _not_reading(kinds)
+    # `with x as (copy …) select …` is a select that writes: look at every node of the tree.
+    rows = connection.execute(
+        "select json_serialize_sql($sql::varchar)", {"sql": statements[0].query}
+    ).fetchall()
+    try:
+        kinds = _node_kinds(json.loads(rows[0][0]))
+    except RecursionError as error:
+        raise QueryError("The query is nested too deeply; expected fewer levels.") from error
+    if not kinds <= _READING_NODES:
+        raise _not_reading(sorted(kinds - _READING_NODES))
+
+
+def _node_kinds(tree: dict[str, object]) -> set[str]:
+    kinds = set()
+    waiting: list[object] = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            for key, value in part.items():
+                if key in ("node", "query_node") and isinstance(value, dict):
+                    kinds.add(str(value.get("type")))
+                waiting.append(value)
+        elif isinstance(part, list):
+            waiting += part
+    return kinds or {"no statement"}
+
+
+def _not_reading(kinds: Iterable[str]) -> QueryError:
+    return QueryError(
+        "Only a single statement that reads is accepted, such as `select … from documents`; "
+        f"got: {', '.join(kinds)}. To write files or change settings, open warehouse.duckdb in "
+        "DuckDB."
+    )
+
+
+def _state(folder: Path, needed: Iterable[str]) -> dict[Path, tuple[int, int]]:
+    state = {}
+    for table in needed:
+        for path in table_folder(folder, table).glob("shard=*/*.parquet"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            state[path] = (status.st_ino, status.st_mtime_ns)
+    return state
+
+
+def _was_replaced(before: dict[Path, tuple[int, int]], after: dict[Path, tuple[int, int]]) -> bool:
+    return any(after.get(path) != identity for path, identity in before.items())

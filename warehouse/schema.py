@@ -1,0 +1,182 @@
+"""Reads `schema.sql`: tables, columns with types and descriptions, keys.
+
+Does not import DuckDB, so the descriptions cost nothing where only metadata is wanted; the test
+suite compares what is read here with what DuckDB makes of the same file.
+"""
+
+import difflib
+import functools
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import polars as pl
+
+from warehouse.errors import SchemaError, UnknownTableError
+
+CROSS_SHARD = "all"
+"""Directory key of tables that do not belong to one shard."""
+
+_CROSS_SHARD_TABLES = frozenset({"training_texts", "training_metrics", "evaluation_results"})
+
+_TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
+_COLUMN = re.compile(
+    r'^ {4}"?(?P<name>\w+)"? (?P<type>struct\([^()]*\)\[\]|[a-z]+)'
+    r"(?P<required> not null)?(?P<default> default [^ ,]+)?(?: check \(.*\))?, +-- (?P<text>.+)$"
+)
+_KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)
+_FIELD = re.compile(r"(\w+) (\w+)")
+_DTYPES: dict[str, pl.DataType] = {
+    "varchar": pl.String(),
+    "bigint": pl.Int64(),
+    "integer": pl.Int32(),
+    "double": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSchema:
+    """One column: its name, SQL type, Polars type and meaning."""
+
+    name: str
+    type: str
+    dtype: pl.DataType
+    is_required: bool
+    has_default: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """One table: its columns in order, its key and the statement that creates it."""
+
+    name: str
+    description: str
+    columns: tuple[ColumnSchema, ...]
+    primary_key: tuple[str, ...]
+    create_statement: str
+
+    @property
+    def is_cross_shard(self) -> bool:
+        """Whether the table's slices lie under `shard=all` instead of one folder per shard."""
+        return self.name in _CROSS_SHARD_TABLES
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns' names in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def polars_schema(self) -> pl.Schema:
+        """The columns as a Polars schema."""
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    def column(self, name: str) -> ColumnSchema:
+        """Returns one column.
+
+        Raises:
+            KeyError: The table has no such column.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+@functools.cache
+def schema_text() -> str:
+    """Returns the text of `schema.sql`."""
+    return resources.files("warehouse").joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+@functools.cache
+def tables() -> dict[str, TableSchema]:
+    """Returns every table of `schema.sql` by name, in the order of the file.
+
+    Raises:
+        SchemaError: The file does not have the form its header comment describes.
+
+    Example:
+        >>> tables()["documents"].primary_key
+        ('document_id',)
+    """
+    return parse_schema(schema_text())
+
+
+def table_schema(name: str) -> TableSchema:
+    """Returns one table.
+
+    Raises:
+        UnknownTableError: `schema.sql` defines no table of that name.
+    """
+    known = tables()
+    if name not in known:
+        guess = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{guess[0]}'?" if guess else ""
+        raise UnknownTableError(f"Unknown table '{name}'.{hint} Available: {', '.join(known)}.")
+    return known[name]
+
+
+def parse_schema(text: str) -> dict[str, TableSchema]:
+    """Reads the tables from text in the form of `schema.sql`.
+
+    Raises:
+        SchemaError: A table has no key or a line of it has another form than a described column.
+    """
+    found = {
+        match[2]: _parse_table(match[2], match[1], match[3], match[0][len(match[1]) :])
+        for match in _TABLE.finditer(text)
+    }
+    count = len(re.findall(r"^create table", text, re.MULTILINE))
+    if len(found) != count:
+        raise SchemaError(
+            f"schema.sql has {count} tables but only {len(found)} are described: "
+            "put a line of comment right above each `create table`."
+        )
+    return found
+
+
+def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSchema:
+    key = _KEY.search(body)
+    if key is None:
+        raise SchemaError(f"Table '{name}' of schema.sql has no `primary key (…)` line; add one.")
+    columns = []
+    for line in body[: key.start()].splitlines():
+        match = _COLUMN.match(line)
+        if match is None:
+            raise SchemaError(
+                f"Table '{name}' of schema.sql has a line that is no described column: "
+                f"{line.strip()!r}. Expected: name type [not null] …,  -- description."
+            )
+        columns.append(
+            ColumnSchema(
+                name=match["name"],
+                type=match["type"],
+                dtype=_dtype(match["type"]),
+                is_required=match["required"] is not None,
+                has_default=match["default"] is not None,
+                description=match["text"],
+            )
+        )
+    return TableSchema(
+        name=name,
+        description=" ".join(line.removeprefix("--").strip() for line in comment.splitlines()),
+        columns=tuple(columns),
+        primary_key=tuple(part.strip().strip('"') for part in key[1].split(",")),
+        create_statement=statement,
+    )
+
+
+def _dtype(sql_type: str) -> pl.DataType:
+    if sql_type.startswith("struct("):
+        return pl.List(
+            pl.Struct({field: _dtype(kind) for field, kind in _FIELD.findall(sql_type[7:])})
+        )
+    if sql_type not in _DTYPES:
+        raise SchemaError(
+            f"schema.sql uses the type '{sql_type}', which has no Polars type yet. "
+            f"Known: {', '.join(_DTYPES)}; add it to `_DTYPES`."
+        )
+    return _DTYPES[sql_type]

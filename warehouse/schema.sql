@@ -1,0 +1,165 @@
+-- The tables of the warehouse: types, constraints and the meaning of every column.
+--
+-- This file is the one truth. DuckDB creates a table from it before each write, so a slice
+-- that breaks a constraint never reaches the disk; `schema.py` reads the same text for the
+-- descriptions. Form that `schema.py` relies on: the lines of comment right above
+-- `create table` describe the table, and each column stands on a line of its own that ends in
+-- its description; further constraints follow after the last column.
+--
+-- A NULL passes a CHECK, and DuckDB allows no lambda in one: what holds inside `calls` is
+-- checked in `validation.py`.
+
+-- One row per text of the corpus.
+create table documents (
+    document_id varchar not null,  -- Digest of source and offset; the key.
+    shard varchar not null,  -- Partition of the corpus that the text belongs to.
+    text varchar not null,  -- The text as it was read.
+    title varchar,  -- Title, where the source has one.
+    url varchar,  -- Address the text was published at, where the source has one.
+    published_on date,  -- Date of publication, where the source has one.
+    language varchar,  -- ISO 639-1 code of the detected language.
+    source varchar not null,  -- File or collection that the text was read from.
+    source_offset bigint not null check (source_offset >= 0),  -- Place of the record in its source, counted from 0.
+    primary key (document_id)
+);
+
+-- One row per record of a source that could not become a document.
+create table rejected_records (
+    shard varchar not null,  -- Partition of the corpus that the record would belong to.
+    source varchar not null,  -- File or collection that the record was read from.
+    source_offset bigint not null check (source_offset >= 0),  -- Place of the record in its source, counted from 0.
+    reason varchar not null check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why it was rejected, one snake_case word.
+    excerpt varchar,  -- Beginning of the record, as far as it could be read.
+    primary key (source, source_offset)
+);
+
+-- One row per document and tool: whether the tool's heuristics let the document be annotated.
+create table document_selection (
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    document_id varchar not null,  -- Document that was looked at.
+    is_selected boolean not null,  -- Whether calls of the tool are sampled for the document.
+    reason varchar not null check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why, one snake_case word, also when selected.
+    primary key (document_id, tool)
+);
+
+-- One row per sampled call, parsed or dropped.
+create table candidate_calls (
+    call_id varchar not null,  -- Digest of document, window, tool, position, sample index and round; the key.
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    document_id varchar not null,  -- Document that holds the window.
+    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
+    character_offset integer not null check (character_offset >= 0),  -- Place of the call in the document's text, in characters from 0.
+    call_probability double not null check (call_probability between 0 and 1),  -- Probability of a call's start at the position, p_i in the paper.
+    sample_index integer not null check (sample_index >= 0),  -- Number of the sample at its position, counted from 0.
+    arguments varchar,  -- Normalised arguments; NULL only for a sample dropped before they were parsed.
+    sample_text varchar not null,  -- What the model wrote after the opening marker.
+    status varchar not null check (status in ('parsed', 'dropped')),  -- Whether the sample is a candidate: parsed or dropped.
+    reason varchar check (reason in ('duplicate', 'no_closing_bracket', 'not_a_call', 'other_tool', 'arrow_in_arguments', 'bracket_in_arguments', 'invalid_arguments', 'too_long_to_score')),  -- Why the sample was dropped; NULL for a parsed one.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (call_id),
+    check ((status = 'parsed') = (reason is null)),
+    check (arguments is not null or coalesce(reason not in ('duplicate', 'too_long_to_score'), false))
+);
+
+-- One row per candidate call that was given to its tool.
+create table executed_calls (
+    call_id varchar not null,  -- Call of candidate_calls; the key.
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    status varchar not null check (status in ('executed', 'failed')),  -- Whether the tool answered: executed or failed.
+    reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why there is no answer, one snake_case word; NULL for an executed call.
+    result varchar check (result <> ''),  -- The tool's answer; NULL for a failed call.
+    duration_ms double not null check (duration_ms >= 0),  -- Time the tool took, in milliseconds.
+    from_cache boolean not null,  -- Whether the answer came from the cache of earlier calls.
+    tool_version varchar not null,  -- Version of the tool that answered.
+    primary key (call_id),
+    check ((status = 'executed') = (reason is null)),
+    check ((status = 'executed') = (result is not null))
+);
+
+-- One row per executed call: its losses, the decision and the reason.
+create table filtered_calls (
+    call_id varchar not null,  -- Call of candidate_calls; the key.
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
+    loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
+    loss_with_result double,  -- Weighted loss with call and result, in nats; NULL where it was not needed.
+    loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
+    is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold.
+    reason varchar not null check (reason in ('kept', 'below_threshold', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
+    filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
+    pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses.
+    primary key (call_id),
+    check (is_kept = (reason = 'kept')),
+    check (loss_reduction is not null or reason = 'not_finite'),
+    check (not is_kept or coalesce(loss_reduction >= filtering_threshold - 1e-9 and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false))
+);
+
+-- One row per window of the augmented corpus: its text and the calls that won their positions.
+create table augmented_texts (
+    document_id varchar not null,  -- Document that holds the window.
+    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    shard varchar not null,  -- Partition of the corpus.
+    text varchar not null,  -- Text of the window, without calls.
+    window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
+    calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
+    primary key (document_id, "window")
+);
+
+-- One row per text that the model is finetuned on or validated with.
+create table training_texts (
+    document_id varchar not null,  -- Document that holds the window.
+    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    shard varchar not null,  -- Partition of the corpus that the text comes from.
+    split varchar not null check (split in ('train', 'development')),  -- Use of the text: train or development.
+    text varchar not null,  -- Text of the window, without calls.
+    calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
+    primary key (document_id, "window")
+);
+
+-- One row per stage, tool and shard: what it cost.
+create table stage_costs (
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    stage varchar not null check (stage in ('sampling', 'scoring', 'execution')),  -- Stage of the pipeline: sampling, scoring or execution.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    candidates bigint not null check (candidates >= 0),  -- Calls that the stage worked on.
+    tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.
+    seconds double not null check (seconds >= 0),  -- Wall-clock time of the stage, in seconds.
+    model varchar,  -- Language model; NULL for a stage that uses none.
+    precision varchar,  -- Floating-point format of the model; NULL for a stage that uses none.
+    primary key (shard, tool, stage, round)
+);
+
+-- One row per logged step of a finetuning run.
+create table training_metrics (
+    run varchar not null,  -- Name of the finetuning run.
+    step integer not null check (step >= 0),  -- Optimiser steps done so far.
+    loss double not null,  -- Mean training loss since the last row, in nats per token.
+    learning_rate double not null check (learning_rate >= 0),  -- Learning rate of the step.
+    tokens bigint not null check (tokens >= 0),  -- Tokens trained on so far.
+    development_perplexity double,  -- Perplexity of the development split; NULL where it was not measured.
+    primary key (run, step)
+);
+
+-- One row per benchmark item, model and mode.
+create table evaluation_results (
+    benchmark varchar not null,  -- Name of the benchmark.
+    item_id varchar not null,  -- Item of the benchmark.
+    model varchar not null,  -- Name of the model.
+    mode varchar not null,  -- How the model was used, such as with or without tools.
+    prompt varchar,  -- What the model was given.
+    output varchar,  -- What the model wrote.
+    called_tool varchar,  -- Tool that the model called; NULL where it called none.
+    arguments varchar,  -- Arguments of the call.
+    result varchar,  -- Result of the call.
+    gold varchar,  -- Expected answer.
+    score double check (not isnan(score)),  -- Score of the item; for perplexity the mean loss in nats per token; NULL where it has none.
+    score_weight double not null default 1 check (score_weight >= 0),  -- Weight of the score in the mean; for perplexity the number of tokens.
+    primary key (benchmark, item_id, model, mode)
+);

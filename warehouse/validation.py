@@ -1,0 +1,233 @@
+"""Checks a frame before it is written: what the constraints of `schema.sql` cannot see.
+
+These are columns and types (DuckDB would fill, cast and round in silence), the agreement of rows
+with the path they go to, and everything inside `calls`, which no CHECK can look into.
+Does not check NOT NULL, CHECK and PRIMARY KEY: DuckDB does, and `slices.py` reports them.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+import polars as pl
+
+from warehouse.errors import SliceValidationError
+from warehouse.layout import split_round
+from warehouse.schema import ColumnSchema, TableSchema
+
+_SHOWN_CHARACTERS = 300
+_REMEDY = "Nothing was written; correct the rows and write the slice again."
+
+
+def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
+    """Returns the frame with exactly the table's types.
+
+    Args:
+        schema: The table.
+        frame: Rows; columns in any order, optional ones may be missing.
+
+    Raises:
+        SliceValidationError: A column is unknown, missing or of a type that cannot be meant.
+    """
+    for name in frame.columns:
+        if name not in schema.column_names:
+            guess = difflib.get_close_matches(name, schema.column_names, n=1)
+            hint = f" Did you mean '{guess[0]}'?" if guess else ""
+            raise SliceValidationError(
+                f"Table '{schema.name}' has no column '{name}'.{hint} "
+                f"Expected: {', '.join(schema.column_names)}. {_REMEDY}"
+            )
+    present = []
+    for column in schema.columns:
+        if column.name in frame.columns:
+            present.append(_cast(schema, column, frame[column.name]))
+        elif column.is_required and not column.has_default:
+            raise SliceValidationError(
+                f"The frame for table '{schema.name}' has no column '{column.name}' "
+                f"({column.description.rstrip('.')}), which every row needs. {_REMEDY}"
+            )
+    return pl.DataFrame(present)
+
+
+def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.DataFrame) -> None:
+    """Checks that the rows belong into the slice they are written to.
+
+    The views take the shard from the path, so a differing column would be overruled in silence.
+
+    Raises:
+        SliceValidationError: A row names another shard, tool, round, run or benchmark.
+    """
+    if not schema.is_cross_shard:
+        _require_constant(schema, frame, "shard", shard)
+    round_number, rest = split_round(name)
+    if "round" in schema.column_names:
+        _require_constant(schema, frame, "round", round_number)
+    if schema.name == "stage_costs":
+        tool, _, stage = rest.rpartition(".")
+        _require_constant(schema, frame, "tool", tool)
+        _require_constant(schema, frame, "stage", stage)
+    elif "tool" in schema.column_names:
+        _require_constant(schema, frame, "tool", rest)
+    elif schema.name == "training_metrics":
+        _require_constant(schema, frame, "run", name)
+    elif schema.name == "evaluation_results":
+        for benchmark in frame["benchmark"].drop_nulls().unique():
+            if not name.startswith(f"{benchmark}."):
+                _raise_disagreement(schema, "benchmark", benchmark, f"'{name}'")
+
+
+def check_calls(schema: TableSchema, frame: pl.DataFrame) -> None:
+    """Checks the `calls` lists: no NULL inside, sorted, inside the text, one per position.
+
+    Raises:
+        SliceValidationError: A list breaks one of these rules.
+    """
+    if "calls" not in frame.columns:
+        return
+    lengths = pl.col("text").str.len_chars()
+    exploded = (
+        frame.lazy()
+        .filter(pl.col("calls").list.len() > 0)
+        .select(
+            *(pl.col(key) for key in schema.primary_key),
+            lengths.alias("text_length"),
+            pl.col("calls").alias("call"),
+        )
+        .explode("call")
+        .collect()
+    )
+    _reject(schema, exploded, pl.col("call").is_null(), "holds a NULL in place of a call")
+    fields = [field.name for field in exploded.schema["call"].fields]  # pyright: ignore[reportAttributeAccessIssue]
+    calls = exploded.unnest("call", separator=".").rename(
+        {f"call.{field}": f"calls.{field}" for field in fields}
+    )
+    for field in fields:
+        _reject(schema, calls, pl.col(f"calls.{field}").is_null(), f"holds a call without {field}")
+    offset = pl.col("calls.character_offset")
+    keys = list(schema.primary_key)
+    _reject(
+        schema,
+        calls,
+        (offset < 0) | (offset > pl.col("text_length")),
+        "holds a call whose character_offset lies outside the text",
+    )
+    _reject(
+        schema,
+        calls,
+        (offset < offset.shift(1).over(keys)).fill_null(value=False),
+        "holds calls that are not sorted by character_offset",
+    )
+    _reject(
+        schema,
+        calls,
+        pl.struct(*keys, "calls.position").is_duplicated(),
+        "holds two calls at one position",
+    )
+
+
+def describe_row(schema: TableSchema, row: dict[str, object]) -> str:
+    """Returns the key of a row as text for an error message."""
+    return ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key if key in row)
+
+
+def constraint_error(
+    schema: TableSchema, columns: Iterable[str], problem: str, row: dict[str, object]
+) -> SliceValidationError:
+    """Returns the error for a row that breaks a constraint of the table.
+
+    Args:
+        schema: The table.
+        columns: Columns that the constraint is about.
+        problem: What is wrong, as a clause.
+        row: The first row that breaks it.
+    """
+    values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
+    meaning = " ".join(
+        f"{name}: {schema.column(name).description}"
+        for name in columns
+        if name in schema.column_names
+    )
+    return SliceValidationError(
+        f"Table '{schema.name}': {problem}. First such row: {describe_row(schema, row)}, "
+        f"with {values}. {meaning} {_REMEDY}"
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _cast(schema: TableSchema, column: ColumnSchema, series: pl.Series) -> pl.Series:
+    if not _may_become(series.dtype, column.dtype):
+        example = next(iter(series.drop_nulls()), None)
+        raise SliceValidationError(
+            f"Column '{column.name}' of table '{schema.name}' is {column.type} ({column.dtype}), "
+            f"but the frame holds {series.dtype}, such as {_shown(example)}. {_REMEDY}"
+        )
+    try:
+        return _with_field_order(series, column.dtype).cast(column.dtype, strict=True)
+    except pl.exceptions.PolarsError as error:
+        raise SliceValidationError(
+            f"Column '{column.name}' of table '{schema.name}' is {column.type}, and a value of "
+            f"the frame does not fit: {error}. {_REMEDY}"
+        ) from error
+
+
+def _may_become(actual: pl.DataType, wanted: pl.DataType) -> bool:
+    if actual == pl.Null or actual == wanted:
+        return True
+    if isinstance(wanted, pl.List):
+        return isinstance(actual, pl.List) and _may_become(actual.inner, wanted.inner)  # pyright: ignore[reportArgumentType]
+    if isinstance(wanted, pl.Struct):
+        if not isinstance(actual, pl.Struct):
+            return False
+        fields = {field.name: field.dtype for field in actual.fields}
+        return fields.keys() == {field.name for field in wanted.fields} and all(
+            _may_become(fields[field.name], field.dtype)  # pyright: ignore[reportArgumentType]
+            for field in wanted.fields
+        )
+    if wanted.is_integer():
+        return actual.is_integer()
+    if wanted.is_float():
+        return actual.is_float() or actual.is_integer()
+    return wanted == pl.String and isinstance(actual, pl.Categorical | pl.Enum)
+
+
+def _with_field_order(series: pl.Series, wanted: pl.DataType) -> pl.Series:
+    """Puts the fields of listed structs in order, which a cast expects and does not do."""
+    if not isinstance(series.dtype, pl.List) or not isinstance(wanted, pl.List):
+        return series
+    actual_fields = getattr(series.dtype.inner, "fields", [])
+    names = [field.name for field in getattr(wanted.inner, "fields", [])]
+    if [field.name for field in actual_fields] == names:
+        return series
+    return series.list.eval(pl.struct(pl.element().struct.field(name) for name in names))
+
+
+def _require_constant(
+    schema: TableSchema, frame: pl.DataFrame, column: str, expected: object
+) -> None:
+    values = frame[column].drop_nulls()
+    differing = values.filter(values != expected)
+    if not differing.is_empty():
+        _raise_disagreement(schema, column, differing[0], repr(expected))
+
+
+def _raise_disagreement(schema: TableSchema, column: str, value: object, expected: str) -> None:
+    raise SliceValidationError(
+        f"Table '{schema.name}': a row has {column} = {value!r}, but the slice it is written to "
+        f"is for {expected}. Write each {column} to its own slice. Nothing was written."
+    )
+
+
+def _reject(schema: TableSchema, calls: pl.DataFrame, condition: pl.Expr, problem: str) -> None:
+    broken = calls.filter(condition).head(1)
+    if broken.is_empty():
+        return
+    row = broken.row(0, named=True)
+    example = row.get("call", {k: v for k, v in row.items() if k.startswith("calls.")})
+    raise SliceValidationError(
+        f"Column 'calls' of table '{schema.name}' {problem}. First such row: "
+        f"{describe_row(schema, row)}, with {_shown(example)}. "
+        f"{schema.column('calls').description} {_REMEDY}"
+    )

@@ -1,0 +1,1 @@
+"""The statistics of the warehouse as SQL files, one view each."""

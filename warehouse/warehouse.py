@@ -1,0 +1,148 @@
+"""The warehouse as the rest of the project sees it: one object over one folder.
+
+Does not hold anything open between calls, so any number of processes may use the same folder.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from warehouse import catalogue, damage, slices
+from warehouse.layout import SliceInfo, empty_slice_path, list_slices, remove_stale_files
+from warehouse.query import run_query
+from warehouse.schema import tables
+
+
+class Warehouse:
+    """DuckDB over one Parquet file per slice.
+
+    Args:
+        folder: Folder of the slices.
+        database_file: DuckDB file with the same views, for people and their tools.
+    """
+
+    def __init__(self, folder: Path, database_file: Path):
+        self.folder = folder.absolute()
+        self.database_file = database_file.absolute()
+
+    def prepare(self) -> None:
+        """Makes the warehouse ready for readers; does nothing where it is already.
+
+        Writes the zero-row slices, removes what killed writers left behind, and writes the
+        database file anew when a view or the folder has changed.
+
+        Raises:
+            StorageError: The disk refused a write.
+            DamagedSliceError: The database file is out of date and a slice cannot be read.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_stale_files(self.folder, self.database_file)
+        for table in tables():
+            slices.ensure_empty_slice(self.folder, table)
+        catalogue.write_database(self.folder, self.database_file)
+
+    def replace_slice(
+        self,
+        table: str,
+        shard: str,
+        slice_name: str,
+        frame: pl.DataFrame,
+        *,
+        metadata: Mapping[str, str],
+    ) -> int:
+        """Replaces a slice by the rows of a frame, all at once; returns the number of rows.
+
+        Args:
+            table: Name of the table.
+            shard: Shard key; `all` for a table that is not cut by shard.
+            slice_name: Tool, or what else the table is cut by.
+            frame: The rows, in the order they are to have; columns are matched by name.
+            metadata: Facts kept in the file beside the rows, such as the fingerprint.
+
+        Raises:
+            UnknownTableError: There is no such table.
+            SliceNameError: The shard or the name cannot be part of a path.
+            SliceValidationError: A row breaks a constraint; the old slice is untouched.
+            StorageError: The disk refused the write; the old slice is untouched.
+        """
+        return slices.replace_slice(self.folder, table, shard, slice_name, frame, metadata=metadata)
+
+    def slice_metadata(self, table: str, shard: str, slice_name: str) -> dict[str, str] | None:
+        """Returns the metadata written with a slice; None where there is no slice.
+
+        Raises:
+            DamagedSliceError: The file is truncated or no Parquet file.
+        """
+        return slices.slice_metadata(self.folder, table, shard, slice_name)
+
+    def read_slice(self, table: str, shard: str, slice_name: str) -> pl.DataFrame:
+        """Returns the rows of one slice in the order they were written.
+
+        Raises:
+            SliceNotFoundError: The slice does not exist.
+            DamagedSliceError: The file is truncated or no Parquet file.
+        """
+        return slices.read_slice(self.folder, table, shard, slice_name)
+
+    def read_slices(self, table: str, shard: str) -> pl.DataFrame:
+        """Returns the rows of all slices of one shard; no rows, but typed, where there is none.
+
+        Raises:
+            DamagedSliceError: A file is truncated or no Parquet file.
+        """
+        return slices.read_slices(self.folder, table, shard)
+
+    def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
+        """Lists the slices of a table, of one shard or of all."""
+        return list_slices(self.folder, table, shard)
+
+    def remove_slice(self, table: str, shard: str, slice_name: str) -> bool:
+        """Removes a slice; returns whether there was one.
+
+        Raises:
+            StorageError: The file system refused.
+        """
+        return slices.remove_slice(self.folder, table, shard, slice_name)
+
+    def retire_shard(self, shard: str) -> Path | None:
+        """Moves all slices of a shard aside; returns their new folder, None where there are none.
+
+        Raises:
+            StorageError: The file system refused.
+        """
+        return damage.retire_shard(self.folder, shard)
+
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pl.DataFrame:
+        """Runs one select statement over the tables and statistics views.
+
+        Args:
+            sql: The statement; values stand in it as `$name`.
+            parameters: The values.
+
+        Raises:
+            QueryError: The statement is no single select or DuckDB refused it.
+            DamagedSliceError: A slice of a table in the statement cannot be read.
+            SlicesChangingError: Slices were replaced at every attempt.
+            StorageError: The warehouse was not prepared and cannot be.
+        """
+        for table in catalogue.tables_in(sql):
+            if not empty_slice_path(self.folder, table).exists():
+                slices.ensure_empty_slice(self.folder, table)
+        return run_query(self.folder, sql, parameters)
+
+    def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
+        """Returns the slices that cannot be read to their end; None looks at all tables."""
+        return damage.damaged_slices(self.folder, table_names)
+
+    def set_aside(self, path: Path) -> Path:
+        """Moves a damaged slice out of the warehouse and returns where it went.
+
+        Raises:
+            SliceNotFoundError: The path is no file of the warehouse.
+            StorageError: The file system refused.
+        """
+        target = damage.set_aside(self.folder, path)
+        for table in tables():
+            slices.ensure_empty_slice(self.folder, table)
+        return target
