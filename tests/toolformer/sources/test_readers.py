@@ -2,6 +2,7 @@ import bz2
 import gzip
 import json
 import os
+import unicodedata
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -161,7 +162,7 @@ class TestTextFolder:
         ]
 
     def test_binary_and_empty_files_are_rejected_one_by_one(self, tmp_path, source_of):
-        (tmp_path / "a.txt").write_bytes(bytes(range(256)))
+        (tmp_path / "a.txt").write_bytes(bytes(range(200, 256)))
         (tmp_path / "b.txt").write_text("")
         (tmp_path / "c.txt").write_text("text " * 10)
         (tmp_path / "d.txt").write_text("long " * 1000)
@@ -245,7 +246,7 @@ class TestErrors:
     @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.txt", "a.xml", "a.parquet"])
     def test_empty_file_is_an_error(self, tmp_path, source_of, name):
         (tmp_path / name).write_bytes(b"")
-        with pytest.raises(SourceError, match="is empty|cannot be read"):
+        with pytest.raises(SourceError, match=r"is empty|cannot be read"):
             parsed(source_of(tmp_path / name))
 
     def test_an_empty_file_among_others_is_no_error(self, tmp_path, source_of, write_jsonl):
@@ -346,5 +347,9 @@ def test_real_web_documents_all_parse(test_data: Path):
     assert len(documents) == len(records) > 3000
     for document, record in zip(documents, records, strict=True):
         assert isinstance(document, ParsedDocument)
-        assert document.text == record["text"]
+        assert document.text == "".join(
+            letter
+            for letter in record["text"]
+            if letter in "\t\n\r" or unicodedata.category(letter) != "Cc"
+        )
         assert document.published_on == date.fromisoformat(record["date"])

@@ -1,0 +1,84 @@
+"""The folders below `$TOOLFORMER_HOME`, and the locks that keep processes out of each other's way.
+
+Does not know what is in the files.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from dagster_project.settings import home_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Everything that is made at run time lies below `root`."""
+
+    root: Path
+
+    @classmethod
+    def find(cls) -> "Home":
+        """The home that the environment names."""
+        return cls(home_folder())
+
+    @property
+    def settings_file(self) -> Path:
+        """`toolformer.yaml`."""
+        return self.root / "toolformer.yaml"
+
+    @property
+    def warehouse(self) -> Path:
+        """Folder of the Parquet slices."""
+        return self.root / "warehouse"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file for people."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def sources(self) -> Path:
+        """Manifest and raw slices of the corpus."""
+        return self.root / "sources"
+
+    @property
+    def wikipedia_index(self) -> Path:
+        """The Lucene index."""
+        return self.root / "indexes" / "wikipedia"
+
+    @property
+    def models(self) -> Path:
+        """Converted and finetuned models."""
+        return self.root / "models"
+
+    @property
+    def finetuned_model(self) -> Path:
+        """The model that C* taught."""
+        return self.models / "toolformer"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Intermediate results of unfinished stages."""
+        return self.root / "cache" / "checkpoints"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME."""
+        return self.root / "dagster"
+
+    def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
+        """Held while a slice is made: a second run over it waits, then finds the work done."""
+        return self._lock(f"{table}.{shard}.{slice_name}")
+
+    def device_lock(self, device: str) -> FileLock:
+        """Held while a model is loaded: one model at a time per device.
+
+        A file lock and no pool slot: the kernel releases it when the process is killed.
+        """
+        return self._lock(f"device-{device.replace(':', '-')}")
+
+    def _lock(self, name: str) -> FileLock:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock", thread_local=False)

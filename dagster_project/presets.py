@@ -1,0 +1,73 @@
+"""The presets: what a set-up smaller than the paper's changes, and why.
+
+A preset holds only what differs from the paper's values in `settings.py`.
+"""
+
+from typing import Any
+
+# A small model hardly ever gives the opening of a call 5 % (8 of 4,096 positions for WikiSearch
+# with the embedded model); the largest p_i still mark sensible places. So k chooses the positions
+# and τ_s only cuts the tail where the model sees no reason for a call at all.
+_LAPTOP: dict[str, Any] = {
+    "corpus": {"shard_size": 50, "window_tokens": 256, "held_out_every": 4},
+    "sampling": {"max_new_tokens": 24},
+    "execution": {"max_result_tokens": 64},
+    "tools": {
+        "QA": {"sampling_threshold": 0.0005, "positions_per_text": 4, "calls_per_position": 3},
+        "WikiSearch": {
+            "sampling_threshold": 0.0005,
+            "positions_per_text": 4,
+            "calls_per_position": 3,
+        },
+        "Calendar": {
+            "sampling_threshold": 0.0005,
+            "positions_per_text": 4,
+            "calls_per_position": 2,
+        },
+        "Calculator": {"positions_per_text": 8, "calls_per_position": 4},
+        "MT": {"positions_per_text": 8, "calls_per_position": 4},
+    },
+    "training": {
+        "batch_size": 16,
+        "steps": 200,
+        "max_tokens": 512,
+        "micro_batch_tokens": 512,
+        "evaluate_every": 50,
+        "save_every": 50,
+        "development_share": 0.05,
+    },
+    "evaluation": {"perplexity_windows": 200, "dateset_items": 94},
+}
+
+# Minutes on two cores. Thresholds are never below half the paper's.
+_DEMO: dict[str, Any] = {
+    "corpus": {
+        "sources": [
+            {"path": "starter-texts", "shard_size": 36},
+            {"path": "wikipedia-excerpt", "limit": 3, "shard_size": 3},
+        ],
+        "window_tokens": 192,
+        "held_out_every": 4,
+    },
+    "tools": {
+        "WikiSearch": {"filtering_threshold": 0.5},
+        "Calendar": {"filtering_threshold": 0.5},
+        "Calculator": {"filtering_threshold": 0.25, "options": {"weak_share": 1.0}},
+    },
+    "training": {
+        "steps": 24,
+        "batch_size": 8,
+        "max_tokens": 256,
+        "evaluate_every": 12,
+        "save_every": 12,
+        "learning_rate": 5e-5,
+    },
+    "evaluation": {"perplexity_windows": 24, "dateset_items": 14},
+}
+
+# What each preset changes, and the preset that it builds on.
+PRESETS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "paper": (None, {}),
+    "laptop": (None, _LAPTOP),
+    "demo": ("laptop", _DEMO),
+}

@@ -1,0 +1,286 @@
+"""All settings of a run, with their meaning, their bounds and the paper's values as defaults.
+
+The only place with default numbers; `presets.py` names what a smaller set-up changes. Does not read
+or write files; `settings_file.py` does.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PresetName = Literal["paper", "laptop", "demo"]
+
+
+class SettingsError(ValueError):
+    """A setting is misspelt or out of range."""
+
+
+def home_folder() -> Path:
+    """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
+    named = os.environ.get("TOOLFORMER_HOME")
+    repository = Path(__file__).resolve().parent.parent
+    return Path(named).expanduser().absolute() if named else repository / "data"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LanguageModelSettings(_Section):
+    """The causal language model M that annotates, scores and is finetuned."""
+
+    path: str = Field(
+        "embedded",
+        description="directory as `save_pretrained` writes it, or `embedded` for the model that "
+        "comes with the project. The paper uses GPT-J.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of sampling and scoring; auto: bfloat16 where the processor computes in it",
+    )
+    device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
+    bos_token: str | None = Field(
+        None,
+        description="token in front of every scored text, so that its first token has a "
+        "probability; by default <|endoftext|> where the vocabulary has it",
+    )
+
+
+class SourceSettings(_Section):
+    """One source of texts."""
+
+    path: str = Field(description="file, folder, glob, or starter-texts / wikipedia-excerpt")
+    format: Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"] = "auto"
+    text_column: str = "text"
+    url_column: str | None = "url"
+    date_column: str | None = "date"
+    title_column: str | None = "title"
+    limit: int | None = Field(None, ge=1, description="use only the first so many records")
+    shard_size: int | None = Field(None, ge=1, description="records per shard, if not the corpus's")
+
+
+class CorpusSettings(_Section):
+    """The texts C and how they are cut."""
+
+    sources: tuple[SourceSettings, ...] = Field(
+        (),
+        description="the texts; none listed means the embedded corpus (starter-texts and "
+        "wikipedia-excerpt)",
+    )
+    shard_size: int = Field(1000, ge=1, description="records per shard, the unit of work")
+    window_tokens: int = Field(
+        512, ge=8, description="longest stretch of text that is annotated at once, in tokens"
+    )
+    held_out_every: int = Field(
+        10, ge=0, description="every so manieth shard is never trained on; 0 for none"
+    )
+
+
+class SamplingSettings(_Section):
+    """Sampling of candidate calls (paper §2). The paper gives no temperature, length or seed."""
+
+    max_new_tokens: int = Field(64, ge=1, le=512, description="longest sampled call, in tokens")
+    temperature: float = Field(1.0, gt=0, description="of the sampling distribution")
+    seed: int = Field(0, ge=0, description="of all random numbers")
+    is_constrained: bool = Field(
+        True,
+        description="force the tool's name and bracket after ` [`, and `]` once they close",
+    )
+    windows_per_batch: int = Field(
+        8, ge=1, description="texts whose calls are sampled together; changes last digits only"
+    )
+    round: int = Field(1, ge=1, le=1, description="round of annotation; one so far")
+
+
+class ScoringSettings(_Section):
+    """The three losses (paper §2, "Filtering API Calls")."""
+
+    empty_result_keeps_arrow: bool = Field(
+        True, description="e(c, ε) is `[Tool(args) ->]`; otherwise `[Tool(args)]`"
+    )
+    separator: str = Field("", description="text between the call in front and the scored text")
+    full_losses: bool = Field(
+        False, description="compute all three losses even where the call is lost already"
+    )
+    token_budget: int = Field(1024, ge=64, description="most tokens of a scoring batch")
+
+
+class ExecutionSettings(_Section):
+    """Running the tools (paper §2, "Executing API Calls")."""
+
+    deadline_seconds: float = Field(10.0, gt=0, description="longest time of one call, in seconds")
+    max_result_tokens: int = Field(
+        128, ge=1, description="longer results are cut there, at a word boundary"
+    )
+
+
+class ToolSettings(_Section):
+    """One tool (paper, appendix A, and table 2)."""
+
+    is_enabled: bool = Field(True, description="part of the default selection")
+    sampling_threshold: float = Field(0.05, ge=0, lt=1, description="τ_s, a probability")
+    positions_per_text: int = Field(5, ge=1, description="k")
+    calls_per_position: int = Field(5, ge=1, description="m")
+    filtering_threshold: float = Field(1.0, ge=0, description="τ_f, in nats")
+    prompt: str | None = Field(
+        None, description="a few-shot prompt file of your own, with {text} where the text goes"
+    )
+    options: Mapping[str, str | int | float | bool] = Field(
+        default_factory=dict, description="settings of the tool itself"
+    )
+
+
+class ToolsSettings(_Section):
+    """The five tools; the paper's thresholds as defaults (spec §2.1)."""
+
+    QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calendar: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calculator: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+        options={"weak_share": 0.01},
+    )
+    MT: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+    )
+
+    def of(self, tool_name: str) -> ToolSettings:
+        """The settings of one tool."""
+        return getattr(self, tool_name)
+
+
+class WikipediaIndexSettings(_Section):
+    """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
+
+    source: str = Field(
+        "wikipedia-excerpt", description="a Wikipedia XML dump, or the excerpt that is embedded"
+    )
+    passage_words: int = Field(100, ge=10, description="longest passage, in words")
+
+
+class TrainingSettings(_Section):
+    """Finetuning on C* (paper §4.1 and appendix B)."""
+
+    max_texts_per_tool: int = Field(25_000, ge=1, description="texts with a call of one tool")
+    development_share: float = Field(
+        0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
+    )
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup_share: float = Field(0.1, ge=0, le=1, description="linear warm-up, share of the steps")
+    batch_size: int = Field(128, ge=1, description="texts per step")
+    steps: int = Field(2000, ge=1)
+    max_tokens: int = Field(1024, ge=16, description="longest row after insertion, in tokens")
+    micro_batch_tokens: int = Field(
+        4096, ge=16, description="tokens fed at once; smaller needs less memory"
+    )
+    evaluate_every: int = Field(500, ge=1, description="steps between development perplexities")
+    save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")
+    clip_norm: float = Field(1.0, gt=0, description="gradient norm; the paper gives none")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="bfloat16: weights in float32, computation in bfloat16"
+    )
+    seed: int = Field(0, ge=0)
+
+
+class DecodingSettings(_Section):
+    """Decoding with live calls (paper §4.2)."""
+
+    call_top_k: int = Field(
+        10, ge=0, description="a call is opened when it is among the k likeliest tokens; 0 never"
+    )
+    max_calls: int = Field(1, ge=0, description="calls per input")
+    max_call_tokens: int = Field(64, ge=1, description="a call without `->` by then is undone")
+    max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
+
+
+class EvaluationSettings(_Section):
+    """The benchmarks (paper §4.2–4.3)."""
+
+    benchmarks: tuple[Literal["perplexity", "dateset"], ...] = Field(
+        ("perplexity", "dateset"), description="which are run"
+    )
+    perplexity_windows: int = Field(
+        10_000, ge=1, description="held-out windows whose perplexity is measured"
+    )
+    dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
+    dateset_new_tokens: int = Field(40, ge=5, description="longest answer, in tokens")
+    batch_size: int = Field(16, ge=1, description="prompts decoded together")
+    seed: int = Field(0, ge=0)
+
+
+class Settings(_Section):
+    """Everything a run can be told. `preset` names the values that are not given."""
+
+    preset: PresetName = "laptop"
+    language_model: LanguageModelSettings = LanguageModelSettings()  # pyright: ignore[reportCallIssue]
+    corpus: CorpusSettings = CorpusSettings()  # pyright: ignore[reportCallIssue]
+    sampling: SamplingSettings = SamplingSettings()  # pyright: ignore[reportCallIssue]
+    execution: ExecutionSettings = ExecutionSettings()  # pyright: ignore[reportCallIssue]
+    scoring: ScoringSettings = ScoringSettings()  # pyright: ignore[reportCallIssue]
+    tools: ToolsSettings = ToolsSettings()
+    wikipedia_index: WikipediaIndexSettings = WikipediaIndexSettings()  # pyright: ignore[reportCallIssue]
+    training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
+    decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
+    evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` put over it, section by section; lists are replaced whole."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
+    """Check values and make settings of them.
+
+    Args:
+        values: nested, as in toolformer.yaml.
+        origin: where they come from, for the error.
+
+    Raises:
+        SettingsError: names each misspelt or invalid setting, with the nearest known name.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(values, details) for details in error.errors()]
+        raise SettingsError(
+            f"{origin}: {' '.join(problems)} Correct it, or remove the line to get the preset's "
+            "value."
+        ) from error
+
+
+def _problem(values: Mapping[str, Any], details: Any) -> str:
+    import difflib
+
+    place = [str(part) for part in details["loc"]]
+    name = ".".join(place)
+    if details["type"] != "extra_forbidden":
+        return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
+    section: Any = Settings
+    for part in place[:-1]:
+        section = _fields(section).get(part, section)
+    known = sorted(_fields(section))
+    close = difflib.get_close_matches(place[-1], known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}."
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    fields = getattr(section, "model_fields", {})
+    return {name: field.annotation for name, field in fields.items()}

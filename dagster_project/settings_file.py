@@ -1,0 +1,154 @@
+"""`toolformer.yaml`: the settings of a home, written with comments at first use.
+
+Every setting stands there as a commented line with the preset's value, so that the file shows what
+can be set and a change of the preset still reaches what was not touched. Does not define settings.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dagster_project.presets import PRESETS
+from dagster_project.settings import Settings, SettingsError, SourceSettings, merged, validated
+
+_HEADER = """\
+# Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
+# follows this file; flags and Launchpad values override it for one run.
+# A line that is commented out shows the preset's value. Remove the `# ` in front of it (and of its
+# section) to change it.
+
+# One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes).
+preset: {preset}
+"""
+
+
+def preset_values(preset: str) -> dict[str, Any]:
+    """The values of a preset, those of the presets it builds on included.
+
+    Raises:
+        SettingsError: there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(
+            f"There is no preset {preset!r}. Expected one of {', '.join(PRESETS)}. Correct the "
+            "line `preset:` in toolformer.yaml or the flag --preset."
+        )
+    base, changes = PRESETS[preset]
+    values = preset_values(base) if base else Settings().model_dump()
+    return merged(values, {**changes, "preset": preset})
+
+
+def load_settings(
+    file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
+) -> Settings:
+    """The settings of a home.
+
+    Args:
+        file: `toolformer.yaml`; without one the preset's values hold.
+        overrides: nested values that win over the file, for one run.
+        preset: wins over the file's.
+
+    Raises:
+        SettingsError: the file or an override is not valid; names setting and remedy.
+    """
+    given = _read(file)
+    chosen = preset or str(given.get("preset", "laptop"))
+    values = merged(preset_values(chosen), {**given, "preset": chosen})
+    settings = validated(values, origin=str(file))
+    if overrides:
+        settings = validated(merged(values, overrides), origin="The settings of this run")
+    return settings
+
+
+def write_settings_file(file: Path, *, preset: str) -> bool:
+    """Write the commented file where there is none; says whether it did."""
+    if file.exists():
+        return False
+    settings = validated(preset_values(preset), origin=f"preset {preset}")
+    lines = [_HEADER.format(preset=preset)]
+    for name in Settings.model_fields:
+        section = getattr(settings, name)
+        if isinstance(section, BaseModel):
+            lines.extend(_section_lines(name, section, indent=0))
+            lines.append("")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _replace(file, "\n".join(lines))
+    return True
+
+
+def _section_lines(name: str, section: BaseModel, *, indent: int) -> list[str]:
+    prefix = "# " + "  " * indent
+    summary = (type(section).__doc__ or "").strip().splitlines()[0]
+    lines = [f"{prefix}{name}:  # {summary}"] if indent == 0 else [f"{prefix}{name}:"]
+    for field_name, field in type(section).model_fields.items():
+        value = getattr(section, field_name)
+        if isinstance(value, BaseModel):
+            lines.extend(_section_lines(field_name, value, indent=indent + 1))
+            continue
+        note = f"  # {field.description}" if field.description and indent == 0 else ""
+        lines.append(f"{prefix}  {field_name}: {_inline(value)}{note}")
+    return lines
+
+
+def _inline(value: Any) -> str:
+    import json
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, BaseModel):
+            return item.model_dump(exclude_defaults=True)
+        if isinstance(item, tuple):
+            return [plain(each) for each in item]
+        return dict(item) if isinstance(item, Mapping) else item
+
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def add_sources(file: Path, sources: list[SourceSettings]) -> None:
+    """Append sources to the file, leaving the user's comments and values as they are.
+
+    Raises:
+        SettingsError: the file is not valid.
+    """
+    yaml = YAML()
+    document = yaml.load(file.read_text()) or {}
+    corpus = document.setdefault("corpus", {})
+    if corpus is None:
+        corpus = document["corpus"] = {}
+    listed = corpus.setdefault("sources", [])
+    listed.extend(
+        source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources
+    )
+    validated(
+        merged(preset_values(str(document.get("preset", "laptop"))), document), origin=str(file)
+    )
+    import io
+
+    text = io.StringIO()
+    yaml.dump(document, text)
+    _replace(file, text.getvalue())
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        content = YAML(typ="safe").load(file.read_text())
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{file} is not valid YAML: {error}. Correct it, or move it aside to get a new one."
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds no settings. Expected lines such as `preset: laptop`.")
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def _replace(file: Path, text: str) -> None:
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(file)

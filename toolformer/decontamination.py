@@ -1,0 +1,81 @@
+"""Overlap of training texts with held-out ones, by shared word n-grams.
+
+A model that was trained on a benchmark's own sentences shows a gain that is none. Does not decide
+what is held out, and does not find paraphrases or translations.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from toolformer.errors import TrainingError
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+class NgramIndex:
+    """Word n-grams of held-out texts, each with the name of the set that it comes from.
+
+    Kept are 8-byte digests, not words: two of a hundred million n-grams share one by chance with
+    a probability below 0.1 %, and then at worst a text too many is dropped.
+
+    Args:
+        n: words of an n-gram. A shared run of 13 words is hardly ever chance.
+
+    Raises:
+        TrainingError: `n` is below 1.
+
+    Example:
+        >>> index = NgramIndex(n=3)
+        >>> index.add("riddles", "What has keys but opens no door?")
+        >>> index.first_overlap('He asked: "What has KEYS, then?"')
+        'riddles'
+        >>> index.first_overlap("The keys opened no door.")
+    """
+
+    def __init__(self, n: int = 13):
+        if n < 1:
+            raise TrainingError(f"An n-gram of {n} words is not possible; give n as 1 or more.")
+        self._n = n
+        self._names: list[str] = []
+        self._name_of: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        """Number of distinct n-grams."""
+        return len(self._name_of)
+
+    def add(self, name: str, text: str) -> None:
+        """Add the n-grams of one held-out text.
+
+        A text of fewer than `n` words counts as a whole: it overlaps only with a text of exactly
+        these words. Short questions would otherwise throw out every text with a common phrase.
+
+        Args:
+            name: the held-out set, for example a benchmark; becomes part of the drop reason.
+            text: any; one without words adds nothing.
+        """
+        if name not in self._names:
+            self._names.append(name)
+        number = self._names.index(name)
+        for digest in self._digests(text):
+            self._name_of.setdefault(digest, number)
+
+    def first_overlap(self, text: str) -> str | None:
+        """Name of the set that the text's first shared n-gram comes from, None where none is.
+
+        An n-gram that stands in several sets belongs to the one that was added first.
+        """
+        for digest in self._digests(text):
+            number = self._name_of.get(digest)
+            if number is not None:
+                return self._names[number]
+        return None
+
+    def _digests(self, text: str) -> Iterator[bytes]:
+        words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+        if not words:
+            return
+        for start in range(max(len(words) - self._n, 0) + 1):
+            joined = " ".join(words[start : start + self._n])
+            yield hashlib.blake2b(joined.encode(), digest_size=8).digest()

@@ -1,0 +1,148 @@
+"""When decoding opens a call, and what the text inside an open call amounts to so far.
+
+Pure rules on ranked tokens and on text. Does not know models, tokenizers or caches, and runs no
+tool.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+from tools.syntax import ARROW, CALL_CLOSE, parse_sample
+
+TokenT = TypeVar("TokenT")
+
+# Why an open call is undone. The reasons of `tools.syntax` and of the tools' own parsers are
+# passed on as they are.
+BLOCKED_TOOL = "blocked_tool"
+UNKNOWN_TOOL = "unknown_tool"
+NOT_A_CALL = "not_a_call"
+BRACKET_IN_ARGUMENTS = "bracket_in_arguments"
+NEWLINE = "newline"
+NO_ARROW = "no_arrow"
+TOO_LONG = "too_long"
+END_OF_TEXT = "end_of_text"
+NO_RESULT = "no_result"
+
+_ARROW_SIGN = ARROW.strip()
+_CALL_START = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\(")
+
+
+def next_emission(
+    ranked_tokens: Sequence[TokenT],
+    *,
+    open_token: TokenT,
+    call_top_k: int,
+    calls_so_far: int,
+    max_calls: int,
+    is_disabled: bool,
+) -> TokenT:
+    """Choose the next token outside calls: greedy, but a call is opened within the top k.
+
+    Args:
+        ranked_tokens: the likeliest tokens, best first; at least `call_top_k` of them and at least
+            two, so that one is left where the opening token is banned.
+        open_token: the token that opens a call.
+        call_top_k: k; 1 is plain greedy decoding, 0 never opens a call.
+        calls_so_far: calls of this text that have a result.
+        max_calls: most calls of one text.
+        is_disabled: the probability of `open_token` is 0.
+
+    Returns:
+        `open_token` where a call is to be opened, else the best token that is not banned.
+
+    Raises:
+        ValueError: no token is left.
+
+    Paper: §4.1 (the top-k trigger), §4.1 "at most one API call for each input"; spec §6.
+
+    Example:
+        >>> rule = dict(open_token=" [", call_top_k=3, max_calls=1, is_disabled=False)
+        >>> next_emission([" the", " a", " ["], calls_so_far=0, **rule)
+        ' ['
+        >>> next_emission([" [", " the"], calls_so_far=1, **rule)
+        ' the'
+    """
+    is_banned = is_disabled or calls_so_far >= max_calls or call_top_k == 0
+    if not is_banned and open_token in ranked_tokens[:call_top_k]:
+        return open_token
+    for token in ranked_tokens:
+        if token != open_token or not is_banned:
+            return token
+    raise ValueError(
+        f"No token is left of {list(ranked_tokens)!r} once {open_token!r} is banned. Expected at "
+        "least two ranked tokens."
+    )
+
+
+def read_open_call(
+    text: str,
+    *,
+    enabled_tools: Sequence[str],
+    blocked_tools: Sequence[str],
+    parse_arguments: Callable[[str, str], str] | None,
+) -> ToolCall | None:
+    """Read the text since the opening marker, while it is being written.
+
+    Args:
+        text: decoded text after `" ["`.
+        enabled_tools: tools that may be called.
+        blocked_tools: tools that exist but may not; they only make the reason more precise.
+        parse_arguments: tool name and arguments to normalised arguments; raises CallSyntaxError.
+
+    Returns:
+        The call once the text ends with the arrow; None while it may still become one.
+
+    Raises:
+        CallSyntaxError: as soon as it is certain that the text becomes no call of an enabled tool;
+            `reason` says why.
+
+    Example:
+        >>> rules = dict(enabled_tools=["QA"], blocked_tools=[], parse_arguments=None)
+        >>> read_open_call("QA(Who", **rules) is None
+        True
+        >>> read_open_call('QA("Who?") ->', **rules)
+        ToolCall(tool_name='QA', arguments='Who?')
+    """
+    start = text.lstrip(" ")
+    tool = next((name for name in enabled_tools if _agree(start, f"{name}(")), None)
+    if tool is None:
+        raise _failure(_name_reason(start, blocked_tools), text)
+    if not start.startswith(f"{tool}("):
+        return None
+    # A longer name cannot share `Name(`, so the tool is certain from here on.
+    if "\n" in start:
+        raise _failure(NEWLINE, text)
+    before_arrow, arrow, behind = start.partition(_ARROW_SIGN)
+    if "[" in before_arrow:
+        raise _failure(BRACKET_IN_ARGUMENTS, text)
+    if CALL_CLOSE in before_arrow:
+        raise _failure(NO_ARROW, text)
+    if not arrow:
+        return None
+    if behind:
+        # One token with more than the arrow: the result could not be put behind the arrow.
+        raise _failure(NOT_A_CALL, text)
+    arguments = parse_sample(before_arrow + CALL_CLOSE, tool)
+    if parse_arguments is not None:
+        arguments = parse_arguments(tool, arguments)
+    return ToolCall(tool, arguments)
+
+
+def _agree(text: str, start: str) -> bool:
+    """Whether `text` begins with `start`, or is on the way to it."""
+    return text.startswith(start) or start.startswith(text)
+
+
+def _name_reason(start: str, blocked_tools: Sequence[str]) -> str:
+    if any(_agree(start, f"{name}(") for name in blocked_tools):
+        return BLOCKED_TOOL
+    return UNKNOWN_TOOL if _CALL_START.match(start) else NOT_A_CALL
+
+
+def _failure(reason: str, text: str) -> CallSyntaxError:
+    return CallSyntaxError(
+        reason, f"The text {text!r} cannot become a call ({reason}). Expected 'Name(…) ->'."
+    )
