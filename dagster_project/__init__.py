@@ -1,0 +1,1 @@
+"""The Dagster project: definitions, settings, resources, command line."""

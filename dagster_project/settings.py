@@ -258,14 +258,14 @@ def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(values, details) for details in error.errors()]
+        problems = [_problem(details) for details in error.errors()]
         raise SettingsError(
             f"{origin}: {' '.join(problems)} Correct it, or remove the line to get the preset's "
             "value."
         ) from error
 
 
-def _problem(values: Mapping[str, Any], details: Any) -> str:
+def _problem(details: Any) -> str:
     import difflib
 
     place = [str(part) for part in details["loc"]]

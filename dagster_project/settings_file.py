@@ -119,9 +119,7 @@ def add_sources(file: Path, sources: list[SourceSettings]) -> None:
     if corpus is None:
         corpus = document["corpus"] = {}
     listed = corpus.setdefault("sources", [])
-    listed.extend(
-        source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources
-    )
+    listed.extend(source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources)
     validated(
         merged(preset_values(str(document.get("preset", "laptop"))), document), origin=str(file)
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from toolformer.language_model import LanguageModel
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
-from toolformer.language_model import LanguageModel
 
 WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
 
@@ -57,8 +57,14 @@ def sample_one(
     tokens: list[int] = []
     for uniform in uniforms:
         probabilities = next_token_log_probabilities(model, context + tokens).double().exp()
-        ordered, order = probabilities.sort(descending=True, stable=True)
-        place = int(torch.searchsorted(ordered.cumsum(0), torch.tensor(uniform), right=True))
+        # The 256 likeliest tokens in descending order, then the others in the order of their ids.
+        likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
+        others = torch.ones_like(probabilities, dtype=torch.bool)
+        others[likeliest] = False
+        order = torch.cat([likeliest, torch.nonzero(others)[:, 0]])
+        place = int(
+            torch.searchsorted(probabilities[order].cumsum(0), torch.tensor(uniform), right=True)
+        )
         tokens.append(int(order[min(place, len(order) - 1)]))
         if is_finished([model.tokenizer.decode([token]) for token in tokens]):
             break
@@ -66,7 +72,12 @@ def sample_one(
 
 
 def branch_log_probability(
-    model: LanguageModel, prompt: str, text: str, position: int, forced: list[str], tokens: list[int]
+    model: LanguageModel,
+    prompt: str,
+    text: str,
+    position: int,
+    forced: list[str],
+    tokens: list[int],
 ) -> float:
     """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
     ids = model.tokenizer.encode(text)

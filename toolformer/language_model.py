@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
-from toolformer.tokenization import Tokenizer
+from toolformer.tokenization import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +139,7 @@ class LanguageModel:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
@@ -147,14 +147,14 @@ class LanguageModel:
             model = AutoModelForCausalLM.from_pretrained(
                 path, dtype=getattr(torch, precision), use_safetensors=True, trust_remote_code=False
             )
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            tokenizer = load_tokenizer(path)
         except (OSError, ValueError, KeyError) as error:
             raise ModelNotFoundError(
                 f"The model in {str(path)!r} cannot be loaded: {error}. Expected a causal language "
                 "model of a class that the installed transformers knows, with safetensors weights."
             ) from error
         on_device: Any = model
-        return cls(on_device.to(device), Tokenizer(tokenizer), name=path.name, bos_token=bos_token)
+        return cls(on_device.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
     def device(self) -> "torch.device":

@@ -5,22 +5,26 @@ then decoded together over the same keys and values, so no text token is fed twi
 execute or score calls.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from toolformer.branches import Branch, sample_branches
 from toolformer.calls import call_open_id
+from toolformer.checkpoint import Checkpoint
 from toolformer.errors import SequenceTooLongError
 from toolformer.language_model import LanguageModel
 from toolformer.positions import choose_positions
-from toolformer.prefix_cache import PromptPrefix, causal_mask
+from toolformer.prefix_cache import PromptPrefix, causal_mask, compute_prompt_prefix
+from toolformer.samples import (
+    CallReader,
+    SampledCall,
+    SamplingParameters,
+    branch_uniforms,
+    forced_text,
+    read_samples,
+)
 from toolformer.windows import Window
-from tools.errors import CallSyntaxError
-from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 
 if TYPE_CHECKING:
     import torch
@@ -28,132 +32,6 @@ if TYPE_CHECKING:
 
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 _LOGIT_ROWS = 512
-# Reasons of the engine itself; the others come from `tools.syntax`.
-DUPLICATE = "duplicate"
-INVALID_ARGUMENTS = "invalid_arguments"
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParameters:
-    """The paper's parameters of sampling, and our decisions where it is silent.
-
-    Attributes:
-        sampling_threshold: τ_s.
-        positions_per_text: k.
-        calls_per_position: m.
-        max_new_tokens: most tokens of one sample after the forced ones.
-        temperature: of the sampling distribution.
-        seed: of all random numbers of the run.
-        is_constrained: the tool's name and `(` are forced after ` [`, and `]` once the brackets
-            opened so are closed; otherwise all of the call is sampled.
-        round: which round of annotation, from 1.
-    """
-
-    sampling_threshold: float
-    positions_per_text: int
-    calls_per_position: int
-    max_new_tokens: int
-    temperature: float
-    seed: int
-    is_constrained: bool
-    round: int
-
-
-@dataclass(frozen=True, slots=True)
-class SampledCall:
-    """One sample, parsed or not; `arguments` is None where it could not be parsed."""
-
-    call_id: str
-    document_id: str
-    window: int
-    position: int
-    character_offset: int
-    call_probability: float
-    sample_index: int
-    arguments: str | None
-    sample_text: str
-    status: str
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallReader:
-    """Finds the end of a sampled call while it is being sampled.
-
-    Attributes:
-        is_constrained: the opening bracket of the call was forced, so its closing one ends it.
-    """
-
-    is_constrained: bool
-
-    def end(self, text: str) -> int | None:
-        """How much of `text` belongs to the sample; None while it is not finished.
-
-        A line break or, in constrained sampling, an opening square bracket can never become part
-        of a call, so they end it too.
-        """
-        depth = 1
-        for index, character in enumerate(text):
-            if character in "]\n":
-                return index + (character == "]")
-            if self.is_constrained:
-                if character == "[":
-                    return index + 1
-                depth += (character == "(") - (character == ")")
-                if depth == 0:
-                    return index + 1
-        return None
-
-    def is_finished(self, token_texts: Sequence[str]) -> bool:
-        """Whether the sampled tokens so far need no continuation."""
-        newest = token_texts[-1]
-        if not any(mark in newest for mark in ("]", "\n", "[", ")")):
-            return False
-        return self.end("".join(token_texts)) is not None
-
-
-def forced_text(tool_name: str, *, is_constrained: bool) -> list[str]:
-    """The pieces of text that are forced at a chosen position."""
-    return [CALL_OPEN, f"{tool_name}("] if is_constrained else [CALL_OPEN]
-
-
-def sample_text_of(sampled: str, tool_name: str, *, is_constrained: bool) -> str:
-    """What stands after ` [`, from the sampled part alone, cut where the call ends."""
-    end = CallReader(is_constrained).end(sampled)
-    text = sampled if end is None else sampled[:end]
-    if not is_constrained:
-        return text
-    is_closed = end is not None and text.endswith(")")
-    return f"{tool_name}({text}{CALL_CLOSE if is_closed else ''}"
-
-
-def call_id(
-    document_id: str, window: int, tool_name: str, position: int, sample_index: int, round_: int
-) -> str:
-    """Key of one sample: a digest of what it is a sample of."""
-    return _digest(document_id, window, tool_name, position, sample_index, round_).hex()
-
-
-def branch_uniforms(
-    seed: int,
-    document_id: str,
-    window: int,
-    tool_name: str,
-    position: int,
-    sample_index: int,
-    *,
-    count: int,
-) -> np.ndarray:
-    """The random numbers of one branch: its own, whatever else is sampled beside it."""
-    digest = _digest(seed, document_id, window, tool_name, position, sample_index)
-    key = int.from_bytes(digest, "little")
-    return np.random.Generator(np.random.Philox(key=key)).random(count)
-
-
-def _digest(*parts: object) -> bytes:
-    # Not `hash`: it is salted per process.
-    joined = "\x1f".join(str(part) for part in parts)
-    return hashlib.blake2b(joined.encode(), digest_size=16).digest()
 
 
 def check_context(
@@ -196,6 +74,7 @@ def sample_calls(
     windows: Sequence[Window],
     *,
     tool_name: str,
+    takes_arguments: bool,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
 ) -> list[SampledCall]:
@@ -206,6 +85,8 @@ def sample_calls(
         prefix: the tool's prompt.
         windows: fed together; all with at least one token.
         tool_name: as written in calls.
+        takes_arguments: whether there is anything to sample after `Tool(`. If not, a constrained
+            call is settled once its position is chosen, and each position has one sample.
         parse_arguments: the tool's own check, raising CallSyntaxError.
         parameters: see there.
 
@@ -219,6 +100,7 @@ def sample_calls(
         forced_ids = model.tokenizer.encode_pieces(
             forced_text(tool_name, is_constrained=parameters.is_constrained)
         )
+        is_settled = parameters.is_constrained and not takes_arguments
         chosen: list[tuple[int, int]] = []
         groups: list[list[Branch]] = []
         for row, window in enumerate(windows):
@@ -247,18 +129,21 @@ def sample_calls(
                         for sample_index in range(parameters.calls_per_position)
                     ]
                 )
-        sample_branches(
-            model,
-            cache,
-            groups,
-            forced_ids=forced_ids,
-            max_new_tokens=parameters.max_new_tokens,
-            temperature=parameters.temperature,
-            stop_rule=CallReader(parameters.is_constrained),
-        )
+        if not is_settled:
+            sample_branches(
+                model,
+                cache,
+                groups,
+                forced_ids=forced_ids,
+                max_new_tokens=parameters.max_new_tokens,
+                temperature=parameters.temperature,
+                stop_rule=CallReader(parameters.is_constrained),
+            )
     rows: list[SampledCall] = []
     for (row, position), group in zip(chosen, groups, strict=True):
-        sampled = [model.tokenizer.decode(branch.tokens) for branch in group]
+        sampled = (
+            [")"] if is_settled else [model.tokenizer.decode(branch.tokens) for branch in group]
+        )
         rows.extend(
             read_samples(
                 windows[row],
@@ -282,57 +167,66 @@ def allowed_positions(window: Window) -> list[bool]:
     return allowed
 
 
-def read_samples(
-    window: Window,
-    position: int,
-    call_probability: float,
-    sampled: Sequence[str],
+def sample_shard(
+    model: LanguageModel,
+    prompt: str,
+    windows: Sequence[Window],
     *,
     tool_name: str,
+    takes_arguments: bool,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
-) -> Iterator[SampledCall]:
-    """Parse the samples of one position; equal calls after the first are duplicates."""
-    offset = window.offsets[position]
-    if offset is None:
-        raise ValueError(f"Position {position} lies inside a character of the window.")
-    seen: set[str] = set()
-    for sample_index, text in enumerate(sampled):
-        sample_text = sample_text_of(text, tool_name, is_constrained=parameters.is_constrained)
-        arguments: str | None = None
-        reason: str | None = None
-        try:
-            raw_arguments = parse_sample(sample_text, tool_name)
-            try:
-                arguments = parse_arguments(raw_arguments)
-            except CallSyntaxError:
-                arguments, reason = raw_arguments, INVALID_ARGUMENTS
-        except CallSyntaxError as error:
-            reason = error.reason
-        if reason is None and arguments is not None:
-            if arguments in seen:
-                reason = DUPLICATE
-            seen.add(arguments)
-        yield SampledCall(
-            call_id=call_id(
-                window.document_id,
-                window.index,
-                tool_name,
-                position,
-                sample_index,
-                parameters.round,
-            ),
-            document_id=window.document_id,
-            window=window.index,
-            position=position,
-            character_offset=window.start + offset,
-            call_probability=call_probability,
-            sample_index=sample_index,
-            arguments=arguments,
-            sample_text=sample_text,
-            status="parsed" if reason is None else "dropped",
-            reason=reason,
+    windows_per_batch: int,
+    window_tokens: int,
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None],
+) -> list[SampledCall]:
+    """Sample the calls of one tool for all windows of a shard, batch by batch.
+
+    Args:
+        model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
+        prompt: the tool's few-shot prompt.
+        windows: of the shard's preselected texts.
+        windows_per_batch: fed together.
+        window_tokens: most tokens of a window.
+        checkpoint: keeps finished batches.
+        progress: told windows done and windows in all.
+
+    Returns:
+        One row per sample, in the order of the windows.
+
+    Raises:
+        SequenceTooLongError: prompt, text and call do not fit the model's context.
+    """
+    prefix = compute_prompt_prefix(model, prompt)
+    check_context(
+        prefix.length, window_tokens, parameters.max_new_tokens, context_length=model.context_length
+    )
+    rows: list[SampledCall] = []
+    done = 0
+    for number, group in enumerate(plan_groups(windows, windows_per_batch=windows_per_batch)):
+        stored = checkpoint.step(
+            f"sampled-{number:05d}",
+            lambda group=group: [
+                asdict(row)
+                for row in sample_calls(
+                    model,
+                    prefix,
+                    [windows[index] for index in group],
+                    tool_name=tool_name,
+                    takes_arguments=takes_arguments,
+                    parse_arguments=parse_arguments,
+                    parameters=parameters,
+                )
+            ],
         )
+        rows.extend(SampledCall(**row) for row in stored)
+        done += len(group)
+        progress(done, len(windows))
+    place = {(window.document_id, window.index): place for place, window in enumerate(windows)}
+    return sorted(
+        rows, key=lambda row: (place[row.document_id, row.window], row.position, row.sample_index)
+    )
 
 
 def _read_texts(

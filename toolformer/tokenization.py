@@ -5,10 +5,18 @@ Does not add special tokens and does not know the call syntax.
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+def load_tokenizer(directory: Path) -> "Tokenizer":
+    """The tokenizer of a model directory, without the model."""
+    from transformers import AutoTokenizer
+
+    return Tokenizer(AutoTokenizer.from_pretrained(directory, trust_remote_code=False))
 
 
 class Tokenizer:

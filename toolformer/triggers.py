@@ -4,7 +4,6 @@ Pure rules on ranked tokens and on text. Does not know models, tokenizers or cac
 tool.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -17,7 +16,6 @@ TokenT = TypeVar("TokenT")
 # Why an open call is undone. The reasons of `tools.syntax` and of the tools' own parsers are
 # passed on as they are.
 BLOCKED_TOOL = "blocked_tool"
-UNKNOWN_TOOL = "unknown_tool"
 NOT_A_CALL = "not_a_call"
 BRACKET_IN_ARGUMENTS = "bracket_in_arguments"
 NEWLINE = "newline"
@@ -27,7 +25,6 @@ END_OF_TEXT = "end_of_text"
 NO_RESULT = "no_result"
 
 _ARROW_SIGN = ARROW.strip()
-_CALL_START = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\(")
 
 
 def next_emission(
@@ -56,7 +53,7 @@ def next_emission(
     Raises:
         ValueError: no token is left.
 
-    Paper: §4.1 (the top-k trigger), §4.1 "at most one API call for each input"; spec §6.
+    Paper: §4.2 (top k, at most one call for each input).
 
     Example:
         >>> rule = dict(open_token=" [", call_top_k=3, max_calls=1, is_disabled=False)
@@ -139,7 +136,7 @@ def _agree(text: str, start: str) -> bool:
 def _name_reason(start: str, blocked_tools: Sequence[str]) -> str:
     if any(_agree(start, f"{name}(") for name in blocked_tools):
         return BLOCKED_TOOL
-    return UNKNOWN_TOOL if _CALL_START.match(start) else NOT_A_CALL
+    return NOT_A_CALL
 
 
 def _failure(reason: str, text: str) -> CallSyntaxError:

@@ -21,6 +21,7 @@ class BaseTool(ABC):
     name: str
     version: str
     description: str
+    takes_arguments: bool = True
 
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.

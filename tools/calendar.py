@@ -47,6 +47,7 @@ class Calendar(BaseTool):
 
     name = "Calendar"
     description = "Says what day it is."
+    takes_arguments = False
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ class Preselection:
 class Tool(Protocol):
     """A tool: text in, text out (paper, section 3).
 
-    The first three are read only, so that a tool may work them out or hold them as attributes.
+    The first four are read only, so that a tool may work them out or hold them as attributes.
     """
 
     @property
@@ -94,6 +94,11 @@ class Tool(Protocol):
     @property
     def description(self) -> str:
         """One sentence for people."""
+        ...
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether anything can stand between the brackets of a call."""
         ...
 
     def parse_arguments(self, text: str) -> str:

@@ -1,0 +1,1 @@
+"""Thin Dagster resources: what a run is configured with, and what it shares."""

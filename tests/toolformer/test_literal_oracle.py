@@ -3,21 +3,21 @@
 import pytest
 
 from tests import literal
-from tools.protocol import ToolCall
 from toolformer.calls import CallFormat
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import decide
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.prefix_cache import compute_prompt_prefix
-from toolformer.sampling import (
+from toolformer.samples import (
     CallReader,
     SamplingParameters,
     branch_uniforms,
     forced_text,
-    sample_calls,
     sample_text_of,
 )
+from toolformer.sampling import sample_calls
 from toolformer.windows import Window, split_into_windows
+from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -71,6 +71,7 @@ def samples(embedded_model, prompt, windows):
         prefix,
         windows,
         tool_name="Calculator",
+        takes_arguments=True,
         parse_arguments=lambda text: text,
         parameters=PARAMETERS,
     )
@@ -110,6 +111,7 @@ def test_sampled_calls_equal_the_literal_ones(embedded_model, prompt, windows, i
         compute_prompt_prefix(embedded_model, prompt),
         windows,
         tool_name="Calculator",
+        takes_arguments=True,
         parse_arguments=lambda text: text,
         parameters=parameters,
     )

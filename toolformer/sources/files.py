@@ -161,7 +161,7 @@ def _filesystem_of(source: Source) -> tuple["AbstractFileSystem", str]:
     import fsspec
 
     if source.is_built_in:
-        return fsspec.filesystem("file"), str(_built_in_path(source.path))
+        return fsspec.filesystem("file"), str(built_in_path(source.path))
     try:
         filesystem, path = fsspec.url_to_fs(source.path)
     except (ImportError, ValueError) as error:
@@ -174,7 +174,7 @@ def _filesystem_of(source: Source) -> tuple["AbstractFileSystem", str]:
     return filesystem, path
 
 
-def _built_in_path(name: str) -> Path:
+def built_in_path(name: str) -> Path:
     if name == STARTER_TEXTS:
         return Path(str(importlib.resources.files("toolformer"))) / "starter_texts"
     specification = importlib.util.find_spec("gensim")

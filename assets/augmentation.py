@@ -1,0 +1,128 @@
+"""Kept calls of all tools merged into the texts: C* (paper §2)."""
+
+from dataclasses import asdict
+from functools import partial
+
+import dagster as dg
+import polars as pl
+
+from assets.shard_stage import ShardReport, ShardStage, expected_errors
+from assets.shard_texts import documents_of, typed_frame, windows_of
+from dagster_project.fingerprints import CODE_VERSIONS, augmented_texts_fingerprint
+from dagster_project.metadata import table_metadata
+from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
+from dagster_project.resources.language_model import base_model_directory
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
+from toolformer.losses import WindowKey
+from toolformer.tokenization import load_tokenizer
+from tools.registry import TOOL_NAMES
+
+
+@dg.asset(
+    group_name="build_dataset",
+    kinds={"polars", "duckdb"},
+    partitions_def=SHARDS,
+    deps=["filtered_calls", "documents"],
+    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
+    code_version=CODE_VERSIONS["augmented_texts"],
+    metadata=table_metadata("augmented_texts"),
+)
+def augmented_texts(
+    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
+) -> dg.MaterializeResult:
+    """The augmented corpus C*; one row = one window with its calls, by `document_id` and `window`.
+
+    At most one call per position. Calls are offsets beside the text; that taking them out gives
+    the text back is checked for every row.
+    """
+    stage = ShardStage.open(context, "augmented_texts", settings, warehouse)
+    with expected_errors():
+        model_directory = base_model_directory(stage.settings, stage.home)
+
+    def make_shard(key: str, report: ShardReport) -> None:
+        found = {name: stage.stored_fingerprint("filtered_calls", key, name) for name in TOOL_NAMES}
+        upstream = {name: digest for name, digest in found.items() if digest is not None}
+        report.slices["all tools"] = stage.replace_if_stale(
+            key,
+            "all",
+            augmented_texts_fingerprint(upstream),
+            partial(_augment, stage, key, model_directory),
+        )
+        report.slices.update({f"calls of {name}": "merged" for name in upstream})
+        rows = stage.warehouse.read_slice("augmented_texts", key, "all")
+        report.count({"texts with calls": rows.height})
+        report.count({"calls": int(rows["calls"].list.len().sum())})
+        report.preview = rows.select(
+            pl.col("text"),
+            pl.col("calls").list.len().alias("calls"),
+            pl.col("calls").list.first().struct.field("tool").alias("first tool"),
+            pl.col("calls").list.first().struct.field("arguments").alias("arguments"),
+        )
+
+    return stage.run(make_shard)
+
+
+def _augment(stage: ShardStage, shard: str, model_directory) -> pl.DataFrame:
+    kept = (
+        stage.warehouse.read_slices("filtered_calls", shard)
+        .filter("is_kept")
+        .select("call_id", "loss_reduction")
+        .join(
+            stage.warehouse.read_slices("candidate_calls", shard),
+            on="call_id",
+            how="inner",
+            maintain_order="left",
+        )
+        .join(
+            stage.warehouse.read_slices("executed_calls", shard).select("call_id", "result"),
+            on="call_id",
+            how="inner",
+            maintain_order="left",
+        )
+        # The order of sampling breaks ties between calls, whatever order the slices are read in.
+        .sort("document_id", "window", "position", "tool", "sample_index")
+    )
+    if kept.is_empty():
+        return typed_frame("augmented_texts", [])
+    tokenizer = load_tokenizer(model_directory)
+    windows = {
+        (window.document_id, window.index): window
+        for window in windows_of(
+            documents_of(stage, shard),
+            tokenizer,
+            window_tokens=stage.settings.corpus.window_tokens,
+        )
+    }
+    calls: dict[WindowKey, list[KeptCall]] = {}
+    for row in kept.iter_rows(named=True):
+        key = (row["document_id"], row["window"])
+        calls.setdefault(key, []).append(
+            KeptCall(
+                call_id=row["call_id"],
+                position=row["position"],
+                character_offset=row["character_offset"] - windows[key].start,
+                tool=row["tool"],
+                arguments=row["arguments"],
+                result=row["result"],
+                loss_reduction=row["loss_reduction"],
+            )
+        )
+    rows = []
+    for key, window in windows.items():
+        merged = one_call_per_position(calls.get(key, []))
+        if not merged:
+            continue
+        check_restores(window, merged)
+        rows.append(
+            {
+                "document_id": window.document_id,
+                "window": window.index,
+                "shard": shard,
+                "text": window.text,
+                "window_offset": window.start,
+                "calls": [asdict(call) for call in merged],
+            }
+        )
+    return typed_frame("augmented_texts", rows)

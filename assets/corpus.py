@@ -1,0 +1,152 @@
+"""The corpus: shards cut from the sources, and the texts in them (paper §4.1)."""
+
+import dagster as dg
+import polars as pl
+
+from assets.shard_stage import EXPECTED_ERRORS, ShardReport, ShardStage, failure_of
+from assets.shard_texts import typed_frame
+from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
+from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.partitions import SHARDS, SHARDS_PER_RUN, register_shards
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings import Settings, SourceSettings
+from toolformer.language_identification import language_of
+from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.manifest import Manifest, read_shard
+from toolformer.sources.records import ParsedDocument
+from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT, Source
+
+# Pages of the embedded Wikipedia excerpt to a shard: a page is some eight documents.
+_EXCERPT_PAGES_PER_SHARD = 10
+
+
+def configured_sources(settings: Settings) -> list[Source]:
+    """The sources of the settings; the embedded corpus where none is listed."""
+    listed = settings.corpus.sources or (
+        SourceSettings(path=STARTER_TEXTS),
+        SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=_EXCERPT_PAGES_PER_SHARD),
+    )
+    return [
+        Source(
+            **{**source.model_dump(), "shard_size": source.shard_size or settings.corpus.shard_size}
+        )
+        for source in listed
+    ]
+
+
+@dg.asset(
+    group_name="prepare",
+    kinds={"python", "json"},
+    code_version=CODE_VERSIONS["corpus_manifest"],
+)
+def corpus_manifest(
+    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
+) -> dg.MaterializeResult:
+    """The shards of the corpus: slices of the sources, registered as partitions.
+
+    Keys are never renumbered or reused. The same sources register nothing new; a changed or removed
+    file retires its shards, whose slices are moved aside.
+    """
+    try:
+        loaded, home = settings.load(), settings.home()
+        update = update_manifest(
+            home.sources,
+            configured_sources(loaded),
+            held_out_every=loaded.corpus.held_out_every,
+            progress=lambda source, records: context.log.info(f"{source}: {records} records"),
+        )
+        store = warehouse.open()
+        for entry in update.retired:
+            store.retire_shard(entry.key)
+    except EXPECTED_ERRORS as error:
+        raise failure_of(error) from error
+    active = Manifest.load(home.sources).active_shards
+    new = register_shards(context.instance, [entry.key for entry in active])
+    for rejected in update.rejected_sources:
+        context.log.error(f"{rejected.source.path}: {rejected.error}")
+    if update.rejected_sources and not active:
+        raise failure_of(update.rejected_sources[0].error)
+    shards = pl.DataFrame(
+        [
+            {
+                "shard": entry.key,
+                "source": entry.source,
+                "records": entry.records,
+                "held out": entry.is_held_out,
+            }
+            for entry in active
+        ]
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "shards": len(active),
+            "new shards": len(update.added),
+            "partitions registered": len(new),
+            "retired shards": ", ".join(entry.key for entry in update.retired) or "none",
+            "rejected sources": dg.MetadataValue.md(
+                "\n".join(f"- {each.source.path}: {each.error}" for each in update.rejected_sources)
+                or "none"
+            ),
+            "records": sum(entry.records for entry in active),
+            "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
+        }
+    )
+
+
+@dg.asset(
+    group_name="build_dataset",
+    kinds={"polars", "duckdb"},
+    partitions_def=SHARDS,
+    deps=["corpus_manifest"],
+    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
+    code_version=CODE_VERSIONS["documents"],
+    metadata=table_metadata("documents"),
+)
+def documents(
+    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
+) -> dg.MaterializeResult:
+    """The texts of a shard; one row = one text, keyed by `document_id`.
+
+    A record that cannot become a text is counted and kept with its reason in `rejected_records`.
+    """
+    stage = ShardStage.open(context, "documents", settings, warehouse)
+
+    def make_shard(key: str, report: ShardReport) -> None:
+        entry = Manifest.load(stage.home.sources).entry(key)
+        rejections: list[dict] = []
+
+        def read() -> pl.DataFrame:
+            rows = []
+            for parsed in read_shard(stage.home.sources, entry):
+                fields = {name: getattr(parsed, name) for name in parsed.__slots__}
+                if isinstance(parsed, ParsedDocument):
+                    rows.append({**fields, "shard": key, "language": language_of(parsed.text)})
+                else:
+                    rejections.append({**fields, "shard": key})
+            # Rejections first: documents without them would look complete after a kill.
+            stage.warehouse.replace_slice(
+                "rejected_records",
+                key,
+                "all",
+                typed_frame("rejected_records", rejections),
+                metadata=fingerprint("documents", of=entry.digest).metadata(),
+            )
+            return typed_frame("documents", rows)
+
+        report.slices["documents"] = stage.replace_if_stale(
+            key, "all", documents_fingerprint(entry), read
+        )
+        rows = stage.warehouse.read_slice("documents", key, "all")
+        rejected = stage.warehouse.read_slice("rejected_records", key, "all")
+        report.counts = {"records": entry.records, "documents": rows.height}
+        report.count({"rejected records": rejected.height})
+        report.count(
+            {
+                f"rejected: {row['reason']}": row["len"]
+                for row in rejected.group_by("reason").len().iter_rows(named=True)
+            }
+        )
+        report.preview = rows.select("text", "title", "published_on", "language", "url")
+
+    return stage.run(make_shard)

@@ -1,0 +1,219 @@
+"""The benchmarks (paper §4.2–4.3): perplexity with calls disabled, and DATESET."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from assets.finetuning import ALL, slice_fingerprints, training_and_held_out_shards
+from assets.shard_stage import DONE, UP_TO_DATE, expected_errors
+from assets.shard_texts import documents_in, typed_frame, windows_of
+from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
+from dagster_project.live_calls import complete_with_tools
+from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.progress import progress_of
+from dagster_project.resources.language_model import (
+    LanguageModelResource,
+    base_model_directory,
+    precision_of,
+)
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import Toolbox, ToolboxResource, open_toolbox
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings import Settings
+from toolformer.batching import plan_batches
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.dateset import generate_dateset, sample_dateset
+from toolformer.evaluation.perplexity import perplexity_row
+from toolformer.evaluation.prompts import question_prompt
+from toolformer.evaluation.scoring import score_lama
+from toolformer.language_model import LanguageModel
+from toolformer.losses import token_losses
+from toolformer.model_identity import model_identity
+from warehouse.warehouse import Warehouse
+
+PERPLEXITY, DATESET = "perplexity", "dateset"
+BASE, FINETUNED = "base", "finetuned"
+ENABLED, DISABLED = "enabled", "disabled"
+
+Progress = Callable[[int, int], None]
+
+
+@dg.asset(
+    group_name="train_and_evaluate",
+    kinds={"pytorch", "duckdb"},
+    deps=["finetuned_model", "documents", "wikipedia_index"],
+    code_version=CODE_VERSIONS["evaluation_results"],
+    metadata=table_metadata("evaluation_results"),
+)
+def evaluation_results(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    warehouse: WarehouseResource,
+    toolbox: ToolboxResource,
+    language_model: LanguageModelResource,
+) -> dg.MaterializeResult:
+    """One row = one benchmark item, by benchmark, item, model (base, finetuned) and mode.
+
+    Perplexity is measured on held-out shards with calls disabled; DATESET with calls enabled and
+    disabled.
+    """
+    states = {}
+    with expected_errors():
+        loaded, home, store = settings.load(), settings.home(), warehouse.open()
+        tools = open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True)
+        held_out = training_and_held_out_shards(home)[1]
+        upstream = slice_fingerprints(store, "documents", held_out)
+        for model_name, directory in (
+            (BASE, base_model_directory(loaded, home)),
+            (FINETUNED, home.finetuned_model),
+        ):
+            _check_trained(directory)
+            for benchmark in loaded.evaluation.benchmarks:
+                slice_name = f"{benchmark}.{model_name}"
+                identity = evaluation_fingerprint(
+                    benchmark,
+                    loaded,
+                    model_identity(directory),
+                    precision_of(loaded),
+                    held_out_documents=upstream,
+                    tool_versions={name: tool.version for name, tool in tools.tools.items()},
+                )
+                stored = store.slice_metadata("evaluation_results", ALL, slice_name)
+                if not settings.force and identity.difference(stored) is None:
+                    states[slice_name] = UP_TO_DATE
+                    continue
+                states[slice_name] = DONE
+                model = language_model.holder().load(directory, loaded, home)
+                progress = progress_of(f"{benchmark} with the {model_name} model", context.log)
+                if benchmark == PERPLEXITY:
+                    rows = _perplexity(model, store, sorted(upstream), loaded, progress)
+                else:
+                    rows = _dateset(model, tools, loaded, progress)
+                store.replace_slice(
+                    "evaluation_results",
+                    ALL,
+                    slice_name,
+                    typed_frame(
+                        "evaluation_results",
+                        [{"benchmark": benchmark, "model": model_name, **row} for row in rows],
+                    ),
+                    metadata=identity.metadata(),
+                )
+        summary = store.query("select * from evaluation_summary order by benchmark, model, mode")
+        examples = store.query(
+            "select model, mode, prompt, output, gold, score from evaluation_results "
+            "where benchmark = 'dateset' order by item_id, model, mode limit 8"
+        )
+    return dg.MaterializeResult(
+        metadata={
+            **{f"state of {name}": state for name, state in states.items()},
+            "tools": ", ".join(tools.tools) or "none",
+            "summary": dg.MetadataValue.md(table_markdown(summary, rows=40)),
+            "examples": dg.MetadataValue.md(table_markdown(examples, rows=8)),
+        }
+    )
+
+
+def _check_trained(directory: Path) -> None:
+    if not any(directory.glob("*.safetensors")):
+        raise ToolformerError(
+            f"There is no finetuned model in {str(directory)!r} yet. Materialise `finetuned_model` "
+            "first (`toolformer train`)."
+        )
+
+
+def _perplexity(
+    model: LanguageModel,
+    store: Warehouse,
+    shards: list[str],
+    settings: Settings,
+    progress: Progress,
+) -> list[dict]:
+    if not shards:
+        raise ToolformerError(
+            "There is no held-out shard with documents, so perplexity has nothing to measure. Cut "
+            "the corpus into at least corpus.held_out_every shards (a smaller corpus.shard_size "
+            "before the first ingest, or a smaller held_out_every) and build them, or leave "
+            "`perplexity` out of evaluation.benchmarks."
+        )
+    windows = [
+        window
+        for shard in shards
+        for window in windows_of(
+            documents_in(store, shard),
+            model.tokenizer,
+            window_tokens=settings.corpus.window_tokens,
+        )
+    ]
+    # A random choice that does not change when other windows come or go.
+    windows.sort(key=lambda window: _digest(settings.evaluation.seed, window))
+    windows = windows[: settings.evaluation.perplexity_windows]
+    rows = []
+    batches = plan_batches(
+        [len(window.ids) for window in windows], token_budget=settings.scoring.token_budget
+    )
+    for batch in batches:
+        losses = token_losses(model, [list(windows[index].ids) for index in batch])
+        for index, of_window in zip(batch, losses, strict=True):
+            window = windows[index]
+            row = perplexity_row(of_window)
+            rows.append(
+                {
+                    "item_id": f"{window.document_id}-{window.index}",
+                    "mode": DISABLED,
+                    "prompt": window.text,
+                    "output": "",
+                    "gold": "",
+                    "score": row.mean_loss,
+                    "score_weight": float(row.tokens),
+                }
+            )
+        progress(len(rows), len(windows))
+    return sorted(rows, key=lambda row: row["item_id"])
+
+
+def _digest(seed: int, window) -> bytes:
+    named = f"{seed} {window.document_id} {window.index}"
+    return hashlib.blake2b(named.encode(), digest_size=8).digest()
+
+
+def _dateset(
+    model: LanguageModel, tools: Toolbox, settings: Settings, progress: Progress
+) -> list[dict]:
+    evaluation = settings.evaluation
+    items = sample_dateset(
+        generate_dateset(seed=evaluation.seed), evaluation.dateset_items, evaluation.seed
+    )
+    rows = []
+    for mode in (ENABLED, DISABLED):
+        for start in range(0, len(items), evaluation.batch_size):
+            batch = items[start : start + evaluation.batch_size]
+            completions = complete_with_tools(
+                model,
+                [question_prompt(item.question) for item in batch],
+                tools,
+                settings,
+                dates=[item.current_date for item in batch],
+                with_calls=mode == ENABLED,
+                max_new_tokens=evaluation.dateset_new_tokens,
+            )
+            for item, completion in zip(batch, completions, strict=True):
+                call = completion.calls[0] if completion.calls else None
+                rows.append(
+                    {
+                        "item_id": item.item_id,
+                        "mode": mode,
+                        "prompt": completion.prompt,
+                        "output": completion.text,
+                        "called_tool": call.tool if call else None,
+                        "arguments": call.arguments if call else None,
+                        "result": call.result if call else None,
+                        "gold": " | ".join(item.gold),
+                        "score": float(score_lama(completion.text_without_calls, item.gold)),
+                        "score_weight": 1.0,
+                    }
+                )
+            progress(len(rows), 2 * len(items))
+    return rows

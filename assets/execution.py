@@ -1,0 +1,114 @@
+"""Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
+
+import time
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors
+from assets.shard_texts import documents_of, typed_frame
+from assets.stage_costs import store_cost
+from dagster_project.fingerprints import CODE_VERSIONS, executed_calls_fingerprint
+from dagster_project.metadata import table_metadata
+from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
+from dagster_project.resources.language_model import base_model_directory
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from toolformer.calls import cut_result
+from toolformer.tokenization import load_tokenizer
+from tools.execution import execute_calls
+from tools.protocol import Document, Tool
+
+
+@dg.asset(
+    group_name="build_dataset",
+    kinds={"python", "duckdb"},
+    partitions_def=SHARDS,
+    deps=["candidate_calls", "wikipedia_index"],
+    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
+    code_version=CODE_VERSIONS["executed_calls"],
+    metadata=table_metadata("executed_calls"),
+)
+def executed_calls(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    warehouse: WarehouseResource,
+    toolbox: ToolboxResource,
+) -> dg.MaterializeResult:
+    """What the tools answered; one row = one call's result or why there is none, by `call_id`."""
+    stage = ShardStage.open(context, "executed_calls", settings, warehouse)
+    with expected_errors():
+        tools = toolbox.open(stage.settings, stage.home)
+
+    def make_shard(key: str, report: ShardReport) -> None:
+        texts = documents_of(stage, key)
+        report.mark_unavailable(tools.unavailable)
+        for name, tool in tools.tools.items():
+            upstream = stage.stored_fingerprint("candidate_calls", key, name)
+            if upstream is None:
+                report.slices[name] = NOT_SAMPLED
+                continue
+            report.slices[name] = stage.replace_if_stale(
+                key,
+                name,
+                executed_calls_fingerprint(upstream, stage.settings, tool),
+                lambda name=name, tool=tool: _execute(stage, key, name, tool, texts),
+            )
+        _report_results(stage, key, report)
+
+    return stage.run(make_shard)
+
+
+def _execute(
+    stage: ShardStage, shard: str, tool_name: str, tool: Tool, texts: dict[str, Document]
+) -> pl.DataFrame:
+    calls = stage.warehouse.read_slice("candidate_calls", shard, tool_name).filter(
+        pl.col("status") == "parsed"
+    )
+    began = time.monotonic()
+    results = execute_calls(
+        tool,
+        [
+            (arguments, texts[document_id])
+            for arguments, document_id in calls.select("arguments", "document_id").iter_rows()
+        ],
+        deadline_seconds=stage.settings.execution.deadline_seconds,
+    )
+    store_cost(
+        stage,
+        shard,
+        tool_name,
+        "execution",
+        candidates=calls.height,
+        tokens_fed=0,
+        seconds=time.monotonic() - began,
+        model=None,
+    )
+    tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
+    limit = stage.settings.execution.max_result_tokens
+    rows = []
+    for call_id, result in zip(calls["call_id"], results, strict=True):
+        row = asdict(result)
+        if result.result is not None:
+            row["result"] = cut_result(tokenizer, result.result, max_tokens=limit)
+        rows.append(
+            {
+                **row,
+                "call_id": call_id,
+                "shard": shard,
+                "tool": tool_name,
+                "tool_version": tool.version,
+            }
+        )
+    return typed_frame("executed_calls", rows)
+
+
+def _report_results(stage: ShardStage, shard: str, report: ShardReport) -> None:
+    results = stage.warehouse.read_slices("executed_calls", shard)
+    executed = results.filter(pl.col("status") == "executed")
+    report.count({"calls": results.height, "executed": executed.height})
+    failed = results.filter(pl.col("reason").is_not_null()).group_by("reason").len()
+    report.count({f"failed: {row['reason']}": row["len"] for row in failed.iter_rows(named=True)})
+    report.preview = executed.select("tool", "result", "duration_ms").head(50)

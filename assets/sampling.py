@@ -1,0 +1,160 @@
+"""Sampling candidate calls (paper §2, "Sampling API Calls")."""
+
+import time
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from assets.shard_stage import ShardReport, ShardStage, expected_errors
+from assets.shard_texts import documents_of, typed_frame, windows_of
+from assets.stage_costs import costs_of, store_cost
+from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, candidate_calls_fingerprint
+from dagster_project.metadata import table_metadata
+from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
+from dagster_project.resources.language_model import (
+    LanguageModelResource,
+    base_model_directory,
+    precision_of,
+)
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import Toolbox, ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings import Settings
+from toolformer.model_identity import model_identity
+from toolformer.samples import SamplingParameters
+from toolformer.sampling import sample_shard
+from tools.protocol import Document
+
+
+def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
+    """What the engine is told about sampling calls of one tool."""
+    tool = settings.tools.of(tool_name)
+    return SamplingParameters(
+        sampling_threshold=tool.sampling_threshold,
+        positions_per_text=tool.positions_per_text,
+        calls_per_position=tool.calls_per_position,
+        max_new_tokens=settings.sampling.max_new_tokens,
+        temperature=settings.sampling.temperature,
+        seed=settings.sampling.seed,
+        is_constrained=settings.sampling.is_constrained,
+        round=settings.sampling.round,
+    )
+
+
+@dg.asset(
+    group_name="build_dataset",
+    kinds={"pytorch", "duckdb"},
+    partitions_def=SHARDS,
+    deps=["documents"],
+    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
+    code_version=CODE_VERSIONS["candidate_calls"],
+    metadata=table_metadata("candidate_calls"),
+)
+def candidate_calls(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    warehouse: WarehouseResource,
+    toolbox: ToolboxResource,
+    language_model: LanguageModelResource,
+) -> dg.MaterializeResult:
+    """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
+
+    A sample that cannot be read as a call stays, with its reason. One slice per tool.
+    """
+    stage = ShardStage.open(context, "candidate_calls", settings, warehouse)
+    with expected_errors():
+        tools = toolbox.open(stage.settings, stage.home)
+        model_id = model_identity(base_model_directory(stage.settings, stage.home))
+
+    def make_shard(key: str, report: ShardReport) -> None:
+        texts = documents_of(stage, key)
+        upstream = stage.stored_fingerprint("documents", key, "all") or ""
+        report.mark_unavailable(tools.unavailable)
+        report.count({"documents": len(texts)})
+        for name, tool in tools.tools.items():
+            fingerprint = candidate_calls_fingerprint(
+                upstream,
+                stage.settings,
+                tool,
+                tools.prompts[name],
+                model_id,
+                precision_of(stage.settings),
+            )
+            report.slices[name] = stage.replace_if_stale(
+                key,
+                name,
+                fingerprint,
+                lambda name=name, fingerprint=fingerprint: _sample(
+                    stage, tools, language_model, key, name, texts, fingerprint
+                ),
+            )
+        _report_samples(stage, key, report)
+
+    return stage.run(make_shard)
+
+
+def _sample(
+    stage: ShardStage,
+    tools: Toolbox,
+    language_model: LanguageModelResource,
+    shard: str,
+    tool_name: str,
+    texts: dict[str, Document],
+    fingerprint: Fingerprint,
+) -> pl.DataFrame:
+    tool = tools.tools[tool_name]
+    selection = {each.document_id: tool.preselect(each) for each in texts.values()}
+    stage.warehouse.replace_slice(
+        "document_selection",
+        shard,
+        tool_name,
+        typed_frame(
+            "document_selection",
+            [
+                {"shard": shard, "tool": tool_name, "document_id": document_id, **asdict(decision)}
+                for document_id, decision in selection.items()
+            ],
+        ),
+        metadata=fingerprint.metadata(),
+    )
+    selected = {key: each for key, each in texts.items() if selection[key].is_selected}
+    model = language_model.annotator(stage.settings, stage.home)
+    window_tokens = stage.settings.corpus.window_tokens
+    checkpoint = stage.checkpoint(shard, tool_name, fingerprint.digest)
+    began, fed_before = time.monotonic(), model.tokens_fed
+    samples = sample_shard(
+        model,
+        tools.prompts[tool_name],
+        list(windows_of(selected, model.tokenizer, window_tokens=window_tokens)),
+        tool_name=tool_name,
+        takes_arguments=tool.takes_arguments,
+        parse_arguments=tool.parse_arguments,
+        parameters=sampling_parameters(stage.settings, tool_name),
+        windows_per_batch=stage.settings.sampling.windows_per_batch,
+        window_tokens=window_tokens,
+        checkpoint=checkpoint,
+        progress=stage.progress(f"{shard}: sampling {tool_name}"),
+    )
+    store_cost(
+        stage,
+        shard,
+        tool_name,
+        "sampling",
+        candidates=sum(sample.status == "parsed" for sample in samples),
+        tokens_fed=model.tokens_fed - fed_before,
+        seconds=time.monotonic() - began,
+        model=model,
+    )
+    shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}
+    return typed_frame("candidate_calls", [{**asdict(sample), **shared} for sample in samples])
+
+
+def _report_samples(stage: ShardStage, shard: str, report: ShardReport) -> None:
+    samples = stage.warehouse.read_slices("candidate_calls", shard)
+    parsed = samples.filter(pl.col("status") == "parsed")
+    report.count({"samples": samples.height, "candidates": parsed.height})
+    dropped = samples.filter(pl.col("reason").is_not_null()).group_by("reason").len()
+    report.count({f"dropped: {row['reason']}": row["len"] for row in dropped.iter_rows(named=True)})
+    report.count(costs_of(stage, shard, "sampling"))
+    report.preview = parsed.select("tool", "arguments", "call_probability", "position").head(50)

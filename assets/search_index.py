@@ -1,0 +1,79 @@
+"""The Wikipedia index that WikiSearch searches (paper §3)."""
+
+import dagster as dg
+
+from assets.shard_stage import EXPECTED_ERRORS, failure_of
+from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
+from dagster_project.progress import progress_of
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.settings import Settings
+from toolformer.sources.files import SourceFile, file_identity, list_files
+from toolformer.sources.source import Source
+from toolformer.sources.wikipedia_dump import read_articles
+from tools.wikipedia_index import build_index, index_information, split_passages
+
+
+def dump_files(settings: Settings) -> list[SourceFile]:
+    """The files of the Wikipedia dump to index.
+
+    Raises:
+        SourceError: there is no such dump.
+    """
+    source = Source(settings.wikipedia_index.source, format="wikipedia-dump", shard_size=1)
+    return list_files(source)
+
+
+@dg.asset(
+    group_name="prepare",
+    kinds={"lucene", "java"},
+    code_version=CODE_VERSIONS["wikipedia_index"],
+)
+def wikipedia_index(
+    context: dg.AssetExecutionContext, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """A Lucene index (Pyserini BM25) over the passages of a Wikipedia dump."""
+    try:
+        loaded, home = settings.load(), settings.home()
+        files = dump_files(loaded)
+        identity = fingerprint(
+            "wikipedia_index",
+            dump=[file_identity(file) for file in files],
+            passage_words=loaded.wikipedia_index.passage_words,
+        ).digest
+        information = index_information(home.wikipedia_index)
+        is_up_to_date = (
+            information is not None and information[FINGERPRINT] == identity and not settings.force
+        )
+        if not is_up_to_date:
+            progress = progress_of("indexing passages", context.log)
+            build_index(
+                (
+                    passage
+                    for file in files
+                    for article in read_articles(file.path)
+                    for passage in split_passages(
+                        article.title,
+                        [(section.heading, section.text) for section in article.sections],
+                        article.url,
+                        max_words=loaded.wikipedia_index.passage_words,
+                    )
+                ),
+                home.wikipedia_index,
+                fingerprint=identity,
+                progress=lambda done: progress(done, done),
+            )
+            information = index_information(home.wikipedia_index)
+    except EXPECTED_ERRORS as error:
+        raise failure_of(error) from error
+    return dg.MaterializeResult(
+        metadata={
+            "state": "up to date" if is_up_to_date else "done",
+            "source": loaded.wikipedia_index.source,
+            "directory": dg.MetadataValue.path(str(home.wikipedia_index)),
+            **{
+                key: value
+                for key, value in (information or {}).items()
+                if isinstance(value, str | int | float)
+            },
+        }
+    )

@@ -1,0 +1,221 @@
+"""What the stages of a shard share: slices replaced only when stale, and failures kept apart.
+
+Does not compute rows: each stage hands in a function that does.
+"""
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
+from dagster_project.home import Home
+from dagster_project.metadata import table_markdown
+from dagster_project.progress import ProgressCallback, progress_of
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings import Settings, SettingsError
+from toolformer.checkpoint import Checkpoint
+from toolformer.errors import ToolformerError
+from tools.errors import ToolError
+from warehouse.errors import WarehouseError
+from warehouse.warehouse import Warehouse
+
+# What is wrong with input, set-up or machine: told in a paragraph and recorded per shard. Anything
+# else is a bug, and shows as one.
+EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OSError)
+
+UP_TO_DATE = "up to date"
+DONE = "done"
+NOT_SAMPLED = "not sampled"
+UNAVAILABLE = "unavailable"
+
+
+@dataclass(slots=True)
+class ShardReport:
+    """What happened to one shard in one stage, for the asset's metadata.
+
+    Attributes:
+        slices: state by tool (or table): done, up to date, not sampled, unavailable with remedy.
+        counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
+        preview: a few rows.
+    """
+
+    slices: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    preview: pl.DataFrame | None = None
+
+    def mark_unavailable(self, unavailable: Mapping[str, str]) -> None:
+        """Say which tools cannot run here, and the remedy."""
+        self.slices.update({name: f"{UNAVAILABLE}: {why}" for name, why in unavailable.items()})
+
+    def count(self, numbers: Mapping[str, float]) -> None:
+        """Add numbers to the counts."""
+        for name, number in numbers.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def metadata(self, rows: int) -> dict[str, Any]:
+        """As Dagster metadata of one partition."""
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": rows,
+            "slices": dg.MetadataValue.md(_state_table(self.slices)),
+            **self.counts,
+        }
+        if self.preview is not None and not self.preview.is_empty():
+            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview))
+        return metadata
+
+
+@dataclass(slots=True)
+class ShardStage:
+    """One stage working on the shards of one run."""
+
+    context: dg.AssetExecutionContext
+    table: str
+    home: Home
+    settings: Settings
+    warehouse: Warehouse
+    force: bool
+
+    @classmethod
+    def open(
+        cls,
+        context: dg.AssetExecutionContext,
+        table: str,
+        settings: SettingsResource,
+        warehouse: WarehouseResource,
+    ) -> "ShardStage":
+        """Check the settings and make the warehouse ready, before any expensive load."""
+        with expected_errors():
+            return cls(
+                context, table, settings.home(), settings.load(), warehouse.open(), settings.force
+            )
+
+    def run(self, make_shard: Callable[[str, ShardReport], None]) -> dg.MaterializeResult:
+        """Work on every shard of the run; one that fails does not stop the others.
+
+        Raises:
+            dg.Failure: after all shards, naming those that failed and why.
+        """
+        began = time.monotonic()
+        failures: dict[str, Exception] = {}
+        for key in self.context.partition_keys:
+            report = ShardReport()
+            shard_began = time.monotonic()
+            try:
+                make_shard(key, report)
+                rows = self.warehouse.read_slices(self.table, key).height
+            except EXPECTED_ERRORS as error:
+                self.context.log.error(f"{key}: {error}")
+                failures[key] = error
+                continue
+            metadata = report.metadata(rows)
+            metadata["seconds"] = round(time.monotonic() - shard_began, 2)
+            self.context.add_asset_metadata(metadata, partition_key=key)
+        if failures:
+            raise failure_of(*failures.values(), shards=list(failures))
+        return dg.MaterializeResult(
+            metadata={
+                "shards": len(self.context.partition_keys),
+                "run seconds": round(time.monotonic() - began, 2),
+                "preset": self.settings.preset,
+            }
+        )
+
+    def replace_if_stale(
+        self,
+        shard: str,
+        slice_name: str,
+        fingerprint: Fingerprint,
+        make: Callable[[], pl.DataFrame],
+        *,
+        table: str | None = None,
+        extra_metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Make a slice unless it is there with the same fingerprint.
+
+        A second run over the same slice waits for the first and then finds the work done.
+
+        Returns:
+            `done` or `up to date`.
+        """
+        table = table or self.table
+        with self.home.slice_lock(table, shard, slice_name):
+            stored = self.warehouse.slice_metadata(table, shard, slice_name)
+            if not self.force and fingerprint.difference(stored) is None:
+                return UP_TO_DATE
+            self.warehouse.replace_slice(
+                table,
+                shard,
+                slice_name,
+                make(),
+                metadata={
+                    **fingerprint.metadata(),
+                    **(extra_metadata or {}),
+                    "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                },
+            )
+            # Whatever the stage had put by for this slice has served its purpose.
+            shutil.rmtree(self._checkpoint_folder(shard, slice_name), ignore_errors=True)
+            return DONE
+
+    def stored_fingerprint(self, table: str, shard: str, slice_name: str) -> str | None:
+        """The fingerprint of an upstream slice; None where there is none."""
+        stored = self.warehouse.slice_metadata(table, shard, slice_name)
+        return None if stored is None else stored[FINGERPRINT]
+
+    def checkpoint(self, shard: str, slice_name: str, fingerprint: str) -> Checkpoint:
+        """Where an unfinished slice keeps what it has."""
+        folder = self._checkpoint_folder(shard, slice_name)
+        checkpoint = Checkpoint(folder, fingerprint=fingerprint)
+        if checkpoint.resumed_steps:
+            self.context.log.info(
+                f"{shard} {slice_name}: going on after {checkpoint.resumed_steps} finished steps"
+            )
+        return checkpoint
+
+    def _checkpoint_folder(self, shard: str, slice_name: str) -> Path:
+        return self.home.checkpoints / self.table / shard / slice_name
+
+    def progress(self, description: str) -> ProgressCallback:
+        """Shows how far a long piece of work is."""
+        return progress_of(description, self.context.log)
+
+
+@contextmanager
+def expected_errors() -> Iterator[None]:
+    """Errors of input and set-up inside the block become failures that say what to do."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        raise failure_of(error) from error
+
+
+def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failure:
+    """Expected errors as a failure that says what to do and is not retried."""
+    if not shards:
+        return dg.Failure(description=str(errors[0]), allow_retries=False)
+    lines = [f"{shard}: {error}" for shard, error in zip(shards, errors, strict=True)]
+    return dg.Failure(
+        description="\n".join(
+            [
+                f"{len(shards)} shards failed; what the others made is stored, and a re-run costs "
+                "only the failed ones.",
+                *lines,
+            ]
+        ),
+        metadata={"failed shards": ", ".join(shards)},
+        allow_retries=False,
+    )
+
+
+def _state_table(states: Mapping[str, str]) -> str:
+    lines = ["| slice | state |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {state} |" for name, state in states.items())])

@@ -1,0 +1,60 @@
+"""The texts of a shard as the stages see them: documents, their windows, the preselection.
+
+Does not store anything.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from assets.shard_stage import ShardStage
+from toolformer.errors import ToolformerError
+from toolformer.tokenization import Tokenizer
+from toolformer.windows import Window, split_into_windows
+from tools.protocol import Document
+from warehouse.schema import table_schema
+from warehouse.warehouse import Warehouse
+
+
+def documents_of(stage: ShardStage, shard: str) -> dict[str, Document]:
+    """The documents of a shard by id, in their stored order.
+
+    Raises:
+        ToolformerError: they have not been read yet.
+    """
+    if stage.stored_fingerprint("documents", shard, "all") is None:
+        raise ToolformerError(
+            f"The shard {shard!r} has no documents yet. Materialise `documents` for it first "
+            "(`toolformer build` does so)."
+        )
+    return documents_in(stage.warehouse, shard)
+
+
+def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
+    """The documents of a shard that has been read, by id."""
+    frame = warehouse.read_slice("documents", shard, "all")
+    return {
+        row["document_id"]: Document(
+            document_id=row["document_id"],
+            text=row["text"],
+            url=row["url"],
+            title=row["title"],
+            published_on=row["published_on"],
+        )
+        for row in frame.iter_rows(named=True)
+    }
+
+
+def windows_of(
+    documents: Mapping[str, Document], tokenizer: Tokenizer, *, window_tokens: int
+) -> Iterator[Window]:
+    """The windows of these documents, in order."""
+    for document in documents.values():
+        yield from split_into_windows(
+            document.document_id, document.text, tokenizer, window_tokens=window_tokens
+        )
+
+
+def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:
+    """Rows as a frame with the types of a warehouse table."""
+    return pl.DataFrame(rows, schema=table_schema(table).polars_schema, orient="row")

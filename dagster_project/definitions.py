@@ -1,0 +1,47 @@
+"""Everything Dagster knows of: assets, jobs, checks, resources. Assembles and does nothing else."""
+
+import dagster as dg
+
+from assets import (
+    augmentation,
+    corpus,
+    evaluation,
+    execution,
+    filtering,
+    finetuning,
+    sampling,
+    search_index,
+    statistics,
+)
+from dagster_project.checks import CHECKS
+from dagster_project.jobs import JOBS
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+
+STAGES = [
+    search_index,
+    corpus,
+    sampling,
+    execution,
+    filtering,
+    augmentation,
+    finetuning,
+    evaluation,
+    statistics,
+]
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules(STAGES),
+    asset_checks=CHECKS,
+    jobs=JOBS,
+    resources={
+        "settings": SettingsResource(),
+        "warehouse": WarehouseResource(),
+        "toolbox": ToolboxResource(),
+        "language_model": LanguageModelResource(),
+    },
+    # One process per run: the model is loaded once for all stages and shards of a run.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,196 @@
+"""What each slice was computed from, as a digest: the same fingerprint means nothing to do.
+
+A fingerprint names its parts, so that a stale slice can say which of them changed. Does not read
+slices or load models.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dagster_project.settings import Settings
+from toolformer.filtering import pruning_threshold
+from toolformer.sources.manifest import ShardEntry
+from tools.protocol import Tool
+
+# Bumped when a stage's rows change their meaning; also the `code_version` of its asset.
+CODE_VERSIONS = {
+    "corpus_manifest": "1",
+    "wikipedia_index": "1",
+    "documents": "1",
+    "candidate_calls": "1",
+    "executed_calls": "1",
+    "filtered_calls": "1",
+    "augmented_texts": "1",
+    "training_set": "1",
+    "finetuned_model": "1",
+    "evaluation_results": "1",
+    "call_statistics": "1",
+}
+
+FINGERPRINT = "fingerprint"
+PARTS = "parts"
+LOSSES_FINGERPRINT = "losses_fingerprint"
+PRUNING_THRESHOLD = "pruning_threshold"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A digest and the named parts it was made of."""
+
+    parts: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal, 32 characters."""
+        canonical = json.dumps(dict(self.parts), sort_keys=True)
+        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+    def metadata(self) -> dict[str, str]:
+        """What is stored with a slice."""
+        return {FINGERPRINT: self.digest, PARTS: json.dumps(dict(self.parts), sort_keys=True)}
+
+    def difference(self, stored: Mapping[str, str] | None) -> str | None:
+        """Why a slice with the stored metadata is out of date; None when it is not."""
+        if stored is None:
+            return "missing"
+        if stored.get(FINGERPRINT) == self.digest:
+            return None
+        old = json.loads(stored.get(PARTS, "{}"))
+        changed = sorted(
+            name for name in {*old, *self.parts} if old.get(name) != self.parts.get(name)
+        )
+        return f"changed: {', '.join(name.replace('_', ' ') for name in changed)}"
+
+
+def fingerprint(table: str, **parts: object) -> Fingerprint:
+    """The fingerprint of a slice of `table`, its code version included."""
+    named = {name: json.dumps(part, sort_keys=True, default=str) for name, part in parts.items()}
+    return Fingerprint({"code_version": CODE_VERSIONS[table], **named})
+
+
+def documents_fingerprint(entry: ShardEntry) -> Fingerprint:
+    """Of the texts of a shard."""
+    return fingerprint("documents", raw_slice=entry.digest)
+
+
+def candidate_calls_fingerprint(
+    upstream: str, settings: Settings, tool: Tool, prompt: str, model: str, precision: str
+) -> Fingerprint:
+    """Of the samples of one tool.
+
+    Args:
+        upstream: fingerprint of the documents.
+        settings: of the run.
+        tool: its version covers preselection and parsing.
+        prompt: the few-shot prompt.
+        model: identity of the annotating model.
+        precision: it computes in.
+    """
+    tool_settings = settings.tools.of(tool.name)
+    return fingerprint(
+        "candidate_calls",
+        documents=upstream,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        tool_version=tool.version,
+        prompt=hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(),
+        sampling_threshold=tool_settings.sampling_threshold,
+        positions_per_text=tool_settings.positions_per_text,
+        calls_per_position=tool_settings.calls_per_position,
+        window_tokens=settings.corpus.window_tokens,
+        sampling=settings.sampling.model_dump(),
+    )
+
+
+def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) -> Fingerprint:
+    """Of the results of one tool's candidate calls."""
+    return fingerprint(
+        "executed_calls",
+        candidate_calls=upstream,
+        tool_version=tool.version,
+        execution=settings.execution.model_dump(),
+    )
+
+
+def losses_fingerprint(upstream: str, settings: Settings, model: str, precision: str) -> str:
+    """Of the losses of one tool's calls, whatever threshold decides on them."""
+    return fingerprint(
+        "filtered_calls",
+        executed_calls=upstream,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        scoring=settings.scoring.model_dump(),
+        window_tokens=settings.corpus.window_tokens,
+    ).digest
+
+
+def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) -> Fingerprint:
+    """Of the decisions on one tool's calls."""
+    threshold = settings.tools.of(tool_name).filtering_threshold
+    return fingerprint(
+        "filtered_calls",
+        losses=losses,
+        filtering_threshold=threshold,
+        # Settled by the threshold; named so that a change of the rule shows.
+        pruning_threshold=pruning_threshold(threshold),
+    )
+
+
+def augmented_texts_fingerprint(upstream: Mapping[str, str]) -> Fingerprint:
+    """Of a shard of C*: the decisions of every tool that is there."""
+    return fingerprint("augmented_texts", **{f"calls_of_{name}": d for name, d in upstream.items()})
+
+
+def training_set_fingerprint(
+    upstream: Mapping[str, str], held_out: Mapping[str, str], settings: Settings
+) -> Fingerprint:
+    """Of the training set: all shards of C*, and what they must not share text with."""
+    training = settings.training
+    return fingerprint(
+        "training_set",
+        augmented_texts=dict(upstream),
+        held_out_documents=dict(held_out),
+        max_texts_per_tool=training.max_texts_per_tool,
+        development_share=training.development_share,
+        seed=training.seed,
+        benchmarks=[settings.evaluation.seed, settings.evaluation.dateset_items],
+    )
+
+
+def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
+    """Of the finetuned model."""
+    # How often a resumable state is saved changes nothing in the result.
+    training = settings.training.model_dump(exclude={"save_every", "max_texts_per_tool"})
+    return fingerprint(
+        "finetuned_model",
+        training_set=upstream,
+        language_model=[model, settings.language_model.bos_token],
+        training=training,
+        window_tokens=settings.corpus.window_tokens,
+    )
+
+
+def evaluation_fingerprint(
+    benchmark: str,
+    settings: Settings,
+    model: str,
+    precision: str,
+    *,
+    held_out_documents: Mapping[str, str],
+    tool_versions: Mapping[str, str],
+) -> Fingerprint:
+    """Of one benchmark with one model."""
+    is_perplexity = benchmark == "perplexity"
+    return fingerprint(
+        "evaluation_results",
+        benchmark=benchmark,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        held_out_documents=dict(held_out_documents) if is_perplexity else {},
+        tool_versions={} if is_perplexity else dict(tool_versions),
+        evaluation=settings.evaluation.model_dump(exclude={"benchmarks"}),
+        decoding={} if is_perplexity else settings.decoding.model_dump(),
+        window_tokens=settings.corpus.window_tokens,
+    )

@@ -1,0 +1,87 @@
+"""Decoding with the tools of a home: for the command line and for the benchmarks.
+
+Does not decode or run tools itself.
+"""
+
+import datetime
+from collections.abc import Callable, Sequence
+
+from dagster_project.resources.toolbox import Toolbox
+from dagster_project.settings import Settings
+from toolformer.completions import Completion, DecodingParameters
+from toolformer.decoding import complete
+from toolformer.language_model import LanguageModel
+from tools.execution import execute_calls
+from tools.protocol import Document, ToolCall
+
+
+def decoding_parameters(
+    settings: Settings, tools: Sequence[str], *, max_new_tokens: int | None = None
+) -> DecodingParameters:
+    """What the decoder is told; no tools means that calls are disabled."""
+    decoding = settings.decoding
+    return DecodingParameters(
+        max_new_tokens=max_new_tokens or decoding.max_new_tokens,
+        call_top_k=decoding.call_top_k,
+        max_calls=decoding.max_calls,
+        max_call_tokens=decoding.max_call_tokens,
+        max_result_tokens=settings.execution.max_result_tokens,
+        tools=tuple(tools),
+    )
+
+
+def complete_with_tools(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    toolbox: Toolbox,
+    settings: Settings,
+    *,
+    dates: Sequence[datetime.date],
+    with_calls: bool,
+    max_new_tokens: int | None = None,
+    stop_texts: tuple[str, ...] = (),
+) -> list[Completion]:
+    """Continue prompts, with live calls or with calls disabled.
+
+    Args:
+        model: any.
+        prompts: continued together.
+        toolbox: opened for decoding.
+        settings: of the run.
+        dates: for each prompt the date that the Calendar takes for today.
+        with_calls: whether tools may be called.
+        max_new_tokens: instead of the settings' own.
+        stop_texts: the completion ends before these.
+    """
+    askers = [
+        Document(document_id=f"prompt-{number}", text=prompt, published_on=date)
+        for number, (prompt, date) in enumerate(zip(prompts, dates, strict=True))
+    ]
+    names = tuple(toolbox.tools) if with_calls else ()
+    return complete(
+        model,
+        prompts,
+        parameters=decoding_parameters(settings, names, max_new_tokens=max_new_tokens),
+        run_calls=_runner(toolbox, askers, settings.execution.deadline_seconds),
+        parse_arguments=lambda name, text: toolbox.tools[name].parse_arguments(text),
+        stop_texts=stop_texts,
+    )
+
+
+def _runner(
+    toolbox: Toolbox, askers: Sequence[Document], deadline_seconds: float
+) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
+    def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
+        results: list[str | None] = [None] * len(calls)
+        for name in sorted({call.tool_name for _, call in calls}):
+            places = [place for place, (_, call) in enumerate(calls) if call.tool_name == name]
+            outcomes = execute_calls(
+                toolbox.tools[name],
+                [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
+                deadline_seconds=deadline_seconds,
+            )
+            for place, outcome in zip(places, outcomes, strict=True):
+                results[place] = outcome.result
+        return results
+
+    return run

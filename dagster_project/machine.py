@@ -1,0 +1,134 @@
+"""Looks at the machine: folder of the home, disk, memory, processor and graphics card.
+
+Does not import torch, which takes seconds, and knows nothing of what is in the home.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+# Name, status, detail and remedy.
+_Values: TypeAlias = tuple[str, Literal["ok", "warning", "missing"], str, str]
+
+_GIB = 2**30
+_LEAST_FREE_DISK = 5 * _GIB
+_LEAST_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
+_GPU_SECONDS = 1.5
+# The processor flags of native bfloat16; torch emulates it, slowly, without them.
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_PROCESSOR = Path("/proc/cpuinfo")
+_MEMORY = Path("/proc/meminfo")
+
+
+def examine_machine(root: Path) -> Iterator[_Values]:
+    """Look at the machine.
+
+    Args:
+        root: folder of the home; it need not exist.
+
+    Yields:
+        Name, status, detail and remedy of each thing.
+    """
+    yield _home_folder(root)
+    yield _disk(root)
+    yield _memory()
+    yield _processor()
+    yield _graphics_card()
+
+
+def _home_folder(root: Path) -> _Values:
+    name = "home"
+    if root.exists() and not root.is_dir():
+        return name, "missing", f"{root} is no folder", "Set TOOLFORMER_HOME to a folder"
+    if root.is_dir():
+        try:
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            remedy = "Free some space, change its permissions, or set TOOLFORMER_HOME elsewhere"
+            return name, "missing", f"{root} cannot be written: {error.strerror}", remedy
+        return name, "ok", f"{root} can be written", ""
+    parent = _existing(root)
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+        return name, "ok", f"{root} is made at first use", ""
+    remedy = "Set TOOLFORMER_HOME to a folder that can be made"
+    return name, "missing", f"{root} cannot be made in {parent}", remedy
+
+
+def _disk(root: Path) -> _Values:
+    free = shutil.disk_usage(_existing(root)).free
+    detail = f"{free / _GIB:.1f} GiB free"
+    if free < _LEAST_FREE_DISK:
+        remedy = f"Free {_LEAST_FREE_DISK / _GIB:.0f} GiB, or set TOOLFORMER_HOME to another disk"
+        return "disk", "warning", detail, remedy
+    return "disk", "ok", detail, ""
+
+
+def _memory() -> _Values:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _text(_CGROUP_LIMIT).strip()
+    if limit.isdigit():
+        total = min(total, int(limit))
+    detail = f"{total / _GIB:.1f} GiB"
+    for line in _text(_MEMORY).splitlines():
+        if line.startswith("MemAvailable:"):
+            available = min(int(line.split()[1]) * 1024, total)
+            detail += f", {available / _GIB:.1f} GiB of it available"
+    if total < _LEAST_MEMORY:
+        remedy = (
+            f"The embedded model needs up to {_LEAST_MEMORY / _GIB:.0f} GiB; lower "
+            "scoring.token_budget and training.micro_batch_tokens in toolformer.yaml"
+        )
+        return "memory", "warning", detail, remedy
+    return "memory", "ok", detail, ""
+
+
+def _processor() -> _Values:
+    detail = f"{os.cpu_count()} cores"
+    words = set(_text(_PROCESSOR).split())
+    if words & _BFLOAT16_FLAGS:
+        return "processor", "ok", f"{detail}, computes in bfloat16", ""
+    return "processor", "ok", f"{detail}, no native bfloat16: float32 is used", ""
+
+
+def _graphics_card() -> _Values:
+    program = shutil.which("nvidia-smi")
+    optional = "Not needed for the embedded model; larger models want an NVIDIA card with driver"
+    if program is None:
+        return "GPU", "missing", "no NVIDIA driver found; the processor is used", optional
+    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return "GPU", "warning", f"nvidia-smi does not work: {error}", "Check the NVIDIA driver"
+    cards = "; ".join(line.strip() for line in answer.stdout.splitlines() if line.strip())
+    if not cards:
+        return "GPU", "missing", "nvidia-smi lists no card; the processor is used", optional
+    try:
+        is_cpu_build = version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        is_cpu_build = False
+    if is_cpu_build:
+        remedy = "Install the CUDA build of torch"
+        return "GPU", "warning", f"{cards}; the installed torch cannot use it", remedy
+    return "GPU", "ok", cards, ""
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

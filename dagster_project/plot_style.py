@@ -1,0 +1,120 @@
+"""How the plots of the UI look: colours, panels, text, and the PNG file.
+
+Does not know what a plot shows.
+"""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+# Okabe and Ito's colours, which people with any colour vision tell apart.
+_COLOURS = {
+    "QA": "#0072b2",
+    "Calculator": "#d55e00",
+    "WikiSearch": "#009e73",
+    "MT": "#cc79a7",
+    "Calendar": "#b8860b",
+}
+_OTHER_COLOUR = "#56606b"
+RUN_COLOURS = tuple(_COLOURS.values())
+TEXT = "#24292f"
+FAINT = "#8c959f"
+GRID = "#e3e6ea"
+PALE = 0.35
+COLUMNS = 3
+
+_RESOLUTION = 110
+_PALETTE_COLOURS = 96
+_PANEL_WIDTH = 3.1
+_LABEL_WIDTH = 1.0
+_LEAST_WIDTH = 5.2
+_NOTE_CHARACTERS_PER_INCH = 15
+
+
+def colour_of(tool: str) -> str:
+    """The colour of a tool, the same in all plots."""
+    return _COLOURS.get(tool, _OTHER_COLOUR)
+
+
+def panels_of(tools: Sequence[str], title: str, *, height: float) -> tuple[Any, list[Any]]:
+    """A figure with one panel per tool.
+
+    Args:
+        tools: the tools, at least one.
+        title: of the figure.
+        height: of a panel with its title, in inches.
+
+    Returns:
+        The figure and its panels, in the order of the tools; `COLUMNS` side by side.
+    """
+    columns = min(len(tools), COLUMNS)
+    rows = -(-len(tools) // columns)
+    # With one panel alone the title above it would be cut.
+    width = max(_LABEL_WIDTH + _PANEL_WIDTH * columns, _LEAST_WIDTH)
+    figure = new_figure(width, 0.75 + height * rows, title)
+    panels = []
+    for number, tool in enumerate(tools):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        style_axes(axes)
+        axes.set_title(tool, fontsize=10, fontweight="bold", color=colour_of(tool), loc="left")
+        panels.append(axes)
+    return figure, panels
+
+
+def new_figure(width: float, height: float, title: str) -> Any:
+    """A figure with a title; sizes in inches."""
+    # `Figure` instead of pyplot: no state is shared between threads, and nothing must be closed.
+    from matplotlib.figure import Figure
+
+    figure = Figure(
+        figsize=(width, height), dpi=_RESOLUTION, facecolor="white", layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure.suptitle(title, fontsize=11.5, fontweight="bold", color=TEXT)
+    return figure
+
+
+def style_axes(axes: Any) -> None:
+    """Leave out what carries no information."""
+    axes.set_facecolor("white")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(FAINT)
+    axes.tick_params(labelsize=8.5, colors=TEXT)
+
+
+def no_data(title: str) -> bytes:
+    """A PNG file that says that there is nothing to show yet."""
+    figure = new_figure(_LEAST_WIDTH, 1.6, title)
+    figure.text(0.5, 0.4, "no data yet", ha="center", va="center", fontsize=13, color=FAINT)
+    return png_of(figure)
+
+
+def png_of(figure: Any, note: str | None = None) -> bytes:
+    """Draw a figure.
+
+    Args:
+        figure: as `new_figure` made it.
+        note: text below the panels; broken to the width of the figure.
+
+    Returns:
+        A PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    if note is not None:
+        width = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
+        figure.supxlabel(textwrap.fill(note, width), fontsize=8, color=FAINT)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    size = canvas.get_width_height()
+    picture = Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    picture = picture.convert("RGB")
+    content = io.BytesIO()
+    # A palette instead of full colour: a third of the bytes, which every reader of the UI loads.
+    picture.quantize(_PALETTE_COLOURS, dither=Image.Dither.NONE).save(
+        content, format="png", optimize=True
+    )
+    return content.getvalue()

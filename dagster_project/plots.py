@@ -1,0 +1,299 @@
+"""The plots of the UI, as PNG files in memory.
+
+Does not read the warehouse: each plot takes the frame that the view of its name gives. Colours,
+panels and the file format are in `plot_style.py`.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from dagster_project.plot_style import (
+    COLUMNS,
+    FAINT,
+    GRID,
+    PALE,
+    RUN_COLOURS,
+    TEXT,
+    colour_of,
+    new_figure,
+    no_data,
+    panels_of,
+    png_of,
+    style_axes,
+)
+from toolformer.filtering import reaches
+from tools.registry import TOOL_NAMES
+
+_BIN_WIDTH = 0.1  # nats
+# A few calls mislead the model by tens of nats; they count in the outermost bar.
+_LOWEST_SHOWN, _HIGHEST_SHOWN = -2.0, 4.0
+_RESULT_STAGES = frozenset({"kept", "merged"})
+
+
+def png_markdown(png: bytes, alt: str) -> str:
+    """An image that is part of its own Markdown, so that it needs no server.
+
+    Args:
+        png: the file.
+        alt: what the image shows, for those who cannot see it.
+    """
+    description = " ".join(alt.replace("[", "(").replace("]", ")").split())
+    return f"![{description}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+
+
+def funnel_plot(frame: pl.DataFrame) -> bytes:
+    """How many rows of each tool reach each stage, one panel per tool.
+
+    Args:
+        frame: the view `call_funnel`: tool, stage, stage_order, rows.
+
+    Returns:
+        A PNG file.
+    """
+    tools = _tools(frame)
+    if not tools:
+        return no_data("Calls per stage")
+    stages = frame.group_by("stage").agg(pl.col("stage_order").min()).sort("stage_order")["stage"]
+    figure, panels = panels_of(tools, "Calls per stage", height=0.55 + 0.24 * len(stages))
+    most = max(int(frame["rows"].max() or 0), 1)  # pyright: ignore[reportArgumentType]
+    places = {stage: len(stages) - number for number, stage in enumerate(stages)}
+    for number, (axes, tool) in enumerate(zip(panels, tools, strict=True)):
+        for stage, rows in frame.filter(tool=tool).select("stage", "rows").iter_rows():
+            is_result = stage in _RESULT_STAGES
+            # One is a bar of visible length too: the scale begins at 0.5.
+            axes.barh(
+                places[stage],
+                max(rows - 0.5, 0),
+                left=0.5,
+                height=0.74,
+                color=colour_of(tool),
+                alpha=1 if is_result else PALE,
+            )
+            axes.text(
+                max(rows, 0.5),
+                places[stage],
+                f" {rows:,}",
+                va="center",
+                color=TEXT,
+                fontsize=8.5,
+                fontweight="bold" if is_result else "normal",
+            )
+        axes.set_xscale("log")
+        axes.set_xlim(0.5, (2 * most) ** 1.32)
+        axes.set_xticks([])
+        axes.minorticks_off()
+        axes.spines["bottom"].set_visible(False)
+        axes.set_ylim(0.4, len(stages) + 0.6)
+        axes.set_yticks(list(places.values()), list(places))
+        axes.tick_params(axis="y", length=0, labelleft=number % COLUMNS == 0)
+    return png_of(figure, "Length of the bars: logarithm of the count")
+
+
+def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float]) -> bytes:
+    """How far calls with their results lower the loss, one panel per tool.
+
+    Args:
+        frame: tool and loss_reduction, in nats, of the calls with all three losses.
+        thresholds: τ_f by tool, in nats; a tool without one gets no line.
+
+    Returns:
+        A PNG file.
+    """
+    title = "Loss reduction of the scored calls"
+    frame = frame.filter(pl.col("loss_reduction").is_not_null())
+    frame = frame.filter(pl.col("loss_reduction").is_not_nan())
+    tools = _tools(frame)
+    if not tools:
+        return no_data(title)
+    figure, panels = panels_of(tools, title, height=2.2)
+    for number, (axes, tool) in enumerate(zip(panels, tools, strict=True)):
+        values = frame.filter(tool=tool)["loss_reduction"].to_list()
+        _draw_histogram(axes, tool, values, thresholds.get(tool))
+        if number % COLUMNS == 0:
+            axes.set_ylabel("calls", fontsize=8.5, color=TEXT)
+    return png_of(
+        figure,
+        "Loss reduction in nats; the logarithm of the number of calls. "
+        f"Values above {_HIGHEST_SHOWN:g} or below −{-_LOWEST_SHOWN:g} are in the outermost bars",
+    )
+
+
+def training_curve(frame: pl.DataFrame) -> bytes:
+    """Training loss and development perplexity over the steps of finetuning.
+
+    Args:
+        frame: the table `training_metrics`: run, step, loss, learning_rate,
+            development_perplexity.
+
+    Returns:
+        A PNG file. Several runs get a colour each; the learning rate is the last run's.
+    """
+    if frame.is_empty():
+        return no_data("Finetuning")
+    runs = frame["run"].unique(maintain_order=True).to_list()
+    measured = frame.filter(
+        pl.col("development_perplexity").is_not_null()
+        & pl.col("development_perplexity").is_finite()
+    )
+    parts = 1 if measured.is_empty() else 2
+    figure = new_figure(7.6, 0.8 + 2.1 * parts, "Finetuning")
+    panels = [figure.add_subplot(parts, 1, part + 1) for part in range(parts)]
+    for axes in panels:
+        style_axes(axes)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+    _draw_learning_rate(panels[0], frame.filter(run=runs[-1]).sort("step"))
+    palette = RUN_COLOURS
+    for number, run in enumerate(runs):
+        line = {"color": palette[number % len(palette)], "linewidth": 1.6, "marker": "o"}
+        rows = frame.filter(run=run).sort("step").filter(pl.col("loss").is_finite())
+        # Markers only where there is room for them; a single step would be invisible without.
+        size = 3.5 if rows.height <= 40 else 0
+        panels[0].plot(rows["step"], rows["loss"], markersize=size, label=str(run), **line)
+        rows = measured.filter(run=run).sort("step")
+        if not rows.is_empty():
+            panels[1].plot(rows["step"], rows["development_perplexity"], markersize=4.5, **line)
+            if run == runs[-1]:
+                _mark_best(panels[1], rows, line["color"])
+    panels[0].set_ylabel("training loss\n(nats per token)", fontsize=8.5, color=TEXT)
+    if len(runs) > 1:
+        panels[0].legend(fontsize=8, frameon=False, loc="upper right")
+    if parts == 2:
+        panels[1].set_ylabel("development\nperplexity", fontsize=8.5, color=TEXT)
+        panels[1].margins(y=0.35)
+    panels[-1].set_xlabel("step", fontsize=8.5, color=TEXT)
+    first, last = int(frame["step"].min()), int(frame["step"].max())  # pyright: ignore[reportArgumentType]
+    margin = max(0.04 * (last - first), 1)
+    for axes in panels:
+        axes.set_xlim(first - margin, last + margin)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    return png_of(figure)
+
+
+def threshold_plot(frame: pl.DataFrame) -> bytes:
+    """How many calls and texts each filtering threshold would keep, one panel per tool.
+
+    Args:
+        frame: the view `threshold_sweep`: tool, filtering_threshold, kept_calls, kept_texts.
+
+    Returns:
+        A PNG file.
+    """
+    title = "Kept calls by filtering threshold"
+    tools = _tools(frame)
+    if not tools:
+        return no_data(title)
+    most_thresholds = max(frame.filter(tool=tool).height for tool in tools)
+    figure, panels = panels_of(tools, title, height=0.55 + 0.42 * most_thresholds)
+    for axes, tool in zip(panels, tools, strict=True):
+        rows = frame.filter(tool=tool).sort("filtering_threshold", descending=True)
+        places = range(rows.height)
+        for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
+            bars = axes.barh(
+                [place + shift for place in places],
+                rows[column].to_list(),
+                height=0.35,
+                color=colour_of(tool),
+                alpha=opacity,
+            )
+            labels = [f"{count:,}" for count in rows[column]]
+            axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
+        axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
+        # Bars of the same thickness in all panels, also where a panel has fewer of them.
+        axes.set_ylim(rows.height - most_thresholds - 0.45, rows.height - 0.45)
+        axes.set_xlim(0, max(rows["kept_calls"].max(), rows["kept_texts"].max(), 1) * 1.3)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    return png_of(
+        figure, "Thresholds in nats. Full colour: calls; pale: texts with at least one of them"
+    )
+
+
+def _draw_histogram(axes: Any, tool: str, values: Sequence[float], threshold: float | None) -> None:
+    import numpy as np
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    # The bins have an edge at the threshold, so that no bar holds kept and dropped calls.
+    origin = 0.0 if threshold is None else threshold
+    before = np.ceil((origin - _LOWEST_SHOWN) / _BIN_WIDTH - 1e-9)
+    after = max(np.ceil((_HIGHEST_SHOWN - origin) / _BIN_WIDTH - 1e-9), 1)
+    edges = origin + _BIN_WIDTH * np.arange(-max(before, 1), after + 1)
+    kept = [threshold is not None and reaches(value, threshold) for value in values]
+    centres = (edges[:-1] + edges[1:]) / 2
+    highest = 1
+    for is_kept, opacity in ((False, PALE), (True, 1.0)):
+        group = [value for value, flag in zip(values, kept, strict=True) if flag is is_kept]
+        # A tie that float arithmetic put a hair below the threshold belongs to its right.
+        least = origin if is_kept else -np.inf
+        inside = np.clip(group, max(edges[0], least), np.nextafter(edges[-1], -np.inf))
+        counts, _ = np.histogram(inside, bins=edges)
+        highest = max(highest, int(counts.max()))
+        axes.bar(
+            centres,
+            np.maximum(counts - 0.5, 0),
+            bottom=0.5,
+            width=_BIN_WIDTH * 0.92,
+            color=colour_of(tool),
+            alpha=opacity,
+            linewidth=0,
+        )
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, max(highest, 10) * 6)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(edges[0] - _BIN_WIDTH, edges[-1] + _BIN_WIDTH)
+    if threshold is None:
+        return
+    axes.axvline(threshold, color=TEXT, linewidth=1.1, linestyle=(0, (4, 2)))
+    axes.annotate(
+        f"τ = {threshold:g}\nkept {sum(kept):,} of {len(kept):,}",
+        (threshold, 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="top",
+        fontsize=8.5,
+        color=TEXT,
+    )
+
+
+def _draw_learning_rate(axes: Any, rows: pl.DataFrame) -> None:
+    twin = axes.twinx()
+    twin.fill_between(rows["step"], rows["learning_rate"], color=FAINT, alpha=0.16, linewidth=0)
+    twin.set_ylim(0, max(rows["learning_rate"].max(), 1e-12) * 1.25)
+    twin.set_ylabel("learning rate (shaded)", fontsize=8, color=FAINT)
+    twin.tick_params(labelsize=7.5, colors=FAINT, length=0)
+    twin.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    twin.yaxis.get_offset_text().set(size=7.5, color=FAINT)
+    for spine in twin.spines.values():
+        spine.set_visible(False)
+    # The curve stays in front of the shade.
+    axes.set_zorder(twin.get_zorder() + 1)
+    axes.patch.set_visible(False)
+
+
+def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
+    best = rows.row(int(rows["development_perplexity"].arg_min() or 0), named=True)
+    place = (best["step"], best["development_perplexity"])
+    axes.plot(*place, marker="o", markersize=9, fillstyle="none", color=colour)
+    # Nothing of the same curve is below its lowest point.
+    axes.annotate(
+        f"best {place[1]:.4g} at step {place[0]:,}",
+        place,
+        xytext=(0, -10),
+        textcoords="offset points",
+        ha="right" if best["step"] > rows["step"].mean() else "left",
+        va="top",
+        fontsize=8.5,
+        color=TEXT,
+    )
+
+
+def _tools(frame: pl.DataFrame) -> list[str]:
+    """The tools of a frame, always in the same order; unknown ones come last."""
+    found = frame["tool"].unique().to_list()
+    return [name for name in TOOL_NAMES if name in found] + sorted(set(found) - set(TOOL_NAMES))

@@ -1,0 +1,63 @@
+"""Progress of long work, for whoever watches: log lines in a run, bars on the command line.
+
+Does not know what is counted.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+ProgressCallback = Callable[[int, int], None]
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressReporter(Protocol):
+    """Shows how far a piece of work is."""
+
+    def start(self, description: str) -> ProgressCallback:
+        """Begin a piece of work; the callback is told steps done and steps in all."""
+        ...
+
+
+class LogReporter:
+    """Writes a line every ten seconds, with the time left."""
+
+    def __init__(self, write: Callable[[str], None]):
+        self._write = write
+
+    def start(self, description: str) -> ProgressCallback:
+        """Begin a piece of work."""
+        began = last_line = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last_line
+            now = time.monotonic()
+            if now - last_line < _SECONDS_BETWEEN_LINES or not done:
+                return
+            last_line = now
+            left = (now - began) / done * (total - done)
+            self._write(f"{description}: {done} of {total}, about {left:.0f} s left")
+
+        return report
+
+
+_reporter: ProgressReporter | None = None
+
+
+@contextmanager
+def shown_by(reporter: ProgressReporter) -> Iterator[None]:
+    """Show progress by this reporter while the block runs; used by the command line."""
+    global _reporter
+    before, _reporter = _reporter, reporter
+    try:
+        yield
+    finally:
+        _reporter = before
+
+
+def progress_of(description: str, log: logging.Logger) -> ProgressCallback:
+    """A callback for one piece of work, shown where this process shows progress."""
+    reporter = _reporter or LogReporter(log.info)
+    return reporter.start(description)

@@ -1,0 +1,126 @@
+"""The language model of a process: at most one, loaded at first use.
+
+While a model is held, the process holds its device's file lock: another run on the same device
+waits, and goes on the moment this process ends, however it ends.
+"""
+
+import gc
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from filelock import FileLock
+
+from dagster_project.home import Home
+from dagster_project.settings import Settings
+
+if TYPE_CHECKING:
+    from toolformer.language_model import LanguageModel
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def base_model_directory(settings: Settings, home: Home) -> Path:
+    """Directory of the model M, converting the embedded one at first use.
+
+    Raises:
+        ModelNotFoundError: the path of the settings leads to no model.
+    """
+    from toolformer.embedded_model import ensure_embedded_model
+    from toolformer.language_model import check_model_directory
+
+    if settings.language_model.path == "embedded":
+        return ensure_embedded_model(home.models)
+    directory = Path(settings.language_model.path).expanduser()
+    check_model_directory(directory)
+    return directory
+
+
+def precision_of(settings: Settings) -> str:
+    """The precision that sampling and scoring will use here, without loading a model."""
+    from toolformer.language_model import resolve_device, resolve_precision
+
+    model = settings.language_model
+    return resolve_precision(model.precision, resolve_device(model.device))
+
+
+class ModelHolder:
+    """At most one model, and the lock of the device it is on."""
+
+    def __init__(self) -> None:
+        self._model: LanguageModel | None = None
+        self._directory: Path | None = None
+        self._lock: FileLock | None = None
+        self.loads = 0
+
+    def hold_device(self, settings: Settings, home: Home) -> str:
+        """Wait for the device and keep it; returns its name."""
+        from toolformer.language_model import resolve_device
+
+        device = resolve_device(settings.language_model.device)
+        if self._lock is None:
+            lock = home.device_lock(device)
+            if not _acquire_at_once(lock):
+                _LOGGER.info("waiting for another run to release the device %s", device)
+                lock.acquire()
+            self._lock = lock
+        return device
+
+    def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
+        """The model of a directory; the one held before is dropped if it is another."""
+        from toolformer.language_model import LanguageModel
+
+        device = self.hold_device(settings, home)
+        if self._model is None or self._directory != directory:
+            self.drop_model()
+            self._model = LanguageModel.load(
+                directory,
+                precision=settings.language_model.precision,
+                device=device,
+                bos_token=settings.language_model.bos_token,
+            )
+            self._directory = directory
+            self.loads += 1
+        return self._model
+
+    def drop_model(self) -> None:
+        """Free the model's memory; the device stays held."""
+        self._model = self._directory = None
+        gc.collect()
+
+    def release(self) -> None:
+        """Drop the model and let the next run have the device."""
+        self.drop_model()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _acquire_at_once(lock: FileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+_HOLDER = ModelHolder()
+
+
+class LanguageModelResource(dg.ConfigurableResource):
+    """The annotating and scoring model, loaded when a stage first needs it."""
+
+    def holder(self) -> ModelHolder:
+        """The process's holder."""
+        return _HOLDER
+
+    def annotator(self, settings: Settings, home: Home) -> "LanguageModel":
+        """The model M, loaded once for all shards of a run."""
+        return _HOLDER.load(base_model_directory(settings, home), settings, home)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """Give the device back when the run ends."""
+        _HOLDER.release()

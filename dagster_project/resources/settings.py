@@ -1,0 +1,36 @@
+"""The settings of a run: the home's file, with what the Launchpad changes for this run.
+
+One resource for all stages, so that two stages of a run never disagree.
+"""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dagster_project.home import Home
+from dagster_project.settings import Settings
+from dagster_project.settings_file import load_settings
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """`toolformer.yaml`, and changes for one run.
+
+    Example for the Launchpad: `overrides: {tools: {Calendar: {filtering_threshold: 0.5}}}`.
+    """
+
+    overrides: dict[str, Any] = Field(
+        default={}, description="settings that win over toolformer.yaml, nested as there"
+    )
+    preset: str = Field(default="", description="wins over the preset named in toolformer.yaml")
+    force: bool = Field(default=False, description="compute also what is up to date")
+
+    def load(self) -> Settings:
+        """The validated settings of this run."""
+        return load_settings(
+            self.home().settings_file, overrides=self.overrides, preset=self.preset or None
+        )
+
+    def home(self) -> Home:
+        """The folders of this home."""
+        return Home.find()

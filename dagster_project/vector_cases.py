@@ -1,0 +1,265 @@
+"""What the groups of test vectors hold, and which function of the pipeline each kind tries.
+
+Does not decide whether a case has passed: it pairs expected values with those found.
+"""
+
+import datetime
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+# What a weight may differ from its fraction by in floating point.
+_EXACT = 1e-12
+# The paper's rule, which the trigger's cases follow: at most one call per input (section 4.2).
+_MAX_CALLS = 1
+
+
+class CaseError(ValueError):
+    """A case does not have the form that its group needs."""
+
+
+# Name, expected value and value found.
+Found = list[tuple[str, Any, Any]]
+
+
+class Fields:
+    """The inputs or the expected values of a case; knows which of them were looked at."""
+
+    def __init__(self, name: str, values: Any) -> None:
+        if not isinstance(values, dict) or not values:
+            raise CaseError(f"the field {name!r} is no object with values")
+        self._name = name
+        self._values: Mapping[str, Any] = values
+        self._used: set[str] = set()
+
+    def __contains__(self, field: str) -> bool:
+        return field in self._values
+
+    def __getitem__(self, field: str) -> Any:
+        self._used.add(field)
+        if field not in self._values:
+            raise CaseError(f"{self._name} has no field {field!r}")
+        return self._values[field]
+
+    def check_all_used(self) -> None:
+        """Refuse what nobody compared."""
+        unknown = sorted(set(self._values) - self._used)
+        if unknown:
+            raise CaseError(f"{self._name} has unknown fields: {', '.join(unknown)}")
+
+
+def number_of(value: Any) -> float:
+    """A JSON number, or one of the three that JSON does not have."""
+    if isinstance(value, str) and value in ("inf", "-inf", "nan"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CaseError(f"{value!r} is no number")
+    return float(value)
+
+
+def _weights(inputs: Fields, expected: Fields) -> Found:
+    from toolformer.scoring import token_weights, weighted_loss
+
+    if "tokens_left" in inputs:
+        counts = inputs["tokens_left"]
+        wanted = expected["weight_sum"]
+        return [
+            ("weight_sum", wanted, [math.fsum(token_weights(count)) for count in counts]),
+            ("weight_sum (applied)", wanted, [weighted_loss([1.0] * count) for count in counts]),
+        ]
+    places = inputs["t"]
+    weights = token_weights(max(places) + 1)
+    chosen = [weights[place] for place in places]
+    fractions = [Fraction(text) for text in expected["fractions"]]
+    is_exact = len(fractions) == len(chosen) and all(
+        abs(float(fraction) - weight) <= _EXACT
+        for fraction, weight in zip(fractions, chosen, strict=True)
+    )
+    return [
+        # Before they are divided by their sum, the first of them is 1.
+        ("unnormalised", expected["unnormalised"], [weight / weights[0] for weight in chosen]),
+        ("normalised", expected["normalised"], chosen),
+        ("weights equal their fractions", True, is_exact),
+    ]
+
+
+def _filter(inputs: Fields, expected: Fields) -> Found:
+    from toolformer.filtering import CallLosses, decide, reaches
+    from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
+
+    count, position, threshold = inputs["n_tokens"], inputs["position"], number_of(inputs["tau_f"])
+    token_losses = {
+        name: [-number_of(value) for value in inputs[name]]
+        for name in ("logp_empty", "logp_call_only", "logp_call_result")
+    }
+    for name, losses in token_losses.items():
+        if len(losses) != count or not 0 <= position <= count:
+            raise CaseError(f"{name}, position and n_tokens do not fit each other")
+    used = min(count - position, len(TOKEN_WEIGHTS))
+    weight_sum = weighted_loss([1.0] * used)
+    without, call_only, with_result = (
+        losses_of_positions(losses, [position])[0] for losses in token_losses.values()
+    )
+    decision = decide(
+        CallLosses(
+            loss_without_call=without,
+            loss_with_result=with_result,
+            loss_call_without_result=call_only,
+            tokens_used=used,
+        ),
+        filtering_threshold=threshold,
+    )
+    difference = math.nan if decision.loss_reduction is None else decision.loss_reduction
+    found = {
+        "tokens_used": used,
+        "weight_sum": weight_sum,
+        "L_empty": without,
+        "L_call_only": call_only,
+        "L_minus": min(without, call_only),
+        "L_plus": with_result,
+        "diff": difference,
+        "keep": decision.is_kept,
+    }
+    # What slips would give; a case that names one tells the rule from the slip.
+    last = position + used
+    plain_means = [
+        math.fsum(token_losses[name][position:last]) / max(used, 1)
+        for name in ("logp_empty", "logp_call_only", "logp_call_result")
+    ]
+    slips = {
+        "diff_if_call_only_ignored": without - with_result,
+        "keep_if_call_only_ignored": reaches(without - with_result, threshold),
+        "diff_if_renormalised": difference / max(weight_sum, 1e-300),
+        "keep_if_renormalised": reaches(difference / max(weight_sum, 1e-300), threshold),
+        "diff_in_bits": difference / math.log(2),
+        "diff_if_plain_mean": min(plain_means[:2]) - plain_means[2],
+    }
+    found.update({name: value for name, value in slips.items() if name in expected})
+    # How another order of summing rounds; ours need not round so.
+    if "naive_float64_diff" in expected:
+        number_of(float(expected["naive_float64_diff"]))
+    return [(name, expected[name], value) for name, value in found.items()]
+
+
+def _positions(inputs: Fields, expected: Fields) -> Found:
+    from toolformer.positions import choose_positions
+
+    positions = choose_positions(
+        [number_of(value) for value in inputs["p_api"]],
+        sampling_threshold=number_of(inputs["tau_s"]),
+        positions_per_text=inputs["k"],
+    )
+    return [("positions", expected["positions"], positions)]
+
+
+def _merge(inputs: Fields, expected: Fields) -> Found:
+    from toolformer.augmentation import KeptCall, augmented_text, one_call_per_position
+    from tools.syntax import clean_result, remove_calls
+
+    tokens: Sequence[str] = inputs["tokens"]
+    text = "".join(tokens)
+    calls = []
+    for number, values in enumerate(inputs["calls"]):
+        call = Fields(f"call {number + 1}", values)
+        position = call["position"]
+        if not 0 <= position <= len(tokens):
+            raise CaseError(f"call {number + 1} has position {position}, outside the text")
+        result = clean_result(call["result"])
+        if not result:
+            raise CaseError(f"call {number + 1} has an empty result, which no kept call has")
+        calls.append(
+            KeptCall(
+                call_id=str(number),
+                position=position,
+                character_offset=len("".join(tokens[:position])),
+                tool=call["tool"],
+                arguments=call["args"],
+                result=result,
+                loss_reduction=number_of(call["diff"]),
+            )
+        )
+        call.check_all_used()
+    merged = one_call_per_position(calls)
+    augmented = augmented_text(text, merged)
+    restored = remove_calls(augmented, [(call.character_offset, call.text) for call in merged])
+    return [
+        ("text", expected["text"], augmented),
+        ("text without its calls", text, restored),
+    ]
+
+
+def _trigger(inputs: Fields, expected: Fields) -> Found:
+    from toolformer.triggers import next_emission
+    from tools.syntax import CALL_OPEN
+
+    is_disabled = inputs["disabled"]
+    if not isinstance(is_disabled, bool):
+        raise CaseError(f"disabled is {is_disabled!r}, neither true nor false")
+    token = next_emission(
+        inputs["ranked_tokens"],
+        open_token=CALL_OPEN,
+        call_top_k=inputs["k"],
+        calls_so_far=inputs["calls_so_far"],
+        max_calls=_MAX_CALLS,
+        is_disabled=is_disabled,
+    )
+    return [("emit", expected["emit"], token)]
+
+
+def _calculator(inputs: Fields, expected: Fields) -> Found:
+    return _tool_result("Calculator", {}, inputs["args"], None, expected)
+
+
+def _calendar(inputs: Fields, expected: Fields) -> Found:
+    settings = {"date_source": "published_on"}
+    return _tool_result("Calendar", settings, "", inputs["date"], expected)
+
+
+def _tool_result(
+    name: str, settings: Mapping[str, object], text: str, date: str | None, expected: Fields
+) -> Found:
+    """Let a tool answer as the pipeline does: parsed, executed, cleaned."""
+    from dagster_project.settings import Settings
+    from tools.errors import CallSyntaxError
+    from tools.execution import execute_calls
+    from tools.protocol import Document
+    from tools.registry import create_tool
+
+    tool = create_tool(name, settings)
+    published_on = None if date is None else datetime.date.fromisoformat(date)
+    document = Document("vectors", "", published_on=published_on)
+    wanted = expected["result"]
+    try:
+        arguments = tool.parse_arguments(text)
+    except CallSyntaxError:
+        return [("result", wanted, None)]
+    deadline = Settings().execution.deadline_seconds
+    (answer,) = execute_calls(tool, [(arguments, document)], deadline_seconds=deadline)
+    if answer.reason in ("tool_error", "timeout"):
+        # No answer by accident is not the refusal that a case may ask for.
+        raise CaseError(f"{name} failed with {answer.reason}")
+    return [("result", wanted, answer.result)]
+
+
+def _scorer(name: str) -> Callable[[Fields, Fields], Found]:
+    def run(inputs: Fields, expected: Fields) -> Found:
+        from toolformer.evaluation import scoring
+
+        is_correct = getattr(scoring, name)(inputs["prediction"], inputs["gold"])
+        return [("correct", expected["correct"], is_correct)]
+
+    return run
+
+
+GROUPS: dict[str, dict[str, Callable[[Fields, Fields], Found]]] = {
+    "weights": {"weights": _weights},
+    "filter": {"filter": _filter},
+    "positions": {"positions": _positions},
+    "merge": {"merge": _merge},
+    "trigger": {"trigger": _trigger},
+    "tools": {"calculator": _calculator, "calendar": _calendar},
+    "scoring": {
+        name: _scorer(name) for name in ("score_lama", "score_math", "score_qa", "score_mlqa")
+    },
+}

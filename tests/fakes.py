@@ -1,0 +1,116 @@
+"""Small stand-ins for a language model: no weights, no download.
+
+`byte_tokenizer` is a real byte-level tokenizer with a handful of merges. `tiny_model` is a Llama of
+random weights. `ScriptedModel` says what a test wants it to say; it reads its context from the
+attention mask, so a key that is wrongly visible or hidden changes what it says.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+import torch
+from tokenizers import Tokenizer as BackendTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from toolformer.language_model import LanguageModel
+from toolformer.tokenization import Tokenizer
+
+START, END = "<|endoftext|>", "<|im_end|>"
+# Pairs as the vocabulary writes them: Ġ is the space.
+_MERGES = [
+    ("Ġ", "["),
+    ("-", ">"),
+    ("Ġ", "->"),
+    (")", "]"),
+    ("Q", "A"),
+    ("a", "l"),
+    ("C", "al"),
+]
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token per byte, but for the call markers, `QA`, `al` and `Cal`."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = [START, END, *alphabet, *("".join(pair) for pair in _MERGES)]
+    backend = BackendTokenizer(
+        models.BPE(vocab={name: place for place, name in enumerate(names)}, merges=_MERGES)
+    )
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return Tokenizer(
+        PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=START, eos_token=END)
+    )
+
+
+def tiny_model(*, seed: int = 0, context_length: int = 512) -> LanguageModel:
+    """Two random layers of width 32 in float32 on the processor."""
+    tokenizer = byte_tokenizer()
+    config = LlamaConfig(
+        vocab_size=tokenizer.vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context_length,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.3,
+    )
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(config)
+    torch.random.set_rng_state(state)
+    return LanguageModel(model, tokenizer, name="tiny")
+
+
+class ScriptedModel:
+    """Behaves as `LanguageModel` for decoding, and wants to write given texts.
+
+    Behind a context it ranks the next tokens of all texts that begin with it, in the order of the
+    texts; behind a whole text it ends. `open_ranks` puts ` [` at a rank, from 1, behind a context.
+    """
+
+    bos_id = 0
+
+    def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
+        self.tokenizer = byte_tokenizer()
+        self.context_length = 4096
+        self.device = torch.device("cpu")
+        self.model = SimpleNamespace(
+            dtype=torch.float32, generation_config=SimpleNamespace(eos_token_id=[1])
+        )
+        self.contexts: list[str] = []
+        self._texts = list(texts)
+        self._open_ranks = dict(open_ranks or {})
+
+    def hidden_states(self, input_ids, *, cache, attention_mask, position_ids):
+        """Logits instead of hidden states, each from what its token may see."""
+        held = torch.stack([input_ids, position_ids], dim=-1)[:, None].float()
+        keys, _ = cache.update(held, held, 0)
+        hidden = torch.zeros((*input_ids.shape, self.tokenizer.vocabulary_size))
+        for row, slot in torch.cartesian_prod(*map(torch.arange, input_ids.shape)).tolist():
+            visible = keys[row, 0][attention_mask[row, 0, slot] == 0].long().tolist()
+            tokens = [token for token, _ in sorted(visible, key=lambda key: key[1])]
+            if [place for _, place in visible] == list(range(len(visible))) and tokens[0] == 0:
+                hidden[row, slot] = self._scores(self.tokenizer.decode(tokens[1:]))
+        return hidden
+
+    def logits(self, hidden_states):
+        return hidden_states
+
+    def _scores(self, context: str) -> torch.Tensor:
+        self.contexts.append(context)
+        encode = self.tokenizer.encode
+        rests = [text[len(context) :] for text in self._texts if text.startswith(context)]
+        ranked = list(dict.fromkeys(encode(rest)[0] if rest else 1 for rest in rests))
+        if context in self._open_ranks:
+            (open_id,) = encode(" [")
+            fillers = [token for token in range(100, 200) if token not in ranked]
+            others = [token for token in [*ranked, *fillers] if token != open_id]
+            others.insert(self._open_ranks[context] - 1, open_id)
+            ranked = others
+        scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
+        scores[ranked] = -torch.arange(len(ranked), dtype=torch.float32)
+        return scores

@@ -1,0 +1,128 @@
+"""What decoding takes and gives: its parameters, and the completions with their calls.
+
+Does not decode.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+StopReason = Literal["end_of_text", "length", "stop_text"]
+TokenKind = Literal["sampled", "forced", "trigger", "undone"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingParameters:
+    """How to decode; where the paper is silent the spec decides (§6, `[D]`).
+
+    Attributes:
+        max_new_tokens: most tokens outside calls. A call does not use them up, so that answers
+            with and without a call have the same room.
+        call_top_k: k of the trigger; 1 is plain greedy decoding, 0 disables calls.
+        max_calls: most calls with a result per text; 0 disables calls.
+        max_call_tokens: a call with more tokens than this before `->` is undone.
+        max_result_tokens: results are cut to this many tokens.
+        tools: tools that may be called; none disables calls.
+        blocked_tools: tools of the model that may not be called here, whether or not they are
+            among `tools`.
+    """
+
+    max_new_tokens: int
+    call_top_k: int
+    max_calls: int
+    max_call_tokens: int
+    max_result_tokens: int
+    tools: tuple[str, ...] = ()
+    blocked_tools: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "max_call_tokens", "max_result_tokens"):
+            _check_at_least(name, getattr(self, name), 1)
+        for name in ("call_top_k", "max_calls"):
+            _check_at_least(name, getattr(self, name), 0)
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether the probability of the opening token is 0 throughout.
+
+        Only of that token: a vocabulary may have others that begin with it, such as ` [[`.
+        """
+        return not self.tools or not self.call_top_k or not self.max_calls
+
+    @property
+    def enabled_tools(self) -> tuple[str, ...]:
+        """The tools that are not blocked."""
+        return tuple(name for name in self.tools if name not in self.blocked_tools)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedCall:
+    """A call that got a result.
+
+    Attributes:
+        tool: name of the tool.
+        arguments: as the tool's parser normalised them.
+        result: as inserted, cut to the limit.
+        character_offset: where the call stands in `Completion.text_without_calls`.
+        text: the whole call as decoded, ` [Name(…) -> result]`.
+    """
+
+    tool: str
+    arguments: str
+    result: str
+    character_offset: int
+    text: str
+
+
+class UndoneCall(NamedTuple):
+    """A call that was taken back: its text from ` [` on, and why."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One token in the order of decoding.
+
+    Attributes:
+        token: its id.
+        text: its text; the replacement character for part of a character.
+        kind: `sampled` by the model, `forced` (result and `]`), `trigger` (the opening token), or
+            `undone` (part of a call that was taken back). Losses and counts are over `sampled`.
+        call_rank: rank of the opening token among all tokens there, 1 the likeliest; None inside
+            calls, where the trigger is inactive.
+    """
+
+    token: int
+    text: str
+    kind: TokenKind
+    call_rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was decoded behind one prompt.
+
+    Attributes:
+        prompt: the prompt.
+        text: the output with its calls; without the token that ended it and without the stop text.
+        text_without_calls: the same without calls; benchmarks score this.
+        calls: calls with a result, in order. `insert_calls` of their offsets and texts into
+            `text_without_calls` gives `text`.
+        undone_calls: calls that were taken back.
+        stopped_by: `end_of_text`, `length` (`max_new_tokens`) or `stop_text`.
+        trace: every token, undone ones and the one that ended the text included.
+    """
+
+    prompt: str
+    text: str
+    text_without_calls: str
+    calls: tuple[DecodedCall, ...]
+    undone_calls: tuple[UndoneCall, ...]
+    stopped_by: StopReason
+    trace: tuple[TraceStep, ...]
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} is {value}; expected at least {least}.")

@@ -1,0 +1,74 @@
+"""The settings of a finetuning run, checked (spec §5).
+
+Does not hold defaults: `settings.py` does.
+"""
+
+from dataclasses import dataclass
+
+from toolformer.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuningParameters:
+    """How to train.
+
+    Attributes:
+        learning_rate: after the warmup; constant from there on.
+        warmup_share: share of the steps over which it rises linearly.
+        batch_size: rows of one optimiser step.
+        steps: optimiser steps.
+        max_tokens: most tokens of a row, beginning-of-sequence token included.
+        micro_batch_tokens: most tokens fed at once, padding included; a longer row is fed alone.
+            Bounds the memory, changes nothing else.
+        evaluate_every: steps between two development perplexities; the last step always has one.
+        seed: of the order of rows, and of dropout where the model has any.
+        clip_norm: largest norm of the gradient.
+        precision: of the computation, `auto`, `float32` or `bfloat16` (autocast); the weights that
+            are trained are float32 always.
+        save_every: steps between two saved states.
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping
+            them: less memory, about a third more time, the same numbers.
+
+    Raises:
+        TrainingError: a number is out of its range.
+    """
+
+    learning_rate: float
+    warmup_share: float
+    batch_size: int
+    steps: int
+    max_tokens: int
+    micro_batch_tokens: int
+    evaluate_every: int
+    seed: int
+    clip_norm: float
+    precision: str
+    save_every: int
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        expectations = (
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("warmup_share", 0 <= self.warmup_share <= 1, "from 0 to 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("steps", self.steps >= 1, "at least 1"),
+            ("max_tokens", self.max_tokens >= 2, "at least 2"),
+            ("micro_batch_tokens", self.micro_batch_tokens >= 1, "at least 1"),
+            ("evaluate_every", self.evaluate_every >= 1, "at least 1"),
+            ("clip_norm", self.clip_norm > 0, "above 0"),
+            ("save_every", self.save_every >= 1, "at least 1"),
+        )
+        for name, is_met, expected in expectations:
+            if not is_met:
+                raise TrainingError(
+                    f"finetuning.{name} is {getattr(self, name)}; expected {expected}. Correct it "
+                    "in toolformer.yaml."
+                )
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step, counted from 1.
+
+        The warmup ends with the step at which the full rate is reached.
+        """
+        warmup_steps = round(self.warmup_share * self.steps)
+        return self.learning_rate * min(1.0, step / warmup_steps if warmup_steps else 1.0)
