@@ -5,13 +5,11 @@ Does not load a model, start Java or change anything; only `repair` moves damage
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dagster_project.home import Home
-from dagster_project.machine import examine_machine
-from dagster_project.settings import Settings, SettingsError, validated
+from dagster_project.machine import Finding, examine_machine
+from dagster_project.settings import Settings, validated
 from dagster_project.settings_file import load_settings, preset_values
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
@@ -23,23 +21,7 @@ _REPAIR = (
 _MOST_BYTES_READ = 128 * 2**20
 _MOST_NAMED = 5
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what it is.
-        status: `ok`; `warning` for something that works less well or will stop working; `missing`
-            for something that cannot be used here.
-        detail: what was found.
-        remedy: how to get what is missing; empty where nothing has to be done.
-    """
-
-    name: str
-    status: Literal["ok", "warning", "missing"]
-    detail: str
-    remedy: str = ""
+__all__ = ["Finding", "examine", "repair"]
 
 
 def examine(home: Home) -> list[Finding]:
@@ -49,9 +31,7 @@ def examine(home: Home) -> list[Finding]:
         home: the home to look at; it need not exist.
     """
     findings = _guarded("packages", _packages)
-    findings += _guarded(
-        "machine", lambda: (Finding(*values) for values in examine_machine(home.root))
-    )
+    findings += _guarded("machine", lambda: examine_machine(home.root))
     settings, finding = _settings(home)
     findings.append(finding)
     findings += _guarded("language model", lambda: _language_model(home, settings))
@@ -108,7 +88,15 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
     except (ToolError, ToolformerError, WarehouseError) as error:
         findings.append(Finding(name, "missing", str(error)))
     # A broken home or installation shows itself in these.
-    except (OSError, ImportError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         detail = f"could not be examined: {type(error).__name__}: {error}"
         findings.append(Finding(name, "warning", detail, f"{_INSTALL}, and check the home folder"))
     return findings
@@ -120,10 +108,7 @@ def _packages() -> Iterator[Finding]:
     from packaging.requirements import InvalidRequirement, Requirement
 
     python = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info >= (3, 11):
-        yield Finding("Python", "ok", python)
-    else:
-        yield Finding("Python", "missing", python, "Install Python 3.11 or newer")
+    yield Finding("Python", "ok", python)
     try:
         needed = {
             entry.name: entry.specifier for entry in map(Requirement, requires("toolformer") or ())
@@ -149,7 +134,7 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     file = home.settings_file
     try:
         settings = load_settings(file)
-    except (SettingsError, OSError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it aside")
         return validated(preset_values("laptop"), origin="preset laptop"), finding
     place = f"from {file}" if file.exists() else f"; {file} is written at first use"
@@ -194,7 +179,9 @@ def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
         )
         yield Finding(name, "missing", str(error), remedy)
     else:
-        yield Finding(name, "ok", f"{'embedded, converted' if is_embedded else 'in'} {directory}")
+        yield Finding(
+            name, "ok", f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
+        )
 
 
 def _java() -> Iterator[Finding]:
@@ -295,7 +282,9 @@ def _slices(home: Home) -> Iterator[Finding]:
         names = [str(path.relative_to(warehouse.folder)) for path in damaged]
         yield Finding("slices", "warning", f"{len(names)} damaged: {_named(names)}{note}", _REPAIR)
     elif count:
-        yield Finding("slices", "ok", f"{count} slices, none of them damaged{note}")
+        yield Finding(
+            "slices", "ok", f"no damage in {count:,} slice{'s' if count > 1 else ''}{note}"
+        )
     else:
         yield Finding("slices", "ok", "no slices yet")
 

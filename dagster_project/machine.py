@@ -8,12 +8,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, TypeAlias
-
-# Name, status, detail and remedy.
-_Values: TypeAlias = tuple[str, Literal["ok", "warning", "missing"], str, str]
+from typing import Literal
 
 _GIB = 2**30
 _LEAST_FREE_DISK = 5 * _GIB
@@ -26,14 +24,32 @@ _PROCESSOR = Path("/proc/cpuinfo")
 _MEMORY = Path("/proc/meminfo")
 
 
-def examine_machine(root: Path) -> Iterator[_Values]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what it is.
+        status: `ok`; `warning` for something that works less well or will stop working; `missing`
+            for something that cannot be used here.
+        detail: what was found.
+        remedy: how to get what is missing; empty where nothing has to be done.
+    """
+
+    name: str
+    status: Literal["ok", "warning", "missing"]
+    detail: str
+    remedy: str = ""
+
+
+def examine_machine(root: Path) -> Iterator[Finding]:
     """Look at the machine.
 
     Args:
         root: folder of the home; it need not exist.
 
     Yields:
-        Name, status, detail and remedy of each thing.
+        One finding for each thing.
     """
     yield _home_folder(root)
     yield _disk(root)
@@ -42,35 +58,35 @@ def examine_machine(root: Path) -> Iterator[_Values]:
     yield _graphics_card()
 
 
-def _home_folder(root: Path) -> _Values:
+def _home_folder(root: Path) -> Finding:
     name = "home"
     if root.exists() and not root.is_dir():
-        return name, "missing", f"{root} is no folder", "Set TOOLFORMER_HOME to a folder"
+        return Finding(name, "missing", f"{root} is no folder", "Set TOOLFORMER_HOME to a folder")
     if root.is_dir():
         try:
             with tempfile.TemporaryFile(dir=root):
                 pass
         except OSError as error:
             remedy = "Free some space, change its permissions, or set TOOLFORMER_HOME elsewhere"
-            return name, "missing", f"{root} cannot be written: {error.strerror}", remedy
-        return name, "ok", f"{root} can be written", ""
+            return Finding(name, "missing", f"{root} cannot be written: {error.strerror}", remedy)
+        return Finding(name, "ok", f"{root} can be written")
     parent = _existing(root)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-        return name, "ok", f"{root} is made at first use", ""
+        return Finding(name, "ok", f"{root} is made at first use")
     remedy = "Set TOOLFORMER_HOME to a folder that can be made"
-    return name, "missing", f"{root} cannot be made in {parent}", remedy
+    return Finding(name, "missing", f"{root} cannot be made in {parent}", remedy)
 
 
-def _disk(root: Path) -> _Values:
+def _disk(root: Path) -> Finding:
     free = shutil.disk_usage(_existing(root)).free
     detail = f"{free / _GIB:.1f} GiB free"
     if free < _LEAST_FREE_DISK:
         remedy = f"Free {_LEAST_FREE_DISK / _GIB:.0f} GiB, or set TOOLFORMER_HOME to another disk"
-        return "disk", "warning", detail, remedy
-    return "disk", "ok", detail, ""
+        return Finding("disk", "warning", detail, remedy)
+    return Finding("disk", "ok", detail)
 
 
-def _memory() -> _Values:
+def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _text(_CGROUP_LIMIT).strip()
     if limit.isdigit():
@@ -85,41 +101,45 @@ def _memory() -> _Values:
             f"The embedded model needs up to {_LEAST_MEMORY / _GIB:.0f} GiB; lower "
             "scoring.token_budget and training.micro_batch_tokens in toolformer.yaml"
         )
-        return "memory", "warning", detail, remedy
-    return "memory", "ok", detail, ""
+        return Finding("memory", "warning", detail, remedy)
+    return Finding("memory", "ok", detail)
 
 
-def _processor() -> _Values:
+def _processor() -> Finding:
     detail = f"{os.cpu_count()} cores"
     words = set(_text(_PROCESSOR).split())
     if words & _BFLOAT16_FLAGS:
-        return "processor", "ok", f"{detail}, computes in bfloat16", ""
-    return "processor", "ok", f"{detail}, no native bfloat16: float32 is used", ""
+        return Finding("processor", "ok", f"{detail}, computes in bfloat16")
+    return Finding("processor", "ok", f"{detail}, no native bfloat16: float32 is used")
 
 
-def _graphics_card() -> _Values:
+def _graphics_card() -> Finding:
     program = shutil.which("nvidia-smi")
     optional = "Not needed for the embedded model; larger models want an NVIDIA card with driver"
     if program is None:
-        return "GPU", "missing", "no NVIDIA driver found; the processor is used", optional
+        return Finding("GPU", "missing", "no NVIDIA driver found; the processor is used", optional)
     command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         answer = subprocess.run(
             command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return "GPU", "warning", f"nvidia-smi does not work: {error}", "Check the NVIDIA driver"
+        return Finding(
+            "GPU", "warning", f"nvidia-smi does not work: {error}", "Check the NVIDIA driver"
+        )
     cards = "; ".join(line.strip() for line in answer.stdout.splitlines() if line.strip())
     if not cards:
-        return "GPU", "missing", "nvidia-smi lists no card; the processor is used", optional
+        return Finding(
+            "GPU", "missing", "nvidia-smi lists no card; the processor is used", optional
+        )
     try:
         is_cpu_build = version("torch").endswith("+cpu")
     except PackageNotFoundError:
         is_cpu_build = False
     if is_cpu_build:
         remedy = "Install the CUDA build of torch"
-        return "GPU", "warning", f"{cards}; the installed torch cannot use it", remedy
-    return "GPU", "ok", cards, ""
+        return Finding("GPU", "warning", f"{cards}; the installed torch cannot use it", remedy)
+    return Finding("GPU", "ok", cards)
 
 
 def _existing(path: Path) -> Path:

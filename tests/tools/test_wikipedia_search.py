@@ -313,7 +313,7 @@ def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
 def test_missing_index_is_unavailable_with_the_remedy(tmp_path):
     with pytest.raises(ToolUnavailableError, match="no search index") as caught:
         WikiSearch(tmp_path / "none").check_available()
-    assert "toolformer prepare" in caught.value.remedy
+    assert "toolformer build" in caught.value.remedy
 
 
 def test_missing_java_and_pyserini_are_unavailable_with_the_remedy(tmp_path, monkeypatch):

@@ -175,6 +175,7 @@ def _filesystem_of(source: Source) -> tuple["AbstractFileSystem", str]:
 
 
 def built_in_path(name: str) -> Path:
+    """Where a built-in source lies on disk."""
     if name == STARTER_TEXTS:
         return Path(str(importlib.resources.files("toolformer"))) / "starter_texts"
     specification = importlib.util.find_spec("gensim")

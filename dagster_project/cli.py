@@ -1,0 +1,226 @@
+"""The `toolformer` command: the same stages and settings as the Dagster UI, without a browser.
+
+Does not compute anything itself.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from dagster_project import console
+
+app = typer.Typer(
+    help="Let a language model teach itself to use tools (Toolformer, Schick et al. 2023).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
+app.add_typer(tools_app, name="tools")
+
+Preset = Annotated[
+    str | None, typer.Option(help="Preset for this run: paper, laptop or demo.", show_default=False)
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting for this run, e.g. tools.Calendar.filtering_threshold=0.5. Repeatable.",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to date.")]
+ToolNames = Annotated[
+    str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
+]
+OutputFormat = Literal["table", "json", "csv"]
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged slices aside, to be built again.")
+    ] = False,
+) -> None:
+    """What is available here, and how to get what is missing."""
+    from dagster_project.doctor import examine
+    from dagster_project.doctor import repair as repair_home
+    from dagster_project.home import Home
+
+    if repair:
+        for line in repair_home(Home.find()):
+            console.say(line)
+    console.findings(examine(Home.find()), as_json=as_json)
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
+    ],
+    limit: Annotated[int | None, typer.Option(help="Only the first so many records.")] = None,
+    shard_size: Annotated[int | None, typer.Option(help="Records per shard.")] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="auto, jsonl, parquet, text or wikipedia-dump.")
+    ] = "auto",
+    text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
+    url_column: Annotated[str, typer.Option(help="Column with the address.")] = "url",
+    date_column: Annotated[str, typer.Option(help="Column with the publication date.")] = "date",
+    title_column: Annotated[str, typer.Option(help="Column with the title.")] = "title",
+) -> None:
+    """Add sources of text to toolformer.yaml and cut them into shards."""
+    from dagster_project.commands import ingest_sources
+
+    given = {
+        "limit": limit,
+        "shard_size": shard_size,
+        "format": file_format,
+        "text_column": text_column,
+        "url_column": url_column,
+        "date_column": date_column,
+        "title_column": title_column,
+    }
+    ingest_sources(sources, given)
+
+
+@app.command()
+def build(
+    shards: Annotated[str | None, typer.Option(help="Only these shards.", metavar="a,b")] = None,
+    tools: ToolNames = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, why and for how long.")
+    ] = False,
+    force: Force = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Sample, execute and filter calls, and merge them into the texts."""
+    from dagster_project.commands import RunOptions, build_dataset
+
+    build_dataset(
+        RunOptions.of(preset, changes, force=force, tools=_names(tools)),
+        shards=_names(shards),
+        dry_run=dry_run,
+    )
+
+
+@app.command()
+def train(force: Force = False, preset: Preset = None, changes: Changes = None) -> None:
+    """Finetune the model on the augmented texts of all shards."""
+    from dagster_project.commands import RunOptions, train_model
+
+    train_model(RunOptions.of(preset, changes, force=force))
+
+
+@app.command()
+def evaluate(
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Only these, comma-separated: perplexity, dateset.")
+    ] = None,
+    tools: ToolNames = None,
+    force: Force = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Measure base and finetuned model."""
+    from dagster_project.commands import RunOptions, evaluate_models
+
+    options = RunOptions.of(preset, changes, force=force, tools=_names(tools))
+    evaluate_models(options, benchmarks=_names(benchmarks))
+
+
+@app.command()
+def complete(
+    text: Annotated[str, typer.Argument(help="The text to continue.")],
+    tools: ToolNames = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Calls are disabled.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="finetuned, base or a model directory. Default: finetuned if there."),
+    ] = None,
+    today: Annotated[
+        str | None, typer.Option(help="Date for the Calendar, YYYY-MM-DD. Default: today.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Continue a text, calling tools on the way."""
+    from dagster_project.commands import RunOptions, complete_text
+
+    complete_text(
+        text,
+        RunOptions.of(preset, changes, tools=_names(tools)),
+        with_calls=not no_tools,
+        show_trace=trace,
+        model_name=model,
+        today=today,
+        max_new_tokens=max_new_tokens,
+    )
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT over the warehouse's tables and views.")],
+    output: Annotated[OutputFormat, typer.Option("--format", help="Of the result.")] = "table",
+) -> None:
+    """Query every candidate call, its losses and the reason it was kept or dropped."""
+    from dagster_project.commands import open_warehouse
+
+    console.frame(open_warehouse().query(query), output)
+
+
+@app.command()
+def stats() -> None:
+    """Funnel, thresholds, reasons and examples of the calls so far."""
+    from dagster_project.commands import show_statistics
+
+    show_statistics()
+
+
+@tools_app.command("list")
+def tools_list() -> None:
+    """The tools, their settings, and whether they can run here."""
+    from dagster_project.commands import list_tools
+
+    list_tools()
+
+
+@app.command("check-vectors")
+def check_vectors(
+    file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
+) -> None:
+    """Run the method's test vectors through the installed functions."""
+    from dagster_project.vectors import run_vectors
+
+    outcomes = list(run_vectors(file))
+    failed = [outcome for outcome in outcomes if not outcome.is_passed]
+    for outcome in failed:
+        console.say(f"{outcome.group} {outcome.id}: {outcome.detail}")
+    console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+    if failed or not outcomes:
+        raise typer.Exit(1)
+
+
+def _names(given: str | None) -> list[str]:
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command; an expected error is one paragraph and exit code 1."""
+    from dagster_project.commands import COMMAND_ERRORS
+
+    try:
+        app(arguments, standalone_mode=True)
+    except COMMAND_ERRORS as error:
+        console.error(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""What a build would do, and why: each slice's stored fingerprint against the one it would get.
+
+Does not load a model and does not compute anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from dagster_project.fingerprints import (
+    FINGERPRINT,
+    Fingerprint,
+    augmented_texts_fingerprint,
+    candidate_calls_fingerprint,
+    documents_fingerprint,
+    executed_calls_fingerprint,
+    filtered_calls_fingerprint,
+    losses_fingerprint,
+)
+from dagster_project.resources.toolbox import Toolbox
+from dagster_project.settings import Settings
+from toolformer.sources.manifest import ShardEntry
+from tools.registry import TOOL_NAMES
+from warehouse.warehouse import Warehouse
+
+ALL = "all"
+# Where nothing has been measured yet: characters of a token, of a record, tokens of a scored call,
+# and tokens a second of a small model on two cores.
+_CHARACTERS_PER_TOKEN = 4
+_CHARACTERS_PER_RECORD = 3000
+_TOKENS_PER_SCORED_CALL = 110
+_TOKENS_PER_SAMPLE = 12
+_TOKENS_PER_SECOND = 1500.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSlice:
+    """One slice that a build would make.
+
+    Attributes:
+        shard, table, slice_name: which.
+        reason: why: missing, or what changed.
+        tokens, seconds: expected cost; 0 for stages without a model.
+    """
+
+    shard: str
+    table: str
+    slice_name: str
+    reason: str
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class BuildPlan:
+    """Compares what is stored with what the settings ask for."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        toolbox: Toolbox,
+        *,
+        model: str,
+        precision: str,
+        force: bool,
+    ):
+        self._warehouse = warehouse
+        self._settings = settings
+        self._toolbox = toolbox
+        self._model = model
+        self._precision = precision
+        self._force = force
+        self._rates = _measured_rates(warehouse)
+
+    def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
+        """Slices to be made for these shards, in the order of the stages."""
+        return [planned for entry in entries for planned in self._of_shard(entry)]
+
+    def _of_shard(self, entry: ShardEntry) -> list[PlannedSlice]:
+        planned: list[PlannedSlice] = []
+        shard = entry.key
+
+        def expect(table: str, slice_name: str, fingerprint: Fingerprint) -> str:
+            stored = self._warehouse.slice_metadata(table, shard, slice_name)
+            reason = "forced" if self._force else fingerprint.difference(stored)
+            if reason is not None:
+                tokens, seconds = self._expected_cost(table, slice_name, entry)
+                if table == "filtered_calls" and reason == "changed: filtering threshold":
+                    tokens, seconds = 0, 0.0
+                planned.append(PlannedSlice(shard, table, slice_name, reason, tokens, seconds))
+            return fingerprint.digest
+
+        documents = expect("documents", ALL, documents_fingerprint(entry))
+        decided = self._stored_decisions(shard)
+        for name, tool in self._toolbox.tools.items():
+            candidates = expect(
+                "candidate_calls",
+                name,
+                candidate_calls_fingerprint(
+                    documents,
+                    self._settings,
+                    tool,
+                    self._toolbox.prompts[name],
+                    self._model,
+                    self._precision,
+                ),
+            )
+            executed = expect(
+                "executed_calls", name, executed_calls_fingerprint(candidates, self._settings, tool)
+            )
+            losses = losses_fingerprint(executed, self._settings, self._model, self._precision)
+            decided[name] = expect(
+                "filtered_calls", name, filtered_calls_fingerprint(losses, self._settings, name)
+            )
+        expect(
+            "augmented_texts",
+            ALL,
+            augmented_texts_fingerprint(
+                {name: decided[name] for name in TOOL_NAMES if name in decided}
+            ),
+        )
+        return planned
+
+    def _stored_decisions(self, shard: str) -> dict[str, str]:
+        """Decisions of tools that this build does not touch: they are merged all the same."""
+        stored = {
+            name: self._warehouse.slice_metadata("filtered_calls", shard, name)
+            for name in TOOL_NAMES
+        }
+        return {name: each[FINGERPRINT] for name, each in stored.items() if each is not None}
+
+    def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
+        stage = {"candidate_calls": "sampling", "filtered_calls": "scoring"}.get(table)
+        if stage is None:
+            return 0, 0.0
+        characters = entry.records * _CHARACTERS_PER_RECORD
+        if self._warehouse.slice_metadata("documents", entry.key, ALL) is not None:
+            texts = self._warehouse.read_slice("documents", entry.key, ALL)["text"]
+            characters = int(texts.str.len_chars().sum())
+        measured = self._rates.get((tool, stage))
+        if measured is not None:
+            tokens_per_character, tokens_per_second = measured
+            tokens = int(tokens_per_character * characters)
+            return tokens, tokens / tokens_per_second
+        text_tokens = characters // _CHARACTERS_PER_TOKEN
+        windows = max(1, text_tokens // self._settings.corpus.window_tokens)
+        of_tool = self._settings.tools.of(tool)
+        samples = windows * of_tool.positions_per_text * of_tool.calls_per_position
+        tokens = (
+            2 * text_tokens + samples * _TOKENS_PER_SAMPLE
+            if stage == "sampling"
+            else samples * _TOKENS_PER_SCORED_CALL
+        )
+        return tokens, tokens / _TOKENS_PER_SECOND
+
+
+def _measured_rates(warehouse: Warehouse) -> Mapping[tuple[str, str], tuple[float, float]]:
+    """Tokens per character of text and tokens per second, by tool and stage, from past shards."""
+    costs = warehouse.query(
+        "select shard, tool, stage, tokens_fed, seconds from stage_costs where tokens_fed > 0"
+    )
+    characters = warehouse.query(
+        "select shard, sum(length(text)) as characters from documents group by shard"
+    )
+    joined = (
+        costs.join(characters, on="shard")
+        .group_by("tool", "stage")
+        .agg(pl.col("tokens_fed", "seconds", "characters").sum())
+    )
+    return {
+        (row["tool"], row["stage"]): (
+            row["tokens_fed"] / row["characters"],
+            row["tokens_fed"] / row["seconds"],
+        )
+        for row in joined.iter_rows(named=True)
+        if row["characters"] and row["seconds"]
+    }

@@ -1,0 +1,120 @@
+"""Runs started from the command line: in this process, recorded where the Dagster UI shows them.
+
+Does not print; the command line does.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.home import Home
+from dagster_project.partitions import SHARDS
+
+_INSTANCE_CONFIG = Path(__file__).resolve().parent.parent / "dagster.yaml"
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+
+class RunFailedError(RuntimeError):
+    """A run failed; the message is what its stages said.
+
+    Attributes:
+        failed_shards: keys of the shards that failed, where stages named them.
+    """
+
+    def __init__(self, message: str, failed_shards: Sequence[str] = ()):
+        super().__init__(message)
+        self.failed_shards = tuple(failed_shards)
+
+
+def prepare_dagster_home(home: Home) -> None:
+    """Make DAGSTER_HOME with our `dagster.yaml`, and point this process to it."""
+    home.dagster.mkdir(parents=True, exist_ok=True)
+    target = home.dagster / "dagster.yaml"
+    if not target.exists() or target.read_bytes() != _INSTANCE_CONFIG.read_bytes():
+        shutil.copyfile(_INSTANCE_CONFIG, target)
+    os.environ["DAGSTER_HOME"] = str(home.dagster)
+
+
+@contextmanager
+def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
+    """The instance whose runs the UI shows."""
+    prepare_dagster_home(home)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    job_name: str,
+    *,
+    resources: dict[str, dict[str, Any]],
+    assets: Sequence[str] | None = None,
+    shards: Sequence[str] = (),
+) -> None:
+    """Run a job in this process.
+
+    Args:
+        instance: records the run.
+        job_name: one of the three.
+        resources: configuration by resource name.
+        assets: only these of the job's assets.
+        shards: partition keys that are neighbours in the order of registration.
+
+    Raises:
+        RunFailedError: with the descriptions of the failed steps.
+    """
+    from dagster_project.definitions import defs
+
+    tags = {_RANGE_START: shards[0], _RANGE_END: shards[-1]} if len(shards) > 1 else {}
+    result = defs.resolve_job_def(job_name).execute_in_process(
+        instance=instance,
+        run_config={
+            "resources": {name: {"config": config} for name, config in resources.items()},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        partition_key=shards[0] if len(shards) == 1 else None,
+        tags=tags,
+        asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
+        raise_on_error=False,
+    )
+    if not result.success:
+        raise _failure_of(result)
+
+
+def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:
+    messages: list[str] = []
+    failed: list[str] = []
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        given = data.user_failure_data
+        if given is not None:
+            messages.append(given.description or "")
+            named = given.metadata.get("failed shards")
+            failed += str(named.value).split(", ") if named else []
+        elif data.error is not None:
+            cause = data.error.cause or data.error
+            messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
+    return RunFailedError("\n".join(messages) or f"run {result.run_id} failed", failed)
+
+
+def neighbouring(instance: dg.DagsterInstance, shards: Sequence[str]) -> list[list[str]]:
+    """Shards grouped so that each group is a range of the registered partitions."""
+    registered = list(instance.get_dynamic_partitions(SHARDS.name or "shard"))
+    groups: list[list[str]] = []
+    last_place: int | None = None
+    for key in sorted(shards, key=registered.index):
+        place = registered.index(key)
+        if last_place is not None and place == last_place + 1:
+            groups[-1].append(key)
+        else:
+            groups.append([key])
+        last_place = place
+    return groups
