@@ -4,6 +4,7 @@ Does not compute.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,14 @@ from rich.progress import (
 from rich.table import Table
 
 from dagster_project.machine import Finding
-from dagster_project.progress import ProgressCallback, shown_by
+from dagster_project.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:
     import polars as pl
 
-_OUT = Console(highlight=False)
+# Output that goes to a file or another program is not cut to the width of a terminal.
+_WIDTH_OF_FILES = 200
+_OUT = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
 _ERR = Console(stderr=True, highlight=False)
 _FINDING_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
@@ -89,7 +92,9 @@ def frame(rows: "pl.DataFrame", output: str = "table") -> None:
         writer.writerow(rows.columns)
         writer.writerows(rows.iter_rows())
     else:
-        table = Table(*(escape(name) for name in rows.columns))
+        table = Table()
+        for name in rows.columns:
+            table.add_column(escape(name), overflow="fold")
         for row in rows.iter_rows():
             table.add_row(*(escape(_cell(value)) for value in row))
         _OUT.print(table)
@@ -119,7 +124,11 @@ class _Bars:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Show the progress of what happens inside the block."""
+    """Show the progress of what happens inside the block: bars, or lines where there is no screen."""
+    if not _ERR.is_terminal:
+        with shown_by(LogReporter(lambda line: _ERR.print(escape(line), soft_wrap=True))):
+            yield
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -42,24 +42,26 @@ _LAPTOP: dict[str, Any] = {
 # Minutes on two cores. Thresholds are never below half the paper's.
 _DEMO: dict[str, Any] = {
     "corpus": {
-        "sources": [
-            {"path": "starter-texts", "shard_size": 36},
-            {"path": "wikipedia-excerpt", "limit": 3, "shard_size": 3},
-        ],
+        "sources": [{"path": "starter-texts", "limit": 48, "shard_size": 16}],
         "window_tokens": 192,
-        "held_out_every": 4,
+        "held_out_every": 3,
     },
     "tools": {
         "WikiSearch": {"filtering_threshold": 0.5},
         "Calendar": {"filtering_threshold": 0.5},
-        "Calculator": {"filtering_threshold": 0.25, "options": {"weak_share": 1.0}},
+        "Calculator": {
+            "positions_per_text": 6,
+            "filtering_threshold": 0.25,
+            "options": {"weak_share": 1.0},
+        },
     },
     "training": {
-        "steps": 24,
+        "steps": 16,
         "batch_size": 8,
         "max_tokens": 256,
-        "evaluate_every": 12,
-        "save_every": 12,
+        "evaluate_every": 8,
+        "save_every": 16,
+        "micro_batch_tokens": 256,
         "learning_rate": 5e-5,
     },
     "evaluation": {"perplexity_windows": 24, "dateset_items": 14},

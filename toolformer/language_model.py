@@ -140,6 +140,10 @@ class LanguageModel:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging as transformers_logging
+
+        # A bar per load would stand between the lines of every command and run.
+        transformers_logging.disable_progress_bar()
 
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
