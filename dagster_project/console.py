@@ -124,7 +124,7 @@ class _Bars:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Show the progress of what happens inside the block: bars, or lines where there is no screen."""
+    """Show the progress of what happens inside the block: bars, or lines without a screen."""
     if not _ERR.is_terminal:
         with shown_by(LogReporter(lambda line: _ERR.print(escape(line), soft_wrap=True))):
             yield

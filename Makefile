@@ -1,0 +1,75 @@
+# Every target sets up what it needs: an environment in .venv with the versions of requirements.lock.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+TORCH_VERSION := 2.13.0
+# Which build of PyTorch: cpu, default (on Linux the CUDA build, several GB) or auto: default where
+# an NVIDIA driver is found, else cpu.
+TORCH ?= auto
+TORCH_BUILD := $(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi 2>/dev/null),default,cpu),$(TORCH))
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+export TOOLFORMER_HOME ?= $(CURDIR)/data
+export DAGSTER_HOME := $(TOOLFORMER_HOME)/dagster
+# Nothing is fetched from a model hub at run time.
+export HF_HUB_OFFLINE := 1
+UI_PORT ?= 3000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test test-fast check format lock clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Make the environment (done by every other target when needed)
+
+# torch first and apart. With the CPU index unreachable, pip goes on with what it knows from
+# elsewhere; --retries 0 keeps that short. The CUDA build needs its dependencies.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH_BUILD),cpu)
+	$(BIN)/pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH_VERSION) \
+	  || $(BIN)/pip install --quiet --no-deps torch==$(TORCH_VERSION)
+else
+	$(BIN)/pip install --quiet torch==$(TORCH_VERSION)
+endif
+	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## The whole pipeline on the embedded model and texts, in minutes
+	$(BIN)/python -m dagster_project.demo
+
+ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home is prepared first
+	$(BIN)/python -m dagster_project.prepare_home
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
+
+test: $(STAMP)  ## All tests
+	$(BIN)/pytest
+
+test-fast: $(STAMP)  ## Tests without model and Java, under a minute
+	$(BIN)/pytest -m "not model and not java and not slow and not gpu"
+
+check: $(STAMP)  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/typos
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(STAMP)  ## Write the versions installed now into requirements.lock
+	@{ grep '^#' requirements.lock; $(BIN)/pip freeze --all --exclude-editable \
+	  | grep '==' | grep -vE '^(torch|pip)==' | sort -f; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:  ## Remove the environment; what was made at run time (data/) stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,32 @@
+"""`make ui`: a home that has never been prepared is prepared before the UI opens.
+
+Does not start the UI.
+"""
+
+import sys
+
+from dagster_project import console
+from dagster_project.commands import COMMAND_ERRORS, RunOptions, prepare
+from dagster_project.home import Home
+from dagster_project.runs import prepare_dagster_home
+from toolformer.sources.manifest import Manifest
+
+
+def main() -> None:
+    """Prepare the home, or only its Dagster folder where it has shards."""
+    home = Home.find()
+    options = RunOptions()
+    try:
+        settings = options.load_settings(home)
+        if Manifest.load(home.sources).active_shards:
+            prepare_dagster_home(home)
+        else:
+            console.say("This home is empty: cutting the corpus and building the search index.")
+            prepare(options, home, settings)
+    except COMMAND_ERRORS as error:
+        console.error(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
