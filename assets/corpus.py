@@ -6,7 +6,7 @@ import polars as pl
 from assets.shard_stage import EXPECTED_ERRORS, ShardReport, ShardStage, failure_of
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
-from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.metadata import REJECTED_SOURCES, table_markdown, table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN, register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
@@ -84,9 +84,8 @@ def corpus_manifest(
             "new shards": len(update.added),
             "partitions registered": len(new),
             "retired shards": ", ".join(entry.key for entry in update.retired) or "none",
-            "rejected sources": dg.MetadataValue.md(
-                "\n".join(f"- {each.source.path}: {each.error}" for each in update.rejected_sources)
-                or "none"
+            REJECTED_SOURCES: dg.MetadataValue.json(
+                {each.source.path: str(each.error) for each in update.rejected_sources}
             ),
             "records": sum(entry.records for entry in active),
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -18,6 +19,7 @@ from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.calls import cut_result
 from toolformer.tokenization import load_tokenizer
+from tools.errors import ToolDiedError
 from tools.execution import execute_calls
 from tools.protocol import Document, Tool
 
@@ -45,17 +47,24 @@ def executed_calls(
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
         report.mark_unavailable(tools.unavailable)
+        died: list[str] = []
         for name, tool in tools.tools.items():
             upstream = stage.stored_fingerprint("candidate_calls", key, name)
             if upstream is None:
                 report.slices[name] = NOT_SAMPLED
                 continue
-            report.slices[name] = stage.replace_if_stale(
-                key,
-                name,
-                executed_calls_fingerprint(upstream, stage.settings, tool),
-                lambda name=name, tool=tool: _execute(stage, key, name, tool, texts),
-            )
+            try:
+                report.slices[name] = stage.replace_if_stale(
+                    key,
+                    name,
+                    executed_calls_fingerprint(upstream, stage.settings, tool),
+                    partial(_execute, stage, key, name, tool, texts),
+                )
+            except ToolDiedError as error:
+                # The slices of the other tools are made all the same.
+                died.append(f"{name}: {error}")
+        if died:
+            raise ToolDiedError(" ".join(died))
         _report_results(stage, key, report)
 
     return stage.run(make_shard)

@@ -76,6 +76,7 @@ def filtered_calls(
                 filtered_calls_fingerprint(losses, stage.settings, name),
                 partial(scorer.decide, name, losses),
                 extra_metadata={LOSSES_FINGERPRINT: losses, PRUNING_THRESHOLD: str(pruning)},
+                hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
             )
         _report_decisions(stage, key, report)
 
@@ -236,7 +237,15 @@ def _report_decisions(stage: ShardStage, shard: str, report: ShardReport) -> Non
     report.preview = (
         kept.sort("loss_reduction", descending=True)
         .head(5)
-        .join(stage.warehouse.read_slices("executed_calls", shard), on="call_id", how="left")
-        .join(stage.warehouse.read_slices("candidate_calls", shard), on="call_id", how="left")
+        .join(
+            stage.warehouse.read_slices("executed_calls", shard).select("call_id", "result"),
+            on="call_id",
+            how="left",
+        )
+        .join(
+            stage.warehouse.read_slices("candidate_calls", shard).select("call_id", "arguments"),
+            on="call_id",
+            how="left",
+        )
         .select("tool", "arguments", "result", "loss_reduction")
     )

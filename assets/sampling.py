@@ -88,6 +88,7 @@ def candidate_calls(
                 lambda name=name, fingerprint=fingerprint: _sample(
                     stage, tools, language_model, key, name, texts, fingerprint
                 ),
+                hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
             )
         _report_samples(stage, key, report)
 

@@ -136,35 +136,56 @@ class ShardStage:
         fingerprint: Fingerprint,
         make: Callable[[], pl.DataFrame],
         *,
-        table: str | None = None,
         extra_metadata: Mapping[str, str] | None = None,
+        hold_device: Callable[[], object] | None = None,
     ) -> str:
         """Make a slice unless it is there with the same fingerprint.
 
         A second run over the same slice waits for the first and then finds the work done.
 
+        Args:
+            shard, slice_name: which.
+            fingerprint: of what it is made of.
+            make: computes the rows.
+            extra_metadata: stored with the slice.
+            hold_device: waits for the device that `make` needs.
+
         Returns:
             `done` or `up to date`.
         """
-        table = table or self.table
-        with self.home.slice_lock(table, shard, slice_name):
-            stored = self.warehouse.slice_metadata(table, shard, slice_name)
-            if not self.force and fingerprint.difference(stored) is None:
-                return UP_TO_DATE
-            self.warehouse.replace_slice(
-                table,
-                shard,
-                slice_name,
-                make(),
-                metadata={
-                    **fingerprint.metadata(),
-                    **(extra_metadata or {}),
-                    "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                },
-            )
-            # Whatever the stage had put by for this slice has served its purpose.
-            shutil.rmtree(self._checkpoint_folder(shard, slice_name), ignore_errors=True)
-            return DONE
+
+        def is_stale() -> bool:
+            stored = self.warehouse.slice_metadata(self.table, shard, slice_name)
+            return self.force or fingerprint.difference(stored) is not None
+
+        is_device_held = hold_device is None
+        while True:
+            # The device before the slice: a run keeps the device until it ends, and one that held
+            # a slice and waited for the device would wait for a run that waits for the slice.
+            if hold_device is not None and not is_device_held and is_stale():
+                hold_device()
+                is_device_held = True
+            with self.home.slice_lock(self.table, shard, slice_name):
+                if not is_stale():
+                    return UP_TO_DATE
+                if not is_device_held:
+                    continue
+                self.warehouse.replace_slice(
+                    self.table,
+                    shard,
+                    slice_name,
+                    make(),
+                    metadata={
+                        **fingerprint.metadata(),
+                        **(extra_metadata or {}),
+                        "made_at": datetime.datetime.now(datetime.UTC).isoformat(
+                            timespec="seconds"
+                        ),
+                    },
+                )
+                # Whatever the stage had put by for this slice has served its purpose.
+                shutil.rmtree(self._checkpoint_folder(shard, slice_name), ignore_errors=True)
+                return DONE
 
     def stored_fingerprint(self, table: str, shard: str, slice_name: str) -> str | None:
         """The fingerprint of an upstream slice; None where there is none."""

@@ -37,6 +37,7 @@ ToolNames = Annotated[
     str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
 ]
 OutputFormat = Literal["table", "json", "csv"]
+SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
 
 
 @app.command()
@@ -62,10 +63,12 @@ def ingest(
     sources: Annotated[
         list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
     ],
-    limit: Annotated[int | None, typer.Option(help="Only the first so many records.")] = None,
-    shard_size: Annotated[int | None, typer.Option(help="Records per shard.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many records.")
+    ] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
     file_format: Annotated[
-        str, typer.Option("--format", help="auto, jsonl, parquet, text or wikipedia-dump.")
+        SourceFormat, typer.Option("--format", help="By default what the file's name says.")
     ] = "auto",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     url_column: Annotated[str, typer.Option(help="Column with the address.")] = "url",
@@ -214,10 +217,11 @@ def _names(given: str | None) -> list[str]:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
     from dagster_project.commands import COMMAND_ERRORS
+    from dagster_project.vectors import VectorFileError
 
     try:
         app(arguments, standalone_mode=True)
-    except COMMAND_ERRORS as error:
+    except (*COMMAND_ERRORS, VectorFileError) as error:
         console.error(str(error))
         sys.exit(1)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from assets.shard_stage import EXPECTED_ERRORS
 from dagster_project import console
@@ -23,7 +24,13 @@ from dagster_project.resources.language_model import (
     precision_of,
 )
 from dagster_project.resources.toolbox import Toolbox, open_toolbox
-from dagster_project.runs import RunFailedError, dagster_instance, neighbouring, run_job
+from dagster_project.runs import (
+    RunFailedError,
+    dagster_instance,
+    neighbouring,
+    rejected_sources,
+    run_job,
+)
 from dagster_project.settings import Settings, SettingsError, SourceSettings, merged
 from dagster_project.settings_file import add_sources, load_settings, write_settings_file
 from toolformer.completions import Completion
@@ -75,7 +82,13 @@ class RunOptions:
                     f"--set {change!r} is not of the form NAME=VALUE. Expected for example "
                     "--set tools.Calendar.filtering_threshold=0.5."
                 )
-            nested: Any = YAML(typ="safe").load(io.StringIO(value))
+            try:
+                nested: Any = YAML(typ="safe").load(io.StringIO(value))
+            except YAMLError as error:
+                raise SettingsError(
+                    f"The value in --set {change} is not valid YAML. Expected a number, a text or "
+                    "a list such as [a, b]; put quotes around a text with special characters."
+                ) from error
             for part in reversed(name.split(".")):
                 nested = {part: nested}
             overrides = merged(overrides, nested)
@@ -139,10 +152,17 @@ def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
         shards_before = {entry.key for entry in Manifest.load(home.sources).active_shards}
         with dagster_instance(home) as instance:
             run_job(instance, "prepare", resources=options.resources(), assets=["corpus_manifest"])
+            rejected = rejected_sources(instance)
     except BaseException:
         # A source that cannot be used must not stay in the settings and fail every later run.
         home.settings_file.write_text(before)
         raise
+    refused = [source for source in new if source.path in rejected]
+    if refused:
+        home.settings_file.write_text(before)
+        usable = [source for source in new if source not in refused]
+        if usable:
+            add_sources(home.settings_file, usable)
     added = [
         entry
         for entry in Manifest.load(home.sources).active_shards
@@ -152,6 +172,8 @@ def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
         f"{len(added)} new shards with {sum(entry.records for entry in added)} records; "
         f"{len(shards_before)} shards were there before."
     )
+    if refused:
+        raise ToolformerError(" ".join(rejected[source.path] for source in refused))
 
 
 def _absolute(path: str) -> str:

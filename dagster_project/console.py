@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -84,7 +85,7 @@ def frame(rows: "pl.DataFrame", output: str = "table") -> None:
     Written without wrapping where the output is not a terminal, so that it can be read on.
     """
     if output == "json":
-        _OUT.file.write(json.dumps(rows.to_dicts(), default=str, ensure_ascii=False) + "\n")
+        _OUT.file.write(json.dumps(rows.to_dicts(), default=_plain, ensure_ascii=False) + "\n")
     elif output == "csv":
         import csv
 
@@ -98,6 +99,11 @@ def frame(rows: "pl.DataFrame", output: str = "table") -> None:
         for row in rows.iter_rows():
             table.add_row(*(escape(_cell(value)) for value in row))
         _OUT.print(table)
+
+
+def _plain(value: Any) -> float | str:
+    # DuckDB takes 1.5 in a query for a decimal.
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _cell(value: Any) -> str:

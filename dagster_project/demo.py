@@ -24,7 +24,10 @@ PRESET = "demo"
 # Completed with and without tools, each with the date that the Calendar takes for today.
 _PROMPTS = (
     ("The choir sold 148 tickets at 12 crowns each, so it took 148 * 12 =", "2023-06-09"),
-    ("Today, the museum by the harbour opens late, because today is", "2024-05-31"),
+    ("The market is open again this week; today is", "2024-05-31"),
+    ("When it is noon on", "2024-02-01"),
+    ("The ferry does not sail this", "2022-11-15"),
+    ("Exactly ten years ago today, on", "2021-03-06"),
     ("The philosopher Aristotle was born in the Greek city of", "2024-02-01"),
 )
 _COMPLETION_TOKENS = 24

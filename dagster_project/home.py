@@ -78,6 +78,10 @@ class Home:
         """
         return self._lock(f"device-{device.replace(':', '-')}")
 
+    def process_lock(self, name: str) -> FileLock:
+        """Held by a command as long as it lives: who can take it knows that the command is gone."""
+        return self._lock(name)
+
     def _lock(self, name: str) -> FileLock:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)

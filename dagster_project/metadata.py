@@ -12,6 +12,9 @@ import polars as pl
 
 from warehouse.schema import TableSchema, table_schema
 
+# Of `corpus_manifest`: the sources that could not be used, by path, with the error.
+REJECTED_SOURCES = "rejected sources"
+
 # What Markdown, its tables or HTML inside it would take for markup. Texts of the corpus are full
 # of it: brackets of calls, `<API>`, underscores.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~])")

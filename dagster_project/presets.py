@@ -13,19 +13,20 @@ _LAPTOP: dict[str, Any] = {
     "sampling": {"max_new_tokens": 24},
     "execution": {"max_result_tokens": 64},
     "tools": {
-        "QA": {"sampling_threshold": 0.0005, "positions_per_text": 4, "calls_per_position": 3},
+        "QA": {"sampling_threshold": 0.0005, "positions_per_text": 3, "calls_per_position": 2},
         "WikiSearch": {
             "sampling_threshold": 0.0005,
-            "positions_per_text": 4,
-            "calls_per_position": 3,
-        },
-        "Calendar": {
-            "sampling_threshold": 0.0005,
-            "positions_per_text": 4,
+            "positions_per_text": 3,
             "calls_per_position": 2,
         },
-        "Calculator": {"positions_per_text": 8, "calls_per_position": 4},
-        "MT": {"positions_per_text": 8, "calls_per_position": 4},
+        # The call has no arguments, so a position has one sample whatever m.
+        "Calendar": {
+            "sampling_threshold": 0.0005,
+            "positions_per_text": 3,
+            "calls_per_position": 1,
+        },
+        "Calculator": {"positions_per_text": 4, "calls_per_position": 3},
+        "MT": {"positions_per_text": 4, "calls_per_position": 3},
     },
     "training": {
         "batch_size": 16,
@@ -47,22 +48,29 @@ _DEMO: dict[str, Any] = {
         "held_out_every": 3,
     },
     "tools": {
-        "WikiSearch": {"filtering_threshold": 0.5},
-        "Calendar": {"filtering_threshold": 0.5},
+        "WikiSearch": {
+            "positions_per_text": 4,
+            "calls_per_position": 3,
+            "filtering_threshold": 0.5,
+        },
+        "Calendar": {"positions_per_text": 4, "filtering_threshold": 0.5},
         "Calculator": {
-            "positions_per_text": 6,
+            "positions_per_text": 8,
+            "calls_per_position": 4,
             "filtering_threshold": 0.25,
+            # The starter texts are a selection already: every one with three numbers is used.
             "options": {"weak_share": 1.0},
         },
     },
     "training": {
-        "steps": 16,
+        "steps": 12,
         "batch_size": 8,
-        "max_tokens": 256,
-        "evaluate_every": 8,
-        "save_every": 16,
-        "micro_batch_tokens": 256,
-        "learning_rate": 5e-5,
+        "max_tokens": 160,
+        "micro_batch_tokens": 320,
+        "learning_rate": 1e-4,
+        # Once, at the end: a handful of development texts cannot choose between checkpoints.
+        "evaluate_every": 12,
+        "save_every": 12,
     },
     "evaluation": {"perplexity_windows": 24, "dateset_items": 14},
 }

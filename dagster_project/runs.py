@@ -5,19 +5,30 @@ Does not print; the command line does.
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from filelock import Timeout
 
 from dagster_project.home import Home
+from dagster_project.metadata import REJECTED_SOURCES
 from dagster_project.partitions import SHARDS
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parent.parent / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
+# Names the process of a run; the process holds the lock of that name while it lives.
+_PROCESS_TAG = "toolformer/process"
+_PROCESS = f"process-{uuid.uuid4().hex}"
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 
 
 class RunFailedError(RuntimeError):
@@ -43,10 +54,40 @@ def prepare_dagster_home(home: Home) -> None:
 
 @contextmanager
 def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    """The instance whose runs the UI shows."""
+    """The instance whose runs the UI shows; runs of killed processes are closed first."""
     prepare_dagster_home(home)
     with dg.DagsterInstance.get() as instance:
-        yield instance
+        close_dead_runs(instance, home)
+        lock = home.process_lock(_PROCESS)
+        try:
+            with lock:
+                yield instance
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
+    """Mark runs as failed whose command was killed; returns their ids.
+
+    Otherwise they stay in STARTED for ever and take places in the queue: Dagster's run monitoring
+    watches only what its own launcher started.
+    """
+    closed = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        process = run.tags.get(_PROCESS_TAG)
+        if process in (None, _PROCESS):
+            continue
+        lock = home.process_lock(process)
+        try:
+            with lock.acquire(timeout=0):
+                instance.report_run_failed(
+                    run, "The process of this run was killed. What it had finished is kept."
+                )
+        except Timeout:
+            continue
+        Path(lock.lock_file).unlink(missing_ok=True)
+        closed.append(run.run_id)
+    return closed
 
 
 def run_job(
@@ -71,7 +112,9 @@ def run_job(
     """
     from dagster_project.definitions import defs
 
-    tags = {_RANGE_START: shards[0], _RANGE_END: shards[-1]} if len(shards) > 1 else {}
+    tags = {_PROCESS_TAG: _PROCESS}
+    if len(shards) > 1:
+        tags |= {_RANGE_START: shards[0], _RANGE_END: shards[-1]}
     result = defs.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         run_config={
@@ -118,3 +161,11 @@ def neighbouring(instance: dg.DagsterInstance, shards: Sequence[str]) -> list[li
             groups.append([key])
         last_place = place
     return groups
+
+
+def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Sources that the last `corpus_manifest` could not use, by path, with the error."""
+    event = instance.get_latest_materialization_event(dg.AssetKey("corpus_manifest"))
+    materialized = event.asset_materialization if event else None
+    listed = materialized.metadata.get(REJECTED_SOURCES) if materialized else None
+    return dict(listed.value) if isinstance(listed, dg.JsonMetadataValue) else {}  # type: ignore[arg-type]

@@ -77,14 +77,12 @@ def decide(losses: CallLosses, *, filtering_threshold: float) -> FilterDecision:
     """
     if losses.tokens_used == 0:
         return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)
+    known = (losses.loss_without_call, losses.loss_with_result, losses.loss_call_without_result)
+    if not all(math.isfinite(loss) for loss in known if loss is not None):
+        return FilterDecision(False, FilterReason.NOT_FINITE, None)
     if losses.loss_with_result is None:
         reason = FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD
         return FilterDecision(False, reason, losses.loss_without_call)
-    known = [losses.loss_without_call, losses.loss_with_result]
-    if losses.loss_call_without_result is not None:
-        known.append(losses.loss_call_without_result)
-    if not all(math.isfinite(loss) for loss in known):
-        return FilterDecision(False, FilterReason.NOT_FINITE, None)
     if losses.loss_call_without_result is None:
         bound = losses.loss_without_call - losses.loss_with_result
         return FilterDecision(False, FilterReason.BOUND_BELOW_PRUNING_THRESHOLD, bound)

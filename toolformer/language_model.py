@@ -139,6 +139,7 @@ class LanguageModel:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
@@ -148,17 +149,29 @@ class LanguageModel:
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=getattr(torch, precision), use_safetensors=True, trust_remote_code=False
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=getattr(torch, precision),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
             tokenizer = load_tokenizer(path)
-        except (OSError, ValueError, KeyError) as error:
+        # SafetensorError: damaged weights; RuntimeError: weights of other shapes than the config's.
+        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
             raise ModelNotFoundError(
                 f"The model in {str(path)!r} cannot be loaded: {error}. Expected a causal language "
                 "model of a class that the installed transformers knows, with safetensors weights."
             ) from error
-        on_device: Any = model
-        return cls(on_device.to(device), tokenizer, name=path.name, bos_token=bos_token)
+        model, loading_info = loaded
+        # Transformers fills such weights with random numbers and only warns.
+        if missing := sorted(loading_info["missing_keys"]):
+            raise ModelNotFoundError(
+                f"The model in {str(path)!r} lacks the weights {', '.join(missing[:3])} "
+                f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
+                "or save the model again."
+            )
+        return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
     def device(self) -> "torch.device":

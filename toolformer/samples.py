@@ -108,7 +108,8 @@ def sample_text_of(sampled: str, tool_name: str, *, is_constrained: bool) -> str
     text = sampled if end is None else sampled[:end]
     if not is_constrained:
         return text
-    is_closed = end is not None and text.endswith(")")
+    # The bracket that was forced open makes one closing bracket more than opening ones.
+    is_closed = text.count(")") > text.count("(")
     return f"{tool_name}({text}{CALL_CLOSE if is_closed else ''}"
 
 

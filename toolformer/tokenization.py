@@ -50,10 +50,10 @@ class Tokenizer:
         ids: list[int] = list(encoded["input_ids"])
         spans: list[tuple[int, int]] = [(start, end) for start, end in encoded["offset_mapping"]]
         if _spans_tile(spans, len(text)):
-            begins = [0, *(end for _, end in spans[:-1])]
+            begins = [0, *(end for _, end in spans)]
             return ids, [
                 begin if start == begin else None
-                for begin, (start, _) in zip(begins, spans, strict=True)
+                for begin, (start, _) in zip(begins, spans, strict=False)
             ]
         return ids, self._offsets_by_decoding(ids, text)
 
@@ -62,7 +62,9 @@ class Tokenizer:
         offsets: list[int | None] = []
         for position in range(len(ids)):
             decoded = self.decode(ids[:position])
-            offsets.append(len(decoded) if text.startswith(decoded) else None)
+            # Part of a character is decoded to the replacement character, which the text may hold.
+            is_whole = text.startswith(decoded) and not decoded.endswith("\ufffd")
+            offsets.append(len(decoded) if is_whole else None)
         return offsets
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -117,6 +117,10 @@ class LanguageModelResource(dg.ConfigurableResource):
         """The process's holder."""
         return _HOLDER
 
+    def hold_device(self, settings: Settings, home: Home) -> str:
+        """Wait for the device and keep it for this run; loads nothing."""
+        return _HOLDER.hold_device(settings, home)
+
     def annotator(self, settings: Settings, home: Home) -> "LanguageModel":
         """The model M, loaded once for all shards of a run."""
         return _HOLDER.load(base_model_directory(settings, home), settings, home)

@@ -1,0 +1,274 @@
+"""Small homes with the real embedded model: two shards of three short texts."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from dagster_project.home import Home
+from dagster_project.settings import merged
+from warehouse.warehouse import Warehouse
+
+SHARDS = ("shard-00000", "shard-00001")
+TOOLS = ("WikiSearch", "Calendar", "Calculator")
+# What two equal builds may differ in (besides `stage_costs`).
+VOLATILE = ("duration_ms", "from_cache")
+TABLES = (
+    "documents",
+    "rejected_records",
+    "document_selection",
+    "candidate_calls",
+    "executed_calls",
+    "filtered_calls",
+    "augmented_texts",
+)
+
+
+class PipelineHome:
+    """A home that a test builds in, with the commands of the command line."""
+
+    def __init__(self, root: Path):
+        self.home = Home(root)
+        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        self.home.root.mkdir(parents=True, exist_ok=True)
+        with self.home.settings_file.open("w") as file:
+            YAML().dump(dict(settings), file)
+
+    def change_settings(self, changes: Mapping[str, Any]) -> None:
+        self.write_settings(
+            merged(YAML(typ="safe").load(self.home.settings_file.read_text()), changes)
+        )
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This process's TOOLFORMER_HOME is this one while the block runs."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TOOLFORMER_HOME", str(self.home.root))
+            # The commands set it; named here so that it is put back afterwards.
+            patch.setenv("DAGSTER_HOME", str(self.home.dagster))
+            yield
+
+    def prepare(self) -> None:
+        from dagster_project.commands import RunOptions, prepare
+
+        options = RunOptions()
+        with self.entered():
+            prepare(options, self.home, options.load_settings(self.home))
+
+    def build(
+        self,
+        *,
+        shards: Sequence[str] = (),
+        tools: Sequence[str] = (),
+        overrides: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> None:
+        from dagster_project.commands import RunOptions, build_dataset
+
+        options = RunOptions(None, overrides or {}, force, tuple(tools))
+        with self.entered():
+            build_dataset(options, shards=shards, dry_run=False)
+
+    def train(self) -> None:
+        from dagster_project.commands import RunOptions, train_model
+
+        with self.entered():
+            train_model(RunOptions())
+
+    def evaluate(self) -> None:
+        from dagster_project.commands import RunOptions, evaluate_models
+
+        with self.entered():
+            evaluate_models(RunOptions(), benchmarks=())
+
+    def rows(self, table: str, *, shards: Sequence[str] = SHARDS) -> pl.DataFrame:
+        """The rows of a table as two equal builds have them, in their stored order."""
+        frames = [self.warehouse.read_slices(table, shard) for shard in shards]
+        return pl.concat(frames).drop(VOLATILE, strict=False)
+
+    def all_rows(self, *, shards: Sequence[str] = SHARDS) -> dict[str, pl.DataFrame]:
+        return {table: self.rows(table, shards=shards) for table in TABLES}
+
+    def instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.from_config(str(self.home.dagster))
+
+    def run_ids(self, job: str) -> list[str]:
+        with self.instance() as instance:
+            return [run.run_id for run in instance.get_runs(dg.RunsFilter(job_name=job))]
+
+    def metadata(self, asset: str) -> dict[str, Any]:
+        """What the last materialisation of an asset shows."""
+        with self.instance() as instance:
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return {name: each.value for name, each in event.asset_materialization.metadata.items()}
+
+    def slice_states(self) -> dict[str, tuple[int, int]]:
+        """Which file each slice is: one that was made anew is another."""
+        found = sorted(self.home.warehouse.rglob("*.parquet"))
+        return {str(path.relative_to(self.home.warehouse)): _identity(path) for path in found}
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "TOOLFORMER_HOME": str(self.home.root),
+            "DAGSTER_HOME": str(self.home.dagster),
+        }
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A run of `toolformer` in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "dagster_project.cli", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def assert_equal_builds(
+    left: Mapping[str, pl.DataFrame], right: Mapping[str, pl.DataFrame]
+) -> None:
+    from polars.testing import assert_frame_equal
+
+    assert left.keys() == right.keys()
+    for table, rows in left.items():
+        try:
+            assert_frame_equal(rows, right[table], check_exact=True)
+        except AssertionError as error:
+            raise AssertionError(f"{table}: {error}") from error
+
+
+def _real_documents(folder: Path) -> Iterator[dict]:
+    """Short dated documents with numbers; posts from one mould would be left out of training."""
+    import gzip
+
+    seen: set[str] = set()
+    with gzip.open(folder / "text" / "web_docs.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            has_date = re.search(r"/\d{4}/\d\d/\d\d/", record["url"] or "")
+            numbers = re.findall(r"\d+", record["text"])
+            words = record["text"].split()
+            stretches = {" ".join(words[start : start + 6]) for start in range(len(words) - 5)}
+            is_short = 150 < len(record["text"]) < 600
+            if has_date and is_short and len(numbers) >= 4 and seen.isdisjoint(stretches):
+                seen |= stretches
+                yield record
+
+
+def _starter_texts() -> Iterator[dict]:
+    from importlib.resources import files
+
+    lines = files("toolformer").joinpath("starter_texts/starter_texts.jsonl").read_text("utf-8")
+    yield from map(json.loads, lines.splitlines())
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six short dated texts with numbers: real ones where a folder with them is given."""
+    folder = os.environ.get("TOOLFORMER_TEST_DATA")
+    records = _real_documents(Path(folder)) if folder else _starter_texts()
+    file = tmp_path_factory.mktemp("corpus") / "texts.jsonl"
+    lines = [json.dumps(record) for record, _ in zip(records, range(6), strict=False)]
+    assert len(lines) == 6
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.fixture(scope="session")
+def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str, Any]:
+    """A tiny build: k = m = 2, short windows and calls, a low threshold, so that calls are kept."""
+    tool = {"positions_per_text": 2, "calls_per_position": 2, "filtering_threshold": 0.0}
+    return {
+        "preset": "laptop",
+        "language_model": {"path": str(embedded_model_path)},
+        "corpus": {
+            "sources": [{"path": str(corpus_file), "shard_size": 3}],
+            "window_tokens": 96,
+            "held_out_every": 2,
+        },
+        # One text per batch: more steps for a checkpoint to keep.
+        "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
+        "execution": {"max_result_tokens": 24},
+        "tools": {
+            **{name: dict(tool) for name in TOOLS},
+            "Calculator": {**tool, "options": {"weak_share": 1.0}},
+        },
+    }
+
+
+MakeHome = Callable[..., PipelineHome]
+
+
+@pytest.fixture(scope="session")
+def prepared_home(
+    tmp_path_factory: pytest.TempPathFactory, pipeline_settings: dict[str, Any]
+) -> PipelineHome:
+    """Shards cut and the Wikipedia index built, once a session; copied, never built in."""
+    made = PipelineHome(tmp_path_factory.mktemp("prepared") / "home")
+    made.write_settings(pipeline_settings)
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def built_home(
+    tmp_path_factory: pytest.TempPathFactory, prepared_home: PipelineHome
+) -> PipelineHome:
+    """All shards and tools built, once a session; copied, never changed."""
+    made = _copied(prepared_home, tmp_path_factory.mktemp("built") / "home")
+    made.build()
+    return made
+
+
+def _copied(original: PipelineHome, root: Path) -> PipelineHome:
+    # Hard links for the index, which nothing changes: it is most of the bytes.
+    shutil.copytree(original.home.root, root, ignore=shutil.ignore_patterns("locks", "indexes"))
+    if (original.home.root / "indexes").exists():
+        shutil.copytree(original.home.root / "indexes", root / "indexes", copy_function=os.link)
+    return PipelineHome(root)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Iterator[MakeHome]:
+    """Makes this test's own copy of a home."""
+
+    def copy(original: PipelineHome, name: str = "home") -> PipelineHome:
+        return _copied(original, tmp_path / name)
+
+    yield copy
+    # Finetuned models are half a gigabyte, and pytest keeps the folders of three runs.
+    for models in tmp_path.glob("*/models"):
+        shutil.rmtree(models)
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loads a model in this test fails."""
+    from toolformer.language_model import LanguageModel
+
+    def refuse(*_arguments: object, **_settings: object) -> None:
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr(LanguageModel, "load", refuse)

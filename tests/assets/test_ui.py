@@ -1,0 +1,216 @@
+"""The real webserver and daemon, and a backfill launched the way the browser does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagster_project.definitions import defs
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from tests.conftest import REPOSITORY
+
+pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+
+# As the UI sends it from its dialog for launching a backfill of assets.
+LAUNCH = """
+mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfillParams) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on PartitionKeysNotFoundError { message }
+  }
+}
+"""
+STATUS = """
+query Backfill($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PartitionBackfill {
+      status
+      error { message }
+      unfinishedRuns { id status }
+    }
+  }
+}
+"""
+RUNS = """
+query Runs($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {
+    __typename
+    ... on Runs { results { runId status tags { key value } } }
+  }
+}
+"""
+NODES = """
+query Nodes {
+  assetNodes {
+    assetKey { path }
+    groupName
+    partitionKeys
+    repository { location { name } }
+  }
+}
+"""
+
+
+class Browser:
+    """Asks the webserver what the UI asks."""
+
+    def __init__(self, port: int):
+        self.address = f"http://127.0.0.1:{port}"
+
+    def is_there(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/server_info", timeout=5):
+                return True
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"{self.address}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content = json.load(answer)
+        assert not content.get("errors"), content
+        (value,) = content["data"].values()
+        return value
+
+    def launch_backfill(self, assets: list[str], partitions: list[str]) -> str:
+        launched = self.ask(
+            LAUNCH,
+            backfillParams={
+                "assetSelection": [{"path": [name]} for name in assets],
+                "partitionNames": partitions,
+                "fromFailure": False,
+                "tags": [],
+            },
+        )
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return launched["backfillId"]
+
+    def backfill_status(self, backfill: str) -> str:
+        found = self.ask(STATUS, id=backfill)
+        assert found["error"] is None, found
+        return found["status"]
+
+    def runs_of(self, backfill: str) -> list[dict]:
+        tag = {"key": "dagster/backfill", "value": backfill}
+        return self.ask(RUNS, filter={"tags": [tag]})["results"]
+
+
+def wait_until(happened: Callable[[], bool], *, seconds: float, log: Path) -> None:
+    began = time.monotonic()
+    while not happened():
+        assert time.monotonic() - began < seconds, log.read_text()[-5000:]
+        time.sleep(0.5)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture
+def home(prepared_home: PipelineHome, copy_of: MakeHome) -> PipelineHome:
+    made = copy_of(prepared_home)
+    made.change_settings({"tools": {"WikiSearch": {"is_enabled": False}}})
+    return made
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def browser(home: PipelineHome, log: Path) -> Iterator[Browser]:
+    port = free_port()
+    dagster = Path(sys.executable).with_name("dagster")
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [dagster, "dev", "-w", "workspace.yaml", "-p", str(port)],
+            cwd=REPOSITORY,
+            env=home.environment(),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        made = Browser(port)
+        wait_until(lambda: made.is_there() or server.poll() is not None, seconds=90, log=log)
+        assert server.poll() is None, log.read_text()
+        yield made
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
+    browser: Browser, home: PipelineHome, built_home: PipelineHome, log: Path
+):
+    nodes = {node["assetKey"]["path"][0]: node for node in browser.ask(NODES)}
+    assert set(nodes) == {
+        key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()
+    }
+    stages = [name for name, node in nodes.items() if node["groupName"] == "build_dataset"]
+    assert all(nodes[name]["partitionKeys"] == list(SHARDS) for name in stages)
+    assert {node["repository"]["location"]["name"] for node in nodes.values()} == {"toolformer"}
+
+    # Two at once over the same shards: the second waits for the first, then finds the work done.
+    backfills = [browser.launch_backfill(stages, list(SHARDS)) for _ in range(2)]
+    for backfill in backfills:
+        wait_until(
+            lambda backfill=backfill: (
+                browser.backfill_status(backfill) not in ("REQUESTED", "COMPLETING")
+            ),
+            seconds=240,
+            log=log,
+        )
+        assert browser.backfill_status(backfill) == "COMPLETED_SUCCESS", log.read_text()[-5000:]
+        (run,) = browser.runs_of(backfill)
+        assert run["status"] == "SUCCESS"
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        assert tags["dagster/asset_partition_range_start"] == SHARDS[0]
+        assert tags["dagster/asset_partition_range_end"] == SHARDS[-1]
+
+    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        rows = home.rows(table)
+        assert set(rows["tool"]) == {"Calendar", "Calculator"}
+        expected = built_home.rows(table)
+        expected = expected.filter(expected["tool"] != "WikiSearch")
+        assert rows.sort("call_id").equals(expected.sort("call_id")), table
+    assert home.rows("documents").equals(built_home.rows("documents"))
+    # A row count of each shard's own, although one run made both.
+    with home.instance() as instance:
+        for shard in SHARDS:
+            assert (
+                _row_count(instance, shard) == home.rows("candidate_calls", shards=[shard]).height
+            )
+
+
+def _row_count(instance, shard: str) -> int:
+    import dagster as dg
+
+    events = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey("candidate_calls"), asset_partitions=[shard]), limit=1
+    )
+    materialization = events.records[0].asset_materialization
+    return materialization.metadata["dagster/partition_row_count"].value

@@ -1,0 +1,450 @@
+"""The `toolformer` command: what it prints, and what a mistake looks like."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from dagster_project.cli import main
+from tests.conftest import REPOSITORY
+from tests.warehouse.rows import SHARD, frame
+from tools.registry import TOOL_NAMES
+from warehouse.warehouse import Warehouse
+
+VECTORS = REPOSITORY / "tests" / "vectors" / "vectors.json"
+TEXTS = [
+    {"text": f"On day {n} the mill ground {n} sacks, {2 * n} in two days.", "url": "https://a.org/"}
+    for n in range(1, 5)
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def is_one_paragraph_naming(self, *parts: str) -> bool:
+        """Exit code 1 and one paragraph that names these; shows what it is where it is not."""
+        assert self.code == 1, (self.code, self.out, self.err)
+        assert self.err.startswith("Error: "), self.err
+        assert "\nError: " not in self.err, self.err
+        assert "\n\n" not in self.err.strip(), self.err
+        assert "Traceback" not in self.err + self.out
+        assert 'File "' not in self.err
+        for part in parts:
+            assert part in self.err, (part, self.err)
+        return True
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "home"
+    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    return root
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process."""
+
+    def run_command(*arguments: str) -> Outcome:
+        with pytest.raises(SystemExit) as exited:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        code = exited.value.code
+        return Outcome(code if isinstance(code, int) else int(bool(code)), *captured)
+
+    return run_command
+
+
+def write_settings(home: Path, settings: dict) -> bytes:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "toolformer.yaml").open("w") as file:
+        YAML().dump(settings, file)
+    return (home / "toolformer.yaml").read_bytes()
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps(text) + "\n" for text in TEXTS))
+    return file
+
+
+@pytest.fixture
+def rows(home: Path) -> None:
+    """One call, from document to augmented text."""
+    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    warehouse.prepare()
+    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+    for table in ("documents", "augmented_texts"):
+        warehouse.replace_slice(table, SHARD, "all", frame(table), metadata={})
+
+
+# Help
+
+
+def test_without_a_command_the_help_is_shown(run):
+    outcome = run()
+    assert "check-vectors" in outcome.out + outcome.err
+    help_text = run("--help")
+    assert help_text.code == 0
+    for command in (
+        "doctor",
+        "ingest",
+        "build",
+        "train",
+        "evaluate",
+        "complete",
+        "sql",
+        "stats",
+        "tools",
+        "check-vectors",
+    ):
+        assert command in help_text.out
+        assert run(*command.split(), "--help").code == 0
+
+
+def test_an_unknown_command_or_option_is_a_usage_error(run):
+    for arguments in (
+        ["bild"],
+        ["build", "--sharts", "x"],
+        ["sql", "select 1", "--format", "xml"],
+        ["ingest", "x", "--format", "xml"],
+        ["ingest", "x", "--shard-size", "0"],
+    ):
+        outcome = run(*arguments)
+        assert outcome.code == 2
+        assert "Traceback" not in outcome.err
+
+
+# Settings
+
+
+def test_a_misspelt_setting_in_the_file_is_named(run, home: Path):
+    before = write_settings(home, {"sampling": {"temperatur": 1.0}})
+    for arguments in (
+        ["build", "--dry-run"],
+        ["train"],
+        ["evaluate"],
+        ["complete", "x"],
+        ["tools", "list"],
+        ["ingest", str(home)],
+    ):
+        outcome = run(*arguments)
+        assert outcome.is_one_paragraph_naming(
+            "'sampling.temperatur'", "Did you mean 'temperature'?", "toolformer.yaml"
+        )
+    assert (home / "toolformer.yaml").read_bytes() == before
+
+
+def test_a_misspelt_setting_on_the_command_line_is_named(run):
+    outcome = run("build", "--set", "tools.Calulator.filtering_threshold=0.5")
+    assert outcome.is_one_paragraph_naming("'tools.Calulator'", "Did you mean 'Calculator'?")
+
+
+def test_a_change_of_the_wrong_form_is_named(run):
+    for change in ("sampling.seed", "=5", "sampling.seed 5"):
+        outcome = run("build", "--set", change)
+        assert outcome.is_one_paragraph_naming(repr(change), "NAME=VALUE")
+
+
+def test_a_change_with_a_wrong_value_is_named(run):
+    outcome = run("build", "--set", "sampling.seed=-1")
+    assert outcome.is_one_paragraph_naming("sampling.seed = -1")
+    outcome = run("build", "--set", "sampling=5")
+    assert outcome.is_one_paragraph_naming("sampling = 5")
+    outcome = run("build", "--set", "sampling.seed=[1")
+    assert outcome.is_one_paragraph_naming("sampling.seed=[1")
+
+
+def test_an_unknown_preset_is_named(run):
+    outcome = run("build", "--preset", "labtop")
+    assert outcome.is_one_paragraph_naming("'labtop'", "paper, laptop, demo")
+
+
+def test_a_file_that_is_no_yaml_is_named(run, home: Path):
+    home.mkdir()
+    (home / "toolformer.yaml").write_text("preset: [")
+    assert run("build").is_one_paragraph_naming("toolformer.yaml", "not valid YAML")
+
+
+def test_a_home_that_is_a_file_is_named(run, home: Path):
+    home.write_text("no folder")
+    for arguments in (["stats"], ["build"]):
+        assert run(*arguments).is_one_paragraph_naming(str(home))
+
+
+# Tools
+
+
+def test_a_misspelt_tool_is_named_before_anything_is_made(run, home: Path):
+    for arguments in (
+        ["build", "--tools", "Calulator"],
+        ["complete", "x", "--tools", "Calculator,Calulator"],
+    ):
+        outcome = run(*arguments)
+        assert outcome.is_one_paragraph_naming("'Calulator'", "Did you mean 'Calculator'?")
+    assert not (home / "sources").exists()
+
+
+def test_a_tool_that_is_not_there_yet_is_an_error_where_it_is_named(run):
+    outcome = run("build", "--tools", "QA")
+    assert outcome.is_one_paragraph_naming("QA", "unavailable")
+
+
+def test_tools_are_listed_with_their_settings_and_state(run):
+    outcome = run("tools", "list")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    for name in TOOL_NAMES:
+        (line,) = [each for each in lines if each.startswith(f"│ {name} ")]
+        assert ("available" in line) or ("unavailable" in line)
+    (calculator,) = [each for each in lines if each.startswith("│ Calculator ")]
+    assert "unavailable" not in calculator
+
+
+# Sources
+
+
+def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
+    outcome = run("ingest", str(texts), "--shard-size", "2")
+    assert outcome.code == 0, outcome.err
+    assert "2 new shards with 4 records; 0 shards were there before." in outcome.out
+    settings = (home / "toolformer.yaml").read_text()
+    assert str(texts) in settings
+    again = run("ingest", str(texts))
+    assert "0 new shards with 0 records; 2 shards were there before." in again.out
+    assert (home / "toolformer.yaml").read_text() == settings
+
+
+def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
+    run, home: Path, texts: Path, tmp_path: Path
+):
+    assert run("ingest", str(texts)).code == 0
+    before = (home / "toolformer.yaml").read_bytes()
+    manifest = (home / "sources" / "manifest.json").read_bytes()
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 and no more")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(texts.read_bytes())
+    for arguments, parts in (
+        ([str(tmp_path / "missing.jsonl")], ["missing.jsonl"]),
+        ([str(tmp_path / "*.jsonl.gz")], ["*.jsonl.gz"]),
+        ([str(empty)], ["empty.jsonl"]),
+        ([str(broken)], ["broken.parquet"]),
+        ([str(folder)], [str(folder)]),
+        ([str(other), "--text-column", "body"], ["body"]),
+    ):
+        outcome = run("ingest", *arguments)
+        assert outcome.code == 1, arguments
+        assert outcome.is_one_paragraph_naming(*parts)
+        assert (home / "toolformer.yaml").read_bytes() == before
+        assert (home / "sources" / "manifest.json").read_bytes() == manifest
+
+
+def test_a_source_that_can_be_used_is_kept_beside_one_that_cannot(
+    run, home: Path, texts: Path, tmp_path: Path
+):
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    outcome = run("ingest", str(empty), str(texts))
+    assert outcome.is_one_paragraph_naming("empty.jsonl")
+    assert "1 new shards with 4 records" in outcome.out
+    settings = (home / "toolformer.yaml").read_text()
+    assert str(texts) in settings
+    assert "empty.jsonl" not in settings
+    assert run("ingest", str(texts)).out.startswith("0 new shards")
+
+
+# Shards and models
+
+
+def test_a_shard_that_was_never_cut_is_named(run, home: Path, texts: Path):
+    write_settings(home, {"corpus": {"sources": [{"path": str(texts)}]}})
+    outcome = run("build", "--tools", "Calendar", "--shards", "shard-99999")
+    assert outcome.is_one_paragraph_naming("'shard-99999'", "shard-00000")
+
+
+def test_a_model_folder_without_weights_is_named(run, home: Path, texts: Path, tmp_path: Path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    settings = {
+        "corpus": {"sources": [{"path": str(texts)}]},
+        "language_model": {"path": str(model)},
+    }
+    write_settings(home, settings)
+    for arguments in (["build", "--tools", "Calendar"], ["complete", "x", "--model", "base"]):
+        outcome = run(*arguments)
+        assert outcome.is_one_paragraph_naming(str(model), "weights", "safetensors")
+    write_settings(home, {**settings, "language_model": {"path": str(tmp_path / "nowhere")}})
+    outcome = run("build", "--tools", "Calendar")
+    assert outcome.is_one_paragraph_naming("nowhere", "language_model.path")
+
+
+def test_the_finetuned_model_is_not_there_before_training(run):
+    outcome = run("complete", "x", "--model", "finetuned")
+    assert outcome.is_one_paragraph_naming("no finetuned model", "toolformer train", "--model base")
+
+
+def test_a_date_of_the_wrong_form_is_named(run, home: Path):
+    write_settings(home, {"language_model": {"path": "/nowhere"}})
+    outcome = run("complete", "x", "--model", "base", "--today", "3 May 2024")
+    assert outcome.code == 1
+    assert "Error: " in outcome.err
+
+
+def test_training_and_evaluating_too_early_say_what_comes_first(run, home: Path, texts: Path):
+    write_settings(home, {"corpus": {"sources": [{"path": str(texts)}]}})
+    assert run("train").is_one_paragraph_naming("no augmented texts", "toolformer build")
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_settings_that_do_not_fit_the_context_are_named_with_what_would(
+    run, home: Path, texts: Path, embedded_model_path: Path
+):
+    write_settings(
+        home,
+        {
+            "corpus": {"sources": [{"path": str(texts)}], "window_tokens": 5000},
+            "language_model": {"path": str(embedded_model_path)},
+        },
+    )
+    every_text = "tools.Calculator.options.weak_share=1"
+    outcome = run("build", "--tools", "Calculator", "--set", every_text)
+    assert outcome.code == 1
+    assert "corpus.window_tokens to at most" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+# The warehouse
+
+
+def test_a_query_prints_a_table_json_and_csv(run, rows: None):
+    query = "select tool, arguments, null as nothing, 1.5 as half from candidate_calls"
+    table = run("sql", query)
+    assert table.code == 0
+    assert "400 / 1400" in table.out
+    (record,) = json.loads(run("sql", query, "--format", "json").out)
+    assert record == {
+        "tool": "Calculator",
+        "arguments": "400 / 1400",
+        "nothing": None,
+        "half": 1.5,
+    }
+    header, line = csv.reader(io.StringIO(run("sql", query, "--format", "csv").out))
+    assert header == ["tool", "arguments", "nothing", "half"]
+    assert line == ["Calculator", "400 / 1400", "", "1.5"]
+
+
+def test_dates_and_calls_can_be_printed_as_json(run, rows: None):
+    (record,) = json.loads(run("sql", "from documents", "--format", "json").out)
+    assert record["published_on"] == "2020-05-04"
+    (record,) = json.loads(run("sql", "from augmented_texts", "--format", "json").out)
+    assert record["calls"][0]["tool"] == "Calculator"
+
+
+def test_a_query_may_only_read(run, home: Path, rows: None):
+    before = {path: path.read_bytes() for path in home.rglob("*.parquet")}
+    for query in (
+        "delete from documents",
+        "drop view documents",
+        "create table x as select 1",
+        "copy documents to 'x.csv'",
+        "select 1; select 2",
+        "attach 'x.duckdb'",
+        "",
+    ):
+        assert run("sql", query).is_one_paragraph_naming()
+    assert {path: path.read_bytes() for path in home.rglob("*.parquet")} == before
+
+
+def test_a_query_with_a_mistake_is_named(run, rows: None):
+    assert run("sql", "select too from candidate_calls").is_one_paragraph_naming("too")
+    assert run("sql", "select * from candidates").is_one_paragraph_naming("candidates")
+
+
+def test_statistics_of_an_empty_and_of_a_filled_home(run, home: Path, request):
+    assert run("stats").code == 0
+    request.getfixturevalue("rows")
+    outcome = run("stats")
+    assert outcome.code == 0
+    assert "Calculator" in outcome.out
+    assert "Kept calls, in their text" in outcome.out
+
+
+def test_damage_is_named_and_repaired(run, home: Path, rows: None):
+    damaged = home / "warehouse" / "candidate_calls" / f"shard={SHARD}" / "Calculator.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    outcome = run("sql", "from candidate_calls")
+    assert outcome.is_one_paragraph_naming("Calculator.parquet", "doctor --repair")
+    assert run("doctor", "--repair").code == 0
+    assert not damaged.exists()
+    assert run("sql", "from candidate_calls").code == 0
+
+
+# Doctor and vectors
+
+
+def test_doctor_speaks_json(run, home: Path):
+    outcome = run("doctor", "--json")
+    assert outcome.code == 0
+    findings = json.loads(outcome.out)
+    assert {"name", "status", "detail", "remedy"} == set(findings[0])
+    assert {each["status"] for each in findings} <= {"ok", "warning", "missing"}
+    assert {f"tool {name}" for name in TOOL_NAMES} <= {each["name"] for each in findings}
+    assert not home.exists()
+
+
+def test_vectors_pass(run):
+    outcome = run("check-vectors", str(VECTORS))
+    assert outcome.code == 0, outcome.out
+    assert outcome.out.strip().endswith("passed, 0 failed")
+
+
+def test_a_changed_vector_fails(run, tmp_path: Path):
+    content = json.loads(VECTORS.read_text())
+    case = content["weights"][0]
+    case["expected"] = dict.fromkeys(case["expected"], 0.123)
+    file = tmp_path / "vectors.json"
+    file.write_text(json.dumps(content))
+    outcome = run("check-vectors", str(file))
+    assert outcome.code == 1
+    assert outcome.out.strip().endswith(" passed, 1 failed")
+    assert case["id"] in outcome.out
+
+
+def test_a_file_without_vectors_is_named(run, tmp_path: Path):
+    assert run("check-vectors", str(tmp_path / "x.json")).is_one_paragraph_naming("x.json")
+    file = tmp_path / "y.json"
+    file.write_text("{")
+    assert run("check-vectors", str(file)).is_one_paragraph_naming("y.json")
+
+
+def test_the_installed_command_ends_with_one_paragraph(home: Path):
+    done = subprocess.run(
+        [Path(sys.executable).with_name("toolformer"), "build", "--tools", "Calulator"],
+        env={**os.environ, "TOOLFORMER_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert Outcome(done.returncode, done.stdout, done.stderr).is_one_paragraph_naming("Calulator")

@@ -1,0 +1,261 @@
+"""What a build would do, from stored fingerprints alone: no model, no Java."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dagster_project.fingerprints import (
+    CODE_VERSIONS,
+    Fingerprint,
+    augmented_texts_fingerprint,
+    candidate_calls_fingerprint,
+    documents_fingerprint,
+    executed_calls_fingerprint,
+    filtered_calls_fingerprint,
+    fingerprint,
+    losses_fingerprint,
+)
+from dagster_project.plan import BuildPlan, PlannedSlice
+from dagster_project.resources.toolbox import Toolbox
+from dagster_project.settings import Settings, merged, validated
+from dagster_project.settings_file import preset_values
+from toolformer.sources.manifest import ShardEntry
+from tools.prompting import load_prompt
+from tools.registry import create_tool
+from warehouse.schema import table_schema
+from warehouse.warehouse import Warehouse
+
+ENTRY = ShardEntry("shard-00000", "texts.jsonl", 0, 2, "d" * 32, False)
+OTHER = ShardEntry("shard-00001", "texts.jsonl", 2, 2, "e" * 32, False)
+STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
+
+
+def settings_with(changes: dict | None = None) -> Settings:
+    return validated(merged(preset_values("laptop"), changes or {}), origin="test")
+
+
+def toolbox_of(*names: str, **options: float) -> Toolbox:
+    return Toolbox(
+        {name: create_tool(name, dict(options)) for name in names},
+        {name: load_prompt(name, None) for name in names},
+        {},
+    )
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    made = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    made.prepare()
+    return made
+
+
+def plan_of(
+    warehouse: Warehouse,
+    settings: Settings | None = None,
+    toolbox: Toolbox | None = None,
+    entries: tuple[ShardEntry, ...] = (ENTRY,),
+    **changes,
+) -> list[PlannedSlice]:
+    given = {"model": "model-1", "precision": "float32", "force": False, **changes}
+    plan = BuildPlan(
+        warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
+    )
+    return plan.of(entries)
+
+
+def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: ShardEntry = ENTRY):
+    """What a build stores, without rows but for one document."""
+    text = {
+        "document_id": entry.key,
+        "shard": entry.key,
+        "text": "one and one are two",
+        "source": "x",
+        "source_offset": 0,
+    }
+
+    def put(table: str, name: str, made: Fingerprint, rows: list[dict]) -> str:
+        frame = pl.DataFrame(rows, schema=table_schema(table).polars_schema)
+        warehouse.replace_slice(table, entry.key, name, frame, metadata=made.metadata())
+        return made.digest
+
+    documents = put("documents", "all", documents_fingerprint(entry), [text])
+    decided = {}
+    for name, tool in toolbox.tools.items():
+        sampled = candidate_calls_fingerprint(
+            documents, settings, tool, toolbox.prompts[name], "model-1", "float32"
+        )
+        candidates = put("candidate_calls", name, sampled, [])
+        executed = put(
+            "executed_calls", name, executed_calls_fingerprint(candidates, settings, tool), []
+        )
+        losses = losses_fingerprint(executed, settings, "model-1", "float32")
+        decided[name] = put(
+            "filtered_calls", name, filtered_calls_fingerprint(losses, settings, name), []
+        )
+    put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
+
+
+@pytest.fixture
+def built(warehouse: Warehouse) -> Warehouse:
+    store(warehouse, settings_with(), toolbox_of("Calculator", "Calendar"))
+    return warehouse
+
+
+BOTH = ("Calculator", "Calendar")
+
+
+def reasons(planned: list[PlannedSlice]) -> dict[tuple[str, str], str]:
+    return {(each.table, each.slice_name): each.reason for each in planned}
+
+
+def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
+    planned = plan_of(warehouse)
+    assert [each.table for each in planned] == STAGES
+    assert {each.reason for each in planned} == {"missing"}
+    costs = {each.table: each.tokens for each in planned}
+    assert costs["candidate_calls"] > 0
+    assert costs["filtered_calls"] > 0
+    assert costs["documents"] == costs["executed_calls"] == costs["augmented_texts"] == 0
+    assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
+
+
+def test_nothing_is_planned_where_everything_is_up_to_date(built: Warehouse):
+    assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
+
+
+def test_a_forced_build_does_everything(built: Warehouse):
+    planned = plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
+    assert len(planned) == 2 + 3 * 2
+    assert {each.reason for each in planned} == {"forced"}
+
+
+def test_only_shards_that_are_asked_for_are_planned(built: Warehouse):
+    assert plan_of(built, toolbox=toolbox_of(*BOTH), entries=()) == []
+    planned = plan_of(built, toolbox=toolbox_of(*BOTH), entries=(ENTRY, OTHER))
+    assert {each.shard for each in planned} == {OTHER.key}
+
+
+def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
+    settings = settings_with({"tools": {"Calendar": {"filtering_threshold": 0.75}}})
+    planned = plan_of(built, settings, toolbox_of(*BOTH))
+    assert reasons(planned) == {
+        ("filtered_calls", "Calendar"): "changed: filtering threshold",
+        ("augmented_texts", "all"): "changed: calls of Calendar",
+    }
+    assert sum(each.tokens for each in planned) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "first"),
+    [
+        (
+            {"tools": {"Calendar": {"positions_per_text": 7}}},
+            "positions per text",
+            "candidate_calls",
+        ),
+        ({"sampling": {"seed": 5}}, "sampling", "candidate_calls"),
+        ({"corpus": {"window_tokens": 100}}, "window tokens", "candidate_calls"),
+        ({"execution": {"max_result_tokens": 9}}, "execution", "executed_calls"),
+        ({"scoring": {"full_losses": True}}, "losses", "filtered_calls"),
+    ],
+)
+def test_a_setting_names_itself_and_reaches_everything_below(
+    built: Warehouse, changes: dict, reason: str, first: str
+):
+    planned = plan_of(built, settings_with(changes), toolbox_of(*BOTH))
+    calendar = [each for each in planned if each.slice_name in ("Calendar", "all")]
+    assert [each.table for each in calendar] == STAGES[STAGES.index(first) :]
+    assert calendar[0].reason == f"changed: {reason}"
+
+
+def test_settings_without_a_say_change_nothing(built: Warehouse):
+    changes = {
+        "training": {"steps": 1},
+        "evaluation": {"seed": 4},
+        "decoding": {"call_top_k": 1},
+        "corpus": {"held_out_every": 0},
+        "tools": {"WikiSearch": {"positions_per_text": 1}},
+    }
+    assert plan_of(built, settings_with(changes), toolbox_of(*BOTH)) == []
+
+
+def test_another_model_or_precision_samples_again(built: Warehouse):
+    for change, reason in (
+        ({"model": "model-2"}, "changed: language model"),
+        ({"precision": "bfloat16"}, "changed: precision"),
+    ):
+        planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH), **change))
+        assert planned["candidate_calls", "Calendar"] == reason
+        assert ("documents", "all") not in planned
+
+
+def test_another_version_of_a_tool_samples_that_tool_again(built: Warehouse):
+    toolbox = toolbox_of(*BOTH)
+    tools = {**toolbox.tools, "Calculator": create_tool("Calculator", {"weak_share": 0.5})}
+    planned = reasons(plan_of(built, toolbox=Toolbox(tools, toolbox.prompts, {})))
+    assert planned["candidate_calls", "Calculator"] == "changed: tool version"
+    assert not [key for key in planned if key[1] == "Calendar"]
+
+
+def test_another_prompt_samples_that_tool_again(built: Warehouse):
+    toolbox = toolbox_of(*BOTH)
+    prompts = {**toolbox.prompts, "Calendar": "Another {text}\nOutput:"}
+    planned = reasons(plan_of(built, toolbox=Toolbox(toolbox.tools, prompts, {})))
+    assert planned["candidate_calls", "Calendar"] == "changed: prompt"
+    assert not [key for key in planned if key[1] == "Calculator"]
+
+
+def test_a_changed_raw_slice_reads_the_texts_again(built: Warehouse):
+    entry = ShardEntry(ENTRY.key, ENTRY.source, 0, 2, "f" * 32, False)
+    planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH), entries=(entry,)))
+    assert planned["documents", "all"] == "changed: raw slice"
+    assert planned["candidate_calls", "Calendar"] == "changed: documents"
+
+
+def test_a_lost_slice_alone_is_made_again(built: Warehouse):
+    built.remove_slice("executed_calls", ENTRY.key, "Calendar")
+    planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH)))
+    assert planned == {("executed_calls", "Calendar"): "missing"}
+
+
+def test_a_build_of_one_tool_keeps_the_other_in_the_texts(built: Warehouse):
+    assert plan_of(built, toolbox=toolbox_of("Calendar")) == []
+    settings = settings_with({"tools": {"Calendar": {"filtering_threshold": 0.75}}})
+    planned = reasons(plan_of(built, settings, toolbox_of("Calendar")))
+    assert planned["augmented_texts", "all"] == "changed: calls of Calendar"
+
+
+def test_costs_come_from_what_was_measured(built: Warehouse):
+    costs = {
+        "shard": ENTRY.key,
+        "tool": "Calculator",
+        "stage": "sampling",
+        "round": 1,
+        "candidates": 1,
+        "tokens_fed": 1900,
+        "seconds": 2.0,
+    }
+    schema = table_schema("stage_costs").polars_schema
+    built.replace_slice(
+        "stage_costs", ENTRY.key, "Calculator.sampling", pl.DataFrame([costs], schema), metadata={}
+    )
+    (planned,) = [
+        each
+        for each in plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
+        if (each.table, each.slice_name) == ("candidate_calls", "Calculator")
+    ]
+    # The shard's one text has 19 characters: 100 tokens a character, 950 tokens a second.
+    assert planned.tokens == 1900
+    assert planned.seconds == pytest.approx(2.0)
+
+
+def test_a_change_of_code_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch):
+    make: Callable[[], Fingerprint] = lambda: fingerprint("documents", raw_slice="x")  # noqa: E731
+    before = make()
+    monkeypatch.setitem(CODE_VERSIONS, "documents", "2")
+    assert make().digest != before.digest
+    assert make().difference(before.metadata()) == "changed: code version"
+    assert before.difference(None) == "missing"
+    assert before.difference(before.metadata()) is None

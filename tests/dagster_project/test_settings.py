@@ -1,0 +1,157 @@
+"""Settings: the paper's numbers, presets, and errors that name the mistake."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from dagster_project.presets import PRESETS
+from dagster_project.settings import Settings, SettingsError, home_folder, merged, validated
+from dagster_project.settings_file import preset_values
+from tools.registry import TOOL_NAMES
+
+nested = st.recursive(
+    st.integers(),
+    lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+    max_leaves=8,
+)
+sections = st.dictionaries(st.sampled_from("abcd"), nested, max_size=4)
+
+
+def of_preset(name: str) -> Settings:
+    return validated(preset_values(name), origin=name)
+
+
+def test_the_paper_preset_has_the_papers_numbers():
+    paper = of_preset("paper")
+    for name in ("QA", "WikiSearch", "Calendar"):
+        tool = paper.tools.of(name)
+        assert (tool.sampling_threshold, tool.filtering_threshold) == (0.05, 1.0)
+        assert (tool.positions_per_text, tool.calls_per_position) == (5, 5)
+    for name in ("Calculator", "MT"):
+        tool = paper.tools.of(name)
+        assert (tool.sampling_threshold, tool.filtering_threshold) == (0.0, 0.5)
+        assert (tool.positions_per_text, tool.calls_per_position) == (20, 10)
+    training = paper.training
+    assert (training.learning_rate, training.warmup_share) == (1e-5, 0.1)
+    assert (training.batch_size, training.steps, training.max_tokens) == (128, 2000, 1024)
+    assert training.max_texts_per_tool == 25_000
+    assert paper.decoding.call_top_k == 10
+    assert paper.decoding.max_calls == 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_preset_goes_below_half_the_papers_filtering_threshold(preset: str):
+    paper, settings = of_preset("paper"), of_preset(preset)
+    assert settings.preset == preset
+    for name in TOOL_NAMES:
+        least = paper.tools.of(name).filtering_threshold / 2
+        assert settings.tools.of(name).filtering_threshold >= least
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_holds_only_what_differs_from_what_it_builds_on(preset: str):
+    base, changes = PRESETS[preset]
+    before = preset_values(base) if base else Settings().model_dump()
+
+    def same(values: dict, old: dict, place: str) -> list[str]:
+        found = []
+        for name, value in values.items():
+            if isinstance(value, dict) and isinstance(old.get(name), dict):
+                found += same(value, old[name], f"{place}{name}.")
+            elif old.get(name) == value:
+                found.append(place + name)
+        return found
+
+    assert same(changes, before, "") == []
+
+
+def test_the_demo_builds_on_the_laptop():
+    assert of_preset("demo").sampling == of_preset("laptop").sampling
+    assert of_preset("demo").training.steps < of_preset("laptop").training.steps
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest_known():
+    with pytest.raises(SettingsError) as raised:
+        validated({"sampling": {"temperatur": 1.0}}, origin="toolformer.yaml")
+    text = str(raised.value)
+    assert text.startswith("toolformer.yaml: There is no setting 'sampling.temperatur'.")
+    assert "Did you mean 'temperature'?" in text
+    assert "max_new_tokens" in text
+
+
+def test_a_misspelt_section_and_a_misspelt_tool_are_named():
+    with pytest.raises(SettingsError, match=r"'samplng'.*Did you mean 'sampling'"):
+        validated({"samplng": {}}, origin="x")
+    with pytest.raises(SettingsError, match=r"'tools.Calulator'.*Did you mean 'Calculator'"):
+        validated({"tools": {"Calulator": {}}}, origin="x")
+    with pytest.raises(SettingsError, match=r"'tools.QA.filter_threshold'"):
+        validated({"tools": {"QA": {"filter_threshold": 1}}}, origin="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"sampling": {"temperature": 0}}, "sampling.temperature = 0"),
+        ({"tools": {"QA": {"sampling_threshold": 1.0}}}, "tools.QA.sampling_threshold = 1.0"),
+        ({"tools": {"QA": {"positions_per_text": 0}}}, "tools.QA.positions_per_text = 0"),
+        ({"training": {"steps": "many"}}, "training.steps = 'many'"),
+        ({"language_model": {"precision": "float8"}}, "language_model.precision = 'float8'"),
+        ({"evaluation": {"benchmarks": ["lambada"]}}, "evaluation.benchmarks.0 = 'lambada'"),
+        ({"corpus": {"sources": [{"format": "jsonl"}]}}, "corpus.sources.0.path"),
+        ({"preset": "desktop"}, "preset = 'desktop'"),
+        ({"corpus": 7}, "corpus = 7"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named(values: dict, named: str):
+    with pytest.raises(SettingsError) as raised:
+        validated(values, origin="the file")
+    assert named in str(raised.value)
+    assert "Correct it" in str(raised.value)
+
+
+def test_all_mistakes_are_named_at_once():
+    with pytest.raises(SettingsError) as raised:
+        validated({"sampling": {"sed": 1, "temperature": -1}}, origin="x")
+    assert "'sampling.sed'" in str(raised.value)
+    assert "sampling.temperature = -1" in str(raised.value)
+
+
+def test_settings_are_frozen():
+    settings = Settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.preset = "paper"  # pyright: ignore
+
+
+def test_every_section_refuses_unknown_names():
+    def check(section: type[BaseModel]) -> None:
+        assert section.model_config.get("extra") == "forbid", section
+        for field in section.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                check(field.annotation)
+
+    check(Settings)
+
+
+@given(sections, sections)
+def test_changes_win_and_the_rest_stays(base: dict, changes: dict):
+    result = merged(base, changes)
+    assert set(result) == set(base) | set(changes)
+    for name in result:
+        if name not in changes:
+            assert result[name] == base[name]
+        elif not isinstance(changes[name], dict):
+            assert result[name] == changes[name]
+    assert merged(result, changes) == result
+    assert merged(base, {}) == base
+
+
+def test_the_home_is_the_environments_or_data_in_the_repository(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "x"))
+    assert home_folder() == tmp_path / "x"
+    monkeypatch.setenv("TOOLFORMER_HOME", "~/y")
+    assert home_folder() == Path.home() / "y"
+    monkeypatch.delenv("TOOLFORMER_HOME")
+    assert home_folder() == Path(__file__).parents[2] / "data"

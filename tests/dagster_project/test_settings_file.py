@@ -1,0 +1,126 @@
+"""`toolformer.yaml`: what is written, what is read, and what a mistake in it says."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from dagster_project.presets import PRESETS
+from dagster_project.settings import Settings, SettingsError, SourceSettings, validated
+from dagster_project.settings_file import (
+    add_sources,
+    load_settings,
+    preset_values,
+    write_settings_file,
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "toolformer.yaml"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_file_written_at_first_use_gives_the_preset(file: Path, preset: str):
+    assert write_settings_file(file, preset=preset)
+    assert load_settings(file) == validated(preset_values(preset), origin="x")
+
+
+def test_a_file_that_is_there_is_left_alone(file: Path):
+    write_settings_file(file, preset="paper")
+    assert not write_settings_file(file, preset="demo")
+    assert load_settings(file).preset == "paper"
+    assert [each.name for each in file.parent.iterdir()] == ["toolformer.yaml"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_the_comment_signs_the_file_says_the_same(file: Path, preset: str):
+    write_settings_file(file, preset=preset)
+    lines = file.read_text().splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("preset:")) + 1
+    shown = [line.removeprefix("# ") for line in lines[start:]]
+    values = YAML(typ="safe").load("\n".join([f"preset: {preset}", *shown]))
+    assert validated(values, origin="x") == validated(preset_values(preset), origin="x")
+    assert set(values) == set(Settings.model_fields)
+
+
+def test_without_a_file_the_laptop_preset_holds(file: Path):
+    assert load_settings(file).preset == "laptop"
+    assert not file.exists()
+
+
+def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
+    write_settings_file(file, preset="demo")
+    file.write_text("preset: demo\nsampling:\n  seed: 3\n  temperature: 0.5\n")
+    settings = load_settings(file, overrides={"sampling": {"seed": 9}})
+    assert settings.sampling.seed == 9
+    assert settings.sampling.temperature == 0.5
+    assert settings.training.steps == preset_values("demo")["training"]["steps"]
+    other = load_settings(file, preset="paper")
+    assert other.preset == "paper"
+    assert other.sampling.seed == 3
+    assert other.training.steps == 2000
+
+
+def test_an_empty_section_is_the_presets(file: Path):
+    file.parent.mkdir()
+    file.write_text("preset: laptop\nsampling:\n")
+    assert load_settings(file) == validated(preset_values("laptop"), origin="x")
+
+
+def test_a_preset_that_does_not_exist_is_named(file: Path):
+    with pytest.raises(SettingsError, match=r"no preset 'lptop'.*paper, laptop, demo"):
+        load_settings(file, preset="lptop")
+    file.parent.mkdir()
+    file.write_text("preset: 7\n")
+    with pytest.raises(SettingsError, match="no preset '7'"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"preset: [", "is not valid YAML"),
+        (b"a: b: c\n", "is not valid YAML"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        (b"- 1\n- 2\n", "holds no settings"),
+        (b"laptop\n", "holds no settings"),
+        (b"preset: laptop\npreset: paper\n", "is not valid YAML"),
+        (b"sampling:\n  temperatur: 1\n", "Did you mean 'temperature'"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_path(file: Path, content: bytes, message: str):
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=message) as raised:
+        load_settings(file)
+    assert str(file) in str(raised.value)
+    assert file.read_bytes() == content
+
+
+def test_a_mistake_in_an_override_is_not_blamed_on_the_file(file: Path):
+    write_settings_file(file, preset="laptop")
+    with pytest.raises(SettingsError, match="settings of this run") as raised:
+        load_settings(file, overrides={"samplin": {"seed": 1}})
+    assert str(file) not in str(raised.value)
+
+
+def test_sources_are_added_and_comments_are_kept(file: Path):
+    write_settings_file(file, preset="laptop")
+    file.write_text(file.read_text() + "\n# my own note\n")
+    add_sources(file, [SourceSettings(path="/a.jsonl", limit=5)])
+    add_sources(file, [SourceSettings(path="/b.txt")])
+    sources = load_settings(file).corpus.sources
+    assert [source.path for source in sources] == ["/a.jsonl", "/b.txt"]
+    assert sources[0].limit == 5
+    assert "# my own note" in file.read_text()
+    assert "Settings of this toolformer home" in file.read_text()
+
+
+def test_sources_are_not_added_to_a_file_that_would_not_be_valid(file: Path):
+    file.parent.mkdir()
+    file.write_text("sampling:\n  temperatur: 1\n")
+    before = file.read_bytes()
+    with pytest.raises(SettingsError, match="temperature"):
+        add_sources(file, [SourceSettings(path="/a.jsonl")])
+    assert file.read_bytes() == before

@@ -1,0 +1,62 @@
+"""Tiny random models of the architectures that differ in ways the engine must not care about.
+
+Llama: rotary positions, grouped heads. GPT-2: learned positions, tied output layer. GPT-J: rotary
+positions on a part of each head, attention beside the feed-forward layer, output layer with a bias.
+"""
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
+
+from tests.fakes import byte_tokenizer, tiny_model
+from toolformer.language_model import LanguageModel
+from toolformer.tokenization import Tokenizer
+from toolformer.windows import Window, split_into_windows
+
+CONTEXT_LENGTH = 512
+
+
+def _shape() -> dict[str, int | float]:
+    return {
+        "vocab_size": byte_tokenizer().vocabulary_size,
+        "n_positions": CONTEXT_LENGTH,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "initializer_range": 0.3,
+    }
+
+
+def tiny_gpt2() -> LanguageModel:
+    return _wrap(GPT2LMHeadModel, GPT2Config(**_shape()), "tiny-gpt2")
+
+
+def tiny_gptj() -> LanguageModel:
+    return _wrap(GPTJForCausalLM, GPTJConfig(**_shape(), rotary_dim=4), "tiny-gptj")
+
+
+def _wrap(model_class, config, name: str) -> LanguageModel:
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    model = model_class(config)
+    torch.random.set_rng_state(state)
+    return LanguageModel(model, byte_tokenizer(), name=name)
+
+
+ARCHITECTURES = {
+    "llama": lambda: tiny_model(context_length=CONTEXT_LENGTH),
+    "gpt2": tiny_gpt2,
+    "gptj": tiny_gptj,
+}
+
+
+def windows_of(tokenizer: Tokenizer, *texts: str, window_tokens: int = 64) -> list[Window]:
+    """The windows of texts named document-0, document-1, …"""
+    return [
+        window
+        for number, text in enumerate(texts)
+        for window in split_into_windows(
+            f"document-{number}", text, tokenizer, window_tokens=window_tokens
+        )
+    ]

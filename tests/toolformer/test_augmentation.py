@@ -1,0 +1,154 @@
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.toolformer.architectures import windows_of
+from toolformer.augmentation import (
+    KeptCall,
+    augmented_ids,
+    augmented_text,
+    check_restores,
+    one_call_per_position,
+)
+from toolformer.calls import CallFormat
+from toolformer.errors import ToolformerError
+from tools.syntax import clean_result, remove_calls
+
+TEXT = "Six crates of 24 [sic] make 144 🌋 bottles."
+WORDS = st.text(alphabet="ab 1é🌋", min_size=1, max_size=8)
+
+
+def kept(position, *, offset=0, call_id="c", reduction=1.0, result="42", tool="Calculator"):
+    return KeptCall(
+        call_id=call_id,
+        position=position,
+        character_offset=offset,
+        tool=tool,
+        arguments="6 * 7",
+        result=result,
+        loss_reduction=reduction,
+    )
+
+
+@st.composite
+def windows_with_calls(draw, tokenizer):
+    text = draw(st.text(alphabet="ab [](->)é🌋\n", min_size=1, max_size=40))
+    (window,) = windows_of(tokenizer, text, window_tokens=200)
+    places = [
+        (position, offset) for position, offset in enumerate(window.offsets) if offset is not None
+    ]
+    chosen = draw(st.lists(st.sampled_from(places), unique=True, max_size=5))
+    calls = [
+        kept(
+            position,
+            offset=offset,
+            call_id=str(position),
+            result=clean_result(draw(WORDS)) or "0",
+            tool=draw(st.sampled_from(["QA", "Calculator"])),
+        )
+        for position, offset in chosen
+    ]
+    return window, one_call_per_position(calls)
+
+
+def test_vectors_of_merging(vectors):
+    assert len(vectors["merge"]) >= 4
+    for case in vectors["merge"]:
+        tokens = case["inputs"]["tokens"]
+        calls = [
+            KeptCall(
+                call_id=str(number),
+                position=call["position"],
+                character_offset=len("".join(tokens[: call["position"]])),
+                tool=call["tool"],
+                arguments=call["args"],
+                result=clean_result(call["result"]),
+                loss_reduction=call["diff"],
+            )
+            for number, call in enumerate(case["inputs"]["calls"])
+        ]
+        merged = augmented_text("".join(tokens), one_call_per_position(calls))
+        assert merged == case["expected"]["text"], case["id"]
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_stripping_merged_calls_restores_the_text(tokenizer, data):
+    window, calls = data.draw(windows_with_calls(tokenizer))
+    check_restores(window, calls)
+    augmented = augmented_text(window.text, calls)
+    inserted = [(call.character_offset, call.text) for call in calls]
+    assert remove_calls(augmented, inserted) == window.text
+    assert len(augmented) == len(window.text) + sum(len(call.text) for call in calls)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_tokens_with_calls_spell_the_augmented_text(tokenizer, data):
+    window, calls = data.draw(windows_with_calls(tokenizer))
+    segments = augmented_ids(tokenizer, window.ids, calls, call_format=CallFormat())
+    joined = [token for segment in segments for token in segment]
+    assert tokenizer.decode(joined) == augmented_text(window.text, calls)
+    assert len(segments) == len(window.ids) + len(calls)
+    # Without the calls, token for token the text.
+    places = {call.position + number for number, call in enumerate(calls)}
+    text_tokens = [segment for place, segment in enumerate(segments) if place not in places]
+    assert text_tokens == [[token] for token in window.ids]
+
+
+@given(
+    rivals=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from("ab")),
+        max_size=12,
+    )
+)
+def test_one_call_is_left_per_position_and_it_is_the_best(rivals):
+    calls = [
+        kept(
+            position, call_id=str(number), reduction=reduction, result=letter * (1 + (letter > "a"))
+        )
+        for number, (position, reduction, letter) in enumerate(rivals)
+    ]
+    left = one_call_per_position(calls)
+    assert [call.position for call in left] == sorted({call.position for call in calls})
+    for call in left:
+        same_place = [rival for rival in calls if rival.position == call.position]
+        best = min(same_place, key=lambda c: (-c.loss_reduction, len(c.result), calls.index(c)))
+        assert call == best
+
+
+def test_the_order_of_rivals_matters_only_in_a_full_tie():
+    first, second = kept(3, call_id="first"), kept(3, call_id="second", tool="QA")
+    assert one_call_per_position([first, second]) == [first]
+    assert one_call_per_position([second, first]) == [second]
+    better = dataclasses.replace(second, loss_reduction=1.5)
+    assert one_call_per_position([first, better]) == [better]
+
+
+def test_the_text_of_a_call_begins_with_the_space_of_its_marker():
+    assert kept(0).text == " [Calculator(6 * 7) -> 42]"
+
+
+def test_calls_at_the_first_and_last_position(tokenizer):
+    (window,) = windows_of(tokenizer, "ab")
+    calls = [kept(0, offset=0), kept(1, offset=1)]
+    check_restores(window, calls)
+    call = " [Calculator(6 * 7) -> 42]"
+    assert augmented_text("ab", calls) == f"{call}a{call}b"
+
+
+@pytest.mark.parametrize(("position", "offset"), [(3, 4), (-1, 0), (999, 0)])
+def test_a_call_that_does_not_fit_its_window_is_refused(tokenizer, position, offset):
+    (window,) = windows_of(tokenizer, TEXT)
+    stray = kept(position, offset=offset, call_id="stray")
+    with pytest.raises(ToolformerError, match=r"'stray'.*window 0 of document document-0.*rebuild"):
+        check_restores(window, [kept(1, offset=1), stray])
+
+
+def test_a_call_inside_a_character_is_refused(tokenizer):
+    (window,) = windows_of(tokenizer, TEXT)
+    inside = window.offsets.index(None)
+    with pytest.raises(ToolformerError, match="do not belong"):
+        check_restores(window, [kept(inside, offset=TEXT.index("🌋"))])

@@ -1,0 +1,356 @@
+import contextlib
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import literal
+from tests.toolformer.architectures import windows_of
+from toolformer import losses as losses_module
+from toolformer.calls import CallFormat, prefix_ids
+from toolformer.checkpoint import Checkpoint
+from toolformer.filtering import CallLosses, FilterReason, decide
+from toolformer.losses import ScoredCall, TextLosses, score_calls, token_losses
+from tools.protocol import ToolCall
+
+TEXTS = (
+    "Six crates of 24 make 144 bottles, sold before noon.",
+    "Rain.",
+    "„É“ 🌋 [sic] 2021",
+    "Q",
+)
+QUESTION = ToolCall("QA", "Where?")
+SUM = ToolCall("Calculator", "6 * 24")
+# Document, position, call, result: ends of texts, equal calls, equal positions.
+CASES = [
+    (0, 0, SUM, "144"),
+    (0, 22, SUM, "144"),
+    (0, 23, SUM, "144"),
+    (0, 22, QUESTION, "here"),
+    (0, 51, SUM, "145"),
+    (1, 0, QUESTION, "here"),
+    (1, 4, QUESTION, "there and back again"),
+    (1, 2, ToolCall("Calendar", ""), "Today is Friday."),
+    (2, 0, QUESTION, "é 🌋"),
+    (2, 12, QUESTION, "é 🌋"),
+    (3, 0, SUM, "144"),
+]
+CALLS = [
+    ScoredCall(f"call-{number}", (f"document-{document}", 0), position, call, result)
+    for number, (document, position, call, result) in enumerate(CASES)
+]
+
+
+@pytest.fixture(scope="module")
+def windows(tokenizer):
+    return windows_of(tokenizer, *TEXTS)
+
+
+def score(model, windows, folder, calls=CALLS, *, text_losses=None, **changes):
+    values = {
+        "call_format": CallFormat(),
+        "pruning_threshold": 0.5,
+        "full_losses": True,
+        "token_budget": 200,
+        "checkpoint": Checkpoint(folder, fingerprint="x"),
+        "progress": lambda done, total: None,
+    }
+    return score_calls(
+        model,
+        {(window.document_id, window.index): window for window in windows},
+        text_losses or TextLosses(model, windows, token_budget=100),
+        calls,
+        **{**values, **changes},
+    )
+
+
+def assert_close(losses: dict[str, CallLosses], others: dict[str, CallLosses], tolerance: float):
+    assert losses.keys() == others.keys()
+    for key, of_call in losses.items():
+        assert dataclasses.astuple(of_call) == pytest.approx(
+            dataclasses.astuple(others[key]), abs=tolerance
+        )
+
+
+def test_losses_equal_the_literal_ones(each_model, windows, tmp_path):
+    scored = score(each_model, windows, tmp_path / "a")
+    for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
+        expected = literal.call_losses(each_model, TEXTS[document], position, tool_call, result)
+        got = scored[call.call_id]
+        assert got.loss_without_call == pytest.approx(expected.loss_without_call, abs=1e-4)
+        assert got.loss_with_result == pytest.approx(expected.loss_with_result, abs=1e-4)
+        assert got.loss_call_without_result == pytest.approx(
+            expected.loss_call_without_result, abs=1e-4
+        )
+        assert got.tokens_used == min(5, len(windows[document].ids) - position)
+
+
+def test_token_losses_equal_the_literal_ones_at_both_ends(each_model, windows):
+    ids = [list(window.ids) for window in windows]
+    for of_text, text in zip(token_losses(each_model, ids), ids, strict=True):
+        assert len(of_text) == len(text)
+        for place in (0, len(text) - 1):
+            scores = literal.next_token_log_probabilities(
+                each_model, [each_model.bos_id, *text[:place]]
+            )
+            assert of_text[place] == pytest.approx(-float(scores[text[place]]), abs=1e-4)
+
+
+def test_batches_and_order_do_not_change_losses(each_model, windows, tmp_path):
+    scored = score(each_model, windows, tmp_path / "a")
+    one_by_one = score(each_model, windows, tmp_path / "b", token_budget=1)
+    backwards = score(each_model, windows[::-1], tmp_path / "c", CALLS[::-1], token_budget=100_000)
+    assert_close(scored, one_by_one, 1e-5)
+    assert_close(scored, backwards, 1e-5)
+
+
+def test_scoring_again_is_bit_equal(each_model, windows, tmp_path):
+    scored = score(each_model, windows, tmp_path / "a")
+    assert score(each_model, windows, tmp_path / "b") == scored
+
+
+def test_batches_of_text_losses_do_not_depend_on_who_asks(llama, windows):
+    keys = [(window.document_id, window.index) for window in windows]
+    for budget in (1, 30, 1000):
+        in_order = TextLosses(llama, windows, token_budget=budget)
+        expected = {key: in_order.token_losses(key) for key in keys}
+        for asked in (keys[::-1], keys[2:3], keys[3:] + keys[:1]):
+            fresh = TextLosses(llama, windows, token_budget=budget)
+            # Bit for bit.
+            assert {key: fresh.token_losses(key) for key in asked} == {
+                key: expected[key] for key in asked
+            }
+
+
+def test_asking_for_one_text_feeds_the_whole_batch_that_it_belongs_to(llama, windows, monkeypatch):
+    fed = []
+
+    def record(model, texts):
+        fed.append([len(text) for text in texts])
+        return token_losses(model, texts)
+
+    monkeypatch.setattr(losses_module, "token_losses", record)
+    # Lengths 52, 23, 5 and 1, each with a token in front: the last three fit one batch.
+    for asked in (1, 2, 3):
+        text_losses = TextLosses(llama, windows, token_budget=84)
+        text_losses.token_losses((f"document-{asked}", 0))
+    assert [len(window.ids) for window in windows] == [52, 5, 23, 1]
+    assert fed == [[23, 5, 1]] * 3
+
+
+def test_each_text_is_fed_once_for_all_its_positions_and_tools(llama, windows, tmp_path):
+    text_losses = TextLosses(llama, windows, token_budget=1)
+    before = llama.tokens_fed
+    for _ in range(2):
+        for window in windows:
+            text_losses.token_losses((window.document_id, window.index))
+    assert llama.tokens_fed - before == sum(1 + len(window.ids) for window in windows)
+    before = llama.tokens_fed
+    score(llama, windows, tmp_path / "a", [], text_losses=text_losses)
+    assert llama.tokens_fed == before
+
+
+def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
+    llama, windows, tmp_path
+):
+    text_losses = TextLosses(llama, windows, token_budget=1000)
+    text_losses.token_losses(("document-0", 0))
+    before = llama.tokens_fed
+    score(llama, windows, tmp_path / "a", CALLS[1:3], text_losses=text_losses, token_budget=1)
+    expected = sum(
+        1 + len(prefix_ids(llama.tokenizer, SUM, result, call_format=CallFormat())) + 23 + 5
+        for result in ("144", None)
+    )
+    assert llama.tokens_fed - before == expected
+
+
+def test_calls_that_differ_in_the_result_alone_share_the_call_without_it(llama, windows, tmp_path):
+    rivals = [
+        ScoredCall(str(number), ("document-0", 0), 22, QUESTION, result)
+        for number, result in enumerate(["here", "there", "here"])
+    ]
+    told = []
+    scored = score(
+        llama, windows, tmp_path / "a", rivals, progress=lambda *counts: told.append(counts)
+    )
+    assert told[-1] == (3, 3)
+    assert len({of_call.loss_call_without_result for of_call in scored.values()}) == 1
+    assert scored["0"] == scored["2"]
+    assert scored["0"].loss_with_result != scored["1"].loss_with_result
+
+
+@pytest.mark.parametrize(
+    "call_format", [CallFormat(empty_result_keeps_arrow=False), CallFormat(separator="\n")]
+)
+def test_other_readings_of_the_paper_change_the_prefix(llama, windows, tmp_path, call_format):
+    scored = score(llama, windows, tmp_path / "a", call_format=call_format)
+    for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
+        ids = list(windows[document].ids)
+        for wanted, got in (
+            (result, scored[call.call_id].loss_with_result),
+            (None, scored[call.call_id].loss_call_without_result),
+        ):
+            prefix = prefix_ids(llama.tokenizer, tool_call, wanted, call_format=call_format)
+            expected = literal.prefix_loss(llama, prefix, ids, position)
+            assert got == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("full_losses", [True, False])
+def test_a_call_after_the_last_token_has_no_loss(llama, windows, tmp_path, full_losses):
+    behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
+    beside = ScoredCall("beside", ("document-1", 0), 4, QUESTION, "here")
+    scored = score(llama, windows, tmp_path / "a", [behind, beside], full_losses=full_losses)
+    assert (scored["behind"].loss_without_call, scored["behind"].tokens_used) == (0.0, 0)
+    assert scored["behind"].loss_with_result in (0.0, None)
+    decision = decide(scored["behind"], filtering_threshold=0.0)
+    assert decision.reason == FilterReason.NO_TEXT_AFTER_POSITION
+    assert scored["beside"].tokens_used == 1
+
+
+@pytest.mark.parametrize("pruning_threshold", [-5.0, 0.0, 0.5, 1.5, 3.0, 50.0])
+def test_pruning_changes_no_decision(llama, windows, tmp_path, pruning_threshold):
+    before = llama.tokens_fed
+    full = score(llama, windows, tmp_path / "full")
+    full_cost = llama.tokens_fed - before
+    before = llama.tokens_fed
+    pruned = score(
+        llama,
+        windows,
+        tmp_path / "pruned",
+        full_losses=False,
+        pruning_threshold=pruning_threshold,
+    )
+    assert llama.tokens_fed - before <= full_cost
+    for call in CALLS:
+        for above in (0.0, 0.1, 1.0):
+            threshold = pruning_threshold + above
+            assert (
+                decide(pruned[call.call_id], filtering_threshold=threshold).is_kept
+                == decide(full[call.call_id], filtering_threshold=threshold).is_kept
+            )
+    if pruning_threshold == 50.0:
+        assert all(losses.loss_with_result is None for losses in pruned.values())
+
+
+ANY_LOSS = st.floats(0, 8) | st.sampled_from([math.inf, math.nan])
+
+
+@given(
+    triples=st.lists(st.tuples(ANY_LOSS, ANY_LOSS, ANY_LOSS), min_size=1, max_size=6),
+    pruning_threshold=st.floats(-1, 4),
+    above=st.floats(0, 2),
+)
+def test_pruning_changes_no_decision_for_any_losses(
+    tokenizer, tmp_path_factory, triples, pruning_threshold, above
+):
+    (window,) = windows_of(tokenizer, "Twenty bytes of text")
+    calls = [
+        ScoredCall(str(number), ("document-0", 0), number, QUESTION, "here")
+        for number in range(len(triples))
+    ]
+    asked = {True: set(), False: set()}
+
+    class GivenScores:
+        def __init__(self, *_):
+            pass
+
+        def score(self, calls, *, with_result):
+            asked[with_result] |= {call.call_id for call in calls}
+            column = 1 if with_result else 2
+            return {call.call_id: triples[int(call.call_id)][column] for call in calls}
+
+    def decisions(*, full_losses):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(losses_module, "_RowScorer", GivenScores)
+            patch.setattr(
+                losses_module,
+                "_losses_without_call",
+                lambda *_: {call.call_id: triples[int(call.call_id)][0] for call in calls},
+            )
+            scored = score(
+                None,
+                [window],
+                tmp_path_factory.mktemp("steps"),
+                calls,
+                text_losses=object(),
+                full_losses=full_losses,
+                pruning_threshold=pruning_threshold,
+            )
+        return [
+            decide(scored[call.call_id], filtering_threshold=pruning_threshold + above).is_kept
+            for call in calls
+        ]
+
+    pruned = decisions(full_losses=False)
+    assert asked[False] <= asked[True]
+    assert decisions(full_losses=True) == pruned
+
+
+class KilledError(Exception):
+    """Stands for a process that is killed."""
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8, 11])
+def test_interrupted_scoring_goes_on_with_the_unfinished_batches(llama, windows, tmp_path, steps):
+    def attempt(folder, progress):
+        before = llama.tokens_fed
+        scored = None
+        with contextlib.suppress(KilledError):
+            scored = score(llama, windows, folder, token_budget=60, progress=progress)
+        return scored, llama.tokens_fed - before
+
+    told = []
+    undisturbed, full_cost = attempt(tmp_path / "a", lambda *counts: told.append(counts))
+    assert len(told) >= 11
+    assert told[-1][0] == told[-1][1]
+    seen = []
+
+    def die(*counts):
+        seen.append(counts)
+        if len(seen) == steps:
+            raise KilledError
+
+    _, first_cost = attempt(tmp_path / "b", die)
+    resumed, second_cost = attempt(tmp_path / "b", lambda *counts: None)
+    assert resumed == undisturbed
+    assert 0 < first_cost <= full_cost
+    assert first_cost + second_cost == full_cost
+    again, third_cost = attempt(tmp_path / "b", lambda *counts: None)
+    assert (again, third_cost) == (undisturbed, 0)
+
+
+def test_progress_never_goes_back(llama, windows, tmp_path):
+    told = []
+    score(
+        llama,
+        windows,
+        tmp_path / "a",
+        token_budget=60,
+        progress=lambda *counts: told.append(counts),
+    )
+    done, total = zip(*told, strict=True)
+    assert list(done) == sorted(done)
+    assert list(total) == sorted(total)
+
+
+def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp_path):
+    class Broken:
+        def token_losses(self, window):
+            return [math.nan] * 60
+
+    for full_losses in (True, False):
+        scored = score(
+            llama,
+            windows,
+            tmp_path / str(full_losses),
+            text_losses=Broken(),
+            full_losses=full_losses,
+        )
+        decisions = [decide(of_call, filtering_threshold=0.5) for of_call in scored.values()]
+        assert {decision.reason for decision in decisions} == {FilterReason.NOT_FINITE}
+
+
+def test_no_calls_have_no_losses(llama, windows, tmp_path):
+    assert score(llama, windows, tmp_path / "a", []) == {}

@@ -1,0 +1,212 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.toolformer.architectures import windows_of
+from toolformer.samples import (
+    CallReader,
+    SamplingParameters,
+    branch_uniforms,
+    call_id,
+    forced_text,
+    read_samples,
+    sample_text_of,
+)
+from tools.errors import CallSyntaxError
+from tools.syntax import parse_sample
+
+PARAMETERS = SamplingParameters(
+    sampling_threshold=0.0,
+    positions_per_text=2,
+    calls_per_position=2,
+    max_new_tokens=8,
+    temperature=1.0,
+    seed=7,
+    is_constrained=True,
+    round=1,
+)
+PIECES = st.lists(
+    st.sampled_from(["a", "1", " ", "(", ")", ")]", "]", "].", "[", " [", "->", "\n", "())", "é"]),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(pieces=PIECES, is_constrained=st.booleans())
+def test_reading_token_by_token_ends_where_reading_the_whole_does(pieces, is_constrained):
+    reader = CallReader(is_constrained)
+    finished = [reader.is_finished(pieces[: count + 1]) for count in range(len(pieces))]
+    first = finished.index(True) if True in finished else len(pieces)
+    for count in range(1, first + 1):
+        assert reader.end("".join(pieces[:count])) is None
+    if True in finished:
+        # What is sampled afterwards would not belong to the call.
+        so_far = "".join(pieces[: first + 1])
+        assert reader.end(so_far) is not None
+        assert reader.end("".join(pieces)) == reader.end(so_far)
+        assert reader.end(so_far) <= len(so_far)
+
+
+@given(pieces=PIECES, is_constrained=st.booleans())
+def test_the_end_of_a_call_is_its_first_mark(pieces, is_constrained):
+    text = "".join(pieces)
+    end = CallReader(is_constrained).end(text)
+    inner = text if end is None else text[:end].rstrip("]")[: max(end - 1, 0)]
+    assert "\n" not in inner
+    assert "]" not in inner
+    if is_constrained:
+        depth = 1 + inner.count("(") - inner.count(")")
+        assert depth > 0
+        assert "[" not in inner
+
+
+@given(pieces=PIECES)
+def test_a_constrained_sample_is_a_call_only_if_it_closes_its_own_bracket(pieces):
+    sampled = "".join(pieces)
+    text = sample_text_of(sampled, "QA", is_constrained=True)
+    assert text.startswith("QA(")
+    try:
+        arguments = parse_sample(text, "QA")
+    except CallSyntaxError:
+        return
+    before_bracket = text[: text.index("]")]
+    # Either the brackets balance, or the model itself wrote the `]`.
+    is_balanced = before_bracket.count("(") == before_bracket.count(")")
+    assert is_balanced or "]" in sampled.partition("\n")[0]
+    assert arguments in sampled
+
+
+@pytest.mark.parametrize(
+    ("sampled", "sample_text"),
+    [
+        ("6 * 7)", "Calculator(6 * 7)]"),
+        ("6 * 7)] and more", "Calculator(6 * 7)]"),
+        ("6 * 7) ->", "Calculator(6 * 7)]"),
+        ("(6 + 1) * 7)", "Calculator((6 + 1) * 7)]"),
+        (")", "Calculator()]"),
+        ("6 * 7", "Calculator(6 * 7"),
+        ("6 * (7)\nmore", "Calculator(6 * (7)"),
+        ("6 * 7]", "Calculator(6 * 7]"),
+        ("a[0])", "Calculator(a["),
+    ],
+)
+def test_the_text_of_a_constrained_sample(sampled, sample_text):
+    assert sample_text_of(sampled, "Calculator", is_constrained=True) == sample_text
+
+
+@pytest.mark.parametrize(
+    ("sampled", "sample_text"),
+    [
+        ("QA(Who?)]. It", "QA(Who?)]"),
+        ("QA(Who?) and", "QA(Who?) and"),
+        ("QA(Who?\n)]", "QA(Who?"),
+    ],
+)
+def test_the_text_of_a_free_sample(sampled, sample_text):
+    assert sample_text_of(sampled, "QA", is_constrained=False) == sample_text
+
+
+def test_forced_text_of_both_ways_of_sampling():
+    assert forced_text("QA", is_constrained=True) == [" [", "QA("]
+    assert forced_text("QA", is_constrained=False) == [" ["]
+
+
+def refuse_letters(arguments: str) -> str:
+    if any(character.isalpha() for character in arguments):
+        raise CallSyntaxError("letters", f"{arguments!r} has letters.")
+    return arguments.replace(" ", "")
+
+
+def read(tokenizer, sampled, *, position=3, **changes):
+    windows = windows_of(tokenizer, "Six times seven é is 42.", window_tokens=16)
+    return list(
+        read_samples(
+            windows[1],
+            position,
+            0.25,
+            sampled,
+            tool_name="Calculator",
+            parse_arguments=refuse_letters,
+            parameters=dataclasses.replace(PARAMETERS, **changes),
+        )
+    )
+
+
+def test_samples_become_rows_with_status_and_reason(tokenizer):
+    sampled = ["6 * 7)", "6*7)", "six)", "6 * 7", "1 -> 2)", "a[", "6 * 8)", "six)"]
+    rows = read(tokenizer, sampled)
+    assert [(row.arguments, row.status, row.reason) for row in rows] == [
+        ("6*7", "parsed", None),
+        ("6*7", "dropped", "duplicate"),
+        ("six", "dropped", "invalid_arguments"),
+        (None, "dropped", "no_closing_bracket"),
+        (None, "dropped", "arrow_in_arguments"),
+        (None, "dropped", "no_closing_bracket"),
+        ("6*8", "parsed", None),
+        ("six", "dropped", "invalid_arguments"),
+    ]
+    assert [row.sample_index for row in rows] == list(range(len(sampled)))
+    assert len({row.call_id for row in rows}) == len(sampled)
+
+
+def test_a_free_sample_of_another_tool_is_dropped(tokenizer):
+    rows = read(tokenizer, ["QA(1)]", "Calculator(1)]", "]"], is_constrained=False)
+    assert [row.reason for row in rows] == ["other_tool", None, "not_a_call"]
+
+
+def test_rows_tell_where_in_the_whole_text_the_call_stands(tokenizer):
+    text = "Six times seven é is 42."
+    windows = windows_of(tokenizer, text, window_tokens=16)
+    (row,) = read(tokenizer, ["1)"], position=3)
+    assert (row.document_id, row.window, row.position) == ("document-0", 1, 3)
+    assert row.character_offset == windows[1].start + windows[1].offsets[3]
+    assert row.call_probability == 0.25
+
+
+def test_a_position_inside_a_character_is_refused(tokenizer):
+    (window,) = windows_of(tokenizer, "é")
+    rows = read_samples(
+        window,
+        1,
+        0.5,
+        ["1)"],
+        tool_name="Calculator",
+        parse_arguments=refuse_letters,
+        parameters=PARAMETERS,
+    )
+    with pytest.raises(ValueError, match="Position 1 lies inside a character"):
+        list(rows)
+
+
+def test_keys_tell_samples_apart_and_are_the_same_in_every_process():
+    key = ("document", 0, "QA", 3, 1, 1)
+    others = [
+        ("document-2", 0, "QA", 3, 1, 1),
+        ("document", 1, "QA", 3, 1, 1),
+        ("document", 0, "MT", 3, 1, 1),
+        ("document", 0, "QA", 31, 1, 1),
+        ("document", 0, "QA", 3, 11, 1),
+        ("document", 0, "QA", 3, 1, 2),
+    ]
+    assert len({call_id(*parts) for parts in [key, *others]}) == 7
+    # From `b2sum -l 128`, written down: a key that changed would orphan every stored row.
+    assert call_id(*key) == "c912131f581f8b82998f049701fee7cf"
+
+
+def test_every_branch_has_random_numbers_of_its_own():
+    def uniforms(*parts, count=50):
+        return branch_uniforms(*parts, count=count)
+
+    key = (7, "document", 0, "QA", 3, 1)
+    numbers = uniforms(*key)
+    assert numbers.shape == (50,)
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    np.testing.assert_array_equal(numbers, uniforms(*key))
+    # A longer limit does not change the numbers that a shorter one uses.
+    np.testing.assert_array_equal(numbers, uniforms(*key, count=80)[:50])
+    for place, other in enumerate([8, "document-2", 1, "MT", 4, 2]):
+        changed = [*key[:place], other, *key[place + 1 :]]
+        assert not np.isclose(uniforms(*changed), numbers).any()

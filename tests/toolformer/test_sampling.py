@@ -1,0 +1,320 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import literal
+from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
+from toolformer.checkpoint import Checkpoint
+from toolformer.errors import SequenceTooLongError
+from toolformer.prefix_cache import compute_prompt_prefix
+from toolformer.samples import (
+    CallReader,
+    SamplingParameters,
+    branch_uniforms,
+    forced_text,
+    sample_text_of,
+)
+from toolformer.sampling import (
+    allowed_positions,
+    check_context,
+    plan_groups,
+    sample_calls,
+    sample_shard,
+)
+from tools.errors import CallSyntaxError
+
+PROMPT = "Calls.\nIn: {text}\nOutput:"
+TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
+PARAMETERS = SamplingParameters(
+    sampling_threshold=0.0,
+    positions_per_text=3,
+    calls_per_position=2,
+    max_new_tokens=8,
+    temperature=1.0,
+    seed=7,
+    is_constrained=True,
+    round=1,
+)
+EVERYWHERE = dataclasses.replace(PARAMETERS, positions_per_text=1000)
+
+
+@pytest.fixture(scope="module")
+def windows(tokenizer):
+    return windows_of(tokenizer, *TEXTS)
+
+
+def call(
+    model, windows, parameters=PARAMETERS, *, takes_arguments=True, parse=str.strip, prompt=PROMPT
+):
+    return sample_calls(
+        model,
+        compute_prompt_prefix(model, prompt),
+        windows,
+        tool_name="QA",
+        takes_arguments=takes_arguments,
+        parse_arguments=parse,
+        parameters=parameters,
+    )
+
+
+def probabilities(rows) -> dict:
+    return {(row.document_id, row.position): row.call_probability for row in rows}
+
+
+def text_of(row) -> str:
+    return TEXTS[int(row.document_id.removeprefix("document-"))]
+
+
+def test_call_probabilities_of_all_positions_equal_the_literal_ones(each_model, windows):
+    rows = call(each_model, windows, EVERYWHERE, takes_arguments=False)
+    for window in windows:
+        places = [row.position for row in rows if row.document_id == window.document_id]
+        assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
+    for row in rows:
+        expected = literal.call_probability(each_model, PROMPT, text_of(row), row.position)
+        assert row.call_probability == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("is_constrained", [True, False])
+def test_sampled_calls_equal_the_literal_ones(each_model, windows, is_constrained):
+    parameters = dataclasses.replace(
+        PARAMETERS, is_constrained=is_constrained, positions_per_text=2, temperature=1.0
+    )
+    rows = call(each_model, windows, parameters)
+    assert len(rows) == 3 * 2 * 2
+    for row in rows:
+        uniforms = branch_uniforms(
+            7, row.document_id, row.window, "QA", row.position, row.sample_index, count=8
+        )
+        tokens = literal.sample_one(
+            each_model,
+            PROMPT,
+            text_of(row),
+            row.position,
+            forced=forced_text("QA", is_constrained=is_constrained),
+            uniforms=list(uniforms),
+            is_finished=CallReader(is_constrained).is_finished,
+        )
+        assert row.sample_text == sample_text_of(
+            each_model.tokenizer.decode(tokens), "QA", is_constrained=is_constrained
+        )
+
+
+def test_the_company_of_a_text_does_not_change_its_calls(each_model, windows):
+    together = call(each_model, windows)
+    by_document = {window.document_id: call(each_model, [window]) for window in reversed(windows)}
+    alone = [row for window in windows for row in by_document[window.document_id]]
+    reversed_rows = call(each_model, windows[::-1])
+    for other in (alone, sorted(reversed_rows, key=lambda row: row.document_id)):
+        assert [row.sample_text for row in other] == [row.sample_text for row in together]
+        assert [row.call_probability for row in other] == pytest.approx(
+            [row.call_probability for row in together], abs=1e-5
+        )
+        assert [row.call_id for row in other] == [row.call_id for row in together]
+
+
+def test_the_same_seed_gives_bit_equal_rows_and_another_seed_others(each_model, windows):
+    first = call(each_model, windows)
+    assert call(each_model, windows) == first
+    other = call(each_model, windows, dataclasses.replace(PARAMETERS, seed=8))
+    assert probabilities(other) == probabilities(first)
+    assert [row.sample_text for row in other] != [row.sample_text for row in first]
+
+
+def test_the_most_probable_positions_are_chosen_by_the_threshold(llama, windows):
+    of_all = probabilities(call(llama, windows, EVERYWHERE, takes_arguments=False))
+    threshold = sorted(of_all.values())[len(of_all) // 2]
+    parameters = dataclasses.replace(PARAMETERS, sampling_threshold=threshold)
+    chosen = probabilities(call(llama, windows, parameters, takes_arguments=False))
+    for window in windows:
+        name = window.document_id
+        above = {place: p for place, p in of_all.items() if place[0] == name and p > threshold}
+        largest = sorted(above, key=lambda place: -above[place])[:3]
+        assert {place for place in chosen if place[0] == name} == set(largest)
+
+
+def test_the_first_and_the_last_position_can_hold_a_call(llama, windows):
+    rows = call(llama, windows, EVERYWHERE, takes_arguments=False)
+    last = len(windows[0].ids) - 1
+    places = {(row.document_id, row.position) for row in rows}
+    assert {("document-0", 0), ("document-0", last)} <= places
+
+
+def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
+    encode = llama.tokenizer.encode
+    prefix = len(encode("Calls.\nIn:"))
+    width = max(len(encode(f" {text}\nOutput:")) + len(encode(text)) for text in TEXTS)
+    before = llama.tokens_fed
+    call(llama, windows, dataclasses.replace(PARAMETERS, max_new_tokens=1))
+    forced = len(encode(" [")) + len(encode("QA("))
+    assert llama.tokens_fed - before == prefix + 3 * width + 3 * (3 * forced)
+    before = llama.tokens_fed
+    call(llama, windows)
+    # At most seven more steps, each with two branches at three positions of three texts.
+    assert llama.tokens_fed - before <= prefix + 3 * (width + 3 * forced + 7 * 3 * 2)
+
+
+def test_there_is_no_second_pass_when_no_position_qualifies(llama, windows):
+    before = llama.tokens_fed
+    call(llama, windows, EVERYWHERE, takes_arguments=False)
+    first_pass = llama.tokens_fed - before
+    before = llama.tokens_fed
+    assert call(llama, windows, dataclasses.replace(PARAMETERS, sampling_threshold=1.0)) == []
+    assert llama.tokens_fed - before == first_pass
+
+
+def test_a_text_without_allowed_positions_gets_no_calls(llama, tokenizer):
+    windows = windows_of(tokenizer, "[[[", "Rain.")
+    rows = call(llama, windows)
+    assert {row.document_id for row in rows} == {"document-1"}
+    before = llama.tokens_fed
+    assert call(llama, windows[:1]) == []
+    assert llama.tokens_fed > before
+
+
+def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(tokenizer):
+    (window,) = windows_of(tokenizer, "é  [a] [")
+    allowed = allowed_positions(window)
+    places = [window.offsets[position] for position, is_ in enumerate(allowed) if is_]
+    assert places == [0, 4, 5]
+
+
+def test_a_forced_call_without_arguments_is_settled_without_sampling(llama, windows):
+    rows = call(llama, windows, takes_arguments=False)
+    assert {row.sample_text for row in rows} == {"QA()]"}
+    assert [row.sample_index for row in rows] == [0] * 9
+    assert {(row.arguments, row.status) for row in rows} == {("", "parsed")}
+
+
+def test_a_free_call_without_arguments_is_sampled(llama, windows):
+    rows = call(
+        llama, windows, dataclasses.replace(PARAMETERS, is_constrained=False), takes_arguments=False
+    )
+    assert len(rows) == 18
+    assert {row.sample_text for row in rows} != {"QA()]"}
+
+
+def test_rows_are_ordered_by_window_position_and_sample(llama, windows):
+    rows = call(llama, windows)
+    keys = [(row.document_id, row.window, row.position, row.sample_index) for row in rows]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys) == 18
+    for row in rows:
+        (window,) = [w for w in windows if w.document_id == row.document_id]
+        assert row.character_offset == window.offsets[row.position]
+
+
+def test_windows_of_one_text_are_told_apart(llama, tokenizer):
+    text = "Six times seven is 42. " * 3
+    windows = windows_of(tokenizer, text, window_tokens=24)
+    rows = call(llama, windows)
+    assert {row.window for row in rows} == {window.index for window in windows}
+    for row in rows:
+        window = windows[row.window]
+        assert row.character_offset == window.start + window.offsets[row.position]
+
+
+def test_arguments_are_those_the_tool_makes_of_them(llama, windows):
+    def refuse(arguments):
+        raise CallSyntaxError("never", "Never.")
+
+    parsed = call(llama, windows, parse=lambda arguments: "same")
+    refused = call(llama, windows, parse=refuse)
+    assert [row.sample_text for row in parsed] == [row.sample_text for row in refused]
+    settled = call(llama, windows, takes_arguments=False, parse=refuse)
+    assert {(row.status, row.reason) for row in settled} == {("dropped", "invalid_arguments")}
+
+
+@given(lengths=st.lists(st.integers(1, 9), max_size=20), windows_per_batch=st.integers(1, 7))
+def test_groups_hold_every_window_once_longest_first(tokenizer, lengths, windows_per_batch):
+    windows = windows_of(tokenizer, *("b" * length for length in lengths))
+    groups = plan_groups(windows, windows_per_batch=windows_per_batch)
+    flat = [index for group in groups for index in group]
+    assert sorted(flat) == list(range(len(windows)))
+    assert [lengths[index] for index in flat] == sorted(lengths, reverse=True)
+    assert all(len(group) == windows_per_batch for group in groups[:-1])
+
+
+@given(
+    prefix=st.integers(1, 600),
+    window=st.integers(1, 600),
+    new=st.integers(1, 100),
+    context=st.integers(64, 2048),
+)
+def test_the_window_size_named_in_the_error_fits(prefix, window, new, context):
+    try:
+        check_context(prefix, window, new, context)
+    except SequenceTooLongError as error:
+        fitting = int(str(error).split("at most ")[1].split(",")[0])
+        assert fitting < window
+        if fitting > 0:
+            check_context(prefix, fitting, new, context)
+    else:
+        assert prefix + 2 * window + new < context
+
+
+def shard(model, windows, folder, *, progress=lambda done, total: None, per_batch=2, **changes):
+    values = {
+        "prompt": PROMPT,
+        "tool_name": "QA",
+        "takes_arguments": True,
+        "parse_arguments": str.strip,
+        "parameters": PARAMETERS,
+        "windows_per_batch": per_batch,
+        "window_tokens": 64,
+        "checkpoint": Checkpoint(folder, fingerprint="x"),
+        "progress": progress,
+    }
+    prompt = values.pop("prompt")
+    return sample_shard(model, prompt, windows, **{**values, **changes})
+
+
+def test_a_shard_has_the_rows_of_its_windows_in_their_order(llama, windows, tmp_path):
+    told = []
+    rows = shard(llama, windows, tmp_path / "a", progress=lambda *counts: told.append(counts))
+    expected = call(llama, windows)
+    assert [row.call_id for row in rows] == [row.call_id for row in expected]
+    assert [row.sample_text for row in rows] == [row.sample_text for row in expected]
+    assert [row.call_probability for row in rows] == pytest.approx(
+        [row.call_probability for row in expected], abs=1e-5
+    )
+    assert told == [(2, 3), (3, 3)]
+
+
+class KilledError(Exception):
+    """Stands for a process that is killed."""
+
+
+def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows, tmp_path):
+    before = llama.tokens_fed
+    undisturbed = shard(llama, windows, tmp_path / "a", per_batch=1)
+    full_cost = llama.tokens_fed - before
+
+    def die_after_two(done, total):
+        if done == 2:
+            raise KilledError
+
+    before = llama.tokens_fed
+    with pytest.raises(KilledError):
+        shard(llama, windows, tmp_path / "b", per_batch=1, progress=die_after_two)
+    first_cost = llama.tokens_fed - before
+    before = llama.tokens_fed
+    resumed = shard(llama, windows, tmp_path / "b", per_batch=1)
+    assert resumed == undisturbed
+    prefix = len(llama.tokenizer.encode("Calls.\nIn:"))
+    # The prompt's shared part is all that was fed a second time.
+    assert first_cost + (llama.tokens_fed - before) == full_cost + prefix
+    before = llama.tokens_fed
+    assert shard(llama, windows, tmp_path / "b", per_batch=1) == undisturbed
+    assert llama.tokens_fed - before == prefix
+
+
+def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):
+    with pytest.raises(SequenceTooLongError, match=rf"takes {CONTEXT_LENGTH}.*at most \d+"):
+        shard(llama, windows, tmp_path / "a", window_tokens=300)
+
+
+def test_a_shard_without_windows_has_no_rows(llama, tmp_path):
+    assert shard(llama, [], tmp_path / "a") == []
