@@ -16,6 +16,8 @@ export TOOLFORMER_HOME ?= $(CURDIR)/data
 export DAGSTER_HOME := $(TOOLFORMER_HOME)/dagster
 # Nothing is fetched from a model hub at run time.
 export HF_HUB_OFFLINE := 1
+# Threads sleep when they wait: two runs on the same cores otherwise slow each other down tenfold.
+export OMP_WAIT_POLICY ?= PASSIVE
 UI_PORT ?= 3000
 
 .DEFAULT_GOAL := help

@@ -181,6 +181,17 @@ def finetuned_model(
         stored = store.slice_metadata("training_texts", ALL, ALL)
         if stored is None:
             raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
+        if (
+            store.read_slice("training_texts", ALL, ALL)
+            .filter(pl.col("split") == "train")
+            .is_empty()
+        ):
+            reasons = [f"{name} {n}" for name, n in stored.items() if name.startswith("left out: ")]
+            raise ToolformerError(
+                "The training set holds no text to train on"
+                f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
+                "filtering thresholds (tools.*.filtering_threshold)."
+            )
         base = base_model_directory(loaded, home)
         identity = finetuned_model_fingerprint(stored[FINGERPRINT], loaded, model_identity(base))
         run = f"finetuning-{identity.digest[:12]}"

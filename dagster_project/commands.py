@@ -134,6 +134,11 @@ def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
         for path in paths
         if _absolute(path) not in known
     ]
+    for path in paths:
+        if _absolute(path) in known:
+            console.say(
+                f"{path} is listed in {home.settings_file} already; change its entry there."
+            )
     has_embedded_shards = any(
         entry.source in (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
         for entry in Manifest.load(home.sources).active_shards

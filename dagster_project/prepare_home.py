@@ -8,7 +8,7 @@ import sys
 from dagster_project import console
 from dagster_project.commands import COMMAND_ERRORS, RunOptions, prepare
 from dagster_project.home import Home
-from dagster_project.runs import prepare_dagster_home
+from dagster_project.runs import dagster_instance
 from toolformer.sources.manifest import Manifest
 
 
@@ -19,7 +19,9 @@ def main() -> None:
     try:
         settings = options.load_settings(home)
         if Manifest.load(home.sources).active_shards:
-            prepare_dagster_home(home)
+            # Opening it makes the Dagster folder and closes runs that were killed.
+            with dagster_instance(home):
+                pass
         else:
             console.say("This home is empty: cutting the corpus and building the search index.")
             prepare(options, home, settings)

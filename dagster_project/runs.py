@@ -5,6 +5,7 @@ Does not print; the command line does.
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ _RANGE_END = "dagster/asset_partition_range_end"
 # Names the process of a run; the process holds the lock of that name while it lives.
 _PROCESS_TAG = "toolformer/process"
 _PROCESS = f"process-{uuid.uuid4().hex}"
+# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
+_LAUNCHED_BY_UI_TAG = ".dagster/grpc_info"
+_DAEMON_SILENCE_SECONDS = 120
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -67,14 +71,19 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 
 
 def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
-    """Mark runs as failed whose command was killed; returns their ids.
+    """Mark runs as failed whose command or UI was killed; returns their ids.
 
-    Otherwise they stay in STARTED for ever and take places in the queue: Dagster's run monitoring
-    watches only what its own launcher started.
+    Otherwise they stay in STARTED for ever and take places in the queue.
     """
     closed = []
+    is_ui_alive = _has_live_daemon(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = run.tags.get(_PROCESS_TAG)
+        if process is None and _LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
+            instance.report_run_failed(
+                run, "The Dagster UI that ran this was killed. What it had finished is kept."
+            )
+            closed.append(run.run_id)
         if process in (None, _PROCESS):
             continue
         lock = home.process_lock(process)
@@ -88,6 +97,13 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
         Path(lock.lock_file).unlink(missing_ok=True)
         closed.append(run.run_id)
     return closed
+
+
+def _has_live_daemon(instance: dg.DagsterInstance) -> bool:
+    """Whether some `dagster dev` works on this home; its daemons sign on every half minute."""
+    beats = [status.last_heartbeat for status in instance.get_daemon_statuses().values()]
+    newest = max((beat.timestamp for beat in beats if beat is not None), default=0.0)
+    return time.time() - newest < _DAEMON_SILENCE_SECONDS
 
 
 def run_job(

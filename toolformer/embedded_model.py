@@ -67,7 +67,9 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     logging.getLogger(__name__).info("converting %s once; this takes 10 to 20 s", gguf_file.name)
     for leftover in directory.parent.glob(f".{directory.name}.*.tmp"):
         shutil.rmtree(leftover)

@@ -167,12 +167,13 @@ def _real_documents(folder: Path) -> Iterator[dict]:
     with gzip.open(folder / "text" / "web_docs.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
-            has_date = re.search(r"/\d{4}/\d\d/\d\d/", record["url"] or "")
-            numbers = re.findall(r"\d+", record["text"])
-            words = record["text"].split()
+            text = record["text"]
+            if not 150 < len(text) < 600 or len(re.findall(r"\d+", text)) < 4:
+                continue
+            words = text.split()
             stretches = {" ".join(words[start : start + 6]) for start in range(len(words) - 5)}
-            is_short = 150 < len(record["text"]) < 600
-            if has_date and is_short and len(numbers) >= 4 and seen.isdisjoint(stretches):
+            has_date = re.search(r"/\d{4}/\d\d/\d\d/", record["url"] or "")
+            if has_date and seen.isdisjoint(stretches):
                 seen |= stretches
                 yield record
 
