@@ -43,16 +43,12 @@ _LAPTOP: dict[str, Any] = {
 # Minutes on two cores. Thresholds are never below half the paper's.
 _DEMO: dict[str, Any] = {
     "corpus": {
-        "sources": [{"path": "starter-texts", "limit": 48, "shard_size": 16}],
+        "sources": [{"path": "starter-texts", "limit": 36, "shard_size": 12}],
         "window_tokens": 192,
         "held_out_every": 3,
     },
     "tools": {
-        "WikiSearch": {
-            "positions_per_text": 4,
-            "calls_per_position": 3,
-            "filtering_threshold": 0.5,
-        },
+        "WikiSearch": {"calls_per_position": 3, "filtering_threshold": 0.5},
         "Calendar": {"positions_per_text": 4, "filtering_threshold": 0.5},
         "Calculator": {
             "positions_per_text": 8,
@@ -63,16 +59,16 @@ _DEMO: dict[str, Any] = {
         },
     },
     "training": {
-        "steps": 12,
+        "steps": 10,
         "batch_size": 8,
         "max_tokens": 160,
         "micro_batch_tokens": 320,
         "learning_rate": 1e-4,
         # Once, at the end: a handful of development texts cannot choose between checkpoints.
-        "evaluate_every": 12,
-        "save_every": 12,
+        "evaluate_every": 10,
+        "save_every": 10,
     },
-    "evaluation": {"perplexity_windows": 24, "dateset_items": 14},
+    "evaluation": {"perplexity_windows": 24, "dateset_items": 14, "dateset_new_tokens": 16},
 }
 
 # What each preset changes, and the preset that it builds on.
