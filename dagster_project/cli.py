@@ -76,7 +76,7 @@ def ingest(
     title_column: Annotated[str, typer.Option(help="Column with the title.")] = "title",
 ) -> None:
     """Add sources of text to toolformer.yaml and cut them into shards."""
-    from dagster_project.commands import ingest_sources
+    from dagster_project.commands.ingestion import ingest_sources
 
     given = {
         "limit": limit,
@@ -102,7 +102,8 @@ def build(
     changes: Changes = None,
 ) -> None:
     """Sample, execute and filter calls, and merge them into the texts."""
-    from dagster_project.commands import RunOptions, build_dataset
+    from dagster_project.commands.building import build_dataset
+    from dagster_project.commands.options import RunOptions
 
     build_dataset(
         RunOptions.of(preset, changes, force=force, tools=_names(tools)),
@@ -114,7 +115,8 @@ def build(
 @app.command()
 def train(force: Force = False, preset: Preset = None, changes: Changes = None) -> None:
     """Finetune the model on the augmented texts of all shards."""
-    from dagster_project.commands import RunOptions, train_model
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.training import train_model
 
     train_model(RunOptions.of(preset, changes, force=force))
 
@@ -130,7 +132,8 @@ def evaluate(
     changes: Changes = None,
 ) -> None:
     """Measure base and finetuned model."""
-    from dagster_project.commands import RunOptions, evaluate_models
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.training import evaluate_models
 
     options = RunOptions.of(preset, changes, force=force, tools=_names(tools))
     evaluate_models(options, benchmarks=_names(benchmarks))
@@ -154,7 +157,8 @@ def complete(
     changes: Changes = None,
 ) -> None:
     """Continue a text, calling tools on the way."""
-    from dagster_project.commands import RunOptions, complete_text
+    from dagster_project.commands.completing import complete_text
+    from dagster_project.commands.options import RunOptions
 
     complete_text(
         text,
@@ -173,7 +177,7 @@ def sql(
     output: Annotated[OutputFormat, typer.Option("--format", help="Of the result.")] = "table",
 ) -> None:
     """Query every candidate call, its losses and the reason it was kept or dropped."""
-    from dagster_project.commands import open_warehouse
+    from dagster_project.commands.options import open_warehouse
 
     console.frame(open_warehouse().query(query), output)
 
@@ -181,7 +185,7 @@ def sql(
 @app.command()
 def stats() -> None:
     """Funnel, thresholds, reasons and examples of the calls so far."""
-    from dagster_project.commands import show_statistics
+    from dagster_project.commands.reporting import show_statistics
 
     show_statistics()
 
@@ -189,7 +193,7 @@ def stats() -> None:
 @tools_app.command("list")
 def tools_list() -> None:
     """The tools, their settings, and whether they can run here."""
-    from dagster_project.commands import list_tools
+    from dagster_project.commands.reporting import list_tools
 
     list_tools()
 
@@ -216,7 +220,7 @@ def _names(given: str | None) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
-    from dagster_project.commands import COMMAND_ERRORS
+    from dagster_project.commands.options import COMMAND_ERRORS
     from dagster_project.vectors import VectorFileError
 
     try:

@@ -12,7 +12,8 @@ import time
 import polars as pl
 
 from dagster_project import console
-from dagster_project.commands import COMMAND_ERRORS, open_warehouse, show_examples
+from dagster_project.commands.options import COMMAND_ERRORS, open_warehouse
+from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
 from dagster_project.live_calls import complete_with_tools
 from dagster_project.resources.language_model import ModelHolder

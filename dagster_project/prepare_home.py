@@ -6,7 +6,8 @@ Does not start the UI.
 import sys
 
 from dagster_project import console
-from dagster_project.commands import COMMAND_ERRORS, RunOptions, prepare
+from dagster_project.commands.building import prepare
+from dagster_project.commands.options import COMMAND_ERRORS, RunOptions
 from dagster_project.home import Home
 from dagster_project.runs import dagster_instance
 from toolformer.sources.manifest import Manifest

@@ -62,7 +62,8 @@ class PipelineHome:
             yield
 
     def prepare(self) -> None:
-        from dagster_project.commands import RunOptions, prepare
+        from dagster_project.commands.building import prepare
+        from dagster_project.commands.options import RunOptions
 
         options = RunOptions()
         with self.entered():
@@ -76,20 +77,23 @@ class PipelineHome:
         overrides: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> None:
-        from dagster_project.commands import RunOptions, build_dataset
+        from dagster_project.commands.building import build_dataset
+        from dagster_project.commands.options import RunOptions
 
         options = RunOptions(None, overrides or {}, force, tuple(tools))
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
     def train(self) -> None:
-        from dagster_project.commands import RunOptions, train_model
+        from dagster_project.commands.options import RunOptions
+        from dagster_project.commands.training import train_model
 
         with self.entered():
             train_model(RunOptions())
 
     def evaluate(self) -> None:
-        from dagster_project.commands import RunOptions, evaluate_models
+        from dagster_project.commands.options import RunOptions
+        from dagster_project.commands.training import evaluate_models
 
         with self.entered():
             evaluate_models(RunOptions(), benchmarks=())

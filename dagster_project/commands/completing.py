@@ -1,0 +1,101 @@
+"""`toolformer complete`: continue a text with live calls.
+
+Does not parse the command line.
+"""
+
+import datetime
+from pathlib import Path
+
+from dagster_project import console
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.resources.language_model import (
+    ModelHolder,
+    base_model_directory,
+)
+from dagster_project.resources.toolbox import Toolbox, open_toolbox
+from dagster_project.settings import Settings, SettingsError
+from toolformer.completions import Completion
+from toolformer.errors import ToolformerError
+
+
+def complete_text(
+    text: str,
+    options: RunOptions,
+    *,
+    with_calls: bool,
+    show_trace: bool,
+    model_name: str | None,
+    today: str | None,
+    max_new_tokens: int | None,
+) -> None:
+    """Continue a text with live calls and print it."""
+    from dagster_project.live_calls import complete_with_tools
+
+    home = Home.find()
+    settings = options.load_settings(home)
+    toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True)
+    if not with_calls:
+        toolbox = Toolbox({}, {}, {})
+    directory = model_directory(model_name, settings, home)
+    holder = ModelHolder()
+    try:
+        (completion,) = complete_with_tools(
+            holder.load(directory, settings, home),
+            [text],
+            toolbox,
+            settings,
+            dates=[_date(today)],
+            with_calls=with_calls,
+            max_new_tokens=max_new_tokens,
+        )
+    finally:
+        holder.release()
+    console.say(text + completion.text)
+    for undone in completion.undone_calls:
+        console.say(f"(taken back:{undone.text} – {undone.reason})")
+    if show_trace:
+        show_steps(completion)
+
+
+def show_steps(completion: Completion) -> None:
+    """Print every decoded token with its kind and the rank of the call token there."""
+    import polars as pl
+
+    console.frame(
+        pl.DataFrame(
+            [
+                {"token": repr(step.text), "kind": step.kind, "rank of ' ['": step.call_rank}
+                for step in completion.trace
+            ]
+        )
+    )
+
+
+def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
+    """The directory of the model that a command names.
+
+    Raises:
+        ToolformerError: the finetuned model is asked for and not there.
+    """
+    is_trained = any(home.finetuned_model.glob("*.safetensors"))
+    if name == "finetuned" and not is_trained:
+        raise ToolformerError(
+            "There is no finetuned model yet. Run `toolformer train` first, or use --model base."
+        )
+    if name is None and not is_trained:
+        console.say("(There is no finetuned model yet; this is the base model.)")
+    if name == "finetuned" or (name is None and is_trained):
+        return home.finetuned_model
+    if name in (None, "base"):
+        return base_model_directory(settings, home)
+    return Path(name).expanduser()
+
+
+def _date(given: str | None) -> datetime.date:
+    if given is None:
+        return datetime.datetime.now().astimezone().date()
+    try:
+        return datetime.date.fromisoformat(given)
+    except ValueError as error:
+        raise SettingsError(f"--today {given!r} is not a date. Expected YYYY-MM-DD.") from error

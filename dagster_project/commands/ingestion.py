@@ -1,0 +1,100 @@
+"""`toolformer ingest`: add sources to the settings file and cut them into shards.
+
+Does not parse the command line.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dagster_project import console
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.runs import (
+    dagster_instance,
+    rejected_sources,
+    run_job,
+)
+from dagster_project.settings import Settings, SourceSettings
+from dagster_project.settings_file import add_sources, load_settings
+from toolformer.errors import ToolformerError
+from toolformer.sources.manifest import Manifest
+from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
+
+
+def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Add sources to the settings file and cut them into shards.
+
+    The embedded corpus is only the default: the first source that is added takes its place, unless
+    shards of it have been cut already, in which case it is listed beside the new one.
+    """
+    home = Home.find()
+    options = RunOptions()
+    settings = options.load_settings(home)
+    known = {source.path for source in settings.corpus.sources}
+    new = [
+        SourceSettings(path=_absolute(path), **given)
+        for path in paths
+        if _absolute(path) not in known
+    ]
+    for path in paths:
+        if _absolute(path) in known:
+            console.say(
+                f"{path} is listed in {home.settings_file} already; change its entry there."
+            )
+    has_embedded_shards = any(
+        entry.source in (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
+        for entry in Manifest.load(home.sources).active_shards
+    )
+    if not settings.corpus.sources and has_embedded_shards:
+        new = [
+            SourceSettings(path=STARTER_TEXTS),
+            SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),
+            *new,
+        ]
+    before = home.settings_file.read_text()
+    if new:
+        add_sources(home.settings_file, new)
+    try:
+        _check_sources(load_settings(home.settings_file), [source.path for source in new])
+        shards_before = {entry.key for entry in Manifest.load(home.sources).active_shards}
+        with dagster_instance(home) as instance:
+            run_job(instance, "prepare", resources=options.resources(), assets=["corpus_manifest"])
+            rejected = rejected_sources(instance)
+    except BaseException:
+        # A source that cannot be used must not stay in the settings and fail every later run.
+        home.settings_file.write_text(before)
+        raise
+    refused = [source for source in new if source.path in rejected]
+    if refused:
+        home.settings_file.write_text(before)
+        usable = [source for source in new if source not in refused]
+        if usable:
+            add_sources(home.settings_file, usable)
+    added = [
+        entry
+        for entry in Manifest.load(home.sources).active_shards
+        if entry.key not in shards_before
+    ]
+    console.say(
+        f"{len(added)} new shards with {sum(entry.records for entry in added)} records; "
+        f"{len(shards_before)} shards were there before."
+    )
+    if refused:
+        raise ToolformerError(" ".join(rejected[source.path] for source in refused))
+
+
+def _absolute(path: str) -> str:
+    """Paths are kept absolute: the UI runs in another folder than the command did."""
+    if path in (STARTER_TEXTS, WIKIPEDIA_EXCERPT) or "://" in path:
+        return path
+    return str(Path(path).expanduser().absolute())
+
+
+def _check_sources(settings: Settings, paths: Sequence[str]) -> None:
+    from assets.corpus import configured_sources
+    from toolformer.sources.files import list_files
+
+    for source in configured_sources(settings):
+        if source.path in paths:
+            list_files(source)

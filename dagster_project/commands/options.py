@@ -1,0 +1,98 @@
+"""What the flags of a command change for one run, and what all commands share.
+
+Does not parse the command line.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from assets.shard_stage import EXPECTED_ERRORS
+from dagster_project.home import Home
+from dagster_project.runs import (
+    RunFailedError,
+)
+from dagster_project.settings import Settings, SettingsError, merged
+from dagster_project.settings_file import load_settings, write_settings_file
+from warehouse.warehouse import Warehouse
+
+COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the flags of a command change for one run.
+
+    Attributes:
+        preset: instead of the one in toolformer.yaml.
+        overrides: settings that win over toolformer.yaml.
+        force: compute also what is up to date.
+        tools: only these tools.
+    """
+
+    preset: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+    tools: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        preset: str | None,
+        changes: Sequence[str] | None,
+        *,
+        force: bool = False,
+        tools: Sequence[str] = (),
+    ) -> "RunOptions":
+        """From the command line's flags.
+
+        Raises:
+            SettingsError: a change is not of the form NAME=VALUE.
+        """
+        overrides: dict[str, Any] = {}
+        for change in changes or ():
+            name, separator, value = change.partition("=")
+            if not separator or not name:
+                raise SettingsError(
+                    f"--set {change!r} is not of the form NAME=VALUE. Expected for example "
+                    "--set tools.Calendar.filtering_threshold=0.5."
+                )
+            try:
+                nested: Any = YAML(typ="safe").load(io.StringIO(value))
+            except YAMLError as error:
+                raise SettingsError(
+                    f"The value in --set {change} is not valid YAML. Expected a number, a text or "
+                    "a list such as [a, b]; put quotes around a text with special characters."
+                ) from error
+            for part in reversed(name.split(".")):
+                nested = {part: nested}
+            overrides = merged(overrides, nested)
+        return cls(preset, overrides, force, tuple(tools))
+
+    def load_settings(self, home: Home) -> Settings:
+        """The settings of this run; the settings file is written at first use."""
+        write_settings_file(home.settings_file, preset=self.preset or "laptop")
+        return load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """As configuration of the Dagster resources."""
+        return {
+            "settings": {
+                "overrides": dict(self.overrides),
+                "preset": self.preset or "",
+                "force": self.force,
+            },
+            "toolbox": {"tools": list(self.tools)},
+        }
+
+
+def open_warehouse(home: Home | None = None) -> Warehouse:
+    """The warehouse of the home, ready for readers."""
+    home = home or Home.find()
+    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse.prepare()
+    return warehouse

@@ -1,0 +1,66 @@
+"""`toolformer stats` and `tools list`: print what the views and the settings say.
+
+Does not parse the command line.
+"""
+
+from dagster_project import console
+from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.home import Home
+from dagster_project.resources.toolbox import open_toolbox
+from tools.registry import TOOL_NAMES
+from warehouse.warehouse import Warehouse
+
+
+def show_statistics(*, examples: bool = True) -> None:
+    """Print the statistics views."""
+    warehouse = open_warehouse()
+    console.heading("Calls by tool")
+    console.frame(warehouse.query("select * from call_statistics order by tool"))
+    console.heading("Kept calls by threshold")
+    console.frame(
+        warehouse.query("select * from threshold_sweep order by tool, filtering_threshold")
+    )
+    if not examples:
+        return
+    console.heading("Dropped")
+    console.frame(warehouse.query("select * from drop_reasons order by tool, stage, rows desc"))
+    show_examples(warehouse, per_tool=3)
+
+
+def show_examples(warehouse: Warehouse, *, per_tool: int) -> None:
+    """Print the kept calls that help most, in their sentences."""
+    console.heading("Kept calls, in their text")
+    rows = warehouse.query(
+        "select tool, loss_reduction, text_before, call, text_after from kept_examples "
+        "qualify row_number() over (partition by tool order by loss_reduction desc, call_id) <= $n "
+        "order by tool, loss_reduction desc",
+        {"n": per_tool},
+    )
+    for row in rows.iter_rows(named=True):
+        context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
+        console.say(f"{row['tool']}  {row['loss_reduction']:.2f}  … {context} …")
+
+
+def list_tools() -> None:
+    """Print the tools with their settings and whether they can run."""
+    import polars as pl
+
+    home = Home.find()
+    settings = RunOptions().load_settings(home)
+    rows = []
+    for name in TOOL_NAMES:
+        of_tool = settings.tools.of(name)
+        toolbox = open_toolbox(settings, home)
+        state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
+        rows.append(
+            {
+                "tool": name,
+                "state": state,
+                "τ_s": of_tool.sampling_threshold,
+                "k": of_tool.positions_per_text,
+                "m": of_tool.calls_per_position,
+                "τ_f": of_tool.filtering_threshold,
+                "prompt": of_tool.prompt or "built in",
+            }
+        )
+    console.frame(pl.DataFrame(rows))

@@ -1,0 +1,56 @@
+"""`toolformer train` and `evaluate`.
+
+Does not parse the command line.
+"""
+
+from collections.abc import Sequence
+
+from dagster_project import console
+from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.home import Home
+from dagster_project.runs import (
+    dagster_instance,
+    run_job,
+)
+from dagster_project.settings import merged
+
+
+def train_model(options: RunOptions) -> None:
+    """Make the training set and finetune the model on it."""
+    home = Home.find()
+    options.load_settings(home)
+    with dagster_instance(home) as instance, console.progress_bars():
+        run_job(
+            instance,
+            "train_and_evaluate",
+            resources=options.resources(),
+            assets=["training_set", "finetuned_model", "call_statistics"],
+        )
+    console.say(f"The finetuned model is in {home.finetuned_model}.")
+    console.frame(
+        open_warehouse(home).query(
+            "select step, loss, learning_rate, tokens, development_perplexity "
+            "from training_metrics where development_perplexity is not null order by run, step"
+        )
+    )
+
+
+def evaluate_models(options: RunOptions, *, benchmarks: Sequence[str]) -> None:
+    """Run the benchmarks with base and finetuned model."""
+    home = Home.find()
+    if benchmarks:
+        overrides = merged(options.overrides, {"evaluation": {"benchmarks": list(benchmarks)}})
+        options = RunOptions(options.preset, overrides, options.force, options.tools)
+    options.load_settings(home)
+    with dagster_instance(home) as instance, console.progress_bars():
+        run_job(
+            instance,
+            "train_and_evaluate",
+            resources=options.resources(),
+            assets=["evaluation_results"],
+        )
+    console.frame(
+        open_warehouse(home).query(
+            "select * from evaluation_summary order by benchmark, model, mode"
+        )
+    )
