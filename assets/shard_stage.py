@@ -35,7 +35,6 @@ EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OS
 UP_TO_DATE = "up to date"
 DONE = "done"
 NOT_SAMPLED = "not sampled"
-UNAVAILABLE = "unavailable"
 
 
 @dataclass(slots=True)
@@ -54,7 +53,7 @@ class ShardReport:
 
     def mark_unavailable(self, unavailable: Mapping[str, str]) -> None:
         """Say which tools cannot run here, and the remedy."""
-        self.slices.update({name: f"{UNAVAILABLE}: {why}" for name, why in unavailable.items()})
+        self.slices.update(unavailable)
 
     def count(self, numbers: Mapping[str, float]) -> None:
         """Add numbers to the counts."""

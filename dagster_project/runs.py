@@ -22,11 +22,13 @@ from dagster_project.partitions import SHARDS
 _INSTANCE_CONFIG = Path(__file__).resolve().parent.parent / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
+# Tags that begin so are not shown in the UI.
+_HIDDEN_TAG_PREFIX = ".dagster/"
 # Names the process of a run; the process holds the lock of that name while it lives.
-_PROCESS_TAG = "toolformer/process"
+PROCESS_TAG = f"{_HIDDEN_TAG_PREFIX}toolformer_process"
 _PROCESS = f"process-{uuid.uuid4().hex}"
 # Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
-_LAUNCHED_BY_UI_TAG = ".dagster/grpc_info"
+_LAUNCHED_BY_UI_TAG = f"{_HIDDEN_TAG_PREFIX}grpc_info"
 _DAEMON_SILENCE_SECONDS = 120
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -78,7 +80,7 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     closed = []
     is_ui_alive = _has_live_daemon(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        process = run.tags.get(_PROCESS_TAG)
+        process = run.tags.get(PROCESS_TAG)
         if process is None and _LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
             instance.report_run_failed(
                 run, "The Dagster UI that ran this was killed. What it had finished is kept."
@@ -128,7 +130,7 @@ def run_job(
     """
     from dagster_project.definitions import defs
 
-    tags = {_PROCESS_TAG: _PROCESS}
+    tags = {PROCESS_TAG: _PROCESS}
     if len(shards) > 1:
         tags |= {_RANGE_START: shards[0], _RANGE_END: shards[-1]}
     result = defs.resolve_job_def(job_name).execute_in_process(

@@ -12,7 +12,12 @@ import dagster as dg
 import pytest
 
 from dagster_project.home import Home
-from dagster_project.runs import close_dead_runs, dagster_instance, prepare_dagster_home
+from dagster_project.runs import (
+    PROCESS_TAG,
+    close_dead_runs,
+    dagster_instance,
+    prepare_dagster_home,
+)
 from tests.assets.conftest import MakeHome, PipelineHome, assert_equal_builds
 
 UNFINISHED = [
@@ -92,7 +97,7 @@ def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
         patch.setenv("DAGSTER_HOME", str(home.dagster))
         prepare_dagster_home(home)
         with dg.DagsterInstance.get() as instance:
-            tags = {"toolformer/process": "process-abc"}
+            tags = {PROCESS_TAG: "process-abc"}
             run = instance.create_run_for_job(_job(), tags=tags)
             others = instance.create_run_for_job(_job())
             with home.process_lock("process-abc"):
