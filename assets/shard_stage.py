@@ -4,6 +4,7 @@ Does not compute rows: each stage hands in a function that does.
 """
 
 import datetime
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -221,8 +222,8 @@ def expected_errors() -> Iterator[None]:
 def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failure:
     """Expected errors as a failure that says what to do and is not retried."""
     if not shards:
-        return dg.Failure(description=str(errors[0]), allow_retries=False)
-    lines = [f"{shard}: {error}" for shard, error in zip(shards, errors, strict=True)]
+        return dg.Failure(description=explained(errors[0]), allow_retries=False)
+    lines = [f"{shard}: {explained(error)}" for shard, error in zip(shards, errors, strict=True)]
     return dg.Failure(
         description="\n".join(
             [
@@ -234,6 +235,17 @@ def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failur
         metadata={"failed shards": ", ".join(shards)},
         allow_retries=False,
     )
+
+
+def explained(error: Exception) -> str:
+    """The error's own words; for a full disk, which any write can meet, with the remedy."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = f" while writing {error.filename}" if error.filename else ""
+        return (
+            f"The disk is full{place}. What was computed is kept. Free some space, or move "
+            "TOOLFORMER_HOME to a larger disk, and run the same again."
+        )
+    return str(error)
 
 
 def _state_table(states: Mapping[str, str]) -> str:

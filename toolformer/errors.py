@@ -12,6 +12,10 @@ class ModelNotFoundError(ToolformerError, LookupError):
     """The path or name does not lead to a causal language model with weights and tokenizer."""
 
 
+class ModelWriteError(ToolformerError, OSError):
+    """A model cannot be written to disk."""
+
+
 class SequenceTooLongError(ToolformerError, ValueError):
     """Prompt, call and text together do not fit the model's context."""
 

@@ -1,3 +1,4 @@
+import errno
 import importlib.util
 import stat
 import threading
@@ -15,7 +16,7 @@ from toolformer.embedded_model import (
     embedded_model_directory,
     ensure_embedded_model,
 )
-from toolformer.errors import ModelNotFoundError
+from toolformer.errors import ModelNotFoundError, ModelWriteError
 from toolformer.language_model import LanguageModel
 
 
@@ -105,6 +106,17 @@ def test_a_killed_conversion_leaves_nothing_that_looks_like_a_model(wheel, tmp_p
     # And what it had written is gone.
     assert list((tmp_path / "models").glob("*.tmp")) == []
     assert list((tmp_path / "models").glob(".*.tmp")) == []
+
+
+def test_a_full_disk_is_told_with_its_remedy_and_leaves_nothing(wheel, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "save_pretrained", refuse)
+    models = tmp_path / "models"
+    with pytest.raises(ModelWriteError, match=r"No space left.*0\.6 GB.*TOOLFORMER_HOME"):
+        ensure_embedded_model(models)
+    assert [path for path in models.iterdir() if path.is_dir()] == []
 
 
 def test_an_unfinished_directory_is_replaced(wheel, tmp_path):
