@@ -152,6 +152,8 @@ def test_interrupt_still_reaches_python_while_java_runs():
         """
         import os, signal, time
         from tools.java import pyserini_jar, start_jvm
+        # A test run that was started in the background inherits an ignored SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         start_jvm(pyserini_jar())
         try:
             os.kill(os.getpid(), signal.SIGINT)
