@@ -18,6 +18,9 @@ from tests.warehouse.rows import SHARD, frame
 from tools.registry import TOOL_NAMES
 from warehouse.warehouse import Warehouse
 
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 VECTORS = REPOSITORY / "tests" / "vectors" / "vectors.json"
 TEXTS = [
     {"text": f"On day {n} the mill ground {n} sacks, {2 * n} in two days.", "url": "https://a.org/"}

@@ -19,6 +19,9 @@ from dagster_project.plots import (
 )
 from tools.registry import TOOL_NAMES
 
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 STAGES = [
     "documents",
     "preselected",

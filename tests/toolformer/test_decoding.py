@@ -13,6 +13,9 @@ from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import insert_calls
 
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 PROMPT = "Six times seven is"
 CALL = " [Calculator(6 * 7) ->"
 PLAIN = PROMPT + " many."

@@ -8,6 +8,9 @@ from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
 from toolformer.finetuning import FinetuningParameters, StepReport, finetune
 from toolformer.language_model import LanguageModel
 
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 60
 BOS = 0
 
