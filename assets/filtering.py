@@ -13,7 +13,6 @@ from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import (
     CODE_VERSIONS,
     LOSSES_FINGERPRINT,
-    PRUNING_THRESHOLD,
     filtered_calls_fingerprint,
     losses_fingerprint,
 )
@@ -69,13 +68,12 @@ def filtered_calls(
                 report.slices[name] = NOT_SAMPLED
                 continue
             losses = losses_fingerprint(upstream, stage.settings, model_id, precision)
-            pruning = pruning_threshold(stage.settings.tools.of(name).filtering_threshold)
             report.slices[name] = stage.replace_if_stale(
                 key,
                 name,
                 filtered_calls_fingerprint(losses, stage.settings, name),
                 partial(scorer.decide, name, losses),
-                extra_metadata={LOSSES_FINGERPRINT: losses, PRUNING_THRESHOLD: str(pruning)},
+                extra_metadata={LOSSES_FINGERPRINT: losses},
                 hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
             )
         _report_decisions(stage, key, report)

@@ -196,9 +196,7 @@ def finetuned_model(
         identity = finetuned_model_fingerprint(stored[FINGERPRINT], loaded, model_identity(base))
         run = f"finetuning-{identity.digest[:12]}"
         metrics = store.slice_metadata("training_metrics", ALL, run)
-        is_there = (home.finetuned_model / "model.safetensors").exists() or any(
-            home.finetuned_model.glob("*.safetensors")
-        )
+        is_there = any(home.finetuned_model.glob("*.safetensors"))
         state = UP_TO_DATE
         if settings.force or not is_there or identity.difference(metrics) is not None:
             state = DONE

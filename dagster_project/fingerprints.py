@@ -32,7 +32,6 @@ CODE_VERSIONS = {
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
 LOSSES_FINGERPRINT = "losses_fingerprint"
-PRUNING_THRESHOLD = "pruning_threshold"
 
 
 @dataclass(frozen=True, slots=True)

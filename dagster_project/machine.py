@@ -13,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from toolformer.language_model import BFLOAT16_FLAGS
+
 _GIB = 2**30
 _LEAST_FREE_DISK = 5 * _GIB
 _LEAST_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
 _GPU_SECONDS = 1.5
-# The processor flags of native bfloat16; torch emulates it, slowly, without them.
-_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _PROCESSOR = Path("/proc/cpuinfo")
 _MEMORY = Path("/proc/meminfo")
@@ -108,7 +108,7 @@ def _memory() -> Finding:
 def _processor() -> Finding:
     detail = f"{os.cpu_count()} cores"
     words = set(_text(_PROCESSOR).split())
-    if words & _BFLOAT16_FLAGS:
+    if words & BFLOAT16_FLAGS:
         return Finding("processor", "ok", f"{detail}, computes in bfloat16")
     return Finding("processor", "ok", f"{detail}, no native bfloat16: float32 is used")
 

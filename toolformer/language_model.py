@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
 
+# Flags of processors that compute in bfloat16 themselves.
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -50,7 +52,7 @@ def resolve_precision(precision: str, device: str) -> str:
     # The processor flag tells; torch itself emulates bfloat16 slowly where it is missing.
     capabilities = Path("/proc/cpuinfo")
     has_bfloat16 = capabilities.exists() and any(
-        flag in capabilities.read_text() for flag in ("avx512_bf16", "amx_bf16")
+        flag in capabilities.read_text() for flag in BFLOAT16_FLAGS
     )
     return "bfloat16" if has_bfloat16 else "float32"
 

@@ -47,10 +47,10 @@ def list_tools() -> None:
 
     home = Home.find()
     settings = RunOptions().load_settings(home)
+    toolbox = open_toolbox(settings, home)
     rows = []
     for name in TOOL_NAMES:
         of_tool = settings.tools.of(name)
-        toolbox = open_toolbox(settings, home)
         state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
         rows.append(
             {
