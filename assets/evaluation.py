@@ -28,6 +28,7 @@ from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.perplexity import perplexity_row
 from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
+from toolformer.geometry import choose_pack_tokens
 from toolformer.language_model import LanguageModel
 from toolformer.losses import token_losses
 from toolformer.model_identity import model_identity
@@ -152,7 +153,10 @@ def _perplexity(
     windows = windows[: settings.evaluation.perplexity_windows]
     rows = []
     batches = plan_batches(
-        [len(window.ids) for window in windows], token_budget=settings.scoring.token_budget
+        [len(window.ids) for window in windows],
+        token_budget=settings.scoring.token_budget
+        or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
+        is_padded=not model.packs_rows,
     )
     for batch in batches:
         losses = token_losses(model, [list(windows[index].ids) for index in batch])

@@ -21,6 +21,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import Toolbox, ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import Settings
+from toolformer.geometry import geometry_metadata
 from toolformer.model_identity import model_identity
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_shard
@@ -81,13 +82,15 @@ def candidate_calls(
                 model_id,
                 precision_of(stage.settings),
             )
+            geometry: dict[str, str] = {}
             report.slices[name] = stage.replace_if_stale(
                 key,
                 name,
                 fingerprint,
-                lambda name=name, fingerprint=fingerprint: _sample(
-                    stage, tools, language_model, key, name, texts, fingerprint
+                lambda name=name, fingerprint=fingerprint, geometry=geometry: _sample(
+                    stage, tools, language_model, key, name, texts, fingerprint, geometry
                 ),
+                extra_metadata=geometry,
                 hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
             )
         _report_samples(stage, key, report)
@@ -103,6 +106,7 @@ def _sample(
     tool_name: str,
     texts: dict[str, Document],
     fingerprint: Fingerprint,
+    geometry: dict[str, str],
 ) -> pl.DataFrame:
     tool = tools.tools[tool_name]
     selection = {each.document_id: tool.preselect(each) for each in texts.values()}
@@ -133,10 +137,12 @@ def _sample(
         parse_arguments=tool.parse_arguments,
         parameters=sampling_parameters(stage.settings, tool_name),
         windows_per_batch=stage.settings.sampling.windows_per_batch,
+        token_budget=stage.settings.scoring.token_budget,
         window_tokens=window_tokens,
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
     )
+    geometry.update(geometry_metadata(checkpoint))
     store_cost(
         stage,
         shard,

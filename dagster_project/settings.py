@@ -89,8 +89,11 @@ class SamplingSettings(_Section):
         True,
         description="force the tool's name and bracket after ` [`, and `]` once they close",
     )
-    windows_per_batch: int = Field(
-        8, ge=1, description="texts whose calls are sampled together; changes last digits only"
+    windows_per_batch: int | None = Field(
+        None,
+        ge=1,
+        description="texts whose calls are sampled together; changes last digits only; chosen for "
+        "the device by default",
     )
     round: int = Field(1, ge=1, le=1, description="round of annotation; one so far")
 
@@ -105,7 +108,12 @@ class ScoringSettings(_Section):
     full_losses: bool = Field(
         False, description="compute all three losses even where the call is lost already"
     )
-    token_budget: int = Field(1024, ge=64, description="most tokens of a scoring batch")
+    token_budget: int | None = Field(
+        None,
+        ge=64,
+        description="most tokens of a batch of texts; changes last digits only; chosen for the "
+        "device by default",
+    )
 
 
 class ExecutionSettings(_Section):

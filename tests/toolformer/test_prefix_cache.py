@@ -64,7 +64,7 @@ def test_one_prefix_serves_many_batches(llama):
     for (keys, values), (keys_before, values_before) in zip(prefix.layers, before, strict=True):
         assert torch.equal(keys, keys_before)
         assert torch.equal(values, values_before)
-        assert keys.shape[2] == prefix.length
+        assert keys.shape[1] == prefix.length
 
 
 def test_the_prefix_is_fed_once(llama):
