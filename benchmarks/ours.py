@@ -5,7 +5,7 @@ Does not measure.
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.workload import ToolWorkload, accept_arguments
@@ -13,15 +13,20 @@ from toolformer.calls import CallFormat, prefix_ids
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, pruning_threshold
 from toolformer.language_model import LanguageModel
-from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_shard
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
+from tools.protocol import ToolCall
 
-# Tokens of a text's windows and its calls that a pass holds at once.
+# How much of a shard is fed at once.
 WINDOWS_PER_BATCH = {"WikiSearch": 16, "Calculator": 4}
 TOKEN_BUDGET = 1024
+
+
+# Window, call, result; no call in the row of the text alone.
+_NeededRow = tuple[WindowKey, ToolCall | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,10 @@ def sample(
     documents: Sequence[Window],
     *,
     windows_per_batch: int | None = None,
+    is_constrained: bool = True,
 ) -> list[SampledCall]:
     """Positions and samples of one tool."""
+    parameters = replace(tool.parameters(), is_constrained=is_constrained)
     with tempfile.TemporaryDirectory() as folder:
         return sample_shard(
             model,
@@ -48,7 +55,7 @@ def sample(
             tool_name=tool.name,
             takes_arguments=True,
             parse_arguments=accept_arguments,
-            parameters=tool.parameters(),
+            parameters=parameters,
             windows_per_batch=windows_per_batch or WINDOWS_PER_BATCH.get(tool.name, 8),
             window_tokens=max(len(document.ids) for document in documents),
             checkpoint=Checkpoint(Path(folder) / "sampling", fingerprint="benchmark"),
@@ -64,13 +71,16 @@ def score(
     *,
     full_losses: bool = False,
     token_budget: int = TOKEN_BUDGET,
+    text_losses: TextLosses | None = None,
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
+    if text_losses is None:
+        text_losses = TextLosses(model, documents, token_budget=token_budget)
     with tempfile.TemporaryDirectory() as folder:
         return score_calls(
             model,
             _by_key(documents),
-            TextLosses(model, documents, token_budget=token_budget),
+            text_losses,
             calls,
             call_format=CallFormat(),
             pruning_threshold=pruning_threshold(tool.filtering_threshold),
@@ -93,13 +103,13 @@ def needed_work(
     last position; each text that has a call is a row without a call.
     """
     windows = _by_key(documents)
-    ends: dict[tuple, int] = {}
-    places: set[tuple] = set()
+    ends: dict[_NeededRow, int] = {}
+    places: set[tuple[_NeededRow, int]] = set()
     for call in calls:
         ids = windows[call.window].ids
         end = min(len(ids), call.position + len(TOKEN_WEIGHTS))
         of_call = losses[call.call_id]
-        rows = [(call.window, None, None)]
+        rows: list[_NeededRow] = [(call.window, None, None)]
         if of_call.loss_with_result is not None:
             rows.append((call.window, call.call, call.result))
         if of_call.loss_call_without_result is not None:
@@ -120,5 +130,5 @@ def needed_work(
     return NeededWork(tokens, len(places))
 
 
-def _by_key(documents: Sequence[Window]) -> dict[tuple[str, int], Window]:
+def _by_key(documents: Sequence[Window]) -> dict[WindowKey, Window]:
     return {(document.document_id, document.index): document for document in documents}

@@ -118,7 +118,7 @@ def read_documents(
     """
     documents = [
         next(split_into_windows(f"document-{line}", text, tokenizer, window_tokens=document_tokens))
-        for line, text in itertools.islice(_texts_with_numbers(file), count)
+        for line, text in itertools.islice(texts_with_numbers(file), count)
     ]
     if len(documents) < count:
         raise SystemExit(
@@ -128,7 +128,8 @@ def read_documents(
     return documents
 
 
-def _texts_with_numbers(file: Path) -> Iterator[tuple[int, str]]:
+def texts_with_numbers(file: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers and texts of the documents with at least four numbers, in file order."""
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines):
