@@ -78,10 +78,10 @@ def paper_workloads() -> list[ToolWorkload]:
 
 
 def quick_workloads() -> list[ToolWorkload]:
-    """Four positions and m = 2 on two documents: seconds, to see that everything works."""
+    """Four positions, two samples, one document for the baselines: to see that all works."""
     return [
-        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 4, 2, 1.0, baseline_documents=2),
-        ToolWorkload("Calculator", load_prompt("Calculator"), 4, 2, 0.5, baseline_documents=2),
+        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 4, 2, 1.0, baseline_documents=1),
+        ToolWorkload("Calculator", load_prompt("Calculator"), 4, 2, 0.5, baseline_documents=1),
     ]
 
 
