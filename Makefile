@@ -21,7 +21,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 UI_PORT ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-fast check format lock clean
+.PHONY: help setup demo ui test test-fast bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ test: $(STAMP)  ## All tests
 
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 	$(BIN)/pytest -m "not model and not java and not slow and not gpu"
+
+# BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
+bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look; ABLATE=1: each reduction off)
+	$(BIN)/python -m benchmarks.engine $(if $(QUICK),--quick) $(if $(ABLATE),--ablate) $(BENCH)
 
 check: $(STAMP)  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
 	$(BIN)/ruff format --check .

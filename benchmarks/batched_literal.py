@@ -1,0 +1,266 @@
+"""The method as good ports of it run it, with stock transformers: what our engine is measured on.
+
+Every sample carries its full prompt, in left-padded batches decoded by `generate` with its cache;
+every call is scored with all three losses, in batches of `[BOS] + z + x[:p+5]` with logits of the
+whole vocabulary at every token. With a batch size of 1 it is the literal method: one text, one
+position, one sample, one loss at a time, without padding. Positions come from one pass over prompt
+and text, not one per position: already a literal port does that.
+
+Uses the model's stock attention (SDPA) and nothing of the engine but its pure functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from benchmarks.workload import ToolWorkload, accept_arguments
+from toolformer.calls import CallFormat, call_open_id, prefix_ids
+from toolformer.filtering import CallLosses
+from toolformer.losses import ScoredCall
+from toolformer.positions import choose_positions
+from toolformer.samples import SampledCall, forced_text, read_samples
+from toolformer.sampling import allowed_positions
+from toolformer.scoring import TOKEN_WEIGHTS, weighted_loss
+from toolformer.tokenization import Tokenizer
+from toolformer.windows import Window
+from tools.prompting import fill_prompt
+
+BATCH_SIZE = 16
+_STOP_MARKS = (")", "]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One sequence to score: its tokens, and where the scored text begins and ends in it."""
+
+    ids: list[int]
+    begin: int
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A chosen position, its p_i, and the tokens before a sample: prompt, text, ` [Tool(`."""
+
+    document: Window
+    position: int
+    call_probability: float
+    ids: list[int]
+
+
+class LiteralEngine:
+    """A stock causal language model that annotates and scores in batches of full rows.
+
+    Attributes:
+        batch_size: rows fed together; may be changed between calls.
+        tokens_fed: token positions fed through the body, padding and finished rows included.
+        useful_tokens: of those, tokens that are not padding; counted while scoring only.
+        logit_rows: output-layer rows that a loss was read from; counted while scoring only.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        *,
+        bos_id: int,
+        batch_size: int = BATCH_SIZE,
+    ):
+        self._model: Any = model.eval()
+        self._tokenizer = tokenizer
+        self._bos_id = bos_id
+        self.batch_size = batch_size
+        self.tokens_fed = 0
+        self.useful_tokens = 0
+        self.logit_rows = 0
+        self._stop_ids = stop_token_ids(tokenizer)
+        model.base_model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, _body: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+        self.tokens_fed += kwargs["input_ids"].numel()
+
+    @torch.inference_mode()
+    def contexts(self, tool: ToolWorkload, documents: Sequence[Window]) -> list[Context]:
+        """The k positions of every document, and what is fed before each sample there."""
+        forced = self._tokenizer.encode_pieces(forced_text(tool.name, is_constrained=True))
+        found = []
+        for document in documents:
+            prompt = self._tokenizer.encode(fill_prompt(tool.prompt, document.text))
+            probabilities = self._call_probabilities(prompt, list(document.ids))
+            for position in choose_positions(
+                probabilities,
+                sampling_threshold=tool.parameters().sampling_threshold,
+                positions_per_text=tool.positions_per_text,
+                is_allowed=allowed_positions(document),
+            ):
+                ids = [*prompt, *document.ids[:position], *forced]
+                found.append(Context(document, position, probabilities[position], ids))
+        return found
+
+    @torch.inference_mode()
+    def sample(
+        self, tool: ToolWorkload, contexts: Sequence[Context], *, every: int = 1
+    ) -> list[SampledCall]:
+        """The m samples of each context, every sample a row with its whole context.
+
+        Args:
+            tool: the tool.
+            contexts: from `contexts`.
+            every: draw only every so manieth sample; samples do not depend on each other, so the
+                time of all is that many times as long.
+        """
+        parameters = tool.parameters()
+        owners = [
+            number for number in range(len(contexts)) for _ in range(tool.calls_per_position)
+        ][::every]
+        torch.manual_seed(parameters.seed)
+        texts: dict[int, list[str]] = {}
+        for start in range(0, len(owners), self.batch_size):
+            batch = owners[start : start + self.batch_size]
+            sampled = self._generate([contexts[number].ids for number in batch], parameters)
+            for number, text in zip(batch, sampled, strict=True):
+                texts.setdefault(number, []).append(text)
+        return [
+            sample
+            for number, of_context in texts.items()
+            for sample in read_samples(
+                contexts[number].document,
+                contexts[number].position,
+                contexts[number].call_probability,
+                of_context,
+                tool_name=tool.name,
+                parse_arguments=accept_arguments,
+                parameters=parameters,
+            )
+        ]
+
+    def _call_probabilities(self, prompt: list[int], ids: list[int]) -> list[float]:
+        row = torch.tensor([prompt + ids])
+        logits = self._model(input_ids=row, use_cache=False).logits[0]
+        of_text = logits[len(prompt) - 1 : -1].float()
+        return of_text.softmax(dim=-1)[:, call_open_id(self._tokenizer)].tolist()
+
+    def _generate(self, contexts: Sequence[list[int]], parameters: Any) -> list[str]:
+        input_ids, attention_mask = self._padded(contexts, on_the_left=True)
+        output = self._model.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            generation_config=GenerationConfig(
+                do_sample=True,
+                temperature=parameters.temperature,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=parameters.max_new_tokens,
+                eos_token_id=self._stop_ids,
+                pad_token_id=self._bos_id,
+            ),
+        )
+        stops = set(self._stop_ids)
+        texts = []
+        for row in output[:, input_ids.shape[1] :].tolist():
+            end = next((place + 1 for place, token in enumerate(row) if token in stops), len(row))
+            texts.append(self._tokenizer.decode(row[:end]))
+        return texts
+
+    @torch.inference_mode()
+    def score(
+        self,
+        documents: Sequence[Window],
+        calls: Sequence[ScoredCall],
+        *,
+        is_sorted: bool = False,
+    ) -> dict[str, CallLosses]:
+        """All three losses of every call.
+
+        Args:
+            documents: those that the calls stand in.
+            calls: with their results.
+            is_sorted: rows by length, longest first; otherwise in the order in which they arise.
+        """
+        windows = {(window.document_id, window.index): window for window in documents}
+        rows = [row for call in calls for row in self._rows_of(call, windows[call.window])]
+        order = list(range(len(rows)))
+        if is_sorted:
+            order.sort(key=lambda index: -rows[index].length)
+        losses = [0.0] * len(rows)
+        for start in range(0, len(rows), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            of_batch = self._row_losses([rows[index] for index in batch])
+            for index, loss in zip(batch, of_batch, strict=True):
+                losses[index] = loss
+        of_call = iter(losses)
+        return {
+            call.call_id: CallLosses(
+                loss_without_call=next(of_call),
+                loss_call_without_result=next(of_call),
+                loss_with_result=next(of_call),
+                tokens_used=min(len(TOKEN_WEIGHTS), len(windows[call.window].ids) - call.position),
+            )
+            for call in calls
+        }
+
+    def _rows_of(self, call: ScoredCall, window: Window) -> list[_Row]:
+        call_format = CallFormat()
+        prefixes = [
+            [],
+            prefix_ids(self._tokenizer, call.call, None, call_format=call_format),
+            prefix_ids(self._tokenizer, call.call, call.result, call_format=call_format),
+        ]
+        text = list(window.ids[: call.position + len(TOKEN_WEIGHTS)])
+        return [
+            _Row([self._bos_id, *prefix, *text], begin=1 + len(prefix) + call.position)
+            for prefix in prefixes
+        ]
+
+    def _row_losses(self, rows: Sequence[_Row]) -> list[float]:
+        input_ids, attention_mask = self._padded([row.ids for row in rows], on_the_left=False)
+        logits = self._model(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).logits
+        losses = []
+        for index, row in enumerate(rows):
+            predicted = logits[index, row.begin - 1 : row.length - 1].float().log_softmax(dim=-1)
+            tokens = torch.tensor(row.ids[row.begin :])
+            losses.append(weighted_loss((-predicted.gather(1, tokens[:, None])[:, 0]).tolist()))
+            self.useful_tokens += row.length
+            self.logit_rows += row.length - row.begin
+        return losses
+
+    def _padded(
+        self, rows: Sequence[list[int]], *, on_the_left: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), width), self._bos_id)
+        attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            start = width - len(row) if on_the_left else 0
+            input_ids[index, start : start + len(row)] = torch.tensor(row)
+            attention_mask[index, start : start + len(row)] = 1
+        return input_ids, attention_mask
+
+
+def stop_token_ids(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that end a sample: all whose text holds `)` or `]`."""
+    return [
+        token
+        for token in range(tokenizer.vocabulary_size)
+        if any(mark in tokenizer.token_text(token) for mark in _STOP_MARKS)
+    ]
+
+
+def load_stock_model(path: Path, *, precision: str) -> PreTrainedModel:
+    """The model as a port would load it, with its default attention."""
+    return AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=getattr(torch, precision),
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation="sdpa",
+    )

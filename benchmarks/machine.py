@@ -1,0 +1,111 @@
+"""What the measuring machine is and can do: names, versions, GEMM peak, peak memory.
+
+Does not know engines.
+"""
+
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+_GEMM_SIZE = 2048
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory, threads of torch."""
+    names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
+    return {
+        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(int(memory[0].split()[1]) / 2**20, 1) if memory else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that the speed depends on."""
+    packages = ("torch", "transformers", "tokenizers", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def gemm_peak(precision: str, *, repeats: int) -> float:
+    """Floating-point operations a second of a square matrix product, median of several.
+
+    Args:
+        precision: `float32` or `bfloat16`.
+        repeats: products timed after one that is not.
+    """
+    left, right = (
+        torch.randn(_GEMM_SIZE, _GEMM_SIZE).to(getattr(torch, precision)) for _ in range(2)
+    )
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - began)
+    return 2 * _GEMM_SIZE**3 / statistics.median(seconds[1:])
+
+
+def matmul_parameters(model: Any) -> tuple[int, int]:
+    """Weights that every token is multiplied with: of the body, and of the output layer."""
+    body = sum(
+        module.weight.numel()
+        for module in model.base_model.modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+    )
+    return body, model.get_output_embeddings().weight.numel()
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """The largest resident memory inside the block, in GiB, in a list that is filled at its end.
+
+    On Linux the kernel's high-water mark is set back first. Elsewhere it is that of the whole
+    process so far.
+    """
+    is_reset = _reset_high_water_mark()
+    measured: list[float] = []
+    try:
+        yield measured
+    finally:
+        measured.append(_high_water_mark() if is_reset else process_peak())
+
+
+def process_peak() -> float:
+    """The largest resident memory of this process so far, in GiB."""
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 2**30 if platform.system() == "Darwin" else 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _reset_high_water_mark() -> bool:
+    try:
+        _CLEAR_REFS.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _high_water_mark() -> float:
+    (line,) = [line for line in _lines(_STATUS) if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 2**20
+
+
+def _lines(file: Path | str) -> list[str]:
+    try:
+        return Path(file).read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,134 @@
+"""Our engine behind the two calls that the measurement needs. All use of it is in this module.
+
+Does not measure.
+"""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.workload import ToolWorkload, accept_arguments
+from toolformer.calls import CallFormat, prefix_ids
+from toolformer.checkpoint import Checkpoint
+from toolformer.filtering import CallLosses, pruning_threshold
+from toolformer.language_model import LanguageModel
+from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.samples import SampledCall
+from toolformer.sampling import sample_shard
+from toolformer.scoring import TOKEN_WEIGHTS
+from toolformer.windows import Window
+from tools.protocol import ToolCall
+
+# How much of a shard is fed at once.
+WINDOWS_PER_BATCH = {"WikiSearch": 16, "Calculator": 4}
+TOKEN_BUDGET = 1024
+
+
+# Window, call, result; no call in the row of the text alone.
+_NeededRow = tuple[WindowKey, ToolCall | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NeededWork:
+    """What scoring cannot do without: tokens of distinct rows, and output-layer rows."""
+
+    tokens: int
+    logit_rows: int
+
+
+def sample(
+    model: LanguageModel,
+    tool: ToolWorkload,
+    documents: Sequence[Window],
+    *,
+    windows_per_batch: int | None = None,
+    is_constrained: bool = True,
+) -> list[SampledCall]:
+    """Positions and samples of one tool."""
+    parameters = replace(tool.parameters(), is_constrained=is_constrained)
+    with tempfile.TemporaryDirectory() as folder:
+        return sample_shard(
+            model,
+            tool.prompt,
+            documents,
+            tool_name=tool.name,
+            takes_arguments=True,
+            parse_arguments=accept_arguments,
+            parameters=parameters,
+            windows_per_batch=windows_per_batch or WINDOWS_PER_BATCH.get(tool.name, 8),
+            window_tokens=max(len(document.ids) for document in documents),
+            checkpoint=Checkpoint(Path(folder) / "sampling", fingerprint="benchmark"),
+            progress=lambda _done, _total: None,
+        )
+
+
+def score(
+    model: LanguageModel,
+    tool: ToolWorkload,
+    documents: Sequence[Window],
+    calls: Sequence[ScoredCall],
+    *,
+    full_losses: bool = False,
+    token_budget: int = TOKEN_BUDGET,
+    text_losses: TextLosses | None = None,
+) -> dict[str, CallLosses]:
+    """The losses of the calls; L(ε) of the documents included, though other tools share it."""
+    if text_losses is None:
+        text_losses = TextLosses(model, documents, token_budget=token_budget)
+    with tempfile.TemporaryDirectory() as folder:
+        return score_calls(
+            model,
+            _by_key(documents),
+            text_losses,
+            calls,
+            call_format=CallFormat(),
+            pruning_threshold=pruning_threshold(tool.filtering_threshold),
+            full_losses=full_losses,
+            token_budget=token_budget,
+            checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="benchmark"),
+            progress=lambda _done, _total: None,
+        )
+
+
+def needed_work(
+    model: LanguageModel,
+    documents: Sequence[Window],
+    calls: Iterable[ScoredCall],
+    losses: Mapping[str, CallLosses],
+) -> NeededWork:
+    """What the losses that were computed need at least, each distinct row once.
+
+    A row is BOS, the call (with or without result) and the text to the last weighted token of its
+    last position; each text that has a call is a row without a call.
+    """
+    windows = _by_key(documents)
+    ends: dict[_NeededRow, int] = {}
+    places: set[tuple[_NeededRow, int]] = set()
+    for call in calls:
+        ids = windows[call.window].ids
+        end = min(len(ids), call.position + len(TOKEN_WEIGHTS))
+        of_call = losses[call.call_id]
+        rows: list[_NeededRow] = [(call.window, None, None)]
+        if of_call.loss_with_result is not None:
+            rows.append((call.window, call.call, call.result))
+        if of_call.loss_call_without_result is not None:
+            rows.append((call.window, call.call, None))
+        for row in rows:
+            ends[row] = max(ends.get(row, 0), end)
+            places.update((row, place) for place in range(call.position, end))
+    tokens = sum(
+        1
+        + end
+        + (
+            len(prefix_ids(model.tokenizer, call, result, call_format=CallFormat()))
+            if call is not None
+            else 0
+        )
+        for (_, call, result), end in ends.items()
+    )
+    return NeededWork(tokens, len(places))
+
+
+def _by_key(documents: Sequence[Window]) -> dict[WindowKey, Window]:
+    return {(document.document_id, document.index): document for document in documents}

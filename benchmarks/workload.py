@@ -1,0 +1,187 @@
+"""What all engines are given: documents, tools with the paper's settings, and invented results.
+
+Does not run a model. Results are invented, because the measurement is about the model: a fixed
+function of the arguments, as long as the answers of the real tools.
+"""
+
+import gzip
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolformer.calls import cut_result
+from toolformer.losses import ScoredCall
+from toolformer.samples import SampledCall, SamplingParameters
+from toolformer.tokenization import Tokenizer
+from toolformer.windows import Window, split_into_windows
+from tools.prompting import load_prompt
+from tools.protocol import ToolCall
+
+LEAST_NUMBERS = 4
+MAX_NEW_TOKENS = 24
+SEED = 0
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# As the laptop preset cuts results; nearly all passages of a real index are longer.
+_MAX_RESULT_TOKENS = 64
+_PASSAGE_WORDS = 40  # pairs, of which the cut leaves about half
+_WORDS = ("river", "county", "school", "station", "company", "season", "church", "government")
+_MORE_WORDS = ("of the", "in", "was", "and his", "which", "from", "with a", "after")
+_STARTER_TEXTS = Path("toolformer/starter_texts/starter_texts.jsonl")
+_REPOSITORY = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class ToolWorkload:
+    """One tool as it is measured.
+
+    Attributes:
+        name: as written in calls.
+        prompt: with the slot `{text}`.
+        positions_per_text: k.
+        calls_per_position: m.
+        filtering_threshold: τ_f in nats.
+        baseline_documents: on how many documents the batched literal engine runs.
+    """
+
+    name: str
+    prompt: str
+    positions_per_text: int
+    calls_per_position: int
+    filtering_threshold: float
+    baseline_documents: int
+
+    def parameters(self, *, seed: int = SEED) -> SamplingParameters:
+        """Sampling as measured: the k largest p_i whatever τ_s, tool name forced."""
+        return SamplingParameters(
+            sampling_threshold=-1.0,
+            positions_per_text=self.positions_per_text,
+            calls_per_position=self.calls_per_position,
+            max_new_tokens=MAX_NEW_TOKENS,
+            temperature=1.0,
+            seed=seed,
+            is_constrained=True,
+            round=1,
+        )
+
+
+def paper_workloads() -> list[ToolWorkload]:
+    """k, m and τ_f of the paper (§4.1, appendix A)."""
+    return [
+        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 5, 5, 1.0, baseline_documents=16),
+        ToolWorkload("Calculator", load_prompt("Calculator"), 20, 10, 0.5, baseline_documents=4),
+    ]
+
+
+def quick_workloads() -> list[ToolWorkload]:
+    """Four positions, two samples, one document for the baselines: to see that all works."""
+    return [
+        ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 4, 2, 1.0, baseline_documents=1),
+        ToolWorkload("Calculator", load_prompt("Calculator"), 4, 2, 0.5, baseline_documents=1),
+    ]
+
+
+def accept_arguments(text: str) -> str:
+    """Arguments count as readable wherever the call's brackets are: no tool's own check."""
+    return text
+
+
+def default_documents_file() -> Path:
+    """`web_docs` of the test data where a folder is given, else the embedded starter texts."""
+    folder = os.environ.get("TOOLFORMER_TEST_DATA")
+    if not folder:
+        return _REPOSITORY / _STARTER_TEXTS
+    manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
+    for entry in manifest["files"]:
+        if entry.get("family") == "web_docs":
+            return Path(folder) / entry["file"]
+    raise SystemExit(
+        f"{folder}/manifest.json lists no file of the family 'web_docs'. Set TOOLFORMER_TEST_DATA "
+        "to a folder that has one, or name a JSON-lines file with --documents."
+    )
+
+
+def read_documents(
+    file: Path, tokenizer: Tokenizer, *, count: int, document_tokens: int
+) -> list[Window]:
+    """The first documents with at least four numbers, each cut to its first window.
+
+    Args:
+        file: JSON lines with a field `text`, gzipped or not; read in file order.
+        tokenizer: of the measured model.
+        count: documents wanted.
+        document_tokens: most tokens of a document.
+    """
+    documents = [
+        next(split_into_windows(f"document-{line}", text, tokenizer, window_tokens=document_tokens))
+        for line, text in itertools.islice(texts_with_numbers(file), count)
+    ]
+    if len(documents) < count:
+        raise SystemExit(
+            f"{file} holds {len(documents)} texts with at least {LEAST_NUMBERS} numbers; "
+            f"{count} are needed. Name a larger file with --documents."
+        )
+    return documents
+
+
+def texts_with_numbers(file: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers and texts of the documents with at least four numbers, in file order."""
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            text = json.loads(line)["text"]
+            if len(_NUMBER.findall(text)) >= LEAST_NUMBERS:
+                yield number, text
+
+
+def calls_to_score(samples: Iterable[SampledCall], tokenizer: Tokenizer) -> list[ScoredCall]:
+    """The candidates among the samples, each with its invented result.
+
+    A candidate is a distinct (document, position, arguments) that can be read.
+    """
+    calls = []
+    for sample in candidates(samples):
+        arguments = sample.arguments or ""
+        # Sampling was forced to this tool, so the text before the bracket is its name.
+        tool_name = sample.sample_text.partition("(")[0]
+        result = invented_result(tool_name, arguments)
+        calls.append(
+            ScoredCall(
+                call_id=sample.call_id,
+                window=(sample.document_id, sample.window),
+                position=sample.position,
+                call=ToolCall(tool_name, arguments),
+                result=cut_result(tokenizer, result, max_tokens=_MAX_RESULT_TOKENS),
+            )
+        )
+    return calls
+
+
+def candidates(samples: Iterable[SampledCall]) -> list[SampledCall]:
+    """Samples that are a call, each distinct one of a position once."""
+    return [sample for sample in samples if sample.status == "parsed"]
+
+
+def invented_result(tool_name: str, arguments: str) -> str:
+    """A result that depends on the arguments alone: a number, or words like a passage's."""
+    digest = hashlib.blake2b(arguments.encode(), digest_size=16).digest()
+    seed = int.from_bytes(digest, "little")
+    if tool_name == "Calculator":
+        return f"{seed % 1_000_000 / 100:.2f}"
+    # Three bits of the digest choose a word; it is gone through again and again.
+    words = [
+        choice[seed >> 3 * (place % 40) & 7]
+        for place in range(_PASSAGE_WORDS)
+        for choice in (_WORDS, _MORE_WORDS)
+    ]
+    return f"{words[0].title()} > History > {' '.join(words)}"
+
+
+def calls_of(calls: Iterable[ScoredCall], documents: Sequence[Window]) -> list[ScoredCall]:
+    """The calls that stand in these documents."""
+    keys = {(document.document_id, document.index) for document in documents}
+    return [call for call in calls if call.window in keys]

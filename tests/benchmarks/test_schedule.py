@@ -1,0 +1,128 @@
+"""The whole measurement on a tiny model: who runs on what, and what is computed from it."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.agreement import agreement
+from benchmarks.costs import Cost
+from benchmarks.engine_report import Peak, ratio, stage_table, token_ratio, tool_figures
+from benchmarks.schedule import Schedule
+from benchmarks.workload import calls_to_score
+from tests.toolformer.architectures import windows_of
+from toolformer.losses import ScoredCall
+from tools.protocol import ToolCall
+
+
+@pytest.fixture
+def documents(small):
+    extra = windows_of(small.model.tokenizer, "a", "b", "1, 2, 3 and 4.", "5 of 6, 7 of 8.", "9.")
+    return [*small.documents, *extra[2:]]
+
+
+def _schedule(small, documents, said):
+    return Schedule(small.model, small.stock, documents, literal_every=4, say=said.append)
+
+
+@pytest.fixture
+def costs(small, documents):
+    tool = replace(small.tool, positions_per_text=2, baseline_documents=4)
+    return _schedule(small, documents, []).run(tool)
+
+
+def test_engines_run_on_their_share_of_the_documents(costs):
+    expected = {"literal": 2, "ours_for_literal": 2, "batched": 4, "ours": 4, "ours_all": 5}
+    assert {name: cost.documents for name, cost in costs.sampling.items()} == expected
+    assert {name: cost.documents for name, cost in costs.scoring.items()} == {
+        **expected,
+        "batched_sorted": 4,
+    }
+
+
+def test_the_same_candidates_are_scored_by_all(costs):
+    assert costs.calls
+    scored = {name: cost.candidates for name, cost in costs.scoring.items()}
+    assert scored["batched"] == scored["batched_sorted"] == scored["ours"]
+    assert scored["ours"] == costs.sampling["ours"].candidates
+    assert scored["ours_all"] == costs.sampling["ours_all"].candidates == len(costs.calls)
+
+
+def test_the_part_that_the_unbatched_engine_does_is_scaled_to_all(small, documents):
+    # A random model hardly ever writes a call, so the calls are given.
+    calls = [
+        ScoredCall(f"{place}", ("document-0", 0), place, ToolCall("Calculator", "6 * 7"), "42")
+        for place in range(8)
+    ]
+    said = []
+    cost = _schedule(small, documents, said)._score_literally(documents[:2], calls)
+    # Calls 0 and 4 were scored: rows of 1 + position + 5 text tokens; 18 tokens of the call,
+    # 3 more with the result.
+    rows = [6, 6 + 18, 6 + 21, 10, 10 + 18, 10 + 21]
+    assert cost.tokens_fed == 4 * sum(rows)
+    assert cost.candidates == 8
+    assert small.stock.batch_size == 16
+
+
+def test_figures_hold_what_the_documentation_names(small, costs, documents):
+    compared = agreement(
+        small.model, small.stock, costs.tool, documents[:2], costs.calls, most_calls=3
+    )
+    figures = tool_figures(costs, compared, Peak(1e9, 1000, 100))
+    assert set(figures["sampling"]) >= {
+        "ratio_batched",
+        "token_ratio_batched",
+        "tokens_per_candidate",
+    }
+    assert set(figures["scoring"]) >= {
+        "ratio_batched",
+        "ratio_batched_sorted",
+        "token_ratio_batched",
+        "tokens_per_candidate",
+        "gemm_share",
+    }
+    assert figures["whole"]["ratio_batched"] > 0
+    assert figures["documents"] == {"literal": 2, "batched": 4, "ours": 5}
+    assert figures["positions_equal"] == 1.0
+    assert stage_table(costs.scoring, Peak(1e9, 1000, 100)).height == 6
+
+
+def test_agreement_sees_equal_decisions_and_small_differences(small):
+    calls = [
+        ScoredCall(f"{place}", ("document-0", 0), place, ToolCall("Calculator", "6 * 7"), "42")
+        for place in range(6)
+    ]
+    found = agreement(small.model, small.stock, small.tool, small.documents, calls, most_calls=3)
+    assert found.calls == 3
+    assert found.decisions_equal == 1.0
+    assert 0 < found.max_loss_difference < 1e-4
+    assert found.positions_equal == 1.0
+    assert found.max_probability_difference < 1e-6
+
+
+def test_agreement_sees_a_model_that_is_another(small):
+    from benchmarks.batched_literal import LiteralEngine
+    from tests.fakes import tiny_model
+
+    other = LiteralEngine(
+        tiny_model(seed=1, context_length=1024).model, small.model.tokenizer, bos_id=0
+    )
+    calls = [ScoredCall("a", ("document-0", 0), 3, ToolCall("Calculator", "6 * 7"), "42")]
+    found = agreement(small.model, other, small.tool, small.documents, calls, most_calls=3)
+    assert found.max_loss_difference > 0.01
+
+
+def test_ratios_compare_documents_not_sums():
+    slow, fast = Cost(documents=2, seconds=8.0, tokens_fed=60), Cost(4, seconds=2.0, tokens_fed=40)
+    assert ratio(slow, fast) == 8.0
+    assert token_ratio(slow, fast) == 3.0
+
+
+def test_costs_add_up_and_keep_the_larger_peak():
+    total = Cost(1, 2.0, 30, 4, 5, 6, peak_gib=1.5) + Cost(1, 1.0, 10, 1, 1, 1, peak_gib=2.5)
+    assert total == Cost(2, 3.0, 40, 5, 6, 7, peak_gib=2.5)
+    assert total.tokens_per_candidate == 8.0
+    assert total.multiplications(10, 100) == 2 * (10 * 6 + 100 * 7)
+
+
+def test_no_candidate_gives_no_call(small):
+    assert calls_to_score([], small.model.tokenizer) == []
