@@ -48,14 +48,23 @@ class PromptPrefix:
     """Keys and values of a prompt's shared part.
 
     Attributes:
-        prompt: the prompt, cut at its slot.
-        length: `q`, tokens of the shared part.
+        prompt: the prompt, cut at its slot; None where the prompt is left out.
+        length: `q`, tokens of the shared part; 0 without a prompt.
         layers: per layer keys and values, each of shape `(1, heads, q, head size)`.
     """
 
-    prompt: SplitPrompt
+    prompt: SplitPrompt | None
     length: int
     layers: tuple[tuple["torch.Tensor", "torch.Tensor"], ...]
+
+    def text_ids(self, model: LanguageModel, text: str) -> list[int]:
+        """What is fed for one text between the shared prefix and the text's own tokens.
+
+        Without a prompt that is the start token alone, as in scoring, finetuning and decoding.
+        """
+        if self.prompt is None:
+            return [model.bos_id]
+        return model.tokenizer.encode(self.prompt.text_part(text))
 
     def cache(self, rows: int) -> "DynamicCache":
         """A cache for a batch of texts that all begin with this prefix.
@@ -65,6 +74,8 @@ class PromptPrefix:
         """
         from transformers import DynamicCache
 
+        if not self.layers:
+            return DynamicCache()
         return DynamicCache(
             [
                 (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
@@ -73,13 +84,15 @@ class PromptPrefix:
         )
 
 
-def compute_prompt_prefix(model: LanguageModel, prompt: str) -> PromptPrefix:
+def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
     """Feed the shared part of a prompt once.
 
     Args:
         model: the annotating model.
-        prompt: with the slot `{text}` exactly once.
+        prompt: with the slot `{text}` exactly once; None leaves it out, and nothing is fed here.
     """
+    if prompt is None:
+        return PromptPrefix(None, 0, ())
     import torch
     from transformers import DynamicCache
 

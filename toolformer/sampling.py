@@ -169,7 +169,7 @@ def allowed_positions(window: Window) -> list[bool]:
 
 def sample_shard(
     model: LanguageModel,
-    prompt: str,
+    prompt: str | None,
     windows: Sequence[Window],
     *,
     tool_name: str,
@@ -185,7 +185,7 @@ def sample_shard(
 
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
-        prompt: the tool's few-shot prompt.
+        prompt: the tool's few-shot prompt; None leaves it out, for a model that was taught calls.
         windows: of the shard's preselected texts.
         windows_per_batch: fed together.
         window_tokens: most tokens of a window.
@@ -242,9 +242,7 @@ def _read_texts(
     """
     import torch
 
-    text_parts = [
-        model.tokenizer.encode(prefix.prompt.text_part(window.text)) for window in windows
-    ]
+    text_parts = [prefix.text_ids(model, window.text) for window in windows]
     lengths = [len(part) for part in text_parts]
     rows = [part + list(window.ids) for part, window in zip(text_parts, windows, strict=True)]
     width = max(len(row) for row in rows)
