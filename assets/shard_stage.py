@@ -128,7 +128,7 @@ class ShardStage:
                 "shards": len(self.context.partition_keys),
                 "run seconds": round(time.monotonic() - began, 2),
                 "preset": self.settings.preset,
-                "round": self.settings.sampling.round,
+                **({"round": self.settings.sampling.round} if _has_rounds(self.table) else {}),
             }
         )
 
@@ -138,10 +138,8 @@ class ShardStage:
 
     def rows_of(self, table: str, shard: str) -> pl.DataFrame:
         """The rows of a shard: of a table that has rounds, those of this run's round alone."""
-        has_rounds = "round" in table_schema(table).column_names
-        return self.warehouse.read_slices(
-            table, shard, round_number=self.settings.sampling.round if has_rounds else None
-        )
+        number = self.settings.sampling.round if _has_rounds(table) else None
+        return self.warehouse.read_slices(table, shard, round_number=number)
 
     def replace_if_stale(
         self,
@@ -260,6 +258,10 @@ def explained(error: Exception) -> str:
             "TOOLFORMER_HOME to a larger disk, and run the same again."
         )
     return str(error)
+
+
+def _has_rounds(table: str) -> bool:
+    return "round" in table_schema(table).column_names
 
 
 def _state_table(states: Mapping[str, str]) -> str:

@@ -40,7 +40,7 @@ class _Section(BaseModel):
 
 
 class LanguageModelSettings(_Section):
-    """The causal language model M that annotates, scores and is finetuned."""
+    """The base model: it is finetuned, and annotates unless sampling.annotator names another."""
 
     path: str = Field(
         "embedded",

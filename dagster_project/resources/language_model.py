@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def base_model_directory(settings: Settings, home: Home) -> Path:
-    """Directory of the model M, converting the embedded one at first use.
+    """Directory of the base model, converting the embedded one at first use.
 
     Raises:
         ModelNotFoundError: the path of the settings leads to no model.

@@ -1,12 +1,15 @@
-"""Which rounds of annotation go into the training set."""
+"""Which rounds of annotation are trained on, and where their models are kept."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from assets import finetuning
+from assets import evaluation, finetuning
+from dagster_project.home import Home
+from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from tests.warehouse.rows import CALL, SHARD, frame
@@ -36,18 +39,23 @@ def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
     warehouse.replace_slice("augmented_texts", SHARD, name, frames, metadata=metadata)
 
 
-def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
-    """Make the training set; its metadata."""
-    overrides = {"sampling": {"round": newest}, "training": {"rounds": rounds}}
+def metadata_of(asset: dg.AssetsDefinition, overrides: dict) -> dict:
     result = dg.materialize(
-        [finetuning.training_set],
+        [asset],
         resources={
             "settings": SettingsResource(overrides=overrides),
             "warehouse": WarehouseResource(),
+            "language_model": LanguageModelResource(),
         },
     )
     (event,) = result.get_asset_materialization_events()
     return {name: each.value for name, each in event.materialization.metadata.items()}
+
+
+def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
+    """Make the training set; its metadata."""
+    overrides = {"sampling": {"round": newest}, "training": {"rounds": rounds}}
+    return metadata_of(finetuning.training_set, overrides)
 
 
 def calls(warehouse: Warehouse) -> list[tuple[str, str]]:
@@ -89,3 +97,58 @@ def test_a_round_that_was_not_built_is_named(home: Warehouse):
     home.remove_slice("augmented_texts", SHARD, "round-2.all")
     with pytest.raises(dg.Failure, match=r"no augmented texts of round 2 yet.*`toolformer build`"):
         train_on(None)
+
+
+@pytest.fixture
+def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the folders that were trained to, with a training that only writes its record."""
+    folders: list[str] = []
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text("{}")
+
+    def train(_context, _settings, _home, _store, directory: Path, fingerprint: str, _device):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "model.safetensors").touch()
+        (directory / "toolformer.json").write_text(json.dumps({"fingerprint": fingerprint}))
+        folders.append(directory.name)
+        perplexity = {"development_perplexity": 9.0}
+        return [{"step": 1, "loss": 2.0, "learning_rate": 1e-5, "tokens": 7} | perplexity]
+
+    monkeypatch.setattr(finetuning, "_train", train)
+    return folders
+
+
+def finetune(tmp_path: Path, *, number: int, steps: int = 5) -> dict:
+    train_on(None, newest=number)
+    overrides = {
+        "language_model": {"path": str(tmp_path / "base"), "device": "cpu"},
+        "sampling": {"round": number},
+        "training": {"steps": steps},
+    }
+    return metadata_of(finetuning.finetuned_model, overrides)
+
+
+def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], tmp_path: Path):
+    first = finetune(tmp_path, number=1)
+    assert (first["round"], first["state"]) == (1, "done")
+    second = finetune(tmp_path, number=2)
+    assert second["directory"] == str(Home(tmp_path).finetuned_model(2))
+    assert trained == ["toolformer", "toolformer-round-2"]
+    for number in (1, 2):
+        assert finetune(tmp_path, number=number)["state"] == "up to date"
+
+
+def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path: Path):
+    for steps in (5, 6, 5):
+        assert finetune(tmp_path, number=1, steps=steps)["state"] == "done"
+    assert finetune(tmp_path, number=1, steps=5)["state"] == "up to date"
+
+
+def test_a_model_of_a_later_round_has_a_name_of_its_own_in_the_results(home: Warehouse):
+    def name(number: int) -> str:
+        overrides = {"sampling": {"round": number}}
+        return evaluation.finetuned_name(SettingsResource(overrides=overrides).load())
+
+    assert (name(1), name(2)) == ("finetuned", "finetuned-round-2")
