@@ -18,18 +18,14 @@ from dagster_project.fingerprints import (
 )
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.language_model import (
-    LanguageModelResource,
-    base_model_directory,
-    precision_of,
-)
+from dagster_project.resources.annotator import Annotator
+from dagster_project.resources.language_model import LanguageModelResource, precision_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.model_identity import model_identity
 from tools.protocol import Document, ToolCall
 
 
@@ -51,26 +47,27 @@ def filtered_calls(
 ) -> dg.MaterializeResult:
     """Losses and decisions; one row = one executed call, kept or with the reason why not.
 
-    A change of the filtering threshold alone decides again from the stored losses.
+    The losses are those of the model that sampled the calls. A change of the filtering threshold
+    alone decides again from the stored losses.
     """
     stage = ShardStage.open(context, "filtered_calls", settings, warehouse)
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
-        model_id = model_identity(base_model_directory(stage.settings, stage.home))
+        annotator = Annotator.of(stage.settings, stage.home)
     precision = precision_of(stage.settings)
 
     def make_shard(key: str, report: ShardReport) -> None:
-        scorer = _ShardScorer(stage, language_model, key)
+        scorer = _ShardScorer(stage, annotator, language_model, key)
         report.mark_unavailable(tools.unavailable)
         for name in tools.tools:
-            upstream = stage.stored_fingerprint("executed_calls", key, name)
+            upstream = stage.stored_fingerprint("executed_calls", key, stage.slice_name(name))
             if upstream is None:
                 report.slices[name] = NOT_SAMPLED
                 continue
-            losses = losses_fingerprint(upstream, stage.settings, model_id, precision)
+            losses = losses_fingerprint(upstream, stage.settings, annotator.identity, precision)
             report.slices[name] = stage.replace_if_stale(
                 key,
-                name,
+                stage.slice_name(name),
                 filtered_calls_fingerprint(losses, stage.settings, name),
                 partial(scorer.decide, name, losses),
                 extra_metadata={LOSSES_FINGERPRINT: losses},
@@ -84,8 +81,15 @@ def filtered_calls(
 class _ShardScorer:
     """Scores the calls of one shard; texts are read and scored without calls once for all tools."""
 
-    def __init__(self, stage: ShardStage, language_model: LanguageModelResource, shard: str):
+    def __init__(
+        self,
+        stage: ShardStage,
+        annotator: Annotator,
+        language_model: LanguageModelResource,
+        shard: str,
+    ):
         self._stage = stage
+        self._annotator = annotator
         self._language_model = language_model
         self._shard = shard
         self._documents: dict[str, Document] | None = None
@@ -117,6 +121,7 @@ class _ShardScorer:
                     "filtering_threshold": threshold,
                     "pruning_threshold": pruning,
                     "precision": precision,
+                    "round": self._stage.settings.sampling.round,
                 }
             )
         return typed_frame("filtered_calls", rows)
@@ -125,11 +130,11 @@ class _ShardScorer:
         self, tool_name: str, losses_digest: str, pruning: float
     ) -> tuple[Mapping[str, CallLosses], str, float] | None:
         """Losses of an earlier decision, if they cover everything that this one needs."""
-        stage = self._stage
-        stored = stage.warehouse.slice_metadata("filtered_calls", self._shard, tool_name)
+        stage, slice_name = self._stage, self._stage.slice_name(tool_name)
+        stored = stage.warehouse.slice_metadata("filtered_calls", self._shard, slice_name)
         if stage.force or stored is None or stored.get(LOSSES_FINGERPRINT) != losses_digest:
             return None
-        rows = stage.warehouse.read_slice("filtered_calls", self._shard, tool_name)
+        rows = stage.warehouse.read_slice("filtered_calls", self._shard, slice_name)
         if rows.is_empty():
             return {}, "", pruning
         stored_pruning = rows["pruning_threshold"][0]
@@ -156,7 +161,7 @@ class _ShardScorer:
     ) -> tuple[Mapping[str, CallLosses], str]:
         stage, settings = self._stage, self._stage.settings
         calls = _calls_to_score(stage, self._shard, tool_name)
-        model = self._language_model.annotator(settings, stage.home)
+        model = self._annotator.load(self._language_model.holder(), settings, stage.home)
         if self._documents is None:
             self._documents = documents_of(stage, self._shard)
         windows = list(
@@ -177,7 +182,9 @@ class _ShardScorer:
             pruning_threshold=pruning,
             full_losses=settings.scoring.full_losses,
             token_budget=budget,
-            checkpoint=stage.checkpoint(self._shard, tool_name, f"{losses_digest} {pruning}"),
+            checkpoint=stage.checkpoint(
+                self._shard, stage.slice_name(tool_name), f"{losses_digest} {pruning}"
+            ),
             progress=stage.progress(f"{self._shard}: scoring {tool_name}"),
         )
         store_cost(
@@ -202,8 +209,9 @@ def call_format(stage: ShardStage) -> CallFormat:
 
 
 def _calls_to_score(stage: ShardStage, shard: str, tool_name: str) -> list[ScoredCall]:
-    candidates = stage.warehouse.read_slice("candidate_calls", shard, tool_name)
-    executed = stage.warehouse.read_slice("executed_calls", shard, tool_name)
+    slice_name = stage.slice_name(tool_name)
+    candidates = stage.warehouse.read_slice("candidate_calls", shard, slice_name)
+    executed = stage.warehouse.read_slice("executed_calls", shard, slice_name)
     # Left join: the order of the results is that of the candidates, the same in every run.
     calls = executed.filter(pl.col("status") == "executed").join(
         candidates.select("call_id", "document_id", "window", "position", "arguments"),
@@ -224,7 +232,7 @@ def _calls_to_score(stage: ShardStage, shard: str, tool_name: str) -> list[Score
 
 
 def _report_decisions(stage: ShardStage, shard: str, report: ShardReport) -> None:
-    rows = stage.warehouse.read_slices("filtered_calls", shard)
+    rows = stage.rows_of("filtered_calls", shard)
     kept = rows.filter("is_kept")
     report.count({"scored": rows.height, "kept": kept.height})
     reasons = rows.filter(~pl.col("is_kept")).group_by("reason").len()
@@ -236,12 +244,12 @@ def _report_decisions(stage: ShardStage, shard: str, report: ShardReport) -> Non
         kept.sort("loss_reduction", descending=True)
         .head(5)
         .join(
-            stage.warehouse.read_slices("executed_calls", shard).select("call_id", "result"),
+            stage.rows_of("executed_calls", shard).select("call_id", "result"),
             on="call_id",
             how="left",
         )
         .join(
-            stage.warehouse.read_slices("candidate_calls", shard).select("call_id", "arguments"),
+            stage.rows_of("candidate_calls", shard).select("call_id", "arguments"),
             on="call_id",
             how="left",
         )

@@ -27,6 +27,8 @@ from toolformer.checkpoint import Checkpoint
 from toolformer.errors import ToolformerError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
+from warehouse.layout import name_in_round
+from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
 
 # What is wrong with input, set-up or machine: told in a paragraph and recorded per shard. Anything
@@ -111,7 +113,7 @@ class ShardStage:
             shard_began = time.monotonic()
             try:
                 make_shard(key, report)
-                rows = self.warehouse.read_slices(self.table, key).height
+                rows = self.rows_of(self.table, key).height
             except EXPECTED_ERRORS as error:
                 self.context.log.error(f"{key}: {error}")
                 failures[key] = error
@@ -126,8 +128,18 @@ class ShardStage:
                 "shards": len(self.context.partition_keys),
                 "run seconds": round(time.monotonic() - began, 2),
                 "preset": self.settings.preset,
+                **({"round": self.settings.sampling.round} if _has_rounds(self.table) else {}),
             }
         )
+
+    def slice_name(self, name: str) -> str:
+        """The name of a slice in the round of this run, such as `round-2.Calendar`."""
+        return name_in_round(self.settings.sampling.round, name)
+
+    def rows_of(self, table: str, shard: str) -> pl.DataFrame:
+        """The rows of a shard: of a table that has rounds, those of this run's round alone."""
+        number = self.settings.sampling.round if _has_rounds(table) else None
+        return self.warehouse.read_slices(table, shard, round_number=number)
 
     def replace_if_stale(
         self,
@@ -246,6 +258,10 @@ def explained(error: Exception) -> str:
             "TOOLFORMER_HOME to a larger disk, and run the same again."
         )
     return str(error)
+
+
+def _has_rounds(table: str) -> bool:
+    return "round" in table_schema(table).column_names
 
 
 def _state_table(states: Mapping[str, str]) -> str:

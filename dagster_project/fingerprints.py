@@ -19,10 +19,10 @@ CODE_VERSIONS = {
     "corpus_manifest": "1",
     "wikipedia_index": "1",
     "documents": "1",
-    "candidate_calls": "1",
-    "executed_calls": "1",
-    "filtered_calls": "1",
-    "augmented_texts": "1",
+    "candidate_calls": "2",
+    "executed_calls": "2",
+    "filtered_calls": "2",
+    "augmented_texts": "2",
     "training_set": "1",
     "finetuned_model": "1",
     "evaluation_results": "1",
@@ -75,7 +75,7 @@ def documents_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 
 def candidate_calls_fingerprint(
-    upstream: str, settings: Settings, tool: Tool, prompt: str, model: str, precision: str
+    upstream: str, settings: Settings, tool: Tool, prompt: str | None, model: str, precision: str
 ) -> Fingerprint:
     """Of the samples of one tool.
 
@@ -83,8 +83,8 @@ def candidate_calls_fingerprint(
         upstream: fingerprint of the documents.
         settings: of the run.
         tool: its version covers preselection and parsing.
-        prompt: the few-shot prompt.
-        model: identity of the annotating model.
+        prompt: the few-shot prompt; None where it is left out.
+        model: identity of the annotating model, whatever the settings call it.
         precision: it computes in.
     """
     tool_settings = settings.tools.of(tool.name)
@@ -94,12 +94,13 @@ def candidate_calls_fingerprint(
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         tool_version=tool.version,
-        prompt=hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(),
+        prompt=prompt and hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(),
         sampling_threshold=tool_settings.sampling_threshold,
         positions_per_text=tool_settings.positions_per_text,
         calls_per_position=tool_settings.calls_per_position,
         window_tokens=settings.corpus.window_tokens,
-        sampling=settings.sampling.model_dump(),
+        # Which annotator and whether a prompt: the model's identity and the prompt say so above.
+        sampling=settings.sampling.model_dump(exclude={"annotator", "uses_prompt"}),
     )
 
 
@@ -114,7 +115,10 @@ def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) ->
 
 
 def losses_fingerprint(upstream: str, settings: Settings, model: str, precision: str) -> str:
-    """Of the losses of one tool's calls, whatever threshold decides on them."""
+    """Of the losses of one tool's calls, whatever threshold decides on them.
+
+    `model` is the identity of the annotating model: the one that sampled them scores them too.
+    """
     return fingerprint(
         "filtered_calls",
         executed_calls=upstream,
@@ -145,7 +149,10 @@ def augmented_texts_fingerprint(upstream: Mapping[str, str]) -> Fingerprint:
 def training_set_fingerprint(
     upstream: Mapping[str, str], held_out: Mapping[str, str], settings: Settings
 ) -> Fingerprint:
-    """Of the training set: all shards of C*, and what they must not share text with."""
+    """Of the training set: all shards of C*, and what they must not share text with.
+
+    `upstream` is named by shard, with `round-<n>.` in front from round 2 on; so are the rounds.
+    """
     training = settings.training
     return fingerprint(
         "training_set",
@@ -160,8 +167,9 @@ def training_set_fingerprint(
 
 def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
     """Of the finetuned model."""
-    # How often a resumable state is saved changes nothing in the result.
-    training = settings.training.model_dump(exclude={"save_every", "max_texts_per_tool"})
+    # How often a resumable state is saved changes nothing in the result; which rounds and how many
+    # texts, the training set's fingerprint says.
+    training = settings.training.model_dump(exclude={"save_every", "max_texts_per_tool", "rounds"})
     return fingerprint(
         "finetuned_model",
         training_set=upstream,

@@ -58,6 +58,13 @@ def sample_one(
     context = prompt_ids(model, prompt, text) + ids[:position]
     for piece in forced:
         context = context + model.tokenizer.encode(piece)
+    return sample_behind(model, context, uniforms=uniforms, is_finished=is_finished)
+
+
+def sample_behind(
+    model: LanguageModel, context: list[int], *, uniforms: list[float], is_finished
+) -> list[int]:
+    """Tokens drawn one by one behind a context."""
     tokens: list[int] = []
     for uniform in uniforms:
         probabilities = next_token_log_probabilities(model, context + tokens).double().exp()

@@ -33,14 +33,16 @@ create table rejected_records (
     primary key (source, source_offset)
 );
 
--- One row per document and tool: whether the tool's heuristics let the document be annotated.
+-- One row per document, tool and round: whether the tool's heuristics let the document be
+-- annotated.
 create table document_selection (
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that was looked at.
     is_selected boolean not null,  -- Whether calls of the tool are sampled for the document.
     reason varchar not null check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why, one snake_case word, also when selected.
-    primary key (document_id, tool)
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (document_id, tool, round)
 );
 
 -- One row per sampled call, parsed or dropped.
@@ -75,6 +77,7 @@ create table executed_calls (
     duration_ms double not null check (duration_ms >= 0),  -- Time the tool took, in milliseconds.
     from_cache boolean not null,  -- Whether the answer came from the cache of earlier calls.
     tool_version varchar not null,  -- Version of the tool that answered.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((status = 'executed') = (reason is null)),
     check ((status = 'executed') = (result is not null))
@@ -94,13 +97,15 @@ create table filtered_calls (
     filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     precision varchar not null,  -- Floating-point format of the model that gave the losses.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
     check (not is_kept or coalesce(loss_reduction >= filtering_threshold - 1e-9 and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false))
 );
 
--- One row per window of the augmented corpus: its text and the calls that won their positions.
+-- One row per window and round of the augmented corpus: its text and the calls that won their
+-- positions.
 create table augmented_texts (
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
@@ -108,7 +113,8 @@ create table augmented_texts (
     text varchar not null,  -- Text of the window, without calls.
     window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
-    primary key (document_id, "window")
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (document_id, "window", round)
 );
 
 -- One row per text that the model is finetuned on or validated with.

@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def base_model_directory(settings: Settings, home: Home) -> Path:
-    """Directory of the model M, converting the embedded one at first use.
+    """Directory of the base model, converting the embedded one at first use.
 
     Raises:
         ModelNotFoundError: the path of the settings leads to no model.
@@ -111,7 +111,7 @@ _HOLDER = ModelHolder()
 
 
 class LanguageModelResource(dg.ConfigurableResource):
-    """The annotating and scoring model, loaded when a stage first needs it."""
+    """The model of a run, loaded when a stage first needs it."""
 
     def holder(self) -> ModelHolder:
         """The process's holder."""
@@ -120,10 +120,6 @@ class LanguageModelResource(dg.ConfigurableResource):
     def hold_device(self, settings: Settings, home: Home) -> str:
         """Wait for the device and keep it for this run; loads nothing."""
         return _HOLDER.hold_device(settings, home)
-
-    def annotator(self, settings: Settings, home: Home) -> "LanguageModel":
-        """The model M, loaded once for all shards of a run."""
-        return _HOLDER.load(base_model_directory(settings, home), settings, home)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the device back when the run ends."""

@@ -84,12 +84,12 @@ class PipelineHome:
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
-    def train(self) -> None:
+    def train(self, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
         from dagster_project.commands.options import RunOptions
         from dagster_project.commands.training import train_model
 
         with self.entered():
-            train_model(RunOptions())
+            train_model(RunOptions(None, overrides or {}, force))
 
     def evaluate(self) -> None:
         from dagster_project.commands.options import RunOptions

@@ -309,7 +309,7 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
 
     request.getfixturevalue("no_model")
     slices = home.slice_states()
-    weights = (home.home.finetuned_model / "model.safetensors").stat().st_mtime_ns
+    weights = (home.home.finetuned_model(1) / "model.safetensors").stat().st_mtime_ns
     home.train()
     home.evaluate()
     assert home.metadata("training_set")["state"] == "up to date"
@@ -318,4 +318,4 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
     states = [state for name, state in evaluated.items() if name.startswith("state of ")]
     assert states == ["up to date"] * 4
     assert home.slice_states() == slices
-    assert (home.home.finetuned_model / "model.safetensors").stat().st_mtime_ns == weights
+    assert (home.home.finetuned_model(1) / "model.safetensors").stat().st_mtime_ns == weights

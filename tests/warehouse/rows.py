@@ -44,6 +44,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "document_id": "d1",
         "is_selected": True,
         "reason": "three_numbers",
+        "round": 1,
     },
     "candidate_calls": {
         "call_id": "c1",
@@ -71,6 +72,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "duration_ms": 0.1,
         "from_cache": False,
         "tool_version": "1",
+        "round": 1,
     },
     "filtered_calls": {
         "call_id": "c1",
@@ -85,6 +87,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "filtering_threshold": 1.0,
         "pruning_threshold": 0.5,
         "precision": "float32",
+        "round": 1,
     },
     "augmented_texts": {
         "document_id": "d1",
@@ -93,6 +96,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "text": TEXT,
         "window_offset": 0,
         "calls": [CALL],
+        "round": 1,
     },
     "training_texts": {
         "document_id": "d1",
