@@ -26,3 +26,7 @@ class TrainingError(ToolformerError, ValueError):
 
 class CheckpointError(ToolformerError, ValueError):
     """A stored intermediate result does not belong to the work at hand."""
+
+
+class CalibrationError(ToolformerError):
+    """The noise of a precision cannot be measured."""
