@@ -16,7 +16,7 @@ from toolformer.calls import CallFormat
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
-from toolformer.rescoring import score_again
+from toolformer.rescoring import TextLossesWithExactStart, score_again, start_token_losses
 from toolformer.windows import Window
 
 if TYPE_CHECKING:
@@ -58,8 +58,19 @@ class CallScoring:
 
     @cached_property
     def _text_losses(self) -> TextLosses:
-        budget = self.stage.settings.scoring.token_budget
-        return TextLosses(self.model, list(self.windows.values()), token_budget=budget)
+        scoring, windows = self.stage.settings.scoring, list(self.windows.values())
+        if self.model.precision != "bfloat16" or not scoring.rescoring:
+            return TextLosses(self.model, windows, token_budget=scoring.token_budget)
+        return TextLossesWithExactStart(
+            self.model,
+            windows,
+            token_budget=scoring.token_budget,
+            start_losses=start_token_losses(self._reference),
+        )
+
+    @property
+    def _reference(self) -> "LanguageModel":
+        return self._language_model.reference(self.stage.settings, self.stage.home)
 
     def score(
         self,
@@ -72,7 +83,7 @@ class CallScoring:
         checkpoint: Checkpoint,
     ) -> dict[str, CallLosses]:
         """Losses of calls of one tool; the cost is stored under the name of the stage."""
-        windows = self.windows
+        windows, text_losses = self.windows, self._text_losses
         return self._counted(
             tool_name,
             stage_name,
@@ -81,7 +92,7 @@ class CallScoring:
             lambda: score_calls(
                 self.model,
                 windows,
-                self._text_losses,
+                text_losses,
                 calls,
                 call_format=call_format(self.stage),
                 pruning_threshold=pruning_threshold,
@@ -102,7 +113,7 @@ class CallScoring:
         checkpoint: Checkpoint,
     ) -> dict[str, CallLosses]:
         """Losses of calls of one tool from the float32 copy of the model."""
-        reference = self._language_model.reference(self.stage.settings, self.stage.home)
+        reference = self._reference
         windows = self.windows
         return self._counted(
             tool_name,

@@ -33,7 +33,13 @@ from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.model_identity import model_identity
-from toolformer.rescoring import first_pass_pruning, is_uncertain, score_again
+from toolformer.rescoring import (
+    TextLossesWithExactStart,
+    first_pass_pruning,
+    is_uncertain,
+    score_again,
+    start_token_losses,
+)
 
 THRESHOLDS = (1.0, 0.5)
 _SCORING = Settings().scoring
@@ -96,8 +102,8 @@ class Measurement:
         def step(name: str, precision: str, score: Callable[..., Losses]) -> dict[str, Any]:
             return steps.step(f"{name}", lambda: self._timed(precision, score))
 
-        def whole_pass(pruning: float) -> Callable[..., Losses]:
-            return lambda model, options: self._pass(chunk, model, pruning, options)
+        def whole_pass(pruning: float, **start: bool) -> Callable[..., Losses]:
+            return lambda model, options: self._pass(chunk, model, pruning, options, **start)
 
         found: dict[str, Any] = {}
         # The lowest threshold needs what all of them need.
@@ -109,7 +115,7 @@ class Measurement:
                 f"bfloat16-{pruning}", "bfloat16", whole_pass(pruning)
             )
             pruning = first_pass_pruning(pruning, [threshold], band=band)
-            first = step(f"bfloat16-{pruning}", "bfloat16", whole_pass(pruning))
+            first = step(f"first-{pruning}", "bfloat16", whole_pass(pruning, with_exact_start=True))
             rough = _losses(first)
             uncertain = {
                 name: [
@@ -146,9 +152,21 @@ class Measurement:
         model: LanguageModel,
         pruning: float,
         options: Callable[[str], dict[str, Any]],
+        *,
+        with_exact_start: bool = False,
     ) -> Losses:
         windows = {(each.document_id, each.index): each for each in chunk.windows}
-        text_losses = TextLosses(model, chunk.windows, token_budget=_SCORING.token_budget)
+        budget = _SCORING.token_budget
+        text_losses = (
+            TextLossesWithExactStart(
+                model,
+                chunk.windows,
+                token_budget=budget,
+                start_losses=start_token_losses(self._load("float32")),
+            )
+            if with_exact_start
+            else TextLosses(model, chunk.windows, token_budget=budget)
+        )
         return {
             call_id: losses
             for name, calls in chunk.calls.items()
@@ -158,6 +176,8 @@ class Measurement:
         }
 
     def _timed(self, precision: str, score: Callable[..., Losses]) -> dict[str, Any]:
+        # Both, so that no pass counts the loading.
+        self._load("float32")
         model = self._load(precision)
         scratch = self._work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)

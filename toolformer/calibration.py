@@ -19,6 +19,7 @@ from toolformer.errors import CalibrationError
 from toolformer.filtering import decide
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.rescoring import TextLossesWithExactStart, start_token_losses
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_TEXTS
@@ -152,7 +153,7 @@ def measure(
     checkpoint: Callable[[str], Checkpoint],
     progress: Callable[[int, int], None],
 ) -> Calibration:
-    """Score the sample with both models and take the band from the differences.
+    """Score the sample in both ways and take the band from the differences.
 
     Args:
         model: in bfloat16.
@@ -163,11 +164,13 @@ def measure(
     """
     windows, calls = calibration_calls(model.tokenizer, count=count, window_tokens=window_tokens)
 
-    def reductions(of_model: LanguageModel) -> Mapping[str, float]:
+    texts = list(windows.values())
+
+    def reductions(of_model: LanguageModel, text_losses: TextLosses) -> Mapping[str, float]:
         losses = score_calls(
             of_model,
             windows,
-            TextLosses(of_model, list(windows.values()), token_budget=token_budget),
+            text_losses,
             calls,
             call_format=call_format,
             pruning_threshold=-math.inf,
@@ -185,7 +188,16 @@ def measure(
             if decision.loss_reduction is not None
         }
 
-    rough, exact = reductions(model), reductions(reference)
+    rough = reductions(
+        model,
+        TextLossesWithExactStart(
+            model,
+            texts,
+            token_budget=token_budget,
+            start_losses=start_token_losses(reference),
+        ),
+    )
+    exact = reductions(reference, TextLosses(reference, texts, token_budget=token_budget))
     return calibrate([rough[call_id] - exact[call_id] for call_id in rough if call_id in exact])
 
 

@@ -2,8 +2,14 @@
 
 bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So all
 calls are scored in bfloat16, and only those within a safety band of a threshold again, with a
-float32 copy of the same weights. How wide the band is, `toolformer.calibration` measures. Does not
-load models and does not decide.
+float32 copy of the same weights. How wide the band is, `toolformer.calibration` measures.
+
+One loss is off by far more: that of a text's first token, which is predicted from the start token
+alone. Models put very large activations there, and bfloat16 loses what lies between them (half a
+nat with the embedded model). It depends on the start token only, so that one float32 pass over one
+token mends it for all texts.
+
+Does not load models and does not decide.
 """
 
 import dataclasses
@@ -16,6 +22,47 @@ from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
+
+
+class TextLossesWithExactStart(TextLosses):
+    """L_i(ε) of the first pass, the loss of each window's first token taken from float32.
+
+    Args:
+        model, windows, token_budget: as for `TextLosses`.
+        start_losses: see `start_token_losses`.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        windows: Sequence[Window],
+        *,
+        token_budget: int,
+        start_losses: Sequence[float],
+    ):
+        super().__init__(model, windows, token_budget=token_budget)
+        self._first_losses = {
+            (window.document_id, window.index): [start_losses[token] for token in window.ids[:1]]
+            for window in windows
+        }
+
+    def token_losses(self, window: WindowKey) -> list[float]:
+        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
+        return self._first_losses[window] + super().token_losses(window)[1:]
+
+
+def start_token_losses(reference: LanguageModel) -> list[float]:
+    """-log p(x | BOS) in nats for every token x of the vocabulary.
+
+    Args:
+        reference: the scoring model in float32.
+    """
+    import torch
+
+    with torch.inference_mode():
+        start = torch.tensor([[reference.bos_id]], device=reference.device)
+        logits = reference.logits(reference.hidden_states(start)[0, 0])
+        return (torch.logsumexp(logits, dim=-1) - logits).tolist()
 
 
 def first_pass_pruning(

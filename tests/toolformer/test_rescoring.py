@@ -8,12 +8,19 @@ from hypothesis import strategies as st
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
+from toolformer.calibration import calibration_calls
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.rescoring import first_pass_pruning, is_uncertain, score_again
+from toolformer.rescoring import (
+    TextLossesWithExactStart,
+    first_pass_pruning,
+    is_uncertain,
+    score_again,
+    start_token_losses,
+)
 from tools.protocol import ToolCall
 
 BAND = 0.1
@@ -164,6 +171,87 @@ def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(windows,
         ]
         expected += sum(1 + len(ids) + call.position + 5 for ids in ([], *prefixes))
     assert model.tokens_fed - before == expected
+
+
+def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(windows):
+    reference = tiny_model()
+    model = bfloat16_copy(reference)
+    texts = list(windows.values())
+    start_losses = start_token_losses(reference)
+    mended = TextLossesWithExactStart(model, texts, token_budget=200, start_losses=start_losses)
+    rough = TextLosses(model, texts, token_budget=200)
+    exact = TextLosses(reference, texts, token_budget=200)
+    assert len(start_losses) == model.tokenizer.vocabulary_size
+    for key, window in windows.items():
+        found = mended.token_losses(key)
+        assert found[0] == start_losses[window.ids[0]]
+        assert found[0] == pytest.approx(exact.token_losses(key)[0], abs=1e-5)
+        assert found[0] != rough.token_losses(key)[0]
+        assert found[1:] == rough.token_losses(key)[1:]
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_the_embedded_model_in_bfloat16_with_a_band_decides_as_in_float32(
+    embedded_model, embedded_model_path, tmp_path
+):
+    model = LanguageModel.load(embedded_model_path, precision="bfloat16", device="cpu")
+    found, calls = calibration_calls(model.tokenizer, count=48, window_tokens=64)
+    # A call in front of each text, where the model expects one most.
+    calls += [
+        dataclasses.replace(call, call_id=f"{call.call_id} in front", position=0)
+        for call in calls[::4]
+    ]
+    texts = list(found.values())
+    options = {
+        "call_format": CallFormat(),
+        "full_losses": False,
+        "token_budget": 1024,
+        "progress": lambda *_: None,
+    }
+
+    def scored(of_model, text_losses, pruning, folder):
+        return score_calls(
+            of_model,
+            found,
+            text_losses,
+            calls,
+            pruning_threshold=pruning,
+            checkpoint=Checkpoint(tmp_path / folder, fingerprint="x"),
+            **options,
+        )
+
+    exact = scored(
+        embedded_model, TextLosses(embedded_model, texts, token_budget=1024), 0.0, "exact"
+    )
+    mended = TextLossesWithExactStart(
+        model, texts, token_budget=1024, start_losses=start_token_losses(embedded_model)
+    )
+    band = 0.09
+    rough = scored(model, mended, -band, "rough")
+    for threshold in (0.5, 1.0):
+        uncertain = [
+            call for call in calls if is_uncertain(rough[call.call_id], [threshold], band=band)
+        ]
+        assert 0 < len(uncertain) < len(calls) / 3
+        again = score_again(
+            embedded_model,
+            found,
+            uncertain,
+            pruning_threshold=threshold - band,
+            checkpoint=Checkpoint(tmp_path / f"again-{threshold}", fingerprint="x"),
+            **options,
+        )
+        decisions = {
+            call_id: decide(losses, filtering_threshold=threshold).is_kept
+            for call_id, losses in {**rough, **again}.items()
+        }
+        wanted = {
+            call_id: decide(losses, filtering_threshold=threshold).is_kept
+            for call_id, losses in exact.items()
+        }
+        assert decisions == wanted
+        assert 0 < sum(wanted.values()) < len(wanted)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.02, 0.1])
