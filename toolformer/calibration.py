@@ -7,6 +7,7 @@ decide and does not store.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -99,46 +100,45 @@ def calibration_calls(
         window_tokens: of a window of a shard; the sample's are at most that long.
     """
     lines = (built_in_path(STARTER_TEXTS) / "starter_texts.jsonl").read_text("utf-8").splitlines()
-    text = "\n\n".join(json.loads(line)["text"] for line in lines)
-    windows = list(
-        split_into_windows(
-            STARTER_TEXTS,
-            text,
-            tokenizer,
-            window_tokens=min(window_tokens, _MOST_WINDOW_TOKENS),
-        )
+    texts = [json.loads(line)["text"] for line in lines]
+    cut = split_into_windows(
+        STARTER_TEXTS,
+        "\n\n".join(texts),
+        tokenizer,
+        window_tokens=min(window_tokens, _MOST_WINDOW_TOKENS),
     )
-    calls: dict[str, ScoredCall] = {}
-    for number in range(count):
-        window = windows[number // _CALLS_PER_WINDOW % len(windows)]
-        places = [
-            place
-            for place, offset in enumerate(window.offsets[: -len(TOKEN_WEIGHTS)])
-            if offset is not None
-        ]
-        if not places:
-            continue
-        call_id = f"calibration-{number}"
-        position = places[_digest(call_id) % len(places)]
-        offset = window.offsets[position] or 0
-        before, after = _words(window.text[:offset]), _words(window.text[offset:])
-        other = _words(windows[_digest(call_id, "other") % len(windows)].text)[:30]
-        results = (after[:3], [*other[:15], *after[:3], *other[15:]], other)
-        calls[call_id] = ScoredCall(
-            call_id=call_id,
-            window=(window.document_id, window.index),
-            position=position,
-            call=ToolCall("QA", " ".join(before[-4:] or after[:4])),
-            result=" ".join(results[number % len(results)]) or "-",
-        )
-    used = {call.window for call in calls.values()}
-    return (
-        {
-            (window.document_id, window.index): window
-            for window in windows
-            if (window.document_id, window.index) in used
-        },
-        list(calls.values()),
+    windows = list(itertools.islice(cut, math.ceil(count / _CALLS_PER_WINDOW)))
+    made = [
+        _made_up_call(windows[number // _CALLS_PER_WINDOW % len(windows)], number, texts)
+        for number in range(count)
+    ]
+    calls = [call for call in made if call is not None]
+    used = {call.window for call in calls}
+    by_key = {(window.document_id, window.index): window for window in windows}
+    return {key: window for key, window in by_key.items() if key in used}, calls
+
+
+def _made_up_call(window: Window, number: int, texts: Sequence[str]) -> ScoredCall | None:
+    """A call at some position of a window; None where the window has no five tokens."""
+    places = [
+        place
+        for place, offset in enumerate(window.offsets[: -len(TOKEN_WEIGHTS)])
+        if offset is not None
+    ]
+    if not places:
+        return None
+    call_id = f"calibration-{number}"
+    position = places[_digest(call_id) % len(places)]
+    offset = window.offsets[position] or 0
+    before, after = _words(window.text[:offset]), _words(window.text[offset:])
+    other = _words(texts[_digest(call_id, "other") % len(texts)])[:30]
+    results = (after[:3], [*other[:15], *after[:3], *other[15:]], other)
+    return ScoredCall(
+        call_id=call_id,
+        window=(window.document_id, window.index),
+        position=position,
+        call=ToolCall("QA", " ".join(before[-4:] or after[:4])),
+        result=" ".join(results[number % len(results)]) or "-",
     )
 
 

@@ -29,6 +29,9 @@ from toolformer.windows import split_into_windows
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
 
+# Seconds each; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 TEXT = "Six crates of 24 make 144 bottles, sold before noon; 12 were broken, so 132 were paid."
 TOOL = "Calculator"
 CALLS = {f"c{place:02}": (place, f"{place} * 24", str(place * 24)) for place in range(40)}
