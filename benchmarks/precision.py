@@ -100,7 +100,7 @@ class Measurement:
         steps = self._checkpoint(f"scores-{number:04d}-{count}")
 
         def step(name: str, precision: str, score: Callable[..., Losses]) -> dict[str, Any]:
-            return steps.step(f"{name}", lambda: self._timed(precision, score))
+            return steps.step(name, lambda: self._timed(precision, score))
 
         def whole_pass(pruning: float, **start: bool) -> Callable[..., Losses]:
             return lambda model, options: self._pass(chunk, model, pruning, options, **start)

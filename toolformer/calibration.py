@@ -28,10 +28,10 @@ from toolformer.tokenization import Tokenizer
 from toolformer.windows import Window, split_into_windows
 from tools.protocol import ToolCall
 
-# Half the width of the band in standard deviations. For normal noise it holds 98.8 % of the
+# Half the width of the band in standard deviations. For normal noise it holds 99.7 % of the
 # differences. A decision differs only where a call lies near the threshold *and* its difference
-# is larger than its distance, so that far fewer than the remaining 1.2 % do.
-_DEVIATIONS = 2.5
+# is larger than its distance, so that far fewer than the remaining 0.3 % do.
+_DEVIATIONS = 3.0
 _CALLS_PER_WINDOW = 4
 # The noise does not grow with the length of the text, the cost does.
 _MOST_WINDOW_TOKENS = 128
@@ -67,7 +67,7 @@ def calibrate(differences: Sequence[float]) -> Calibration:
 
     Example:
         >>> calibrate([0.04, -0.04]).band
-        0.1
+        0.12
     """
     if not differences:
         raise CalibrationError(

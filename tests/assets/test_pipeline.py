@@ -142,7 +142,7 @@ def test_uncertain_calls_are_decided_in_float32_and_the_build_is_then_up_to_date
     (file,) = home.home.calibration.glob("*.json")
     band = json.loads(file.read_text())["band"]
     # What the embedded model was measured to have, with room for a sample of 20 calls.
-    assert 0.04 < band < 0.2
+    assert 0.05 < band < 0.3
     rows = home.rows("filtered_calls", shards=[SHARDS[0]])
     rough = rows.filter(pl.col("precision") == "bfloat16")
     assert 0 < rough.height < rows.height

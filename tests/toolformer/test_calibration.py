@@ -12,12 +12,12 @@ from toolformer.language_model import LanguageModel
 from toolformer.scoring import TOKEN_WEIGHTS
 
 
-def test_the_band_is_two_and_a_half_deviations_and_says_what_it_covers():
+def test_the_band_is_three_deviations_and_says_what_it_covers():
     differences = [0.02, -0.02] * 49 + [0.3, 0.04]
     found = calibrate(differences)
     sigma = math.sqrt((98 * 0.02**2 + 0.3**2 + 0.04**2) / 100)
     assert found.sigma == pytest.approx(sigma)
-    assert found.band == pytest.approx(2.5 * sigma, abs=1e-4)
+    assert found.band == pytest.approx(3 * sigma, abs=1e-4)
     assert (found.calls, found.largest, found.coverage) == (100, 0.3, 0.99)
 
 
