@@ -49,7 +49,7 @@ _DEMO: dict[str, Any] = {
         "window_tokens": 192,
         "held_out_every": 3,
     },
-    "scoring": {"calibration_calls": 40},
+    "scoring": {"calibration_calls": 20},
     "tools": {
         "WikiSearch": {"calls_per_position": 3, "filtering_threshold": 0.5},
         "Calendar": {"positions_per_text": 4, "filtering_threshold": 0.5},
