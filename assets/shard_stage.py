@@ -159,7 +159,7 @@ class ShardStage:
             shard, slice_name: which.
             fingerprint: of what it is made of.
             make: computes the rows.
-            extra_metadata: stored with the slice.
+            extra_metadata: stored with the slice; read when `make` is done, which may add to it.
             hold_device: waits for the device that `make` needs.
 
         Returns:

@@ -30,7 +30,7 @@ def store_cost(
     Args:
         stage: the running stage.
         shard, tool_name: what it worked on.
-        stage_name: `sampling`, `execution` or `scoring`.
+        stage_name: one of those that `schema.sql` allows.
         candidates: calls it worked on.
         tokens_fed: padding included; only those of this process where the stage was resumed.
         seconds: likewise.

@@ -32,6 +32,8 @@ CODE_VERSIONS = {
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
 LOSSES_FINGERPRINT = "losses_fingerprint"
+# Of the section `scoring`: what changes a single loss.
+_CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,49 @@ def losses_fingerprint(upstream: str, settings: Settings, model: str, precision:
         executed_calls=upstream,
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
-        scoring=settings.scoring.model_dump(),
+        scoring=_loss_settings(settings, precision),
         window_tokens=settings.corpus.window_tokens,
     ).digest
+
+
+def _loss_settings(settings: Settings, precision: str) -> dict[str, object]:
+    """The section `scoring` without what cannot change a loss of a decision."""
+    unused = {"chance_calls"}
+    if precision != "bfloat16":
+        unused |= {"rescoring", "rescore_sweep", "calibration_calls"}
+    return settings.scoring.model_dump(exclude=unused)
+
+
+def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
+    """Of the noise of a model in bfloat16 on a device."""
+    scoring = settings.scoring
+    return fingerprint(
+        "filtered_calls",
+        language_model=[model, settings.language_model.bos_token],
+        # The cores of one kind of device give the same kind of noise.
+        device=device.partition(":")[0],
+        calls=scoring.calibration_calls,
+        scoring=scoring.model_dump(include=_CALL_FORMAT),
+        window_tokens=settings.corpus.window_tokens,
+    ).digest
+
+
+def chance_calls_fingerprint(
+    upstream: str, settings: Settings, model: str, precision: str
+) -> Fingerprint:
+    """Of one tool's chance sample; no threshold decides on it."""
+    scoring = settings.scoring
+    return fingerprint(
+        # Written by the stage of that name, whose code version it shares.
+        "filtered_calls",
+        executed_calls=upstream,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        chance_calls=scoring.chance_calls,
+        scoring=scoring.model_dump(include=_CALL_FORMAT),
+        window_tokens=settings.corpus.window_tokens,
+        seed=settings.sampling.seed,
+    )
 
 
 def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) -> Fingerprint:

@@ -63,6 +63,11 @@ class Home:
         return self.root / "cache" / "checkpoints"
 
     @property
+    def calibration(self) -> Path:
+        """How far bfloat16 lies from float32, one file per model."""
+        return self.root / "calibration"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"

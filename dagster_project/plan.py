@@ -13,6 +13,7 @@ from dagster_project.fingerprints import (
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
+    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
@@ -20,6 +21,7 @@ from dagster_project.fingerprints import (
 )
 from dagster_project.resources.toolbox import Toolbox
 from dagster_project.settings import Settings
+from toolformer.chance_level import chance_sample_size
 from toolformer.sources.manifest import ShardEntry
 from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round, split_round
@@ -120,6 +122,14 @@ class BuildPlan:
                 slice_name,
                 filtered_calls_fingerprint(losses, self._settings, name),
             )
+            if self._settings.scoring.chance_calls:
+                expect(
+                    "chance_calls",
+                    name,
+                    chance_calls_fingerprint(
+                        executed, self._settings, self._model, self._precision
+                    ),
+                )
         expect(
             "augmented_texts",
             name_in_round(self._round, ALL),
@@ -140,7 +150,11 @@ class BuildPlan:
         return {name: each[FINGERPRINT] for name, each in stored.items() if each is not None}
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        stage = {"candidate_calls": "sampling", "filtered_calls": "scoring"}.get(table)
+        stage = {
+            "candidate_calls": "sampling",
+            "filtered_calls": "scoring",
+            "chance_calls": "chance_level",
+        }.get(table)
         if stage is None:
             return 0, 0.0
         characters = entry.records * _CHARACTERS_PER_RECORD
@@ -156,11 +170,15 @@ class BuildPlan:
         windows = max(1, text_tokens // self._settings.corpus.window_tokens)
         of_tool = self._settings.tools.of(tool)
         samples = windows * of_tool.positions_per_text * of_tool.calls_per_position
-        tokens = (
-            2 * text_tokens + samples * _TOKENS_PER_SAMPLE
-            if stage == "sampling"
-            else samples * _TOKENS_PER_SCORED_CALL
-        )
+        if stage == "sampling":
+            tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
+        else:
+            calls = (
+                chance_sample_size(samples, most=self._settings.scoring.chance_calls)
+                if stage == "chance_level"
+                else samples
+            )
+            tokens = calls * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
 
 

@@ -155,6 +155,24 @@ class ScoringSettings(_Section):
         description="most tokens of a batch of texts; changes last digits only; chosen for the "
         "device by default",
     )
+    rescoring: bool = Field(
+        True,
+        description="with a bfloat16 model: score uncertain calls again in float32, so that the "
+        "decisions are those of float32; needs room for both models",
+    )
+    rescore_sweep: bool = Field(
+        False,
+        description="also calls that are uncertain at 0.5, 1 or 2, the thresholds of the sweep",
+    )
+    calibration_calls: int = Field(
+        200, ge=20, description="calls scored in both precisions, once per model, to find the band"
+    )
+    chance_calls: int = Field(
+        200,
+        ge=0,
+        description="calls per tool and shard, at most every tenth, that are also scored with the "
+        "result of another call; 0 for none",
+    )
 
 
 class ExecutionSettings(_Section):

@@ -30,3 +30,7 @@ class CheckpointError(ToolformerError, ValueError):
 
 class OutOfMemoryError(ToolformerError, MemoryError):
     """The device does not hold even the smallest batch."""
+
+
+class CalibrationError(ToolformerError):
+    """The noise of a precision cannot be measured."""

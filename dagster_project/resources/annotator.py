@@ -70,6 +70,17 @@ class Annotator:
             ToolformerError: the directory holds another model by now. Its rows would be stored
                 under the fingerprint of the one that is gone.
         """
+        self._check_unchanged(holder, settings, home)
+        return holder.load(self.directory, settings, home)
+
+    def load_reference(
+        self, holder: ModelHolder, settings: Settings, home: Home
+    ) -> "LanguageModel":
+        """The same model in float32, beside the one that is held; raises as `load`."""
+        self._check_unchanged(holder, settings, home)
+        return holder.load_reference(self.directory, settings, home)
+
+    def _check_unchanged(self, holder: ModelHolder, settings: Settings, home: Home) -> None:
         # Training holds the device until its checkpoint is there, so look again once it is ours.
         holder.hold_device(settings, home)
         if model_identity(self.directory) != self.identity:
@@ -77,7 +88,6 @@ class Annotator:
                 f"The annotator in {str(self.directory)!r} was replaced by another model while "
                 "this run waited for it. Run the same again, to annotate with the new one."
             )
-        return holder.load(self.directory, settings, home)
 
 
 def annotator_directory(settings: Settings, home: Home) -> Path:

@@ -1,4 +1,4 @@
-"""The language model of a process: at most one, loaded at first use.
+"""The language model of a process: at most one, loaded at first use, and its float32 copy.
 
 While a model is held, the process holds its device's file lock: another run on the same device
 waits, and goes on the moment this process ends, however it ends.
@@ -46,11 +46,12 @@ def precision_of(settings: Settings) -> str:
 
 
 class ModelHolder:
-    """At most one model, and the lock of the device it is on."""
+    """At most one model, a float32 copy of it while one is needed, and the lock of the device."""
 
     def __init__(self) -> None:
         self._model: LanguageModel | None = None
         self._directory: Path | None = None
+        self._reference: LanguageModel | None = None
         self._lock: FileLock | None = None
         self.loads = 0
 
@@ -69,25 +70,44 @@ class ModelHolder:
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """The model of a directory; the one held before is dropped if it is another."""
-        from toolformer.language_model import LanguageModel
-
         device = self.hold_device(settings, home)
         if self._model is None or self._directory != directory:
             self.drop_model()
-            self._model = LanguageModel.load(
-                directory,
-                precision=settings.language_model.precision,
-                device=device,
-                bos_token=settings.language_model.bos_token,
-            )
+            precision = settings.language_model.precision
+            self._model = self._loaded(directory, settings, device, precision)
             self._directory = directory
-            self.loads += 1
         return self._model
 
-    def drop_model(self) -> None:
-        """Free the model's memory; the device stays held."""
-        self._model = self._directory = None
+    def load_reference(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
+        """A float32 copy of the model of a directory, beside the one that is held."""
+        self.load(directory, settings, home)
+        if self._reference is None:
+            device = self.hold_device(settings, home)
+            self._reference = self._loaded(directory, settings, device, "float32")
+        return self._reference
+
+    def drop_reference(self) -> None:
+        """Free the memory of the float32 copy."""
+        self._reference = None
         gc.collect()
+
+    def drop_model(self) -> None:
+        """Free the models' memory; the device stays held."""
+        self._model = self._directory = None
+        self.drop_reference()
+
+    def _loaded(
+        self, directory: Path, settings: Settings, device: str, precision: str
+    ) -> "LanguageModel":
+        from toolformer.language_model import LanguageModel
+
+        self.loads += 1
+        return LanguageModel.load(
+            directory,
+            precision=precision,
+            device=device,
+            bos_token=settings.language_model.bos_token,
+        )
 
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
@@ -120,6 +140,10 @@ class LanguageModelResource(dg.ConfigurableResource):
     def hold_device(self, settings: Settings, home: Home) -> str:
         """Wait for the device and keep it for this run; loads nothing."""
         return _HOLDER.hold_device(settings, home)
+
+    def drop_reference(self) -> None:
+        """Free the memory of the float32 copy."""
+        _HOLDER.drop_reference()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the device back when the run ends."""

@@ -11,6 +11,7 @@ from dagster_project.fingerprints import (
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
+    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
@@ -30,7 +31,14 @@ from warehouse.warehouse import Warehouse
 
 ENTRY = ShardEntry("shard-00000", "texts.jsonl", 0, 2, "d" * 32, False)
 OTHER = ShardEntry("shard-00001", "texts.jsonl", 2, 2, "e" * 32, False)
-STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
+STAGES = [
+    "documents",
+    "candidate_calls",
+    "executed_calls",
+    "filtered_calls",
+    "chance_calls",
+    "augmented_texts",
+]
 
 
 def settings_with(changes: dict | None = None) -> Settings:
@@ -97,6 +105,12 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         decided[name] = put(
             "filtered_calls", name, filtered_calls_fingerprint(losses, settings, name), []
         )
+        put(
+            "chance_calls",
+            name,
+            chance_calls_fingerprint(executed, settings, "model-1", "float32"),
+            [],
+        )
     put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
 
 
@@ -130,7 +144,7 @@ def test_nothing_is_planned_where_everything_is_up_to_date(built: Warehouse):
 
 def test_a_forced_build_does_everything(built: Warehouse):
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
-    assert len(planned) == 2 + 3 * 2
+    assert len(planned) == 2 + 4 * 2
     assert {each.reason for each in planned} == {"forced"}
 
 
@@ -161,7 +175,7 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
         ({"sampling": {"seed": 5}}, "sampling", "candidate_calls"),
         ({"corpus": {"window_tokens": 100}}, "window tokens", "candidate_calls"),
         ({"execution": {"max_result_tokens": 9}}, "execution", "executed_calls"),
-        ({"scoring": {"full_losses": True}}, "losses", "filtered_calls"),
+        ({"scoring": {"separator": " "}}, "losses", "filtered_calls"),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(
@@ -171,6 +185,33 @@ def test_a_setting_names_itself_and_reaches_everything_below(
     calendar = [each for each in planned if each.slice_name in ("Calendar", "all")]
     assert [each.table for each in calendar] == STAGES[STAGES.index(first) :]
     assert calendar[0].reason == f"changed: {reason}"
+
+
+def test_losses_and_chance_sample_have_settings_of_their_own(built: Warehouse):
+    losses = settings_with({"scoring": {"full_losses": True}})
+    assert reasons(plan_of(built, losses, toolbox_of("Calendar"))) == {
+        ("filtered_calls", "Calendar"): "changed: losses",
+        ("augmented_texts", "all"): "changed: calls of Calendar",
+    }
+    sample = settings_with({"scoring": {"chance_calls": 20}})
+    assert reasons(plan_of(built, sample, toolbox_of("Calendar"))) == {
+        ("chance_calls", "Calendar"): "changed: chance calls"
+    }
+    # Not asked for, so not missed.
+    assert plan_of(built, settings_with({"scoring": {"chance_calls": 0}}), toolbox_of(*BOTH)) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rescoring": False}, {"rescore_sweep": True}, {"calibration_calls": 77}]
+)
+def test_rescoring_has_a_say_only_with_a_bfloat16_model(built: Warehouse, changes: dict):
+    settings = settings_with({"scoring": changes})
+    assert plan_of(built, settings, toolbox_of(*BOTH)) == []
+    digests = [
+        losses_fingerprint("x", given, "model-1", "bfloat16")
+        for given in (settings_with(), settings)
+    ]
+    assert digests[0] != digests[1]
 
 
 def test_settings_without_a_say_change_nothing(built: Warehouse):

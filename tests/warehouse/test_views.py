@@ -21,7 +21,17 @@ COLUMNS = {
         "seconds",
         "round",
     ],
-    "threshold_sweep": ["tool", "filtering_threshold", "kept_calls", "kept_texts", "round"],
+    "threshold_sweep": [
+        "tool",
+        "filtering_threshold",
+        "kept_calls",
+        "kept_texts",
+        "scored_calls",
+        "kept_share",
+        "chance_calls",
+        "chance_share",
+        "round",
+    ],
     "drop_reasons": ["tool", "stage", "reason", "rows", "round"],
     "kept_examples": [
         "call_id",
@@ -42,6 +52,9 @@ PRUNED = {
     "reason": "bound_below_pruning_threshold",
     "loss_call_without_result": None,
 }
+
+NOT_FINITE = {"reason": "not_finite", "loss_reduction": None}
+BOUND = {"reason": "bound_below_pruning_threshold", "loss_call_without_result": None}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +101,14 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         {"call_id": "c4", "loss_reduction": 0.7} | BELOW,
         {"call_id": "c5", "loss_reduction": 0.4} | PRUNED,
         {"call_id": "c6", "loss_reduction": None, "is_kept": False, "reason": "not_finite"},
+    )
+    put(
+        "chance_calls",
+        "Calculator",
+        {"call_id": "c1", "other_call_id": "c2", "loss_reduction": 1.0 - 1e-10},
+        {"call_id": "c2", "other_call_id": "c3", "loss_reduction": 0.2},
+        {"call_id": "c3", "other_call_id": "c1"} | NOT_FINITE,
+        {"call_id": "c4", "other_call_id": "c1", "loss_reduction": 5.0} | BOUND,
     )
     put("augmented_texts", "all", {"calls": [CALL]})
     put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000, "seconds": 2.5})
@@ -145,10 +166,45 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
 
 
 def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:
-    assert built.query("select * from threshold_sweep").rows() == [
+    sweep = built.query(
+        "select tool, filtering_threshold, kept_calls, kept_texts, round from threshold_sweep"
+    )
+    assert sweep.rows() == [
         ("Calculator", 0.5, 4, 2, 1),
         ("Calculator", 1.0, 3, 2, 1),
         ("Calculator", 2.0, 1, 1, 1),
+    ]
+
+
+def test_sweep_gives_the_share_kept_with_a_foreign_result_beside_the_kept_share(
+    built: Warehouse,
+) -> None:
+    sweep = built.query(
+        "select filtering_threshold, scored_calls, kept_share, chance_calls, chance_share "
+        "from threshold_sweep"
+    )
+    # Of four sampled calls one is kept up to 1.0; a bound and a reduction that is no number never.
+    assert sweep.rows() == [
+        (0.5, 6, pytest.approx(4 / 6), 4, 0.25),
+        (1.0, 6, 0.5, 4, 0.25),
+        (2.0, 6, pytest.approx(1 / 6), 4, 0.0),
+    ]
+
+
+def test_sweep_has_no_chance_share_without_a_sample_or_below_its_pruning_threshold(
+    warehouse: Warehouse,
+) -> None:
+    columns = "tool, filtering_threshold, chance_calls, chance_share"
+    for tool in ("Calculator", "Calendar"):
+        rows = frame("filtered_calls", {"tool": tool, "call_id": f"{tool}-1"})
+        warehouse.replace_slice("filtered_calls", SHARD, tool, rows, metadata={})
+    rows = frame("chance_calls", {"pruning_threshold": 1.0})
+    warehouse.replace_slice("chance_calls", SHARD, "Calculator", rows, metadata={})
+    assert warehouse.query(f"select {columns} from threshold_sweep").rows() == [
+        ("Calculator", 0.5, 0, None),
+        ("Calculator", 1.0, 1, 1.0),
+        ("Calculator", 2.0, 1, 0.0),
+        *(("Calendar", threshold, 0, None) for threshold in (0.5, 1.0, 2.0)),
     ]
 
 
