@@ -153,7 +153,8 @@ def _sample(
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
     )
-    geometry.update(geometry_metadata(checkpoint))
+    attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
+    geometry.update(geometry_metadata(checkpoint), attention=attention)
     store_cost(
         stage,
         shard,

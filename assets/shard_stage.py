@@ -37,6 +37,7 @@ EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OS
 
 UP_TO_DATE = "up to date"
 DONE = "done"
+DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
 
 
@@ -163,7 +164,7 @@ class ShardStage:
             hold_device: waits for the device that `make` needs.
 
         Returns:
-            `done` or `up to date`.
+            `done`, `done, regrouped` where memory ran out meanwhile, or `up to date`.
         """
 
         def is_stale() -> bool:
@@ -197,7 +198,8 @@ class ShardStage:
                 )
                 # Whatever the stage had put by for this slice has served its purpose.
                 shutil.rmtree(self._checkpoint_folder(shard, slice_name), ignore_errors=True)
-                return DONE
+                is_regrouped = (extra_metadata or {}).get("regrouped") == "true"
+                return DONE_REGROUPED if is_regrouped else DONE
 
     def stored_fingerprint(self, table: str, shard: str, slice_name: str) -> str | None:
         """The fingerprint of an upstream slice; None where there is none."""

@@ -125,7 +125,7 @@ class BuildPlan:
             if self._settings.scoring.chance_calls:
                 expect(
                     "chance_calls",
-                    name,
+                    slice_name,
                     chance_calls_fingerprint(
                         executed, self._settings, self._model, self._precision
                     ),

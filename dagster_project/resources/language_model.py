@@ -102,12 +102,19 @@ class ModelHolder:
         from toolformer.language_model import LanguageModel
 
         self.loads += 1
-        return LanguageModel.load(
+        model = LanguageModel.load(
             directory,
             precision=precision,
             device=device,
             bos_token=settings.language_model.bos_token,
         )
+        if not model.packs_rows:
+            _LOGGER.warning(
+                "%s is served by the stock attention path, which is exact but slower: %s",
+                model.name,
+                model.stock_reason,
+            )
+        return model
 
     def release(self) -> None:
         """Drop the model and let the next run have the device."""

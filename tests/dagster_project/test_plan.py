@@ -281,7 +281,7 @@ def without_prompts(toolbox: Toolbox) -> Toolbox:
 def test_a_later_round_is_planned_beside_the_first(built: Warehouse):
     toolbox = without_prompts(toolbox_of("Calendar"))
     planned = reasons(plan_of(built, settings_with(LATER), toolbox, model="model-2"))
-    tables = ("candidate_calls", "executed_calls", "filtered_calls")
+    tables = ("candidate_calls", "executed_calls", "filtered_calls", "chance_calls")
     assert planned == {
         **{(table, "round-2.Calendar"): "missing" for table in tables},
         ("augmented_texts", "round-2.all"): "missing",
