@@ -27,6 +27,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.filtering import CallLosses, decide, pruning_threshold
+from toolformer.geometry import geometry_metadata
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
 
@@ -118,7 +119,7 @@ class _ShardScorer:
         found = self._stored_losses(tool_name, losses_digest, pruning)
         calibration = self._calibrator.calibration(self._scoring, tool_name)
         if calibration is None:
-            found = found or self._score(tool_name, losses_digest, pruning)
+            found = found or self._score(tool_name, losses_digest, pruning, metadata)
         else:
             band = SafetyBand.around(
                 threshold, calibration, with_sweep=settings.scoring.rescore_sweep
@@ -126,7 +127,10 @@ class _ShardScorer:
             found = band.score_again(
                 self._scoring,
                 tool_name,
-                found or self._score(tool_name, losses_digest, band.first_pass_pruning(pruning)),
+                found
+                or self._score(
+                    tool_name, losses_digest, band.first_pass_pruning(pruning), metadata
+                ),
                 partial(calls_to_score, self._stage, self._shard, tool_name),
                 digest=losses_digest,
                 metadata=metadata,
@@ -183,17 +187,22 @@ class _ShardScorer:
             pruning_threshold=stored_pruning,
         )
 
-    def _score(self, tool_name: str, losses_digest: str, pruning: float) -> SliceLosses:
+    def _score(
+        self, tool_name: str, losses_digest: str, pruning: float, metadata: dict[str, str]
+    ) -> SliceLosses:
+        stage = self._stage
+        checkpoint = stage.checkpoint(
+            self._shard, stage.slice_name(tool_name), f"{losses_digest} {pruning}"
+        )
         losses = self._scoring.score(
             tool_name,
-            calls_to_score(self._stage, self._shard, tool_name),
+            calls_to_score(stage, self._shard, tool_name),
             stage_name="scoring",
             pruning_threshold=pruning,
-            full_losses=self._stage.settings.scoring.full_losses,
-            checkpoint=self._stage.checkpoint(
-                self._shard, self._stage.slice_name(tool_name), f"{losses_digest} {pruning}"
-            ),
+            full_losses=stage.settings.scoring.full_losses,
+            checkpoint=checkpoint,
         )
+        metadata.update(geometry_metadata(checkpoint))
         precision = self._scoring.model.precision
         return SliceLosses(losses, dict.fromkeys(losses, precision), pruning)
 
