@@ -34,8 +34,9 @@ from toolformer.prefix_cache import compute_prompt_prefix
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
 
-# How many documents of each tool; minutes on two cores.
-_DOCUMENTS = {"WikiSearch": 4, "Calculator": 1}
+# How many documents of each tool, and their tokens; minutes on two cores.
+_DOCUMENTS = {"WikiSearch": (4, 256), "Calculator": (2, 128)}
+_QUICK_DOCUMENTS = (2, 48)
 # Repetitions of a text's reading that are timed where all of them would take too long.
 _MOST_REPETITIONS = 5
 
@@ -104,14 +105,17 @@ class _Ablations:
         return self._repeated(tool, count)
 
     def _repeated(self, tool: ToolWorkload, count: int) -> Cost:
+        prefix, total = measured(
+            self._model, lambda: compute_prompt_prefix(self._model, tool.prompt)
+        )
         timed = min(count, _MOST_REPETITIONS)
-        total = Cost()
         for _ in range(timed):
             samples, cost = measured(
-                self._model, lambda: ours.sample(self._model, tool, self._documents)
+                self._model, lambda: ours.sample_again(self._model, prefix, tool, self._documents)
             )
-            total += replace(cost, candidates=len(candidates(samples)))
-        return replace(total.scaled(count / timed), documents=len(self._documents))
+            cost = replace(cost, candidates=len(candidates(samples)))
+            total += cost.scaled(count / timed)
+        return replace(total, documents=len(self._documents))
 
     def _score(self, **switches: Any) -> Cost:
         _, cost = measured(
@@ -174,7 +178,7 @@ def run_ablations(
     Args:
         model_path: a model directory; None for the embedded one.
         documents_file: JSON lines; None for the default.
-        quick: one document of 96 tokens.
+        quick: two documents of 48 tokens.
         say: told what is measured.
     """
     path = model_path or ensure_embedded_model(home_folder() / "models")
@@ -182,7 +186,8 @@ def run_ablations(
     rows: list[dict[str, Any]] = []
     for tool in quick_workloads() if quick else paper_workloads():
         rows += _of_tool(path, file, tool, quick=quick, say=say)
-        console.heading(f"{tool.name}: each reduction switched off alone")
+        k, m = tool.positions_per_text, tool.calls_per_position
+        console.heading(f"{tool.name}, k={k}, m={m}: each reduction switched off alone")
         console.frame(pl.DataFrame([row for row in rows if row["tool"] == tool.name]))
     return {"machine": machine(), "versions": versions(), "quick": quick, "ablations": rows}
 
@@ -191,12 +196,8 @@ def _of_tool(
     path: Path, file: Path, tool: ToolWorkload, *, quick: bool, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     model = LanguageModel.load(path)
-    documents = read_documents(
-        file,
-        model.tokenizer,
-        count=1 if quick else _DOCUMENTS[tool.name],
-        document_tokens=96 if quick else 256,
-    )
+    count, tokens = _QUICK_DOCUMENTS if quick else _DOCUMENTS[tool.name]
+    documents = read_documents(file, model.tokenizer, count=count, document_tokens=tokens)
     ours.sample(model, replace(tool, positions_per_text=1, calls_per_position=1), documents[:1])
     ablations = _Ablations(model, tool, documents)
     costs: dict[tuple[str, str], Cost] = {}

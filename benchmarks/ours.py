@@ -14,8 +14,9 @@ from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, pruning_threshold
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.prefix_cache import PromptPrefix
 from toolformer.samples import SampledCall
-from toolformer.sampling import sample_shard
+from toolformer.sampling import sample_calls, sample_shard
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
 from tools.protocol import ToolCall
@@ -61,6 +62,21 @@ def sample(
             checkpoint=Checkpoint(Path(folder) / "sampling", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
         )
+
+
+def sample_again(
+    model: LanguageModel, prefix: PromptPrefix, tool: ToolWorkload, documents: Sequence[Window]
+) -> list[SampledCall]:
+    """As `sample`, in one batch and behind a prompt that is fed already."""
+    return sample_calls(
+        model,
+        prefix,
+        documents,
+        tool_name=tool.name,
+        takes_arguments=True,
+        parse_arguments=accept_arguments,
+        parameters=tool.parameters(),
+    )
 
 
 def score(
