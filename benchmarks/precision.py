@@ -97,7 +97,8 @@ class Measurement:
         """Losses and costs of all passes over a chunk, by name of the pass."""
         band = self.calibration.band
         count = sum(len(calls) for calls in chunk.calls.values())
-        steps = self._checkpoint(f"scores-{number:04d}-{count}")
+        # All passes anew for another band: seconds compare only within one run.
+        steps = self._checkpoint(f"scores-{number:04d}-{count}-{band}")
 
         def step(name: str, precision: str, score: Callable[..., Losses]) -> dict[str, Any]:
             return steps.step(name, lambda: self._timed(precision, score))
@@ -241,6 +242,10 @@ class _Totals:
             what: self._costs[f"first {threshold}"][what] + self._costs[f"again {threshold}"][what]
             for what in base
         }
+        exact_cost = self._costs["float32"]
+        # How much dearer a token is in float32.
+        price = exact_cost["seconds"] / exact_cost["tokens"] * base["tokens"] / base["seconds"]
+        again_tokens = self._costs[f"again {threshold}"]["tokens"]
         return {
             "kept_by_float32": sum(exact.values()),
             "rescored": len(again),
@@ -249,7 +254,10 @@ class _Totals:
             "bfloat16_seconds": base["seconds"],
             "cost_ratio_seconds": costs["seconds"] / base["seconds"],
             "cost_ratio_tokens": costs["tokens"] / base["tokens"],
-            "float32_ratio_seconds": self._costs["float32"]["seconds"] / base["seconds"],
+            # Does not vary with what else the machine does meanwhile.
+            "cost_ratio_priced_tokens": (costs["tokens"] + (price - 1) * again_tokens)
+            / base["tokens"],
+            "float32_ratio_seconds": exact_cost["seconds"] / base["seconds"],
         }
 
     def _decisions(self, name: str, threshold: float) -> dict[str, bool]:
