@@ -43,8 +43,12 @@ _MOST_REPETITIONS = 5
 Ablation = Callable[[], Cost]
 
 
-class _Ablations:
-    """All ablations of one tool on the same documents and candidates."""
+class Ablations:
+    """All ablations of one tool on the same documents and candidates.
+
+    Attributes:
+        calls: the candidates that are scored; sampling with everything on finds them.
+    """
 
     def __init__(self, model: LanguageModel, tool: ToolWorkload, documents: Sequence[Window]):
         self._model = model
@@ -199,7 +203,7 @@ def _of_tool(
     count, tokens = _QUICK_DOCUMENTS if quick else _DOCUMENTS[tool.name]
     documents = read_documents(file, model.tokenizer, count=count, document_tokens=tokens)
     ours.sample(model, replace(tool, positions_per_text=1, calls_per_position=1), documents[:1])
-    ablations = _Ablations(model, tool, documents)
+    ablations = Ablations(model, tool, documents)
     costs: dict[tuple[str, str], Cost] = {}
     for stage, of_stage in (("sampling", ablations.sampling()), ("scoring", ablations.scoring())):
         for name, measure in of_stage.items():
@@ -207,7 +211,7 @@ def _of_tool(
             say(f"{tool.name}, {stage}, {name}: {costs[stage, name].seconds:.1f} s")
     calls = ablations.calls
     for name, other in _other_models(path, model):
-        once_more = _Ablations(other, tool, documents)
+        once_more = Ablations(other, tool, documents)
         costs["sampling", name] = once_more.sampling()["all on"]()
         # The same candidates: another precision or attention samples others.
         once_more.calls = calls

@@ -4,9 +4,10 @@ Does not print and does not compute ratios; `engine_report` does.
 
     sampling   ours on the first n documents | batched literal | ours again | literal on 2
     scoring    group by group: batched, batched sorted, ours, in changing order | literal on 2
-    ours       on the other documents
+    ours       on the other documents, the tools in turn, while there is time
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,7 +40,7 @@ class ToolCosts:
     Attributes:
         tool: what was measured.
         literal_share: which share of its samples and calls the unbatched engine did.
-        calls: all candidates that our engine found and scored.
+        calls: all candidates that our engine found.
     """
 
     tool: ToolWorkload
@@ -68,22 +69,44 @@ class Schedule:
     say: Say
 
     def run(self, tool: ToolWorkload) -> ToolCosts:
-        """Measure one tool."""
+        """Measure all engines on the first documents of one tool."""
         costs = ToolCosts(tool, literal_share=1 / self.literal_every)
         first = self.documents[: tool.baseline_documents]
-        rest = self.documents[tool.baseline_documents :]
         samples = self._sampling(costs, first)
         costs.calls = calls_to_score(samples, self.model.tokenizer)
         self._scoring(costs, first)
         costs.sampling[OURS_ALL] = costs.sampling[OURS]
         costs.scoring[OURS_ALL] = costs.scoring[OURS]
-        if rest:
-            samples, cost = self._sample_ours(tool, rest)
-            costs.sampling[OURS_ALL] += cost
-            calls = calls_to_score(samples, self.model.tokenizer)
-            costs.scoring[OURS_ALL] += self._score_ours(tool, rest, calls)
-            costs.calls += calls
         return costs
+
+    def go_on(self, all_costs: Sequence[ToolCosts], *, deadline: float) -> None:
+        """Ours on the other documents, the tools in turn, as many as there is time for.
+
+        Args:
+            all_costs: of `run`; what is measured is added to them.
+            deadline: on `time.monotonic`; no group is begun that would end after it if it took as
+                long as the tool's last one.
+        """
+        waiting = list(all_costs)
+        longest = {costs.tool.name: _seconds_of_ours(costs) for costs in waiting}
+        while waiting:
+            costs = waiting.pop(0)
+            tool = costs.tool
+            done = costs.sampling[OURS_ALL].documents
+            group = self.documents[done : done + tool.baseline_documents]
+            began = time.monotonic()
+            if not group:
+                continue
+            if began + longest[tool.name] > deadline:
+                self.say(f"{tool.name}: no time left for more than {done} documents")
+                continue
+            samples, cost = self._sample_ours(tool, group)
+            calls = calls_to_score(samples, self.model.tokenizer)
+            costs.sampling[OURS_ALL] += cost
+            costs.scoring[OURS_ALL] += self._score_ours(tool, group, calls)
+            costs.calls += calls
+            longest[tool.name] = time.monotonic() - began
+            waiting.append(costs)
 
     def _sampling(self, costs: ToolCosts, first: Sequence[Window]) -> list[SampledCall]:
         tool = costs.tool
@@ -209,3 +232,7 @@ def _scoring_groups(tool: ToolWorkload, first: Sequence[Window]) -> Iterator[Seq
     size = max(1, _POSITIONS_PER_TURN // tool.positions_per_text)
     for start in range(GROUP_SIZE, len(first), size):
         yield first[start : start + size]
+
+
+def _seconds_of_ours(costs: ToolCosts) -> float:
+    return costs.sampling[OURS].seconds + costs.scoring[OURS].seconds

@@ -10,6 +10,7 @@ calls, and does not choose which models can be served: `toolformer.language_mode
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,9 @@ NAME = "toolformer_packed"
 # Queries worked on at once on a processor: their scores stay in its cache, and later chunks alone
 # see the later keys.
 _QUERY_CHUNK = 128
+# Rows of like length are worked on side by side, padded for this step alone, where padding adds at
+# most this share.
+_PADDING_SHARE = 0.15
 # What some architectures add to plain attention. A model that asks for one of these is not served.
 _UNSERVED = ("sliding_window", "softcap", "s_aux", "position_bias", "head_mask")
 
@@ -107,6 +111,26 @@ def _attention(
     return state.plan.attend(layer, query[0], key[0], value[0], scale)[None], None
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Neighbouring rows of like length, which attention works on side by side.
+
+    Attributes:
+        start, end: their tokens in the pack.
+        rows, length: how many they are, and how long the longest is.
+        padded: the token that stands at each place, shape `(rows · length,)`; None where all rows
+            are equally long.
+        unpadded: the place of each token, shape `(tokens,)`.
+    """
+
+    start: int
+    end: int
+    rows: int
+    length: int
+    padded: "torch.Tensor | None"
+    unpadded: "torch.Tensor | None"
+
+
 class PackedRows:
     """Rows one behind the other; each sees the prefix and itself, causally.
 
@@ -118,11 +142,7 @@ class PackedRows:
     def __init__(
         self, lengths: Sequence[int], *, prefix: Sequence[Layer] = (), keeps: bool = False
     ):
-        self._bounds: list[tuple[int, int]] = []
-        start = 0
-        for length in lengths:
-            self._bounds.append((start, start + length))
-            start += length
+        self._groups = list(_groups(lengths))
         self._prefix = prefix
         self._keeps = keeps
         self.kept: list[Layer] = []
@@ -140,22 +160,68 @@ class PackedRows:
 
         if self._keeps:
             self.kept.append((key, value))
-        heads, tokens, head_size = query.shape
-        attended = query.new_empty((tokens, heads, head_size))
-        for start, end in self._bounds:
-            keys, values = key[:, start:end], value[:, start:end]
+        attended: list[torch.Tensor] = []
+        for group in self._groups:
+            keys, values = _side_by_side(key, group), _side_by_side(value, group)
             if self._prefix:
-                prefix_keys, prefix_values = self._prefix[layer]
-                keys = torch.cat([prefix_keys, keys], dim=1)
-                values = torch.cat([prefix_values, values], dim=1)
-            attended[start:end] = causal_attention(query[:, start:end], keys, values, scaling)
-        return attended
+                keys, values = (
+                    torch.cat([part.expand(group.rows, -1, -1, -1), of_rows], dim=2)
+                    for part, of_rows in zip(self._prefix[layer], (keys, values), strict=True)
+                )
+            of_group = causal_attention(_side_by_side(query, group), keys, values, scaling)
+            of_group = of_group.reshape(-1, *of_group.shape[2:])
+            if group.unpadded is not None:
+                of_group = of_group[group.unpadded.to(of_group.device)]
+            attended.append(of_group)
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[_Group]:
+    first = start = 0
+    while first < len(lengths):
+        last, longest, tokens = first, 0, 0
+        while last < len(lengths):
+            padded = max(longest, lengths[last]) * (last + 1 - first)
+            if last > first and padded > (1 + _PADDING_SHARE) * (tokens + lengths[last]):
+                break
+            longest = max(longest, lengths[last])
+            tokens += lengths[last]
+            last += 1
+        yield _group(start, lengths[first:last], longest)
+        first, start = last, start + tokens
+
+
+def _group(start: int, lengths: Sequence[int], longest: int) -> _Group:
+    import torch
+
+    padded = unpadded = None
+    if min(lengths) < longest:
+        # Padding stands behind a row, where no token of it looks; any token will do.
+        padded = torch.full((len(lengths), longest), start)
+        places: list[torch.Tensor] = []
+        token = start
+        for row, length in enumerate(lengths):
+            padded[row, :length] = torch.arange(token, token + length)
+            places.append(torch.arange(length) + row * longest)
+            token += length
+        padded, unpadded = padded.reshape(-1), torch.cat(places)
+    return _Group(start, start + sum(lengths), len(lengths), longest, padded, unpadded)
+
+
+def _side_by_side(values: "torch.Tensor", group: _Group) -> "torch.Tensor":
+    """`(heads, tokens, size)` of the pack as `(rows, heads, length, size)` of a group."""
+    heads, _, size = values.shape
+    if group.padded is None:
+        of_group = values[:, group.start : group.end]
+    else:
+        of_group = values.index_select(1, group.padded.to(values.device))
+    return of_group.reshape(heads, group.rows, group.length, size).transpose(0, 1)
 
 
 def causal_attention(
     query: "torch.Tensor", keys: "torch.Tensor", values: "torch.Tensor", scaling: float
 ) -> "torch.Tensor":
-    """Attention of the last tokens of one row to all of it.
+    """Attention of the last tokens of each row to all of it.
 
         keys:     0 1 2 3 4 5 6
         query 0:  x x x x x          3 queries, 7 keys: the queries stand at the last 3 places
@@ -163,12 +229,12 @@ def causal_attention(
         query 2:  x x x x x x x
 
     Args:
-        query: shape `(heads, queries, head size)`.
-        keys, values: shape `(key heads, keys, head size)`, with `keys >= queries`.
+        query: shape `(rows, heads, queries, head size)`.
+        keys, values: shape `(rows, key heads, keys, head size)`, with `keys >= queries`.
         scaling: of the scores.
 
     Returns:
-        Shape `(queries, heads, head size)`.
+        Shape `(rows, queries, heads, head size)`.
     """
     if query.is_cuda:
         return fused_causal_attention(query, keys, values, scaling)
@@ -182,16 +248,16 @@ def fused_causal_attention(
     from torch.nn.attention.bias import causal_lower_right
     from torch.nn.functional import scaled_dot_product_attention
 
-    shared = query.shape[0] // keys.shape[0]
+    shared = query.shape[1] // keys.shape[1]
     attended = scaled_dot_product_attention(
-        query[None],
-        keys.repeat_interleave(shared, dim=0)[None],
-        values.repeat_interleave(shared, dim=0)[None],
+        query,
+        keys.repeat_interleave(shared, dim=1),
+        values.repeat_interleave(shared, dim=1),
         # A tensor subclass, which the signature does not name.
-        attn_mask=causal_lower_right(query.shape[1], keys.shape[1]),  # pyright: ignore[reportArgumentType]
+        attn_mask=causal_lower_right(query.shape[2], keys.shape[2]),  # pyright: ignore[reportArgumentType]
         scale=scaling,
     )
-    return attended[0].transpose(0, 1)
+    return attended.transpose(1, 2)
 
 
 def chunked_causal_attention(
@@ -204,27 +270,27 @@ def chunked_causal_attention(
     """
     import torch
 
-    heads, queries, head_size = query.shape
-    key_heads = keys.shape[0]
+    rows, heads, queries, size = query.shape
+    key_heads, length = keys.shape[1:3]
     shared = heads // key_heads
-    before = keys.shape[1] - queries
-    attended = query.new_empty((queries, heads, head_size))
-    grouped = (query * scaling).reshape(key_heads, shared, queries, head_size)
+    before = length - queries
+    grouped = (query * scaling).reshape(rows * key_heads, shared, queries, size)
+    keys = keys.reshape(rows * key_heads, length, size)
+    values = values.reshape(rows * key_heads, length, size)
+    attended = query.new_empty((rows, queries, key_heads, shared, size))
     for start in range(0, queries, _QUERY_CHUNK):
         end = min(start + _QUERY_CHUNK, queries)
         count, seen = end - start, before + end
-        rows = grouped[:, :, start:end].reshape(key_heads, shared * count, head_size)
-        scores = torch.bmm(rows, keys[:, :seen].transpose(1, 2))
-        scores.view(key_heads, shared, count, seen)[..., seen - count :].add_(
+        chunk = grouped[:, :, start:end].reshape(-1, shared * count, size)
+        scores = torch.bmm(chunk, keys[:, :seen].transpose(1, 2))
+        scores.view(-1, shared, count, seen)[..., seen - count :].add_(
             _future_bias(count, query.dtype, query.device)
         )
         of_chunk = torch.bmm(torch.softmax(scores, dim=-1), values[:, :seen])
-        attended[start:end] = (
-            of_chunk.view(key_heads, shared, count, head_size)
-            .permute(2, 0, 1, 3)
-            .reshape(count, heads, head_size)
+        attended[:, start:end] = of_chunk.view(rows, key_heads, shared, count, size).permute(
+            0, 3, 1, 2, 4
         )
-    return attended
+    return attended.view(rows, queries, heads, size)
 
 
 @lru_cache(maxsize=2 * _QUERY_CHUNK)

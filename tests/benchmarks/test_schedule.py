@@ -27,7 +27,10 @@ def _schedule(small, documents, said):
 @pytest.fixture
 def costs(small, documents):
     tool = replace(small.tool, positions_per_text=2, baseline_documents=4)
-    return _schedule(small, documents, []).run(tool)
+    schedule = _schedule(small, documents, [])
+    costs = schedule.run(tool)
+    schedule.go_on([costs], deadline=float("inf"))
+    return costs
 
 
 def test_engines_run_on_their_share_of_the_documents(costs):
@@ -37,6 +40,18 @@ def test_engines_run_on_their_share_of_the_documents(costs):
         **expected,
         "batched_sorted": 4,
     }
+
+
+def test_ours_leaves_out_documents_when_the_time_is_up(small, documents):
+    tool = replace(small.tool, positions_per_text=2, baseline_documents=2)
+    said = []
+    schedule = _schedule(small, documents, said)
+    costs = schedule.run(tool)
+    schedule.go_on([costs], deadline=0.0)
+    assert costs.sampling["ours_all"].documents == costs.scoring["ours_all"].documents == 2
+    assert said[-1] == "Calculator: no time left for more than 2 documents"
+    schedule.go_on([costs], deadline=float("inf"))
+    assert costs.sampling["ours_all"].documents == costs.scoring["ours_all"].documents == 5
 
 
 def test_the_same_candidates_are_scored_by_all(costs):

@@ -42,15 +42,19 @@ def test_both_forms_of_causal_attention_follow_the_formula(
     attention, heads, key_heads, queries, keys
 ):
     query, key, value = tensors(heads, key_heads, queries, keys)
-    torch.testing.assert_close(
-        attention(query, key, value, 0.3), by_formula(query, key, value, 0.3), atol=1e-5, rtol=1e-5
+    both = attention(
+        torch.stack([query, 2 * query]), torch.stack([key, -key]), torch.stack([value] * 2), 0.3
     )
+    for row, signed in ((0, (query, key)), (1, (2 * query, -key))):
+        torch.testing.assert_close(both[row], by_formula(*signed, value, 0.3), atol=1e-5, rtol=1e-5)
 
 
-def test_packed_rows_see_the_prefix_and_themselves_alone():
+@pytest.mark.parametrize(
+    "lengths", [[3, 1, 5], [9], [3, 3, 3], [4, 4, 1], [5, 4], [1] * 9, [2, 3, 4]]
+)
+def test_packed_rows_see_the_prefix_and_themselves_alone(lengths):
     prefix = tuple(each[None] for each in tensors(2, 2, 4, 4)[1:])
     layer = (prefix[0][0], prefix[1][0])
-    lengths = [3, 1, 5]
     query, key, value = tensors(4, 2, 9, 9)
     plan = PackedRows(lengths, prefix=[layer], keeps=True)
     attended = plan.attend(0, query, key, value, 0.5)
