@@ -44,6 +44,21 @@ def resolve_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def devices_of(device: str) -> list[str]:
+    """The devices that a setting leaves to choose from, best first.
+
+    Example:
+        >>> devices_of("cpu"), devices_of("cuda:1")
+        (['cpu'], ['cuda:1'])
+    """
+    import torch
+
+    resolved = resolve_device(device)
+    if resolved == "cuda" and device == "auto" and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [resolved]
+
+
 def resolve_precision(precision: str, device: str) -> str:
     """`auto` becomes bfloat16 where the processor computes in it, else float32.
 

@@ -6,6 +6,7 @@ waits, and goes on the moment this process ends, however it ends.
 
 import gc
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from toolformer.language_model import LanguageModel
 
 _LOGGER = logging.getLogger(__name__)
+# How often a run that waits for a device looks again.
+_POLL_SECONDS = 0.2
 
 
 def base_model_directory(settings: Settings, home: Home) -> Path:
@@ -53,20 +56,27 @@ class ModelHolder:
         self._directory: Path | None = None
         self._reference: LanguageModel | None = None
         self._lock: FileLock | None = None
+        self._device = ""
         self.loads = 0
 
     def hold_device(self, settings: Settings, home: Home) -> str:
-        """Wait for the device and keep it; returns its name."""
-        from toolformer.language_model import resolve_device
+        """Wait for a device and keep it; returns its name.
 
-        device = resolve_device(settings.language_model.device)
+        With several GPUs and `device: auto` it is the first that no other run holds, so that runs
+        over different shards share them out.
+        """
+        from toolformer.language_model import devices_of
+
         if self._lock is None:
-            lock = home.device_lock(device)
-            if not _acquire_at_once(lock):
-                _LOGGER.info("waiting for another run to release the device %s", device)
-                lock.acquire()
-            self._lock = lock
-        return device
+            devices = devices_of(settings.language_model.device)
+            held = _first_free(devices, home)
+            if held is None:
+                _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
+            while held is None:
+                time.sleep(_POLL_SECONDS)
+                held = _first_free(devices, home)
+            self._device, self._lock = held
+        return self._device
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """The model of a directory; the one held before is dropped if it is another."""
@@ -124,14 +134,18 @@ class ModelHolder:
             self._lock = None
 
 
-def _acquire_at_once(lock: FileLock) -> bool:
+def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
+    """The first device whose lock can be had at once, with the lock."""
     from filelock import Timeout
 
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
+    for device in devices:
+        lock = home.device_lock(device)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        return device, lock
+    return None
 
 
 _HOLDER = ModelHolder()
