@@ -87,10 +87,10 @@ class Ablations:
         return self._counted(cost, len(candidates(samples)))
 
     def _prefix_for_each_text(self) -> Cost:
-        """The prompt is fed once more for every text but one."""
+        """The prompt is fed with every text; the engine has its keys from the first time on."""
 
         def feed_prompts() -> None:
-            for _ in self._documents[1:]:
+            for _ in self._documents:
                 compute_prompt_prefix(self._model, self._tool.prompt)
 
         _, again = measured(self._model, feed_prompts)
@@ -134,13 +134,16 @@ class Ablations:
         rows = [ids[call.window][: call.position + len(TOKEN_WEIGHTS)] for call in self.calls]
 
         def read_texts() -> None:
-            losses = TextLosses(self._model, self._documents, token_budget=ours.TOKEN_BUDGET)
+            losses = TextLosses(self._model, self._documents)
             for window in ids:
                 losses.token_losses(window)
 
         def read_rows() -> None:
             lengths = [len(row) + 1 for row in rows]
-            for batch in plan_batches(lengths, token_budget=ours.TOKEN_BUDGET):
+            budget = ours.pack_tokens(self._model, self._documents)
+            for batch in plan_batches(
+                lengths, token_budget=budget, is_padded=not self._model.packs_rows
+            ):
                 token_losses(self._model, [rows[index] for index in batch])
 
         _, once = measured(self._model, read_texts)
@@ -159,7 +162,7 @@ class Ablations:
             rounds[seen[key]].append(call)
 
         def score_rounds() -> None:
-            shared = TextLosses(self._model, self._documents, token_budget=ours.TOKEN_BUDGET)
+            shared = TextLosses(self._model, self._documents)
             for calls in rounds:
                 ours.score(self._model, self._tool, self._documents, calls, text_losses=shared)
 

@@ -12,6 +12,7 @@ from benchmarks.workload import ToolWorkload, accept_arguments
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, pruning_threshold
+from toolformer.geometry import choose_pack_tokens
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.prefix_cache import PromptPrefix
@@ -20,11 +21,6 @@ from toolformer.sampling import sample_calls, sample_shard
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
 from tools.protocol import ToolCall
-
-# How much of a shard is fed at once.
-WINDOWS_PER_BATCH = {"WikiSearch": 16, "Calculator": 4}
-TOKEN_BUDGET = 1024
-
 
 # Window, call, result; no call in the row of the text alone.
 _NeededRow = tuple[WindowKey, ToolCall | None, str | None]
@@ -57,7 +53,7 @@ def sample(
             takes_arguments=True,
             parse_arguments=accept_arguments,
             parameters=parameters,
-            windows_per_batch=windows_per_batch or WINDOWS_PER_BATCH.get(tool.name, 8),
+            windows_per_batch=windows_per_batch,
             window_tokens=max(len(document.ids) for document in documents),
             checkpoint=Checkpoint(Path(folder) / "sampling", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
@@ -76,8 +72,14 @@ def sample_again(
         takes_arguments=True,
         parse_arguments=accept_arguments,
         parameters=tool.parameters(),
-        token_budget=TOKEN_BUDGET,
+        token_budget=pack_tokens(model, documents),
     )
+
+
+def pack_tokens(model: LanguageModel, documents: Sequence[Window]) -> int:
+    """Most tokens that the engine packs together on this device."""
+    longest = max(len(document.ids) for document in documents)
+    return choose_pack_tokens(model, window_tokens=longest)
 
 
 def score(
@@ -87,7 +89,7 @@ def score(
     calls: Sequence[ScoredCall],
     *,
     full_losses: bool = False,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     text_losses: TextLosses | None = None,
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""

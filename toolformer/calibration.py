@@ -149,7 +149,7 @@ def measure(
     count: int,
     window_tokens: int,
     call_format: CallFormat,
-    token_budget: int,
+    token_budget: int | None,
     checkpoint: Callable[[str], Checkpoint],
     progress: Callable[[int, int], None],
 ) -> Calibration:

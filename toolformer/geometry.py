@@ -22,7 +22,7 @@ ResultT = TypeVar("ResultT")
 # On a processor: larger packs leave its cache, smaller ones starve its matrix products; and so
 # many branches decode together.
 _PROCESSOR_PACK_TOKENS = 1024
-_PROCESSOR_BRANCHES = 512
+_PROCESSOR_BRANCHES = 800
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
 _GPU_PACK_TOKENS = 16384
 _GPU_BRANCHES = 8192

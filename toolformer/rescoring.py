@@ -37,7 +37,7 @@ class TextLossesWithExactStart(TextLosses):
         model: LanguageModel,
         windows: Sequence[Window],
         *,
-        token_budget: int,
+        token_budget: int | None,
         start_losses: Sequence[float],
     ):
         super().__init__(model, windows, token_budget=token_budget)
@@ -113,7 +113,7 @@ def score_again(
     call_format: CallFormat,
     pruning_threshold: float,
     full_losses: bool,
-    token_budget: int,
+    token_budget: int | None,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
 ) -> dict[str, CallLosses]:

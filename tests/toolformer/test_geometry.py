@@ -116,7 +116,7 @@ def test_no_rows_feed_nothing(tmp_path):
     assert feed(tmp_path, rows, count=0) == []
 
 
-@pytest.mark.parametrize(("branches", "windows"), [(25, 20), (200, 2), (5000, 1)])
+@pytest.mark.parametrize(("branches", "windows"), [(25, 32), (200, 4), (5000, 1)])
 def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, windows):
     assert windows_per_batch(tiny_model(), branches_per_window=branches) == windows
     assert choose_pack_tokens(tiny_model(), window_tokens=256) == 1024
