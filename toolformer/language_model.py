@@ -334,7 +334,7 @@ class LanguageModel:
                 f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
             )
         vocabulary = self.model.config.get_text_config().vocab_size
-        # Tokens from all over the vocabulary, none of them special.
+        # Tokens from all over the vocabulary.
         rows = [
             [
                 self.bos_id,
