@@ -12,7 +12,13 @@ from toolformer.language_model import LanguageModel
 
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
-PER_TOOL = ("document_selection", "candidate_calls", "executed_calls", "filtered_calls")
+PER_TOOL = (
+    "document_selection",
+    "candidate_calls",
+    "executed_calls",
+    "filtered_calls",
+    "chance_calls",
+)
 TRAINING = {
     "steps": 2,
     "batch_size": 2,
