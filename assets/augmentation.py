@@ -34,24 +34,27 @@ def augmented_texts(
 ) -> dg.MaterializeResult:
     """The augmented corpus C*; one row = one window with its calls, by `document_id` and `window`.
 
-    At most one call per position. Calls are offsets beside the text; that taking them out gives
-    the text back is checked for every row.
+    Only calls of the same round of annotation are merged, and at most one per position stays. Calls
+    are offsets beside the text; that taking them out gives the text back is checked for every row.
     """
     stage = ShardStage.open(context, "augmented_texts", settings, warehouse)
     with expected_errors():
         model_directory = base_model_directory(stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
-        found = {name: stage.stored_fingerprint("filtered_calls", key, name) for name in TOOL_NAMES}
+        found = {
+            name: stage.stored_fingerprint("filtered_calls", key, stage.slice_name(name))
+            for name in TOOL_NAMES
+        }
         upstream = {name: digest for name, digest in found.items() if digest is not None}
         report.slices["all tools"] = stage.replace_if_stale(
             key,
-            "all",
+            stage.slice_name("all"),
             augmented_texts_fingerprint(upstream),
             partial(_augment, stage, key, model_directory),
         )
         report.slices.update({f"calls of {name}": "merged" for name in upstream})
-        rows = stage.warehouse.read_slice("augmented_texts", key, "all")
+        rows = stage.warehouse.read_slice("augmented_texts", key, stage.slice_name("all"))
         report.count({"texts with calls": rows.height})
         report.count({"calls": int(rows["calls"].list.len().sum())})
         report.preview = rows.select(
@@ -66,17 +69,17 @@ def augmented_texts(
 
 def _augment(stage: ShardStage, shard: str, model_directory) -> pl.DataFrame:
     kept = (
-        stage.warehouse.read_slices("filtered_calls", shard)
+        stage.rows_of("filtered_calls", shard)
         .filter("is_kept")
         .select("call_id", "loss_reduction")
         .join(
-            stage.warehouse.read_slices("candidate_calls", shard),
+            stage.rows_of("candidate_calls", shard),
             on="call_id",
             how="inner",
             maintain_order="left",
         )
         .join(
-            stage.warehouse.read_slices("executed_calls", shard).select("call_id", "result"),
+            stage.rows_of("executed_calls", shard).select("call_id", "result"),
             on="call_id",
             how="inner",
             maintain_order="left",
@@ -123,6 +126,7 @@ def _augment(stage: ShardStage, shard: str, model_directory) -> pl.DataFrame:
                 "text": window.text,
                 "window_offset": window.start,
                 "calls": [asdict(call) for call in merged],
+                "round": stage.settings.sampling.round,
             }
         )
     return typed_frame("augmented_texts", rows)

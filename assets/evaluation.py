@@ -13,6 +13,7 @@ from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
 from dagster_project.live_calls import complete_with_tools
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.progress import progress_of
+from dagster_project.resources.annotator import finetuned_model_directory, is_trained
 from dagster_project.resources.language_model import (
     LanguageModelResource,
     base_model_directory,
@@ -21,20 +22,20 @@ from dagster_project.resources.language_model import (
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import Toolbox, ToolboxResource, open_toolbox
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings import Settings
+from dagster_project.settings import BASE, FINETUNED, Settings
 from toolformer.batching import plan_batches
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.perplexity import perplexity_row
 from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
+from toolformer.geometry import choose_pack_tokens
 from toolformer.language_model import LanguageModel
 from toolformer.losses import token_losses
 from toolformer.model_identity import model_identity
 from warehouse.warehouse import Warehouse
 
 PERPLEXITY, DATESET = "perplexity", "dateset"
-BASE, FINETUNED = "base", "finetuned"
 ENABLED, DISABLED = "enabled", "disabled"
 
 Progress = Callable[[int, int], None]
@@ -56,6 +57,7 @@ def evaluation_results(
 ) -> dg.MaterializeResult:
     """One row = one benchmark item, by benchmark, item, model (base, finetuned) and mode.
 
+    A model finetuned on a later round is `finetuned-round-2` and so on, beside that of round 1.
     Perplexity is measured on held-out shards with calls disabled; DATESET with calls enabled and
     disabled.
     """
@@ -67,7 +69,7 @@ def evaluation_results(
         upstream = slice_fingerprints(store, "documents", held_out)
         for model_name, directory in (
             (BASE, base_model_directory(loaded, home)),
-            (FINETUNED, home.finetuned_model),
+            (finetuned_name(loaded), finetuned_model_directory(loaded, home)),
         ):
             _check_trained(directory)
             for benchmark in loaded.evaluation.benchmarks:
@@ -116,8 +118,14 @@ def evaluation_results(
     )
 
 
+def finetuned_name(settings: Settings) -> str:
+    """How the finetuned model is called in the results; models of several rounds stand together."""
+    newest = settings.training_rounds[0]
+    return FINETUNED if newest == 1 else f"{FINETUNED}-round-{newest}"
+
+
 def _check_trained(directory: Path) -> None:
-    if not any(directory.glob("*.safetensors")):
+    if not is_trained(directory):
         raise ToolformerError(
             f"There is no finetuned model in {str(directory)!r} yet. Materialise `finetuned_model` "
             "first (`toolformer train`)."
@@ -152,7 +160,10 @@ def _perplexity(
     windows = windows[: settings.evaluation.perplexity_windows]
     rows = []
     batches = plan_batches(
-        [len(window.ids) for window in windows], token_budget=settings.scoring.token_budget
+        [len(window.ids) for window in windows],
+        token_budget=settings.scoring.token_budget
+        or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
+        is_padded=not model.packs_rows,
     )
     for batch in batches:
         losses = token_losses(model, [list(windows[index].ids) for index in batch])

@@ -49,14 +49,14 @@ def executed_calls(
         report.mark_unavailable(tools.unavailable)
         died: list[str] = []
         for name, tool in tools.tools.items():
-            upstream = stage.stored_fingerprint("candidate_calls", key, name)
+            upstream = stage.stored_fingerprint("candidate_calls", key, stage.slice_name(name))
             if upstream is None:
                 report.slices[name] = NOT_SAMPLED
                 continue
             try:
                 report.slices[name] = stage.replace_if_stale(
                     key,
-                    name,
+                    stage.slice_name(name),
                     executed_calls_fingerprint(upstream, stage.settings, tool),
                     partial(_execute, stage, key, name, tool, texts),
                 )
@@ -73,9 +73,8 @@ def executed_calls(
 def _execute(
     stage: ShardStage, shard: str, tool_name: str, tool: Tool, texts: dict[str, Document]
 ) -> pl.DataFrame:
-    calls = stage.warehouse.read_slice("candidate_calls", shard, tool_name).filter(
-        pl.col("status") == "parsed"
-    )
+    candidates = stage.warehouse.read_slice("candidate_calls", shard, stage.slice_name(tool_name))
+    calls = candidates.filter(pl.col("status") == "parsed")
     began = time.monotonic()
     results = execute_calls(
         tool,
@@ -109,13 +108,14 @@ def _execute(
                 "shard": shard,
                 "tool": tool_name,
                 "tool_version": tool.version,
+                "round": stage.settings.sampling.round,
             }
         )
     return typed_frame("executed_calls", rows)
 
 
 def _report_results(stage: ShardStage, shard: str, report: ShardReport) -> None:
-    results = stage.warehouse.read_slices("executed_calls", shard)
+    results = stage.rows_of("executed_calls", shard)
     executed = results.filter(pl.col("status") == "executed")
     report.count({"calls": results.height, "executed": executed.height})
     failed = results.filter(pl.col("reason").is_not_null()).group_by("reason").len()

@@ -1,5 +1,8 @@
 """The training set, and the model finetuned on it (paper §2 and §4.1)."""
 
+import json
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 
@@ -15,6 +18,7 @@ from dagster_project.home import Home
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.plots import png_markdown, training_curve
 from dagster_project.progress import progress_of
+from dagster_project.resources.annotator import finetuned_model_directory
 from dagster_project.resources.language_model import LanguageModelResource, base_model_directory
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
@@ -24,19 +28,22 @@ from toolformer.calls import CallFormat
 from toolformer.decontamination import NgramIndex
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.dateset import generate_dateset
-from toolformer.finetuning import FinetuningParameters, StepReport, finetune
+from toolformer.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
 from toolformer.model_identity import model_identity
 from toolformer.sources.manifest import Manifest
 from toolformer.tokenization import load_tokenizer
 from toolformer.training_set import AugmentedText, build_training_set
+from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
 ALL = "all"
 
 
-def slice_fingerprints(warehouse: Warehouse, table: str, shards: list[str]) -> dict[str, str]:
-    """Fingerprints of the `all` slices of these shards that there are."""
-    stored = {shard: warehouse.slice_metadata(table, shard, ALL) for shard in shards}
+def slice_fingerprints(
+    warehouse: Warehouse, table: str, shards: list[str], *, slice_name: str = ALL
+) -> dict[str, str]:
+    """Fingerprints of the slices of this name of these shards, where there are any."""
+    stored = {shard: warehouse.slice_metadata(table, shard, slice_name) for shard in shards}
     return {shard: each[FINGERPRINT] for shard, each in stored.items() if each is not None}
 
 
@@ -61,26 +68,54 @@ def training_set(
 ) -> dg.MaterializeResult:
     """C* of all shards, ready for training; one row = one window, by `document_id` and `window`.
 
+    Of the rounds of annotation those that `training.rounds` names, by default the newest. A text
+    that several of them annotated counts once, with the calls of the newest: losses of different
+    annotators cannot be compared, so calls of different rounds do not compete for a position.
     Held-out shards stay out, and so do duplicates and texts that share 13 words in a row with a
     held-out text or a benchmark. Each tool has at most so many texts.
     """
     with expected_errors():
         loaded, home, store = settings.load(), settings.home(), warehouse.open()
         trained, held_out = training_and_held_out_shards(home)
-        upstream = slice_fingerprints(store, "augmented_texts", trained)
-        guarded = slice_fingerprints(store, "documents", held_out)
-        missing = [shard for shard in trained if shard not in upstream]
-        if not upstream:
-            raise ToolformerError(
-                "There are no augmented texts yet. Build the shards first: `toolformer build`, or "
-                "materialise the assets of group build_dataset."
+        rounds = loaded.training_rounds
+        built = {
+            number: slice_fingerprints(
+                store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
             )
+            for number in rounds
+        }
+        upstream = {
+            name_in_round(number, shard): digest
+            for number, of_round in built.items()
+            for shard, digest in of_round.items()
+        }
+        missing = [
+            name_in_round(number, shard)
+            for number in rounds
+            for shard in trained
+            if shard not in built[number]
+        ]
+        guarded = slice_fingerprints(store, "documents", held_out)
+        for number, of_round in built.items():
+            if not of_round:
+                which = f" of round {number}" if number > 1 else ""
+                remedy = f"with sampling.round {number}, " if len(rounds) > 1 else ""
+                raise ToolformerError(
+                    f"There are no augmented texts{which} yet. Build the shards first: "
+                    f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
+                )
         identity = training_set_fingerprint(upstream, guarded, loaded)
         stored = store.slice_metadata("training_texts", ALL, ALL)
         state = UP_TO_DATE
         if settings.force or identity.difference(stored) is not None:
             state = DONE
-            texts = [text for shard in sorted(upstream) for text in _augmented_texts(store, shard)]
+            # The newest round first: of texts that are equal the first stays.
+            texts = [
+                text
+                for number, of_round in built.items()
+                for shard in sorted(of_round)
+                for text in _augmented_texts(store, shard, name_in_round(number, ALL))
+            ]
             chosen = build_training_set(
                 texts,
                 max_texts_per_tool=loaded.training.max_texts_per_tool,
@@ -116,6 +151,7 @@ def training_set(
             "train texts": splits.get("train", 0),
             "development texts": splits.get("development", 0),
             "calls": int(rows["calls"].list.len().sum()),
+            "rounds": ", ".join(map(str, sorted(rounds))),
             "shards": ", ".join(sorted(upstream)),
             "shards without augmented texts": ", ".join(missing) or "none",
             "held-out shards": ", ".join(held_out) or "none",
@@ -125,8 +161,8 @@ def training_set(
     )
 
 
-def _augmented_texts(store: Warehouse, shard: str) -> list[AugmentedText]:
-    rows = store.read_slice("augmented_texts", shard, ALL)
+def _augmented_texts(store: Warehouse, shard: str, slice_name: str) -> list[AugmentedText]:
+    rows = store.read_slice("augmented_texts", shard, slice_name)
     return [augmented_text_of(row) for row in rows.iter_rows(named=True)]
 
 
@@ -175,7 +211,11 @@ def finetuned_model(
     warehouse: WarehouseResource,
     language_model: LanguageModelResource,
 ) -> dg.MaterializeResult:
-    """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights."""
+    """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights.
+
+    It begins with the base model, also in later rounds of annotation. Each round keeps its own
+    directory, since the model of one round annotates the next.
+    """
     with expected_errors():
         loaded, home, store = settings.load(), settings.home(), warehouse.open()
         stored = store.slice_metadata("training_texts", ALL, ALL)
@@ -196,7 +236,9 @@ def finetuned_model(
         identity = finetuned_model_fingerprint(stored[FINGERPRINT], loaded, model_identity(base))
         run = f"finetuning-{identity.digest[:12]}"
         metrics = store.slice_metadata("training_metrics", ALL, run)
-        is_there = any(home.finetuned_model.glob("*.safetensors"))
+        directory = finetuned_model_directory(loaded, home)
+        # The curve of an earlier training stays when the model is replaced by another's.
+        is_there = _fingerprint_of_training(directory) == identity.digest
         state = UP_TO_DATE
         if settings.force or not is_there or identity.difference(metrics) is not None:
             state = DONE
@@ -204,7 +246,7 @@ def finetuned_model(
             # The annotating model would take memory that training needs.
             holder.drop_model()
             device = holder.hold_device(loaded, home)
-            steps = _train(context, loaded, home, store, identity.digest, device)
+            steps = _train(context, loaded, home, store, directory, identity.digest, device)
             store.replace_slice(
                 "training_metrics",
                 ALL,
@@ -218,7 +260,8 @@ def finetuned_model(
     return dg.MaterializeResult(
         metadata={
             "state": state,
-            "directory": dg.MetadataValue.path(str(home.finetuned_model)),
+            "directory": dg.MetadataValue.path(str(directory)),
+            "round": loaded.training_rounds[0],
             "steps": curve.height,
             "tokens": int(curve["tokens"].max() or 0),
             "last loss": float(curve["loss"][-1]),
@@ -231,11 +274,20 @@ def finetuned_model(
     )
 
 
+def _fingerprint_of_training(directory: Path) -> str | None:
+    """What the model in a directory was trained on; None where there is no finetuned model."""
+    try:
+        return json.loads((directory / RECORD_FILE).read_text())["fingerprint"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return None
+
+
 def _train(
     context: dg.AssetExecutionContext,
     settings: Settings,
     home: Home,
     store: Warehouse,
+    directory: Path,
     fingerprint: str,
     device: str,
 ) -> list[dict]:
@@ -259,7 +311,7 @@ def _train(
 
     finetune(
         base,
-        home.finetuned_model,
+        directory,
         [
             augmented_ids(
                 tokenizer, tokenizer.encode(text.text), text.calls, call_format=CallFormat()

@@ -1,7 +1,9 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -12,19 +14,19 @@ from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, candidate_calls_fingerprint
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.language_model import (
-    LanguageModelResource,
-    base_model_directory,
-    precision_of,
-)
+from dagster_project.resources.annotator import Annotator
+from dagster_project.resources.language_model import LanguageModelResource, precision_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import Toolbox, ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import Settings
-from toolformer.model_identity import model_identity
+from toolformer.geometry import geometry_metadata
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_shard
 from tools.protocol import Document
+
+if TYPE_CHECKING:
+    from toolformer.language_model import LanguageModel
 
 
 def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
@@ -60,12 +62,13 @@ def candidate_calls(
 ) -> dg.MaterializeResult:
     """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
 
-    A sample that cannot be read as a call stays, with its reason. One slice per tool.
+    A sample that cannot be read as a call stays, with its reason. One slice per tool and round;
+    which model a round is annotated by, the settings say (`sampling.annotator`).
     """
     stage = ShardStage.open(context, "candidate_calls", settings, warehouse)
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
-        model_id = model_identity(base_model_directory(stage.settings, stage.home))
+        annotator = Annotator.of(stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
@@ -78,16 +81,25 @@ def candidate_calls(
                 stage.settings,
                 tool,
                 tools.prompts[name],
-                model_id,
+                annotator.identity,
                 precision_of(stage.settings),
             )
+            geometry: dict[str, str] = {}
             report.slices[name] = stage.replace_if_stale(
                 key,
-                name,
+                stage.slice_name(name),
                 fingerprint,
-                lambda name=name, fingerprint=fingerprint: _sample(
-                    stage, tools, language_model, key, name, texts, fingerprint
+                lambda name=name, fingerprint=fingerprint, geometry=geometry: _sample(
+                    stage,
+                    tools,
+                    lambda: annotator.load(language_model.holder(), stage.settings, stage.home),
+                    key,
+                    name,
+                    texts,
+                    fingerprint,
+                    geometry,
                 ),
+                extra_metadata=geometry,
                 hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
             )
         _report_samples(stage, key, report)
@@ -98,31 +110,34 @@ def candidate_calls(
 def _sample(
     stage: ShardStage,
     tools: Toolbox,
-    language_model: LanguageModelResource,
+    load_annotator: Callable[[], "LanguageModel"],
     shard: str,
     tool_name: str,
     texts: dict[str, Document],
     fingerprint: Fingerprint,
+    geometry: dict[str, str],
 ) -> pl.DataFrame:
     tool = tools.tools[tool_name]
+    slice_name = stage.slice_name(tool_name)
+    shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}
     selection = {each.document_id: tool.preselect(each) for each in texts.values()}
     stage.warehouse.replace_slice(
         "document_selection",
         shard,
-        tool_name,
+        slice_name,
         typed_frame(
             "document_selection",
             [
-                {"shard": shard, "tool": tool_name, "document_id": document_id, **asdict(decision)}
+                {**shared, "document_id": document_id, **asdict(decision)}
                 for document_id, decision in selection.items()
             ],
         ),
         metadata=fingerprint.metadata(),
     )
     selected = {key: each for key, each in texts.items() if selection[key].is_selected}
-    model = language_model.annotator(stage.settings, stage.home)
+    model = load_annotator()
     window_tokens = stage.settings.corpus.window_tokens
-    checkpoint = stage.checkpoint(shard, tool_name, fingerprint.digest)
+    checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
     began, fed_before = time.monotonic(), model.tokens_fed
     samples = sample_shard(
         model,
@@ -133,10 +148,13 @@ def _sample(
         parse_arguments=tool.parse_arguments,
         parameters=sampling_parameters(stage.settings, tool_name),
         windows_per_batch=stage.settings.sampling.windows_per_batch,
+        token_budget=stage.settings.scoring.token_budget,
         window_tokens=window_tokens,
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
     )
+    attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
+    geometry.update(geometry_metadata(checkpoint), attention=attention)
     store_cost(
         stage,
         shard,
@@ -147,12 +165,11 @@ def _sample(
         seconds=time.monotonic() - began,
         model=model,
     )
-    shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}
     return typed_frame("candidate_calls", [{**asdict(sample), **shared} for sample in samples])
 
 
 def _report_samples(stage: ShardStage, shard: str, report: ShardReport) -> None:
-    samples = stage.warehouse.read_slices("candidate_calls", shard)
+    samples = stage.rows_of("candidate_calls", shard)
     parsed = samples.filter(pl.col("status") == "parsed")
     report.count({"samples": samples.height, "candidates": parsed.height})
     dropped = samples.filter(pl.col("reason").is_not_null()).group_by("reason").len()

@@ -27,6 +27,8 @@ from toolformer.checkpoint import Checkpoint
 from toolformer.errors import ToolformerError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
+from warehouse.layout import name_in_round
+from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
 
 # What is wrong with input, set-up or machine: told in a paragraph and recorded per shard. Anything
@@ -35,6 +37,7 @@ EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OS
 
 UP_TO_DATE = "up to date"
 DONE = "done"
+DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
 
 
@@ -111,7 +114,7 @@ class ShardStage:
             shard_began = time.monotonic()
             try:
                 make_shard(key, report)
-                rows = self.warehouse.read_slices(self.table, key).height
+                rows = self.rows_of(self.table, key).height
             except EXPECTED_ERRORS as error:
                 self.context.log.error(f"{key}: {error}")
                 failures[key] = error
@@ -126,8 +129,18 @@ class ShardStage:
                 "shards": len(self.context.partition_keys),
                 "run seconds": round(time.monotonic() - began, 2),
                 "preset": self.settings.preset,
+                **({"round": self.settings.sampling.round} if _has_rounds(self.table) else {}),
             }
         )
+
+    def slice_name(self, name: str) -> str:
+        """The name of a slice in the round of this run, such as `round-2.Calendar`."""
+        return name_in_round(self.settings.sampling.round, name)
+
+    def rows_of(self, table: str, shard: str) -> pl.DataFrame:
+        """The rows of a shard: of a table that has rounds, those of this run's round alone."""
+        number = self.settings.sampling.round if _has_rounds(table) else None
+        return self.warehouse.read_slices(table, shard, round_number=number)
 
     def replace_if_stale(
         self,
@@ -147,11 +160,11 @@ class ShardStage:
             shard, slice_name: which.
             fingerprint: of what it is made of.
             make: computes the rows.
-            extra_metadata: stored with the slice.
+            extra_metadata: stored with the slice; read when `make` is done, which may add to it.
             hold_device: waits for the device that `make` needs.
 
         Returns:
-            `done` or `up to date`.
+            `done`, `done, regrouped` where memory ran out meanwhile, or `up to date`.
         """
 
         def is_stale() -> bool:
@@ -185,7 +198,8 @@ class ShardStage:
                 )
                 # Whatever the stage had put by for this slice has served its purpose.
                 shutil.rmtree(self._checkpoint_folder(shard, slice_name), ignore_errors=True)
-                return DONE
+                is_regrouped = (extra_metadata or {}).get("regrouped") == "true"
+                return DONE_REGROUPED if is_regrouped else DONE
 
     def stored_fingerprint(self, table: str, shard: str, slice_name: str) -> str | None:
         """The fingerprint of an upstream slice; None where there is none."""
@@ -246,6 +260,10 @@ def explained(error: Exception) -> str:
             "TOOLFORMER_HOME to a larger disk, and run the same again."
         )
     return str(error)
+
+
+def _has_rounds(table: str) -> bool:
+    return "round" in table_schema(table).column_names
 
 
 def _state_table(states: Mapping[str, str]) -> str:

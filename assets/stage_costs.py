@@ -30,7 +30,7 @@ def store_cost(
     Args:
         stage: the running stage.
         shard, tool_name: what it worked on.
-        stage_name: `sampling`, `execution` or `scoring`.
+        stage_name: one of those that `schema.sql` allows.
         candidates: calls it worked on.
         tokens_fed: padding included; only those of this process where the stage was resumed.
         seconds: likewise.
@@ -50,15 +50,15 @@ def store_cost(
     stage.warehouse.replace_slice(
         "stage_costs",
         shard,
-        f"{tool_name}.{stage_name}",
+        stage.slice_name(f"{tool_name}.{stage_name}"),
         typed_frame("stage_costs", [row]),
         metadata={},
     )
 
 
 def costs_of(stage: ShardStage, shard: str, stage_name: str) -> dict[str, float]:
-    """Tokens, seconds and tokens per candidate of one stage of a shard, all tools together."""
-    costs = stage.warehouse.read_slices("stage_costs", shard).filter(pl.col("stage") == stage_name)
+    """Tokens, seconds and tokens per candidate of one stage of a shard and round, all tools."""
+    costs = stage.rows_of("stage_costs", shard).filter(pl.col("stage") == stage_name)
     tokens, candidates = int(costs["tokens_fed"].sum()), int(costs["candidates"].sum())
     return {
         "tokens fed": tokens,

@@ -18,7 +18,8 @@ from dagster_project.resources.warehouse import WarehouseResource
 _SCORED_CALLS = """
 select tool, loss_reduction, filtering_threshold
 from filtered_calls
-where loss_with_result is not null and loss_call_without_result is not null
+where
+    round = $round and loss_with_result is not null and loss_call_without_result is not null
 """
 
 
@@ -31,20 +32,38 @@ where loss_with_result is not null and loss_call_without_result is not null
 def call_statistics(
     settings: SettingsResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult:
-    """Funnel, thresholds, reasons and examples of all calls so far, from the warehouse's views."""
+    """Funnel, thresholds, reasons and examples of the calls so far, from the warehouse's views.
+
+    Of the round of annotation that the settings name; `by tool` shows all rounds.
+    """
     with expected_errors():
-        settings.load()
+        of_round = {"round": settings.load().sampling.round}
         store = warehouse.open()
-        statistics = store.query("select * from call_statistics order by tool")
-        funnel = store.query("select * from call_funnel order by tool, stage_order")
-        sweep = store.query("select * from threshold_sweep order by tool, filtering_threshold")
-        reasons = store.query("select * from drop_reasons order by tool, stage, rows desc")
+        every_round = store.query("select * from call_statistics order by round, tool")
+        statistics = every_round.filter(**of_round)
+        funnel = store.query(
+            "select * exclude (round) from call_funnel where round = $round "
+            "order by tool, stage_order",
+            of_round,
+        )
+        sweep = store.query(
+            "select * exclude (round) from threshold_sweep where round = $round "
+            "order by tool, filtering_threshold",
+            of_round,
+        )
+        reasons = store.query(
+            "select * exclude (round) from drop_reasons where round = $round "
+            "order by tool, stage, rows desc",
+            of_round,
+        )
         examples = store.query(
             "select tool, loss_reduction, text_before, call, text_after from kept_examples "
+            "where round = $round "
             "qualify row_number() over (partition by tool order by loss_reduction desc) <= 5 "
-            "order by tool, loss_reduction desc"
+            "order by tool, loss_reduction desc",
+            of_round,
         )
-        scored = store.query(_SCORED_CALLS)
+        scored = store.query(_SCORED_CALLS, of_round)
     thresholds = dict(scored.group_by("tool").agg(pl.col("filtering_threshold").max()).iter_rows())
     return dg.MaterializeResult(
         metadata={
@@ -55,10 +74,11 @@ def call_statistics(
             "kept calls by threshold": dg.MetadataValue.md(
                 png_markdown(threshold_plot(sweep), "kept calls by threshold")
             ),
-            "by tool": dg.MetadataValue.md(table_markdown(statistics, rows=20)),
+            "by tool": dg.MetadataValue.md(table_markdown(every_round, rows=20)),
             "threshold sweep": dg.MetadataValue.md(table_markdown(sweep, rows=40)),
             "dropped": dg.MetadataValue.md(table_markdown(reasons, rows=60)),
             "kept examples": dg.MetadataValue.md(table_markdown(examples, rows=20, width=80)),
+            **of_round,
             "candidates": int(statistics["candidates"].sum()),
             "kept": int(statistics["kept"].sum()),
         }

@@ -76,6 +76,7 @@ def sample_again(
         takes_arguments=True,
         parse_arguments=accept_arguments,
         parameters=tool.parameters(),
+        token_budget=TOKEN_BUDGET,
     )
 
 

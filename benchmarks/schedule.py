@@ -8,7 +8,7 @@ Does not print and does not compute ratios; `engine_report` does.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks import ours
@@ -20,8 +20,11 @@ from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
 from toolformer.windows import Window
 
-# Documents of one turn of scoring, and those that the unbatched engine gets.
+# Documents that the unbatched engine gets, and of one turn of sampling.
 GROUP_SIZE = 2
+# Positions of one turn of scoring: turns are short beside a drift of the machine, and each holds
+# enough calls for batches of our engine that are full.
+_POSITIONS_PER_TURN = 40
 
 LITERAL, BATCHED, SORTED, OURS = "literal", "batched", "batched_sorted", "ours"
 # The unbatched engine is compared with ours on its own documents; ours ran on more besides.
@@ -126,8 +129,7 @@ class Schedule:
     def _scoring(self, costs: ToolCosts, first: Sequence[Window]) -> None:
         tool = costs.tool
         scoring = costs.scoring
-        for number, start in enumerate(range(0, len(first), GROUP_SIZE)):
-            group = first[start : start + GROUP_SIZE]
+        for number, group in enumerate(_scoring_groups(tool, first)):
             calls = calls_of(costs.calls, group)
             of_group = self._score_in_turn(tool, group, calls, first_turn=number)
             for name, cost in of_group.items():
@@ -222,6 +224,14 @@ class Schedule:
             f"{count} candidates"
         )
         return replace(cost, documents=len(documents), candidates=count)
+
+
+def _scoring_groups(tool: ToolWorkload, first: Sequence[Window]) -> Iterator[Sequence[Window]]:
+    """Documents of each turn of scoring; those of the unbatched engine are the first turn."""
+    yield first[:GROUP_SIZE]
+    size = max(1, _POSITIONS_PER_TURN // tool.positions_per_text)
+    for start in range(GROUP_SIZE, len(first), size):
+        yield first[start : start + size]
 
 
 def _seconds_of_ours(costs: ToolCosts) -> float:

@@ -16,6 +16,7 @@ from dagster_project.commands.options import COMMAND_ERRORS, open_warehouse
 from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
 from dagster_project.live_calls import complete_with_tools
+from dagster_project.resources.annotator import finetuned_model_directory
 from dagster_project.resources.language_model import ModelHolder
 from dagster_project.resources.toolbox import open_toolbox
 from dagster_project.settings import Settings, SettingsError
@@ -131,12 +132,17 @@ def _run(command: str) -> None:
 def _summarise(home: Home, settings: Settings) -> None:
     warehouse = open_warehouse(home)
     console.heading("Funnel")
-    funnel = warehouse.query("select * from call_funnel order by stage_order, tool")
+    of_round = {"round": settings.sampling.round}
+    funnel = warehouse.query(
+        "select * from call_funnel where round = $round order by stage_order, tool", of_round
+    )
     console.frame(funnel.pivot("tool", index="stage", values="rows", maintain_order=True))
     console.heading("Kept calls at the demo's threshold and at the paper's")
     sweep = {
         (row["tool"], row["filtering_threshold"]): row["kept_calls"]
-        for row in warehouse.query("select * from threshold_sweep").iter_rows(named=True)
+        for row in warehouse.query(
+            "select * from threshold_sweep where round = $round", of_round
+        ).iter_rows(named=True)
     }
     rows = []
     for name in sorted({tool for tool, _ in sweep}):
@@ -158,7 +164,7 @@ def _complete(home: Home, settings: Settings) -> None:
     toolbox = open_toolbox(settings, home, while_decoding=True)
     holder = ModelHolder()
     try:
-        model = holder.load(home.finetuned_model, settings, home)
+        model = holder.load(finetuned_model_directory(settings, home), settings, home)
         for with_calls in (False, True):
             completions = complete_with_tools(
                 model,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.machine import Finding, examine_machine
-from dagster_project.settings import Settings, validated
+from dagster_project.settings import BASE, Settings, validated
 from dagster_project.settings_file import load_settings, preset_values
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
@@ -35,6 +35,7 @@ def examine(home: Home) -> list[Finding]:
     settings, finding = _settings(home)
     findings.append(finding)
     findings += _guarded("language model", lambda: _language_model(home, settings))
+    findings += _guarded("annotator", lambda: _annotator(home, settings))
     findings += _guarded("Java", _java)
     findings += _guarded("Wikipedia index", lambda: _wikipedia_index(home))
     findings += _guarded("tools", lambda: _tools(home, settings))
@@ -182,6 +183,24 @@ def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             name, "ok", f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
         )
+
+
+def _annotator(home: Home, settings: Settings) -> Iterator[Finding]:
+    """The model that samples and scores, where it is not the language model itself."""
+    sampling = settings.sampling
+    if sampling.annotator == BASE:
+        return
+    from dagster_project.resources.annotator import annotator_directory
+    from toolformer.errors import ModelNotFoundError
+
+    try:
+        directory = annotator_directory(settings, home)
+    except ModelNotFoundError as error:
+        yield Finding("annotator", "missing", str(error), "Correct sampling.annotator, or train")
+    else:
+        prompt = "with" if sampling.uses_prompt else "without"
+        detail = f"of round {sampling.round}: {directory}, {prompt} few-shot prompts"
+        yield Finding("annotator", "ok", detail)
 
 
 def _java() -> Iterator[Finding]:

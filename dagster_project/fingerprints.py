@@ -19,10 +19,10 @@ CODE_VERSIONS = {
     "corpus_manifest": "1",
     "wikipedia_index": "1",
     "documents": "1",
-    "candidate_calls": "1",
-    "executed_calls": "1",
-    "filtered_calls": "1",
-    "augmented_texts": "1",
+    "candidate_calls": "2",
+    "executed_calls": "2",
+    "filtered_calls": "2",
+    "augmented_texts": "2",
     "training_set": "1",
     "finetuned_model": "1",
     "evaluation_results": "1",
@@ -32,6 +32,8 @@ CODE_VERSIONS = {
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
 LOSSES_FINGERPRINT = "losses_fingerprint"
+# Of the section `scoring`: what changes a single loss.
+_CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def documents_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 
 def candidate_calls_fingerprint(
-    upstream: str, settings: Settings, tool: Tool, prompt: str, model: str, precision: str
+    upstream: str, settings: Settings, tool: Tool, prompt: str | None, model: str, precision: str
 ) -> Fingerprint:
     """Of the samples of one tool.
 
@@ -83,8 +85,8 @@ def candidate_calls_fingerprint(
         upstream: fingerprint of the documents.
         settings: of the run.
         tool: its version covers preselection and parsing.
-        prompt: the few-shot prompt.
-        model: identity of the annotating model.
+        prompt: the few-shot prompt; None where it is left out.
+        model: identity of the annotating model, whatever the settings call it.
         precision: it computes in.
     """
     tool_settings = settings.tools.of(tool.name)
@@ -94,12 +96,13 @@ def candidate_calls_fingerprint(
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         tool_version=tool.version,
-        prompt=hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(),
+        prompt=prompt and hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(),
         sampling_threshold=tool_settings.sampling_threshold,
         positions_per_text=tool_settings.positions_per_text,
         calls_per_position=tool_settings.calls_per_position,
         window_tokens=settings.corpus.window_tokens,
-        sampling=settings.sampling.model_dump(),
+        # Which annotator and whether a prompt: the model's identity and the prompt say so above.
+        sampling=settings.sampling.model_dump(exclude={"annotator", "uses_prompt"}),
     )
 
 
@@ -114,15 +117,58 @@ def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) ->
 
 
 def losses_fingerprint(upstream: str, settings: Settings, model: str, precision: str) -> str:
-    """Of the losses of one tool's calls, whatever threshold decides on them."""
+    """Of the losses of one tool's calls, whatever threshold decides on them.
+
+    `model` is the identity of the annotating model: the one that sampled them scores them too.
+    """
     return fingerprint(
         "filtered_calls",
         executed_calls=upstream,
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
-        scoring=settings.scoring.model_dump(),
+        scoring=_loss_settings(settings, precision),
         window_tokens=settings.corpus.window_tokens,
     ).digest
+
+
+def _loss_settings(settings: Settings, precision: str) -> dict[str, object]:
+    """The section `scoring` without what cannot change a loss of a decision."""
+    unused = {"chance_calls"}
+    if precision != "bfloat16":
+        unused |= {"rescoring", "rescore_sweep", "calibration_calls"}
+    return settings.scoring.model_dump(exclude=unused)
+
+
+def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
+    """Of the noise of a model in bfloat16 on a device."""
+    scoring = settings.scoring
+    return fingerprint(
+        "filtered_calls",
+        language_model=[model, settings.language_model.bos_token],
+        # The cores of one kind of device give the same kind of noise.
+        device=device.partition(":")[0],
+        calls=scoring.calibration_calls,
+        scoring=scoring.model_dump(include=_CALL_FORMAT),
+        window_tokens=settings.corpus.window_tokens,
+    ).digest
+
+
+def chance_calls_fingerprint(
+    upstream: str, settings: Settings, model: str, precision: str
+) -> Fingerprint:
+    """Of one tool's chance sample; no threshold decides on it."""
+    scoring = settings.scoring
+    return fingerprint(
+        # Written by the stage of that name, whose code version it shares.
+        "filtered_calls",
+        executed_calls=upstream,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        chance_calls=scoring.chance_calls,
+        scoring=scoring.model_dump(include=_CALL_FORMAT),
+        window_tokens=settings.corpus.window_tokens,
+        seed=settings.sampling.seed,
+    )
 
 
 def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) -> Fingerprint:
@@ -145,7 +191,10 @@ def augmented_texts_fingerprint(upstream: Mapping[str, str]) -> Fingerprint:
 def training_set_fingerprint(
     upstream: Mapping[str, str], held_out: Mapping[str, str], settings: Settings
 ) -> Fingerprint:
-    """Of the training set: all shards of C*, and what they must not share text with."""
+    """Of the training set: all shards of C*, and what they must not share text with.
+
+    `upstream` is named by shard, with `round-<n>.` in front from round 2 on; so are the rounds.
+    """
     training = settings.training
     return fingerprint(
         "training_set",
@@ -160,8 +209,9 @@ def training_set_fingerprint(
 
 def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
     """Of the finetuned model."""
-    # How often a resumable state is saved changes nothing in the result.
-    training = settings.training.model_dump(exclude={"save_every", "max_texts_per_tool"})
+    # How often a resumable state is saved changes nothing in the result; which rounds and how many
+    # texts, the training set's fingerprint says.
+    training = settings.training.model_dump(exclude={"save_every", "max_texts_per_tool", "rounds"})
     return fingerprint(
         "finetuned_model",
         training_set=upstream,

@@ -52,15 +52,20 @@ class Home:
         """Converted and finetuned models."""
         return self.root / "models"
 
-    @property
-    def finetuned_model(self) -> Path:
-        """The model that C* taught."""
-        return self.models / "toolformer"
+    def finetuned_model(self, round_number: int) -> Path:
+        """The model that C* of a round taught (or of several rounds, this being the newest)."""
+        suffix = "" if round_number == 1 else f"-round-{round_number}"
+        return self.models / f"toolformer{suffix}"
 
     @property
     def checkpoints(self) -> Path:
         """Intermediate results of unfinished stages."""
         return self.root / "cache" / "checkpoints"
+
+    @property
+    def calibration(self) -> Path:
+        """How far bfloat16 lies from float32, one file per model."""
+        return self.root / "calibration"
 
     @property
     def dagster(self) -> Path:

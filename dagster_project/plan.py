@@ -13,6 +13,7 @@ from dagster_project.fingerprints import (
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
+    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
@@ -20,8 +21,10 @@ from dagster_project.fingerprints import (
 )
 from dagster_project.resources.toolbox import Toolbox
 from dagster_project.settings import Settings
+from toolformer.chance_level import chance_sample_size
 from toolformer.sources.manifest import ShardEntry
 from tools.registry import TOOL_NAMES
+from warehouse.layout import name_in_round, split_round
 from warehouse.warehouse import Warehouse
 
 ALL = "all"
@@ -71,7 +74,8 @@ class BuildPlan:
         self._model = model
         self._precision = precision
         self._force = force
-        self._rates = _measured_rates(warehouse)
+        self._round = settings.sampling.round
+        self._rates = _measured_rates(warehouse, self._round)
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
         """Slices to be made for these shards, in the order of the stages."""
@@ -85,7 +89,7 @@ class BuildPlan:
             stored = self._warehouse.slice_metadata(table, shard, slice_name)
             reason = "forced" if self._force else fingerprint.difference(stored)
             if reason is not None:
-                tokens, seconds = self._expected_cost(table, slice_name, entry)
+                tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
                 if table == "filtered_calls" and reason == "changed: filtering threshold":
                     tokens, seconds = 0, 0.0
                 planned.append(PlannedSlice(shard, table, slice_name, reason, tokens, seconds))
@@ -94,9 +98,10 @@ class BuildPlan:
         documents = expect("documents", ALL, documents_fingerprint(entry))
         decided = self._stored_decisions(shard)
         for name, tool in self._toolbox.tools.items():
+            slice_name = name_in_round(self._round, name)
             candidates = expect(
                 "candidate_calls",
-                name,
+                slice_name,
                 candidate_calls_fingerprint(
                     documents,
                     self._settings,
@@ -107,15 +112,27 @@ class BuildPlan:
                 ),
             )
             executed = expect(
-                "executed_calls", name, executed_calls_fingerprint(candidates, self._settings, tool)
+                "executed_calls",
+                slice_name,
+                executed_calls_fingerprint(candidates, self._settings, tool),
             )
             losses = losses_fingerprint(executed, self._settings, self._model, self._precision)
             decided[name] = expect(
-                "filtered_calls", name, filtered_calls_fingerprint(losses, self._settings, name)
+                "filtered_calls",
+                slice_name,
+                filtered_calls_fingerprint(losses, self._settings, name),
             )
+            if self._settings.scoring.chance_calls:
+                expect(
+                    "chance_calls",
+                    slice_name,
+                    chance_calls_fingerprint(
+                        executed, self._settings, self._model, self._precision
+                    ),
+                )
         expect(
             "augmented_texts",
-            ALL,
+            name_in_round(self._round, ALL),
             augmented_texts_fingerprint(
                 {name: decided[name] for name in TOOL_NAMES if name in decided}
             ),
@@ -125,13 +142,19 @@ class BuildPlan:
     def _stored_decisions(self, shard: str) -> dict[str, str]:
         """Decisions of tools that this build does not touch: they are merged all the same."""
         stored = {
-            name: self._warehouse.slice_metadata("filtered_calls", shard, name)
+            name: self._warehouse.slice_metadata(
+                "filtered_calls", shard, name_in_round(self._round, name)
+            )
             for name in TOOL_NAMES
         }
         return {name: each[FINGERPRINT] for name, each in stored.items() if each is not None}
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        stage = {"candidate_calls": "sampling", "filtered_calls": "scoring"}.get(table)
+        stage = {
+            "candidate_calls": "sampling",
+            "filtered_calls": "scoring",
+            "chance_calls": "chance_level",
+        }.get(table)
         if stage is None:
             return 0, 0.0
         characters = entry.records * _CHARACTERS_PER_RECORD
@@ -147,26 +170,40 @@ class BuildPlan:
         windows = max(1, text_tokens // self._settings.corpus.window_tokens)
         of_tool = self._settings.tools.of(tool)
         samples = windows * of_tool.positions_per_text * of_tool.calls_per_position
-        tokens = (
-            2 * text_tokens + samples * _TOKENS_PER_SAMPLE
-            if stage == "sampling"
-            else samples * _TOKENS_PER_SCORED_CALL
-        )
+        if stage == "sampling":
+            tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
+        else:
+            calls = (
+                chance_sample_size(samples, most=self._settings.scoring.chance_calls)
+                if stage == "chance_level"
+                else samples
+            )
+            tokens = calls * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
 
 
-def _measured_rates(warehouse: Warehouse) -> Mapping[tuple[str, str], tuple[float, float]]:
-    """Tokens per character of text and tokens per second, by tool and stage, from past shards."""
+def _measured_rates(
+    warehouse: Warehouse, round_number: int
+) -> Mapping[tuple[str, str], tuple[float, float]]:
+    """Tokens per character of text and tokens per second, by tool and stage, from past shards.
+
+    Those of the round where there are any (without the prompt a round feeds far less), else those
+    of all others.
+    """
     costs = warehouse.query(
-        "select shard, tool, stage, tokens_fed, seconds from stage_costs where tokens_fed > 0"
+        "select shard, tool, stage, tokens_fed, seconds, round = $round as is_of_round "
+        "from stage_costs where tokens_fed > 0",
+        {"round": round_number},
     )
     characters = warehouse.query(
         "select shard, sum(length(text)) as characters from documents group by shard"
     )
     joined = (
         costs.join(characters, on="shard")
-        .group_by("tool", "stage")
+        .group_by("tool", "stage", "is_of_round")
         .agg(pl.col("tokens_fed", "seconds", "characters").sum())
+        # Those of the round come last, and so take the place of the others below.
+        .sort("is_of_round")
     )
     return {
         (row["tool"], row["stage"]): (

@@ -177,7 +177,9 @@ def threshold_plot(frame: pl.DataFrame) -> bytes:
     """How many calls and texts each filtering threshold would keep, one panel per tool.
 
     Args:
-        frame: the view `threshold_sweep`: tool, filtering_threshold, kept_calls, kept_texts.
+        frame: the view `threshold_sweep`: tool, filtering_threshold, kept_calls, kept_texts,
+            scored_calls, chance_share. A tick stands where the bar of the calls would end by
+            chance, if as many were kept as with the results of other calls.
 
     Returns:
         A PNG file.
@@ -186,6 +188,7 @@ def threshold_plot(frame: pl.DataFrame) -> bytes:
     tools = _tools(frame)
     if not tools:
         return no_data(title)
+    frame = frame.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
     most_thresholds = max(frame.filter(tool=tool).height for tool in tools)
     figure, panels = panels_of(tools, title, height=0.55 + 0.42 * most_thresholds)
     for axes, tool in zip(panels, tools, strict=True):
@@ -201,15 +204,22 @@ def threshold_plot(frame: pl.DataFrame) -> bytes:
             )
             labels = [f"{count:,}" for count in rows[column]]
             axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
+        for place, by_chance in zip(places, rows["by_chance"], strict=True):
+            if by_chance is not None:
+                ends = (place + 0.01, place + 0.37)
+                axes.plot([by_chance, by_chance], ends, color=TEXT, linewidth=1.6)
         axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
         # Bars of the same thickness in all panels, also where a panel has fewer of them.
         axes.set_ylim(rows.height - most_thresholds - 0.45, rows.height - 0.45)
-        axes.set_xlim(0, max(rows["kept_calls"].max(), rows["kept_texts"].max(), 1) * 1.3)
+        counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
+        axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     return png_of(
-        figure, "Thresholds in nats. Full colour: calls; pale: texts with at least one of them"
+        figure,
+        "Thresholds in nats. Full colour: calls; pale: texts with at least one of them; "
+        "tick: calls kept by chance",
     )
 
 

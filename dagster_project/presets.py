@@ -11,6 +11,8 @@ from typing import Any
 _LAPTOP: dict[str, Any] = {
     "corpus": {"shard_size": 50, "window_tokens": 256, "held_out_every": 4},
     "sampling": {"max_new_tokens": 24},
+    # Once per model; the spread is known to 7 %.
+    "scoring": {"calibration_calls": 100},
     "execution": {"max_result_tokens": 64},
     "tools": {
         "QA": {"sampling_threshold": 0.0005, "positions_per_text": 3, "calls_per_position": 2},
@@ -47,6 +49,7 @@ _DEMO: dict[str, Any] = {
         "window_tokens": 192,
         "held_out_every": 3,
     },
+    "scoring": {"calibration_calls": 20},
     "tools": {
         "WikiSearch": {"calls_per_position": 3, "filtering_threshold": 0.5},
         "Calendar": {"positions_per_text": 4, "filtering_threshold": 0.5},

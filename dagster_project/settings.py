@@ -7,11 +7,21 @@ or write files; `settings_file.py` does.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 PresetName = Literal["paper", "laptop", "demo"]
+
+# Models that are named by what they are and not by a path.
+BASE, FINETUNED = "base", "finetuned"
 
 
 class SettingsError(ValueError):
@@ -30,7 +40,7 @@ class _Section(BaseModel):
 
 
 class LanguageModelSettings(_Section):
-    """The causal language model M that annotates, scores and is finetuned."""
+    """The base model: it is finetuned, and annotates unless sampling.annotator names another."""
 
     path: str = Field(
         "embedded",
@@ -89,10 +99,44 @@ class SamplingSettings(_Section):
         True,
         description="force the tool's name and bracket after ` [`, and `]` once they close",
     )
-    windows_per_batch: int = Field(
-        8, ge=1, description="texts whose calls are sampled together; changes last digits only"
+    windows_per_batch: int | None = Field(
+        None,
+        ge=1,
+        description="texts whose calls are sampled together; changes last digits only; chosen for "
+        "the device by default",
     )
-    round: int = Field(1, ge=1, le=1, description="round of annotation; one so far")
+    round: int = Field(
+        1, ge=1, description="round of annotation; the rows of each round stand beside the others'"
+    )
+    annotator: str = Field(
+        BASE,
+        description="model M of the round, which samples and scores: base (language_model.path), "
+        "finetuned (what the round before was trained to), or a model directory",
+    )
+    uses_prompt: bool = Field(
+        True,
+        description="show the tool's few-shot prompt while sampling; a Toolformer does without",
+    )
+
+    @field_validator("annotator")
+    @classmethod
+    def _has_earlier_round(cls, annotator: str, info: ValidationInfo) -> str:
+        if annotator == FINETUNED and info.data.get("round") == 1:
+            raise ValueError(
+                "round 1 has no round before it whose finetuned model could annotate; set "
+                "sampling.round to 2 or more, or annotator to base or a model directory"
+            )
+        return annotator
+
+    @field_validator("uses_prompt")
+    @classmethod
+    def _base_needs_prompt(cls, uses_prompt: bool, info: ValidationInfo) -> bool:
+        if not uses_prompt and info.data.get("annotator") == BASE:
+            raise ValueError(
+                "the base model was never shown a call, so without the prompt it writes none; set "
+                "sampling.annotator to finetuned or to the directory of a Toolformer"
+            )
+        return uses_prompt
 
 
 class ScoringSettings(_Section):
@@ -105,7 +149,30 @@ class ScoringSettings(_Section):
     full_losses: bool = Field(
         False, description="compute all three losses even where the call is lost already"
     )
-    token_budget: int = Field(1024, ge=64, description="most tokens of a scoring batch")
+    token_budget: int | None = Field(
+        None,
+        ge=64,
+        description="most tokens of a batch of texts; changes last digits only; chosen for the "
+        "device by default",
+    )
+    rescoring: bool = Field(
+        True,
+        description="with a bfloat16 model: score uncertain calls again in float32, so that the "
+        "decisions are those of float32; needs room for both models",
+    )
+    rescore_sweep: bool = Field(
+        False,
+        description="also calls that are uncertain at 0.5, 1 or 2, the thresholds of the sweep",
+    )
+    calibration_calls: int = Field(
+        200, ge=20, description="calls scored in both precisions, once per model, to find the band"
+    )
+    chance_calls: int = Field(
+        200,
+        ge=0,
+        description="calls per tool and shard, at most every tenth, that are also scored with the "
+        "result of another call; 0 for none",
+    )
 
 
 class ExecutionSettings(_Section):
@@ -170,6 +237,11 @@ class WikipediaIndexSettings(_Section):
 class TrainingSettings(_Section):
     """Finetuning on C* (paper §4.1 and appendix B)."""
 
+    rounds: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="rounds of annotation to train on, such as [1, 2]; null: sampling.round alone",
+    )
     max_texts_per_tool: int = Field(25_000, ge=1, description="texts with a call of one tool")
     development_share: float = Field(
         0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
@@ -232,6 +304,11 @@ class Settings(_Section):
     decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
 
+    @property
+    def training_rounds(self) -> tuple[int, ...]:
+        """The rounds of annotation that are trained on, the newest first."""
+        return tuple(sorted(set(self.training.rounds or [self.sampling.round]), reverse=True))
+
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes` put over it, section by section; lists are replaced whole."""
@@ -270,6 +347,8 @@ def _problem(details: Any) -> str:
 
     place = [str(part) for part in details["loc"]]
     name = ".".join(place)
+    if details["type"] == "value_error":
+        return f"{name} = {details['input']!r} is not valid: {details['ctx']['error']}."
     if details["type"] != "extra_forbidden":
         return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
     section: Any = Settings

@@ -29,12 +29,19 @@ _MERGES = [
 ]
 
 
-def byte_tokenizer() -> Tokenizer:
-    """One token per byte, but for the call markers, `QA`, `al` and `Cal`."""
+def byte_tokenizer(*, splits_opening: bool = False) -> Tokenizer:
+    """One token per byte, but for the call markers, `QA`, `al` and `Cal`.
+
+    Args:
+        splits_opening: ` [` is two tokens, as in vocabularies that have no word beginning with it.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = [START, END, *alphabet, *("".join(pair) for pair in _MERGES)]
     backend = BackendTokenizer(
-        models.BPE(vocab={name: place for place, name in enumerate(names)}, merges=_MERGES)
+        models.BPE(
+            vocab={name: place for place, name in enumerate(names)},
+            merges=_MERGES[splits_opening:],
+        )
     )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -43,9 +50,15 @@ def byte_tokenizer() -> Tokenizer:
     )
 
 
-def tiny_model(*, seed: int = 0, context_length: int = 512) -> LanguageModel:
+def tiny_model(
+    *,
+    seed: int = 0,
+    context_length: int = 512,
+    attention: str = "auto",
+    splits_opening: bool = False,
+) -> LanguageModel:
     """Two random layers of width 32 in float32 on the processor."""
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(splits_opening=splits_opening)
     config = LlamaConfig(
         vocab_size=tokenizer.vocabulary_size,
         hidden_size=32,
@@ -62,7 +75,7 @@ def tiny_model(*, seed: int = 0, context_length: int = 512) -> LanguageModel:
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     torch.random.set_rng_state(state)
-    return LanguageModel(model, tokenizer, name="tiny")
+    return LanguageModel(model, tokenizer, name="tiny", attention=attention)
 
 
 class ScriptedModel:

@@ -4,6 +4,7 @@ The oracle of the engine. Nothing is cached, batched or pruned; every number com
 pass of the whole model over one sequence.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,11 +33,14 @@ def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
 
 
 def call_probability(model: LanguageModel, prompt: str, text: str, position: int) -> float:
-    """p_i = p_M(<API> | P(x), x_{1:i-1})."""
+    """p_i = p_M(<API> | P(x), x_{1:i-1}), the product over the tokens of <API>."""
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
-    (open_id,) = model.tokenizer.encode(" [")
-    return float(next_token_log_probabilities(model, context)[open_id].exp())
+    log_probability = 0.0
+    for token in model.tokenizer.encode(" ["):
+        log_probability += float(next_token_log_probabilities(model, context)[token])
+        context = [*context, token]
+    return math.exp(log_probability)
 
 
 def sample_one(
@@ -54,6 +58,13 @@ def sample_one(
     context = prompt_ids(model, prompt, text) + ids[:position]
     for piece in forced:
         context = context + model.tokenizer.encode(piece)
+    return sample_behind(model, context, uniforms=uniforms, is_finished=is_finished)
+
+
+def sample_behind(
+    model: LanguageModel, context: list[int], *, uniforms: list[float], is_finished
+) -> list[int]:
+    """Tokens drawn one by one behind a context."""
     tokens: list[int] = []
     for uniform in uniforms:
         probabilities = next_token_log_probabilities(model, context + tokens).double().exp()
@@ -69,6 +80,21 @@ def sample_one(
         if is_finished([model.tokenizer.decode([token]) for token in tokens]):
             break
     return tokens
+
+
+def is_same_or_tie(
+    model: LanguageModel, context: list[int], tokens: list[int], others: list[int]
+) -> bool:
+    """Whether two samples are equal, or part where two tokens are equally likely but for rounding.
+
+    Sampling by inversion goes through the tokens by falling probability, so that such a tie decides
+    which of them is drawn.
+    """
+    for index, (token, other) in enumerate(zip(tokens, others, strict=False)):
+        if token != other:
+            scores = next_token_log_probabilities(model, context + tokens[:index])
+            return abs(float(scores[token] - scores[other])) < 1e-4
+    return len(tokens) == len(others)
 
 
 def branch_log_probability(

@@ -6,7 +6,35 @@ Does not know models or tokenizers; works on lengths.
 from collections.abc import Sequence
 
 
-def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
+def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int, is_padded: bool) -> int:
+    """Where the batch ends that begins at a row: as many rows as the budget takes, at least one.
+
+    Args:
+        lengths: tokens of each row.
+        start: index of the first row.
+        token_budget: most tokens of the batch.
+        is_padded: rows stand side by side, padded to the longest, and padding counts; otherwise
+            they stand one behind the other.
+
+    Example:
+        >>> end_of_batch([4, 3, 3], 0, token_budget=10, is_padded=True)
+        2
+        >>> end_of_batch([4, 3, 3], 0, token_budget=10, is_padded=False)
+        3
+    """
+    tokens = longest = 0
+    for end in range(start, len(lengths)):
+        tokens += lengths[end]
+        longest = max(longest, lengths[end])
+        fed = longest * (end - start + 1) if is_padded else tokens
+        if fed > token_budget and end > start:
+            return end
+    return len(lengths)
+
+
+def plan_batches(
+    lengths: Sequence[int], *, token_budget: int, is_padded: bool = True
+) -> list[list[int]]:
     """Group rows of like length, longest first, so that little padding is fed.
 
     The plan depends on the lengths alone: the same rows give the same batches, and so bit-equal
@@ -14,8 +42,7 @@ def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]
 
     Args:
         lengths: tokens of each row.
-        token_budget: most tokens of one batch, padding included. A row that is longer than the
-            budget gets a batch of its own.
+        token_budget, is_padded: see `end_of_batch`.
 
     Returns:
         Indices into `lengths`, each exactly once.
@@ -24,11 +51,22 @@ def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]
         >>> plan_batches([2, 9, 3, 3], token_budget=9)
         [[1], [2, 3, 0]]
     """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    order = longest_first(lengths)
+    in_order = [lengths[index] for index in order]
     batches: list[list[int]] = []
-    for index in order:
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= token_budget:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
+    start = 0
+    while start < len(order):
+        end = end_of_batch(in_order, start, token_budget=token_budget, is_padded=is_padded)
+        batches.append(order[start:end])
+        start = end
     return batches
+
+
+def longest_first(lengths: Sequence[int]) -> list[int]:
+    """Indices of rows by falling length; equal ones in their order.
+
+    Example:
+        >>> longest_first([2, 9, 3, 3])
+        [1, 2, 3, 0]
+    """
+    return sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))

@@ -43,18 +43,23 @@ def prefix_ids(
     return ids + tokenizer.encode(call_format.separator)
 
 
+def call_open_ids(tokenizer: Tokenizer) -> list[int]:
+    """The tokens `" ["` that open a call: one in byte-level vocabularies, more in others."""
+    return tokenizer.encode(CALL_OPEN)
+
+
 def call_open_id(tokenizer: Tokenizer) -> int:
-    """The token `" ["` that opens a call.
+    """The one token `" ["` that opens a call while decoding.
 
     Raises:
-        ModelNotFoundError: the vocabulary has no such token.
+        ModelNotFoundError: the vocabulary writes it as several tokens.
     """
-    ids = tokenizer.encode(CALL_OPEN)
+    ids = call_open_ids(tokenizer)
     if len(ids) != 1:
         raise ModelNotFoundError(
-            f"The model's vocabulary writes {CALL_OPEN!r} as {len(ids)} tokens; this engine reads "
-            "the probability of a call from one token. Use a model with a byte-level vocabulary "
-            "(GPT-2, GPT-J, GPT-NeoX, Llama 3, Qwen, SmolLM2)."
+            f"The model's vocabulary writes {CALL_OPEN!r} as {len(ids)} tokens; decoding with live "
+            "calls reads whether a call opens from one token. Use a model with a byte-level "
+            "vocabulary (GPT-2, GPT-J, GPT-NeoX, Llama 3, Qwen, SmolLM2)."
         )
     return ids[0]
 

@@ -43,8 +43,19 @@ class Checkpoint:
         except (FileNotFoundError, json.JSONDecodeError):
             # An empty or torn file can only come from a crash of the machine; it is redone.
             result = compute()
-        self._write(file, json.dumps(result))
-        return json.loads(json.dumps(result))
+        return self.store(name, result)
+
+    def store(self, name: str, result: Any) -> Any:
+        """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
+        text = json.dumps(result)
+        self._write(self._folder / f"{name}.json", text)
+        return json.loads(text)
+
+    def stored(self, pattern: str) -> list[Any]:
+        """The stored results of the steps whose names match a glob pattern."""
+        return [
+            json.loads(file.read_text()) for file in sorted(self._folder.glob(f"{pattern}.json"))
+        ]
 
     def clear(self) -> None:
         """Remove everything, once the stage's slice is published."""

@@ -26,3 +26,11 @@ class TrainingError(ToolformerError, ValueError):
 
 class CheckpointError(ToolformerError, ValueError):
     """A stored intermediate result does not belong to the work at hand."""
+
+
+class OutOfMemoryError(ToolformerError, MemoryError):
+    """The device does not hold even the smallest batch."""
+
+
+class CalibrationError(ToolformerError):
+    """The noise of a precision cannot be measured."""

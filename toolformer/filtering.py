@@ -10,8 +10,9 @@ from enum import StrEnum
 # An exact tie counts as reaching the threshold, but float64 can land a hair below it
 # (spec §1.9, item 17; vector F10).
 THRESHOLD_TOLERANCE = 1e-9
-# The lowest threshold of the sweep that the statistics show (paper, table 2).
-LOWEST_SWEEP_THRESHOLD = 0.5
+# The thresholds that the statistics always show (paper, table 2), in rising order.
+SWEEP_THRESHOLDS = (0.5, 1.0, 2.0)
+LOWEST_SWEEP_THRESHOLD = SWEEP_THRESHOLDS[0]
 
 
 class FilterReason(StrEnum):

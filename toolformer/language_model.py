@@ -15,9 +15,24 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
 
+    from toolformer.attention import AttentionPlan
+
 # Flags of processors that compute in bfloat16 themselves.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
+LOGIT_ROWS = 256
 _PRECISIONS = ("auto", "float32", "bfloat16")
+# How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
+# the relative distance, by precision. Rounding of many layers stays well below; a token that sees
+# the wrong ones, or stands at the wrong place, is off by a fifth and more.
+_PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
+_PROBE_LENGTHS = (12, 7, 9)
+# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
+LOGIT_ROWS = 256
+_PRECISIONS = ("auto", "float32", "bfloat16")
+# How far apart the two attention paths may lie on the probe, relative to the largest number, by
+# precision: the rounding of a few layers, and far less than a wrong mask or position makes.
+_PROBE_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 
 
 def resolve_device(device: str) -> str:
@@ -27,6 +42,21 @@ def resolve_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def devices_of(device: str) -> list[str]:
+    """The devices that a setting leaves to choose from, best first.
+
+    Example:
+        >>> devices_of("cpu"), devices_of("cuda:1")
+        (['cpu'], ['cuda:1'])
+    """
+    import torch
+
+    resolved = resolve_device(device)
+    if resolved == "cuda" and device == "auto" and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [resolved]
 
 
 def resolve_precision(precision: str, device: str) -> str:
@@ -96,6 +126,9 @@ class LanguageModel:
         context_length: most tokens the model takes.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
+        packs_rows: rows are packed one behind the other, with the engine's own attention; else
+            padded rows, a cache and 4-D masks, which serve any model class.
+        stock_reason: why rows are not packed; None where they are.
     """
 
     def __init__(
@@ -105,6 +138,7 @@ class LanguageModel:
         *,
         name: str,
         bos_token: str | None = None,
+        attention: str = "auto",
     ):
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -115,6 +149,8 @@ class LanguageModel:
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
         self._check_head()
+        self.stock_reason = self._why_stock(attention)
+        self.packs_rows = self.stock_reason is None
 
     @classmethod
     def load(
@@ -124,6 +160,7 @@ class LanguageModel:
         precision: str = "auto",
         device: str = "auto",
         bos_token: str | None = None,
+        attention: str = "auto",
     ) -> "LanguageModel":
         """Load a model directory.
 
@@ -133,6 +170,7 @@ class LanguageModel:
             device: `auto`, `cpu` or a CUDA device.
             bos_token: text of the token to put in front of scored texts; by default
                 `<|endoftext|>` where the vocabulary has it, else the tokenizer's own.
+            attention: `auto` packs rows where the model class allows it; `stock` never does.
 
         Raises:
             ModelNotFoundError: the directory holds no model, or one that cannot be used.
@@ -173,7 +211,9 @@ class LanguageModel:
                 f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
                 "or save the model again."
             )
-        return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
+        return cls(
+            model.to(device), tokenizer, name=path.name, bos_token=bos_token, attention=attention
+        )
 
     @property
     def device(self) -> "torch.device":
@@ -216,28 +256,117 @@ class LanguageModel:
             use_cache=cache is not None,
         ).last_hidden_state
 
+    def packed_hidden_states(
+        self, ids: "torch.Tensor", positions: "torch.Tensor", plan: "AttentionPlan"
+    ) -> "torch.Tensor":
+        """Feed packed rows through the body; only where `packs_rows`.
+
+        Args:
+            ids: tokens of all rows, one row behind the other; int, shape `(tokens,)`.
+            positions: the place of each token in its own row, prefix included, shape `(tokens,)`.
+            plan: what each token sees.
+
+        Returns:
+            The last hidden states, shape `(tokens, hidden)`.
+        """
+        from toolformer.attention import running
+
+        self.tokens_fed += ids.numel()
+        with running(self.model, plan):
+            output = self._body(
+                input_ids=ids[None].to(self.device),
+                position_ids=positions[None].to(self.device),
+                use_cache=False,
+            )
+        return output.last_hidden_state[0]
+
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
-        return self._head(hidden_states).float()
+        if self._is_head_whole:
+            return self._head(hidden_states).float()
+        return self._logits_of_whole_model(hidden_states)
 
     def _check_head(self) -> None:
-        """Body and output layer apart must give what the model gives whole.
+        """Body and what turns its states into logits must give what the model gives whole.
 
-        Some architectures scale or cap their logits after the output layer; then the engine's
-        numbers would be silently wrong, so such a model is refused.
+        Some architectures scale or cap their logits after the output layer: their own forward pass
+        does it then.
         """
         import torch
 
         probe = torch.tensor([[self.bos_id, 1, 2, 3]], device=self.device)
         with torch.inference_mode():
-            apart = self._head(self._body(input_ids=probe, use_cache=False).last_hidden_state)
-            whole = self.model(input_ids=probe, use_cache=False).logits
-        if not torch.allclose(apart.float(), whole.float(), atol=1e-3, rtol=1e-3):
+            hidden = self._body(input_ids=probe, use_cache=False).last_hidden_state
+            whole = self.model(input_ids=probe, use_cache=False).logits.float()
+            for self._is_head_whole in (True, False):
+                if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
+                    return
+        raise ModelNotFoundError(
+            f"The model class {type(self.model).__name__} gives other logits than its output layer "
+            "gives on its last hidden states, and this engine reads logits from those. Use a "
+            "Llama-, Qwen-, Gemma-, GPT-J-, GPT-NeoX- or GPT-2-like model."
+        )
+
+    def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
+        """The model's own forward pass, in which the body is told what it has computed already."""
+        from unittest.mock import patch
+
+        import torch
+        from transformers.modeling_outputs import BaseModelOutputWithPast
+
+        flat = hidden_states.reshape(1, -1, hidden_states.shape[-1])
+        known: Any = BaseModelOutputWithPast(last_hidden_state=flat)
+        ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
+        with patch.object(self._body, "forward", lambda *_, **__: known):
+            logits = self.model(input_ids=ids, use_cache=False).logits
+        return logits.reshape(*hidden_states.shape[:-1], -1).float()
+
+    def _why_stock(self, attention: str) -> str | None:
+        """Why rows cannot be packed, found by packing some and comparing; None if they can."""
+        import torch
+
+        from toolformer.attention import PackedRows, UnservedAttentionError
+
+        if attention == "stock":
+            return "chosen"
+        if attention != "auto":
             raise ModelNotFoundError(
-                f"The model class {type(self.model).__name__} changes its logits after the output "
-                "layer, which this engine does not handle yet. Use a Llama-, Qwen-, GPT-J-, "
-                "GPT-NeoX- or GPT-2-like model."
+                f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
             )
+        vocabulary = self.model.config.get_text_config().vocab_size
+        # Tokens from all over the vocabulary, none of them special.
+        rows = [
+            [
+                self.bos_id,
+                *((7919 * length + 104729 * place) % vocabulary for place in range(length)),
+            ]
+            for length in _PROBE_LENGTHS
+        ]
+        plan = PackedRows([len(row) for row in rows], keeps=True)
+        fed = self.tokens_fed
+        with torch.inference_mode():
+            expected = torch.cat([self.hidden_states(self._row(row))[0] for row in rows])
+            try:
+                packed = self.packed_hidden_states(
+                    torch.cat([self._row(row)[0] for row in rows]),
+                    torch.cat([torch.arange(len(row)) for row in rows]),
+                    plan,
+                )
+            except UnservedAttentionError as error:
+                return str(error)
+            finally:
+                self.tokens_fed = fed
+        if not plan.kept:
+            return f"{type(self.model).__name__} has an attention of its own"
+        distances = (packed - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
+        if not float(distances.mean()) < _PROBE_TOLERANCES[self.precision]:
+            return f"{type(self.model).__name__} does not give the same numbers for packed rows"
+        return None
+
+    def _row(self, ids: list[int]) -> "torch.Tensor":
+        import torch
+
+        return torch.tensor([ids], device=self.device)
 
 
 def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:

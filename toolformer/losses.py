@@ -11,20 +11,19 @@ Computed are only those losses that can still change a decision. Does not decide
 `toolformer.filtering` does.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from toolformer.batching import plan_batches
+from toolformer.batching import end_of_batch, longest_first, plan_batches
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import THRESHOLD_TOLERANCE, CallLosses
+from toolformer.geometry import choose_pack_tokens, feed_in_batches, feed_in_halves
 from toolformer.language_model import LanguageModel
+from toolformer.row_losses import losses_at
 from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
 from toolformer.windows import Window
 from tools.protocol import ToolCall
-
-# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
-_LOGIT_ROWS = 512
 
 WindowKey = tuple[str, int]
 
@@ -69,13 +68,22 @@ class TextLosses:
 
     The batches follow from the shard's windows alone, so a window's losses do not depend on which
     tools or calls ask for them.
+
+    Attributes:
+        is_regrouped: whether memory ran out, so that batches were halved.
     """
 
-    def __init__(self, model: LanguageModel, windows: Sequence[Window], *, token_budget: int):
+    def __init__(
+        self, model: LanguageModel, windows: Sequence[Window], *, token_budget: int | None = None
+    ):
         self._model = model
         self._windows = windows
+        self.is_regrouped = False
+        token_budget = token_budget or _token_budget(model, windows)
         batches = plan_batches(
-            [len(window.ids) + 1 for window in windows], token_budget=token_budget
+            [len(window.ids) + 1 for window in windows],
+            token_budget=token_budget,
+            is_padded=not model.packs_rows,
         )
         self._batch_of = {
             (windows[index].document_id, windows[index].index): batch
@@ -88,10 +96,19 @@ class TextLosses:
         """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
         if window not in self._losses:
             batch = [self._windows[index] for index in self._batch_of[window]]
-            losses = token_losses(self._model, [list(each.ids) for each in batch])
+            losses, is_halved = feed_in_halves(
+                [list(each.ids) for each in batch],
+                lambda texts: token_losses(self._model, texts),
+            )
+            self.is_regrouped |= is_halved
             for each, of_window in zip(batch, losses, strict=True):
                 self._losses[each.document_id, each.index] = of_window
         return self._losses[window]
+
+
+def _token_budget(model: LanguageModel, windows: Iterable[Window]) -> int:
+    longest = max((len(window.ids) for window in windows), default=0)
+    return choose_pack_tokens(model, window_tokens=longest)
 
 
 def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -110,7 +127,7 @@ def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[l
         (row, place, ids[place]) for row, ids in enumerate(texts) for place in range(len(ids))
     ]
     # ids[place] stands at row place + 1, so logits row `place` predicts it.
-    losses = iter(_losses_at(model, rows, places))
+    losses = iter(losses_at(model, rows, places))
     return [[next(losses) for _ in ids] for ids in texts]
 
 
@@ -123,9 +140,9 @@ def score_calls(
     call_format: CallFormat,
     pruning_threshold: float,
     full_losses: bool,
-    token_budget: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
+    token_budget: int | None = None,
 ) -> dict[str, CallLosses]:
     """Losses of the calls of one tool.
 
@@ -137,19 +154,27 @@ def score_calls(
         call_format: how e(c, ε) and the prefix are written.
         pruning_threshold: a call whose reduction cannot reach it gets no further losses.
         full_losses: compute all three losses of every call all the same.
-        token_budget: most tokens of a batch.
         checkpoint: keeps finished batches.
         progress: told rows done and rows in all; the total grows by the second kind of rows.
+        token_budget: most tokens of a batch; chosen for the device by default.
 
     Returns:
         Losses by call.
+
+    Raises:
+        OutOfMemoryError: a single row does not fit the device's memory.
     """
     without_call = _losses_without_call(text_losses, calls, checkpoint)
 
     def may_pass(reduction_bound: float) -> bool:
         return full_losses or reduction_bound >= pruning_threshold - THRESHOLD_TOLERANCE
 
-    scorer = _RowScorer(model, windows, call_format, token_budget, checkpoint, progress)
+    # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
+    geometry = checkpoint.step(
+        "geometry",
+        lambda: {"token_budget": token_budget or _token_budget(model, windows.values())},
+    )
+    scorer = _RowScorer(model, windows, call_format, geometry["token_budget"], checkpoint, progress)
     promising = [call for call in calls if may_pass(without_call[call.call_id])]
     with_result = scorer.score(promising, with_result=True)
     open_calls = [
@@ -211,20 +236,27 @@ class _RowScorer:
         """The loss of every call at its position, with or without its result."""
         rows, row_of_call = self._plan_rows(calls, with_result=with_result)
         kind = "with-result" if with_result else "without-result"
-        batches = plan_batches(
-            [row.length(self._windows) for row in rows], token_budget=self._token_budget
-        )
+        order = longest_first([row.length(self._windows) for row in rows])
+        lengths = [rows[index].length(self._windows) for index in order]
         self._rows_planned += len(rows)
         losses: dict[tuple[int, int], float] = {}
-        for number, batch in enumerate(batches):
-            of_batch = self._checkpoint.step(
-                f"{kind}-{number:05d}",
-                lambda batch=batch: self._score_batch([rows[index] for index in batch]),
-            )
-            for index, of_row in zip(batch, of_batch, strict=True):
+        batches = feed_in_batches(
+            len(rows),
+            size=self._token_budget,
+            end_of_batch=lambda start, size: end_of_batch(
+                lengths, start, token_budget=size, is_padded=not self._model.packs_rows
+            ),
+            compute=lambda start, end: self._score_batch(
+                [rows[index] for index in order[start:end]]
+            ),
+            checkpoint=self._checkpoint,
+            label=kind,
+        )
+        for start, end, of_batch in batches:
+            for index, of_row in zip(order[start:end], of_batch, strict=True):
                 for position, loss in zip(rows[index].positions, of_row, strict=True):
                     losses[index, position] = loss
-            self._rows_done += len(batch)
+            self._rows_done += end - start
             self._progress(self._rows_done, self._rows_planned)
         return {call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls}
 
@@ -259,7 +291,7 @@ class _RowScorer:
             sequences.append([self._model.bos_id, *row.prefix, *text])
             for place in _needed_places(row.positions, len(text)):
                 places.append((index, len(row.prefix) + place, text[place]))
-        losses = iter(_losses_at(self._model, sequences, places))
+        losses = iter(losses_at(self._model, sequences, places))
         return [list(self._of_positions(row, dict(self._needed(row, losses)))) for row in rows]
 
     def _needed(self, row: _Row, losses: Iterator[float]) -> Iterator[tuple[int, float]]:
@@ -281,37 +313,3 @@ def _needed_places(positions: Sequence[int], length: int) -> list[int]:
             for place in range(position, min(position + len(TOKEN_WEIGHTS), length))
         }
     )
-
-
-def _losses_at(
-    model: LanguageModel,
-    sequences: Sequence[Sequence[int]],
-    places: Sequence[tuple[int, int, int]],
-) -> list[float]:
-    """-log p(token) at places of a right-padded batch, in nats.
-
-    Args:
-        model: any.
-        sequences: token ids, ragged.
-        places: (row, logits row, token) for each wanted loss.
-    """
-    import torch
-
-    if not places:
-        return []
-    width = max(len(sequence) for sequence in sequences)
-    input_ids = torch.full((len(sequences), width), model.bos_id, dtype=torch.long)
-    for index, sequence in enumerate(sequences):
-        input_ids[index, : len(sequence)] = torch.tensor(sequence)
-    losses: list[float] = []
-    with torch.inference_mode():
-        hidden = model.hidden_states(input_ids.to(model.device))
-        rows, logit_rows, tokens = (
-            torch.tensor(column, device=model.device) for column in zip(*places, strict=True)
-        )
-        for start in range(0, len(places), _LOGIT_ROWS):
-            chunk = slice(start, start + _LOGIT_ROWS)
-            logits = model.logits(hidden[rows[chunk], logit_rows[chunk]])
-            chosen = logits.gather(1, tokens[chunk][:, None])[:, 0]
-            losses.extend((torch.logsumexp(logits, dim=-1) - chosen).tolist())
-    return losses

@@ -16,7 +16,8 @@ def model_identity(directory: Path) -> str:
     """A digest of config, tokenizer, and names, sizes and headers of the weight files.
 
     Not of the weights themselves: that would read 12 GB for the paper's model at every run. A
-    finetuned model also carries the fingerprint of its training, in `toolformer.json`.
+    finetuned model also carries the record of its training, in `toolformer.json`; its losses and
+    seconds make one that was trained again another model.
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(directory.glob("*.json")):

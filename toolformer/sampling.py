@@ -5,17 +5,25 @@ then decoded together over the same keys and values, so no text token is fed twi
 execute or score calls.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from toolformer.batching import longest_first
+from toolformer.branch_keys import BranchKeys
 from toolformer.branches import Branch, sample_branches
-from toolformer.calls import call_open_id
+from toolformer.calls import call_open_ids
 from toolformer.checkpoint import Checkpoint
 from toolformer.errors import SequenceTooLongError
-from toolformer.language_model import LanguageModel
+from toolformer.geometry import (
+    choose_pack_tokens,
+    choose_windows_per_batch,
+    feed_in_batches,
+)
+from toolformer.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.positions import choose_positions
-from toolformer.prefix_cache import PromptPrefix, causal_mask, compute_prompt_prefix
+from toolformer.prefix_cache import PromptPrefix, prompt_prefix
 from toolformer.samples import (
     CallReader,
     SampledCall,
@@ -24,14 +32,11 @@ from toolformer.samples import (
     forced_text,
     read_samples,
 )
+from toolformer.text_reading import ReadTexts
 from toolformer.windows import Window
 
 if TYPE_CHECKING:
     import torch
-    from transformers import DynamicCache
-
-# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
-_LOGIT_ROWS = 512
 
 
 def check_context(
@@ -55,19 +60,6 @@ def check_context(
         )
 
 
-def plan_groups(windows: Sequence[Window], *, windows_per_batch: int) -> list[list[int]]:
-    """Which windows are sampled together: like lengths, the same for every run over a shard.
-
-    Numbers are bit-equal only in equal batches, so the plan follows from the windows alone and
-    never from what happens to be left to do.
-    """
-    order = sorted(range(len(windows)), key=lambda index: (-len(windows[index].ids), index))
-    return [
-        order[start : start + windows_per_batch]
-        for start in range(0, len(order), windows_per_batch)
-    ]
-
-
 def sample_calls(
     model: LanguageModel,
     prefix: PromptPrefix,
@@ -77,6 +69,7 @@ def sample_calls(
     takes_arguments: bool,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
+    token_budget: int,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for a batch of windows.
 
@@ -89,66 +82,62 @@ def sample_calls(
             call is settled once its position is chosen, and each position has one sample.
         parse_arguments: the tool's own check, raising CallSyntaxError.
         parameters: see there.
+        token_budget: most text tokens of one pack.
 
     Returns:
         One row per sample, by window, position and sample index.
     """
     import torch
 
+    forced_ids = model.tokenizer.encode_pieces(
+        forced_text(tool_name, is_constrained=parameters.is_constrained)
+    )
+    is_settled = parameters.is_constrained and not takes_arguments
     with torch.inference_mode():
-        cache, text_lengths, probabilities = _read_texts(model, prefix, windows)
-        forced_ids = model.tokenizer.encode_pieces(
-            forced_text(tool_name, is_constrained=parameters.is_constrained)
-        )
-        is_settled = parameters.is_constrained and not takes_arguments
-        chosen: list[tuple[int, int]] = []
-        groups: list[list[Branch]] = []
-        for row, window in enumerate(windows):
-            for position in choose_positions(
-                probabilities[row],
-                sampling_threshold=parameters.sampling_threshold,
-                positions_per_text=parameters.positions_per_text,
-                is_allowed=allowed_positions(window),
-            ):
-                chosen.append((row, position))
-                groups.append(
-                    [
-                        Branch(
-                            row=row,
-                            visible=prefix.length + text_lengths[row] + position,
-                            uniforms=branch_uniforms(
-                                parameters.seed,
-                                window.document_id,
-                                window.index,
-                                tool_name,
-                                position,
-                                sample_index,
-                                count=parameters.max_new_tokens,
-                            ),
-                        )
-                        for sample_index in range(parameters.calls_per_position)
-                    ]
+        texts = ReadTexts(model, prefix, windows, token_budget=token_budget)
+        chosen, keys, fed = _choose(model, texts, windows, parameters, len(forced_ids))
+        groups = [
+            [
+                Branch(
+                    branch_uniforms(
+                        parameters.seed,
+                        windows[place.row].document_id,
+                        windows[place.row].index,
+                        tool_name,
+                        place.position,
+                        sample_index,
+                        count=parameters.max_new_tokens,
+                    )
                 )
-        if not is_settled:
+                for sample_index in range(parameters.calls_per_position)
+            ]
+            for place in chosen
+        ]
+        if chosen and not is_settled:
             sample_branches(
                 model,
-                cache,
+                keys
+                or texts.branch_keys(
+                    [texts.start(place.row, place.position) for place in chosen],
+                    most_tokens=len(forced_ids) + parameters.max_new_tokens,
+                ),
                 groups,
-                forced_ids=forced_ids,
+                parents=[place.node for place in chosen],
+                forced_ids=forced_ids[fed:],
                 max_new_tokens=parameters.max_new_tokens,
                 temperature=parameters.temperature,
                 stop_rule=CallReader(parameters.is_constrained),
             )
     rows: list[SampledCall] = []
-    for (row, position), group in zip(chosen, groups, strict=True):
+    for place, group in zip(chosen, groups, strict=True):
         sampled = (
             [")"] if is_settled else [model.tokenizer.decode(branch.tokens) for branch in group]
         )
         rows.extend(
             read_samples(
-                windows[row],
-                position,
-                probabilities[row][position],
+                windows[place.row],
+                place.position,
+                place.call_probability,
                 sampled,
                 tool_name=tool_name,
                 parse_arguments=parse_arguments,
@@ -169,115 +158,187 @@ def allowed_positions(window: Window) -> list[bool]:
 
 def sample_shard(
     model: LanguageModel,
-    prompt: str,
+    prompt: str | None,
     windows: Sequence[Window],
     *,
     tool_name: str,
     takes_arguments: bool,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
-    windows_per_batch: int,
     window_tokens: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
+    windows_per_batch: int | None = None,
+    token_budget: int | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for all windows of a shard, batch by batch.
 
+    Windows of like length are sampled together, and the batches follow from the windows alone,
+    never from what happens to be left to do: numbers are bit-equal only in equal batches.
+
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
-        prompt: the tool's few-shot prompt.
+        prompt: the tool's few-shot prompt; None to leave it out.
         windows: of the shard's preselected texts.
-        windows_per_batch: fed together.
         window_tokens: most tokens of a window.
         checkpoint: keeps finished batches.
         progress: told windows done and windows in all.
+        windows_per_batch, token_budget: fed together; chosen for the device by default.
 
     Returns:
         One row per sample, in the order of the windows.
 
     Raises:
         SequenceTooLongError: prompt, text and call do not fit the model's context.
+        OutOfMemoryError: a single window does not fit the device's memory.
     """
-    prefix = compute_prompt_prefix(model, prompt)
+    prefix = prompt_prefix(model, prompt)
     check_context(
         prefix.length, window_tokens, parameters.max_new_tokens, context_length=model.context_length
     )
+    # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
+    geometry = checkpoint.step(
+        "geometry",
+        lambda: {
+            "windows_per_batch": windows_per_batch
+            or choose_windows_per_batch(
+                model,
+                branches_per_window=parameters.positions_per_text * parameters.calls_per_position,
+                window_tokens=window_tokens,
+                prompt_tokens=prefix.length,
+                most_new_tokens=parameters.max_new_tokens,
+            ),
+            "token_budget": token_budget or choose_pack_tokens(model, window_tokens=window_tokens),
+        },
+    )
+    order = longest_first([len(window.ids) for window in windows])
     rows: list[SampledCall] = []
-    done = 0
-    for number, group in enumerate(plan_groups(windows, windows_per_batch=windows_per_batch)):
-        stored = checkpoint.step(
-            f"sampled-{number:05d}",
-            lambda group=group: [
-                asdict(row)
-                for row in sample_calls(
-                    model,
-                    prefix,
-                    [windows[index] for index in group],
-                    tool_name=tool_name,
-                    takes_arguments=takes_arguments,
-                    parse_arguments=parse_arguments,
-                    parameters=parameters,
-                )
-            ],
-        )
+    batches = feed_in_batches(
+        len(windows),
+        size=geometry["windows_per_batch"],
+        end_of_batch=lambda start, size: min(start + size, len(windows)),
+        compute=lambda start, end: [
+            asdict(row)
+            for row in sample_calls(
+                model,
+                prefix,
+                [windows[index] for index in order[start:end]],
+                tool_name=tool_name,
+                takes_arguments=takes_arguments,
+                parse_arguments=parse_arguments,
+                parameters=parameters,
+                token_budget=geometry["token_budget"],
+            )
+        ],
+        checkpoint=checkpoint,
+        label="sampled",
+    )
+    for _, end, stored in batches:
         rows.extend(SampledCall(**row) for row in stored)
-        done += len(group)
-        progress(done, len(windows))
+        progress(end, len(windows))
     place = {(window.document_id, window.index): place for place, window in enumerate(windows)}
     return sorted(
         rows, key=lambda row: (place[row.document_id, row.window], row.position, row.sample_index)
     )
 
 
-def _read_texts(
-    model: LanguageModel, prefix: PromptPrefix, windows: Sequence[Window]
-) -> tuple["DynamicCache", list[int], list[list[float]]]:
-    """Feed the texts after the shared prefix.
+@dataclass(frozen=True, slots=True)
+class _ChosenPosition:
+    """A position that gets calls, and the node of the branch keys behind which they go on."""
 
-        fed row:     text part (… Output:) | x_0 x_1 … x_{n-1}
-        logits row:         s-1              s   …  s+n-2        predicts x_0 … x_{n-1}
+    row: int
+    position: int
+    call_probability: float
+    node: int
 
-    Returns:
-        The cache, the length `s` of each text part, and p_i for each position of each window.
+
+def _choose(
+    model: LanguageModel,
+    texts: ReadTexts,
+    windows: Sequence[Window],
+    parameters: SamplingParameters,
+    forced_tokens: int,
+) -> tuple[list[_ChosenPosition], BranchKeys | None, int]:
+    """The positions of all windows; the keys to go on with, if any; forced tokens already fed.
+
+    Where `" ["` is several tokens, p_i is the product of their probabilities, and each but the last
+    is fed behind every position that its factors so far leave above the threshold.
     """
-    import torch
-
-    text_parts = [
-        model.tokenizer.encode(prefix.prompt.text_part(window.text)) for window in windows
-    ]
-    lengths = [len(part) for part in text_parts]
-    rows = [part + list(window.ids) for part, window in zip(text_parts, windows, strict=True)]
-    width = max(len(row) for row in rows)
-    input_ids = torch.zeros((len(rows), width), dtype=torch.long)
-    for index, row in enumerate(rows):
-        input_ids[index, : len(row)] = torch.tensor(row)
-    cache = prefix.cache(len(rows))
-    positions = torch.arange(prefix.length, prefix.length + width, device=model.device)
-    hidden = model.hidden_states(
-        input_ids.to(model.device),
-        cache=cache,
-        attention_mask=causal_mask(width, prefix.length, model),
-        position_ids=positions[None],
+    open_ids = call_open_ids(model.tokenizer)
+    firsts = _next_token_probabilities(
+        model, texts.states, [[open_ids[0]] * len(window.ids) for window in windows]
     )
-    row_index = [index for index, window in enumerate(windows) for _ in window.ids]
-    logit_rows = [
-        length - 1 + position
-        for length, window in zip(lengths, windows, strict=True)
-        for position in range(len(window.ids))
+    allowed = [allowed_positions(window) for window in windows]
+    if len(open_ids) == 1:
+        return (
+            [
+                _ChosenPosition(row, position, firsts[row][position], node)
+                for node, (row, position) in enumerate(_cut(firsts, allowed, parameters))
+            ],
+            None,
+            0,
+        )
+    open_positions = [
+        (row, position)
+        for row, of_row in enumerate(firsts)
+        for position, probability in enumerate(of_row)
+        if probability > parameters.sampling_threshold and allowed[row][position]
     ]
-    flat = hidden[torch.tensor(row_index), torch.tensor(logit_rows)]
-    probabilities = _call_probabilities(model, flat)
-    split = iter(probabilities)
-    return cache, lengths, [[next(split) for _ in window.ids] for window in windows]
+    exact = [[0.0] * len(of_row) for of_row in firsts]
+    if not open_positions:
+        return [], None, 0
+    keys = texts.branch_keys(
+        [texts.start(row, position) for row, position in open_positions],
+        most_tokens=forced_tokens + parameters.max_new_tokens,
+    )
+    for row, position in open_positions:
+        exact[row][position] = firsts[row][position]
+    for token, following in itertools.pairwise(open_ids):
+        states = keys.feed(range(len(open_positions)), [[token]] * len(open_positions))
+        (factors,) = _next_token_probabilities(model, [states], [[following] * len(states)])
+        for (row, position), factor in zip(open_positions, factors, strict=True):
+            exact[row][position] *= factor
+    node_of = {place: node for node, place in enumerate(open_positions)}
+    return (
+        [
+            _ChosenPosition(row, position, exact[row][position], node_of[row, position])
+            for row, position in _cut(exact, allowed, parameters)
+        ],
+        keys,
+        len(open_ids) - 1,
+    )
 
 
-def _call_probabilities(model: LanguageModel, hidden: "torch.Tensor") -> list[float]:
+def _cut(
+    probabilities: Sequence[Sequence[float]],
+    allowed: Sequence[Sequence[bool]],
+    parameters: SamplingParameters,
+) -> list[tuple[int, int]]:
+    return [
+        (row, position)
+        for row, of_row in enumerate(probabilities)
+        for position in choose_positions(
+            of_row,
+            sampling_threshold=parameters.sampling_threshold,
+            positions_per_text=parameters.positions_per_text,
+            is_allowed=allowed[row],
+        )
+    ]
+
+
+def _next_token_probabilities(
+    model: LanguageModel, states: Sequence["torch.Tensor"], tokens: Sequence[Sequence[int]]
+) -> list[list[float]]:
+    """The probability of one token behind each state, shape `(texts, n)`, ragged."""
     import torch
 
-    open_id = call_open_id(model.tokenizer)
+    flat = torch.cat(list(states))
+    wanted = torch.tensor([token for of_text in tokens for token in of_text], device=flat.device)
     probabilities: list[float] = []
-    for chunk in hidden.split(_LOGIT_ROWS):
-        logits = model.logits(chunk)
-        log_probability = logits[:, open_id] - torch.logsumexp(logits, dim=-1)
-        probabilities.extend(log_probability.exp().tolist())
-    return probabilities
+    for start in range(0, len(flat), LOGIT_ROWS):
+        chunk = slice(start, start + LOGIT_ROWS)
+        logits = model.logits(flat[chunk])
+        chosen = logits.gather(1, wanted[chunk][:, None])[:, 0]
+        probabilities.extend((chosen - torch.logsumexp(logits, dim=-1)).exp().tolist())
+    remaining = iter(probabilities)
+    return [[next(remaining) for _ in of_text] for of_text in tokens]

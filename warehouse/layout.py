@@ -92,6 +92,16 @@ def split_round(name: str) -> tuple[int, str]:
     return (int(match[1]), match[2]) if match else (1, name)
 
 
+def name_in_round(round_number: int, name: str) -> str:
+    """Returns the name that a slice has in a sampling round; `split_round` takes it apart.
+
+    Example:
+        >>> name_in_round(1, "Calculator"), name_in_round(2, "Calculator")
+        ('Calculator', 'round-2.Calculator')
+    """
+    return name if round_number == 1 else f"round-{round_number}.{name}"
+
+
 def list_slices(folder: Path, table: str, shard: str | None = None) -> list[SliceInfo]:
     """Lists the slices of a table by shard and name, without the zero-row one.
 

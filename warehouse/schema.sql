@@ -33,14 +33,16 @@ create table rejected_records (
     primary key (source, source_offset)
 );
 
--- One row per document and tool: whether the tool's heuristics let the document be annotated.
+-- One row per document, tool and round: whether the tool's heuristics let the document be
+-- annotated.
 create table document_selection (
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     document_id varchar not null,  -- Document that was looked at.
     is_selected boolean not null,  -- Whether calls of the tool are sampled for the document.
     reason varchar not null check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why, one snake_case word, also when selected.
-    primary key (document_id, tool)
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (document_id, tool, round)
 );
 
 -- One row per sampled call, parsed or dropped.
@@ -75,6 +77,7 @@ create table executed_calls (
     duration_ms double not null check (duration_ms >= 0),  -- Time the tool took, in milliseconds.
     from_cache boolean not null,  -- Whether the answer came from the cache of earlier calls.
     tool_version varchar not null,  -- Version of the tool that answered.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((status = 'executed') = (reason is null)),
     check ((status = 'executed') = (result is not null))
@@ -93,14 +96,37 @@ create table filtered_calls (
     reason varchar not null check (reason in ('kept', 'below_threshold', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
     filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
-    precision varchar not null,  -- Floating-point format of the model that gave the losses.
+    precision varchar not null,  -- Floating-point format of the model that decided: float32 also where a call was scored again in it.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
     check (not is_kept or coalesce(loss_reduction >= filtering_threshold - 1e-9 and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false))
 );
 
--- One row per window of the augmented corpus: its text and the calls that won their positions.
+-- One row per call of the chance sample: the call scored with the result of another one.
+create table chance_calls (
+    call_id varchar not null,  -- Call of candidate_calls; the key.
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    other_call_id varchar not null,  -- Call of the same tool and shard whose result was used.
+    result varchar not null check (result <> ''),  -- That result.
+    loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
+    loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
+    loss_with_result double,  -- Weighted loss with the call and the other result, in nats; NULL where it was not needed.
+    loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
+    reason varchar not null check (reason in ('scored', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the reduction is a bound or missing; scored where all three losses are there.
+    pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (call_id),
+    check (other_call_id <> call_id),
+    check ((reason = 'scored') <= coalesce(loss_call_without_result is not null and loss_with_result is not null and isfinite(loss_reduction), false)),
+    check (loss_reduction is not null or reason = 'not_finite')
+);
+
+-- One row per window and round of the augmented corpus: its text and the calls that won their
+-- positions.
 create table augmented_texts (
     document_id varchar not null,  -- Document that holds the window.
     "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
@@ -108,7 +134,8 @@ create table augmented_texts (
     text varchar not null,  -- Text of the window, without calls.
     window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
-    primary key (document_id, "window")
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (document_id, "window", round)
 );
 
 -- One row per text that the model is finetuned on or validated with.
@@ -126,7 +153,7 @@ create table training_texts (
 create table stage_costs (
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
-    stage varchar not null check (stage in ('sampling', 'scoring', 'execution')),  -- Stage of the pipeline: sampling, scoring or execution.
+    stage varchar not null check (stage in ('sampling', 'scoring', 'execution', 'calibration', 'rescoring', 'chance_level')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: calibration, rescoring (uncertain calls in float32) and chance_level.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     candidates bigint not null check (candidates >= 0),  -- Calls that the stage worked on.
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.

@@ -27,6 +27,7 @@ from warehouse.layout import (
     empty_slice_path,
     list_slices,
     slice_path,
+    split_round,
     temporary_name,
 )
 from warehouse.schema import TableSchema, table_schema
@@ -194,8 +195,16 @@ def read_slice(folder: Path, table: str, shard: str, name: str) -> pl.DataFrame:
     )
 
 
-def read_slices(folder: Path, table: str, shard: str) -> pl.DataFrame:
+def read_slices(
+    folder: Path, table: str, shard: str, *, round_number: int | None = None
+) -> pl.DataFrame:
     """Returns the rows of all slices of one shard, by slice name; no rows where there is none.
+
+    Args:
+        folder: Folder of the warehouse.
+        table: Name of the table.
+        shard: Shard key.
+        round_number: Only the slices of this sampling round; by default those of all rounds.
 
     Raises:
         UnknownTableError: There is no such table.
@@ -203,7 +212,9 @@ def read_slices(folder: Path, table: str, shard: str) -> pl.DataFrame:
         DamagedSliceError: A file is truncated or no Parquet file.
     """
     frames = [
-        read_slice(folder, table, shard, info.name) for info in list_slices(folder, table, shard)
+        read_slice(folder, table, shard, info.name)
+        for info in list_slices(folder, table, shard)
+        if round_number is None or split_round(info.name)[0] == round_number
     ]
     return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
 

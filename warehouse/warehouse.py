@@ -85,13 +85,20 @@ class Warehouse:
         """
         return slices.read_slice(self.folder, table, shard, slice_name)
 
-    def read_slices(self, table: str, shard: str) -> pl.DataFrame:
+    def read_slices(
+        self, table: str, shard: str, *, round_number: int | None = None
+    ) -> pl.DataFrame:
         """Returns the rows of all slices of one shard; no rows, but typed, where there is none.
+
+        Args:
+            table: Name of the table.
+            shard: Shard key.
+            round_number: Only the slices of this sampling round; by default those of all rounds.
 
         Raises:
             DamagedSliceError: A file is truncated or no Parquet file.
         """
-        return slices.read_slices(self.folder, table, shard)
+        return slices.read_slices(self.folder, table, shard, round_number=round_number)
 
     def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
         """Lists the slices of a table, of one shard or of all."""

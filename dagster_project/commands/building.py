@@ -11,10 +11,8 @@ from dagster_project.commands.options import RunOptions, open_warehouse
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.home import Home
 from dagster_project.plan import BuildPlan, PlannedSlice
-from dagster_project.resources.language_model import (
-    base_model_directory,
-    precision_of,
-)
+from dagster_project.resources.annotator import Annotator
+from dagster_project.resources.language_model import precision_of
 from dagster_project.resources.toolbox import open_toolbox
 from dagster_project.runs import (
     RunFailedError,
@@ -69,13 +67,12 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
     for name, why in toolbox.unavailable.items():
         console.say(f"{name} is left out: {why}")
     entries = _chosen_shards(Manifest.load(home.sources), shards)
-    from toolformer.model_identity import model_identity
-
+    annotator = Annotator.of(settings, home)
     plan = BuildPlan(
         open_warehouse(home),
         settings,
         toolbox,
-        model=model_identity(base_model_directory(settings, home)),
+        model=annotator.identity,
         precision=precision_of(settings),
         force=options.force,
     ).of(entries)

@@ -9,6 +9,7 @@ from pathlib import Path
 from dagster_project import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
+from dagster_project.resources.annotator import finetuned_model_directory, is_trained
 from dagster_project.resources.language_model import (
     ModelHolder,
     base_model_directory,
@@ -78,15 +79,18 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
     Raises:
         ToolformerError: the finetuned model is asked for and not there.
     """
-    is_trained = any(home.finetuned_model.glob("*.safetensors"))
-    if name == "finetuned" and not is_trained:
+    finetuned = finetuned_model_directory(settings, home)
+    newest = settings.training_rounds[0]
+    of_round = f" of round {newest}" if newest > 1 else ""
+    if name == "finetuned" and not is_trained(finetuned):
         raise ToolformerError(
-            "There is no finetuned model yet. Run `toolformer train` first, or use --model base."
+            f"There is no finetuned model{of_round} yet. Run `toolformer train` first, or use "
+            "--model base."
         )
-    if name is None and not is_trained:
-        console.say("(There is no finetuned model yet; this is the base model.)")
-    if name == "finetuned" or (name is None and is_trained):
-        return home.finetuned_model
+    if name is None and not is_trained(finetuned):
+        console.say(f"(There is no finetuned model{of_round} yet; this is the base model.)")
+    if name == "finetuned" or (name is None and is_trained(finetuned)):
+        return finetuned
     if name in (None, "base"):
         return base_model_directory(settings, home)
     return Path(name).expanduser()

@@ -3,6 +3,8 @@
 Does not parse the command line.
 """
 
+from typing import TYPE_CHECKING
+
 from dagster_project import console
 from dagster_project.commands.options import RunOptions, open_warehouse
 from dagster_project.home import Home
@@ -10,35 +12,53 @@ from dagster_project.resources.toolbox import open_toolbox
 from tools.registry import TOOL_NAMES
 from warehouse.warehouse import Warehouse
 
+if TYPE_CHECKING:
+    import polars as pl
+
 
 def show_statistics(*, examples: bool = True) -> None:
-    """Print the statistics views."""
+    """Print the statistics views; the round of annotation only where there are several."""
     warehouse = open_warehouse()
     console.heading("Calls by tool")
-    console.frame(warehouse.query("select * from call_statistics order by tool"))
+    console.frame(_readable(warehouse.query("select * from call_statistics order by round, tool")))
     console.heading("Kept calls by threshold")
     console.frame(
-        warehouse.query("select * from threshold_sweep order by tool, filtering_threshold")
+        _readable(
+            warehouse.query(
+                "select * from threshold_sweep order by round, tool, filtering_threshold"
+            )
+        )
     )
     if not examples:
         return
     console.heading("Dropped")
-    console.frame(warehouse.query("select * from drop_reasons order by tool, stage, rows desc"))
+    console.frame(
+        _readable(
+            warehouse.query("select * from drop_reasons order by round, tool, stage, rows desc")
+        )
+    )
     show_examples(warehouse, per_tool=3)
+
+
+def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
+    return rows if rows["round"].n_unique() > 1 else rows.drop("round")
 
 
 def show_examples(warehouse: Warehouse, *, per_tool: int) -> None:
     """Print the kept calls that help most, in their sentences."""
     console.heading("Kept calls, in their text")
     rows = warehouse.query(
-        "select tool, loss_reduction, text_before, call, text_after from kept_examples "
-        "qualify row_number() over (partition by tool order by loss_reduction desc, call_id) <= $n "
-        "order by tool, loss_reduction desc",
+        "select tool, loss_reduction, text_before, call, text_after, round from kept_examples "
+        "qualify row_number() over ("
+        "partition by round, tool order by loss_reduction desc, call_id) <= $n "
+        "order by round, tool, loss_reduction desc",
         {"n": per_tool},
     )
+    has_rounds = rows["round"].n_unique() > 1
     for row in rows.iter_rows(named=True):
         context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
-        console.say(f"{row['tool']}  {row['loss_reduction']:.2f}  … {context} …")
+        of_round = f"round {row['round']}  " if has_rounds else ""
+        console.say(f"{of_round}{row['tool']}  {row['loss_reduction']:.2f}  … {context} …")
 
 
 def list_tools() -> None:

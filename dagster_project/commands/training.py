@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dagster_project import console
 from dagster_project.commands.options import RunOptions, open_warehouse
 from dagster_project.home import Home
+from dagster_project.resources.annotator import finetuned_model_directory
 from dagster_project.runs import (
     dagster_instance,
     run_job,
@@ -18,7 +19,7 @@ from dagster_project.settings import merged
 def train_model(options: RunOptions) -> None:
     """Make the training set and finetune the model on it."""
     home = Home.find()
-    options.load_settings(home)
+    settings = options.load_settings(home)
     with dagster_instance(home) as instance, console.progress_bars():
         run_job(
             instance,
@@ -26,7 +27,7 @@ def train_model(options: RunOptions) -> None:
             resources=options.resources(),
             assets=["training_set", "finetuned_model", "call_statistics"],
         )
-    console.say(f"The finetuned model is in {home.finetuned_model}.")
+    console.say(f"The finetuned model is in {finetuned_model_directory(settings, home)}.")
     console.frame(
         open_warehouse(home).query(
             "select step, loss, learning_rate, tokens, development_perplexity "

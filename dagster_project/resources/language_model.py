@@ -1,4 +1,4 @@
-"""The language model of a process: at most one, loaded at first use.
+"""The language model of a process: at most one, loaded at first use, and its float32 copy.
 
 While a model is held, the process holds its device's file lock: another run on the same device
 waits, and goes on the moment this process ends, however it ends.
@@ -6,6 +6,7 @@ waits, and goes on the moment this process ends, however it ends.
 
 import gc
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from toolformer.language_model import LanguageModel
 
 _LOGGER = logging.getLogger(__name__)
+# How often a run that waits for a device looks again.
+_POLL_SECONDS = 0.2
 
 
 def base_model_directory(settings: Settings, home: Home) -> Path:
-    """Directory of the model M, converting the embedded one at first use.
+    """Directory of the base model, converting the embedded one at first use.
 
     Raises:
         ModelNotFoundError: the path of the settings leads to no model.
@@ -46,48 +49,82 @@ def precision_of(settings: Settings) -> str:
 
 
 class ModelHolder:
-    """At most one model, and the lock of the device it is on."""
+    """At most one model, a float32 copy of it while one is needed, and the lock of the device."""
 
     def __init__(self) -> None:
         self._model: LanguageModel | None = None
         self._directory: Path | None = None
+        self._reference: LanguageModel | None = None
         self._lock: FileLock | None = None
+        self._device = ""
         self.loads = 0
 
     def hold_device(self, settings: Settings, home: Home) -> str:
-        """Wait for the device and keep it; returns its name."""
-        from toolformer.language_model import resolve_device
+        """Wait for a device and keep it; returns its name.
 
-        device = resolve_device(settings.language_model.device)
+        With several GPUs and `device: auto` it is the first that no other run holds, so that runs
+        over different shards share them out.
+        """
+        from toolformer.language_model import devices_of
+
         if self._lock is None:
-            lock = home.device_lock(device)
-            if not _acquire_at_once(lock):
-                _LOGGER.info("waiting for another run to release the device %s", device)
-                lock.acquire()
-            self._lock = lock
-        return device
+            devices = devices_of(settings.language_model.device)
+            held = _first_free(devices, home)
+            if held is None:
+                _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
+            while held is None:
+                time.sleep(_POLL_SECONDS)
+                held = _first_free(devices, home)
+            self._device, self._lock = held
+        return self._device
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """The model of a directory; the one held before is dropped if it is another."""
-        from toolformer.language_model import LanguageModel
-
         device = self.hold_device(settings, home)
         if self._model is None or self._directory != directory:
             self.drop_model()
-            self._model = LanguageModel.load(
-                directory,
-                precision=settings.language_model.precision,
-                device=device,
-                bos_token=settings.language_model.bos_token,
-            )
+            precision = settings.language_model.precision
+            self._model = self._loaded(directory, settings, device, precision)
             self._directory = directory
-            self.loads += 1
         return self._model
 
-    def drop_model(self) -> None:
-        """Free the model's memory; the device stays held."""
-        self._model = self._directory = None
+    def load_reference(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
+        """A float32 copy of the model of a directory, beside the one that is held."""
+        self.load(directory, settings, home)
+        if self._reference is None:
+            device = self.hold_device(settings, home)
+            self._reference = self._loaded(directory, settings, device, "float32")
+        return self._reference
+
+    def drop_reference(self) -> None:
+        """Free the memory of the float32 copy."""
+        self._reference = None
         gc.collect()
+
+    def drop_model(self) -> None:
+        """Free the models' memory; the device stays held."""
+        self._model = self._directory = None
+        self.drop_reference()
+
+    def _loaded(
+        self, directory: Path, settings: Settings, device: str, precision: str
+    ) -> "LanguageModel":
+        from toolformer.language_model import LanguageModel
+
+        self.loads += 1
+        model = LanguageModel.load(
+            directory,
+            precision=precision,
+            device=device,
+            bos_token=settings.language_model.bos_token,
+        )
+        if not model.packs_rows:
+            _LOGGER.warning(
+                "%s is served by the stock attention path, which is exact but slower: %s",
+                model.name,
+                model.stock_reason,
+            )
+        return model
 
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
@@ -97,21 +134,25 @@ class ModelHolder:
             self._lock = None
 
 
-def _acquire_at_once(lock: FileLock) -> bool:
+def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
+    """The first device whose lock can be had at once, with the lock."""
     from filelock import Timeout
 
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
+    for device in devices:
+        lock = home.device_lock(device)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        return device, lock
+    return None
 
 
 _HOLDER = ModelHolder()
 
 
 class LanguageModelResource(dg.ConfigurableResource):
-    """The annotating and scoring model, loaded when a stage first needs it."""
+    """The model of a run, loaded when a stage first needs it."""
 
     def holder(self) -> ModelHolder:
         """The process's holder."""
@@ -121,9 +162,9 @@ class LanguageModelResource(dg.ConfigurableResource):
         """Wait for the device and keep it for this run; loads nothing."""
         return _HOLDER.hold_device(settings, home)
 
-    def annotator(self, settings: Settings, home: Home) -> "LanguageModel":
-        """The model M, loaded once for all shards of a run."""
-        return _HOLDER.load(base_model_directory(settings, home), settings, home)
+    def drop_reference(self) -> None:
+        """Free the memory of the float32 copy."""
+        _HOLDER.drop_reference()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the device back when the run ends."""

@@ -22,12 +22,12 @@ class Toolbox:
 
     Attributes:
         tools: by name, in a fixed order.
-        prompts: few-shot prompts of these tools.
+        prompts: few-shot prompts of these tools; None where sampling leaves them out.
         unavailable: name to reason and remedy.
     """
 
     tools: Mapping[str, Tool]
-    prompts: Mapping[str, str]
+    prompts: Mapping[str, str | None]
     unavailable: Mapping[str, str]
 
 
@@ -65,7 +65,7 @@ def open_toolbox(
             unavailable[name] = str(error)
         else:
             tools[name] = tool
-    prompts = {name: load_prompt(name, _prompt_file(settings, name)) for name in tools}
+    prompts = {name: _prompt(settings, name) for name in tools}
     return Toolbox(tools, prompts, unavailable)
 
 
@@ -80,9 +80,11 @@ def _options(settings: Settings, home: Home, name: str, while_decoding: bool) ->
     return options
 
 
-def _prompt_file(settings: Settings, name: str) -> Path | None:
+def _prompt(settings: Settings, name: str) -> str | None:
+    if not settings.sampling.uses_prompt:
+        return None
     own = settings.tools.of(name).prompt
-    return Path(own).expanduser() if own else None
+    return load_prompt(name, Path(own).expanduser() if own else None)
 
 
 class ToolboxResource(dg.ConfigurableResource):

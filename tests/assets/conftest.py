@@ -31,6 +31,7 @@ TABLES = (
     "candidate_calls",
     "executed_calls",
     "filtered_calls",
+    "chance_calls",
     "augmented_texts",
 )
 
@@ -84,12 +85,12 @@ class PipelineHome:
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
-    def train(self) -> None:
+    def train(self, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
         from dagster_project.commands.options import RunOptions
         from dagster_project.commands.training import train_model
 
         with self.entered():
-            train_model(RunOptions())
+            train_model(RunOptions(None, overrides or {}, force))
 
     def evaluate(self) -> None:
         from dagster_project.commands.options import RunOptions
@@ -216,6 +217,8 @@ def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str,
         # One text per batch: more steps for a checkpoint to keep.
         "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
         "execution": {"max_result_tokens": 24},
+        # One precision, so that any threshold can be decided on without a model.
+        "scoring": {"rescoring": False, "calibration_calls": 20},
         "tools": {
             **{name: dict(tool) for name in TOOLS},
             "Calculator": {**tool, "options": {"weak_share": 1.0}},

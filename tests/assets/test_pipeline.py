@@ -129,6 +129,32 @@ def test_deciding_again_equals_a_build_from_scratch_with_that_threshold(
     assert_equal_builds(changed.all_rows(), fresh.all_rows())
 
 
+def test_uncertain_calls_are_decided_in_float32_and_the_build_is_then_up_to_date(
+    prepared_home: PipelineHome, copy_of: MakeHome, request: pytest.FixtureRequest
+):
+    home = copy_of(prepared_home)
+    # Around 0 lie most reductions, and the band with them.
+    home.change_settings(
+        {"scoring": {"rescoring": True}, "language_model": {"precision": "bfloat16"}}
+    )
+    part = {"shards": [SHARDS[0]], "tools": ["Calendar"]}
+    home.build(**part)
+    (file,) = home.home.calibration.glob("*.json")
+    band = json.loads(file.read_text())["band"]
+    # What the embedded model was measured to have, with room for a sample of 20 calls.
+    assert 0.05 < band < 0.3
+    rows = home.rows("filtered_calls", shards=[SHARDS[0]])
+    rough = rows.filter(pl.col("precision") == "bfloat16")
+    assert 0 < rough.height < rows.height
+    assert (rough["loss_reduction"].abs() > band).all()
+    stages = set(home.warehouse.read_slices("stage_costs", SHARDS[0])["stage"])
+    assert {"calibration", "rescoring", "chance_level"} <= stages
+    slices = home.slice_states()
+    request.getfixturevalue("no_model")
+    home.build(**part)
+    assert home.slice_states() == slices
+
+
 def test_calls_taken_out_of_augmented_texts_leave_the_text_token_for_token(
     built_home: PipelineHome, embedded_model_path
 ):
@@ -309,7 +335,7 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
 
     request.getfixturevalue("no_model")
     slices = home.slice_states()
-    weights = (home.home.finetuned_model / "model.safetensors").stat().st_mtime_ns
+    weights = (home.home.finetuned_model(1) / "model.safetensors").stat().st_mtime_ns
     home.train()
     home.evaluate()
     assert home.metadata("training_set")["state"] == "up to date"
@@ -318,4 +344,4 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
     states = [state for name, state in evaluated.items() if name.startswith("state of ")]
     assert states == ["up to date"] * 4
     assert home.slice_states() == slices
-    assert (home.home.finetuned_model / "model.safetensors").stat().st_mtime_ns == weights
+    assert (home.home.finetuned_model(1) / "model.safetensors").stat().st_mtime_ns == weights

@@ -309,6 +309,19 @@ def test_the_finetuned_model_is_not_there_before_training(run):
     assert outcome.is_one_paragraph_naming("no finetuned model", "toolformer train", "--model base")
 
 
+def test_a_round_without_its_annotator_is_named(run, home: Path, texts: Path):
+    settings = {"corpus": {"sources": [{"path": str(texts)}]}}
+    write_settings(home, {**settings, "sampling": {"round": 2, "annotator": "elsewhere"}})
+    outcome = run("build", "--tools", "Calendar")
+    assert outcome.is_one_paragraph_naming("sampling.annotator", "'elsewhere'", "base, finetuned")
+    outcome = run("complete", "x", "--model", "finetuned")
+    assert outcome.is_one_paragraph_naming("no finetuned model of round 2", "toolformer train")
+    outcome = run(
+        "build", "--set", "sampling.uses_prompt=false", "--set", "sampling.annotator=base"
+    )
+    assert outcome.is_one_paragraph_naming("sampling.uses_prompt", "sampling.annotator")
+
+
 def test_a_date_of_the_wrong_form_is_named(run, home: Path):
     write_settings(home, {"language_model": {"path": "/nowhere"}})
     outcome = run("complete", "x", "--model", "base", "--today", "3 May 2024")
@@ -394,6 +407,19 @@ def test_statistics_of_an_empty_and_of_a_filled_home(run, home: Path, request):
     assert outcome.code == 0
     assert "Calculator" in outcome.out
     assert "Kept calls, in their text" in outcome.out
+    assert "round" not in outcome.out
+
+
+def test_statistics_name_the_round_where_there_are_two(run, home: Path, rows: None):
+    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    second = {"call_id": "c2", "round": 2}
+    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        later = frame(table, second)
+        warehouse.replace_slice(table, SHARD, "round-2.Calculator", later, metadata={})
+    out = run("stats").out
+    assert "round" in out
+    assert "round 1  Calculator  1.50" in out
+    assert "round 2  Calculator  1.50" in out
 
 
 def test_damage_is_named_and_repaired(run, home: Path, rows: None):

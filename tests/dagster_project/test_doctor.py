@@ -78,6 +78,22 @@ def test_the_examination_is_quick_and_loads_no_heavy_library(home):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_the_annotator_of_a_later_round_is_looked_for(home, tmp_path):
+    assert not [each for each in examine(home) if each.name == "annotator"]
+    home.root.mkdir()
+    home.settings_file.write_text("sampling: {round: 2, annotator: finetuned}\n")
+    found = finding(home, "annotator")
+    assert found.status == "missing"
+    assert "finetuned in round 1" in found.detail
+    folder = home.finetuned_model(1)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").touch()
+    found = finding(home, "annotator")
+    assert found == Finding("annotator", "ok", f"of round 2: {folder}, with few-shot prompts")
+    home.settings_file.write_text(f"sampling: {{round: 2, annotator: {tmp_path / 'no'}}}\n")
+    assert "sampling.annotator is " in finding(home, "annotator").detail
+
+
 def test_tools_of_a_later_release_are_missing_with_their_reason(home):
     for name in ("QA", "MT"):
         found = finding(home, f"tool {name}")

@@ -78,7 +78,7 @@ def test_constraints_of_the_columns_are_shown():
 def test_a_key_of_several_columns_makes_none_of_them_unique():
     schema = column_schema("augmented_texts")
     assert not any(column.constraints.unique for column in schema.columns)
-    assert schema.constraints.other == ["primary key (document_id, window)"]
+    assert schema.constraints.other == ["primary key (document_id, window, round)"]
 
 
 def test_an_unknown_table_is_an_error():

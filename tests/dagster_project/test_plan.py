@@ -11,6 +11,7 @@ from dagster_project.fingerprints import (
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
+    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
@@ -24,12 +25,20 @@ from dagster_project.settings_file import preset_values
 from toolformer.sources.manifest import ShardEntry
 from tools.prompting import load_prompt
 from tools.registry import create_tool
+from warehouse.layout import name_in_round
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
 
 ENTRY = ShardEntry("shard-00000", "texts.jsonl", 0, 2, "d" * 32, False)
 OTHER = ShardEntry("shard-00001", "texts.jsonl", 2, 2, "e" * 32, False)
-STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
+STAGES = [
+    "documents",
+    "candidate_calls",
+    "executed_calls",
+    "filtered_calls",
+    "chance_calls",
+    "augmented_texts",
+]
 
 
 def settings_with(changes: dict | None = None) -> Settings:
@@ -76,6 +85,8 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
     }
 
     def put(table: str, name: str, made: Fingerprint, rows: list[dict]) -> str:
+        if table != "documents":
+            name = name_in_round(settings.sampling.round, name)
         frame = pl.DataFrame(rows, schema=table_schema(table).polars_schema)
         warehouse.replace_slice(table, entry.key, name, frame, metadata=made.metadata())
         return made.digest
@@ -93,6 +104,12 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         losses = losses_fingerprint(executed, settings, "model-1", "float32")
         decided[name] = put(
             "filtered_calls", name, filtered_calls_fingerprint(losses, settings, name), []
+        )
+        put(
+            "chance_calls",
+            name,
+            chance_calls_fingerprint(executed, settings, "model-1", "float32"),
+            [],
         )
     put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
 
@@ -127,7 +144,7 @@ def test_nothing_is_planned_where_everything_is_up_to_date(built: Warehouse):
 
 def test_a_forced_build_does_everything(built: Warehouse):
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
-    assert len(planned) == 2 + 3 * 2
+    assert len(planned) == 2 + 4 * 2
     assert {each.reason for each in planned} == {"forced"}
 
 
@@ -158,7 +175,7 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
         ({"sampling": {"seed": 5}}, "sampling", "candidate_calls"),
         ({"corpus": {"window_tokens": 100}}, "window tokens", "candidate_calls"),
         ({"execution": {"max_result_tokens": 9}}, "execution", "executed_calls"),
-        ({"scoring": {"full_losses": True}}, "losses", "filtered_calls"),
+        ({"scoring": {"separator": " "}}, "losses", "filtered_calls"),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(
@@ -168,6 +185,33 @@ def test_a_setting_names_itself_and_reaches_everything_below(
     calendar = [each for each in planned if each.slice_name in ("Calendar", "all")]
     assert [each.table for each in calendar] == STAGES[STAGES.index(first) :]
     assert calendar[0].reason == f"changed: {reason}"
+
+
+def test_losses_and_chance_sample_have_settings_of_their_own(built: Warehouse):
+    losses = settings_with({"scoring": {"full_losses": True}})
+    assert reasons(plan_of(built, losses, toolbox_of("Calendar"))) == {
+        ("filtered_calls", "Calendar"): "changed: losses",
+        ("augmented_texts", "all"): "changed: calls of Calendar",
+    }
+    sample = settings_with({"scoring": {"chance_calls": 20}})
+    assert reasons(plan_of(built, sample, toolbox_of("Calendar"))) == {
+        ("chance_calls", "Calendar"): "changed: chance calls"
+    }
+    # Not asked for, so not missed.
+    assert plan_of(built, settings_with({"scoring": {"chance_calls": 0}}), toolbox_of(*BOTH)) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rescoring": False}, {"rescore_sweep": True}, {"calibration_calls": 77}]
+)
+def test_rescoring_has_a_say_only_with_a_bfloat16_model(built: Warehouse, changes: dict):
+    settings = settings_with({"scoring": changes})
+    assert plan_of(built, settings, toolbox_of(*BOTH)) == []
+    digests = [
+        losses_fingerprint("x", given, "model-1", "bfloat16")
+        for given in (settings_with(), settings)
+    ]
+    assert digests[0] != digests[1]
 
 
 def test_settings_without_a_say_change_nothing(built: Warehouse):
@@ -227,6 +271,42 @@ def test_a_build_of_one_tool_keeps_the_other_in_the_texts(built: Warehouse):
     assert planned["augmented_texts", "all"] == "changed: calls of Calendar"
 
 
+LATER = {"sampling": {"round": 2, "annotator": "/models/toolformer", "uses_prompt": False}}
+
+
+def without_prompts(toolbox: Toolbox) -> Toolbox:
+    return Toolbox(toolbox.tools, dict.fromkeys(toolbox.tools), {})
+
+
+def test_a_later_round_is_planned_beside_the_first(built: Warehouse):
+    toolbox = without_prompts(toolbox_of("Calendar"))
+    planned = reasons(plan_of(built, settings_with(LATER), toolbox, model="model-2"))
+    tables = ("candidate_calls", "executed_calls", "filtered_calls", "chance_calls")
+    assert planned == {
+        **{(table, "round-2.Calendar"): "missing" for table in tables},
+        ("augmented_texts", "round-2.all"): "missing",
+    }
+    assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
+
+
+def test_the_model_and_the_prompt_count_and_not_what_the_settings_call_them(built: Warehouse):
+    same_model = settings_with({"sampling": {"annotator": "/models/the-base-model"}})
+    assert plan_of(built, same_model, toolbox_of(*BOTH)) == []
+    no_prompt = settings_with({"sampling": {**LATER["sampling"], "round": 1}})
+    planned = reasons(plan_of(built, no_prompt, without_prompts(toolbox_of(*BOTH))))
+    assert planned["candidate_calls", "Calendar"] == "changed: prompt"
+
+
+def test_a_new_annotator_makes_its_round_stale_and_no_other(built: Warehouse):
+    settings, toolbox = settings_with(LATER), without_prompts(toolbox_of("Calendar"))
+    store(built, settings, toolbox)
+    assert plan_of(built, settings, toolbox) == []
+    planned = reasons(plan_of(built, settings, toolbox, model="model-2"))
+    assert planned["candidate_calls", "round-2.Calendar"] == "changed: language model"
+    assert planned["augmented_texts", "round-2.all"] == "changed: calls of Calendar"
+    assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
+
+
 def test_costs_come_from_what_was_measured(built: Warehouse):
     costs = {
         "shard": ENTRY.key,
@@ -249,6 +329,32 @@ def test_costs_come_from_what_was_measured(built: Warehouse):
     # The shard's one text has 19 characters: 100 tokens a character, 950 tokens a second.
     assert planned.tokens == 1900
     assert planned.seconds == pytest.approx(2.0)
+
+
+def test_costs_are_those_of_the_same_round_where_it_has_any(built: Warehouse):
+    def measured(number: int, tokens: int) -> None:
+        costs = {
+            "shard": ENTRY.key,
+            "tool": "Calendar",
+            "stage": "sampling",
+            "round": number,
+            "candidates": 1,
+            "tokens_fed": tokens,
+            "seconds": 1.0,
+        }
+        frame = pl.DataFrame([costs], table_schema("stage_costs").polars_schema)
+        name = name_in_round(number, "Calendar.sampling")
+        built.replace_slice("stage_costs", ENTRY.key, name, frame, metadata={})
+
+    def expected(changes: dict) -> int:
+        planned = plan_of(built, settings_with(changes), toolbox_of("Calendar"), force=True)
+        return next(each.tokens for each in planned if each.table == "candidate_calls")
+
+    measured(1, 1900)
+    assert expected(LATER) == expected({}) == 1900
+    measured(2, 190)
+    assert expected(LATER) == 190
+    assert expected({}) == 1900
 
 
 def test_a_change_of_code_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch):

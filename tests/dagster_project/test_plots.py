@@ -76,13 +76,23 @@ def metrics(steps, *, run="a", every=2) -> pl.DataFrame:
     )
 
 
-def sweep(tools) -> pl.DataFrame:
+def sweep(tools, chance_share: float | None = 0.1) -> pl.DataFrame:
     return pl.DataFrame(
         [
-            {"tool": tool, "filtering_threshold": value, "kept_calls": 9000, "kept_texts": 7}
+            {
+                "tool": tool,
+                "filtering_threshold": value,
+                "kept_calls": 9000,
+                "kept_texts": 7,
+                "scored_calls": 20_000,
+                "kept_share": 0.45,
+                "chance_calls": 0 if chance_share is None else 200,
+                "chance_share": chance_share,
+            }
             for tool in tools
             for value in (0.25, 0.5, 1.0, 2.0)
-        ]
+        ],
+        schema_overrides={"chance_share": pl.Float64},
     )
 
 
@@ -154,6 +164,22 @@ def test_an_empty_frame_gives_a_picture_without_data(plot):
     assert_not_clipped(pixels)
     assert (pixels != 255).any()
     assert not any(has_colour(pixels, colour_of(tool)) for tool in TOOL_NAMES)
+
+
+def test_a_tick_marks_the_calls_kept_by_chance():
+    def dark_columns(chance_share):
+        """Columns of the picture with something dark, text or tick, inside the bars' colour."""
+        pixels = picture(threshold_plot(sweep(["QA"], chance_share))).astype(int)
+        blue = (np.abs(pixels - np.array([0x00, 0x72, 0xB2])).max(axis=2) <= 6).any(axis=1)
+        return set(np.flatnonzero((pixels[blue].max(axis=2) < 100).any(axis=0)).tolist())
+
+    none = dark_columns(None)
+    few, many = (dark_columns(share) - none for share in (0.1, 0.3))
+    assert few
+    assert many
+    assert max(few) < min(many)
+    # More by chance than kept: the tick is not cut off.
+    assert_not_clipped(picture(threshold_plot(sweep(["QA"], 1.0))))
 
 
 def test_a_funnel_of_zeros_has_no_bars():

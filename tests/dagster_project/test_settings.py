@@ -103,6 +103,9 @@ def test_a_misspelt_section_and_a_misspelt_tool_are_named():
         ({"corpus": {"sources": [{"format": "jsonl"}]}}, "corpus.sources.0.path"),
         ({"preset": "desktop"}, "preset = 'desktop'"),
         ({"corpus": 7}, "corpus = 7"),
+        ({"sampling": {"round": 0}}, "sampling.round = 0"),
+        ({"training": {"rounds": []}}, "training.rounds = []"),
+        ({"training": {"rounds": [1, 0]}}, "training.rounds.1 = 0"),
     ],
 )
 def test_a_value_out_of_bounds_is_named(values: dict, named: str):
@@ -110,6 +113,37 @@ def test_a_value_out_of_bounds_is_named(values: dict, named: str):
         validated(values, origin="the file")
     assert named in str(raised.value)
     assert "Correct it" in str(raised.value)
+
+
+def test_the_base_model_is_not_asked_to_annotate_without_the_prompt():
+    for sampling in ({"uses_prompt": False}, {"round": 2, "annotator": "base"}):
+        values = {"sampling": {**sampling, "uses_prompt": False}}
+        with pytest.raises(SettingsError, match="without the prompt it writes none") as raised:
+            validated(values, origin="the file")
+        assert "sampling.uses_prompt = False" in str(raised.value)
+        assert "sampling.annotator" in str(raised.value)
+    for annotator in ("finetuned", "/models/toolformer"):
+        sampling = {"round": 2, "annotator": annotator, "uses_prompt": False}
+        assert not validated({"sampling": sampling}, origin="x").sampling.uses_prompt
+
+
+def test_the_first_round_has_no_finetuned_annotator():
+    for sampling in ({}, {"round": 1}):
+        values = {"sampling": {**sampling, "annotator": "finetuned"}}
+        with pytest.raises(SettingsError, match=r"sampling.annotator = 'finetuned'.*round 1 has"):
+            validated(values, origin="the file")
+    # Whatever the order in which they are written.
+    changed = {"sampling": {"annotator": "finetuned", "round": 2}}
+    assert validated(changed, origin="x").sampling.annotator == "finetuned"
+
+
+def test_training_takes_the_newest_round_unless_rounds_are_named():
+    def rounds(values: dict) -> tuple[int, ...]:
+        return validated(values, origin="x").training_rounds
+
+    assert rounds({}) == (1,)
+    assert rounds({"sampling": {"round": 3}}) == (3,)
+    assert rounds({"sampling": {"round": 3}, "training": {"rounds": [1, 2, 1]}}) == (2, 1)
 
 
 def test_all_mistakes_are_named_at_once():

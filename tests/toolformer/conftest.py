@@ -35,9 +35,12 @@ def llama():
     return ARCHITECTURES["llama"]()
 
 
-@pytest.fixture(scope="session", params=["llama", "gpt2", "gptj"])
+@pytest.fixture(
+    scope="session",
+    params=["llama", "gpt2", "gptj", "gpt_neox", "granite", "llama_stock", "llama_split"],
+)
 def each_model(request):
-    """One tiny model per architecture."""
+    """One tiny model per architecture, attention path and habit of the vocabulary."""
     from tests.toolformer.architectures import ARCHITECTURES
 
     return ARCHITECTURES[request.param]()

@@ -5,12 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DynamicCache
 
 from tests import literal
+from tests.toolformer.architectures import windows_of
 from toolformer.branches import Branch, sample_branches, sample_tokens
-from toolformer.prefix_cache import causal_mask
+from toolformer.prefix_cache import compute_prompt_prefix
 from toolformer.samples import CallReader
+from toolformer.text_reading import ReadTexts
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
@@ -29,53 +30,59 @@ class StopAfter:
         return len(token_texts) >= self.count
 
 
-def read_texts(model, texts=TEXTS):
-    """Cache of whole prompts with texts, right-padded, and the length of each prompt."""
-    prompts = [literal.prompt_ids(model, PROMPT, text) for text in texts]
-    rows = [
-        prompt + model.tokenizer.encode(text) for prompt, text in zip(prompts, texts, strict=True)
-    ]
-    width = max(map(len, rows))
-    input_ids = torch.zeros((len(rows), width), dtype=torch.long)
-    for index, row in enumerate(rows):
-        input_ids[index, : len(row)] = torch.tensor(row)
-    cache = DynamicCache()
+def read_texts(model, texts=TEXTS) -> ReadTexts:
+    windows = windows_of(model.tokenizer, *texts)
     with torch.inference_mode():
-        model.hidden_states(input_ids, cache=cache, attention_mask=causal_mask(width, 0, model))
-    return cache, [len(prompt) for prompt in prompts]
+        return ReadTexts(model, compute_prompt_prefix(model, PROMPT), windows, token_budget=60)
 
 
-def branch_groups(lengths, places=PLACES, *, per_position=3, count=8, rows=None):
+def branch_groups(places=PLACES, *, per_position=3, count=8):
     groups = []
     for text, position in places:
-        row = text if rows is None else rows[text]
         numbers = np.random.default_rng([text, position])
-        groups.append(
-            [
-                Branch(row, lengths[row] + position, numbers.random(count))
-                for _ in range(per_position)
-            ]
-        )
+        groups.append([Branch(numbers.random(count)) for _ in range(per_position)])
     return groups
 
 
-def sample(model, cache, groups, *, max_new_tokens=8, stop_rule=None, temperature=1.0):
+def sample(
+    model,
+    texts,
+    groups,
+    places=PLACES,
+    *,
+    rows=None,
+    max_new_tokens=8,
+    stop_rule=None,
+    temperature=1.0,
+):
+    forced = model.tokenizer.encode_pieces(FORCED)
+    starts = [texts.start(row if rows is None else rows[row], position) for row, position in places]
     with torch.inference_mode():
         sample_branches(
             model,
-            cache,
+            texts.branch_keys(starts, most_tokens=len(forced) + max_new_tokens),
             groups,
-            forced_ids=model.tokenizer.encode_pieces(FORCED),
+            parents=range(len(starts)),
+            forced_ids=forced,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             stop_rule=stop_rule or StopAfter(max_new_tokens),
         )
 
 
+def nodes_fed(groups, *, last_step: int) -> int:
+    """Distinct beginnings of branches, position by position: each is fed once."""
+    return sum(
+        len({tuple(branch.tokens[:step]) for branch in group if len(branch.tokens) > step})
+        for group in groups
+        for step in range(1, last_step + 1)
+    )
+
+
 def test_log_probabilities_equal_teacher_forced_ones(each_model):
-    cache, lengths = read_texts(each_model)
-    groups = branch_groups(lengths)
-    sample(each_model, cache, groups, stop_rule=CallReader(is_constrained=True))
+    texts = read_texts(each_model)
+    groups = branch_groups()
+    sample(each_model, texts, groups, stop_rule=CallReader(is_constrained=True))
     assert len({tuple(branch.tokens) for group in groups for branch in group}) > len(PLACES)
     for (text, position), group in zip(PLACES, groups, strict=True):
         for branch in group:
@@ -86,13 +93,17 @@ def test_log_probabilities_equal_teacher_forced_ones(each_model):
 
 
 def test_sampled_tokens_equal_those_of_sampling_one_by_one(each_model):
-    cache, lengths = read_texts(each_model)
-    groups = branch_groups(lengths, per_position=2)
+    texts = read_texts(each_model)
+    groups = branch_groups(per_position=2)
     reader = CallReader(is_constrained=True)
-    sample(each_model, cache, groups, stop_rule=reader)
+    sample(each_model, texts, groups, stop_rule=reader)
+    forced = each_model.tokenizer.encode_pieces(FORCED)
+    equal = 0
     for (text, position), group in zip(PLACES, groups, strict=True):
+        context = literal.prompt_ids(each_model, PROMPT, TEXTS[text])
+        context += each_model.tokenizer.encode(TEXTS[text])[:position] + forced
         for branch in group:
-            assert branch.tokens == literal.sample_one(
+            expected = literal.sample_one(
                 each_model,
                 PROMPT,
                 TEXTS[text],
@@ -101,16 +112,19 @@ def test_sampled_tokens_equal_those_of_sampling_one_by_one(each_model):
                 uniforms=list(branch.uniforms),
                 is_finished=reader.is_finished,
             )
+            assert literal.is_same_or_tie(each_model, context, expected, branch.tokens)
+            equal += expected == branch.tokens
+    assert equal >= 2 * len(PLACES) - 2
 
 
 def test_a_branch_does_not_depend_on_its_neighbours(each_model):
-    cache, lengths = read_texts(each_model)
-    together = branch_groups(lengths)
-    sample(each_model, cache, together)
+    texts = read_texts(each_model)
+    together = branch_groups()
+    sample(each_model, texts, together)
     for place, group in zip(PLACES, together, strict=True):
-        cache, lengths = read_texts(each_model, [TEXTS[place[0]]])
-        (alone,) = branch_groups(lengths, [place], rows={place[0]: 0})
-        sample(each_model, cache, [alone])
+        (alone,) = branch_groups([place])
+        texts = read_texts(each_model, [TEXTS[place[0]]])
+        sample(each_model, texts, [alone], [place], rows={place[0]: 0})
         assert [branch.tokens for branch in alone] == [branch.tokens for branch in group]
         assert [branch.log_probability for branch in alone] == pytest.approx(
             [branch.log_probability for branch in group], abs=1e-4
@@ -118,56 +132,95 @@ def test_a_branch_does_not_depend_on_its_neighbours(each_model):
 
 
 def test_forced_tokens_are_fed_once_per_position_and_the_last_sampled_one_never(llama):
-    cache, lengths = read_texts(llama)
+    texts = read_texts(llama)
     forced = len(llama.tokenizer.encode_pieces(FORCED))
     before = llama.tokens_fed
-    sample(llama, cache, branch_groups(lengths), max_new_tokens=1, stop_rule=StopAfter(100))
-    # Three rows as wide as the one with the most positions, which has three.
-    assert llama.tokens_fed - before == 3 * (3 * forced)
-    cache, lengths = read_texts(llama)
+    sample(llama, texts, branch_groups(), max_new_tokens=1, stop_rule=StopAfter(100))
+    assert llama.tokens_fed - before == len(PLACES) * forced
+    texts, groups = read_texts(llama), branch_groups()
     before = llama.tokens_fed
-    sample(llama, cache, branch_groups(lengths), max_new_tokens=4, stop_rule=StopAfter(100))
-    assert llama.tokens_fed - before == 3 * (3 * forced) + 3 * 3 * (3 * 3)
+    sample(llama, texts, groups, max_new_tokens=4, stop_rule=StopAfter(100))
+    assert llama.tokens_fed - before == len(PLACES) * forced + nodes_fed(groups, last_step=3)
+
+
+def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
+    texts, groups = read_texts(each_model), branch_groups()
+    for group in groups:
+        for branch in group[1:]:
+            branch.uniforms[:4] = group[0].uniforms[:4]
+    alone = [[group[0]] for group in branch_groups()]
+    sample(each_model, texts, groups)
+    sample(each_model, read_texts(each_model), alone)
+    for group, (first,) in zip(groups, alone, strict=True):
+        assert group[0].tokens == first.tokens
+        assert len({tuple(branch.tokens[:4]) for branch in group}) == 1
+    assert any(len({tuple(branch.tokens) for branch in group}) == 3 for group in groups)
+    for (text, position), group in zip(PLACES, groups, strict=True):
+        for branch in group:
+            expected = literal.branch_log_probability(
+                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            )
+            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
+    # One node per position for the first four tokens, whatever the number of branches.
+    assert nodes_fed(groups, last_step=4) == 4 * len(PLACES)
 
 
 def test_finished_branches_are_not_fed_any_further(llama):
-    class StopByRow:
+    class StopByGroup:
         """Branches of the second text stop at once."""
 
         def is_finished(self, token_texts):
             return len(token_texts) >= self.limits[id(token_texts)]
 
-    cache, lengths = read_texts(llama)
-    groups = branch_groups(lengths)
-    rule = StopByRow()
+    texts, groups = read_texts(llama), branch_groups()
+    rule = StopByGroup()
+    limits = [[1 if text == 1 else 2 + number for number in range(3)] for text, _ in PLACES]
     rule.limits = {
-        id(branch.token_texts): 1 if branch.row == 1 else 2 + number
-        for group in groups
-        for number, branch in enumerate(group)
+        id(branch.token_texts): limit
+        for group, of_group in zip(groups, limits, strict=True)
+        for branch, limit in zip(group, of_group, strict=True)
     }
     before = llama.tokens_fed
-    sample(llama, cache, groups, stop_rule=rule)
-    for group in groups:
-        for number, branch in enumerate(group):
-            assert len(branch.tokens) == (1 if branch.row == 1 else 2 + number)
-            assert branch.is_finished
-    forced = len(llama.tokenizer.encode_pieces(FORCED))
-    # Then 3, 2 and 1 branches at each of the three positions of the first text.
-    assert llama.tokens_fed - before == 3 * 3 * forced + 3 * 3 * (3 + 2 + 1)
+    sample(llama, texts, groups, stop_rule=rule)
+    for group, of_group in zip(groups, limits, strict=True):
+        assert [len(branch.tokens) for branch in group] == of_group
+        assert all(branch.is_finished for branch in group)
+    forced = len(PLACES) * len(llama.tokenizer.encode_pieces(FORCED))
+    assert llama.tokens_fed - before == forced + nodes_fed(groups, last_step=3)
 
 
 def test_no_branches_feed_nothing(llama):
-    cache, _ = read_texts(llama)
+    texts = read_texts(llama)
     before = llama.tokens_fed
-    sample(llama, cache, [])
-    sample(llama, cache, [[], []])
+    sample_branches(
+        llama,
+        texts.branch_keys([texts.start(0, 0)], most_tokens=4),
+        [],
+        parents=[],
+        forced_ids=[5],
+        max_new_tokens=3,
+        temperature=1.0,
+        stop_rule=StopAfter(3),
+    )
     assert llama.tokens_fed == before
 
 
+def test_long_branches_outgrow_their_first_room(each_model):
+    texts, groups = read_texts(each_model), branch_groups(per_position=2, count=40)
+    sample(each_model, texts, groups, max_new_tokens=40)
+    for (text, position), group in zip(PLACES, groups, strict=True):
+        for branch in group:
+            assert len(branch.tokens) == 40
+            expected = literal.branch_log_probability(
+                each_model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            )
+            assert branch.log_probability == pytest.approx(expected, abs=1e-3)
+
+
 def test_the_stop_rule_sees_the_texts_of_the_tokens(llama):
-    cache, lengths = read_texts(llama)
-    groups = branch_groups(lengths)
-    sample(llama, cache, groups, max_new_tokens=3)
+    texts = read_texts(llama)
+    groups = branch_groups()
+    sample(llama, texts, groups, max_new_tokens=3)
     for group in groups:
         for branch in group:
             assert branch.token_texts == [llama.tokenizer.decode([t]) for t in branch.tokens]
@@ -188,7 +241,9 @@ def test_sampling_inverts_the_cumulative_distribution(vocabulary, temperature):
     generator = torch.Generator().manual_seed(vocabulary)
     logits = torch.randn(40, vocabulary, generator=generator)
     uniforms = np.random.default_rng(vocabulary).random(40)
-    tokens, log_probabilities = sample_tokens(logits, uniforms, temperature=temperature)
+    tokens, log_probabilities = sample_tokens(
+        logits, uniforms, rows=range(len(uniforms)), temperature=temperature
+    )
     expected = [
         literal_token(row, uniform, temperature)
         for row, uniform in zip(logits, uniforms, strict=True)
@@ -209,7 +264,7 @@ def test_a_number_of_the_tail_draws_a_token_of_the_tail(seed, uniform):
     ranked = probabilities.argsort(descending=True).tolist()
     head = float(probabilities[ranked[:256]].sum())
     inside = head + (1 - head) * (0.001 + 0.998 * uniform)
-    (token,), _ = sample_tokens(logits, np.array([inside]), temperature=1.0)
+    (token,), _ = sample_tokens(logits, np.array([inside]), rows=[0], temperature=1.0)
     assert token in ranked[256:]
     before = sum(float(probabilities[other]) for other in ranked[256:] if other < token)
     begin, end = head + before, head + before + float(probabilities[token])
@@ -220,7 +275,7 @@ def test_frequencies_of_evenly_spread_numbers_are_the_probabilities():
     logits = torch.randn(1, 300, generator=torch.Generator().manual_seed(0)) * 2
     count = 20_000
     uniforms = (np.arange(count) + 0.5) / count
-    tokens, _ = sample_tokens(logits.expand(count, -1), uniforms, temperature=1.0)
+    tokens, _ = sample_tokens(logits, uniforms, rows=[0] * count, temperature=1.0)
     frequencies = np.bincount(tokens, minlength=300) / count
     probabilities = torch.softmax(logits[0].double(), dim=-1).numpy()
     np.testing.assert_allclose(frequencies, probabilities, atol=1.5 / count)
@@ -230,10 +285,10 @@ def test_frequencies_of_evenly_spread_numbers_are_the_probabilities():
 def test_the_ends_of_the_unit_interval_draw_possible_tokens(vocabulary):
     logits = torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(1)) * 3
     logits[:, 2] = -torch.inf
-    lowest, _ = sample_tokens(logits, np.zeros(50), temperature=1.0)
+    lowest, _ = sample_tokens(logits, np.zeros(50), rows=range(50), temperature=1.0)
     assert lowest == logits.argmax(dim=-1).tolist()
     highest, log_probabilities = sample_tokens(
-        logits, np.full(50, np.nextafter(1.0, 0.0)), temperature=1.0
+        logits, np.full(50, np.nextafter(1.0, 0.0)), rows=range(50), temperature=1.0
     )
     assert all(0 <= token < vocabulary for token in highest)
     assert np.isfinite(log_probabilities).all()

@@ -5,10 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CohereConfig, CohereForCausalLM
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
-from tests.fakes import END, START, byte_tokenizer
+from tests.fakes import END, START, byte_tokenizer, tiny_model
+from tests.toolformer.architectures import ARCHITECTURES
 from toolformer import language_model
+from toolformer.attention import PackedRows
 from toolformer.errors import ModelNotFoundError
 from toolformer.language_model import (
     LanguageModel,
@@ -138,7 +146,7 @@ def test_weights_of_another_shape_are_refused(directory):
         load(directory)
 
 
-def test_a_model_that_changes_its_logits_after_the_output_layer_is_refused():
+def scaled_cohere() -> CohereForCausalLM:
     tokenizer = byte_tokenizer()
     config = CohereConfig(
         vocab_size=tokenizer.vocabulary_size,
@@ -153,8 +161,85 @@ def test_a_model_that_changes_its_logits_after_the_output_layer_is_refused():
         logit_scale=0.0625,
         initializer_range=0.3,
     )
-    with pytest.raises(ModelNotFoundError, match="CohereForCausalLM changes its logits"):
-        LanguageModel(CohereForCausalLM(config), tokenizer, name="scaled")
+    return CohereForCausalLM(config)
+
+
+def test_logits_that_are_scaled_behind_the_output_layer_are_those_of_the_whole_model():
+    model = LanguageModel(scaled_cohere(), byte_tokenizer(), name="scaled")
+    ids = torch.tensor([[5, 9, 200, 7]])
+    with torch.inference_mode():
+        whole = model.model(input_ids=ids).logits
+        apart = model.logits(model.hidden_states(ids))
+        packed = model.logits(model.packed_hidden_states(ids[0], torch.arange(4), PackedRows([4])))
+        assert float(whole.abs().max()) < float(model._head(model.hidden_states(ids)).abs().max())
+    torch.testing.assert_close(apart, whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(packed, whole[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_whose_logits_do_not_follow_from_its_states_is_refused():
+    class Shifted(LlamaForCausalLM):
+        def forward(self, input_ids, **options):
+            output = super().forward(input_ids=input_ids, **options)
+            output.logits = output.logits + torch.nn.functional.one_hot(
+                input_ids + 1, self.config.vocab_size
+            )
+            return output
+
+    config = tiny_model().model.config
+    with pytest.raises(ModelNotFoundError, match="Shifted gives other logits"):
+        LanguageModel(Shifted(config), byte_tokenizer(), name="shifted")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("llama", None),
+        ("gpt2", None),
+        ("gpt_neox", None),
+        ("gptj", "GPTJForCausalLM has an attention of its own"),
+        ("llama_stock", "chosen"),
+    ],
+)
+def test_a_model_says_whether_it_packs_rows_and_why_not(name, reason):
+    model = ARCHITECTURES[name]()
+    assert model.stock_reason == reason
+    assert model.packs_rows == (reason is None)
+    assert model.tokens_fed == 0
+
+
+def test_a_model_with_a_sliding_window_is_left_to_the_stock_path():
+    config = MistralConfig(
+        vocab_size=byte_tokenizer().vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+    )
+    model = LanguageModel(MistralForCausalLM(config), byte_tokenizer(), name="mistral")
+    assert model.stock_reason == "its attention uses sliding_window"
+
+
+def test_an_unknown_attention_is_refused():
+    with pytest.raises(ModelNotFoundError, match=r"'flash'.*expected 'auto' or 'stock'"):
+        tiny_model(attention="flash")
+
+
+def test_the_attention_of_a_model_is_its_own_again_after_packed_rows(llama):
+    before = llama.model.config._attn_implementation
+    with torch.inference_mode():
+        expected = llama.hidden_states(torch.tensor([[5, 6, 7]]))
+        packed = llama.packed_hidden_states(
+            torch.tensor([5, 6, 7]), torch.arange(3), PackedRows([3])
+        )
+        torch.testing.assert_close(packed, expected[0], atol=1e-5, rtol=1e-5)
+        with pytest.raises(IndexError):
+            llama.packed_hidden_states(torch.tensor([9999]), torch.arange(1), PackedRows([1]))
+        torch.testing.assert_close(
+            llama.hidden_states(torch.tensor([[5, 6, 7]])), expected, atol=0, rtol=0
+        )
+    assert llama.model.config._attn_implementation == before
 
 
 def test_the_beginning_of_sequence_token_can_be_named(tiny_directory):

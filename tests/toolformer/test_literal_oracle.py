@@ -74,6 +74,7 @@ def samples(embedded_model, prompt, windows):
         takes_arguments=True,
         parse_arguments=lambda text: text,
         parameters=PARAMETERS,
+        token_budget=1024,
     )
 
 
@@ -114,6 +115,7 @@ def test_sampled_calls_equal_the_literal_ones(embedded_model, prompt, windows, i
         takes_arguments=True,
         parse_arguments=lambda text: text,
         parameters=parameters,
+        token_budget=1024,
     )
     equal = 0
     for row in rows:

@@ -48,6 +48,11 @@ def windows(tokenizer):
     return windows_of(tokenizer, *TEXTS)
 
 
+@pytest.fixture(scope="module")
+def each_windows(each_model):
+    return windows_of(each_model.tokenizer, *TEXTS)
+
+
 def score(model, windows, folder, calls=CALLS, *, text_losses=None, **changes):
     values = {
         "call_format": CallFormat(),
@@ -74,8 +79,8 @@ def assert_close(losses: dict[str, CallLosses], others: dict[str, CallLosses], t
         )
 
 
-def test_losses_equal_the_literal_ones(each_model, windows, tmp_path):
-    scored = score(each_model, windows, tmp_path / "a")
+def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path):
+    scored = score(each_model, each_windows, tmp_path / "a")
     for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
         expected = literal.call_losses(each_model, TEXTS[document], position, tool_call, result)
         got = scored[call.call_id]
@@ -84,11 +89,11 @@ def test_losses_equal_the_literal_ones(each_model, windows, tmp_path):
         assert got.loss_call_without_result == pytest.approx(
             expected.loss_call_without_result, abs=1e-4
         )
-        assert got.tokens_used == min(5, len(windows[document].ids) - position)
+        assert got.tokens_used == min(5, len(each_windows[document].ids) - position)
 
 
-def test_token_losses_equal_the_literal_ones_at_both_ends(each_model, windows):
-    ids = [list(window.ids) for window in windows]
+def test_token_losses_equal_the_literal_ones_at_both_ends(each_model, each_windows):
+    ids = [list(window.ids) for window in each_windows]
     for of_text, text in zip(token_losses(each_model, ids), ids, strict=True):
         assert len(of_text) == len(text)
         for place in (0, len(text) - 1):
@@ -98,17 +103,19 @@ def test_token_losses_equal_the_literal_ones_at_both_ends(each_model, windows):
             assert of_text[place] == pytest.approx(-float(scores[text[place]]), abs=1e-4)
 
 
-def test_batches_and_order_do_not_change_losses(each_model, windows, tmp_path):
-    scored = score(each_model, windows, tmp_path / "a")
-    one_by_one = score(each_model, windows, tmp_path / "b", token_budget=1)
-    backwards = score(each_model, windows[::-1], tmp_path / "c", CALLS[::-1], token_budget=100_000)
+def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_path):
+    scored = score(each_model, each_windows, tmp_path / "a")
+    one_by_one = score(each_model, each_windows, tmp_path / "b", token_budget=1)
+    backwards = score(
+        each_model, each_windows[::-1], tmp_path / "c", CALLS[::-1], token_budget=100_000
+    )
     assert_close(scored, one_by_one, 1e-5)
     assert_close(scored, backwards, 1e-5)
 
 
-def test_scoring_again_is_bit_equal(each_model, windows, tmp_path):
-    scored = score(each_model, windows, tmp_path / "a")
-    assert score(each_model, windows, tmp_path / "b") == scored
+def test_scoring_again_is_bit_equal(each_model, each_windows, tmp_path):
+    scored = score(each_model, each_windows, tmp_path / "a")
+    assert score(each_model, each_windows, tmp_path / "b") == scored
 
 
 def test_batches_of_text_losses_do_not_depend_on_who_asks(llama, windows):
@@ -132,9 +139,9 @@ def test_asking_for_one_text_feeds_the_whole_batch_that_it_belongs_to(llama, win
         return token_losses(model, texts)
 
     monkeypatch.setattr(losses_module, "token_losses", record)
-    # Lengths 52, 23, 5 and 1, each with a token in front: the last three fit one batch.
+    # Lengths 52, 23, 5 and 1, each with a token in front: the last three fit one pack.
     for asked in (1, 2, 3):
-        text_losses = TextLosses(llama, windows, token_budget=84)
+        text_losses = TextLosses(llama, windows, token_budget=60)
         text_losses.token_losses((f"document-{asked}", 0))
     assert [len(window.ids) for window in windows] == [52, 5, 23, 1]
     assert fed == [[23, 5, 1]] * 3

@@ -29,6 +29,7 @@ def test_a_text_that_looks_like_a_slot_is_left_as_it_is():
 
 def test_states_behind_the_prefix_equal_those_of_feeding_all(each_model):
     prefix = compute_prompt_prefix(each_model, PROMPT)
+    assert prefix.prompt is not None
     assert prefix.length == len(each_model.tokenizer.encode(prefix.prompt.prefix))
     tails = [each_model.tokenizer.encode(text) for text in (" Six is 6", " A thing")]
     width = min(map(len, tails))
@@ -64,7 +65,7 @@ def test_one_prefix_serves_many_batches(llama):
     for (keys, values), (keys_before, values_before) in zip(prefix.layers, before, strict=True):
         assert torch.equal(keys, keys_before)
         assert torch.equal(values, values_before)
-        assert keys.shape[2] == prefix.length
+        assert keys.shape[1] == prefix.length
 
 
 def test_the_prefix_is_fed_once(llama):

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
+from toolformer import sampling as sampling_module
+from toolformer.branches import sample_branches
 from toolformer.checkpoint import Checkpoint
 from toolformer.errors import SequenceTooLongError
-from toolformer.prefix_cache import compute_prompt_prefix
+from toolformer.prefix_cache import compute_prompt_prefix, prompt_prefix
 from toolformer.samples import (
     CallReader,
     SamplingParameters,
@@ -19,7 +21,6 @@ from toolformer.samples import (
 from toolformer.sampling import (
     allowed_positions,
     check_context,
-    plan_groups,
     sample_calls,
     sample_shard,
 )
@@ -45,6 +46,11 @@ def windows(tokenizer):
     return windows_of(tokenizer, *TEXTS)
 
 
+@pytest.fixture(scope="module")
+def each_windows(each_model):
+    return windows_of(each_model.tokenizer, *TEXTS)
+
+
 def call(
     model, windows, parameters=PARAMETERS, *, takes_arguments=True, parse=str.strip, prompt=PROMPT
 ):
@@ -56,6 +62,7 @@ def call(
         takes_arguments=takes_arguments,
         parse_arguments=parse,
         parameters=parameters,
+        token_budget=60,
     )
 
 
@@ -67,9 +74,9 @@ def text_of(row) -> str:
     return TEXTS[int(row.document_id.removeprefix("document-"))]
 
 
-def test_call_probabilities_of_all_positions_equal_the_literal_ones(each_model, windows):
-    rows = call(each_model, windows, EVERYWHERE, takes_arguments=False)
-    for window in windows:
+def test_call_probabilities_of_all_positions_equal_the_literal_ones(each_model, each_windows):
+    rows = call(each_model, each_windows, EVERYWHERE, takes_arguments=False)
+    for window in each_windows:
         places = [row.position for row in rows if row.document_id == window.document_id]
         assert places == [p for p, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
     for row in rows:
@@ -78,35 +85,55 @@ def test_call_probabilities_of_all_positions_equal_the_literal_ones(each_model, 
 
 
 @pytest.mark.parametrize("is_constrained", [True, False])
-def test_sampled_calls_equal_the_literal_ones(each_model, windows, is_constrained):
+def test_sampled_calls_equal_the_literal_ones(
+    each_model, each_windows, is_constrained, monkeypatch
+):
+    drawn = []
+
+    def record(model, keys, groups, **options):
+        sample_branches(model, keys, groups, **options)
+        drawn.extend(branch for group in groups for branch in group)
+
+    monkeypatch.setattr(sampling_module, "sample_branches", record)
     parameters = dataclasses.replace(
         PARAMETERS, is_constrained=is_constrained, positions_per_text=2, temperature=1.0
     )
-    rows = call(each_model, windows, parameters)
+    rows = call(each_model, each_windows, parameters)
     assert len(rows) == 3 * 2 * 2
-    for row in rows:
+    forced = forced_text("QA", is_constrained=is_constrained)
+    equal = 0
+    for row, branch in zip(rows, drawn, strict=True):
         uniforms = branch_uniforms(
             7, row.document_id, row.window, "QA", row.position, row.sample_index, count=8
         )
+        text = text_of(row)
         tokens = literal.sample_one(
             each_model,
             PROMPT,
-            text_of(row),
+            text,
             row.position,
-            forced=forced_text("QA", is_constrained=is_constrained),
+            forced=forced,
             uniforms=list(uniforms),
             is_finished=CallReader(is_constrained).is_finished,
         )
+        context = literal.prompt_ids(each_model, PROMPT, text)
+        context += each_model.tokenizer.encode(text)[: row.position]
+        context += each_model.tokenizer.encode_pieces(forced)
+        assert literal.is_same_or_tie(each_model, context, tokens, branch.tokens)
+        equal += branch.tokens == tokens
         assert row.sample_text == sample_text_of(
-            each_model.tokenizer.decode(tokens), "QA", is_constrained=is_constrained
+            each_model.tokenizer.decode(branch.tokens), "QA", is_constrained=is_constrained
         )
+    assert equal >= len(rows) - 2
 
 
-def test_the_company_of_a_text_does_not_change_its_calls(each_model, windows):
-    together = call(each_model, windows)
-    by_document = {window.document_id: call(each_model, [window]) for window in reversed(windows)}
-    alone = [row for window in windows for row in by_document[window.document_id]]
-    reversed_rows = call(each_model, windows[::-1])
+def test_the_company_of_a_text_does_not_change_its_calls(each_model, each_windows):
+    together = call(each_model, each_windows)
+    by_document = {
+        window.document_id: call(each_model, [window]) for window in reversed(each_windows)
+    }
+    alone = [row for window in each_windows for row in by_document[window.document_id]]
+    reversed_rows = call(each_model, each_windows[::-1])
     for other in (alone, sorted(reversed_rows, key=lambda row: row.document_id)):
         assert [row.sample_text for row in other] == [row.sample_text for row in together]
         assert [row.call_probability for row in other] == pytest.approx(
@@ -115,10 +142,10 @@ def test_the_company_of_a_text_does_not_change_its_calls(each_model, windows):
         assert [row.call_id for row in other] == [row.call_id for row in together]
 
 
-def test_the_same_seed_gives_bit_equal_rows_and_another_seed_others(each_model, windows):
-    first = call(each_model, windows)
-    assert call(each_model, windows) == first
-    other = call(each_model, windows, dataclasses.replace(PARAMETERS, seed=8))
+def test_the_same_seed_gives_bit_equal_rows_and_another_seed_others(each_model, each_windows):
+    first = call(each_model, each_windows)
+    assert call(each_model, each_windows) == first
+    other = call(each_model, each_windows, dataclasses.replace(PARAMETERS, seed=8))
     assert probabilities(other) == probabilities(first)
     assert [row.sample_text for row in other] != [row.sample_text for row in first]
 
@@ -145,15 +172,16 @@ def test_the_first_and_the_last_position_can_hold_a_call(llama, windows):
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
     prefix = len(encode("Calls.\nIn:"))
-    width = max(len(encode(f" {text}\nOutput:")) + len(encode(text)) for text in TEXTS)
+    # Nothing starts behind a text's last token.
+    texts = sum(len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS)
     before = llama.tokens_fed
     call(llama, windows, dataclasses.replace(PARAMETERS, max_new_tokens=1))
     forced = len(encode(" [")) + len(encode("QA("))
-    assert llama.tokens_fed - before == prefix + 3 * width + 3 * (3 * forced)
+    assert llama.tokens_fed - before == prefix + texts + 3 * 3 * forced
     before = llama.tokens_fed
     call(llama, windows)
     # At most seven more steps, each with two branches at three positions of three texts.
-    assert llama.tokens_fed - before <= prefix + 3 * (width + 3 * forced + 7 * 3 * 2)
+    assert llama.tokens_fed - before <= prefix + texts + 3 * 3 * (forced + 7 * 2)
 
 
 def test_there_is_no_second_pass_when_no_position_qualifies(llama, windows):
@@ -227,16 +255,6 @@ def test_arguments_are_those_the_tool_makes_of_them(llama, windows):
     assert {(row.status, row.reason) for row in settled} == {("dropped", "invalid_arguments")}
 
 
-@given(lengths=st.lists(st.integers(1, 9), max_size=20), windows_per_batch=st.integers(1, 7))
-def test_groups_hold_every_window_once_longest_first(tokenizer, lengths, windows_per_batch):
-    windows = windows_of(tokenizer, *("b" * length for length in lengths))
-    groups = plan_groups(windows, windows_per_batch=windows_per_batch)
-    flat = [index for group in groups for index in group]
-    assert sorted(flat) == list(range(len(windows)))
-    assert [lengths[index] for index in flat] == sorted(lengths, reverse=True)
-    assert all(len(group) == windows_per_batch for group in groups[:-1])
-
-
 @given(
     prefix=st.integers(1, 600),
     window=st.integers(1, 600),
@@ -288,6 +306,7 @@ class KilledError(Exception):
 
 
 def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows, tmp_path):
+    prompt_prefix(llama, PROMPT)
     before = llama.tokens_fed
     undisturbed = shard(llama, windows, tmp_path / "a", per_batch=1)
     full_cost = llama.tokens_fed - before
@@ -303,12 +322,11 @@ def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows
     before = llama.tokens_fed
     resumed = shard(llama, windows, tmp_path / "b", per_batch=1)
     assert resumed == undisturbed
-    prefix = len(llama.tokenizer.encode("Calls.\nIn:"))
-    # The prompt's shared part is all that was fed a second time.
-    assert first_cost + (llama.tokens_fed - before) == full_cost + prefix
+    # The prompt was fed before: once for all shards that a model is held for.
+    assert first_cost + (llama.tokens_fed - before) == full_cost
     before = llama.tokens_fed
     assert shard(llama, windows, tmp_path / "b", per_batch=1) == undisturbed
-    assert llama.tokens_fed - before == prefix
+    assert llama.tokens_fed == before
 
 
 def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):

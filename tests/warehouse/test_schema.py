@@ -17,6 +17,8 @@ REQUIRED_COLUMNS = {
     "filtered_calls": "call_id shard tool loss_without_call loss_call_without_result "
     "loss_with_result loss_reduction is_kept reason filtering_threshold pruning_threshold",
     "augmented_texts": "document_id window shard text calls",
+    "chance_calls": "call_id shard tool other_call_id result loss_without_call "
+    "loss_call_without_result loss_with_result loss_reduction reason pruning_threshold precision",
     "stage_costs": "shard tool stage round candidates tokens_fed seconds model precision",
     "training_metrics": "run step loss learning_rate tokens development_perplexity",
     "evaluation_results": "benchmark item_id model mode prompt output called_tool arguments "

@@ -4,10 +4,11 @@ import pytest
 
 from tests.warehouse.rows import CALL, SHARD, TEXT, frame
 from warehouse.catalogue import STATISTICS_VIEWS
+from warehouse.layout import split_round
 from warehouse.warehouse import Warehouse
 
 COLUMNS = {
-    "call_funnel": ["tool", "stage", "stage_order", "rows"],
+    "call_funnel": ["tool", "stage", "stage_order", "rows", "round"],
     "call_statistics": [
         "tool",
         "candidates",
@@ -18,10 +19,29 @@ COLUMNS = {
         "mean_loss_reduction",
         "tokens_fed",
         "seconds",
+        "round",
     ],
-    "threshold_sweep": ["tool", "filtering_threshold", "kept_calls", "kept_texts"],
-    "drop_reasons": ["tool", "stage", "reason", "rows"],
-    "kept_examples": ["call_id", "tool", "loss_reduction", "text_before", "call", "text_after"],
+    "threshold_sweep": [
+        "tool",
+        "filtering_threshold",
+        "kept_calls",
+        "kept_texts",
+        "scored_calls",
+        "kept_share",
+        "chance_calls",
+        "chance_share",
+        "round",
+    ],
+    "drop_reasons": ["tool", "stage", "reason", "rows", "round"],
+    "kept_examples": [
+        "call_id",
+        "tool",
+        "loss_reduction",
+        "text_before",
+        "call",
+        "text_after",
+        "round",
+    ],
     "evaluation_summary": ["benchmark", "model", "mode", "items", "score", "share_with_call"],
 }
 
@@ -32,6 +52,9 @@ PRUNED = {
     "reason": "bound_below_pruning_threshold",
     "loss_call_without_result": None,
 }
+
+NOT_FINITE = {"reason": "not_finite", "loss_reduction": None}
+BOUND = {"reason": "bound_below_pruning_threshold", "loss_call_without_result": None}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +102,14 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         {"call_id": "c5", "loss_reduction": 0.4} | PRUNED,
         {"call_id": "c6", "loss_reduction": None, "is_kept": False, "reason": "not_finite"},
     )
+    put(
+        "chance_calls",
+        "Calculator",
+        {"call_id": "c1", "other_call_id": "c2", "loss_reduction": 1.0 - 1e-10},
+        {"call_id": "c2", "other_call_id": "c3", "loss_reduction": 0.2},
+        {"call_id": "c3", "other_call_id": "c1"} | NOT_FINITE,
+        {"call_id": "c4", "other_call_id": "c1", "loss_reduction": 5.0} | BOUND,
+    )
     put("augmented_texts", "all", {"calls": [CALL]})
     put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000, "seconds": 2.5})
     put(
@@ -109,7 +140,7 @@ def test_funnel_counts_each_stage_of_each_tool(built: Warehouse) -> None:
     calculator = [2, 2, 8, 7, 6, 6, 3, 1]
     calendar = [2, 0, 0, 0, 0, 0, 0, 0]
     assert rows == [
-        (tool, stage, order, count)
+        (tool, stage, order, count, 1)
         for tool, counts in (("Calculator", calculator), ("Calendar", calendar))
         for order, (stage, count) in enumerate(zip(stages, counts, strict=True), start=1)
     ]
@@ -127,6 +158,7 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
         "mean_loss_reduction": pytest.approx(1.4),
         "tokens_fed": 1500,
         "seconds": 3.5,
+        "round": 1,
     }
     assert calendar["tool"] == "Calendar"
     assert calendar["kept"] == 0
@@ -134,10 +166,45 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
 
 
 def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:
-    assert built.query("select * from threshold_sweep").rows() == [
-        ("Calculator", 0.5, 4, 2),
-        ("Calculator", 1.0, 3, 2),
-        ("Calculator", 2.0, 1, 1),
+    sweep = built.query(
+        "select tool, filtering_threshold, kept_calls, kept_texts, round from threshold_sweep"
+    )
+    assert sweep.rows() == [
+        ("Calculator", 0.5, 4, 2, 1),
+        ("Calculator", 1.0, 3, 2, 1),
+        ("Calculator", 2.0, 1, 1, 1),
+    ]
+
+
+def test_sweep_gives_the_share_kept_with_a_foreign_result_beside_the_kept_share(
+    built: Warehouse,
+) -> None:
+    sweep = built.query(
+        "select filtering_threshold, scored_calls, kept_share, chance_calls, chance_share "
+        "from threshold_sweep"
+    )
+    # Of four sampled calls one is kept up to 1.0; a bound and a reduction that is no number never.
+    assert sweep.rows() == [
+        (0.5, 6, pytest.approx(4 / 6), 4, 0.25),
+        (1.0, 6, 0.5, 4, 0.25),
+        (2.0, 6, pytest.approx(1 / 6), 4, 0.0),
+    ]
+
+
+def test_sweep_has_no_chance_share_without_a_sample_or_below_its_pruning_threshold(
+    warehouse: Warehouse,
+) -> None:
+    columns = "tool, filtering_threshold, chance_calls, chance_share"
+    for tool in ("Calculator", "Calendar"):
+        rows = frame("filtered_calls", {"tool": tool, "call_id": f"{tool}-1"})
+        warehouse.replace_slice("filtered_calls", SHARD, tool, rows, metadata={})
+    rows = frame("chance_calls", {"pruning_threshold": 1.0})
+    warehouse.replace_slice("chance_calls", SHARD, "Calculator", rows, metadata={})
+    assert warehouse.query(f"select {columns} from threshold_sweep").rows() == [
+        ("Calculator", 0.5, 0, None),
+        ("Calculator", 1.0, 1, 1.0),
+        ("Calculator", 2.0, 1, 0.0),
+        *(("Calendar", threshold, 0, None) for threshold in (0.5, 1.0, 2.0)),
     ]
 
 
@@ -155,12 +222,12 @@ def test_sweep_shows_used_thresholds_but_nothing_below_the_pruning_threshold(
 
 def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
     assert built.query("select * from drop_reasons").rows() == [
-        ("Calculator", "sampling", "not_a_call", 1),
-        ("Calculator", "execution", "division_by_zero", 1),
-        ("Calculator", "filtering", "below_threshold", 1),
-        ("Calculator", "filtering", "bound_below_pruning_threshold", 1),
-        ("Calculator", "filtering", "not_finite", 1),
-        ("Calendar", "preselection", "no_date", 2),
+        ("Calculator", "sampling", "not_a_call", 1, 1),
+        ("Calculator", "execution", "division_by_zero", 1, 1),
+        ("Calculator", "filtering", "below_threshold", 1, 1),
+        ("Calculator", "filtering", "bound_below_pruning_threshold", 1, 1),
+        ("Calculator", "filtering", "not_finite", 1, 1),
+        ("Calendar", "preselection", "no_date", 2, 1),
     ]
 
 
@@ -173,6 +240,76 @@ def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse) -> Non
     assert len(first["text_before"]) == 34
     assert second["text_before"] == "x" * 120
     assert second["text_after"] == "=" + "y" * 119
+
+
+@pytest.fixture(scope="module")
+def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Round 1 keeps c1 of c1 and c2; round 2 samples c3 alone, at the same place, and drops it."""
+    folder = tmp_path_factory.mktemp("two-rounds")
+    warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
+    warehouse.prepare()
+
+    def put(table: str, name: str, *rows: dict[str, object]) -> None:
+        number = split_round(name)[0]
+        made = frame(table, *({**row, "round": number} for row in rows))
+        warehouse.replace_slice(table, SHARD, name, made, metadata={})
+
+    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    second = {"loss_reduction": 0.6, "filtering_threshold": 0.7} | BELOW
+    for table, of_second in (
+        ("candidate_calls", {}),
+        ("executed_calls", {}),
+        ("filtered_calls", second),
+    ):
+        put(table, "Calculator", {"call_id": "c1"}, {"call_id": "c2"})
+        put(table, "round-2.Calculator", {"call_id": "c3"} | of_second)
+    put("document_selection", "Calculator", {})
+    put("document_selection", "round-2.Calculator", {})
+    put("augmented_texts", "all", {"calls": [CALL]})
+    put("augmented_texts", "round-2.all", {"calls": [CALL | {"call_id": "c3"}]})
+    put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000})
+    put("stage_costs", "round-2.Calculator.sampling", {"tokens_fed": 70})
+    return warehouse
+
+
+def test_funnel_has_the_stages_of_each_round_and_mixes_none(two_rounds: Warehouse) -> None:
+    rows = two_rounds.query("select round, rows from call_funnel order by round, stage_order")
+    counts = {1: [1, 1, 2, 2, 2, 2, 2, 1], 2: [1, 1, 1, 1, 1, 1, 0, 1]}
+    assert rows.rows() == [(number, n) for number in counts for n in counts[number]]
+
+
+def test_statistics_have_a_line_per_round(two_rounds: Warehouse) -> None:
+    rows = two_rounds.query(
+        "select round, candidates, executed, scored, kept, kept_texts, tokens_fed "
+        "from call_statistics"
+    )
+    assert rows.rows() == [(1, 2, 2, 2, 2, 1, 1000), (2, 1, 1, 1, 0, 0, 70)]
+
+
+def test_sweep_shows_a_threshold_only_in_the_round_that_used_it(two_rounds: Warehouse) -> None:
+    rows = two_rounds.query("select round, filtering_threshold, kept_calls from threshold_sweep")
+    first = [(1, 0.5, 2), (1, 1.0, 2), (1, 2.0, 0)]
+    assert rows.rows() == [*first, (2, 0.5, 1), (2, 0.7, 0), (2, 1.0, 0), (2, 2.0, 0)]
+
+
+def test_reasons_and_examples_name_their_round(two_rounds: Warehouse) -> None:
+    reasons = two_rounds.query("select round, reason, rows from drop_reasons")
+    assert reasons.rows() == [(2, "below_threshold", 1)]
+    examples = two_rounds.query("select call_id, round from kept_examples order by call_id")
+    assert examples.rows() == [("c1", 1), ("c2", 1)]
+
+
+def test_slices_of_a_round_are_read_alone(two_rounds: Warehouse) -> None:
+    ids = {
+        number: two_rounds.read_slices("candidate_calls", SHARD, round_number=number)["call_id"]
+        for number in (None, 1, 2, 3)
+    }
+    assert {number: sorted(found) for number, found in ids.items()} == {
+        None: ["c1", "c2", "c3"],
+        1: ["c1", "c2"],
+        2: ["c3"],
+        3: [],
+    }
 
 
 def test_place_in_the_text_counts_characters_not_bytes(warehouse: Warehouse) -> None:

@@ -1,7 +1,7 @@
 -- How many rows of each tool reach each stage.
 --
--- Result: tool, stage, stage_order (1 = first), rows. Every tool that has any row has all
--- stages, with 0 where nothing arrived.
+-- Result: tool, stage, stage_order (1 = first), rows, round. Every tool that has any row in a
+-- sampling round has all stages there, with 0 where nothing arrived.
 --   documents    documents of the shards that the tool was run on
 --   preselected  of these, documents that the tool's heuristics let through
 --   samples      calls that the model wrote
@@ -12,34 +12,36 @@
 --   merged       of these, the winner of its position among all tools
 with
 tool_shards as (
-    select tool, shard from document_selection
+    select tool, round, shard from document_selection
     union
-    select tool, shard from candidate_calls
+    select tool, round, shard from candidate_calls
 ),
 counts as (
-    select tool, 'documents' as stage, count(*) as rows
+    select tool, round, 'documents' as stage, count(*) as rows
     from tool_shards inner join documents using (shard)
-    group by tool
+    group by tool, round
     union all
-    select tool, 'preselected', count(*) from document_selection where is_selected group by tool
+    select tool, round, 'preselected', count(*) from document_selection
+    where is_selected
+    group by tool, round
     union all
-    select tool, 'samples', count(*) from candidate_calls group by tool
+    select tool, round, 'samples', count(*) from candidate_calls group by tool, round
     union all
-    select tool, 'candidates', count(*) from candidate_calls
+    select tool, round, 'candidates', count(*) from candidate_calls
     where status = 'parsed'
-    group by tool
+    group by tool, round
     union all
-    select tool, 'executed', count(*) from executed_calls
+    select tool, round, 'executed', count(*) from executed_calls
     where status = 'executed'
-    group by tool
+    group by tool, round
     union all
-    select tool, 'scored', count(*) from filtered_calls group by tool
+    select tool, round, 'scored', count(*) from filtered_calls group by tool, round
     union all
-    select tool, 'kept', count(*) from filtered_calls where is_kept group by tool
+    select tool, round, 'kept', count(*) from filtered_calls where is_kept group by tool, round
     union all
-    select call.tool, 'merged', count(*)
-    from (select unnest(calls) as call from augmented_texts)
-    group by call.tool
+    select call.tool, round, 'merged', count(*)
+    from (select round, unnest(calls) as call from augmented_texts)
+    group by call.tool, round
 ),
 stages (stage, stage_order) as (
     values
@@ -50,8 +52,12 @@ select
     tools.tool,
     stages.stage,
     stages.stage_order,
-    coalesce(counts.rows, 0)::bigint as rows
-from (select distinct tool from counts) as tools
+    coalesce(counts.rows, 0)::bigint as rows,
+    tools.round
+from (select distinct tool, round from counts) as tools
 cross join stages
-left join counts on counts.tool = tools.tool and counts.stage = stages.stage
-order by tools.tool, stages.stage_order
+left join counts
+    on counts.tool = tools.tool
+    and counts.round = tools.round
+    and counts.stage = stages.stage
+order by tools.round, tools.tool, stages.stage_order

@@ -1,39 +1,78 @@
--- How many calls and texts other filtering thresholds would keep.
+-- How many calls and texts other filtering thresholds would keep, and how many by chance.
 --
 -- Result: tool, filtering_threshold (nats), kept_calls, kept_texts (windows with at least one
--- such call). Thresholds: the three of the paper's table 2 and every one that was used. Below
--- the pruning threshold losses are missing, so nothing is shown there. The tolerance is that of
--- the filter itself.
+-- such call), scored_calls (all calls given to the loss filter), kept_share (kept_calls of
+-- scored_calls), chance_calls (calls that were also scored with the result of another call),
+-- chance_share (share of these that would be kept so; NULL without any), round. The nearer
+-- chance_share is to kept_share, the less the threshold separates. Thresholds: the three of the
+-- paper's table 2 and every one that was used in the sampling round. Below the pruning threshold
+-- losses are missing, so nothing is shown there. The tolerance is that of the filter itself.
 with
 tools as (
-    select tool, max(pruning_threshold) as pruning_threshold
+    select tool, round, max(pruning_threshold) as pruning_threshold, count(*) as scored_calls
     from filtered_calls
-    group by tool
+    group by tool, round
 ),
 thresholds as (
-    select tool, unnest([0.5, 1.0, 2.0])::double as filtering_threshold from tools
+    select tool, round, unnest([0.5, 1.0, 2.0])::double as filtering_threshold from tools
     union
-    select tool, filtering_threshold from filtered_calls
+    select tool, round, filtering_threshold from filtered_calls
 ),
 scored as (
-    select filtered_calls.tool, loss_reduction, document_id, "window"
+    select filtered_calls.tool, filtered_calls.round, loss_reduction, document_id, "window"
     from filtered_calls
     left join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
     where
         loss_with_result is not null
         and loss_call_without_result is not null
         and filtered_calls.reason not in ('not_finite', 'no_text_after_position')
+),
+kept as (
+    select
+        thresholds.tool,
+        thresholds.round,
+        thresholds.filtering_threshold,
+        count(scored.tool) as kept_calls,
+        count(distinct (document_id, "window"))
+            filter (where scored.tool is not null) as kept_texts
+    from thresholds
+    left join scored
+        on scored.tool = thresholds.tool
+        and scored.round = thresholds.round
+        and scored.loss_reduction >= thresholds.filtering_threshold - 1e-9
+    group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
+),
+by_chance as (
+    select
+        thresholds.tool,
+        thresholds.round,
+        thresholds.filtering_threshold,
+        count(*) as chance_calls,
+        avg((
+            chance_calls.reason = 'scored'
+            and chance_calls.loss_reduction >= thresholds.filtering_threshold - 1e-9
+        )::integer) as chance_share
+    from thresholds
+    inner join chance_calls
+        on chance_calls.tool = thresholds.tool and chance_calls.round = thresholds.round
+    where chance_calls.pruning_threshold <= thresholds.filtering_threshold + 1e-9
+    group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
 )
 select
-    thresholds.tool,
-    thresholds.filtering_threshold,
-    count(scored.tool) as kept_calls,
-    count(distinct (document_id, "window")) filter (where scored.tool is not null) as kept_texts
-from thresholds
-inner join tools on tools.tool = thresholds.tool
-left join scored
-    on scored.tool = thresholds.tool
-    and scored.loss_reduction >= thresholds.filtering_threshold - 1e-9
-where thresholds.filtering_threshold >= tools.pruning_threshold - 1e-9
-group by thresholds.tool, thresholds.filtering_threshold
-order by thresholds.tool, thresholds.filtering_threshold
+    kept.tool,
+    kept.filtering_threshold,
+    kept.kept_calls,
+    kept.kept_texts,
+    tools.scored_calls,
+    kept.kept_calls / tools.scored_calls as kept_share,
+    coalesce(by_chance.chance_calls, 0) as chance_calls,
+    by_chance.chance_share,
+    kept.round
+from kept
+inner join tools on tools.tool = kept.tool and tools.round = kept.round
+left join by_chance
+    on by_chance.tool = kept.tool
+    and by_chance.round = kept.round
+    and by_chance.filtering_threshold = kept.filtering_threshold
+where kept.filtering_threshold >= tools.pruning_threshold - 1e-9
+order by kept.round, kept.tool, kept.filtering_threshold

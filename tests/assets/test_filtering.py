@@ -1,0 +1,309 @@
+"""Scoring one shard with a tiny model: two precisions, stored losses and the chance sample."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from assets.filtering import filtered_calls
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.partitions import SHARDS
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from tests.fakes import tiny_model
+from tests.warehouse.rows import SHARD, frame
+from toolformer.calls import CallFormat
+from toolformer.checkpoint import Checkpoint
+from toolformer.filtering import decide
+from toolformer.language_model import LanguageModel
+from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.windows import split_into_windows
+from tools.protocol import ToolCall
+from warehouse.warehouse import Warehouse
+
+# Seconds each; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+TEXT = "Six crates of 24 make 144 bottles, sold before noon; 12 were broken, so 132 were paid."
+TOOL = "Calculator"
+CALLS = {f"c{place:02}": (place, f"{place} * 24", str(place * 24)) for place in range(40)}
+
+
+class ScoredHome:
+    """A home with one shard whose calls are executed."""
+
+    def __init__(self, root: Path):
+        self.home = Home(root)
+        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
+
+    def run(
+        self, threshold: float, *, precision: str = "bfloat16", **scoring: Any
+    ) -> Mapping[str, Any]:
+        """Materialise the asset; gives the metadata of the shard."""
+        overrides = {
+            "language_model": {"precision": precision},
+            "tools": {TOOL: {"filtering_threshold": threshold}},
+            "scoring": scoring,
+        }
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
+            result = dg.materialize(
+                [filtered_calls],
+                partition_key=SHARD,
+                instance=instance,
+                resources={
+                    "settings": SettingsResource(overrides=overrides),
+                    "warehouse": WarehouseResource(),
+                    "toolbox": ToolboxResource(tools=[TOOL]),
+                    "language_model": LanguageModelResource(),
+                },
+            )
+        (event,) = result.get_asset_materialization_events()
+        return {name: each.value for name, each in event.materialization.metadata.items()}
+
+    def rows(self, table: str = "filtered_calls") -> pl.DataFrame:
+        return self.warehouse.read_slice(table, SHARD, TOOL)
+
+    def metadata(self, table: str = "filtered_calls") -> dict[str, str]:
+        return self.warehouse.slice_metadata(table, SHARD, TOOL) or {}
+
+    def costs(self) -> dict[str, dict[str, Any]]:
+        rows = self.warehouse.read_slices("stage_costs", SHARD)
+        return {row["stage"]: row for row in rows.iter_rows(named=True)}
+
+    def calibrations(self) -> list[dict[str, Any]]:
+        return [json.loads(each.read_text()) for each in self.home.calibration.glob("*.json")]
+
+
+@pytest.fixture(scope="module")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model()
+    model.model.save_pretrained(folder)
+    model.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch) -> ScoredHome:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    made = ScoredHome(Home(tmp_path).root)
+    with made.home.settings_file.open("w") as file:
+        YAML().dump(
+            {
+                "language_model": {"path": str(model_directory), "device": "cpu"},
+                "corpus": {"window_tokens": 64},
+                "scoring": {"calibration_calls": 20},
+            },
+            file,
+        )
+    made.warehouse.prepare()
+    rows = {
+        "documents": [{"text": TEXT}],
+        "candidate_calls": [
+            {"call_id": call_id, "position": position, "arguments": arguments}
+            for call_id, (position, arguments, _) in CALLS.items()
+        ],
+        "executed_calls": [
+            {"call_id": call_id, "result": result} for call_id, (_, _, result) in CALLS.items()
+        ],
+    }
+    for table, of_table in rows.items():
+        made.warehouse.replace_slice(
+            table,
+            SHARD,
+            "all" if table == "documents" else TOOL,
+            frame(table, *of_table),
+            metadata={FINGERPRINT: "x"},
+        )
+    return made
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_settings: object) -> None:
+        pytest.fail("a model was loaded")
+
+    monkeypatch.setattr(LanguageModel, "load", refuse)
+
+
+def exact_losses(folder: Path, results: Mapping[str, str]) -> dict:
+    """What float32 gives for these results, nothing left out."""
+    model = tiny_model()
+    windows = list(split_into_windows("d1", TEXT, model.tokenizer, window_tokens=64))
+    return score_calls(
+        model,
+        {("d1", window.index): window for window in windows},
+        TextLosses(model, windows, token_budget=1024),
+        [
+            ScoredCall(
+                call_id, ("d1", 0), *CALLS[call_id][:1], ToolCall(TOOL, CALLS[call_id][1]), r
+            )
+            for call_id, r in results.items()
+        ],
+        call_format=CallFormat(),
+        pruning_threshold=0.0,
+        full_losses=True,
+        token_budget=1024,
+        checkpoint=Checkpoint(folder, fingerprint="x"),
+        progress=lambda *_: None,
+    )
+
+
+def kept_in_float32(folder: Path, threshold: float) -> set[str]:
+    losses = exact_losses(folder, {call_id: result for call_id, (_, _, result) in CALLS.items()})
+    return {
+        call_id
+        for call_id, of_call in losses.items()
+        if decide(of_call, filtering_threshold=threshold).is_kept
+    }
+
+
+def kept(rows: pl.DataFrame) -> set[str]:
+    return set(rows.filter("is_kept")["call_id"])
+
+
+def test_calls_within_the_band_are_decided_in_float32_and_the_slice_says_so(
+    home: ScoredHome, tmp_path: Path
+):
+    reported = home.run(0.0)
+    rows, (calibration,) = home.rows(), home.calibrations()
+    again = rows.filter(pl.col("precision") == "float32")
+    rest = rows.filter(pl.col("precision") == "bfloat16")
+    assert 0 < again.height < rows.height == len(CALLS)
+    assert again.height + rest.height == rows.height
+    assert (rest["loss_reduction"].abs() > calibration["band"]).all()
+    assert kept(rows) == kept_in_float32(tmp_path / "exact", 0.0)
+    exact = exact_losses(tmp_path / "again", {key: CALLS[key][2] for key in again["call_id"]})
+    for row in again.iter_rows(named=True):
+        assert row["loss_with_result"] == pytest.approx(
+            exact[row["call_id"]].loss_with_result, abs=1e-4
+        )
+    stored = json.loads(home.metadata()["rescoring"])
+    assert stored["band"] == calibration["band"]
+    assert stored["thresholds"] == [0.0]
+    assert stored["rescored"] == reported["decided in float32"] == again.height
+    assert reported["safety band (nats)"] == calibration["band"]
+    assert 0.8 < reported["coverage of the band"] <= 1
+    assert reported["calibration calls"] == calibration["calls"] == 20
+    costs = home.costs()
+    assert set(costs) == {"scoring", "rescoring", "calibration", "chance_level"}
+    assert costs["rescoring"]["candidates"] == again.height
+    assert {name: costs[name]["precision"] for name in ("scoring", "rescoring")} == {
+        "scoring": "bfloat16",
+        "rescoring": "float32",
+    }
+    assert all(each["tokens_fed"] > 0 for each in costs.values())
+    assert not list(home.home.checkpoints.rglob("*.json"))
+
+
+def test_a_second_run_and_a_far_threshold_load_no_model(
+    home: ScoredHome, request: pytest.FixtureRequest
+):
+    home.run(1.0)
+    before = home.rows()
+    request.getfixturevalue("no_model")
+    assert "up to date" in home.run(1.0)["slices"]
+    home.run(50.0)
+    assert home.rows()["loss_with_result"].equals(before["loss_with_result"])
+    assert not home.rows()["is_kept"].any()
+
+
+def test_another_threshold_scores_only_the_newly_uncertain_calls_again(
+    home: ScoredHome, tmp_path: Path
+):
+    home.run(0.5)
+    before = home.rows()
+    scored = home.costs()["scoring"]
+    chance = home.metadata("chance_calls")
+    threshold = (
+        float(
+            before.filter(pl.col("reason") != "bound_below_pruning_threshold")
+            .filter(pl.col("precision") == "bfloat16")["loss_reduction"]
+            .max()
+        )
+        - 0.001
+    )
+    assert threshold > 0.5
+    home.run(threshold)
+    after = home.rows()
+    assert home.costs()["scoring"] == scored
+    assert home.metadata("chance_calls") == chance
+    changed = before.join(after, on="call_id", suffix="_after").filter(
+        pl.col("precision") != pl.col("precision_after")
+    )
+    assert changed.height == home.costs()["rescoring"]["candidates"] > 0
+    band = home.calibrations()[0]["band"]
+    assert ((changed["loss_reduction"] - threshold).abs() <= band).all()
+    # What float32 had decided already stays its.
+    was_exact = set(before.filter(pl.col("precision") == "float32")["call_id"])
+    assert was_exact <= set(after.filter(pl.col("precision") == "float32")["call_id"])
+    assert kept(after) == kept_in_float32(tmp_path / "exact", threshold)
+
+
+def test_the_sweeps_thresholds_have_a_band_when_asked_for(home: ScoredHome):
+    home.run(50.0, rescore_sweep=True)
+    rows, band = home.rows(), home.calibrations()[0]["band"]
+    assert json.loads(home.metadata()["rescoring"])["thresholds"] == [0.5, 1.0, 2.0, 50.0]
+    rough = rows.filter(
+        (pl.col("precision") == "bfloat16") & pl.col("loss_call_without_result").is_not_null()
+    )
+    assert "float32" in set(rows["precision"])
+    for threshold in (0.5, 1.0, 2.0):
+        assert ((rough["loss_reduction"] - threshold).abs() > band).all()
+
+
+@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])
+def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, changes: dict):
+    reported = home.run(0.0, **changes)
+    assert set(home.rows()["precision"]) == {changes.get("precision", "bfloat16")}
+    assert home.calibrations() == []
+    assert "rescoring" not in home.metadata()
+    assert "rescoring" not in home.costs()
+    assert "safety band (nats)" not in reported
+
+
+def test_a_calibration_is_measured_once_and_again_for_other_settings(home: ScoredHome):
+    home.run(0.0)
+    (first,) = home.calibrations()
+    home.run(0.0, full_losses=True)
+    assert home.calibrations() == [first]
+    home.run(0.0, calibration_calls=30)
+    (other,) = home.calibrations()
+    assert (first["calls"], other["calls"]) == (20, 30)
+
+
+def test_the_chance_sample_is_scored_with_results_of_other_calls(home: ScoredHome, tmp_path: Path):
+    reported = home.run(1.0, precision="float32")
+    rows = home.rows("chance_calls")
+    assert rows.height == 10
+    assert f"| {TOOL}, chance level | done |" in reported["slices"]
+    exact = exact_losses(tmp_path / "exact", dict(rows.select("call_id", "result").iter_rows()))
+    for row in rows.iter_rows(named=True):
+        assert row["result"] == CALLS[row["other_call_id"]][2] != CALLS[row["call_id"]][2]
+        decision = decide(exact[row["call_id"]], filtering_threshold=0.5)
+        if row["reason"] == "scored":
+            assert row["loss_reduction"] == pytest.approx(decision.loss_reduction, abs=1e-4)
+        else:
+            assert row["reason"] == "bound_below_pruning_threshold"
+            assert (decision.loss_reduction or 0) <= row["loss_reduction"] + 1e-4 < 1e-3
+    sweep = home.warehouse.query("select * from threshold_sweep where filtering_threshold = 0.5")
+    (row,) = sweep.iter_rows(named=True)
+    by_chance = [decide(of_call, filtering_threshold=0.5).is_kept for of_call in exact.values()]
+    assert row["chance_calls"] == 10
+    assert row["chance_share"] == pytest.approx(sum(by_chance) / 10)
+    assert row["scored_calls"] == len(CALLS)
+
+
+def test_no_chance_sample_is_made_where_none_is_asked_for(home: ScoredHome):
+    reported = home.run(1.0, precision="float32", chance_calls=0)
+    assert "chance level" not in reported["slices"]
+    assert home.warehouse.slices("chance_calls", SHARD) == []

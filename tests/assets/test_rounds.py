@@ -1,0 +1,142 @@
+"""Two rounds of annotation, the second by the model that the first one taught."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.assets.conftest import SHARDS, TOOLS, MakeHome, PipelineHome
+from toolformer.language_model import LanguageModel
+
+pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+
+PER_TOOL = ("document_selection", "candidate_calls", "executed_calls", "filtered_calls")
+TRAINING = {
+    "steps": 2,
+    "batch_size": 2,
+    "max_tokens": 128,
+    "micro_batch_tokens": 256,
+    "evaluate_every": 2,
+    "save_every": 100,
+    "development_share": 0.34,
+}
+FIRST = {"sampling": {"round": 1, "annotator": "base", "uses_prompt": True}}
+SECOND = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
+
+
+@contextmanager
+def loading_no_model() -> Iterator[None]:
+    def refuse(*_arguments: object, **_settings: object) -> None:
+        pytest.fail("a model was loaded")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LanguageModel, "load", refuse)
+        yield
+
+
+def weights(home: PipelineHome, number: int) -> tuple[int, int]:
+    status = (home.home.finetuned_model(number) / "model.safetensors").stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def rows(home: PipelineHome, sql: str) -> list[tuple[Any, ...]]:
+    return home.warehouse.query(sql).rows()
+
+
+def test_two_rounds_end_to_end(
+    built_home: PipelineHome, copy_of: MakeHome, capsys: pytest.CaptureFixture[str]
+):
+    home = copy_of(built_home)
+    home.change_settings({"training": TRAINING})
+    home.train()
+    of_first, checkpoint = home.slice_states(), weights(home, 1)
+
+    # The second round stands beside the first.
+    home.change_settings(SECOND)
+    home.build()
+    after = home.slice_states()
+    assert {name: after[name] for name in of_first} == of_first
+    added = {Path(name).with_suffix("").as_posix() for name in after.keys() - of_first.keys()}
+    folders = [f"{{table}}/shard={shard}/round-2." for shard in SHARDS]
+    expected = {f.format(table=t) + tool for f in folders for t in PER_TOOL for tool in TOOLS}
+    expected |= {f.format(table="augmented_texts") + "all" for f in folders}
+    costs = {name for name in added if name.startswith("stage_costs/")}
+    assert added - costs == expected
+    assert {f.format(table="stage_costs") + "Calendar.sampling" for f in folders} <= costs
+    assert all("/round-2." in name for name in costs)
+
+    # Another model sampled it, without the prompt, and scored it.
+    models = rows(home, "select distinct round, model from stage_costs where model is not null")
+    assert sorted(models) == [(1, "smollm2-135m-instruct"), (2, "toolformer")]
+    stages = "select round, sum(tokens_fed) from stage_costs where stage = 'sampling' group by all"
+    fed = dict(rows(home, stages))
+    assert fed[2] < fed[1] / 2
+    for table in ("candidate_calls", "filtered_calls"):
+        ids = f"select count(*), count(distinct call_id) from {table}"
+        ((total, distinct),) = rows(home, ids)
+        assert total == distinct
+    assert home.metadata("candidate_calls")["round"] == 2
+
+    # Views and statistics give both rounds.
+    for view in ("call_funnel", "call_statistics"):
+        found = rows(home, f"select distinct round, tool from {view}")
+        assert set(found) >= {(number, tool) for number in (1, 2) for tool in TOOLS}
+    assert set(rows(home, "select distinct round from threshold_sweep")) == {(1,), (2,)}
+    before = built_home.warehouse.query("select * exclude (seconds) from call_statistics")
+    again = home.warehouse.query("select * exclude (seconds) from call_statistics where round = 1")
+    assert again.equals(before)
+
+    # The training set is the newest round's alone, and its model has a folder of its own.
+    home.train()
+    merged = "select unnest(calls).call_id from augmented_texts where round = 2"
+    trained = "select unnest(calls).call_id from training_texts"
+    assert set(rows(home, trained)) <= set(rows(home, merged))
+    assert rows(home, trained)
+    assert home.metadata("training_set")["rounds"] == "2"
+    assert home.metadata("finetuned_model")["directory"] == str(home.home.finetuned_model(2))
+    assert weights(home, 1) == checkpoint
+
+    # So training made nothing of the round stale.
+    slices, runs = home.slice_states(), home.run_ids("build_dataset")
+    capsys.readouterr()
+    with loading_no_model():
+        home.build()
+        home.train()
+    assert "2 shards are up to date; nothing to do." in capsys.readouterr().out
+    assert home.slice_states() == slices
+    assert home.run_ids("build_dataset") == runs
+    assert home.metadata("finetuned_model")["state"] == "up to date"
+
+    # Another checkpoint of round 1 does, and not what round 1 itself was made of.
+    home.train(overrides=FIRST, force=True)
+    assert weights(home, 1) != checkpoint
+    for settings, is_stale in ((FIRST, False), (SECOND, True)):
+        stale = planned(home, settings)
+        for tool in TOOLS:
+            name = f"round-2.{tool}" if is_stale else tool
+            reason = stale.get(("candidate_calls", name))
+            assert reason == ("changed: language model" if is_stale else None), tool
+
+
+def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """What a build with these settings would make of the first shard, and why."""
+    from dagster_project.plan import BuildPlan
+    from dagster_project.resources.annotator import Annotator
+    from dagster_project.resources.language_model import precision_of
+    from dagster_project.resources.toolbox import open_toolbox
+    from dagster_project.settings_file import load_settings
+    from toolformer.sources.manifest import Manifest
+
+    settings = load_settings(home.home.settings_file, overrides=overrides)
+    plan = BuildPlan(
+        home.warehouse,
+        settings,
+        open_toolbox(settings, home.home),
+        model=Annotator.of(settings, home.home).identity,
+        precision=precision_of(settings),
+        force=False,
+    )
+    slices = plan.of(Manifest.load(home.home.sources).active_shards[:1])
+    return {(each.table, each.slice_name): each.reason for each in slices}

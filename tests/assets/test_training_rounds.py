@@ -1,0 +1,154 @@
+"""Which rounds of annotation are trained on, and where their models are kept."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets import evaluation, finetuning
+from dagster_project.home import Home
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from tests.warehouse.rows import CALL, SHARD, frame
+from warehouse.layout import name_in_round
+from warehouse.warehouse import Warehouse
+
+OTHER_TEXT = "Eight hundred of them came back in the spring, and the harbour was full of boats."
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """One shard; d1 was annotated in both rounds, d2 in the first alone."""
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    monkeypatch.setattr(finetuning, "training_and_held_out_shards", lambda _: ([SHARD], []))
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    warehouse.prepare()
+    first = {"calls": [CALL | {"call_id": "c1"}]}
+    put(warehouse, 1, first, {"document_id": "d2", "text": OTHER_TEXT} | first)
+    put(warehouse, 2, {"calls": [CALL | {"call_id": "c2"}], "round": 2})
+    return warehouse
+
+
+def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
+    name = name_in_round(number, "all")
+    metadata = {"fingerprint": f"{number} {rows}"}
+    frames = frame("augmented_texts", *rows)
+    warehouse.replace_slice("augmented_texts", SHARD, name, frames, metadata=metadata)
+
+
+def metadata_of(asset: dg.AssetsDefinition, overrides: dict) -> dict:
+    result = dg.materialize(
+        [asset],
+        resources={
+            "settings": SettingsResource(overrides=overrides),
+            "warehouse": WarehouseResource(),
+            "language_model": LanguageModelResource(),
+        },
+    )
+    (event,) = result.get_asset_materialization_events()
+    return {name: each.value for name, each in event.materialization.metadata.items()}
+
+
+def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
+    """Make the training set; its metadata."""
+    overrides = {"sampling": {"round": newest}, "training": {"rounds": rounds}}
+    return metadata_of(finetuning.training_set, overrides)
+
+
+def calls(warehouse: Warehouse) -> list[tuple[str, str]]:
+    rows = warehouse.read_slices("training_texts", "all").explode("calls")
+    call = pl.col("calls").struct.field("call_id")
+    return sorted(rows.select("document_id", call).rows())
+
+
+def test_the_newest_round_is_trained_on_by_default(home: Warehouse):
+    metadata = train_on(None)
+    assert metadata["rounds"] == "2"
+    assert metadata["shards"] == f"round-2.{SHARD}"
+    assert calls(home) == [("d1", "c2")]
+    train_on(None, newest=1)
+    assert calls(home) == [("d1", "c1"), ("d2", "c1")]
+
+
+def test_of_several_rounds_a_text_has_the_calls_of_the_newest(home: Warehouse):
+    for rounds in ([1, 2], [2, 1]):
+        metadata = train_on(rounds)
+        assert metadata["rounds"] == "1, 2"
+        assert metadata["left out: duplicate_text"] == 1
+        assert calls(home) == [("d1", "c2"), ("d2", "c1")]
+
+
+def test_the_same_rounds_are_up_to_date_however_they_are_named(home: Warehouse):
+    assert train_on(None)["state"] == "done"
+    assert train_on([2])["state"] == "up to date"
+    put(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
+    assert train_on([2])["state"] == "up to date"
+    assert train_on([1, 2])["state"] == "done"
+    put(home, 1, {"calls": [CALL | {"call_id": "c8"}]})
+    assert train_on([1, 2])["state"] == "done"
+
+
+def test_a_round_that_was_not_built_is_named(home: Warehouse):
+    with pytest.raises(dg.Failure, match=r"no augmented texts of round 3 yet.*sampling.round 3"):
+        train_on([1, 3])
+    home.remove_slice("augmented_texts", SHARD, "round-2.all")
+    with pytest.raises(dg.Failure, match=r"no augmented texts of round 2 yet.*`toolformer build`"):
+        train_on(None)
+
+
+@pytest.fixture
+def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the folders that were trained to, with a training that only writes its record."""
+    folders: list[str] = []
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text("{}")
+
+    def train(_context, _settings, _home, _store, directory: Path, fingerprint: str, _device):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "model.safetensors").touch()
+        (directory / "toolformer.json").write_text(json.dumps({"fingerprint": fingerprint}))
+        folders.append(directory.name)
+        perplexity = {"development_perplexity": 9.0}
+        return [{"step": 1, "loss": 2.0, "learning_rate": 1e-5, "tokens": 7} | perplexity]
+
+    monkeypatch.setattr(finetuning, "_train", train)
+    return folders
+
+
+def finetune(tmp_path: Path, *, number: int, steps: int = 5) -> dict:
+    train_on(None, newest=number)
+    overrides = {
+        "language_model": {"path": str(tmp_path / "base"), "device": "cpu"},
+        "sampling": {"round": number},
+        "training": {"steps": steps},
+    }
+    return metadata_of(finetuning.finetuned_model, overrides)
+
+
+def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], tmp_path: Path):
+    first = finetune(tmp_path, number=1)
+    assert (first["round"], first["state"]) == (1, "done")
+    second = finetune(tmp_path, number=2)
+    assert second["directory"] == str(Home(tmp_path).finetuned_model(2))
+    assert trained == ["toolformer", "toolformer-round-2"]
+    for number in (1, 2):
+        assert finetune(tmp_path, number=number)["state"] == "up to date"
+
+
+def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path: Path):
+    for steps in (5, 6, 5):
+        assert finetune(tmp_path, number=1, steps=steps)["state"] == "done"
+    assert finetune(tmp_path, number=1, steps=5)["state"] == "up to date"
+
+
+def test_a_model_of_a_later_round_has_a_name_of_its_own_in_the_results(home: Warehouse):
+    def name(number: int) -> str:
+        overrides = {"sampling": {"round": number}}
+        return evaluation.finetuned_name(SettingsResource(overrides=overrides).load())
+
+    assert (name(1), name(2)) == ("finetuned", "finetuned-round-2")

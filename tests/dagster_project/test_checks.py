@@ -1,0 +1,68 @@
+"""The asset checks over a warehouse with two rounds of annotation."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.checks import (
+    call_ids_are_unique_across_slices,
+    share_of_kept_calls_is_plausible,
+)
+from dagster_project.resources.warehouse import WarehouseResource
+from tests.warehouse.rows import SHARD, frame
+from warehouse.warehouse import Warehouse
+
+DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    made = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    made.prepare()
+    return made
+
+
+def put(warehouse: Warehouse, number: int, *, kept: int, dropped: int) -> None:
+    rows = [
+        {"call_id": f"{number}-{index}", "round": number} | ({} if index < kept else DROPPED)
+        for index in range(kept + dropped)
+    ]
+    name = "Calculator" if number == 1 else f"round-{number}.Calculator"
+    warehouse.replace_slice(
+        "filtered_calls", SHARD, name, frame("filtered_calls", *rows), metadata={}
+    )
+
+
+def outcome(check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
+    result = check(WarehouseResource())
+    assert isinstance(result, dg.AssetCheckResult)
+    return result
+
+
+def shares(result: dg.AssetCheckResult) -> dict[str, object]:
+    found = {name: each.value for name, each in (result.metadata or {}).items()}
+    return {name: value for name, value in found.items() if name != "expected"}
+
+
+def test_a_round_that_keeps_most_calls_is_seen_beside_one_that_does_not(warehouse: Warehouse):
+    assert outcome(share_of_kept_calls_is_plausible).passed
+    put(warehouse, 1, kept=1, dropped=9)
+    result = outcome(share_of_kept_calls_is_plausible)
+    assert result.passed
+    assert shares(result) == {"share of kept calls": 0.1}
+    put(warehouse, 2, kept=3, dropped=1)
+    result = outcome(share_of_kept_calls_is_plausible)
+    assert not result.passed
+    assert shares(result) == {"share of kept calls": 0.1, "share of kept calls, round 2": 0.75}
+
+
+def test_a_call_that_two_rounds_hold_is_found(warehouse: Warehouse):
+    for number, name in ((1, "Calculator"), (2, "round-2.Calculator")):
+        rows = frame("candidate_calls", {"round": number, "call_id": f"c{number}"})
+        warehouse.replace_slice("candidate_calls", SHARD, name, rows, metadata={})
+    assert outcome(call_ids_are_unique_across_slices).passed
+    again = frame("candidate_calls", {"round": 2, "call_id": "c1"})
+    warehouse.replace_slice("candidate_calls", SHARD, "round-2.Calculator", again, metadata={})
+    assert not outcome(call_ids_are_unique_across_slices).passed

@@ -1,0 +1,53 @@
+"""Which device a run takes, and what it does while all are taken."""
+
+import threading
+
+import pytest
+import torch
+
+from dagster_project.home import Home
+from dagster_project.resources.language_model import ModelHolder
+from dagster_project.settings import Settings
+from toolformer import language_model
+from toolformer.language_model import devices_of
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def holders():
+    made = [ModelHolder() for _ in range(3)]
+    yield made
+    for holder in made:
+        holder.release()
+
+
+def test_all_gpus_are_there_to_choose_from_unless_one_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices_of("auto") == ["cuda:0", "cuda:1"]
+    assert devices_of("cuda:1") == ["cuda:1"]
+    assert devices_of("cpu") == ["cpu"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert devices_of("auto") == ["cuda"]
+
+
+def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):
+    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+    first, second, third = holders
+    settings = Settings()
+    assert first.hold_device(settings, home) == "cuda:0"
+    assert second.hold_device(settings, home) == "cuda:1"
+    # Asked again, a run keeps what it has.
+    assert first.hold_device(settings, home) == "cuda:0"
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(third.hold_device(settings, home)))
+    waiting.start()
+    waiting.join(timeout=0.5)
+    assert waiting.is_alive()
+    second.release()
+    waiting.join(timeout=10)
+    assert got == ["cuda:1"]

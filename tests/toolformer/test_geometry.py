@@ -1,0 +1,163 @@
+import json
+
+import pytest
+import torch
+
+from tests.fakes import tiny_model
+from toolformer import geometry as geometry_module
+from toolformer.checkpoint import Checkpoint
+from toolformer.errors import OutOfMemoryError
+from toolformer.geometry import (
+    choose_pack_tokens,
+    choose_windows_per_batch,
+    feed_in_batches,
+    feed_in_halves,
+    is_regrouped,
+)
+
+
+def windows_per_batch(model, **changes) -> int:
+    values = {
+        "branches_per_window": 25,
+        "window_tokens": 256,
+        "prompt_tokens": 400,
+        "most_new_tokens": 64,
+    }
+    return choose_windows_per_batch(model, **{**values, **changes})
+
+
+def feed(folder, compute, *, count=10, size=4, taken=None) -> list:
+    checkpoint = Checkpoint(folder, fingerprint="x")
+
+    def record(start, end):
+        if taken is not None:
+            taken.append((start, end))
+        return compute(start, end)
+
+    batches = feed_in_batches(
+        count,
+        size=size,
+        end_of_batch=lambda start, size: min(start + size, count),
+        compute=record,
+        checkpoint=checkpoint,
+        label="fed",
+    )
+    return [each for _, _, result in batches for each in result]
+
+
+def rows(start, end):
+    return list(range(start, end))
+
+
+def test_every_row_is_fed_once_in_order(tmp_path):
+    taken = []
+    assert feed(tmp_path, rows, taken=taken) == rows(0, 10)
+    assert taken == [(0, 4), (4, 8), (8, 10)]
+    assert not is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_halves_what_follows_and_marks_the_slice(tmp_path, error):
+    def small_only(start, end):
+        if end - start > 2 and start >= 4:
+            raise error
+        return rows(start, end)
+
+    taken = []
+    assert feed(tmp_path, small_only, taken=taken) == rows(0, 10)
+    assert taken == [(0, 4), (4, 8), (4, 6), (6, 8), (8, 10)]
+    assert is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
+
+
+def test_a_resumed_slice_keeps_its_sizes_whatever_the_device_would_take_now(tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def die(start, end):
+        if start == 4 and end == 6:
+            raise KilledError
+        if end - start > 2 and start >= 4:
+            raise MemoryError
+        return rows(start, end)
+
+    with pytest.raises(KilledError):
+        feed(tmp_path, die)
+    taken = []
+    assert feed(tmp_path, rows, size=100, taken=taken) == rows(0, 10)
+    assert taken == [(4, 6), (6, 8), (8, 10)]
+
+
+def test_a_single_row_that_does_not_fit_says_what_to_do(tmp_path):
+    def never(start, end):
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match=r"Lower corpus\.window_tokens"):
+        feed(tmp_path, never)
+    # Nothing that was computed is lost, and the next attempt begins small.
+    assert json.loads((tmp_path / "fed-sizes.json").read_text())[-1] == [0, 1]
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
+    def broken(start, end):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        feed(tmp_path, broken)
+
+
+def test_no_rows_feed_nothing(tmp_path):
+    assert feed(tmp_path, rows, count=0) == []
+
+
+@pytest.mark.parametrize(("branches", "windows"), [(25, 20), (200, 2), (5000, 1)])
+def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, windows):
+    assert windows_per_batch(tiny_model(), branches_per_window=branches) == windows
+    assert choose_pack_tokens(tiny_model(), window_tokens=256) == 1024
+
+
+class OnGpu:
+    """What is read of a model on a GPU."""
+
+    def __init__(self, model):
+        self.model = model.model
+        self.device = torch.device("cuda")
+
+
+@pytest.mark.parametrize("free", [2**20, 2**24, 2**28, 2**36])
+def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch, free):
+    monkeypatch.setattr(geometry_module, "_free_bytes", lambda model: free)
+    model = OnGpu(tiny_model())
+    # Two layers of two key heads of size 8, keys and values, in float32.
+    of_window = (400 + 4 * 256 + 25 * 64) * (2 * 2 * 2 * 8 * 4)
+    assert windows_per_batch(model) == min(8192 // 25, max(1, free // 4 // of_window))
+    assert windows_per_batch(model, window_tokens=512) <= windows_per_batch(model)
+    assert 256 <= choose_pack_tokens(model, window_tokens=256) <= 16384
+
+
+def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
+    taken = []
+
+    def small_only(rows):
+        taken.append(rows)
+        if len(rows) > 2:
+            raise MemoryError
+        return [row * 10 for row in rows]
+
+    assert feed_in_halves([1, 2, 3, 4, 5], small_only) == ([10, 20, 30, 40, 50], True)
+    assert taken == [[1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]]
+    assert feed_in_halves([1, 2], small_only) == ([10, 20], False)
+
+
+def test_a_row_too_large_to_halve_says_what_to_do():
+    def never(rows):
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
+        feed_in_halves([1, 2], never)

@@ -1,0 +1,83 @@
+"""How often a call would be kept by luck: the same call with the result of another one.
+
+Some results lower the loss whatever they say: any digits help at the start of a text, say. The
+share of calls that would be kept with a foreign result tells how far a threshold separates. Not in
+the paper. Chooses the calls and their foreign results; does not score.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolformer.losses import ScoredCall
+
+# A sample is at most every tenth call, so that scoring it costs a tenth of scoring them all; but
+# where there are so few calls that a tenth says nothing, ten.
+_SHARE = 10
+_FEWEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceCall:
+    """A call with the result of another.
+
+    Attributes:
+        call: as it was executed, but for its result.
+        other_call_id: the call whose result it has.
+    """
+
+    call: ScoredCall
+    other_call_id: str
+
+
+def chance_sample_size(calls: int, *, most: int) -> int:
+    """How many of a shard's calls of one tool are scored with a foreign result.
+
+    Args:
+        calls: scored calls of the tool in the shard.
+        most: upper limit of a sample.
+
+    Example:
+        >>> [chance_sample_size(calls, most=200) for calls in (4, 60, 500, 9000)]
+        [4, 10, 50, 200]
+    """
+    return min(most, calls, max(_FEWEST, calls // _SHARE))
+
+
+def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[ChanceCall]:
+    """Choose calls of one tool and give each the result of another.
+
+    The order of the digests of (seed, call) chooses: its first calls are the sample, and each gets
+    the result of the next call behind it (from the last on to the first) that says something else.
+    A call of another text is preferred, since its result is more surely about something else, and
+    one whose result is not taken yet. A call is left out where all results of the tool are the
+    same; so a sample can be smaller, or empty.
+
+    Args:
+        calls: executed calls of one tool and shard with their own results.
+        most: upper limit of the sample.
+        seed: of the choice.
+    """
+    order = sorted(calls, key=lambda call: _digest(seed, call.call_id))
+    taken: set[str] = set()
+    sample = []
+    for place in range(chance_sample_size(len(calls), most=most)):
+        call = order[place]
+        others = [
+            other for other in order[place + 1 :] + order[:place] if other.result != call.result
+        ]
+        if not others:
+            continue
+        # `min` keeps the first of equals, the nearest behind.
+        other = min(
+            others,
+            key=lambda other: (other.window[0] == call.window[0], other.call_id in taken),
+        )
+        taken.add(other.call_id)
+        sample.append(ChanceCall(dataclasses.replace(call, result=other.result), other.call_id))
+    return sample
+
+
+def _digest(seed: int, call_id: str) -> bytes:
+    return hashlib.blake2b(f"{seed} {call_id}".encode(), digest_size=16).digest()

@@ -1,0 +1,162 @@
+"""Calls whose decision could be another in float32, and their losses in float32.
+
+bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So all
+calls are scored in bfloat16, and only those within a safety band of a threshold again, with a
+float32 copy of the same weights. How wide the band is, `toolformer.calibration` measures.
+
+One loss is off by far more: that of a text's first token, which is predicted from the start token
+alone. Models put very large activations there, and bfloat16 loses what lies between them (half a
+nat with the embedded model). It depends on the start token only, so that one float32 pass over one
+token mends it for all texts.
+
+Does not load models and does not decide.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from toolformer.calls import CallFormat
+from toolformer.checkpoint import Checkpoint
+from toolformer.filtering import CallLosses, FilterReason, decide
+from toolformer.language_model import LanguageModel
+from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.scoring import TOKEN_WEIGHTS
+from toolformer.windows import Window
+
+
+class TextLossesWithExactStart(TextLosses):
+    """L_i(ε) of the first pass, the loss of each window's first token taken from float32.
+
+    Args:
+        model, windows, token_budget: as for `TextLosses`.
+        start_losses: see `start_token_losses`.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        windows: Sequence[Window],
+        *,
+        token_budget: int,
+        start_losses: Sequence[float],
+    ):
+        super().__init__(model, windows, token_budget=token_budget)
+        self._first_losses = {
+            (window.document_id, window.index): [start_losses[token] for token in window.ids[:1]]
+            for window in windows
+        }
+
+    def token_losses(self, window: WindowKey) -> list[float]:
+        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
+        return self._first_losses[window] + super().token_losses(window)[1:]
+
+
+def start_token_losses(reference: LanguageModel) -> list[float]:
+    """-log p(x | BOS) in nats for every token x of the vocabulary.
+
+    Args:
+        reference: the scoring model in float32.
+    """
+    import torch
+
+    with torch.inference_mode():
+        start = torch.tensor([[reference.bos_id]], device=reference.device)
+        logits = reference.logits(reference.hidden_states(start)[0, 0])
+        return (torch.logsumexp(logits, dim=-1) - logits).tolist()
+
+
+def first_pass_pruning(
+    pruning_threshold: float, thresholds: Iterable[float], *, band: float
+) -> float:
+    """The pruning threshold of the first pass, lowered where a bound could lie in the band.
+
+    A call that was pruned just below a threshold is as uncertain as one that was not; its last
+    loss in bfloat16 settles most of these for a third of the price.
+
+    Args:
+        pruning_threshold: the one of a single pass, in nats.
+        thresholds: whose decisions are to be those of float32.
+        band: half its width, in nats.
+    """
+    return min(pruning_threshold, *(threshold - band for threshold in thresholds))
+
+
+def is_uncertain(losses: CallLosses, thresholds: Iterable[float], *, band: float) -> bool:
+    """Whether the decision on a call at one of the thresholds could be another in float32.
+
+    Where a loss is missing, what is known is an upper bound of the reduction: such a call is lost
+    for certain only where the bound lies below the threshold by more than the band. Losses that
+    are not finite are no decision of float32 either.
+
+    Args:
+        losses: of the first pass.
+        thresholds: in nats.
+        band: half its width, in nats.
+    """
+    decision = decide(losses, filtering_threshold=0.0)
+    if decision.reason is FilterReason.NO_TEXT_AFTER_POSITION:
+        return False
+    if decision.loss_reduction is None:
+        return True
+    reduction, is_bound = decision.loss_reduction, losses.loss_call_without_result is None
+    return any(
+        reduction >= threshold - band and (is_bound or reduction <= threshold + band)
+        for threshold in thresholds
+    )
+
+
+def score_again(
+    reference: LanguageModel,
+    windows: Mapping[WindowKey, Window],
+    calls: Sequence[ScoredCall],
+    *,
+    call_format: CallFormat,
+    pruning_threshold: float,
+    full_losses: bool,
+    token_budget: int,
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None],
+) -> dict[str, CallLosses]:
+    """Losses of the uncertain calls of one tool, L_i(ε) included.
+
+    Args:
+        reference: the scoring model in float32.
+        windows, call_format, pruning_threshold, full_losses, token_budget, progress: as for
+            `toolformer.losses.score_calls`.
+        calls: the uncertain ones.
+        checkpoint: keeps finished batches; not the one of the first pass.
+
+    Returns:
+        Losses by call.
+    """
+    cut = _cut_windows(windows, calls)
+    return score_calls(
+        reference,
+        cut,
+        TextLosses(reference, list(cut.values()), token_budget=token_budget),
+        calls,
+        call_format=call_format,
+        pruning_threshold=pruning_threshold,
+        full_losses=full_losses,
+        token_budget=token_budget,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+
+
+def _cut_windows(
+    windows: Mapping[WindowKey, Window], calls: Sequence[ScoredCall]
+) -> dict[WindowKey, Window]:
+    """The windows of the calls, each up to the last token that carries weight for one of them.
+
+    What stands behind changes no loss, the model being causal.
+    """
+    ends: dict[WindowKey, int] = {}
+    for call in calls:
+        ends[call.window] = max(ends.get(call.window, 0), call.position + len(TOKEN_WEIGHTS))
+    return {
+        key: dataclasses.replace(
+            windows[key], ids=windows[key].ids[:end], offsets=windows[key].offsets[:end]
+        )
+        for key, end in ends.items()
+    }
