@@ -58,8 +58,10 @@ test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 	$(BIN)/pytest -m "not model and not java and not slow and not gpu"
 
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
+# A measurement has the machine to itself, so threads may spin a little between two operations.
 bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look; ABLATE=1: each reduction off)
-	$(BIN)/python -m benchmarks.engine $(if $(QUICK),--quick) $(if $(ABLATE),--ablate) $(BENCH)
+	env -u OMP_WAIT_POLICY GOMP_SPINCOUNT=10000 \
+	  $(BIN)/python -m benchmarks.engine $(if $(QUICK),--quick) $(if $(ABLATE),--ablate) $(BENCH)
 
 check: $(STAMP)  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
 	$(BIN)/ruff format --check .
