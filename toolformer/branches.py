@@ -99,7 +99,9 @@ def sample_branches(
         # In the order of their parents, as `feed` wants them; branches follow.
         order = sorted(nodes, key=lambda key: key[0])
         place = {nodes[key]: index for index, key in enumerate(order)}
-        active = [(place[node], branch) for node, branch in active]
+        active = sorted(
+            ((place[node], branch) for node, branch in active), key=lambda pair: pair[0]
+        )
         states = keys.feed([node for node, _ in order], [[token] for _, token in order])
 
 

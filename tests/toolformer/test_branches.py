@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
+from toolformer import branches as branches_module
 from toolformer.branches import Branch, sample_branches, sample_tokens
 from toolformer.prefix_cache import compute_prompt_prefix
 from toolformer.samples import CallReader
@@ -163,6 +164,22 @@ def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
             assert branch.log_probability == pytest.approx(expected, abs=1e-4)
     # One node per position for the first four tokens, whatever the number of branches.
     assert nodes_fed(groups, last_step=4) == 4 * len(PLACES)
+
+
+def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
+    monkeypatch.setattr(branches_module, "LOGIT_ROWS", 2)
+    texts, groups = read_texts(llama), branch_groups(per_position=5)
+    for group in groups:
+        # The first and the last of a position stay one node for long, with others between them.
+        group[-1].uniforms[:5] = group[0].uniforms[:5]
+    sample(llama, texts, groups)
+    for (text, position), group in zip(PLACES, groups, strict=True):
+        assert group[0].tokens[:5] == group[-1].tokens[:5]
+        for branch in group:
+            expected = literal.branch_log_probability(
+                llama, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            )
+            assert branch.log_probability == pytest.approx(expected, abs=1e-4)
 
 
 def test_finished_branches_are_not_fed_any_further(llama):
