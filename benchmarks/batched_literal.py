@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from benchmarks.workload import ToolWorkload, accept_arguments
-from toolformer.calls import CallFormat, call_open_id, prefix_ids
+from toolformer.calls import CallFormat, call_open_ids, prefix_ids
 from toolformer.filtering import CallLosses
 from toolformer.losses import ScoredCall
 from toolformer.positions import choose_positions
@@ -145,7 +145,8 @@ class LiteralEngine:
         row = torch.tensor([prompt + ids])
         logits = self._model(input_ids=row, use_cache=False).logits[0]
         of_text = logits[len(prompt) - 1 : -1].float()
-        return of_text.softmax(dim=-1)[:, call_open_id(self._tokenizer)].tolist()
+        (open_id,) = call_open_ids(self._tokenizer)
+        return of_text.softmax(dim=-1)[:, open_id].tolist()
 
     def _generate(self, contexts: Sequence[list[int]], parameters: Any) -> list[str]:
         input_ids, attention_mask = self._padded(contexts, on_the_left=True)

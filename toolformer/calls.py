@@ -5,7 +5,6 @@ Does not parse text that a model wrote; `tools.syntax` does.
 
 from dataclasses import dataclass
 
-from toolformer.errors import ModelNotFoundError
 from toolformer.tokenization import Tokenizer
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, call_pieces
@@ -46,22 +45,6 @@ def prefix_ids(
 def call_open_ids(tokenizer: Tokenizer) -> list[int]:
     """The tokens `" ["` that open a call: one in byte-level vocabularies, more in others."""
     return tokenizer.encode(CALL_OPEN)
-
-
-def call_open_id(tokenizer: Tokenizer) -> int:
-    """The one token `" ["` that opens a call while decoding.
-
-    Raises:
-        ModelNotFoundError: the vocabulary writes it as several tokens.
-    """
-    ids = call_open_ids(tokenizer)
-    if len(ids) != 1:
-        raise ModelNotFoundError(
-            f"The model's vocabulary writes {CALL_OPEN!r} as {len(ids)} tokens; decoding with live "
-            "calls reads whether a call opens from one token. Use a model with a byte-level "
-            "vocabulary (GPT-2, GPT-J, GPT-NeoX, Llama 3, Qwen, SmolLM2)."
-        )
-    return ids[0]
 
 
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:

@@ -90,7 +90,8 @@ class TraceStep:
         kind: `sampled` by the model, `forced` (result and `]`), `trigger` (the opening token), or
             `undone` (part of a call that was taken back). Losses and counts are over `sampled`.
         call_rank: rank of the opening token among all tokens there, 1 the likeliest; None inside
-            calls, where the trigger is inactive.
+            calls, where the trigger is inactive, and where ` [` is several tokens, for tokens that
+            opened no call.
     """
 
     token: int

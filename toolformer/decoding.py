@@ -10,7 +10,7 @@ calls. Trigger and call syntax are in `triggers`, keys and values in `row_cache`
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from toolformer.calls import call_open_id, cut_result
+from toolformer.calls import call_open_ids, cut_result
 from toolformer.completions import (
     Completion,
     DecodedCall,
@@ -18,7 +18,7 @@ from toolformer.completions import (
     TraceStep,
     UndoneCall,
 )
-from toolformer.decoding_row import DecodingRow, OpenCall
+from toolformer.decoding_row import DecodingRow, OpenCall, Opening
 from toolformer.errors import SequenceTooLongError
 from toolformer.language_model import LanguageModel
 from toolformer.row_cache import RowCache
@@ -50,9 +50,10 @@ __all__ = [
     "next_emission",
 ]
 
-# Tokens of a call besides the model's and the result's: ` [`, one more than `max_call_tokens`
-# before the call is given up, the space before the result where it is a token of its own, `]`.
-_CALL_MARGIN = 4
+# Tokens of a call besides the opening, the model's and the result's: one more than
+# `max_call_tokens` before the call is given up, the space before the result where it is a token of
+# its own, `]`.
+_CALL_MARGIN = 3
 
 RunCalls = Callable[[Sequence[tuple[int, ToolCall]]], Sequence[str | None]]
 
@@ -101,7 +102,10 @@ def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) 
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
     room = model.context_length - 1 - parameters.max_new_tokens
     if not parameters.is_disabled:
-        of_a_call = parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+        opening = len(call_open_ids(model.tokenizer))
+        of_a_call = (
+            opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+        )
         room -= parameters.max_calls * of_a_call
     return room
 
@@ -133,7 +137,7 @@ class _Decoder:
         self._run_calls = run_calls
         self._parse_arguments = parse_arguments
         self._stop_texts = stop_texts
-        self._open_id = call_open_id(model.tokenizer)
+        self._open_ids = call_open_ids(model.tokenizer)
         self._end_ids = end_of_text_ids(model)
         self._enabled = parameters.enabled_tools
         enabled_starts = {self._first_token(name) for name in self._enabled}
@@ -168,8 +172,11 @@ class _Decoder:
     ) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
-            call = row.open_call
-            if call is None:
+            call, reason = row.open_call, None
+            if row.opening is not None:
+                logits = self._go_on_opening(row, row.opening, logits, place, cache)
+                reason = BLOCKED_TOOL if row.open_call and not self._enabled else None
+            elif call is None:
                 self._choose_outside(row, logits, cache.length(place))
                 reason = BLOCKED_TOOL if row.open_call and not self._enabled else None
             else:
@@ -179,24 +186,87 @@ class _Decoder:
 
     def _choose_outside(self, row: DecodingRow, logits: "torch.Tensor", length: int) -> None:
         parameters = self._parameters
+        is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
+        if len(self._open_ids) > 1:
+            is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
+            row.is_refused = False
+            self._choose_outside_split(row, logits, length, is_disabled=is_disabled)
+            return
+        (open_id,) = self._open_ids
         ranked = logits.topk(min(max(parameters.call_top_k, 2), len(logits))).indices.tolist()
-        if self._open_id in ranked:
-            rank = ranked.index(self._open_id) + 1
+        if open_id in ranked:
+            rank = ranked.index(open_id) + 1
         else:
-            rank = int((logits > logits[self._open_id]).sum()) + 1
+            rank = int((logits > logits[open_id]).sum()) + 1
         token = next_emission(
             ranked,
-            open_token=self._open_id,
+            open_token=open_id,
             call_top_k=parameters.call_top_k,
             calls_so_far=row.calls_so_far,
             max_calls=parameters.max_calls,
-            is_disabled=parameters.is_disabled or row.is_banned or row.is_inside_character,
+            is_disabled=is_disabled,
         )
-        if token == self._open_id:
-            row.open(token, logits, length=length, call_rank=rank)
+        if token == open_id:
+            row.open([token], logits, length=length, call_rank=rank)
             # Not fed where no tool is left to call: the bracket is undone at once.
             row.pending = [token] if self._enabled else []
             return
+        self._emit(row, token, rank)
+
+    def _choose_outside_split(
+        self, row: DecodingRow, logits: "torch.Tensor", length: int, *, is_disabled: bool
+    ) -> None:
+        """The same where ` [` is several tokens: its probability is the product of theirs.
+
+        It cannot be larger than that of the first token, so only where this one is among the k
+        likeliest are the others looked at, by feeding the opening on trial. Outside calls its last
+        token is banned behind the others: there ` [` as a whole was refused.
+        """
+        first, last = self._open_ids[0], self._open_ids[-1]
+        likeliest = logits.topk(min(max(self._parameters.call_top_k, 1), len(logits))).indices
+        if self._parameters.call_top_k and not is_disabled and first in likeliest.tolist():
+            log_probability = float(logits.log_softmax(dim=-1)[first])
+            row.opening = Opening(logits, length, fed=1, log_probability=log_probability)
+            row.pending = [first]
+            return
+        if row.ends_with(self._open_ids[:-1]):
+            logits = logits.clone()
+            logits[last] = float("-inf")
+        self._emit(row, int(logits.argmax()), None)
+
+    def _go_on_opening(
+        self,
+        row: DecodingRow,
+        opening: Opening,
+        logits: "torch.Tensor",
+        place: int,
+        cache: RowCache,
+    ) -> "torch.Tensor":
+        """Feed the next token of an opening on trial, open the call, or take the trial back.
+
+        Returns:
+            The logits to go on from.
+        """
+        token = self._open_ids[opening.fed]
+        opening.log_probability += float(logits.log_softmax(dim=-1)[token])
+        opening.fed += 1
+        if opening.fed < len(self._open_ids):
+            row.pending = [token]
+            return logits
+        row.opening = None
+        others = opening.logits.log_softmax(dim=-1).clone()
+        others[self._open_ids[0]] = float("-inf")
+        rank = int((others > opening.log_probability).sum()) + 1
+        if rank <= self._parameters.call_top_k:
+            row.open(self._open_ids, opening.logits, length=opening.length, call_rank=rank)
+            row.pending = [token] if self._enabled else []
+            return logits
+        cache.forget(place, opening.length)
+        row.is_refused = True
+        return opening.logits
+
+    def _emit(self, row: DecodingRow, token: int, rank: int | None) -> None:
+        """Add a token outside calls, and see whether the text ends with it."""
         row.record(token, "sampled", rank)
         if token in self._end_ids:
             row.stopped_by = "end_of_text"
@@ -204,7 +274,7 @@ class _Decoder:
         row.add_outside(token)
         if row.stop_offset(self._stop_texts) is not None:
             row.stopped_by = "stop_text"
-        elif row.tokens_outside_calls >= parameters.max_new_tokens:
+        elif row.tokens_outside_calls >= self._parameters.max_new_tokens:
             row.stopped_by = "length"
         else:
             row.pending = [token]

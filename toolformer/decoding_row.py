@@ -3,6 +3,7 @@
 Does not choose tokens, feed a model or run tools.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,28 @@ _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(slots=True)
+class Opening:
+    """A call that may be about to open, where ` [` is several tokens; the first ones are fed.
+
+    Attributes:
+        logits: those before the first token, shape `(vocabulary,)`.
+        length: tokens that the model had seen before it.
+        fed: how many tokens of the opening are fed or about to be.
+        log_probability: of these, in nats.
+    """
+
+    logits: "torch.Tensor"
+    length: int
+    fed: int
+    log_probability: float
+
+
+@dataclass(slots=True)
 class OpenCall:
     """A call that is being written, and what is needed to take it back.
 
     Attributes:
-        open_id: the token that opened it.
+        open_ids: the tokens that opened it.
         logits: those before the opening token, shape `(vocabulary,)`.
         length: tokens that the model had seen before it.
         trace_start: where its steps begin in the trace.
@@ -38,7 +56,7 @@ class OpenCall:
         request: the call, once the arrow has been written.
     """
 
-    open_id: int
+    open_ids: tuple[int, ...]
     logits: "torch.Tensor"
     length: int
     trace_start: int
@@ -52,6 +70,8 @@ class DecodingRow:
     Attributes:
         index: place of its prompt among all prompts.
         pending: tokens that are chosen, but not fed yet.
+        opening: the beginning of a call that may be about to open.
+        is_refused: whether no call may be opened just here, because its opening was too unlikely.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         stopped_by: why the text has ended; None while it goes on.
@@ -60,6 +80,8 @@ class DecodingRow:
     def __init__(self, index: int, prompt: str, start_id: int, tokenizer: Tokenizer):
         self.index = index
         self.pending = [start_id, *tokenizer.encode(prompt)]
+        self.opening: Opening | None = None
+        self.is_refused = False
         self.open_call: OpenCall | None = None
         self.is_banned = False
         self.stopped_by: StopReason | None = None
@@ -87,6 +109,10 @@ class DecodingRow:
         tail = self._segments[-1][-_MOST_TOKENS_PER_CHARACTER:]
         return self._tokenizer.decode(tail).endswith(_REPLACEMENT_CHARACTER)
 
+    def ends_with(self, tokens: Sequence[int]) -> bool:
+        """Whether the output outside calls ends with these tokens, one behind the other."""
+        return len(tokens) > 0 and self._segments[-1][-len(tokens) :] == list(tokens)
+
     def record(self, token: int, kind: TokenKind, call_rank: int | None = None) -> None:
         """Add a step to the trace."""
         text = self._tokenizer.token_text(token)
@@ -96,24 +122,27 @@ class DecodingRow:
         """Add a token to the text outside calls."""
         self._segments[-1].append(token)
 
-    def open(self, open_id: int, logits: "torch.Tensor", *, length: int, call_rank: int) -> None:
+    def open(
+        self, open_ids: Sequence[int], logits: "torch.Tensor", *, length: int, call_rank: int
+    ) -> None:
         """Begin a call.
 
         Args:
-            open_id: the token that opens it.
-            logits: those it was chosen by.
-            length: tokens that the model has seen.
-            call_rank: rank of the token, from 1.
+            open_ids: the tokens that open it.
+            logits: those before the first of them.
+            length: tokens that the model had seen before it.
+            call_rank: rank of the opening, from 1.
         """
-        self.open_call = OpenCall(open_id, logits, length, len(self._trace))
-        self.record(open_id, "trigger", call_rank)
+        self.open_call = OpenCall(tuple(open_ids), logits, length, len(self._trace))
+        for token in open_ids:
+            self.record(token, "trigger", call_rank)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode([call.open_id, *call.tokens, *forced])
+        text = self._tokenizer.decode([*call.open_ids, *call.tokens, *forced])
         self._calls.append((request, result, text))
         self._segments.append([])
         self.open_call = None
@@ -127,7 +156,7 @@ class DecodingRow:
         call = self.open_call
         if call is None:
             raise ValueError(f"Text {self.index} has no open call to undo. Expected `open` before.")
-        text = self._tokenizer.decode([call.open_id, *call.tokens])
+        text = self._tokenizer.decode([*call.open_ids, *call.tokens])
         self._undone.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone

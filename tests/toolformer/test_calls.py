@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import byte_tokenizer
-from toolformer.calls import CallFormat, call_ids, call_open_id, cut_result, prefix_ids
-from toolformer.errors import ModelNotFoundError
+from toolformer.calls import CallFormat, call_ids, call_open_ids, cut_result, prefix_ids
 from tools.protocol import ToolCall
 from tools.syntax import clean_result, format_call
 
@@ -47,15 +46,12 @@ def test_the_separator_stands_behind_the_prefix_only(tokenizer):
     assert prefix_ids(tokenizer, CALL, "42", call_format=CallFormat()) == ids
 
 
-def test_the_opening_token(tokenizer):
-    assert tokenizer.decode([call_open_id(tokenizer)]) == " ["
-
-
-def test_a_vocabulary_without_the_opening_token_is_refused():
-    tokenizer = byte_tokenizer()
-    tokenizer.encode = lambda text: [1, 2]
-    with pytest.raises(ModelNotFoundError, match=r"' \[' as 2 tokens.*byte-level"):
-        call_open_id(tokenizer)
+@pytest.mark.parametrize(("splits_opening", "count"), [(False, 1), (True, 2)])
+def test_the_opening_is_one_token_or_several(splits_opening, count):
+    tokenizer = byte_tokenizer(splits_opening=splits_opening)
+    ids = call_open_ids(tokenizer)
+    assert len(ids) == count
+    assert tokenizer.decode(ids) == " ["
 
 
 @given(result=RESULTS, max_tokens=st.integers(4, 30))

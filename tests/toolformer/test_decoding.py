@@ -417,10 +417,10 @@ LESSONS = (
 LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note")
 
 
-@pytest.fixture(scope="module")
-def taught_model():
-    """A tiny network that knows the lessons by heart."""
-    model = tiny_model(seed=1)
+@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
+def taught_model(request):
+    """A tiny network that knows the lessons by heart, and writes ` [` as one token or as two."""
+    model = tiny_model(seed=1, splits_opening=request.param)
     rows = [[0, *model.tokenizer.encode(text), 1] for text in LESSONS]
     width = max(map(len, rows))
     ids = torch.tensor([row + [1] * (width - len(row)) for row in rows])
@@ -458,10 +458,62 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(taught_model):
         steps = [step for step in completion.trace if step.kind != "undone"]
         ids += [step.token for step in steps]
         logits = whole_logits(taught_model, ids)[context - 1 : -1]
-        if completion.undone_calls:
-            logits[:, taught_model.tokenizer.encode(" [")] = -torch.inf
+        *before, last = taught_model.tokenizer.encode(" [")
+        for place in range(len(steps)):
+            # A second call is banned: behind the other tokens of ` [` where there are some.
+            tail = ids[: context + place][len(ids[: context + place]) - len(before) :]
+            if completion.undone_calls and tail == before:
+                logits[place, last] = -torch.inf
         for step, row in zip(steps, logits, strict=True):
             assert step.kind == "forced" or step.token == int(row.argmax())
+
+
+def test_an_opening_of_two_tokens_ranks_by_the_product_of_their_probabilities():
+    model = tiny_model(seed=3, splits_opening=True)
+    first, last = model.tokenizer.encode(" [")
+    plain, bias = model.logits, torch.zeros(model.tokenizer.vocabulary_size)
+    bias[[first, last]] = 6.0
+    model.logits = lambda states: plain(states) + bias
+
+    def probabilities_behind(ids):
+        with torch.no_grad():
+            return model.logits(model.hidden_states(torch.tensor([ids])))[0, -1].softmax(dim=-1)
+
+    ranks = set()
+    for prompt in ("a b c", "x [ y", "to be", "1 2 3 4", "is", "Q: who?", "z" * 9):
+        ids = [0, *model.tokenizer.encode(prompt)]
+        probabilities = probabilities_behind(ids)
+        joint = float(probabilities[first] * probabilities_behind([*ids, first])[last])
+        others = torch.cat([probabilities[:first], probabilities[first + 1 :]])
+        rank = 1 + int((others > joint).sum())
+        ranks.add(rank)
+        for top_k in (rank - 1, rank):
+            completion = complete_one(
+                model, prompt, call_top_k=top_k, max_new_tokens=1, max_call_tokens=3
+            )
+            triggers = [step for step in completion.trace if step.text in (" ", "[")][:2]
+            opened = [step.kind for step in triggers] == ["undone", "undone"]
+            assert opened == (top_k == rank)
+            if opened:
+                assert [step.call_rank for step in triggers] == [rank, rank]
+                assert completion.undone_calls[0].text.startswith(" [")
+    assert len(ranks) > 1
+
+
+def test_text_without_calls_never_holds_an_opening_of_two_tokens():
+    model = tiny_model(seed=3, splits_opening=True)
+    first, last = model.tokenizer.encode(" [")
+    size = model.tokenizer.vocabulary_size
+
+    def wants_openings_only(states):
+        logits = torch.zeros((*states.shape[:-1], size))
+        logits[..., first], logits[..., last] = 9.0, 8.0
+        return logits
+
+    model.logits = wants_openings_only
+    completion = complete_one(model, "a", call_top_k=0, max_new_tokens=12)
+    assert completion.text == " " * 12
+    assert not completion.undone_calls
 
 
 def test_batch_equals_single_prompts(taught_model):
