@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polars.testing import assert_frame_equal
 
 from tests.assets.conftest import SHARDS, TOOLS, MakeHome, PipelineHome
 from toolformer.language_model import LanguageModel
@@ -26,7 +27,8 @@ TRAINING = {
     "micro_batch_tokens": 256,
     "evaluate_every": 2,
     "save_every": 100,
-    "development_share": 0.34,
+    # Few texts hold calls after so little training: about every second one measures.
+    "development_share": 0.5,
 }
 FIRST = {"sampling": {"round": 1, "annotator": "base", "uses_prompt": True}}
 SECOND = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
@@ -92,7 +94,8 @@ def test_two_rounds_end_to_end(
     assert set(rows(home, "select distinct round from threshold_sweep")) == {(1,), (2,)}
     before = built_home.warehouse.query("select * exclude (seconds) from call_statistics")
     again = home.warehouse.query("select * exclude (seconds) from call_statistics where round = 1")
-    assert again.equals(before)
+    # A mean over other files beside them may be summed in another order.
+    assert_frame_equal(again, before, check_row_order=False)
 
     # The training set is the newest round's alone, and its model has a folder of its own.
     home.train()
