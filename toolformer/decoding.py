@@ -175,12 +175,12 @@ class _Decoder:
             call, reason = row.open_call, None
             if row.opening is not None:
                 logits = self._go_on_opening(row, row.opening, logits, place, cache)
-                reason = BLOCKED_TOOL if row.open_call and not self._enabled else None
             elif call is None:
                 self._choose_outside(row, logits, cache.length(place))
-                reason = BLOCKED_TOOL if row.open_call and not self._enabled else None
             else:
                 reason = self._choose_inside(row, call, logits)
+            if call is None and row.open_call and not self._enabled:
+                reason = BLOCKED_TOOL
             if reason is not None:
                 logits = self._undo(row, place, cache, reason)
 
