@@ -1,7 +1,7 @@
 """Each reduction of our engine switched off alone, on a few documents.
 
 A reduction that has no switch is taken out by composing public functions so that its work is done
-again; each function says how. Does not touch the engine's internals and does not compare engines.
+again, or by leaving a function out; each ablation says how. Does not compare engines.
 """
 
 import inspect
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 
@@ -26,11 +27,13 @@ from benchmarks.workload import (
 )
 from dagster_project import console
 from dagster_project.settings import home_folder
+from toolformer import losses
 from toolformer.batching import plan_batches
 from toolformer.embedded_model import ensure_embedded_model
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, token_losses
 from toolformer.prefix_cache import compute_prompt_prefix
+from toolformer.row_losses import NO_OPENING
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
 
@@ -77,6 +80,7 @@ class Ablations:
             "one pass per text for L(ε)": self._row_for_each_text_loss,
             "order and pruning": lambda: self._score(full_losses=True),
             "equal calls of a text in one row": self._row_for_each_call,
+            "one opening for all rows": self._opening_for_each_row,
             "rows in batches": lambda: self._score(token_budget=1),
         }
 
@@ -86,7 +90,7 @@ class Ablations:
             lambda: ours.sample(self._model, self._tool, self._documents, **switches),
         )
         if not switches:
-            self.calls = calls_to_score(samples, self._model.tokenizer)
+            self.calls = calls_to_score(self._tool, samples, self._model.tokenizer)
         return self._counted(cost, len(candidates(samples)))
 
     def _prefix_for_each_text(self) -> Cost:
@@ -136,9 +140,9 @@ class Ablations:
         rows = [ids[call.window][: call.position + len(TOKEN_WEIGHTS)] for call in self.calls]
 
         def read_texts() -> None:
-            losses = TextLosses(self._model, self._documents)
+            text_losses = TextLosses(self._model, self._documents)
             for window in ids:
-                losses.token_losses(window)
+                text_losses.token_losses(window)
 
         def read_rows() -> None:
             lengths = [len(row) + 1 for row in rows]
@@ -170,6 +174,11 @@ class Ablations:
 
         _, cost = measured(self._model, score_rounds)
         return self._counted(cost, len(self.calls))
+
+    def _opening_for_each_row(self) -> Cost:
+        """As on the stock path, where rows are fed whole."""
+        with patch.object(losses, "feed_opening", lambda *_: NO_OPENING):
+            return self._score()
 
     def _counted(self, cost: Cost, candidate_count: int) -> Cost:
         return replace(cost, documents=len(self._documents), candidates=candidate_count)

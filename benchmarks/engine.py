@@ -5,6 +5,7 @@ left-padded batches of 16, all three losses per call in rows as they arise, logi
 vocabulary; (b') the same with scoring rows sorted by length; (c) ours. In one process, in turns.
 
     python -m benchmarks.engine [--quick] [--json FILE] [--documents FILE] [--model DIR]
+                                [--tool NAME] [--result-tokens N]
     python -m benchmarks.engine --ablate [--json FILE]
 
 The documents are the first 64 with at least 4 numbers, cut to 256 tokens: (c) runs on all, or on
@@ -37,6 +38,8 @@ _GEMM_REPEATS, _QUICK_GEMM_REPEATS = 15, 5
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the measurement and print its tables."""
+    from benchmarks.workload import RESULT_TOKENS, paper_workloads
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,6 +57,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--ablate", action="store_true", help="switch each reduction off alone, and nothing else"
+    )
+    parser.add_argument(
+        "--tool", choices=[tool.name for tool in paper_workloads()], help="this tool alone"
+    )
+    parser.add_argument(
+        "--result-tokens",
+        type=int,
+        default=RESULT_TOKENS,
+        metavar="N",
+        help="where invented results are cut; shorter ones leave more to save (default: %(default)s"
+        ", as the laptop preset does)",
     )
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args(arguments)
@@ -117,7 +131,11 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         literal_every=QUICK_LITERAL_EVERY if quick else LITERAL_EVERY,
         say=_say,
     )
-    tools = quick_workloads() if quick else paper_workloads()
+    tools = [
+        replace(tool, result_tokens=options.result_tokens)
+        for tool in (quick_workloads() if quick else paper_workloads())
+        if options.tool in (None, tool.name)
+    ]
     _warm_up(schedule, tools[0])
     measured = [schedule.run(tool) for tool in tools]
     agreements = _agreements(path, measured, documents, quick=quick)
@@ -129,6 +147,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "model": str(path),
         "documents": str(file),
         "seed": SEED,
+        "result_tokens": options.result_tokens,
         "gemm_peak_gflops": {name: value / 1e9 for name, value in peaks.items()},
         "seconds": time.monotonic() - began,
         "peak_gib": process_peak(),
@@ -150,7 +169,7 @@ def _warm_up(schedule: Any, tool: Any) -> None:
     tool = replace(tool, prompt=short, positions_per_text=1, calls_per_position=2)
     documents = schedule.documents[:1]
     samples = ours.sample(schedule.model, tool, documents)
-    calls = calls_to_score(samples, schedule.model.tokenizer)
+    calls = calls_to_score(tool, samples, schedule.model.tokenizer)
     ours.score(schedule.model, tool, documents, calls)
     schedule.stock.sample(tool, schedule.stock.contexts(tool, documents))
     schedule.stock.score(documents, calls)

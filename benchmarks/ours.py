@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.workload import ToolWorkload, accept_arguments
 from toolformer.calls import CallFormat, prefix_ids
@@ -16,14 +17,20 @@ from toolformer.geometry import choose_pack_tokens
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.prefix_cache import PromptPrefix
+from toolformer.row_losses import common_opening
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_calls, sample_shard
 from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.windows import Window
 from tools.protocol import ToolCall
 
-# Window, call, result; no call in the row of the text alone.
-_NeededRow = tuple[WindowKey, ToolCall | None, str | None]
+
+class _NeededRow(NamedTuple):
+    """A row to score; no call in the row of the text alone."""
+
+    window: WindowKey
+    call: ToolCall | None
+    result: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,8 @@ def needed_work(
     """What the losses that were computed need at least, each distinct row once.
 
     A row is BOS, the call (with or without result) and the text to the last weighted token of its
-    last position; each text that has a call is a row without a call.
+    last position; each text that has a call is a row without a call. What the rows of calls begin
+    with is counted once.
     """
     windows = _by_key(documents)
     ends: dict[_NeededRow, int] = {}
@@ -128,25 +136,32 @@ def needed_work(
         ids = windows[call.window].ids
         end = min(len(ids), call.position + len(TOKEN_WEIGHTS))
         of_call = losses[call.call_id]
-        rows: list[_NeededRow] = [(call.window, None, None)]
+        rows = [_NeededRow(call.window, None, None)]
         if of_call.loss_with_result is not None:
-            rows.append((call.window, call.call, call.result))
+            rows.append(_NeededRow(call.window, call.call, call.result))
         if of_call.loss_call_without_result is not None:
-            rows.append((call.window, call.call, None))
+            rows.append(_NeededRow(call.window, call.call, None))
         for row in rows:
             ends[row] = max(ends.get(row, 0), end)
             places.update((row, place) for place in range(call.position, end))
-    tokens = sum(
-        1
-        + end
-        + (
-            len(prefix_ids(model.tokenizer, call, result, call_format=CallFormat()))
-            if call is not None
-            else 0
-        )
-        for (_, call, result), end in ends.items()
-    )
+    prefixes = {
+        row: _prefix_of(model, row.call, row.result) for row in ends if row.call is not None
+    }
+    tokens = sum(1 + len(prefixes.get(row, [])) + end for row, end in ends.items())
+    for has_result in (True, False):
+        openings = [
+            prefix[:-1]
+            for row, prefix in prefixes.items()
+            if (row.result is not None) == has_result
+        ]
+        if openings:
+            # BOS as well.
+            tokens -= (len(openings) - 1) * (1 + len(common_opening(openings)))
     return NeededWork(tokens, len(places))
+
+
+def _prefix_of(model: LanguageModel, call: ToolCall, result: str | None) -> list[int]:
+    return prefix_ids(model.tokenizer, call, result, call_format=CallFormat())
 
 
 def _by_key(documents: Sequence[Window]) -> dict[WindowKey, Window]:

@@ -74,7 +74,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
     def annotate(windows: Any) -> int:
         samples = ours.sample(model, tool, windows, windows_per_batch=BASE_DOCUMENTS)
-        calls = calls_to_score(samples, model.tokenizer)
+        calls = calls_to_score(tool, samples, model.tokenizer)
         ours.score(model, tool, windows, calls)
         return len(calls)
 

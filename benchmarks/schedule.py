@@ -73,7 +73,7 @@ class Schedule:
         costs = ToolCosts(tool, literal_share=1 / self.literal_every)
         first = self.documents[: tool.baseline_documents]
         samples = self._sampling(costs, first)
-        costs.calls = calls_to_score(samples, self.model.tokenizer)
+        costs.calls = calls_to_score(tool, samples, self.model.tokenizer)
         self._scoring(costs, first)
         costs.sampling[OURS_ALL] = costs.sampling[OURS]
         costs.scoring[OURS_ALL] = costs.scoring[OURS]
@@ -101,7 +101,7 @@ class Schedule:
                 self.say(f"{tool.name}: no time left for more than {done} documents")
                 continue
             samples, cost = self._sample_ours(tool, group)
-            calls = calls_to_score(samples, self.model.tokenizer)
+            calls = calls_to_score(tool, samples, self.model.tokenizer)
             costs.sampling[OURS_ALL] += cost
             costs.scoring[OURS_ALL] += self._score_ours(tool, group, calls)
             costs.calls += calls

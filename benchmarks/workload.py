@@ -27,7 +27,7 @@ MAX_NEW_TOKENS = 24
 SEED = 0
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # As the laptop preset cuts results; nearly all passages of a real index are longer.
-_MAX_RESULT_TOKENS = 64
+RESULT_TOKENS = 64
 _PASSAGE_WORDS = 40  # pairs, of which the cut leaves about half
 _WORDS = ("river", "county", "school", "station", "company", "season", "church", "government")
 _MORE_WORDS = ("of the", "in", "was", "and his", "which", "from", "with a", "after")
@@ -46,6 +46,7 @@ class ToolWorkload:
         calls_per_position: m.
         filtering_threshold: τ_f in nats.
         baseline_documents: on how many documents the batched literal engine runs.
+        result_tokens: where longer results are cut.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ToolWorkload:
     calls_per_position: int
     filtering_threshold: float
     baseline_documents: int
+    result_tokens: int = RESULT_TOKENS
 
     def parameters(self, *, seed: int = SEED) -> SamplingParameters:
         """Sampling as measured: the k largest p_i whatever τ_s, tool name forced."""
@@ -138,24 +140,24 @@ def texts_with_numbers(file: Path) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def calls_to_score(samples: Iterable[SampledCall], tokenizer: Tokenizer) -> list[ScoredCall]:
-    """The candidates among the samples, each with its invented result.
+def calls_to_score(
+    tool: ToolWorkload, samples: Iterable[SampledCall], tokenizer: Tokenizer
+) -> list[ScoredCall]:
+    """The candidates among the samples of a tool, each with its invented result.
 
     A candidate is a distinct (document, position, arguments) that can be read.
     """
     calls = []
     for sample in candidates(samples):
         arguments = sample.arguments or ""
-        # Sampling was forced to this tool, so the text before the bracket is its name.
-        tool_name = sample.sample_text.partition("(")[0]
-        result = invented_result(tool_name, arguments)
+        result = invented_result(tool.name, arguments)
         calls.append(
             ScoredCall(
                 call_id=sample.call_id,
                 window=(sample.document_id, sample.window),
                 position=sample.position,
-                call=ToolCall(tool_name, arguments),
-                result=cut_result(tokenizer, result, max_tokens=_MAX_RESULT_TOKENS),
+                call=ToolCall(tool.name, arguments),
+                result=cut_result(tokenizer, result, max_tokens=tool.result_tokens),
             )
         )
     return calls

@@ -170,7 +170,9 @@ def feed_in_halves(
 
 def is_regrouped(checkpoint: Checkpoint) -> bool:
     """Whether memory ran out in a slice, so that its batches are not those it was begun with."""
-    return any(len(sizes) > 1 for sizes in checkpoint.stored("*-sizes"))
+    return any(len(sizes) > 1 for sizes in checkpoint.stored("*-sizes")) or any(
+        checkpoint.stored("*-regrouped")
+    )
 
 
 def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:

@@ -27,12 +27,6 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 # the wrong ones, or stands at the wrong place, is off by a fifth and more.
 _PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
 _PROBE_LENGTHS = (12, 7, 9)
-# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
-LOGIT_ROWS = 256
-_PRECISIONS = ("auto", "float32", "bfloat16")
-# How far apart the two attention paths may lie on the probe, relative to the largest number, by
-# precision: the rounding of a few layers, and far less than a wrong mask or position makes.
-_PROBE_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 
 
 def resolve_device(device: str) -> str:

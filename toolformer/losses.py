@@ -13,6 +13,7 @@ Computed are only those losses that can still change a decision. Does not decide
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from toolformer.batching import end_of_batch, longest_first, plan_batches
 from toolformer.calls import CallFormat, prefix_ids
@@ -20,7 +21,7 @@ from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import THRESHOLD_TOLERANCE, CallLosses
 from toolformer.geometry import choose_pack_tokens, feed_in_batches, feed_in_halves
 from toolformer.language_model import LanguageModel
-from toolformer.row_losses import losses_at
+from toolformer.row_losses import SharedOpening, feed_opening, losses_at
 from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
 from toolformer.windows import Window
 from tools.protocol import ToolCall
@@ -208,7 +209,10 @@ def _losses_without_call(
             for call in calls
         }
 
-    return checkpoint.step("without-call", compute)
+    losses = checkpoint.step("without-call", compute)
+    # Its batches are those of the shard's texts, which no slice keeps.
+    checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
+    return losses
 
 
 class _RowScorer:
@@ -239,6 +243,7 @@ class _RowScorer:
         order = longest_first([row.length(self._windows) for row in rows])
         lengths = [rows[index].length(self._windows) for index in order]
         self._rows_planned += len(rows)
+        opening = self._opening(rows)
         losses: dict[tuple[int, int], float] = {}
         batches = feed_in_batches(
             len(rows),
@@ -247,7 +252,7 @@ class _RowScorer:
                 lengths, start, token_budget=size, is_padded=not self._model.packs_rows
             ),
             compute=lambda start, end: self._score_batch(
-                [rows[index] for index in order[start:end]]
+                [rows[index] for index in order[start:end]], opening()
             ),
             checkpoint=self._checkpoint,
             label=kind,
@@ -283,7 +288,18 @@ class _RowScorer:
             for call in calls
         }
 
-    def _score_batch(self, rows: Sequence[_Row]) -> list[list[float]]:
+    def _opening(self, rows: Sequence[_Row]) -> Callable[[], SharedOpening]:
+        """What all rows begin with, the tool's name at least; fed when a batch is computed.
+
+        The last token of a call is fed with the row: it predicts the text's first.
+        """
+        return cache(
+            lambda: feed_opening(
+                self._model, [[self._model.bos_id, *row.prefix[:-1]] for row in rows]
+            )
+        )
+
+    def _score_batch(self, rows: Sequence[_Row], opening: SharedOpening) -> list[list[float]]:
         sequences: list[list[int]] = []
         places: list[tuple[int, int, int]] = []
         for index, row in enumerate(rows):
@@ -291,7 +307,7 @@ class _RowScorer:
             sequences.append([self._model.bos_id, *row.prefix, *text])
             for place in _needed_places(row.positions, len(text)):
                 places.append((index, len(row.prefix) + place, text[place]))
-        losses = iter(losses_at(self._model, sequences, places))
+        losses = iter(losses_at(self._model, sequences, places, opening=opening))
         return [list(self._of_positions(row, dict(self._needed(row, losses)))) for row in rows]
 
     def _needed(self, row: _Row, losses: Iterator[float]) -> Iterator[tuple[int, float]]:

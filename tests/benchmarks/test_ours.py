@@ -64,6 +64,33 @@ def test_candidates_are_distinct_calls_with_a_result_of_their_arguments(small):
     samples = ours.sample(small.model, small.tool, small.documents)
     readable = [replace(sample, arguments="6 * 7", status="parsed") for sample in samples[:2]]
     duplicate = replace(samples[2], arguments="6 * 7", status="dropped")
-    calls = calls_to_score([*readable, duplicate], small.model.tokenizer)
+    calls = calls_to_score(small.tool, [*readable, duplicate], small.model.tokenizer)
     assert [call.call_id for call in calls] == [sample.call_id for sample in readable]
     assert len({call.result for call in calls}) == 1
+
+
+def test_needed_work_counts_what_rows_begin_with_once_as_the_engine_feeds_it(small):
+    document = small.documents[0]
+    calls = [
+        ScoredCall(str(place), (document.document_id, document.index), place, call, "42")
+        for place, call in enumerate([ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9")])
+    ]
+    losses = ours.score(small.model, small.tool, [document], calls, full_losses=True)
+    needed = ours.needed_work(small.model, [document], calls, losses)
+    # The text is fed whole for L(ε), and needed up to the last of the six tokens.
+    assert needed.tokens == small.model.tokens_fed - (len(document.ids) - 6)
+
+
+def test_results_are_cut_where_the_measurement_says(small):
+    samples = ours.sample(small.model, small.tool, small.documents)
+    readable = [replace(samples[0], arguments="Where?", status="parsed")]
+    lengths = [
+        len(small.model.tokenizer.encode(call.result))
+        for tokens in (10, 40)
+        for call in calls_to_score(
+            replace(small.tool, name="WikiSearch", result_tokens=tokens),
+            readable,
+            small.model.tokenizer,
+        )
+    ]
+    assert 1 <= lengths[0] <= 10 < lengths[1] <= 40

@@ -140,4 +140,4 @@ def test_costs_add_up_and_keep_the_larger_peak():
 
 
 def test_no_candidate_gives_no_call(small):
-    assert calls_to_score([], small.model.tokenizer) == []
+    assert calls_to_score(small.tool, [], small.model.tokenizer) == []

@@ -12,7 +12,9 @@ from toolformer import losses as losses_module
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, FilterReason, decide
+from toolformer.geometry import is_regrouped
 from toolformer.losses import ScoredCall, TextLosses, score_calls, token_losses
+from toolformer.row_losses import common_opening
 from tools.protocol import ToolCall
 
 TEXTS = (
@@ -173,6 +175,46 @@ def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
     assert llama.tokens_fed - before == expected
 
 
+def test_what_all_rows_begin_with_is_fed_once(llama, windows, tmp_path):
+    sums = [
+        ScoredCall(str(number), ("document-0", 0), 22, ToolCall("Calculator", text), result)
+        for number, (text, result) in enumerate([("12 * 12", "144"), ("12 * 7", "84")])
+    ]
+    text_losses = TextLosses(llama, windows, token_budget=1000)
+    text_losses.token_losses(("document-0", 0))
+    before = llama.tokens_fed
+    score(llama, windows, tmp_path / "a", sums, text_losses=text_losses, full_losses=True)
+    expected = 0
+    for results in (("144", "84"), (None, None)):
+        rows = [
+            [
+                llama.bos_id,
+                *prefix_ids(llama.tokenizer, each.call, result, call_format=CallFormat()),
+            ]
+            for each, result in zip(sums, results, strict=True)
+        ]
+        shared = len(common_opening(rows))
+        # BOS, ` [`, the tool's name, the bracket and the first number.
+        assert shared >= 5
+        expected += shared + sum(len(row) - shared + 22 + 5 for row in rows)
+    assert llama.tokens_fed - before == expected
+
+
+def test_memory_that_ran_out_for_the_texts_alone_marks_the_slice(
+    llama, windows, tmp_path, monkeypatch
+):
+    def no_two_texts(model, texts):
+        if len(texts) > 1:
+            raise MemoryError
+        return token_losses(model, texts)
+
+    score(llama, windows, tmp_path / "a")
+    assert not is_regrouped(Checkpoint(tmp_path / "a", fingerprint="x"))
+    monkeypatch.setattr(losses_module, "token_losses", no_two_texts)
+    score(llama, windows, tmp_path / "b")
+    assert is_regrouped(Checkpoint(tmp_path / "b", fingerprint="x"))
+
+
 def test_calls_that_differ_in_the_result_alone_share_the_call_without_it(llama, windows, tmp_path):
     rivals = [
         ScoredCall(str(number), ("document-0", 0), 22, QUESTION, result)
@@ -323,7 +365,9 @@ def test_interrupted_scoring_goes_on_with_the_unfinished_batches(llama, windows,
     resumed, second_cost = attempt(tmp_path / "b", lambda *counts: None)
     assert resumed == undisturbed
     assert 0 < first_cost <= full_cost
-    assert first_cost + second_cost == full_cost
+    # The resumed process feeds what all rows begin with, the start token and ` [`, again, unless
+    # it has no rows left.
+    assert first_cost + second_cost == full_cost + (0 if steps == 11 else 2)
     again, third_cost = attempt(tmp_path / "b", lambda *counts: None)
     assert (again, third_cost) == (undisturbed, 0)
 
@@ -344,6 +388,8 @@ def test_progress_never_goes_back(llama, windows, tmp_path):
 
 def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp_path):
     class Broken:
+        is_regrouped = False
+
         def token_losses(self, window):
             return [math.nan] * 60
 

@@ -21,6 +21,7 @@ from toolformer.rescoring import (
     score_again,
     start_token_losses,
 )
+from toolformer.row_losses import common_opening
 from tools.protocol import ToolCall
 
 BAND = 0.1
@@ -162,14 +163,26 @@ def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(windows,
         assert dataclasses.astuple(of_call) == pytest.approx(
             dataclasses.astuple(whole[call_id]), abs=1e-5
         )
-    # Three rows a call, each up to the last token of the text that carries weight.
-    expected = 0
-    for call in early:
-        prefixes = [
-            prefix_ids(model.tokenizer, call.call, result, call_format=CallFormat())
-            for result in (call.result, None)
+    # Three rows a call, each up to the last token of the text that carries weight; what the rows
+    # with or without result begin with is fed once.
+    expected = sum(1 + call.position + 5 for call in early)
+    for kind in ("with", "without"):
+        rows = [
+            [
+                model.bos_id,
+                *prefix_ids(
+                    model.tokenizer,
+                    call.call,
+                    call.result if kind == "with" else None,
+                    call_format=CallFormat(),
+                ),
+            ]
+            for call in early
         ]
-        expected += sum(1 + len(ids) + call.position + 5 for ids in ([], *prefixes))
+        shared = len(common_opening([row[:-1] for row in rows]))
+        expected += shared + sum(
+            len(row) - shared + call.position + 5 for row, call in zip(rows, early, strict=True)
+        )
     assert model.tokens_fed - before == expected
 
 
