@@ -82,5 +82,32 @@ class BaseTool(ABC):
         """Take every text, as the paper does for tools without a heuristic."""
         return Preselection(is_selected=True, reason="every_text")
 
+    def check_place(self, arguments: str, *, before: str, after: str) -> None:  # noqa: B027
+        """Take a call wherever it stands.
+
+        A sampling model sees the whole text, a decoding one only what stands before the call: a
+        tool whose arguments could be copied from behind refuses them here (spec §3.4).
+
+        Args:
+            arguments: Normalised by `parse_arguments`.
+            before: The text in front of the call.
+            after: The text behind it.
+
+        Raises:
+            CallSyntaxError: When the call could not be written at this place.
+        """
+
+    def cache_key(self, document: Document) -> tuple[str, ...] | None:
+        """The publication date of the text: an answer may depend on it, and on nothing else of it.
+
+        Args:
+            document: The text that asks.
+
+        Returns:
+            What an answer depends on besides name, version and arguments; None for a tool whose
+            answers must not be kept.
+        """
+        return (str(document.published_on or ""),)
+
     def check_available(self) -> None:  # noqa: B027
         """Do nothing: the tool needs nothing that could be missing."""

@@ -117,6 +117,14 @@ class Tool(Protocol):
         """Decide whether the text is worth annotating with this tool."""
         ...
 
+    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+        """Raise CallSyntaxError when a call could not be written at its place in a text."""
+        ...
+
+    def cache_key(self, document: Document) -> tuple[str, ...] | None:
+        """What an answer depends on besides name, version and arguments; None: never keep it."""
+        ...
+
     def check_available(self) -> None:
         """Raise ToolUnavailableError when the tool cannot run, before anything expensive."""
         ...
