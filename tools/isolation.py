@@ -188,7 +188,7 @@ class IsolatedTool:
             reply = self._greet(self._worker, with_network=with_network)
             if "error" in reply:
                 self.close()
-                raise self._error(reply)
+                raise self._error({**reply, "is_made": False})
             self._facts = reply["answer"]
             if reply["answer"]["name"] != self.name:
                 self.close()
@@ -251,6 +251,12 @@ class IsolatedTool:
                 self.name,
                 f"it cannot be imported ({message})",
                 "Install what it needs, and check the name in the settings",
+            )
+        if kind == "other" and not reply.get("is_made", True):
+            return ToolUnavailableError(
+                self.name,
+                f"{self.target} cannot be made ({message})",
+                "Correct its class or its options in the settings",
             )
         errors = {
             "settings": ToolSettingsError,
