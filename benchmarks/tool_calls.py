@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,8 @@ def _calls(home: Home, folder: Path) -> Iterator[dict[str, Any]]:
         requests = [(text, Document("d", "A text.")) for text in arguments]
         execute_calls(tool, requests[:50], limits=_LIMITS)  # opens the index
         cache = ResultCache(folder / tool.name)
-        seconds = [
-            _seconds(
-                lambda of=of, tool=tool: execute_calls(tool, requests, limits=_LIMITS, cache=of)
-            )
-            for of in (None, cache, cache)
-        ]
+        run = partial(execute_calls, tool, requests, limits=_LIMITS)
+        seconds = [_seconds(partial(run, cache=of)) for of in (None, cache, cache)]
         yield {
             "tool": tool.name,
             "calls": len(requests),
