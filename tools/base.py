@@ -5,6 +5,7 @@ Does not know any tool, and does not enforce deadlines: `tools.execution` does.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib.resources.abc import Traversable
 
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, Preselection
@@ -14,14 +15,24 @@ from tools.syntax import check_arguments
 class BaseTool(ABC):
     """A tool that answers one call at a time, is always available and takes every text.
 
-    Subclasses set the three attributes and implement `call`. The version names every setting on
-    which results depend, so that a tool with other settings has another version.
+    Subclasses set the first three attributes and implement `call`. The version names every setting
+    on which results depend, so that a tool with other settings has another version.
+
+    Attributes:
+        name: As written in calls.
+        version: Part of every fingerprint.
+        description: One sentence for people.
+        takes_arguments: Whether anything can stand between the brackets of a call.
+        prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
+        needs_network: Whether answering takes more than this machine.
     """
 
     name: str
     version: str
     description: str
     takes_arguments: bool = True
+    prompt: str | Traversable | None = None
+    needs_network: bool = False
 
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.
