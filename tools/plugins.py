@@ -15,8 +15,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tools.base import BaseTool
-from tools.errors import ToolError, ToolRegistrationError, ToolUnavailableError
-from tools.syntax import is_tool_name
+from tools.errors import (
+    CallSyntaxError,
+    ToolError,
+    ToolRegistrationError,
+    ToolUnavailableError,
+)
+from tools.protocol import Tool
+from tools.syntax import check_arguments, is_tool_name
 
 ENTRY_POINT_GROUP = "toolformer.tools"
 
@@ -137,6 +143,43 @@ def load_plugin(plugin: Plugin) -> type[BaseTool] | BaseTool:
         "Derive the class from tools.base.BaseTool, or wrap the function in a "
         "tools.function_tool.FunctionTool",
     )
+
+
+def parse_arguments(tool: Tool, text: str) -> str:
+    """Normalise the arguments of a call with the tool's own method, whatever that does.
+
+    Models write anything, and a method that was not prepared for it must not end a run.
+
+    Args:
+        tool: The tool.
+        text: The text between the brackets of a call.
+
+    Returns:
+        The normalised arguments, free of markers and line ends.
+
+    Raises:
+        CallSyntaxError: When they are no call; with reason `parse_error` when the tool raises what
+            it should not, or returns no line of text.
+        ToolUnavailableError: When the tool finds that it cannot run at all.
+    """
+    try:
+        arguments: object = tool.parse_arguments(text)
+    except ToolError:
+        raise
+    except Exception as error:
+        raise CallSyntaxError(
+            "parse_error",
+            f"{tool.name}.parse_arguments raised {type(error).__name__} for {text!r}: {error}. "
+            "Expected a CallSyntaxError for what is no call.",
+        ) from error
+    if not isinstance(arguments, str) or len(arguments.splitlines()) > 1:
+        raise CallSyntaxError(
+            "parse_error",
+            f"{tool.name}.parse_arguments returned {arguments!r} for {text!r}. Expected one line "
+            "of text.",
+        )
+    check_arguments(arguments)
+    return arguments
 
 
 @contextmanager
