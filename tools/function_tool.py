@@ -29,9 +29,9 @@ class FunctionTool(BaseTool):
         name: As written in calls.
         description: One sentence for people and for the drafted prompt.
         parameters: What a call takes, required ones first.
-        function: Gets the values as keyword arguments. Text is the answer as it is, other values
-            as `str` writes them, and None means that there is none. A ValueError, ArithmeticError
-            or LookupError is a call without an answer.
+        function: Gets the values as keyword arguments. Text is the answer as it is, a float has at
+            most ten digits, other values are as `str` writes them, and None means that there is no
+            answer. So does a ValueError, ArithmeticError or LookupError.
         version: Changes whenever answers change.
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
             leaves the tool without a prompt of its own.
@@ -225,7 +225,9 @@ class FunctionTool(BaseTool):
             ) from error
         if answer is None:
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
-        return str(answer)
+        # A model that reads digits sees a difference between 42 and 42.0, or 0.3 and
+        # 0.30000000000000004.
+        return f"{answer:.10g}" if isinstance(answer, float) else str(answer)
 
 
 def _source_version(function: Callable[..., object], shown: str) -> str:
