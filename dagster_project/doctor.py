@@ -235,7 +235,12 @@ def _wikipedia_index(home: Home) -> Iterator[Finding]:
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
-    from tools.errors import MissingDependencyError, ToolSettingsError, ToolUnavailableError
+    from tools.errors import (
+        MissingDependencyError,
+        PromptError,
+        ToolSettingsError,
+        ToolUnavailableError,
+    )
     from tools.registry import check_usable, create_tool
 
     for tool_name in settings.tools.names:
@@ -251,7 +256,7 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "missing", f"unavailable: {error.reason}", error.remedy)
         except MissingDependencyError as error:
             yield Finding(name, "missing", str(error), _INSTALL)
-        except (ToolSettingsError, TypeError) as error:
+        except (ToolSettingsError, PromptError, TypeError) as error:
             remedy = f"Correct tools.{tool_name}.options in toolformer.yaml"
             yield Finding(name, "missing", str(error), remedy)
         else:

@@ -196,7 +196,8 @@ def _texts_are_preselected(trial: Trial) -> str:
 
 def _is_available(trial: Trial) -> str:
     """The tool can run here; where it cannot, that is no fault of its own."""
-    trial.need_available()
+    if trial.unavailable is not None:
+        raise NotTriedError(trial.unavailable)
     return "it can run here"
 
 

@@ -185,7 +185,7 @@ class Trial:
     def need_available(self) -> None:
         """Skip the rule where the tool cannot run."""
         if self.unavailable is not None:
-            raise NotTriedError(self.unavailable)
+            raise NotTriedError("it cannot run here")
 
     def need_demonstrations(self) -> None:
         """Skip the rule where there is no call to make."""

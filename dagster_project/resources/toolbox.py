@@ -85,7 +85,7 @@ def open_tool(settings: Settings, home: Home, name: str, *, while_decoding: bool
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
         ToolUnavailableError: a tool from outside cannot be imported or created.
     """
-    options = _options(settings, home, name, while_decoding)
+    options = options_of(settings, home, name, while_decoding)
     return create_tool(name, options, targets=settings.tools.targets)
 
 
@@ -112,7 +112,10 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     return is_plugin(name) and not is_users_own
 
 
-def _options(settings: Settings, home: Home, name: str, while_decoding: bool) -> dict[str, Any]:
+def options_of(
+    settings: Settings, home: Home, name: str, while_decoding: bool = False
+) -> dict[str, Any]:
+    """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     if name == "WikiSearch":
         options.setdefault("index_directory", str(home.wikipedia_index))
