@@ -80,7 +80,8 @@ def draft_prompt(
         examples: At least three texts of one line, each with one or more calls at the place where
             the result helps to write what follows, as in
             `It is 12 feet, [UnitConverter(12 feet, metre)] or 3.66 metres, long.`
-        parameters: What stands between the brackets of a call, for the instruction.
+        parameters: What stands between the brackets of a call, for the instruction; else it shows
+            the first call of the examples.
 
     Returns:
         The prompt with its slot.
@@ -101,21 +102,23 @@ def draft_prompt(
             f"There are {len(examples)} examples for the prompt of {name}. Expected at least "
             f"{LEAST_EXAMPLES} texts with calls in them."
         )
-    sentence = " ".join(description.split()).rstrip(".")
-    instruction = (
-        f"Add calls to the tool {name} to the passage, wherever its answer makes the rest of the "
-        f"passage easier to write. {sentence}. A call looks like this: "
-        f'"[{name}({", ".join(parameters)})]". Some examples follow.'
-    )
-    demonstrations = []
+    calls, demonstrations = [f"[{name}({', '.join(parameters)})]"] if parameters else [], []
     for example in examples:
         shown = example.strip()
-        if "\n" in shown or _CALL.search(shown) is None:
+        call = _CALL.search(shown)
+        if "\n" in shown or call is None:
             raise PromptError(
                 f"The example {example!r} for the prompt of {name} is not one line with a call. "
                 f"Expected a text with '[{name}(…)]' at the place of the call."
             )
+        calls.append(call.group())
         demonstrations.append(f"Input: {_without_calls(shown)}\nOutput: {shown}")
+    sentence = " ".join(description.split()).rstrip(".")
+    instruction = (
+        f"Add calls to the tool {name} to the passage, wherever its answer makes the rest of the "
+        f'passage easier to write. {sentence}. A call looks like this: "{calls[0]}". Some examples '
+        "follow."
+    )
     prompt = "\n\n".join([instruction, *demonstrations, _ENDING])
     check_prompt(prompt, name, source=f"the drafted prompt of {name}")
     return prompt

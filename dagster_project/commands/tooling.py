@@ -93,8 +93,6 @@ def check_tool(name: str, options: RunOptions) -> bool:
     Raises:
         UnknownToolError, ToolUnavailableError, ToolSettingsError: there is no tool to check.
     """
-    import polars as pl
-
     home = Home.find()
     settings = options.load_settings(home)
 
@@ -108,9 +106,8 @@ def check_tool(name: str, options: RunOptions) -> bool:
         read_prompt=lambda tool: prompt_of(settings, tool),
         deadline_seconds=settings.execution.deadline_seconds,
     )
-    console.frame(
-        pl.DataFrame([{"rule": f.rule, "state": f.status, "detail": f.detail} for f in findings])
-    )
+    for finding in findings:
+        console.say(f"{finding.status}  {finding.rule}: {finding.detail}")
     states = [finding.status for finding in findings]
     console.say(
         f"{states.count('passed')} passed, {states.count('failed')} failed, "

@@ -124,6 +124,7 @@ def test_a_drafted_prompt_demonstrates_the_examples():
         ("Nothing more than", ["Add(0, 1)"]),
     ]
     assert prompt == draft_prompt("Add", "Adds two numbers.", EXAMPLES, parameters=["a", "b"])
+    assert '"[Add(2, 3)]". Some' in draft_prompt("Add", "Adds two numbers.", EXAMPLES)
 
 
 @pytest.mark.parametrize(
