@@ -281,7 +281,7 @@ def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
     """What is wrong with the names of tools that are not built in."""
     problems: list[InitErrorDetails] = []
     for name, section in sections.items():
-        if name in ToolsSettings.model_fields:
+        if not isinstance(name, str) or name in ToolsSettings.model_fields:
             continue
         target = section.get("class") if isinstance(section, Mapping) else None
         try:
@@ -419,7 +419,8 @@ def _problem(details: Any) -> str:
     place = [str(part) for part in details["loc"]]
     name = ".".join(place)
     if details["type"] == "value_error":
-        return f"{name} = {details['input']!r} is not valid: {details['ctx']['error']}."
+        error = str(details["ctx"]["error"]).rstrip(".")
+        return f"{name} = {details['input']!r} is not valid: {error}."
     if details["type"] != "extra_forbidden":
         return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
     if len(place) == 3 and place[0] == "tools" and place[2] == "class":

@@ -7,6 +7,7 @@ import what an annotation does not name.
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
@@ -18,6 +19,8 @@ from tools.protocol import Document
 from tools.syntax import is_tool_name
 from tools.typed_arguments import Parameter, read_arguments, write_arguments
 
+# Beyond, not every whole number has a float of its own.
+_LARGEST_WHOLE = 1e15
 # How a function says that its arguments have no answer.
 _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
@@ -29,9 +32,10 @@ class FunctionTool(BaseTool):
         name: As written in calls.
         description: One sentence for people and for the drafted prompt.
         parameters: What a call takes, required ones first.
-        function: Gets the values as keyword arguments. Text is the answer as it is, a float has at
-            most ten digits, other values are as `str` writes them, and None means that there is no
-            answer. So does a ValueError, ArithmeticError or LookupError.
+        function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
+            most twelve digits, and no point where it is whole; other values are as `str` writes
+            them. None, `nan` and infinity mean that there is no answer, and so does a ValueError,
+            ArithmeticError or LookupError.
         version: Changes whenever answers change.
         examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
             leaves the tool without a prompt of its own.
@@ -223,11 +227,16 @@ class FunctionTool(BaseTool):
                 _snake_case(type(error).__name__),
                 f"{self.name} has no answer to {arguments!r}: {error}",
             ) from error
-        if answer is None:
+        if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
-        # A model that reads digits sees a difference between 42 and 42.0, or 0.3 and
-        # 0.30000000000000004.
-        return f"{answer:.10g}" if isinstance(answer, float) else str(answer)
+        return _number_text(answer) if isinstance(answer, float) else str(answer)
+
+
+def _number_text(number: float) -> str:
+    """Write a number for a model that reads digits: 42 and not 42.0, 0.3 for 0.1 + 0.2."""
+    if number.is_integer() and abs(number) < _LARGEST_WHOLE:
+        return str(int(number))
+    return f"{number:.12g}"
 
 
 def _source_version(function: Callable[..., object], shown: str) -> str:

@@ -147,8 +147,9 @@ class McpConnection:
         # A loop that has ended, and the server with it, refuses.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._serving.cancel)
-        self._thread.join(_SECONDS_TO_END)
-        self._log.close()
+        # The garbage collector may close a connection in any thread, also in its own.
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_SECONDS_TO_END)
 
     def _run(self) -> None:
         """Keep the connection up; the body of the thread."""
@@ -161,6 +162,7 @@ class McpConnection:
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+            self._log.close()
 
     async def _serve(self) -> None:
         from mcp import (  # pyright: ignore[reportMissingImports]

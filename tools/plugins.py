@@ -70,7 +70,7 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
                 f"uninstall one of them, or choose with tools.{plugin.name}.class in the settings."
             )
     for name, target in targets.items():
-        found[name] = Plugin(name, target, "settings")
+        found[name] = Plugin(name, target, "the settings")
     for plugin in found.values():
         check_registration(plugin, taken=taken)
     return dict(sorted(found.items()))
@@ -210,7 +210,7 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def check_described(tool: BaseTool, name: str) -> None:
+def check_described(tool: Tool, name: str) -> None:
     """Check that a foreign tool says of itself what every run asks.
 
     Args:

@@ -135,7 +135,11 @@ def test_without_source_a_version_is_needed():
         (42, "42"),
         (42.0, "42"),
         (0.1 + 0.2, "0.3"),
-        (1 / 3, "0.3333333333"),
+        (1 / 3, "0.333333333333"),
+        (12345678901.0, "12345678901"),
+        (12345678901.5, "12345678901.5"),
+        (-0.0, "0"),
+        (1e30, "1e+30"),
         (Decimal("1.50"), "1.50"),
         (True, "True"),
     ],
@@ -168,6 +172,17 @@ def test_a_call_without_an_answer_has_a_reason(error, reason):
     with pytest.raises(ToolCallError) as caught:
         answer_of(fail)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_none_is_no_answer(number):
+    def fail() -> float:
+        """Fails."""
+        return number
+
+    with pytest.raises(ToolCallError) as caught:
+        answer_of(fail)
+    assert caught.value.reason == "no_answer"
 
 
 @pytest.mark.parametrize("error", [OSError("x"), ToolDiedError("x"), RuntimeError("x")])

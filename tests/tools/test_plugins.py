@@ -47,7 +47,7 @@ def test_the_settings_register_a_tool_by_module_and_class(outside):
     outside.module("echo_module")
     assert tool_names(TARGETS) == (*TOOL_NAMES, "Echo")
     assert tool_names() == TOOL_NAMES
-    assert origin_of("Echo", targets=TARGETS) == "echo_module:Echo (settings)"
+    assert origin_of("Echo", targets=TARGETS) == "echo_module:Echo (the settings)"
     assert create_tool("Echo", targets=TARGETS).call("a", DOCUMENT) == "a"
 
 
