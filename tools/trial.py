@@ -32,6 +32,9 @@ _DATE = datetime.date(2024, 5, 3)
 _URL = "https://example.org/2024/05/03/story.html"
 _MOST_TIMEOUTS = 3
 
+# A tool that cannot run here has not broken its word.
+CANNOT_RUN = (ToolUnavailableError, MissingDependencyError)
+
 
 class BrokenRuleError(Exception):
     """The tool does not keep a rule."""
@@ -140,7 +143,11 @@ class Trial:
     def requests(self) -> list[Request]:
         """The demonstrated calls with texts that ask; those that are none are left out."""
         found = []
-        for number, (text, call) in enumerate(self.shown_calls):
+        try:
+            shown = self.shown_calls
+        except NotTriedError:
+            return []
+        for number, (text, call) in enumerate(shown):
             document = Document(f"demonstration-{number}", text, url=_URL, published_on=_DATE)
             try:
                 arguments = self.tool.parse_arguments(parse_sample(f"{call}]", self.name))
@@ -178,7 +185,7 @@ class Trial:
         """Why the tool cannot run here."""
         try:
             self.tool.check_available()
-        except (ToolUnavailableError, MissingDependencyError) as error:
+        except CANNOT_RUN as error:
             return str(error)
         return None
 
@@ -197,7 +204,7 @@ class Trial:
         """Normalised arguments; what `garbage_is_refused` complains about is no call here."""
         try:
             arguments: object = self.timed(lambda: self.tool.parse_arguments(text))
-        except CallSyntaxError:
+        except (CallSyntaxError, *CANNOT_RUN):
             raise
         except Exception as error:
             raise CallSyntaxError("parse_error", f"It raises {type(error).__name__}.") from error
