@@ -10,12 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.errors import (
-    CallSyntaxError,
-    MissingDependencyError,
-    PromptError,
-    ToolUnavailableError,
-)
+from tools.errors import CallSyntaxError, PromptError
 from tools.nasty_arguments import NASTY_ARGUMENTS
 from tools.prompting import demonstrations_of
 from tools.protocol import Document, Preselection, Tool, ToolCall
@@ -27,7 +22,14 @@ from tools.syntax import (
     is_tool_name,
     parse_sample,
 )
-from tools.trial import BrokenRuleError, NotTriedError, Outcome, Trial, shortened
+from tools.trial import (
+    CANNOT_RUN,
+    BrokenRuleError,
+    NotTriedError,
+    Outcome,
+    Trial,
+    shortened,
+)
 
 _REASON = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -138,7 +140,6 @@ def _arguments_survive_a_round_trip(trial: Trial) -> str:
             )
         written = format_call(ToolCall(trial.name, arguments), empty_result_keeps_arrow=False)
         try:
-            check_arguments(arguments)
             read = trial.parsed(parse_sample(written.removeprefix(CALL_OPEN), trial.name))
         except CallSyntaxError as error:
             raise BrokenRuleError(
@@ -162,8 +163,13 @@ def _garbage_is_refused(trial: Trial) -> str:
         except CallSyntaxError as error:
             _check_reason(error.reason, text)
             refused += 1
+        except CANNOT_RUN:
+            raise
         except TimeoutError as error:
-            raise BrokenRuleError(f"Parsing {shortened(text)} takes too long.") from error
+            raise BrokenRuleError(
+                f"Parsing {shortened(text)} takes more than {trial.deadline_seconds:g} s. Expected "
+                "a limit on length and depth."
+            ) from error
         # Foreign code may raise anything; this is what the rule is about.
         except Exception as error:
             raise BrokenRuleError(
@@ -171,10 +177,7 @@ def _garbage_is_refused(trial: Trial) -> str:
                 f"{shortened(str(error))}. Expected a CallSyntaxError, or the arguments."
             ) from error
         else:
-            if not isinstance(arguments, str) or len(arguments.splitlines()) > 1:
-                raise BrokenRuleError(
-                    f"Parsing {shortened(text)} gives {shortened(arguments)}. Expected one line."
-                )
+            _check_arguments(arguments, text)
     return f"{refused} of {len(NASTY_ARGUMENTS)} refused"
 
 
@@ -308,6 +311,16 @@ def _version_covers_settings(trial: Trial) -> str:
     return f"{len(changed) - len(same)} of {len(changed)} settings change it"
 
 
+def _check_arguments(arguments: object, text: str) -> None:
+    what = f"Parsing {shortened(text)} gives {shortened(arguments)}"
+    if not isinstance(arguments, str) or len(arguments.splitlines()) > 1:
+        raise BrokenRuleError(f"{what}. Expected one line of text.")
+    try:
+        check_arguments(arguments)
+    except CallSyntaxError as error:
+        raise BrokenRuleError(f"{what}. Expected text without markers of calls.") from error
+
+
 def _check_reason(reason: object, text: str) -> None:
     if not isinstance(reason, str) or _REASON.fullmatch(reason) is None:
         raise BrokenRuleError(
@@ -339,7 +352,7 @@ def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> Contr
         return ContractFinding(rule, "passed", try_rule(trial))
     except BrokenRuleError as error:
         return ContractFinding(rule, "failed", str(error))
-    except (NotTriedError, ToolUnavailableError, MissingDependencyError) as error:
+    except (NotTriedError, *CANNOT_RUN) as error:
         return ContractFinding(rule, "skipped", str(error))
     # Foreign code may raise anything, from a property for example.
     except Exception as error:  # noqa: BLE001

@@ -26,7 +26,7 @@ EXAMPLES = [
     "It says [Echo(two words)] two words.",
     "It says [Echo(three)] three.",
 ]
-DEADLINE = 2.0
+DEADLINE = 10.0
 
 
 class Echo(BaseTool):
@@ -140,7 +140,11 @@ class Growing(Echo):
 
 class Quoting(Echo):
     def parse_arguments(self, text):
-        return '"' + super().parse_arguments(text).replace('"', "") + '"'
+        if text == "tomorrow":
+            return '"tomorrow!"'
+        if text == "tomorrow!":
+            raise CallSyntaxError("no_call", "Not so loud.")
+        return super().parse_arguments(text)
 
 
 class Markers(Echo):
@@ -301,7 +305,7 @@ class ForgetfulPreselection(Echo):
         (RefusesItsDemonstrations, "demonstrations are calls"),
         (Growing, "arguments survive a round trip"),
         (Quoting, "arguments survive a round trip"),
-        (Markers, "arguments survive a round trip"),
+        (Markers, "garbage is refused with the right error"),
         (WrongError, "garbage is refused with the right error"),
         (LongReason, "garbage is refused with the right error"),
         (ManyLines, "garbage is refused with the right error"),
@@ -326,7 +330,7 @@ class ForgetfulPreselection(Echo):
     ],
 )
 def test_a_broken_tool_fails_at_its_rule(tool_class, rule):
-    found = failed(made(tool_class), deadline=0.3 if "wait" in str(tool_class) else 0.5)
+    found = failed(made(tool_class), deadline=0.5)
     assert rule in found
     assert "Expected" in found[rule] or "Name " in found[rule]
 
