@@ -1,7 +1,8 @@
 """What every tool promises, tried out: the contract test behind `toolformer tools check`.
 
 Each rule is one finding. A rule that cannot be tried, because the tool cannot run here or has
-nothing to try it on, is skipped and says so. Does not define the rules, `tools.contract_rules` does.
+nothing to try it on, is skipped and says so. The rules themselves are in `tools.contract_rules`;
+this module does not know what they ask.
 """
 
 from collections.abc import Callable, Mapping
