@@ -17,7 +17,6 @@ from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.losses import WindowKey
 from toolformer.tokenization import load_tokenizer
-from tools.registry import TOOL_NAMES
 
 
 @dg.asset(
@@ -42,9 +41,14 @@ def augmented_texts(
         model_directory = base_model_directory(stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
+        # What is there, and not what the settings name: the calls of a tool that is no longer
+        # registered are still rows of the shard.
+        names = stage.warehouse.slice_names(
+            "filtered_calls", key, round_number=stage.settings.sampling.round
+        )
         found = {
             name: stage.stored_fingerprint("filtered_calls", key, stage.slice_name(name))
-            for name in TOOL_NAMES
+            for name in names
         }
         upstream = {name: digest for name, digest in found.items() if digest is not None}
         report.slices["all tools"] = stage.replace_if_stale(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -23,6 +24,7 @@ from dagster_project.settings import Settings
 from toolformer.geometry import geometry_metadata
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_shard
+from tools.plugins import parse_arguments
 from tools.protocol import Document
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def _sample(
         list(windows_of(selected, model.tokenizer, window_tokens=window_tokens)),
         tool_name=tool_name,
         takes_arguments=tool.takes_arguments,
-        parse_arguments=tool.parse_arguments,
+        parse_arguments=partial(parse_arguments, tool),
         parameters=sampling_parameters(stage.settings, tool_name),
         windows_per_batch=stage.settings.sampling.windows_per_batch,
         token_budget=stage.settings.scoring.token_budget,

@@ -192,10 +192,47 @@ def stats() -> None:
 
 @tools_app.command("list")
 def tools_list() -> None:
-    """The tools, their settings, and whether they can run here."""
-    from dagster_project.commands.reporting import list_tools
+    """The tools with where they come from, their settings, and whether they can run here."""
+    from dagster_project.commands.tooling import list_tools
 
     list_tools()
+
+
+@tools_app.command("try", context_settings={"ignore_unknown_options": True})
+def tools_try(
+    name: Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")],
+    arguments: Annotated[
+        str, typer.Argument(help="What stands between the brackets of the call.")
+    ] = "",
+    today: Annotated[
+        str | None,
+        typer.Option("--date", help="Date of the text that asks, YYYY-MM-DD. Default: today."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the text that asks, as while building.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Make one call and print it with its result, or why there is none."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.tooling import try_tool
+
+    options = RunOptions.of(None, changes)
+    if not try_tool(name, arguments, options, today=today, url=url):
+        raise typer.Exit(1)
+
+
+@tools_app.command("check")
+def tools_check(
+    name: Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")],
+    changes: Changes = None,
+) -> None:
+    """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.tooling import check_tool
+
+    if not check_tool(name, RunOptions.of(None, changes)):
+        raise typer.Exit(1)
 
 
 @app.command("check-vectors")

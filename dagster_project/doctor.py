@@ -236,23 +236,28 @@ def _wikipedia_index(home: Home) -> Iterator[Finding]:
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
-    from tools.errors import MissingDependencyError, ToolSettingsError, ToolUnavailableError
-    from tools.registry import TOOL_NAMES, create_tool
+    from tools.errors import (
+        MissingDependencyError,
+        PromptError,
+        ToolSettingsError,
+        ToolUnavailableError,
+    )
+    from tools.registry import check_usable, create_tool
 
-    for tool_name in TOOL_NAMES:
+    for tool_name in settings.tools.names:
         name = f"tool {tool_name}"
         own = settings.tools.of(tool_name)
         options: dict[str, object] = dict(own.options)
         if tool_name == "WikiSearch":
             options.setdefault("index_directory", home.wikipedia_index)
         try:
-            tool = create_tool(tool_name, options)
-            tool.check_available()
+            tool = create_tool(tool_name, options, targets=settings.tools.targets)
+            check_usable(tool, tool_name)
         except ToolUnavailableError as error:
             yield Finding(name, "missing", f"unavailable: {error.reason}", error.remedy)
         except MissingDependencyError as error:
             yield Finding(name, "missing", str(error), _INSTALL)
-        except (ToolSettingsError, TypeError) as error:
+        except (ToolSettingsError, PromptError, TypeError) as error:
             remedy = f"Correct tools.{tool_name}.options in toolformer.yaml"
             yield Finding(name, "missing", str(error), remedy)
         else:

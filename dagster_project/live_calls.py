@@ -13,6 +13,7 @@ from toolformer.decoding import complete
 from toolformer.language_model import LanguageModel
 from tools.deadlines import Limits
 from tools.execution import execute_calls
+from tools.plugins import parse_arguments
 from tools.protocol import Document, ToolCall
 
 
@@ -64,7 +65,7 @@ def complete_with_tools(
         prompts,
         parameters=decoding_parameters(settings, names, max_new_tokens=max_new_tokens),
         run_calls=_runner(toolbox, askers, execution_limits(settings)),
-        parse_arguments=lambda name, text: toolbox.tools[name].parse_arguments(text),
+        parse_arguments=lambda name, text: parse_arguments(toolbox.tools[name], text),
         stop_texts=stop_texts,
     )
 

@@ -23,7 +23,6 @@ from dagster_project.resources.toolbox import Toolbox
 from dagster_project.settings import Settings
 from toolformer.chance_level import chance_sample_size
 from toolformer.sources.manifest import ShardEntry
-from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round, split_round
 from warehouse.warehouse import Warehouse
 
@@ -133,19 +132,18 @@ class BuildPlan:
         expect(
             "augmented_texts",
             name_in_round(self._round, ALL),
-            augmented_texts_fingerprint(
-                {name: decided[name] for name in TOOL_NAMES if name in decided}
-            ),
+            augmented_texts_fingerprint(decided),
         )
         return planned
 
     def _stored_decisions(self, shard: str) -> dict[str, str]:
         """Decisions of tools that this build does not touch: they are merged all the same."""
+        names = self._warehouse.slice_names("filtered_calls", shard, round_number=self._round)
         stored = {
             name: self._warehouse.slice_metadata(
                 "filtered_calls", shard, name_in_round(self._round, name)
             )
-            for name in TOOL_NAMES
+            for name in names
         }
         return {name: each[FINGERPRINT] for name, each in stored.items() if each is not None}
 

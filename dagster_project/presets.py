@@ -29,6 +29,7 @@ _LAPTOP: dict[str, Any] = {
         },
         "Calculator": {"positions_per_text": 4, "calls_per_position": 3},
         "MT": {"positions_per_text": 4, "calls_per_position": 3},
+        "others": {"sampling_threshold": 0.0005, "positions_per_text": 3, "calls_per_position": 2},
     },
     "training": {
         "batch_size": 16,
@@ -60,6 +61,7 @@ _DEMO: dict[str, Any] = {
             # The starter texts are a selection already: every one with three numbers is used.
             "options": {"weak_share": 1.0},
         },
+        "others": {"calls_per_position": 3, "filtering_threshold": 0.5},
     },
     "training": {
         "steps": 10,

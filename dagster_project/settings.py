@@ -13,10 +13,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
+from pydantic_core import InitErrorDetails
+
+from tools.errors import ToolRegistrationError
+from tools.registry import tool_names
 
 PresetName = Literal["paper", "laptop", "demo"]
 
@@ -208,13 +214,27 @@ class ToolSettings(_Section):
     prompt: str | None = Field(
         None, description="a few-shot prompt file of your own, with {text} where the text goes"
     )
-    options: Mapping[str, str | int | float | bool] = Field(
+    options: Mapping[str, JsonValue] = Field(
         default_factory=dict, description="settings of the tool itself"
     )
 
 
+class PluginSettings(ToolSettings):
+    """A tool from outside this project. What it does not set, `tools.others` does."""
+
+    target: str | None = Field(
+        None,
+        alias="class",
+        description="where the tool is, as module:Class; not needed for a tool of a package that "
+        "is installed",
+    )
+
+
 class ToolsSettings(_Section):
-    """The five tools; the paper's thresholds as defaults (spec §2.1)."""
+    """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PluginSettings]
 
     QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
     WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
@@ -232,10 +252,61 @@ class ToolsSettings(_Section):
         calls_per_position=10,
         filtering_threshold=0.5,
     )
+    others: ToolSettings = Field(
+        ToolSettings(),  # pyright: ignore[reportCallIssue]
+        description="what tools of your own have as long as their sections do not say otherwise",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tools_are_known(cls, sections: Any) -> Any:
+        problems = _unknown_tools(sections) if isinstance(sections, Mapping) else []
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return sections
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Name to `module:Class` of the tools that are named here."""
+        own = self.model_extra or {}
+        return {name: each.target for name, each in own.items() if each.target}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tools: the five, then those of installed packages and of these settings.
+
+        Raises:
+            ToolRegistrationError: a package registers a tool under a name that cannot be used.
+        """
+        return tool_names(self.targets)
 
     def of(self, tool_name: str) -> ToolSettings:
         """The settings of one tool."""
-        return getattr(self, tool_name)
+        if tool_name in type(self).model_fields:
+            return getattr(self, tool_name)
+        own = (self.model_extra or {}).get(tool_name)
+        if own is None:
+            return self.others
+        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude={"target"}))
+
+
+def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """What is wrong with the names of tools that are not built in."""
+    problems: list[InitErrorDetails] = []
+    for name, section in sections.items():
+        if not isinstance(name, str) or name in ToolsSettings.model_fields:
+            continue
+        target = section.get("class") if isinstance(section, Mapping) else None
+        try:
+            is_known = name in tool_names({name: str(target)} if target else {})
+        except ToolRegistrationError as error:
+            problems.append(
+                {"type": "value_error", "loc": (name,), "input": section, "ctx": {"error": error}}
+            )
+            continue
+        if not is_known:
+            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
+    return problems
 
 
 class WikipediaIndexSettings(_Section):
@@ -361,18 +432,25 @@ def _problem(details: Any) -> str:
     place = [str(part) for part in details["loc"]]
     name = ".".join(place)
     if details["type"] == "value_error":
-        return f"{name} = {details['input']!r} is not valid: {details['ctx']['error']}."
+        error = str(details["ctx"]["error"]).rstrip(".")
+        return f"{name} = {details['input']!r} is not valid: {error}."
     if details["type"] != "extra_forbidden":
         return f"{name} = {details['input']!r} is not valid: {details['msg'].lower()}."
+    if len(place) == 3 and place[0] == "tools" and place[2] == "class":
+        return f"{name}: {place[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings
     for part in place[:-1]:
-        section = _fields(section).get(part, section)
+        of_plugin = PluginSettings if section is ToolsSettings else section
+        section = _fields(section).get(part, of_plugin)
     known = sorted(_fields(section))
+    if section is ToolsSettings:
+        known = sorted({*known, *tool_names()})
     close = difflib.get_close_matches(place[-1], known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}."
+    remedy = " A tool of your own needs `class: module:Class`." if section is ToolsSettings else ""
+    return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}.{remedy}"
 
 
 def _fields(section: Any) -> dict[str, Any]:
     fields = getattr(section, "model_fields", {})
-    return {name: field.annotation for name, field in fields.items()}
+    return {field.alias or name: field.annotation for name, field in fields.items()}

@@ -1,9 +1,13 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.outside import Outside
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -23,6 +27,18 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("TOOLFORMER_TEST_DATA is not set: no folder with real documents")
     return Path(folder)
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+    """A folder on the path for tools from outside; what is imported from it is forgotten."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    yield Outside(folder)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

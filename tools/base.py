@@ -5,6 +5,7 @@ Does not know any tool, and does not enforce deadlines: `tools.execution` does.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib.resources.abc import Traversable
 
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, Preselection
@@ -14,10 +15,18 @@ from tools.syntax import check_arguments
 class BaseTool(ABC):
     """A tool that answers one call at a time, is always available and takes every text.
 
-    Subclasses set the three attributes and implement `call`. The version names every setting on
-    which results depend, so that a tool with other settings has another version. A tool that waits
-    for others most of the time may allow several calls at once, from several threads; with a
-    coroutine method `call_async` instead of threads from one event loop.
+    Subclasses set the first three attributes and implement `call`. The version names every setting
+    on which results depend, so that a tool with other settings has another version.
+
+    Attributes:
+        name: As written in calls.
+        version: Part of every fingerprint.
+        description: One sentence for people.
+        takes_arguments: Whether anything can stand between the brackets of a call.
+        calls_at_once: How many calls may be made at the same time, for a tool that waits for others
+            most of the time; in threads, or with a coroutine method `call_async` in an event loop.
+        prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
+        needs_network: Whether answering takes more than this machine.
     """
 
     name: str
@@ -25,6 +34,8 @@ class BaseTool(ABC):
     description: str
     takes_arguments: bool = True
     calls_at_once: int = 1
+    prompt: str | Traversable | None = None
+    needs_network: bool = False
 
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.

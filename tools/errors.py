@@ -18,6 +18,10 @@ class ToolSettingsError(ToolError, ValueError):
     """A tool was given a setting that it does not have, or a value that it cannot use."""
 
 
+class ToolRegistrationError(ToolError, ValueError):
+    """A tool is registered under a name, or with a target, that cannot be used."""
+
+
 class PromptError(ToolError, ValueError):
     """A prompt file cannot be used to annotate texts."""
 

@@ -1,10 +1,13 @@
 """The few-shot prompts with which the language model annotates texts (paper, appendix A.2).
 
-Does not tokenize and does not shorten texts that are too long for the model.
+They are files, or drafted from a description and examples. Does not tokenize and does not shorten
+texts that are too long for the model.
 """
 
 import re
+from collections.abc import Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from tools.errors import PromptError
@@ -14,14 +17,19 @@ _ENDING = f"Input: {SLOT}\nOutput:"
 _CALL = re.compile(r"\[(?P<name>[A-Za-z_][A-Za-z0-9_]*)\([^\[\]]*\)\]")
 _DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", re.MULTILINE)
 
+LEAST_EXAMPLES = 3
 
-def load_prompt(tool_name: str, path: Path | None = None) -> str:
+
+def load_prompt(
+    tool_name: str, path: Path | None = None, *, own: str | Traversable | None = None
+) -> str:
     """Read and check the prompt of a tool.
 
     Args:
         tool_name: The tool, as written in calls.
         path: A file of the user's own, in UTF-8; None for the prompt that comes with the tool.
             Line ends of other systems and line breaks after the last line are forgiven.
+        own: What the tool gives itself, as text or as a file; None for a file of this package.
 
     Returns:
         The prompt with the slot `{text}`; it ends with `Output:`.
@@ -30,18 +38,22 @@ def load_prompt(tool_name: str, path: Path | None = None) -> str:
         PromptError: When there is no such file, it is not UTF-8 text, or `check_prompt` refuses
             it.
     """
-    if path is None:
-        source = f"the prompt of {tool_name}"
-        file = resources.files("tools.prompts").joinpath(f"{tool_name}.txt")
-    else:
-        source = str(path)
-        file = path
+    source = f"the prompt of {tool_name}" if path is None else str(path)
+    file = path or own or resources.files("tools.prompts").joinpath(f"{tool_name}.txt")
+    prompt = file if isinstance(file, str) else _read(file, tool_name, source)
+    prompt = prompt.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n")
+    check_prompt(prompt, tool_name, source=source)
+    return prompt
+
+
+def _read(file: Traversable, tool_name: str, source: str) -> str:
     try:
-        prompt = file.read_bytes().decode("utf-8")
+        return file.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
         raise PromptError(
             f"The prompt of {tool_name} is not there: {source} does not exist. Expected a text "
-            "file with an instruction and demonstrations; name one in the tool's settings."
+            "file with an instruction and demonstrations; name one in the tool's settings, or give "
+            "the tool's class a `prompt`."
         ) from error
     except OSError as error:
         raise PromptError(
@@ -53,9 +65,82 @@ def load_prompt(tool_name: str, path: Path | None = None) -> str:
             f"The prompt of {tool_name} in {source} is not UTF-8: byte {error.start} is invalid. "
             "Save the file as UTF-8."
         ) from error
-    prompt = prompt.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n")
-    check_prompt(prompt, tool_name, source=source)
+
+
+def draft_prompt(
+    name: str, description: str, examples: Sequence[str], *, parameters: Sequence[str] = ()
+) -> str:
+    """Draft a few-shot prompt, always in the same words.
+
+    A prompt that was written for the tool and tried out is better; this one is a beginning.
+
+    Args:
+        name: The tool, as written in calls.
+        description: What the tool does, as a sentence.
+        examples: At least three texts of one line, each with one or more calls at the place where
+            the result helps to write what follows, as in
+            `It is 12 feet, [UnitConverter(12 feet, metre)] or 3.66 metres, long.`
+        parameters: What stands between the brackets of a call, for the instruction; else it shows
+            the first call of the examples.
+
+    Returns:
+        The prompt with its slot.
+
+    Raises:
+        PromptError: When there are too few examples, or one is not a line with a call of the tool.
+
+    Example:
+        >>> examples = ["A [Echo(b)] b.", "C [Echo(d)] d.", "E [Echo(f)] f."]
+        >>> prompt = draft_prompt("Echo", "Repeats a word.", examples, parameters=["word"])
+        >>> prompt.splitlines()[0][-77:]
+        'Repeats a word. A call looks like this: "[Echo(word)]". Some examples follow.'
+        >>> prompt.splitlines()[2:4]
+        ['Input: A b.', 'Output: A [Echo(b)] b.']
+    """
+    if len(examples) < LEAST_EXAMPLES:
+        raise PromptError(
+            f"There are {len(examples)} examples for the prompt of {name}. Expected at least "
+            f"{LEAST_EXAMPLES} texts with calls in them."
+        )
+    calls, demonstrations = [f"[{name}({', '.join(parameters)})]"] if parameters else [], []
+    for example in examples:
+        shown = example.strip()
+        call = _CALL.search(shown)
+        if "\n" in shown or call is None:
+            raise PromptError(
+                f"The example {example!r} for the prompt of {name} is not one line with a call. "
+                f"Expected a text with '[{name}(…)]' at the place of the call."
+            )
+        calls.append(call.group())
+        demonstrations.append(f"Input: {_without_calls(shown)}\nOutput: {shown}")
+    sentence = " ".join(description.split()).rstrip(".")
+    instruction = (
+        f"Add calls to the tool {name} to the passage, wherever its answer makes the rest of the "
+        f'passage easier to write. {sentence}. A call looks like this: "{calls[0]}". Some examples '
+        "follow."
+    )
+    prompt = "\n\n".join([instruction, *demonstrations, _ENDING])
+    check_prompt(prompt, name, source=f"the drafted prompt of {name}")
     return prompt
+
+
+def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
+    r"""List what a prompt demonstrates.
+
+    Args:
+        prompt: A prompt with its slot.
+
+    Returns:
+        For each demonstration its input and the texts of its calls, without brackets around them.
+
+    Example:
+        >>> demonstrations_of("Input: A b.\nOutput: A [Echo(b)] b.\n\nInput: {text}\nOutput:")
+        [('A b.', ['Echo(b)'])]
+    """
+    return [
+        (shown["input"], [call.group()[1:-1] for call in _CALL.finditer(shown["output"])])
+        for shown in _DEMONSTRATION.finditer(prompt)
+    ]
 
 
 def fill_prompt(prompt: str, text: str) -> str:

@@ -6,6 +6,7 @@ Does not implement any tool and imports nothing but the errors; `tools.base` has
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from typing import Literal, Protocol
 
 from tools.errors import ToolCallError
@@ -78,7 +79,7 @@ class Preselection:
 class Tool(Protocol):
     """A tool: text in, text out (paper, section 3).
 
-    The first five are read only, so that a tool may work them out or hold them as attributes.
+    The first seven are read only, so that a tool may work them out or hold them as attributes.
     """
 
     @property
@@ -104,6 +105,16 @@ class Tool(Protocol):
     @property
     def calls_at_once(self) -> int:
         """How many calls may be made at the same time, from several threads."""
+        ...
+
+    @property
+    def prompt(self) -> str | Traversable | None:
+        """The few-shot prompt or its file; None for a file of this package, if there is one."""
+        ...
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether answering takes more than this machine."""
         ...
 
     def parse_arguments(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The tools by name.
+"""The tools by name: those of this project, of installed packages and of the settings.
 
 Entries name a module and a class, so that listing the tools imports none of them. Does not know
 settings or their defaults beyond what each tool's constructor accepts.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from tools.errors import ToolSettingsError, UnknownToolError
+from tools.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
 from tools.protocol import Tool
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
@@ -24,62 +25,163 @@ _ENTRIES: Mapping[str, str] = MappingProxyType(
 )
 
 TOOL_NAMES: tuple[str, ...] = tuple(_ENTRIES)
+"""The tools of this project; `tool_names` also has those from outside."""
+
+# Slices of all tools together have this name.
+_TAKEN = frozenset({*_ENTRIES, "all"})
+_NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 
 
-def create_tool(name: str, settings: Mapping[str, object] | None = None) -> Tool:
+def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
+    """List all tools without importing them: the project's own, then the others by name.
+
+    Args:
+        targets: Name to `module:Class` of tools that the settings name.
+
+    Returns:
+        The names, as written in calls.
+
+    Raises:
+        ToolRegistrationError: When a tool from outside is registered under a name that cannot be
+            used.
+    """
+    return (*TOOL_NAMES, *find_plugins(targets, taken=_TAKEN))
+
+
+def create_tool(
+    name: str,
+    settings: Mapping[str, object] | None = None,
+    *,
+    targets: Mapping[str, str] = _NO_TARGETS,
+) -> Tool:
     """Create a tool.
 
     Args:
-        name: As written in calls; one of `TOOL_NAMES`.
-        settings: Keyword arguments of the tool's constructor.
+        name: As written in calls; one of `tool_names`.
+        settings: Keyword arguments of the tool's constructor. The class of a plugin whose
+            constructor takes a `name` gets the tool's own.
+        targets: Name to `module:Class` of tools that the settings name.
 
     Returns:
-        The tool. It may still be unavailable here: ask `check_available`.
+        The tool. It may still be unavailable here: ask `check_usable`.
 
     Raises:
         UnknownToolError: When no tool has the name.
         ToolSettingsError: When the tool does not have one of the settings, lacks one that it
             needs, or cannot use a value.
+        ToolUnavailableError: When a tool from outside cannot be imported or created.
 
     Example:
         >>> create_tool("Calculator", {"max_depth": 5}).description
         'Works out an expression of numbers, + - * / and brackets.'
     """
-    check_tool_name(name)
+    check_tool_name(name, targets=targets)
     settings = dict(settings or {})
+    if is_plugin(name):
+        return _create_plugin(find_plugins(targets, taken=_TAKEN)[name], settings)
     module_name, _, class_name = _ENTRIES[name].partition(":")
     tool_class = getattr(importlib.import_module(module_name), class_name)
     _check_settings(name, settings, inspect.signature(tool_class))
     return tool_class(**settings)
 
 
-def check_tool_name(name: str) -> None:
+def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> None:
     """Check that a tool has this name, without importing it.
 
     Args:
         name: As written in calls.
+        targets: Name to `module:Class` of tools that the settings name.
 
     Raises:
         UnknownToolError: When no tool has the name; the message suggests the nearest one.
     """
-    if name not in _ENTRIES:
+    if name in _ENTRIES:
+        return
+    known = tool_names(targets)
+    if name not in known:
         raise UnknownToolError(
-            f"Unknown tool {name!r}.{_did_you_mean(name, TOOL_NAMES)} "
-            f"Available: {', '.join(TOOL_NAMES)}."
+            f"Unknown tool {name!r}.{_did_you_mean(name, known)} Available: {', '.join(known)}."
         )
+
+
+def is_plugin(name: str) -> bool:
+    """Whether a tool of this name comes from outside this project.
+
+    Example:
+        >>> is_plugin("Calculator"), is_plugin("UnitConverter")
+        (False, True)
+    """
+    return name not in _ENTRIES
+
+
+def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
+    """Say for people where a tool comes from.
+
+    Args:
+        name: One of `tool_names`.
+        targets: Name to `module:Class` of tools that the settings name.
+
+    Returns:
+        `built in`, or who registered which class.
+    """
+    if not is_plugin(name):
+        return "built in"
+    plugin = find_plugins(targets, taken=_TAKEN)[name]
+    return f"{plugin.target} ({plugin.origin})"
+
+
+def check_usable(tool: Tool, name: str) -> None:
+    """Check that a tool can run here, before anything expensive.
+
+    Args:
+        tool: From `create_tool`.
+        name: What it was created as.
+
+    Raises:
+        ToolUnavailableError: When the tool cannot run, or comes from outside and does not say of
+            itself what it should.
+        MissingDependencyError: When it lacks a package.
+    """
+    if not is_plugin(name):
+        tool.check_available()
+        return
+    with foreign_code(name, "its check whether it can run"):
+        tool.check_available()
+        check_described(tool, name)
+
+
+def _create_plugin(plugin: Plugin, settings: dict[str, object]) -> Tool:
+    """Import a plugin and make the tool; a tool that is ready is taken as it is."""
+    found = load_plugin(plugin)
+    if not isinstance(found, type):
+        if settings:
+            raise ToolSettingsError(
+                f"{plugin.name} was given the settings {', '.join(map(repr, settings))}, but "
+                f"{plugin.target} is a tool that is ready, which has none. Remove them, or name "
+                "a class."
+            )
+        return found
+    signature = inspect.signature(found)
+    if "name" in signature.parameters:
+        settings.setdefault("name", plugin.name)
+    _check_settings(plugin.name, settings, signature)
+    with foreign_code(plugin.name, f"{plugin.target}()"):
+        return found(**settings)
 
 
 def _check_settings(
     tool_name: str, settings: Mapping[str, object], signature: inspect.Signature
 ) -> None:
     """Check the names of settings against a constructor."""
+    parameters = signature.parameters.values()
     known = {
-        name: parameter
-        for name, parameter in signature.parameters.items()
+        parameter.name: parameter
+        for parameter in parameters
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     }
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     for setting in settings:
-        if setting not in known:
+        if setting not in known and not takes_any:
             available = f"Available: {', '.join(known)}." if known else "It has no settings."
             raise ToolSettingsError(
                 f"{tool_name} has no setting {setting!r}.{_did_you_mean(setting, known)} "

@@ -19,7 +19,18 @@ CALL_CLOSE = "]"
 
 _ARROW_SIGN = ARROW.strip()
 _QUOTE_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
-_CALL_START = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\(")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CALL_START = re.compile(rf"({_NAME.pattern})\(")
+
+
+def is_tool_name(name: str) -> bool:
+    """Whether a tool can have this name: ASCII letters, digits and `_`, no digit in front.
+
+    Example:
+        >>> [is_tool_name(name) for name in ("Calculator", "unit-converter", "2nd")]
+        [True, False, False]
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 def call_pieces(

@@ -9,7 +9,13 @@ from pathlib import Path
 import polars as pl
 
 from warehouse import catalogue, damage, slices
-from warehouse.layout import SliceInfo, empty_slice_path, list_slices, remove_stale_files
+from warehouse.layout import (
+    SliceInfo,
+    empty_slice_path,
+    list_slices,
+    remove_stale_files,
+    split_round,
+)
 from warehouse.query import run_query
 from warehouse.schema import tables
 
@@ -103,6 +109,11 @@ class Warehouse:
     def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
         """Lists the slices of a table, of one shard or of all."""
         return list_slices(self.folder, table, shard)
+
+    def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
+        """Lists the names of a shard's slices of one sampling round, without the round."""
+        named = [split_round(info.name) for info in self.slices(table, shard)]
+        return [name for number, name in named if number == round_number]
 
     def remove_slice(self, table: str, shard: str, slice_name: str) -> bool:
         """Removes a slice; returns whether there was one.

@@ -46,7 +46,7 @@ def complete_text(
             [text],
             toolbox,
             settings,
-            dates=[_date(today)],
+            dates=[given_date(today)],
             with_calls=with_calls,
             max_new_tokens=max_new_tokens,
         )
@@ -96,10 +96,15 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
     return Path(name).expanduser()
 
 
-def _date(given: str | None) -> datetime.date:
+def given_date(given: str | None) -> datetime.date:
+    """The date that a flag names; the present day without one.
+
+    Raises:
+        SettingsError: it is no date.
+    """
     if given is None:
         return datetime.datetime.now().astimezone().date()
     try:
         return datetime.date.fromisoformat(given)
     except ValueError as error:
-        raise SettingsError(f"--today {given!r} is not a date. Expected YYYY-MM-DD.") from error
+        raise SettingsError(f"{given!r} is not a date. Expected YYYY-MM-DD.") from error

@@ -1,4 +1,4 @@
-"""`toolformer stats` and `tools list`: print what the views and the settings say.
+"""`toolformer stats`: print what the views say.
 
 Does not parse the command line.
 """
@@ -6,10 +6,7 @@ Does not parse the command line.
 from typing import TYPE_CHECKING
 
 from dagster_project import console
-from dagster_project.commands.options import RunOptions, open_warehouse
-from dagster_project.home import Home
-from dagster_project.resources.toolbox import open_toolbox
-from tools.registry import TOOL_NAMES
+from dagster_project.commands.options import open_warehouse
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -59,28 +56,3 @@ def show_examples(warehouse: Warehouse, *, per_tool: int) -> None:
         context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
         of_round = f"round {row['round']}  " if has_rounds else ""
         console.say(f"{of_round}{row['tool']}  {row['loss_reduction']:.2f}  … {context} …")
-
-
-def list_tools() -> None:
-    """Print the tools with their settings and whether they can run."""
-    import polars as pl
-
-    home = Home.find()
-    settings = RunOptions().load_settings(home)
-    toolbox = open_toolbox(settings, home)
-    rows = []
-    for name in TOOL_NAMES:
-        of_tool = settings.tools.of(name)
-        state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
-        rows.append(
-            {
-                "tool": name,
-                "state": state,
-                "τ_s": of_tool.sampling_threshold,
-                "k": of_tool.positions_per_text,
-                "m": of_tool.calls_per_position,
-                "τ_f": of_tool.filtering_threshold,
-                "prompt": of_tool.prompt or "built in",
-            }
-        )
-    console.frame(pl.DataFrame(rows))

@@ -11,10 +11,10 @@ from pydantic import Field
 from dagster_project.home import Home
 from dagster_project.settings import Settings
 from tools.deadlines import Limits
-from tools.errors import MissingDependencyError, ToolUnavailableError
+from tools.errors import MissingDependencyError, PromptError, ToolError, ToolUnavailableError
 from tools.prompting import load_prompt
 from tools.protocol import Tool
-from tools.registry import TOOL_NAMES, check_tool_name, create_tool
+from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
 from tools.result_cache import ResultCache
 
 
@@ -47,27 +47,29 @@ def open_toolbox(
     Raises:
         UnknownToolError: a name is misspelt.
         ToolUnavailableError: a tool that was named cannot run.
+        ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
     """
     for name in named:
-        check_tool_name(name)
+        check_tool_name(name, targets=settings.tools.targets)
     chosen = [
         name
-        for name in TOOL_NAMES
+        for name in settings.tools.names
         if (name in named if named else settings.tools.of(name).is_enabled)
     ]
     tools: dict[str, Tool] = {}
+    prompts: dict[str, str | None] = {}
     unavailable: dict[str, str] = {}
     for name in chosen:
-        tool = create_tool(name, _options(settings, home, name, while_decoding))
         try:
-            tool.check_available()
-        except (ToolUnavailableError, MissingDependencyError) as error:
-            if named:
+            tool = open_tool(settings, home, name, while_decoding=while_decoding)
+            check_usable(tool, name)
+            prompts[name] = prompt_of(settings, tool) if settings.sampling.uses_prompt else None
+        except ToolError as error:
+            if named or not _may_be_left_out(settings, name, error):
                 raise
             unavailable[name] = str(error)
         else:
             tools[name] = tool
-    prompts = {name: _prompt(settings, name) for name in tools}
     return Toolbox(tools, prompts, unavailable)
 
 
@@ -82,7 +84,51 @@ def result_cache(settings: Settings, home: Home) -> ResultCache | None:
     return ResultCache(home.tool_results) if settings.execution.uses_cache else None
 
 
-def _options(settings: Settings, home: Home, name: str, while_decoding: bool) -> dict[str, Any]:
+def open_tool(settings: Settings, home: Home, name: str, *, while_decoding: bool = False) -> Tool:
+    """Make one tool as the settings say, whether or not it can run here.
+
+    Args:
+        settings: of the run.
+        home: has the search index.
+        name: one of `settings.tools.names`.
+        while_decoding: see `open_toolbox`.
+
+    Raises:
+        UnknownToolError: the name is misspelt.
+        ToolSettingsError: an option of the tool is misspelt or cannot be used.
+        ToolUnavailableError: a tool from outside cannot be imported or created.
+    """
+    options = options_of(settings, home, name, while_decoding)
+    return create_tool(name, options, targets=settings.tools.targets)
+
+
+def prompt_of(settings: Settings, tool: Tool) -> str:
+    """The few-shot prompt of a tool: the file that the settings name, else the tool's own.
+
+    Raises:
+        PromptError: there is none, or it cannot be used.
+    """
+    file = settings.tools.of(tool.name).prompt
+    return load_prompt(tool.name, Path(file).expanduser() if file else None, own=tool.prompt)
+
+
+def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
+    """Whether a tool that nobody named is left out for this error.
+
+    What the user wrote about a tool is an error; what a package from outside brings along makes
+    its tool unavailable, and the others go on.
+    """
+    if isinstance(error, ToolUnavailableError | MissingDependencyError):
+        return True
+    of_tool = settings.tools.of(name)
+    is_users_own = bool(of_tool.prompt if isinstance(error, PromptError) else of_tool.options)
+    return is_plugin(name) and not is_users_own
+
+
+def options_of(
+    settings: Settings, home: Home, name: str, while_decoding: bool = False
+) -> dict[str, Any]:
+    """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     if name == "WikiSearch":
         options.setdefault("index_directory", str(home.wikipedia_index))
@@ -91,13 +137,6 @@ def _options(settings: Settings, home: Home, name: str, while_decoding: bool) ->
     if name == "Calendar" and while_decoding:
         options["date_source"] = "published_on"
     return options
-
-
-def _prompt(settings: Settings, name: str) -> str | None:
-    if not settings.sampling.uses_prompt:
-        return None
-    own = settings.tools.of(name).prompt
-    return load_prompt(name, Path(own).expanduser() if own else None)
 
 
 class ToolboxResource(dg.ConfigurableResource):

@@ -3,7 +3,14 @@
 import pytest
 
 from tools.errors import PromptError
-from tools.prompting import SLOT, check_prompt, fill_prompt, load_prompt
+from tools.prompting import (
+    SLOT,
+    check_prompt,
+    demonstrations_of,
+    draft_prompt,
+    fill_prompt,
+    load_prompt,
+)
 from tools.registry import TOOL_NAMES
 
 DEMONSTRATIONS = {"QA": 2, "Calculator": 5, "WikiSearch": 3, "MT": 3, "Calendar": 5}
@@ -81,3 +88,62 @@ def test_a_tool_without_a_prompt_is_an_error():
 def test_a_prompt_that_cannot_work_is_refused(old, new, message):
     with pytest.raises(PromptError, match=message):
         check_prompt(GOOD.replace(old, new), "Calculator")
+
+
+def test_a_prompt_of_the_tools_own_is_text_or_a_file(tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_text(GOOD, encoding="utf-8")
+    for own in (GOOD, file, f"\n{GOOD}\n".lstrip()):
+        assert load_prompt("Calculator", own=own) == GOOD
+    with pytest.raises(PromptError, match="the prompt of QA calls Calculator"):
+        load_prompt("QA", own=GOOD)
+
+
+def test_a_file_of_the_users_own_wins_over_the_tools(tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_text(GOOD.replace("Add calls.", "Use it."), encoding="utf-8")
+    assert load_prompt("Calculator", file, own=GOOD).startswith("Use it.")
+
+
+EXAMPLES = [
+    "The sum is [Add(2, 3)] 5.",
+    "  In all ([Add(1, 1)] 2 of them) there are [Add(4, 4)] 8. ",
+    "Nothing more than [Add(0, 1)]",
+]
+
+
+def test_a_drafted_prompt_demonstrates_the_examples():
+    prompt = draft_prompt("Add", "Adds two\n numbers", EXAMPLES, parameters=["a", "b"])
+    check_prompt(prompt, "Add")
+    assert prompt.splitlines()[0].endswith(
+        'Adds two numbers. A call looks like this: "[Add(a, b)]". Some examples follow.'
+    )
+    assert demonstrations_of(prompt) == [
+        ("The sum is 5.", ["Add(2, 3)"]),
+        ("In all (2 of them) there are 8.", ["Add(1, 1)", "Add(4, 4)"]),
+        ("Nothing more than", ["Add(0, 1)"]),
+    ]
+    assert prompt == draft_prompt("Add", "Adds two numbers.", EXAMPLES, parameters=["a", "b"])
+    assert '"[Add(2, 3)]". Some' in draft_prompt("Add", "Adds two numbers.", EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (EXAMPLES[:2], "There are 2 examples"),
+        ([*EXAMPLES, "Nothing."], "not one line with a call"),
+        ([*EXAMPLES, "One [Add(1, 2)]\nthree."], "not one line with a call"),
+        ([*EXAMPLES, "One [QA(who)] two."], "calls QA"),
+        ([*EXAMPLES, "One {text} [Add(1, 2)] two."], "occurs 3 times"),
+    ],
+)
+def test_examples_that_cannot_be_shown_are_refused(examples, message):
+    with pytest.raises(PromptError, match=message):
+        draft_prompt("Add", "Adds.", examples)
+
+
+@pytest.mark.parametrize("name", TOOL_NAMES)
+def test_the_demonstrations_of_each_prompt_have_calls(name):
+    shown = demonstrations_of(load_prompt(name))
+    assert len(shown) == DEMONSTRATIONS[name]
+    assert all(call.startswith(f"{name}(") for _, calls in shown for call in calls)

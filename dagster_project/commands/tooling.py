@@ -1,0 +1,116 @@
+"""`toolformer tools list`, `try` and `check`: what tools there are, and how one behaves.
+
+Does not parse the command line.
+"""
+
+from collections.abc import Mapping
+
+from dagster_project import console
+from dagster_project.commands.completing import given_date
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.resources.toolbox import open_tool, open_toolbox, options_of, prompt_of
+from tools.contract import check_contract
+from tools.errors import CallSyntaxError
+from tools.execution import execute_calls
+from tools.plugins import parse_arguments
+from tools.protocol import Document, Tool, ToolCall
+from tools.registry import check_usable, create_tool, is_plugin, origin_of
+from tools.syntax import format_call, strip_quotes
+
+
+def list_tools() -> None:
+    """Print the tools with their origin, their settings and whether they can run."""
+    import polars as pl
+
+    home = Home.find()
+    settings = RunOptions().load_settings(home)
+    toolbox = open_toolbox(settings, home)
+    rows = []
+    for name in settings.tools.names:
+        of_tool = settings.tools.of(name)
+        state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
+        rows.append(
+            {
+                "tool": name,
+                "state": state,
+                "τ_s": of_tool.sampling_threshold,
+                "k": of_tool.positions_per_text,
+                "m": of_tool.calls_per_position,
+                "τ_f": of_tool.filtering_threshold,
+                "prompt": of_tool.prompt or ("its own" if is_plugin(name) else "built in"),
+                "origin": origin_of(name, targets=settings.tools.targets),
+            }
+        )
+    console.frame(pl.DataFrame(rows))
+
+
+def try_tool(
+    name: str, text: str, options: RunOptions, *, today: str | None, url: str | None
+) -> bool:
+    """Make one call and print it.
+
+    Args:
+        name: the tool.
+        text: what stands between the brackets.
+        options: of the command.
+        today: date of the text that asks; by default the present day.
+        url: its address; with one, the Calendar answers as while building, else as in `complete`.
+
+    Returns:
+        Whether there is a result.
+
+    Raises:
+        UnknownToolError, ToolUnavailableError, ToolSettingsError: there is no tool to try.
+    """
+    home = Home.find()
+    settings = options.load_settings(home)
+    tool = open_tool(settings, home, name, while_decoding=url is None)
+    check_usable(tool, name)
+    try:
+        arguments = parse_arguments(tool, strip_quotes(text))
+    except CallSyntaxError as error:
+        console.say(f"no call of {name} ({error.reason}): {error}")
+        return False
+    document = Document("command-line", text="", url=url, published_on=given_date(today))
+    (result,) = execute_calls(
+        tool, [(arguments, document)], deadline_seconds=settings.execution.deadline_seconds
+    )
+    call = ToolCall(name, arguments)
+    if result.result is None:
+        console.say(f"{format_call(call).strip()} has no result: {result.reason}")
+        return False
+    console.say(format_call(call, result.result).strip())
+    return True
+
+
+def check_tool(name: str, options: RunOptions) -> bool:
+    """Try out what a tool promises, and print what was found.
+
+    Returns:
+        Whether no rule is broken.
+
+    Raises:
+        UnknownToolError, ToolUnavailableError, ToolSettingsError: there is no tool to check.
+    """
+    home = Home.find()
+    settings = options.load_settings(home)
+
+    def create(given: Mapping[str, object]) -> Tool:
+        return create_tool(name, given, targets=settings.tools.targets)
+
+    findings = check_contract(
+        name,
+        create,
+        options_of(settings, home, name),
+        read_prompt=lambda tool: prompt_of(settings, tool),
+        deadline_seconds=settings.execution.deadline_seconds,
+    )
+    for finding in findings:
+        console.say(f"{finding.status}  {finding.rule}: {finding.detail}")
+    states = [finding.status for finding in findings]
+    console.say(
+        f"{states.count('passed')} passed, {states.count('failed')} failed, "
+        f"{states.count('skipped')} skipped"
+    )
+    return "failed" not in states

@@ -1,0 +1,140 @@
+"""docs/add-a-tool.md: its code, its settings and its output are what they are said to be."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from dagster_project.cli import main
+from dagster_project.settings import merged, validated
+from dagster_project.settings_file import preset_values
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from tests.conftest import REPOSITORY
+from tools.protocol import Document
+from tools.registry import create_tool
+
+DOCUMENT = Document("d", "a text")
+TEXT = (REPOSITORY / "docs" / "add-a-tool.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+CODE, FUNCTION, JSON_SCHEMA = blocks("python")
+SECTION, MCP_SECTION = (YAML(typ="safe").load(block) for block in blocks("yaml"))
+(ENTRY_POINTS,) = blocks("toml")
+
+
+@pytest.fixture
+def my_tools(outside) -> None:
+    """The code of the document, in a folder of the user's own."""
+    pytest.importorskip("pint", reason="pint is not installed: pip install pint")
+    outside.module("my_tools", CODE)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs a command with the section of the document in the settings."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "toolformer.yaml").write_text(blocks("yaml")[0])
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+
+    def run_command(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(list(arguments))
+        return int(exited.value.code or 0), capsys.readouterr().out
+
+    return run_command
+
+
+def test_the_tool_and_its_registration_are_at_most_40_lines():
+    registration = [line for line in blocks("yaml")[0].splitlines() if "filtering" not in line]
+    assert len(CODE.splitlines()) + len(registration) <= 40
+    assert len(CODE.splitlines()) + len(ENTRY_POINTS.splitlines()) <= 40
+
+
+def test_the_settings_of_the_document_are_valid():
+    settings = validated(merged(preset_values("laptop"), SECTION), origin="the document")
+    assert settings.tools.targets == {"UnitConverter": "my_tools:UnitConverter"}
+    assert settings.tools.of("UnitConverter").filtering_threshold == 0.5
+    settings = validated(merged(preset_values("laptop"), MCP_SECTION), origin="the document")
+    tool = create_tool(
+        "CountWords",
+        dict(settings.tools.of("CountWords").options),
+        targets=settings.tools.targets,
+    )
+    assert tool.name == "CountWords"
+
+
+@pytest.mark.slow
+def test_what_the_document_prints_is_what_is_printed(run, my_tools):
+    shown = [block for block in blocks("console") if block.startswith("$ toolformer tools ")]
+    assert len(shown) >= 2
+    for block in shown:
+        for session in block.split("$ toolformer ")[1:]:
+            command, _, printed = session.partition("\n")
+            arguments = re.findall(r'"([^"]*)"|(\S+)', command)
+            _, out = run(*(quoted or plain for quoted, plain in arguments))
+            assert out.strip().splitlines() == printed.strip().splitlines()
+
+
+@pytest.mark.slow
+def test_the_tool_passes_the_contract_test(run, my_tools):
+    code, out = run("tools", "check", "UnitConverter")
+    assert code == 0, out
+    assert "13 passed, 0 failed, 1 skipped" in out
+
+
+def test_the_entry_point_of_the_document_registers_the_tool(my_tools, outside):
+    given = tomllib.loads(ENTRY_POINTS)["project"]["entry-points"]["toolformer.tools"]
+    outside.package("my-tools", given)
+    tool = create_tool("UnitConverter")
+    assert tool.call(tool.parse_arguments("12 feet,m"), DOCUMENT) == "3.6576 m"
+
+
+def test_the_demonstrations_of_the_document_are_right(my_tools, outside):
+    outside.module("functions", f"{FUNCTION}\n{JSON_SCHEMA}")
+    for name, module in (
+        ("UnitConverter", "my_tools"),
+        ("BodyMassIndex", "functions"),
+        ("Doubled", "functions"),
+    ):
+        tool = create_tool(name, targets={name: f"{module}:{name}"})
+        calls = re.findall(rf"\[{name}\(([^\]]*)\)\] ([^ ]*[0-9])", str(tool.prompt))
+        assert len(calls) == 3
+        for arguments, answer in calls:
+            given = tool.call(tool.parse_arguments(arguments), DOCUMENT)
+            assert given.split()[0] == answer
+
+
+@pytest.mark.model
+@pytest.mark.java
+@pytest.mark.slow
+def test_a_build_with_the_tool_samples_executes_and_filters_its_calls(
+    my_tools, prepared_home: PipelineHome, copy_of: MakeHome
+):
+    home = copy_of(prepared_home)
+    section = {"positions_per_text": 3, "calls_per_position": 3, "filtering_threshold": 0.0}
+    home.change_settings(merged(SECTION, {"tools": {"UnitConverter": section}}))
+    home.build(tools=["UnitConverter"])
+    candidates = home.rows("candidate_calls")
+    assert set(candidates["tool"]) == {"UnitConverter"}
+    parsed = candidates.filter(candidates["status"] == "parsed")
+    executed = home.rows("executed_calls")
+    assert set(executed["call_id"]) == set(parsed["call_id"])
+    assert home.rows("filtered_calls").height == (executed["status"] == "executed").sum()
+    for shard in SHARDS:
+        names = home.warehouse.slice_names("filtered_calls", shard, round_number=1)
+        assert names == ["UnitConverter"]
+    # Without the tool in the settings its rows stay, and the others are merged with them.
+    home.change_settings({"tools": {"UnitConverter": {"is_enabled": False}}})
+    home.build(tools=["Calculator"])
+    state = json.dumps(home.metadata("augmented_texts"), default=str)
+    assert "calls of UnitConverter" in state
+    assert "calls of Calculator" in state

@@ -1,0 +1,233 @@
+"""Tools from outside in settings, toolbox, plan and doctor."""
+
+from pathlib import Path
+
+import pytest
+
+from dagster_project.doctor import examine
+from dagster_project.home import Home
+from dagster_project.resources.toolbox import open_toolbox
+from dagster_project.settings import Settings, SettingsError, merged, validated
+from dagster_project.settings_file import load_settings, preset_values
+from tests.dagster_project.test_plan import ENTRY, STAGES, plan_of, store, toolbox_of
+from tests.outside import ECHO
+from tests.warehouse.rows import SHARD, frame
+from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError, UnknownToolError
+from tools.registry import TOOL_NAMES, create_tool
+from warehouse.warehouse import Warehouse
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def settings_with(tools: dict, preset: str = "laptop") -> Settings:
+    return validated(merged(preset_values(preset), {"tools": tools}), origin="the file")
+
+
+ECHO_SECTION = {"class": "echo_module:Echo"}
+
+
+def opened(home: Home, tools: dict, named: tuple[str, ...] = ()):
+    """The toolbox with these settings, without the tools that need more than this."""
+    off = {name: {"is_enabled": False} for name in TOOL_NAMES if name != "Calculator"}
+    return open_toolbox(settings_with({**off, **tools}), home, named=named)
+
+
+# Settings
+
+
+def test_a_section_with_a_class_makes_a_tool_known():
+    settings = settings_with({"Echo": ECHO_SECTION})
+    assert settings.tools.names == (*TOOL_NAMES, "Echo")
+    assert settings.tools.targets == {"Echo": "echo_module:Echo"}
+    assert settings_with({}).tools.names == TOOL_NAMES
+
+
+def test_what_a_section_does_not_set_comes_from_the_section_for_others():
+    tools = settings_with(
+        {
+            "others": {"filtering_threshold": 0.75},
+            "Echo": {**ECHO_SECTION, "calls_per_position": 7, "options": {"times": 2}},
+        }
+    ).tools
+    assert tools.of("Echo").calls_per_position == 7
+    assert tools.of("Echo").filtering_threshold == 0.75
+    assert tools.of("Echo").sampling_threshold == 0.0005
+    assert tools.of("Echo").options == {"times": 2}
+    assert tools.of("Elsewhere") == tools.others
+    assert tools.of("Calculator").filtering_threshold == 0.5
+
+
+def test_options_of_a_tool_may_hold_lists():
+    options = {"command": ["python", "server.py"], "environment": {"A": "b"}, "name": None}
+    assert settings_with({"Echo": {**ECHO_SECTION, "options": options}}).tools.of(
+        "Echo"
+    ).options == (options)
+
+
+def test_an_installed_tool_needs_no_class(outside):
+    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
+    settings = settings_with({"Echo": {"filtering_threshold": 0.6}})
+    assert settings.tools.names[-1] == "Echo"
+    assert settings.tools.targets == {}
+    assert settings.tools.of("Echo").filtering_threshold == 0.6
+
+
+@pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        ({"Calulator": {}}, r"'tools.Calulator'.*Did you mean 'Calculator'.*needs `class:"),
+        ({"Echo": {"filtering_threshold": 1}}, r"no setting 'tools.Echo'.*needs `class:"),
+        ({"Echo": {**ECHO_SECTION, "filtering_treshold": 1}}, r"Did you mean 'filtering_thres"),
+        ({"Echo": {**ECHO_SECTION, "clas": "x"}}, r"'tools.Echo.clas'.*Did you mean 'class'"),
+        ({"Echo": {**ECHO_SECTION, "calls_per_position": 0}}, r"tools.Echo.calls_per_position = 0"),
+        ({"Calculator": ECHO_SECTION}, "Calculator is built in and cannot be replaced"),
+        ({"calculator": ECHO_SECTION}, "the name of the built-in 'Calculator'"),
+        ({"my-tool": ECHO_SECTION}, "cannot be called by this name"),
+        ({"Echo": {"class": "echo_module"}}, "Expected a module and a class"),
+        ({"others": ECHO_SECTION}, "tools.others.class"),
+    ],
+)
+def test_a_mistake_in_the_section_of_a_tool_is_named(tools, message):
+    with pytest.raises(SettingsError, match=message):
+        settings_with(tools)
+
+
+def test_a_mistake_in_a_tool_and_one_elsewhere_are_named_together():
+    with pytest.raises(SettingsError) as caught:
+        validated({"tools": {"Echo": {}}, "sampling": {"sed": 1}}, origin="x")
+    assert "'tools.Echo'" in str(caught.value)
+    assert "'sampling.sed'" in str(caught.value)
+
+
+def test_installed_tools_are_among_the_known_names(outside):
+    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
+    with pytest.raises(SettingsError, match=r"'tools.Eho'.*Did you mean 'Echo'.*Calendar"):
+        settings_with({"Eho": {}})
+
+
+def test_the_section_is_read_from_the_file_and_changed_for_one_run(tmp_path):
+    file = tmp_path / "toolformer.yaml"
+    file.write_text("tools:\n  Echo:\n    class: echo_module:Echo\n    calls_per_position: 7\n")
+    overrides = {"tools": {"Echo": {"filtering_threshold": 0.9}}}
+    of_echo = load_settings(file, overrides=overrides).tools.of("Echo")
+    assert (of_echo.calls_per_position, of_echo.filtering_threshold) == (7, 0.9)
+
+
+# Toolbox
+
+
+def test_a_tool_from_outside_is_used_like_the_others(outside, home):
+    outside.module("echo_module")
+    toolbox = opened(home, {"Echo": {**ECHO_SECTION, "options": {"times": 2}}})
+    assert list(toolbox.tools) == ["Calculator", "Echo"]
+    assert toolbox.tools["Echo"].version == "1 times=2"
+    assert toolbox.prompts["Echo"].startswith("Repeat.")
+    assert list(opened(home, {"Echo": ECHO_SECTION}, named=("Echo",)).tools) == ["Echo"]
+
+
+def test_an_installed_tool_is_used_unless_it_is_switched_off(outside, home):
+    outside.module("echo_module")
+    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
+    assert list(opened(home, {}).tools) == ["Calculator", "Echo"]
+    assert list(opened(home, {"Echo": {"is_enabled": False}}).tools) == ["Calculator"]
+    assert list(opened(home, {"others": {"is_enabled": False}}).tools) == ["Calculator"]
+
+
+def test_a_tool_that_cannot_be_imported_leaves_the_others_alone(outside, home):
+    outside.module("echo_module", "import nowhere")
+    toolbox = opened(home, {"Echo": ECHO_SECTION})
+    assert list(toolbox.tools) == ["Calculator"]
+    assert "pip install nowhere" in toolbox.unavailable["Echo"]
+    with pytest.raises(ToolUnavailableError, match="pip install nowhere"):
+        opened(home, {"Echo": ECHO_SECTION}, named=("Echo",))
+
+
+def test_a_misspelt_name_is_compared_with_tools_from_outside(home):
+    with pytest.raises(UnknownToolError, match="Did you mean 'Echo'"):
+        opened(home, {"Echo": ECHO_SECTION}, named=("Eco",))
+
+
+def test_what_the_user_wrote_about_a_tool_is_an_error(outside, home, tmp_path):
+    outside.module("echo_module")
+    with pytest.raises(ToolSettingsError, match="'tims'"):
+        opened(home, {"Echo": {**ECHO_SECTION, "options": {"tims": 2}}})
+    with pytest.raises(PromptError, match=r"nowhere\.txt"):
+        opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(tmp_path / "nowhere.txt")}})
+
+
+def test_what_a_package_brings_along_makes_its_tool_unavailable(outside, home):
+    outside.module("echo_module", ECHO.replace("Input: {text}", "Input:"))
+    assert "occurs 0 times" in opened(home, {"Echo": ECHO_SECTION}).unavailable["Echo"]
+    outside.module("other_module", ECHO.replace("times: int = 1", "times"))
+    section = {"class": "other_module:Echo"}
+    assert "needs the setting 'times'" in opened(home, {"Echo": section}).unavailable["Echo"]
+    with pytest.raises(ToolSettingsError, match="needs the setting 'times'"):
+        opened(home, {"Echo": section}, named=("Echo",))
+
+
+def test_a_prompt_file_of_the_user_wins_over_the_tools_own(outside, home, tmp_path):
+    outside.module("echo_module")
+    file = tmp_path / "prompt.txt"
+    file.write_text("Say it.\n\nInput: A.\nOutput: [Echo(a)] A.\n\nInput: {text}\nOutput:")
+    toolbox = opened(home, {"Echo": {**ECHO_SECTION, "prompt": str(file)}})
+    assert toolbox.prompts["Echo"].startswith("Say it.")
+
+
+# Plan
+
+
+def test_a_build_plans_the_slices_of_a_tool_from_outside(outside, tmp_path):
+    outside.module("echo_module")
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    warehouse.prepare()
+    settings = settings_with({"Echo": ECHO_SECTION})
+    toolbox = toolbox_of("Calculator")
+    toolbox.tools["Echo"] = create_tool("Echo", targets=settings.tools.targets)
+    toolbox.prompts["Echo"] = "a prompt"
+    planned = plan_of(warehouse, settings, toolbox)
+    slices = [(each.table, each.slice_name) for each in planned]
+    assert {(table, "Echo") for table in STAGES[1:5]} < set(slices)
+    store(warehouse, settings, toolbox)
+    assert plan_of(warehouse, settings, toolbox) == []
+    # Its decisions stay among those that are merged when it is no longer registered.
+    assert plan_of(warehouse, settings_with({}), toolbox_of("Calculator")) == []
+    other = plan_of(warehouse, settings, toolbox, entries=(ENTRY,), force=True)
+    assert len(other) == len(planned)
+
+
+def test_the_slices_of_a_round_are_listed_by_tool(tmp_path):
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    warehouse.prepare()
+    for name in ("Echo", "Calculator", "round-2.Echo"):
+        rows = frame("filtered_calls", {"round": 2 if "round" in name else 1})
+        warehouse.replace_slice("filtered_calls", SHARD, name, rows, metadata={})
+    assert warehouse.slice_names("filtered_calls", SHARD, round_number=1) == ["Calculator", "Echo"]
+    assert warehouse.slice_names("filtered_calls", SHARD, round_number=2) == ["Echo"]
+    assert warehouse.slice_names("filtered_calls", "shard-00009", round_number=1) == []
+
+
+# Doctor
+
+
+def test_the_doctor_examines_tools_from_outside(outside, home):
+    outside.module("echo_module")
+    outside.module("broken_module", "1 / 0")
+    home.root.mkdir()
+    home.settings_file.write_text(
+        "tools:\n  Echo: {class: 'echo_module:Echo'}\n  Broken: {class: 'broken_module:Broken'}\n"
+    )
+    found = {each.name: each for each in examine(home)}
+    assert found["tool Echo"].status == "ok"
+    assert found["tool Echo"].detail == "Repeats a word"
+    assert found["tool Broken"].status == "missing"
+    assert "ZeroDivisionError" in found["tool Broken"].detail
+    assert found["tool Calculator"].status == "ok"
+
+
+def test_a_package_with_a_name_that_is_taken_is_a_finding_of_the_doctor(outside, home):
+    outside.package("cheap-tools", {"Calendar": "m:C"})
+    (found,) = [each for each in examine(home) if "cheap-tools" in each.detail]
+    assert (found.name, found.status) == ("tools", "missing")

@@ -1,0 +1,136 @@
+"""`toolformer tools list`, `try` and `check`."""
+
+from pathlib import Path
+
+import pytest
+
+from dagster_project.cli import main
+from tests.outside import ECHO
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+ECHO_CLASS = "tools.Echo.class=echo_module:Echo"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "home"
+    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    return root
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process; gives exit code, output and errors."""
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(["tools", *arguments])
+        captured = capsys.readouterr()
+        return int(exited.value.code or 0), captured.out, captured.err
+
+    return run_command
+
+
+def line_of(out: str, name: str) -> str:
+    (line,) = [each for each in out.splitlines() if each.startswith(f"│ {name} ")]
+    return line
+
+
+def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
+    outside.module("echo_module")
+    outside.module("broken_module", "1 / 0")
+    outside.package("echo-tools", {"Echo": "echo_module:Echo", "Broken": "broken_module:Broken"})
+    home.mkdir()
+    (home / "toolformer.yaml").write_text("tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
+    code, out, _ = run("list")
+    assert code == 0
+    assert "available" in line_of(out, "Echo")
+    assert "unavailable" not in line_of(out, "Echo")
+    assert "its own" in line_of(out, "Echo")
+    assert "built in" in line_of(out, "Calculator")
+    assert "disabled" in line_of(out, "Off")
+    assert "ZeroDivisionError" in " ".join(out.split())
+    assert "echo-tools" in out
+
+
+def test_a_call_is_made_and_printed_with_its_result(run, outside):
+    outside.module("echo_module")
+    for arguments, printed in (
+        (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
+        (["Calculator", "-6 * 7"], "[Calculator(-6 * 7) -> -42]"),
+        (["Calendar", "--date", "2024-05-03"], "[Calendar() -> Today is Friday, May 3, 2024.]"),
+        (
+            ["Calendar", "", "--url", "https://a.org/2024/05/03/x"],
+            "[Calendar() -> Today is Friday, May 3, 2024.]",
+        ),
+        (["Echo", "'a word'", "--set", ECHO_CLASS], "[Echo(a word) -> a word]"),
+    ):
+        assert run("try", *arguments) == (0, f"{printed}\n", "")
+
+
+def test_without_a_date_the_calendar_has_the_present_day(run):
+    code, out, _ = run("try", "Calendar")
+    assert code == 0
+    assert out.startswith("[Calendar() -> Today is ")
+
+
+def test_a_call_without_a_result_says_why_and_fails(run):
+    code, out, _ = run("try", "Calculator", "1 / 0")
+    assert (code, out) == (1, "[Calculator(1 / 0) ->] has no result: division_by_zero\n")
+    code, out, _ = run("try", "Calculator", "a[0]")
+    assert code == 1
+    assert out.startswith("no call of Calculator (bracket_in_arguments): ")
+    code, out, _ = run("try", "Calculator", "")
+    assert code == 1
+    assert "empty_arguments" in out
+
+
+def test_a_tool_that_cannot_be_tried_is_an_error(run, outside):
+    outside.module("echo_module", "import nowhere")
+    for command in ("try", "check"):
+        for arguments, message in (
+            (["Calulator"], "Did you mean 'Calculator'"),
+            (["Echo", "--set", ECHO_CLASS], "pip install nowhere"),
+        ):
+            code, _, err = run(command, *arguments)
+            assert code == 1
+            assert err.startswith("Error: ")
+            assert message in err
+    code, _, err = run("try", "QA", "who")
+    assert (code, "unavailable" in err) == (1, True)
+    code, _, err = run("try", "Calendar", "--date", "3 May")
+    assert (code, "is not a date" in err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["Calculator", "Calendar", "QA", "MT", "WikiSearch"])
+def test_the_built_in_tools_pass_the_check(run, name):
+    code, out, err = run("check", name)
+    assert code == 0, (out, err)
+    assert " 0 failed, " in out.splitlines()[-1]
+    assert "garbage is refused" in out
+
+
+def test_a_good_tool_from_outside_passes_the_check(run, outside):
+    outside.module("echo_module")
+    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    assert code == 0
+    assert out.splitlines()[-1] == "14 passed, 0 failed, 0 skipped"
+
+
+def test_a_broken_tool_fails_the_check_and_says_at_which_rule(run, outside):
+    outside.module("echo_module", ECHO.replace("[arguments] *", "[f'[{arguments}]'] *"))
+    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    assert code == 1
+    assert out.splitlines()[-1] == "13 passed, 1 failed, 0 skipped"
+    assert "failed  answers survive cleaning: The answer '[" in out
+
+
+def test_the_prompt_of_the_settings_is_the_one_that_is_checked(run, tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_text("Add.\n\nInput: One.\nOutput: [Calculator(1)] 1.\n\nInput: {text}\nOutput:")
+    code, out, _ = run("check", "Calculator", "--set", f"tools.Calculator.prompt={file}")
+    assert code == 1
+    assert "changes its text" in " ".join(out.split())
