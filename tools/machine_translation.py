@@ -252,9 +252,7 @@ class MachineTranslation(BaseTool):
             )
         return guess.language
 
-    def _translate(
-        self, phrases: Sequence[str], language: str
-    ) -> dict[str, str | ToolCallError]:
+    def _translate(self, phrases: Sequence[str], language: str) -> dict[str, str | ToolCallError]:
         """Translate distinct phrases of one language."""
         # Longest first: little padding, and memory that does not suffice shows at once. Each batch
         # is kept when it is done, so that calls repeated after a deadline need not wait for all.
@@ -268,22 +266,18 @@ class MachineTranslation(BaseTool):
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
             self._kept |= {
-                phrase: answer
-                for phrase in batch
-                if isinstance(answer := found[phrase], str)
+                phrase: answer for phrase in batch if isinstance(answer := found[phrase], str)
             }
         return found
 
-    def _translate_batch(
-        self, phrases: Sequence[str], language: str
-    ) -> list[str | ToolCallError]:
+    def _translate_batch(self, phrases: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate phrases together, or one by one where that does not work."""
         try:
             return self._translator.translate([_line(each) for each in phrases], language)
         except TranslationFailedError as error:
             if len(phrases) == 1:
                 return [ToolCallError("translation_failed", str(error))]
-            return [answer for each in phrases for answer in self._translate_batch([each], language)]
+        return [answer for each in phrases for answer in self._translate_batch([each], language)]
 
 
 def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:
