@@ -22,7 +22,7 @@ from dagster_project.resources.toolbox import Toolbox, ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import Settings
 from toolformer.geometry import geometry_metadata
-from toolformer.samples import SamplingParameters
+from toolformer.samples import SamplingParameters, drop_misplaced
 from toolformer.sampling import sample_shard
 from tools.plugins import parse_arguments
 from tools.protocol import Document
@@ -141,10 +141,11 @@ def _sample(
     window_tokens = stage.settings.corpus.window_tokens
     checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
     began, fed_before = time.monotonic(), model.tokens_fed
+    windows = list(windows_of(selected, model.tokenizer, window_tokens=window_tokens))
     samples = sample_shard(
         model,
         tools.prompts[tool_name],
-        list(windows_of(selected, model.tokenizer, window_tokens=window_tokens)),
+        windows,
         tool_name=tool_name,
         takes_arguments=tool.takes_arguments,
         parse_arguments=partial(parse_arguments, tool),
@@ -155,6 +156,7 @@ def _sample(
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
     )
+    samples = drop_misplaced(samples, windows, tool.check_place)
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
     geometry.update(geometry_metadata(checkpoint), attention=attention)
     store_cost(

@@ -5,7 +5,8 @@ Pure. Does not run a model; `toolformer.sampling` does.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -59,6 +60,14 @@ class SampledCall:
     sample_text: str
     status: str
     reason: str | None
+
+
+class PlaceCheck(Protocol):
+    """Raises CallSyntaxError for a call that could not be written at its place."""
+
+    def __call__(self, arguments: str, *, before: str, after: str) -> None:
+        """Check a call between two parts of a text."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +202,36 @@ def read_samples(
             status="parsed" if reason is None else "dropped",
             reason=reason,
         )
+
+
+def drop_misplaced(
+    samples: Sequence[SampledCall], windows: Sequence[Window], check_place: PlaceCheck
+) -> list[SampledCall]:
+    """Drop the calls that could not be written where they stand (spec §3.4).
+
+    The text around a call is that of its window: the model saw no more of it while sampling, and
+    will see no more of it while it is trained. Duplicates stay duplicates, since the call that they
+    repeat stands at the same place and is dropped for the same reason.
+
+    Args:
+        samples: parsed or not; only parsed ones are looked at.
+        windows: all that the samples stand in.
+        check_place: of the tool that is called.
+
+    Returns:
+        The samples in the same order; a misplaced one has status `dropped` and the tool's reason.
+    """
+    by_key = {(window.document_id, window.index): window for window in windows}
+    checked = []
+    for sample in samples:
+        if sample.status == "parsed" and sample.arguments is not None:
+            window = by_key[sample.document_id, sample.window]
+            offset = sample.character_offset - window.start
+            try:
+                check_place(
+                    sample.arguments, before=window.text[:offset], after=window.text[offset:]
+                )
+            except CallSyntaxError as error:
+                sample = replace(sample, status="dropped", reason=error.reason)
+        checked.append(sample)
+    return checked

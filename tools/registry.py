@@ -19,7 +19,7 @@ _ENTRIES: Mapping[str, str] = MappingProxyType(
         "QA": "tools.unavailable:QuestionAnswering",
         "Calculator": "tools.calculator:Calculator",
         "WikiSearch": "tools.wikipedia_search:WikiSearch",
-        "MT": "tools.unavailable:MachineTranslation",
+        "MT": "tools.machine_translation:MachineTranslation",
         "Calendar": "tools.calendar:Calendar",
     }
 )

@@ -59,11 +59,11 @@ create table candidate_calls (
     arguments varchar,  -- Normalised arguments; NULL only for a sample dropped before they were parsed.
     sample_text varchar not null,  -- What the model wrote after the opening marker.
     status varchar not null check (status in ('parsed', 'dropped')),  -- Whether the sample is a candidate: parsed or dropped.
-    reason varchar check (reason in ('duplicate', 'no_closing_bracket', 'not_a_call', 'other_tool', 'arrow_in_arguments', 'bracket_in_arguments', 'invalid_arguments', 'too_long_to_score')),  -- Why the sample was dropped; NULL for a parsed one.
+    reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why the sample was dropped, one snake_case word, the tool's own where a call may not stand at its place; NULL for a parsed one.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((status = 'parsed') = (reason is null)),
-    check (arguments is not null or coalesce(reason not in ('duplicate', 'too_long_to_score'), false))
+    check (arguments is not null or coalesce(reason in ('no_closing_bracket', 'not_a_call', 'other_tool', 'arrow_in_arguments', 'bracket_in_arguments'), false))
 );
 
 -- One row per candidate call that was given to its tool.

@@ -222,6 +222,8 @@ def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str,
         "tools": {
             **{name: dict(tool) for name in TOOLS},
             "Calculator": {**tool, "options": {"weak_share": 1.0}},
+            # Can run where Apertium is installed, and nowhere else.
+            "MT": {"is_enabled": False},
         },
     }
 

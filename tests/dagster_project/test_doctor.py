@@ -95,10 +95,32 @@ def test_the_annotator_of_a_later_round_is_looked_for(home, tmp_path):
 
 
 def test_tools_of_a_later_release_are_missing_with_their_reason(home):
-    for name in ("QA", "MT"):
-        found = finding(home, f"tool {name}")
-        assert found.status == "missing"
-        assert "later release" in found.detail
+    found = finding(home, "tool QA")
+    assert found.status == "missing"
+    assert "later release" in found.detail
+
+
+def test_translation_without_weights_and_apertium_is_missing_with_the_commands(
+    home, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = finding(home, "tool MT")
+    assert found.status == "missing"
+    assert "Apertium is not installed" in found.detail
+    assert "apt install apertium" in found.remedy
+    assert "tools.MT.options.model_directory" in found.remedy
+
+
+def test_weights_of_a_translation_model_are_looked_for(home, tmp_path):
+    home.root.mkdir()
+    model = tmp_path / "nllb"
+    home.settings_file.write_text(f"tools:\n  MT:\n    options: {{model_directory: {model}}}\n")
+    assert str(model) in finding(home, "tool MT").detail
+    model.mkdir()
+    assert "lacks config.json" in finding(home, "tool MT").detail
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (model / name).touch()
+    assert finding(home, "tool MT").status == "ok"
 
 
 def test_a_missing_index_makes_wikipedia_search_unavailable(home):

@@ -8,13 +8,17 @@ from hypothesis import strategies as st
 from tests.toolformer.architectures import windows_of
 from toolformer.samples import (
     CallReader,
+    SampledCall,
     SamplingParameters,
     branch_uniforms,
     call_id,
+    drop_misplaced,
     forced_text,
     read_samples,
     sample_text_of,
 )
+from toolformer.windows import Window
+from tools.calculator import Calculator
 from tools.errors import CallSyntaxError
 from tools.syntax import parse_sample
 
@@ -210,3 +214,73 @@ def test_every_branch_has_random_numbers_of_its_own():
     for place, other in enumerate([8, "document-2", 1, "MT", 4, 2]):
         changed = [*key[:place], other, *key[place + 1 :]]
         assert not np.isclose(uniforms(*changed), numbers).any()
+
+
+def window(document_id: str, index: int, start: int, text: str) -> Window:
+    return Window(document_id, index, start, text, ids=(), offsets=())
+
+
+def sample(number: int, document_id: str, index: int, offset: int, **changes) -> SampledCall:
+    return dataclasses.replace(
+        SampledCall(
+            call_id=str(number),
+            document_id=document_id,
+            window=index,
+            position=0,
+            character_offset=offset,
+            call_probability=0.5,
+            sample_index=0,
+            arguments="b",
+            sample_text="QA(b)]",
+            status="parsed",
+            reason=None,
+        ),
+        **changes,
+    )
+
+
+def only_behind(arguments: str, *, before: str, after: str) -> None:
+    if arguments not in before:
+        raise CallSyntaxError("look_ahead" if arguments in after else "not_in_text", "No.")
+
+
+def test_a_call_is_checked_against_the_window_that_it_stands_in():
+    # The windows of one document: `ab` and `cb`.
+    windows = [window("d", 0, 0, "ab"), window("d", 1, 2, "cb"), window("e", 0, 0, "xy")]
+    samples = [
+        sample(0, "d", 0, 2),
+        sample(1, "d", 0, 1),
+        # There is a `b` further in front, in the other window.
+        sample(2, "d", 1, 3),
+        sample(3, "d", 1, 4),
+        sample(4, "e", 0, 1),
+    ]
+    checked = drop_misplaced(samples, windows, only_behind)
+    assert [each.call_id for each in checked] == ["0", "1", "2", "3", "4"]
+    assert [each.reason for each in checked] == [
+        None,
+        "look_ahead",
+        "look_ahead",
+        None,
+        "not_in_text",
+    ]
+    for each in checked:
+        assert each.status == ("parsed" if each.reason is None else "dropped")
+        assert each.arguments == "b"
+
+
+def test_what_was_dropped_before_keeps_its_reason():
+    samples = [
+        sample(0, "d", 0, 0),
+        sample(1, "d", 0, 0, status="dropped", reason="duplicate"),
+        sample(2, "d", 0, 0, status="dropped", reason="no_closing_bracket", arguments=None),
+    ]
+    checked = drop_misplaced(samples, [window("d", 0, 0, "ab")], only_behind)
+    assert [each.reason for each in checked] == ["look_ahead", "duplicate", "no_closing_bracket"]
+    assert checked[1:] == samples[1:]
+
+
+def test_a_tool_that_takes_any_place_changes_nothing():
+    samples = [sample(0, "d", 0, 0), sample(1, "d", 0, 2)]
+    check_place = Calculator().check_place
+    assert drop_misplaced(samples, [window("d", 0, 0, "ab")], check_place) == samples

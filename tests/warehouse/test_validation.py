@@ -29,6 +29,7 @@ def test_correct_rows_are_accepted_and_read_back_equal(
 ACCEPTED = [
     ("candidate_calls", {"status": "dropped", "reason": "not_a_call", "arguments": None}),
     ("candidate_calls", {"status": "dropped", "reason": "duplicate"}),
+    ("candidate_calls", {"status": "dropped", "reason": "look_ahead"}),
     ("executed_calls", {"status": "failed", "reason": "division_by_zero", "result": None}),
     (
         "filtered_calls",
@@ -71,11 +72,16 @@ REFUSED = [
     ("candidate_calls", {"status": "unknown"}, ["status", "'unknown'", "parsed"]),
     ("candidate_calls", {"reason": "duplicate"}, ["status", "reason"]),
     ("candidate_calls", {"status": "dropped"}, ["status", "reason"]),
-    ("candidate_calls", {"status": "dropped", "reason": "because"}, ["reason", "'because'"]),
+    ("candidate_calls", {"status": "dropped", "reason": "Look ahead"}, ["reason", "'Look ahead'"]),
     ("candidate_calls", {"arguments": None}, ["arguments"]),
     (
         "candidate_calls",
         {"arguments": None, "status": "dropped", "reason": "duplicate"},
+        ["arguments"],
+    ),
+    (
+        "candidate_calls",
+        {"arguments": None, "status": "dropped", "reason": "look_ahead"},
         ["arguments"],
     ),
     ("executed_calls", {"result": None}, ["result"]),

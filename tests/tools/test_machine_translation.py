@@ -1,0 +1,319 @@
+"""The tool MT over a translator that a test can watch; the translators have tests of their own."""
+
+import contextlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tools.errors import (
+    CallSyntaxError,
+    ToolCallError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.execution import execute_calls
+from tools.machine_translation import MachineTranslation
+from tools.protocol import Document
+from tools.translation.translator import TranslationFailedError
+
+DOCUMENT = Document("d", "")
+BRIDGE = "El puente colgante cruza el río desde hace cien años"
+LIBRARY = "La biblioteca municipal abre todos los días a las nueve"
+ROAD = "Der lange Weg nach Hause begann am frühen Morgen"
+ENGLISH = "The suspension bridge has crossed the river for a hundred years"
+
+
+class Reverser:
+    """Writes texts backwards; some it refuses."""
+
+    texts_at_once = 3
+
+    def __init__(self):
+        self.batches = []
+        self.refusals = {}
+
+    def identity(self):
+        return "reverser"
+
+    def check_available(self):
+        pass
+
+    def translate(self, texts, language):
+        self.batches.append((language, list(texts)))
+        answers = []
+        for text in texts:
+            if isinstance(self.refusals.get(text), TranslationFailedError):
+                raise self.refusals[text]
+            answers.append(self.refusals.get(text, text[::-1]))
+        return answers
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    made = MachineTranslation()
+    monkeypatch.setattr(made, "_translator", Reverser())
+    return made
+
+
+def requests(*phrases):
+    return [(phrase, DOCUMENT) for phrase in phrases]
+
+
+def reasons(answers):
+    return [answer.reason if isinstance(answer, ToolCallError) else None for answer in answers]
+
+
+def test_phrases_of_one_language_go_together_and_answers_come_in_order(tool):
+    answers = tool.call_batch(requests(BRIDGE, ROAD, LIBRARY))
+    assert answers == [BRIDGE[::-1], ROAD[::-1], LIBRARY[::-1]]
+    assert tool._translator.batches == [("es", [LIBRARY, BRIDGE]), ("de", [ROAD])]
+
+
+def test_a_phrase_is_translated_once_however_often_it_is_asked_for(tool):
+    assert tool.call_batch(requests(BRIDGE, BRIDGE, BRIDGE)) == [BRIDGE[::-1]] * 3
+    assert tool.call(BRIDGE, DOCUMENT) == BRIDGE[::-1]
+    assert tool._translator.batches == [("es", [BRIDGE])]
+
+
+def test_batches_are_as_large_as_the_translator_takes(tool):
+    phrases = [f"{BRIDGE} {'y más ' * count}lejos" for count in range(7)]
+    tool.call_batch(requests(*phrases))
+    assert [len(texts) for _, texts in tool._translator.batches] == [3, 3, 1]
+
+
+def test_english_and_text_without_words_are_refused_and_not_translated(tool):
+    answers = tool.call_batch(requests(ENGLISH, "12 + 7", BRIDGE, "x" * 501, "…"))
+    assert reasons(answers) == ["already_english", "no_words", None, "too_long", "no_words"]
+    assert tool._translator.batches == [("es", [BRIDGE])]
+    with pytest.raises(ToolCallError, match="taken for English"):
+        tool.call(ENGLISH, DOCUMENT)
+
+
+def test_a_phrase_that_comes_back_as_it_was_has_no_translation(tool):
+    tool._translator.refusals[BRIDGE] = f" {BRIDGE.upper()} "
+    assert reasons(tool.call_batch(requests(BRIDGE))) == ["unchanged"]
+
+
+def test_the_error_of_one_phrase_leaves_the_others_alone(tool):
+    tool._translator.refusals[BRIDGE] = ToolCallError("unsupported_language", "No.")
+    assert reasons(tool.call_batch(requests(BRIDGE, LIBRARY))) == ["unsupported_language", None]
+
+
+def test_a_batch_that_fails_is_divided_and_only_the_culprit_has_no_answer(tool):
+    translator = tool._translator
+    translator.refusals[BRIDGE] = TranslationFailedError("It broke.")
+    answers = tool.call_batch(requests(LIBRARY, BRIDGE))
+    assert answers[0] == LIBRARY[::-1]
+    assert reasons(answers) == [None, "translation_failed"]
+    # A failure may pass: it is tried again, and what was translated is not.
+    del translator.refusals[BRIDGE]
+    translator.batches.clear()
+    assert reasons(tool.call_batch(requests(LIBRARY, BRIDGE))) == [None, None]
+    assert translator.batches == [("es", [BRIDGE])]
+
+
+@pytest.mark.parametrize(
+    "error", [ToolUnavailableError("MT", "gone", "Bring it back"), ToolTimeoutError("Late.")]
+)
+def test_an_error_of_the_whole_translator_is_not_swallowed(tool, monkeypatch, error):
+    def fail(texts, language):
+        raise error
+
+    monkeypatch.setattr(tool._translator, "translate", fail)
+    with pytest.raises(type(error)):
+        tool.call(BRIDGE, DOCUMENT)
+    with pytest.raises(type(error)):
+        tool.call_batch(requests(BRIDGE))
+
+
+def test_kept_translations_do_not_grow_without_end(tool, monkeypatch):
+    monkeypatch.setattr("tools.machine_translation._MOST_KEPT", 2)
+    for count in range(6):
+        tool.call(f"{BRIDGE} número {count}", DOCUMENT)
+        assert len(tool._kept) <= 3
+
+
+def test_a_translation_does_not_depend_on_the_text_that_asks(tool):
+    assert tool.cache_key(Document("a", "one", published_on=None)) == ()
+    assert tool.cache_key(DOCUMENT) == tool.cache_key(Document("b", "two", url="https://a.org"))
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        (" La casa \n junto\tal mar ", "La casa junto al mar"),
+        ("La\0casa\x1bjunto", "La casa junto"),
+        ("図書館の開館時間", "図書館の開館時間"),
+        ("uno \ud800 dos", "uno dos"),
+    ],
+)
+def test_arguments_are_one_line_of_printable_text(tool, text, arguments):
+    assert tool.parse_arguments(text) == arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty_arguments"),
+        (" \0 ", "empty_arguments"),
+        ("a [b]", "bracket_in_arguments"),
+        ("a -> b", "arrow_in_arguments"),
+    ],
+)
+def test_what_is_no_call_is_refused(tool, text, reason):
+    with pytest.raises(CallSyntaxError) as caught:
+        tool.parse_arguments(text)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ("Her novel La casa junto al mar", " sold well.", None),
+        ("Her novel LA  CASA\njunto al Mar ", "sold well.", None),
+        ("La casa junto al mar", " and again La casa junto al mar", None),
+        ("Her novel", " La casa junto al mar sold well.", "look_ahead"),
+        ("Her novel La casa", " junto al mar sold well.", "look_ahead"),
+        ("", "la CASA\n junto al mar", "look_ahead"),
+        ("Her novel", " sold well.", "not_in_text"),
+        ("La casa junto", "to the al mar", "not_in_text"),
+        ("", "", "not_in_text"),
+    ],
+)
+def test_only_what_stands_in_front_of_a_call_may_be_translated(tool, before, after, reason):
+    arguments = "La casa junto al mar"
+    if reason is None:
+        tool.check_place(arguments, before=before, after=after)
+        return
+    with pytest.raises(CallSyntaxError) as caught:
+        tool.check_place(arguments, before=before, after=after)
+    assert caught.value.reason == reason
+    assert arguments in str(caught.value)
+
+
+@given(before=st.text(max_size=40), after=st.text(max_size=40), data=st.data())
+def test_a_piece_of_the_text_in_front_is_always_allowed_and_letter_case_does_not_matter(
+    before, after, data
+):
+    start = data.draw(st.integers(0, len(before)))
+    piece = before[start : data.draw(st.integers(start, len(before)))].strip()
+    MachineTranslation().check_place(piece, before=before, after=after)
+    MachineTranslation().check_place(f"  {piece} ", before=before, after=after)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backend": "google"},
+        {"backend": "nllb"},
+        {"backend": "ctranslate2", "model_directory": ""},
+        {"model_directory": 5},
+        {"model_directory": "~nobody-of-this-name/model"},
+        {"beam_size": 0},
+        {"beam_size": True},
+        {"beam_size": 1.5},
+        {"max_new_tokens": 0},
+        {"batch_size": "16"},
+        {"max_characters": -1},
+        {"chunk_tokens": 0},
+        {"device": 0},
+        {"precision": "int8"},
+        {"timeout_seconds": 0},
+        {"timeout_seconds": float("nan")},
+        {"timeout_seconds": float("inf")},
+        {"foreign_confidence": 1.1},
+        {"foreign_confidence": "high"},
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(wrong):
+    with pytest.raises(ToolSettingsError) as caught:
+        MachineTranslation(**wrong)
+    assert any(name in str(caught.value) for name in wrong)
+    assert "Expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"foreign_confidence": 0.9}, {"chunk_tokens": 5}, {"max_characters": 100}]
+)
+def test_the_version_names_the_settings_of_every_backend(change):
+    ((name, value),) = change.items()
+    assert f"{name}={value}" in MachineTranslation(**change).version
+    assert MachineTranslation(**change).version != MachineTranslation().version
+
+
+@pytest.mark.parametrize(
+    ("files", "backend"),
+    [
+        (["model.safetensors"], "nllb"),
+        (["model.bin"], "ctranslate2"),
+        (["model.bin", "model.safetensors"], "nllb"),
+        ([], "nllb"),
+    ],
+)
+def test_the_weights_decide_what_reads_them(tmp_path, files, backend):
+    for name in files:
+        (tmp_path / name).touch()
+    assert MachineTranslation(model_directory=tmp_path).backend == backend
+
+
+def test_without_weights_apertium_translates():
+    assert MachineTranslation().backend == "apertium"
+    assert MachineTranslation(backend="apertium", model_directory="/model").backend == "apertium"
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    tool = MachineTranslation(model_directory=tmp_path / "none")
+    with pytest.raises(ToolUnavailableError) as caught:
+        tool.check_available()
+    assert str(tmp_path / "none") in caught.value.reason
+    with pytest.raises(ToolUnavailableError):
+        tool.call(BRIDGE, DOCUMENT)
+    assert "model=none" in tool.version
+
+
+def test_ctranslate2_is_named_with_its_command_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tool = MachineTranslation(backend="ctranslate2", model_directory=tmp_path)
+    with pytest.raises(ToolUnavailableError) as caught:
+        tool.check_available()
+    assert "pip install ctranslate2" in caught.value.remedy
+
+
+GARBAGE = st.one_of(
+    st.text(),
+    st.text(alphabet=st.characters(), min_size=1, max_size=5).map(lambda text: text * 50),
+    st.sampled_from(
+        [
+            "$(reboot)",
+            "`id` | tee /tmp/x; rm -rf ~",
+            "--help",
+            "-f html -d /etc",
+            "a" * 1_000_000,
+            "ño " * 400_000,
+            "\0" * 100,
+            "𝒜" * 300,
+            "é\u0301" * 200,
+            "\u202eabc",
+            "\ud800\udfff",
+            "[[^$<>{}\\/@*]]",
+        ]
+    ),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(garbage=GARBAGE)
+def test_garbage_is_answered_or_refused_and_never_another_error(tool, garbage):
+    try:
+        arguments = tool.parse_arguments(garbage)
+    except CallSyntaxError:
+        arguments = garbage
+    (answer,) = tool.call_batch([(arguments, DOCUMENT)])
+    assert isinstance(answer, str | ToolCallError)
+    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], deadline_seconds=10)
+    assert (result.status == "executed") == (result.result is not None)
+    assert result.reason != "tool_error"
+    with contextlib.suppress(CallSyntaxError):
+        tool.check_place(arguments, before=garbage, after="")

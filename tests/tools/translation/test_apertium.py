@@ -1,0 +1,314 @@
+"""Apertium: the real program where it is installed, and a script in its place that misbehaves."""
+
+import gzip
+import itertools
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tools.errors import ToolCallError, ToolDiedError, ToolTimeoutError, ToolUnavailableError
+from tools.execution import execute_calls
+from tools.machine_translation import MachineTranslation
+from tools.protocol import Document
+from tools.translation.apertium import ApertiumTranslator
+from tools.translation.translator import TranslationFailedError
+
+DOCUMENT = Document("d", "")
+MODES = ("spa-eng", "eng-spa", "eu-en", "hbs-eng", "spa-eng-tagger", "eng-cat", "spa-eng_US")
+SPANISH = (
+    "El puente colgante cruza el río desde hace cien años.",
+    "La biblioteca municipal abre todos los días a las nueve de la mañana",
+    "Se ruega no dar de comer a las palomas",
+    "Mañana lloverá en toda la costa. Pasado mañana no.",
+)
+# Answers as the program does: text for text, what is escaped or in brackets left as it is.
+SHOUT = "sys.stdout.buffer.write(data.decode().upper().encode())"
+
+
+def translator(timeout_seconds: float = 20.0) -> ApertiumTranslator:
+    return ApertiumTranslator("MT", timeout_seconds=timeout_seconds)
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a script in the program's place: `play(what it does with its input)`."""
+    program = tmp_path / "prefix" / "bin" / "apertium"
+    program.parent.mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+    def write(behaviour: str = SHOUT, listing: str | None = None) -> Path:
+        listing = listing or f"print({'  '.join(MODES)!r})"
+        program.write_text(
+            f"#!{sys.executable} -SE\n"
+            "import json, os, sys, time\n"
+            "if sys.argv[1:] == ['-l']:\n"
+            f"    {listing}\n"
+            "    sys.exit()\n"
+            "data = sys.stdin.buffer.read()\n"
+            f"with open({str(tmp_path / 'runs')!r}, 'a') as file:\n"
+            "    print(json.dumps([sys.argv[1:], data.decode()]), file=file)\n"
+            f"{behaviour}\n"
+        )
+        program.chmod(0o755)
+        return program
+
+    return write
+
+
+def runs(tmp_path: Path) -> list:
+    return [json.loads(line) for line in (tmp_path / "runs").read_text().splitlines()]
+
+
+# The real program.
+
+
+@pytest.fixture(scope="module")
+def spanish_pair() -> ApertiumTranslator:
+    if shutil.which("apertium") is None:
+        pytest.skip("Apertium is not installed: apt install apertium apertium-eng-spa")
+    real = ApertiumTranslator("MT", timeout_seconds=60)
+    if "spa" not in real.modes:
+        pytest.skip("Apertium has no pair spa-eng: apt install apertium-eng-spa")
+    return real
+
+
+@pytest.mark.parametrize(
+    ("spanish", "words"),
+    [
+        ("El gato come pescado.", ["cat", "eats", "fish"]),
+        ("La casa junto al mar", ["house", "sea"]),
+        ("Mañana lloverá en toda la costa.", ["tomorrow", "rain", "coast"]),
+    ],
+)
+def test_apertium_translates(spanish_pair, spanish, words):
+    (english,) = spanish_pair.translate([spanish], "es")
+    assert isinstance(english, str)
+    assert all(word in english.lower() for word in words), english
+    assert english.endswith(".") == spanish.endswith(".")
+
+
+def test_apertium_gives_a_batch_the_translations_of_its_texts_alone(spanish_pair):
+    together = spanish_pair.translate(SPANISH, "es")
+    assert together == [spanish_pair.translate([text], "es")[0] for text in SPANISH]
+    assert together == spanish_pair.translate(SPANISH[::-1], "es")[::-1]
+
+
+def test_apertium_translates_real_paragraphs_alone_and_together(spanish_pair, test_data):
+    file = test_data / "text" / "xquad_parallel_paragraphs.jsonl.gz"
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in itertools.islice(lines, 40)]
+    texts = [" ".join(record["es"].split()) for record in records]
+    together = spanish_pair.translate(texts, "es")
+    assert all(isinstance(each, str) and each for each in together)
+    assert together[::13] == [spanish_pair.translate([text], "es")[0] for text in texts[::13]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "¿Cuánto cuesta {esto}? <b>10 €</b> \\ / ^hola$ @uno [dos] ~tres+cuatro* #cinco",
+        "^gato<n><m><sg>$",
+        "[][ [[ ]] \\] \\\\",
+        "hola.[] adiós.[]",
+        "a" * 5_000,
+        "ñ " * 2_000,
+        "日本語と español y 😀 y \u0301",
+        "-l --help -f html",
+        "$(touch /tmp/x) `id`; exit 1",
+        "\u202eabc\u200b",
+        "...",
+    ],
+)
+def test_what_apertium_uses_itself_is_text_like_any_other(spanish_pair, text):
+    before, answer, after = spanish_pair.translate([SPANISH[0], text, SPANISH[2]], "es")
+    assert (before, after) == tuple(spanish_pair.translate(SPANISH[0:3:2], "es"))
+    assert isinstance(answer, str)
+    assert "\n" not in answer
+
+
+def test_brackets_and_signs_come_through_apertium_unchanged(spanish_pair):
+    (answer,) = spanish_pair.translate(["gato {1} <2> [3] ^4$ @5 \\6 /7"], "es")
+    for mark in ("{1}", "<2>", "[3]", "^4$", "@5", "\\6", "/7"):
+        assert mark in answer.replace(" ", ""), answer
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(texts=st.lists(st.text(), min_size=1, max_size=8))
+def test_apertium_answers_or_refuses_any_text(spanish_pair, texts):
+    tool = MachineTranslation(backend="apertium")
+    for answer in tool.call_batch([(text, DOCUMENT) for text in texts]):
+        assert isinstance(answer, str | ToolCallError)
+        assert isinstance(answer, str) or answer.reason != "translation_failed"
+
+
+def test_the_tool_translates_with_apertium(spanish_pair):
+    tool = MachineTranslation()
+    tool.check_available()
+    assert "backend=apertium pairs=" in tool.version
+    assert tool.version == MachineTranslation().version
+    results = execute_calls(
+        tool,
+        [(text, DOCUMENT) for text in (*SPANISH, "Today is a good day for a walk")],
+        deadline_seconds=60,
+    )
+    assert [each.reason for each in results] == [None] * 4 + ["already_english"]
+    assert results[2].result is not None
+    assert "pigeons" in results[2].result.lower()
+
+
+# The script in its place.
+
+
+def test_texts_are_the_input_of_the_program_and_never_its_arguments(play, tmp_path):
+    play()
+    texts = ["uno", "$(reboot) {dos} / tres", "-l"]
+    assert translator().translate(texts, "es") == [text.upper() for text in texts]
+    ((arguments, data),) = runs(tmp_path)
+    assert arguments == ["-z", "-u", "-f", "none", "spa-eng"]
+    assert data == "uno.[]\0\\$(reboot) \\{dos\\} \\/ tres.[]\0-l.[]\0"
+
+
+@pytest.mark.parametrize(
+    ("language", "mode"), [("es", "spa-eng"), ("eu", "eu-en"), ("hr", "hbs-eng")]
+)
+def test_the_pair_is_found_by_any_name_of_the_language(play, tmp_path, language, mode):
+    play()
+    assert translator().translate(["bat"], language) == ["BAT"]
+    assert runs(tmp_path)[0][0][-1] == mode
+
+
+@pytest.mark.parametrize("language", ["en", "fi", "ca", "unheard"])
+def test_a_language_without_a_pair_is_unsupported(play, tmp_path, language):
+    play()
+    answers = translator().translate(["a", "b"], language)
+    assert [answer.reason for answer in answers] == ["unsupported_language"] * 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_only_modes_from_a_language_into_english_count(play):
+    play()
+    assert set(translator().modes.values()) == {"spa-eng", "eu-en", "hbs-eng"}
+
+
+FAILURES = {
+    "an exit status": ("print('no good', file=sys.stderr); sys.exit(3)", "status 3: no good"),
+    "a crash": ("os.kill(os.getpid(), 11)", "status -11: nothing said"),
+    "nothing": ("pass", "0 translations of 2"),
+    "too few": ("sys.stdout.write('one\\0')", "1 translations of 2"),
+    "too many": ("sys.stdout.write('a\\0b\\0c\\0')", "3 translations of 2"),
+    "text behind the last": ("sys.stdout.write('a\\0b\\0c')", "2 translations of 2"),
+    "no text": ("sys.stdout.buffer.write(b'\\xff\\xfe\\0\\xc3\\0')", "no UTF-8"),
+    "100 MB": (
+        "for _ in range(1600): sys.stdout.write('x' * 65536)",
+        "far too much",
+    ),
+    "100 MB of complaints": (
+        "for _ in range(1600): sys.stderr.write('x' * 65536)",
+        "far too much",
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_program_that_fails_gives_an_error_for_each_text_and_ends(play, failure):
+    behaviour, message = FAILURES[failure]
+    play(behaviour)
+    with pytest.raises(TranslationFailedError, match=message):
+        translator().translate(["uno", "dos"], "es")
+    tool = MachineTranslation(backend="apertium")
+    results = execute_calls(tool, [(text, DOCUMENT) for text in SPANISH[:2]], deadline_seconds=60)
+    # A single text has one translation where two have too few.
+    expected = None if failure == "too few" else "translation_failed"
+    assert [each.reason for each in results] == [expected, expected]
+
+
+def test_a_text_that_fails_leaves_the_others_alone(play):
+    play(f"if b'palomas' in data: sys.exit(1)\n{SHOUT}")
+    answers = MachineTranslation().call_batch([(text, DOCUMENT) for text in SPANISH])
+    assert [isinstance(answer, ToolCallError) for answer in answers] == [False, False, True, False]
+    assert answers[0] == SPANISH[0].upper()
+
+
+def test_a_program_that_hangs_is_ended_in_time(play):
+    play("time.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(ToolTimeoutError, match=r"did not end within 0\.5 s"):
+        translator(timeout_seconds=0.5).translate(["uno"], "es")
+    assert time.monotonic() - started < 10
+
+
+def test_a_program_that_always_hangs_is_given_up(play):
+    play("time.sleep(60)")
+    tool = MachineTranslation(timeout_seconds=0.3)
+    with pytest.raises(ToolDiedError):
+        execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], deadline_seconds=5)
+
+
+def test_a_program_that_is_gone_during_a_run_ends_it(play):
+    program = play()
+    tool = MachineTranslation()
+    assert tool.call(SPANISH[0], DOCUMENT) == SPANISH[0].upper()
+    program.unlink()
+    with pytest.raises(ToolUnavailableError, match="not installed"):
+        execute_calls(tool, [(SPANISH[1], DOCUMENT)], deadline_seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("listing", "reason"),
+    [
+        ("print('eng-spa  cat-ita')", "no pair into English"),
+        ("print()", "no pair into English"),
+        ("print('broken', file=sys.stderr); sys.exit(2)", "status 2: broken"),
+        ("time.sleep(60)", "did not end within 0.5 s"),
+        ("sys.stdout.buffer.write(b'\\xff\\xfe')", "no pair into English"),
+        ("sys.stdout.write('x' * 1_000_000)", "far too much"),
+    ],
+)
+def test_without_a_pair_the_tool_is_unavailable_with_a_remedy(play, monkeypatch, listing, reason):
+    monkeypatch.setattr("tools.translation.apertium._LISTING_SECONDS", 0.5)
+    play(listing=listing)
+    tool = MachineTranslation()
+    with pytest.raises(ToolUnavailableError) as caught:
+        tool.check_available()
+    assert reason in caught.value.reason
+    assert "apt install apertium" in caught.value.remedy
+    assert "model_directory" in caught.value.remedy
+    assert tool.version
+
+
+@pytest.mark.parametrize("content", [None, "", "#!/no/such/interpreter\n"])
+def test_a_program_that_cannot_be_run_makes_the_tool_unavailable(play, content):
+    program = play()
+    program.unlink()
+    if content is not None:
+        program.write_text(content)
+        program.chmod(0o755)
+    with pytest.raises(ToolUnavailableError):
+        MachineTranslation().check_available()
+    with pytest.raises(ToolUnavailableError):
+        MachineTranslation().call(SPANISH[0], DOCUMENT)
+    assert "pairs=none" in MachineTranslation().version
+
+
+def test_other_data_of_a_pair_is_another_version(play, tmp_path):
+    program = play()
+    plain = MachineTranslation().version
+    data = tmp_path / "spa-eng.bin"
+    data.write_bytes(b"12345")
+    modes = program.parent.parent / "share" / "apertium" / "modes"
+    modes.mkdir(parents=True)
+    mode = modes / "spa-eng.mode"
+    mode.write_text(f"lt-proc '{data}' | apertium-tagger -g $2 /no/such/file")
+    with_data = MachineTranslation().version
+    data.write_bytes(b"123456")
+    other_data = MachineTranslation().version
+    mode.write_text("lt-proc")
+    assert len({plain, with_data, other_data, MachineTranslation().version}) == 4
+    play(listing="print('spa-eng')")
+    assert MachineTranslation().version not in (plain, with_data, other_data)

@@ -1,0 +1,79 @@
+import pytest
+from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
+
+from tools.translation.identification import guess_language
+from tools.translation.languages import ENGLISH, NLLB_CODES, NLLB_ENGLISH, apertium_codes
+
+
+def test_every_language_has_a_code_that_nllb_knows():
+    assert set(NLLB_CODES.values()) | {NLLB_ENGLISH} <= set(FAIRSEQ_LANGUAGE_CODES)
+    assert len(NLLB_CODES) > 100
+
+
+def test_english_is_no_source_language():
+    assert ENGLISH not in NLLB_CODES
+    assert NLLB_ENGLISH not in NLLB_CODES.values()
+
+
+@pytest.mark.parametrize(
+    ("language", "codes"),
+    [
+        ("es", ("spa", "es")),
+        ("sr", ("srp", "hbs", "sr")),
+        ("ceb", ("ceb",)),
+        ("lv", ("lvs", "lav", "lv")),
+        ("unheard", ("unheard",)),
+    ],
+)
+def test_apertium_may_name_a_language_in_several_ways(language, codes):
+    assert apertium_codes(language) == codes
+
+
+# The first article of the Universal Declaration of Human Rights begins so.
+BEGINNINGS = {
+    "es": "Todos los seres humanos nacen libres e iguales en dignidad y derechos",
+    "de": "Alle Menschen sind frei und gleich an Würde und Rechten geboren",
+    "fr": "Tous les êtres humains naissent libres et égaux en dignité et en droits",
+    "pt": "Todos os seres humanos nascem livres e iguais em dignidade e em direitos",
+    "it": "Tutti gli esseri umani nascono liberi ed eguali in dignità e diritti",
+    "pl": "Wszyscy ludzie rodzą się wolni i równi pod względem swej godności",
+    "ru": "Все люди рождаются свободными и равными в своем достоинстве и правах",
+    "ja": "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である",
+    "zh": "人人生而自由，在尊严和权利上一律平等",
+    "ar": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق",
+    "en": "All human beings are born free and equal in dignity and rights",
+}
+
+
+@pytest.mark.parametrize("language", BEGINNINGS)
+def test_languages_are_told_apart_with_confidence(language):
+    guess = guess_language(BEGINNINGS[language])
+    assert guess is not None
+    assert guess.language == language
+    assert 0.8 < guess.confidence <= 1
+
+
+@pytest.mark.parametrize("text", ["", " \n", "12,345 + 6 = 7", "—…!? №", "\0\x1f", "\ud800"])
+def test_text_without_letters_has_no_language(text):
+    assert guess_language(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\nb", "el\0río", "uno\ud800dos", "x" * 1_000_000, "\u2028a\u2029b\x85c", "𝒜𝓫𝓬 😀"],
+)
+def test_odd_text_has_a_language_or_none_and_is_never_an_error(text):
+    guess = guess_language(text)
+    assert guess is None or 0 <= guess.confidence <= 1
+
+
+def test_more_than_eighty_characters_are_read():
+    # The library cuts there unless it is told not to.
+    text = "Chapter 12 of the book says it in these words, which I shall quote in full here: "
+    text += "todos los seres humanos nacen libres e iguales en dignidad y derechos y, dotados "
+    text += "como están de razón y conciencia, deben comportarse fraternalmente los unos con "
+    text += "los otros, según dice la declaración que se firmó en la ciudad de París"
+    assert text[:80].isascii()
+    guess = guess_language(text)
+    assert guess is not None
+    assert guess.language == "es"

@@ -1,0 +1,296 @@
+"""NLLB-200 by transformers, on a tiny model of the same class with random weights."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import M2M100ForConditionalGeneration, NllbTokenizer
+
+from tests.tools.translation.conftest import GERMAN, LANGUAGES, POSITIONS, SPANISH, make_nllb
+from tools.errors import ToolCallError, ToolDiedError, ToolUnavailableError
+from tools.execution import execute_calls
+from tools.machine_translation import MachineTranslation
+from tools.protocol import Document
+from tools.translation.nllb import NllbOptions
+from tools.translation.nllb_transformers import TransformersNllb
+from tools.translation.translator import TranslationFailedError
+
+DOCUMENT = Document("d", "")
+
+
+def translator(directory: Path, **changes) -> TransformersNllb:
+    options = {
+        "beam_size": 1,
+        "max_new_tokens": 20,
+        "batch_size": 16,
+        "device": "cpu",
+        "precision": "float32",
+        **changes,
+    }
+    return TransformersNllb("MT", directory, NllbOptions(**options))
+
+
+def literal(directory: Path, text: str, source: str, *, beams: int = 1) -> str:
+    """The documented way: one text, nothing padded."""
+    tokenizer = NllbTokenizer.from_pretrained(directory, src_lang=source)
+    model = M2M100ForConditionalGeneration.from_pretrained(directory)
+    written = model.generate(
+        **tokenizer(text, return_tensors="pt"),
+        forced_bos_token_id=tokenizer.convert_tokens_to_ids("eng_Latn"),
+        num_beams=beams,
+        do_sample=False,
+        max_new_tokens=20,
+    )
+    return tokenizer.batch_decode(written, skip_special_tokens=True)[0].strip()
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_padded_batch_says_what_each_text_alone_says_and_the_documented_way(
+    nllb_directory, beams
+):
+    together = translator(nllb_directory, beam_size=beams).translate(SPANISH, "es")
+    single = translator(nllb_directory, beam_size=beams)
+    assert together == [single.translate([text], "es")[0] for text in SPANISH]
+    assert together == [literal(nllb_directory, each, "spa_Latn", beams=beams) for each in SPANISH]
+    assert len(set(together)) > 1, "what is written does not depend on what is read"
+
+
+def test_beam_search_finds_other_translations_than_greedy_decoding(nllb_directory):
+    greedy = translator(nllb_directory).translate(SPANISH, "es")
+    beams = translator(nllb_directory, beam_size=4).translate(SPANISH, "es")
+    assert greedy != beams
+
+
+def test_the_source_language_is_read_and_english_is_forced(nllb_directory, monkeypatch):
+    seen = []
+    generate = TransformersNllb.generate
+
+    def spy(self, inputs):
+        outputs = generate(self, inputs)
+        seen.append((inputs, outputs))
+        return outputs
+
+    monkeypatch.setattr(TransformersNllb, "generate", spy)
+    under_test = translator(nllb_directory)
+    for language in ("es", "de", "es"):
+        under_test.translate(GERMAN, language)
+    code = {name: under_test.tokenizer.convert_tokens_to_ids(name) for name in LANGUAGES}
+    end = under_test.tokenizer.eos_token_id
+    for (inputs, outputs), source in zip(seen, ("spa_Latn", "deu_Latn", "spa_Latn"), strict=True):
+        assert {ids[0] for ids in inputs} == {code[source]}
+        assert {ids[-1] for ids in inputs} == {end}
+        # The decoder begins with the end token, and English follows.
+        assert {tuple(ids[:2]) for ids in outputs} == {(end, code["eng_Latn"])}
+    assert seen[0][1] == seen[2][1] != seen[1][1]
+
+
+def test_a_translation_has_no_special_tokens_and_at_most_so_many(nllb_directory):
+    long, short = (
+        translator(nllb_directory, max_new_tokens=count).translate(SPANISH, "es")
+        for count in (20, 5)
+    )
+    for whole, part in zip(long, short, strict=True):
+        assert not any(mark in whole for mark in ("<", ">", "_Latn"))
+        assert whole.startswith(part)
+        assert len(part) < len(whole)
+
+
+def test_a_text_longer_than_the_model_takes_is_refused_and_the_others_are_translated(
+    nllb_directory,
+):
+    under_test = translator(nllb_directory)
+    long = " ".join(SPANISH)
+    answers = under_test.translate([SPANISH[0], long, SPANISH[1]], "es")
+    assert isinstance(answers[1], ToolCallError)
+    assert answers[1].reason == "too_long"
+    assert str(POSITIONS) in str(answers[1])
+    assert answers[::2] == under_test.translate(SPANISH[:2], "es")
+    assert [answer.reason for answer in under_test.translate([long], "es")] == ["too_long"]
+
+
+@pytest.mark.parametrize("language", ["fi", "als", "unheard"])
+def test_a_language_that_model_or_table_lacks_is_unsupported(nllb_directory, language):
+    (answer,) = translator(nllb_directory).translate(["Kaikki ihmiset"], language)
+    assert isinstance(answer, ToolCallError)
+    assert answer.reason == "unsupported_language"
+
+
+def test_what_decoding_depends_on_is_recorded_and_what_it_does_not_is_not(nllb_directory):
+    identity = translator(nllb_directory).identity()
+    for change in ({"beam_size": 4}, {"max_new_tokens": 5}, {"precision": "bfloat16"}):
+        assert translator(nllb_directory, **change).identity() != identity
+        assert all(
+            f"{name}={value}" in translator(nllb_directory, **change).identity()
+            for name, value in change.items()
+        )
+    for change in ({"batch_size": 1}, {"device": "auto"}):
+        assert translator(nllb_directory, **change).identity() == identity
+
+
+def test_another_model_has_another_identity_and_a_copy_the_same(nllb_directory, own_nllb):
+    identity = translator(nllb_directory).identity()
+    assert translator(own_nllb).identity() == identity
+    config = json.loads((own_nllb / "generation_config.json").read_text())
+    (own_nllb / "generation_config.json").write_text(json.dumps({**config, "length_penalty": 2.0}))
+    changed = translator(own_nllb).identity()
+    shutil.rmtree(own_nllb)
+    assert len({identity, changed, translator(own_nllb).identity()}) == 3
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_model_computes_in_the_precision_that_is_asked_for(nllb_directory, precision):
+    under_test = translator(nllb_directory, precision=precision)
+    answers = under_test.translate(SPANISH[:1], "es")
+    assert isinstance(answers[0], str)
+    assert under_test.model.dtype == getattr(torch, precision)
+
+
+def test_the_model_is_loaded_once_and_not_before_it_is_needed(nllb_directory, monkeypatch):
+    loads = []
+    load = TransformersNllb.load
+    monkeypatch.setattr(TransformersNllb, "load", lambda self: (loads.append(1), load(self))[1])
+    under_test = translator(nllb_directory)
+    under_test.check_available()
+    under_test.identity()
+    assert loads == []
+    under_test.translate(SPANISH[:1], "es")
+    under_test.translate(GERMAN, "de")
+    assert loads == [1]
+
+
+def _truncate(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _overwrite_header(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\xff" * 1000)
+
+
+def _drop_a_tensor(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors.pop("model.decoder.layers.1.fc2.weight")
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def _other_shapes(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "d_model": 64}))
+
+
+def _break_json(name: str):
+    return lambda folder: (folder / name).write_text('{"broken": ')
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _overwrite_header,
+        _drop_a_tensor,
+        _other_shapes,
+        _break_json("config.json"),
+        _break_json("tokenizer.json"),
+        lambda folder: (folder / "tokenizer.json").write_text("{}"),
+    ],
+)
+def test_a_damaged_directory_makes_the_tool_unavailable(own_nllb, damage):
+    damage(own_nllb)
+    with pytest.raises(ToolUnavailableError) as caught:
+        translator(own_nllb).translate(SPANISH[:1], "es")
+    assert caught.value.tool_name == "MT"
+    assert str(own_nllb) in caught.value.reason
+    assert "cannot be loaded" in caught.value.reason
+    assert "model_directory" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_named_before_anything_is_loaded(own_nllb, name):
+    (own_nllb / name).unlink()
+    with pytest.raises(ToolUnavailableError) as caught:
+        translator(own_nllb).check_available()
+    assert f"*{Path(name).suffix}" in caught.value.reason or name in caught.value.reason
+    with pytest.raises(ToolUnavailableError):
+        translator(own_nllb).translate(SPANISH[:1], "es")
+
+
+def test_weights_that_could_run_code_are_not_read(own_nllb):
+    weights = own_nllb / "model.safetensors"
+    torch.save(load_file(weights), own_nllb / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(ToolUnavailableError) as caught:
+        translator(own_nllb).check_available()
+    assert "safetensors" in caught.value.remedy
+
+
+def test_a_tokenizer_without_english_cannot_be_used(tmp_path):
+    directory = make_nllb(tmp_path / "model", languages=("spa_Latn", "deu_Latn"))
+    with pytest.raises(ToolUnavailableError, match="eng_Latn"):
+        translator(directory).translate(SPANISH[:1], "es")
+
+
+def test_a_batch_on_which_the_model_fails_can_be_divided(nllb_directory, monkeypatch):
+    generate = TransformersNllb.generate
+
+    def short_of_memory(self, inputs):
+        if len(inputs) > 1:
+            raise torch.OutOfMemoryError("no memory left")
+        return generate(self, inputs)
+
+    expected = translator(nllb_directory).translate(SPANISH, "es")
+    monkeypatch.setattr(TransformersNllb, "generate", short_of_memory)
+    with pytest.raises(TranslationFailedError, match="no memory left"):
+        translator(nllb_directory).translate(SPANISH, "es")
+    tool = MachineTranslation(model_directory=nllb_directory, max_new_tokens=20)
+    assert tool.call_batch([(text, DOCUMENT) for text in SPANISH]) == expected
+
+
+def test_the_tool_translates_with_the_model_whose_directory_it_is_given(nllb_directory):
+    tool = MachineTranslation(model_directory=str(nllb_directory), max_new_tokens=20, batch_size=2)
+    tool.check_available()
+    assert "backend=nllb" in tool.version
+    requests = [(text, DOCUMENT) for text in (*SPANISH, *GERMAN, SPANISH[0])]
+    answers = tool.call_batch(requests)
+    expected = translator(nllb_directory).translate(SPANISH, "es")
+    expected += translator(nllb_directory).translate(GERMAN, "de")
+    assert answers == [*expected, expected[0]]
+    fresh = MachineTranslation(model_directory=nllb_directory, max_new_tokens=20)
+    assert [fresh.call(*request) for request in requests] == answers
+
+
+def test_a_call_over_its_deadline_times_out_and_the_next_one_is_answered(
+    nllb_directory, monkeypatch
+):
+    tool = MachineTranslation(model_directory=nllb_directory, max_new_tokens=20)
+    expected = tool.call(SPANISH[0], DOCUMENT)
+    release = threading.Event()
+    generate = TransformersNllb.generate
+
+    def hang(self, inputs):
+        release.wait(60)
+        return generate(self, inputs)
+
+    monkeypatch.setattr(TransformersNllb, "generate", hang)
+    slow = MachineTranslation(model_directory=nllb_directory, max_new_tokens=20)
+    requests = [(SPANISH[0], DOCUMENT)]
+    (late,) = execute_calls(slow, requests, deadline_seconds=0.2)
+    assert (late.status, late.reason) == ("failed", "timeout")
+    release.set()
+    (answered,) = execute_calls(slow, requests, deadline_seconds=30)
+    assert answered.result == expected
+
+
+def test_a_model_that_hangs_is_given_up(nllb_directory, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(TransformersNllb, "generate", lambda self, inputs: release.wait(60))
+    tool = MachineTranslation(model_directory=nllb_directory)
+    try:
+        with pytest.raises(ToolDiedError, match="MT did not answer 3 calls in a row"):
+            execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], deadline_seconds=0.1)
+    finally:
+        release.set()

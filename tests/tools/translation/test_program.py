@@ -1,0 +1,102 @@
+"""Programs that misbehave, played by small scripts."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.translation.program import Finished, OutputTooLongError, run_program
+
+LIMITS = {"timeout_seconds": 20.0, "most_bytes": 10_000_000}
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    # One that ended and was not waited for is still listed.
+    return " Z " not in Path(f"/proc/{process_id}/stat").read_text()
+
+
+def wait_until_gone(process_id: int) -> bool:
+    deadline = time.monotonic() + 5
+    while is_running(process_id):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_program_gives_its_status_and_both_outputs():
+    code = "import sys; print(sys.stdin.read().upper()); print('hm', file=sys.stderr); sys.exit(3)"
+    assert run_program(python(code), b"abc", **LIMITS) == Finished(3, b"ABC\n", b"hm\n")
+
+
+def test_large_input_and_output_do_not_block_each_other():
+    text = b"x" * 3_000_000
+    code = "import sys; data = sys.stdin.buffer.read(); sys.stdout.buffer.write(data)"
+    assert run_program(python(code), text, **LIMITS).output == text
+
+
+def test_a_program_that_reads_nothing_ends_all_the_same():
+    assert run_program(python("print(1)"), b"x" * 3_000_000, **LIMITS).output == b"1\n"
+
+
+def test_a_shell_sees_nothing_of_the_arguments(tmp_path):
+    text = f"$(touch {tmp_path}/a); `touch {tmp_path}/b` | cat > {tmp_path}/c"
+    code = "import sys; print(sys.argv[1])"
+    assert run_program([*python(code), text], **LIMITS).output.decode().strip() == text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
+    numbers = tmp_path / "numbers"
+    # As a shell script with a pipeline: ending the shell alone would leave the others.
+    script = f"sleep 60 & echo $! $$ > {numbers}; sleep 60 | cat"
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"did not end within 0\.5 s"):
+        run_program(["/bin/sh", "-c", script], timeout_seconds=0.5, most_bytes=1000)
+    assert time.monotonic() - started < 10
+    assert all(wait_until_gone(int(number)) for number in numbers.read_text().split())
+
+
+def test_a_program_that_closes_its_outputs_and_goes_on_is_ended():
+    code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run_program(python(code), timeout_seconds=1.0, most_bytes=1000)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_program_that_writes_without_end_is_ended(stream):
+    code = f"import sys\nwhile True: sys.{stream}.write('x' * 65536)"
+    with pytest.raises(OutputTooLongError, match="more than 1,000,000 bytes"):
+        run_program(python(code), timeout_seconds=20.0, most_bytes=1_000_000)
+
+
+def test_a_program_that_is_ended_by_a_signal_says_so():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    assert run_program(python(code), **LIMITS).status == -signal.SIGSEGV
+
+
+def test_a_program_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run_program([str(tmp_path / "none")], **LIMITS)
+
+
+def test_no_descriptor_stays_open():
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        run_program(python("print(1)"), **LIMITS)
+        with pytest.raises(TimeoutError):
+            run_program(["/bin/sleep", "60"], timeout_seconds=0.05, most_bytes=10)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -1,0 +1,335 @@
+"""MT: translation of a phrase into English (paper, section 3 and appendix A).
+
+NLLB-200 where its weights are given, else Apertium where it is installed, else unavailable: the
+translators are in `tools.translation`. The language of a phrase is found by fastText. Does not
+choose which texts are worth annotating; the rules are in `tools.translation.preselection`.
+"""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+from tools.base import BaseTool
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.protocol import Document, Preselection
+from tools.translation.apertium import ApertiumTranslator
+from tools.translation.identification import guess_language
+from tools.translation.languages import ENGLISH
+from tools.translation.nllb import NllbOptions
+from tools.translation.nllb_ctranslate2 import WEIGHTS, CTranslate2Nllb
+from tools.translation.nllb_transformers import TransformersNllb
+from tools.translation.preselection import preselect_by_language
+from tools.translation.translator import TranslationFailedError, Translator
+
+_CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "backend": ("auto", "nllb", "ctranslate2", "apertium"),
+        "precision": ("float32", "bfloat16", "float16"),
+    }
+)
+# Translations kept in memory; models ask for the same phrase again and again.
+_MOST_KEPT = 100_000
+
+
+class MachineTranslation(BaseTool):
+    """Translates a phrase of any language into English.
+
+    Args:
+        backend: What translates. `nllb`: NLLB-200 by transformers; `ctranslate2`: NLLB-200 by
+            CTranslate2; `apertium`: Apertium's rules; `auto`: NLLB-200 where a directory is given,
+            by what can read its weights, else Apertium.
+        model_directory: Holds NLLB-200; empty for none. Nothing is downloaded.
+        beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
+        max_new_tokens: Longest translation by NLLB, in its tokens.
+        batch_size: Phrases that NLLB translates together; does not change what they become.
+        device: Of NLLB: `auto`, `cpu` or a CUDA device such as `cuda:0`.
+        precision: NLLB computes in: `float32`, `bfloat16` or `float16`.
+        timeout_seconds: Longest time of one run of Apertium.
+        max_characters: Longest phrase, in characters.
+        foreign_confidence: Confidence from 0 to 1 above which a chunk of a text counts as being in
+            another language (paper: 0.8).
+        chunk_tokens: Length of such a chunk in words (paper: 10).
+
+    Raises:
+        ToolSettingsError: When a setting has no such value.
+    """
+
+    name = "MT"
+    description = "Translates a phrase into English."
+
+    def __init__(
+        self,
+        *,
+        backend: str = "auto",
+        model_directory: str | Path = "",
+        beam_size: int = 1,
+        max_new_tokens: int = 128,
+        batch_size: int = 16,
+        device: str = "auto",
+        precision: str = "float32",
+        timeout_seconds: float = 60.0,
+        max_characters: int = 500,
+        foreign_confidence: float = 0.8,
+        chunk_tokens: int = 10,
+    ) -> None:
+        _check_choice("backend", backend)
+        _check_choice("precision", precision)
+        for setting, value in (
+            ("beam_size", beam_size),
+            ("max_new_tokens", max_new_tokens),
+            ("batch_size", batch_size),
+            ("max_characters", max_characters),
+            ("chunk_tokens", chunk_tokens),
+        ):
+            if type(value) is not int or value < 1:
+                raise _wrong(setting, value, "a whole number of at least 1")
+        if not _is_number(timeout_seconds) or not 0 < timeout_seconds < float("inf"):
+            raise _wrong("timeout_seconds", timeout_seconds, "a number of seconds above 0")
+        if not _is_number(foreign_confidence) or not 0 <= foreign_confidence <= 1:
+            raise _wrong("foreign_confidence", foreign_confidence, "a number from 0 to 1")
+        if not isinstance(device, str):
+            raise _wrong("device", device, "auto, cpu or a CUDA device such as 'cuda:0'")
+        self.model_directory = _as_directory(model_directory)
+        if self.model_directory is None and backend in ("nllb", "ctranslate2"):
+            raise _wrong("backend", backend, "a directory in model_directory beside it")
+        self.backend = _chosen(backend, self.model_directory)
+        self.nllb_options = NllbOptions(beam_size, max_new_tokens, batch_size, device, precision)
+        self.timeout_seconds = float(timeout_seconds)
+        self.max_characters = max_characters
+        self.foreign_confidence = float(foreign_confidence)
+        self.chunk_tokens = chunk_tokens
+        self._translator = self._make_translator()
+        self._kept: dict[str, str] = {}
+
+    @cached_property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Everything that answers depend on: translator, model or pairs, decoding."""
+        return (
+            f"1 backend={self.backend} {self._translator.identity()} "
+            f"max_characters={self.max_characters} foreign_confidence={self.foreign_confidence:g} "
+            f"chunk_tokens={self.chunk_tokens}"
+        )
+
+    def parse_arguments(self, text: str) -> str:
+        """Normalise a phrase: control characters and white space.
+
+        Args:
+            text: Arguments as the model wrote them.
+
+        Returns:
+            The phrase on one line.
+
+        Raises:
+            CallSyntaxError: As `BaseTool.parse_arguments`.
+        """
+        return super().parse_arguments(_line(text))
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Translate one phrase; see `call_batch`, which is faster for several.
+
+        Args:
+            arguments: The phrase.
+            document: The text that asks.
+
+        Returns:
+            The translation.
+
+        Raises:
+            ToolCallError: With reason `no_words`, `too_long`, `already_english`,
+                `unsupported_language`, `unchanged` or `translation_failed`.
+            ToolTimeoutError: When Apertium took too long.
+            ToolUnavailableError: When nothing can translate.
+        """
+        (answer,) = self.call_batch([(arguments, document)])
+        if isinstance(answer, ToolCallError):
+            raise answer
+        return answer
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Translate several phrases: those of one language together, each distinct one once.
+
+        Args:
+            requests: Pairs of phrase and the text that asks, which is not used.
+
+        Returns:
+            One entry per request, in the same order: the translation, or the error of that call,
+            with a reason as in `call`.
+
+        Raises:
+            ToolTimeoutError: When Apertium took too long.
+            ToolUnavailableError: When nothing can translate.
+        """
+        answers: dict[str, str | ToolCallError] = {}
+        by_language: defaultdict[str, list[str]] = defaultdict(list)
+        for phrase in dict.fromkeys(arguments for arguments, _ in requests):
+            if phrase in self._kept:
+                answers[phrase] = self._kept[phrase]
+                continue
+            try:
+                by_language[self._language_of(phrase)].append(phrase)
+            except ToolCallError as error:
+                answers[phrase] = error
+        for language, phrases in by_language.items():
+            answers |= self._translate(phrases, language)
+        return [answers[arguments] for arguments, _ in requests]
+
+    def preselect(self, document: Document) -> Preselection:
+        """Apply the language rules of the paper's appendix A to a text."""
+        return preselect_by_language(
+            document,
+            chunk_tokens=self.chunk_tokens,
+            foreign_confidence=self.foreign_confidence,
+        )
+
+    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+        """Refuse a phrase that does not stand in front of the call (spec §3.4).
+
+        A sampling model sees the whole text and may translate what comes only later; a decoding
+        one cannot. Compared without regard to case and white space.
+
+        Args:
+            arguments: The phrase.
+            before: The text in front of the call.
+            after: The text behind it.
+
+        Raises:
+            CallSyntaxError: With reason `look_ahead` when the phrase ends behind the call, or
+                `not_in_text` when it is nowhere in the text.
+        """
+        phrase = _comparable(arguments)
+        if phrase in _comparable(before):
+            return
+        # Joined, so that a phrase in whose middle the call stands is found too.
+        if phrase in _comparable(before + after):
+            raise CallSyntaxError(
+                "look_ahead",
+                f"The phrase {arguments[:60]!r} stands behind the call that translates it. "
+                "Expected a phrase from the text in front of the call.",
+            )
+        raise CallSyntaxError(
+            "not_in_text",
+            f"The phrase {arguments[:60]!r} does not stand in the text. Expected a phrase from the "
+            "text in front of the call.",
+        )
+
+    def cache_key(self, document: Document) -> tuple[str, ...]:  # noqa: ARG002
+        """Nothing: a translation does not depend on the text that asks."""
+        return ()
+
+    def check_available(self) -> None:
+        """Check that something can translate, without loading it.
+
+        Raises:
+            ToolUnavailableError: When nothing can; it says how to get a translator.
+        """
+        self._translator.check_available()
+
+    def _make_translator(self) -> Translator:
+        if self.model_directory is None or self.backend == "apertium":
+            return ApertiumTranslator(self.name, timeout_seconds=self.timeout_seconds)
+        translator = CTranslate2Nllb if self.backend == "ctranslate2" else TransformersNllb
+        return translator(self.name, self.model_directory, self.nllb_options)
+
+    def _language_of(self, phrase: str) -> str:
+        """Return fastText's code of the language of a phrase that can be translated."""
+        if len(phrase) > self.max_characters:
+            raise ToolCallError(
+                "too_long",
+                f"The phrase has {len(phrase)} characters. Expected at most {self.max_characters}.",
+            )
+        guess = guess_language(phrase)
+        if guess is None:
+            raise ToolCallError(
+                "no_words", f"The phrase {phrase[:60]!r} has no words. Expected some to translate."
+            )
+        if guess.language == ENGLISH:
+            raise ToolCallError(
+                "already_english",
+                f"The phrase {phrase[:60]!r} is taken for English. Expected another language.",
+            )
+        return guess.language
+
+    def _translate(self, phrases: Sequence[str], language: str) -> dict[str, str | ToolCallError]:
+        """Translate distinct phrases of one language."""
+        # Longest first: little padding, and memory that does not suffice shows at once. Each batch
+        # is kept when it is done, so that calls repeated after a deadline need not wait for all.
+        ordered = sorted(phrases, key=len, reverse=True)
+        found: dict[str, str | ToolCallError] = {}
+        at_once = self._translator.texts_at_once
+        for start in range(0, len(ordered), at_once):
+            batch = ordered[start : start + at_once]
+            for phrase, answer in zip(batch, self._translate_batch(batch, language), strict=True):
+                found[phrase] = _checked(phrase, answer)
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept |= {
+                phrase: answer for phrase in batch if isinstance(answer := found[phrase], str)
+            }
+        return found
+
+    def _translate_batch(self, phrases: Sequence[str], language: str) -> list[str | ToolCallError]:
+        """Translate phrases together, or one by one where that does not work."""
+        try:
+            return self._translator.translate([_line(each) for each in phrases], language)
+        except TranslationFailedError as error:
+            if len(phrases) == 1:
+                return [ToolCallError("translation_failed", str(error))]
+        return [answer for each in phrases for answer in self._translate_batch([each], language)]
+
+
+def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:
+    """Refuse a translation that is the phrase itself: a translator hands on what it cannot read."""
+    if isinstance(answer, str) and _comparable(answer) == _comparable(phrase):
+        return ToolCallError(
+            "unchanged",
+            f"The translator gave {phrase[:60]!r} back as it was. Expected a phrase that it knows.",
+        )
+    return answer
+
+
+def _comparable(text: str) -> str:
+    """Return a text as it is compared: without case, with single spaces."""
+    return " ".join(text.casefold().split())
+
+
+def _line(text: str) -> str:
+    """Return a text on one line, without what programs and tokenizers refuse."""
+    characters = (" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+    return " ".join("".join(characters).split())
+
+
+def _as_directory(value: object) -> Path | None:
+    """Read the value of a directory setting; empty text is none."""
+    if not isinstance(value, str | Path):
+        raise _wrong("model_directory", value, "a directory")
+    try:
+        return Path(value).expanduser() if str(value) else None
+    # What `~somebody` gives where there is nobody of that name.
+    except RuntimeError as error:
+        raise _wrong("model_directory", str(value), "a directory") from error
+
+
+def _chosen(backend: str, directory: Path | None) -> str:
+    """Return what `auto` stands for."""
+    if backend != "auto":
+        return backend
+    if directory is None:
+        return "apertium"
+    is_converted = (directory / WEIGHTS).is_file() and not any(directory.glob("*.safetensors"))
+    return "ctranslate2" if is_converted else "nllb"
+
+
+def _check_choice(setting: str, value: object) -> None:
+    if value not in _CHOICES[setting]:
+        raise _wrong(setting, value, f"one of {', '.join(map(repr, _CHOICES[setting]))}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _wrong(setting: str, value: object, expected: str) -> ToolSettingsError:
+    return ToolSettingsError(f"MT: {setting} is {value!r}. Expected {expected}.")

@@ -1,0 +1,1 @@
+"""Translation into English: language identification, preselection and the translators of `MT`."""

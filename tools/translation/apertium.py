@@ -1,0 +1,196 @@
+"""Translation by Apertium: rules and dictionaries, a Debian package per pair of languages.
+
+The program is run without a shell; texts are its standard input, never its arguments. Does not
+install pairs.
+"""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from tools.errors import ToolCallError, ToolTimeoutError, ToolUnavailableError
+from tools.translation.languages import apertium_codes
+from tools.translation.program import Finished, OutputTooLongError, run_program
+from tools.translation.translator import TranslationFailedError, unsupported_language
+
+_PROGRAM = "apertium"
+_REMEDY = (
+    "Name a directory with NLLB-200 in tools.MT.options.model_directory, or run `apt install "
+    "apertium apertium-eng-spa apertium-eng-cat` (more pairs: `apt-cache search apertium`)"
+)
+_MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
+# Paths of dictionaries and rules, as they stand in the file of a mode.
+_PATH = re.compile(r"/[^\s'\"|]+")
+_LISTING_SECONDS = 10.0
+
+# Translations are hardly longer than what they translate; this many times as long is a fault.
+_MOST_GROWTH = 20
+_MOST_BYTES_BESIDE = 65_536
+
+# Apertium's stream format: these are escaped, square brackets hold what is not to be translated,
+# and a null character ends a text and all that the program remembers of it.
+_SPECIAL = re.compile(r"[\\\[\]{}^$/@<>]")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
+# The full stop that Apertium's own text filter puts behind every text: it ends a sentence.
+_END_OF_SENTENCE = ".[]"
+_END_OF_TEXT = "\0"
+
+
+class ApertiumTranslator:
+    """The pairs into English that are installed.
+
+    Args:
+        tool_name: The tool that translates, for errors.
+        timeout_seconds: Longest time of one run of the program.
+    """
+
+    # One run takes a tenth of a second before it reads anything.
+    texts_at_once = 256
+
+    def __init__(self, tool_name: str, *, timeout_seconds: float) -> None:
+        self.tool_name = tool_name
+        self.timeout_seconds = timeout_seconds
+
+    def identity(self) -> str:
+        """Name the pairs and, by their sizes, the data they are made of; `none` without any."""
+        try:
+            modes = sorted(self.modes.values())
+        except ToolUnavailableError:
+            return "pairs=none"
+        digest = hashlib.blake2b(digest_size=16)
+        for mode in modes:
+            digest.update(f"{mode}\n".encode())
+            for path in _data_files(self._mode_file(mode)):
+                digest.update(f"{path} {path.stat().st_size}\n".encode())
+        return f"pairs={digest.hexdigest()}"
+
+    def check_available(self) -> None:
+        """Check that a pair into English is installed.
+
+        Raises:
+            ToolUnavailableError: When none is.
+        """
+        if not self.modes:
+            raise ToolUnavailableError(
+                self.tool_name, "Apertium has no pair into English installed", _REMEDY
+            )
+
+    @cached_property
+    def modes(self) -> Mapping[str, str]:
+        """Apertium's code of each source language, and the mode that translates it into English.
+
+        Raises:
+            ToolUnavailableError: When the program is not there or does not list its modes.
+        """
+        try:
+            finished = self._run(["-l"], timeout_seconds=_LISTING_SECONDS)
+        except (ToolTimeoutError, TranslationFailedError) as error:
+            raise self._no_list(str(error)) from error
+        if finished.status != 0:
+            raise self._no_list(_complaint(finished))
+        listed = finished.output.decode(errors="replace").split()
+        matches = [match for mode in listed if (match := _MODE_INTO_ENGLISH.fullmatch(mode))]
+        return {match.group(1): match.group() for match in matches}
+
+    def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
+        """Translate texts of one language in one run of the program.
+
+        Args:
+            texts: Lines of text.
+            language: fastText's code.
+
+        Returns:
+            The translations in order; an error with reason `unsupported_language` for all where no
+            pair is installed.
+
+        Raises:
+            TranslationFailedError: When the program fails, or writes what cannot be read.
+            ToolTimeoutError: When it takes too long.
+            ToolUnavailableError: When it cannot be run.
+        """
+        codes = apertium_codes(language)
+        mode = next((self.modes[code] for code in codes if code in self.modes), None)
+        if mode is None:
+            return [unsupported_language(language, "Apertium as installed here") for _ in texts]
+        stream = "".join(f"{_escaped(text)}{_END_OF_TEXT}" for text in texts).encode()
+        finished = self._run(["-z", "-u", "-f", "none", mode], stream)
+        if finished.status != 0:
+            raise TranslationFailedError(f"Apertium failed on {mode}: {_complaint(finished)}.")
+        try:
+            *parts, rest = finished.output.decode().split(_END_OF_TEXT)
+        except UnicodeDecodeError as error:
+            raise TranslationFailedError(f"Apertium wrote no UTF-8 for {mode}: {error}.") from error
+        if len(parts) != len(texts) or rest.strip():
+            raise TranslationFailedError(
+                f"Apertium wrote {len(parts)} translations of {len(texts)} texts for {mode}."
+            )
+        return [_unescaped(part) for part in parts]
+
+    def _run(
+        self, arguments: Sequence[str], stream: bytes = b"", *, timeout_seconds: float | None = None
+    ) -> Finished:
+        """Run the program."""
+        try:
+            return run_program(
+                [self._program(), *arguments],
+                stream,
+                timeout_seconds=timeout_seconds or self.timeout_seconds,
+                most_bytes=_MOST_BYTES_BESIDE + _MOST_GROWTH * len(stream),
+            )
+        except TimeoutError as error:
+            raise ToolTimeoutError(f"{error} Expected an answer in that time.") from error
+        except OutputTooLongError as error:
+            raise TranslationFailedError(f"Apertium wrote far too much: {error}") from error
+        except OSError as error:
+            raise ToolUnavailableError(
+                self.tool_name, f"Apertium cannot be run ({error})", _REMEDY
+            ) from error
+
+    def _program(self) -> str:
+        found = shutil.which(_PROGRAM)
+        if found is None:
+            raise ToolUnavailableError(
+                self.tool_name,
+                "no weights of a translation model are given and Apertium is not installed",
+                _REMEDY,
+            )
+        return found
+
+    def _no_list(self, problem: str) -> ToolUnavailableError:
+        return ToolUnavailableError(
+            self.tool_name, f"Apertium does not list its pairs ({problem})", _REMEDY
+        )
+
+    def _mode_file(self, mode: str) -> Path:
+        """Where the pair's pipeline is described, beside the program's other data."""
+        prefix = Path(self._program()).resolve().parent.parent
+        return prefix / "share" / "apertium" / "modes" / f"{mode}.mode"
+
+
+def _data_files(mode_file: Path) -> list[Path]:
+    """List the file of a mode and the files that it names, as far as they are there."""
+    if not mode_file.is_file():
+        return []
+    named = _PATH.findall(mode_file.read_text(errors="replace"))
+    return [mode_file, *(path for name in named if (path := Path(name)).is_file())]
+
+
+def _escaped(text: str) -> str:
+    """Write a text in Apertium's stream format."""
+    return _SPECIAL.sub(r"\\\g<0>", text) + _END_OF_SENTENCE
+
+
+def _unescaped(output: str) -> str:
+    """Read a text from Apertium's stream format."""
+    text = output.replace(_END_OF_SENTENCE, "")
+    return " ".join(_ESCAPED.sub(r"\1", _NOT_TRANSLATED.sub("", text)).split())
+
+
+def _complaint(finished: Finished) -> str:
+    """The status of a program that failed, and the first line of what it said."""
+    said = (finished.errors or finished.output).decode(errors="replace").strip()
+    return f"status {finished.status}: {said.partition(chr(10))[0][:200] or 'nothing said'}"

