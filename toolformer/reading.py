@@ -2,10 +2,10 @@
 
     p(a | q) = Σ_z  p(z | q) · p(a | q, z)      over the passages z that were retrieved
 
-p(z | q) is the retriever's weight of the passage, times how well the passage predicts the question
-(a power of p(q | z)): both are normalised over the passages. p(a | q, z) is the probability that the
-model, shown passage and question, writes the answer and ends its line. Answers are stretches of
-the passages (Lewis et al., 2020, marginalise the same way over a reader that writes freely).
+p(z | q) is the retriever's weight of the passage times a power of p(q | z), how well the passage
+predicts the question, normalised over the passages. p(a | q, z) is the probability that the model,
+shown passage and question, writes the answer and ends its line. Answers are stretches of the
+passages. (Lewis et al., 2020, marginalise the same way over a reader that writes freely.)
 
     fed:       prompt's demonstrations | Passage: z, Question: | q, Answer: | beam of tokens of a
     states:    (once for all)                                    predict q    predict a and the end
@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from toolformer.answer_beam import AnswerBeam
 from toolformer.answer_spans import SpanNode, answer_key, answer_spans, span_tree
 from toolformer.language_model import LanguageModel
 from toolformer.prefix_cache import prompt_prefix
@@ -50,7 +51,6 @@ Answer: Herman Melville
 Passage: {text}
 Question:"""
 _BEFORE_ANSWER = "\nAnswer:"
-_LINE_ENDS = ("\n", "\n\n")
 _MOST_ANSWER_TOKENS = 32
 # Tokens of passages fed at once; those of one question are far fewer.
 _PACK_TOKENS = 8192
@@ -202,14 +202,6 @@ def best_answer(found: Sequence[dict[str, float]], weights: Sequence[float]) -> 
     return Answer(largest[best][1], min(totals[best], 1.0))
 
 
-def line_end_ids(model: LanguageModel) -> list[int]:
-    """Tokens with which the model ends an answer: line ends, and the end of the text."""
-    tokens = {model.tokenizer.encode(end)[0] for end in _LINE_ENDS}
-    ends = getattr(model.model.generation_config, "eos_token_id", None)
-    tokens.update(ends if isinstance(ends, list) else [] if ends is None else [ends])
-    return sorted(tokens)
-
-
 def _shown(
     model: LanguageModel, question: str, passage: StoredPassage, parameters: ReadingParameters
 ) -> str:
@@ -251,7 +243,12 @@ def _read(
         token_budget=_PACK_TOKENS,
     )
     losses = [_losses(model, states[: len(question_ids)], question_ids) for states in read.states]
-    beam = _Beam(model, trees, parameters)
+    beam = AnswerBeam(
+        model,
+        trees,
+        width=parameters.beam_width,
+        least_probability=parameters.least_probability,
+    )
     keys = read.branch_keys(
         [read.start(place, len(asked)) for place in range(len(texts))],
         most_tokens=max(1, *map(_depth, trees)),
@@ -277,79 +274,3 @@ def _losses(model: LanguageModel, states: "torch.Tensor", tokens: Sequence[int])
 def _depth(node: SpanNode) -> int:
     """Tokens of the longest span below a node."""
     return max((1 + _depth(child) for child in node.children.values()), default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Beginning:
-    """A beginning of answers from one passage."""
-
-    passage: int
-    node: SpanNode
-    log_probability: float
-
-
-class _Beam:
-    """The beginnings that are followed, passage by passage.
-
-    Attributes:
-        parents, tokens: What is to be fed next, see `BranchKeys.feed`.
-        found: For each passage the probabilities of the spans that were followed to their end.
-    """
-
-    def __init__(
-        self, model: LanguageModel, trees: Sequence[SpanNode], parameters: ReadingParameters
-    ):
-        import torch
-
-        self._model = model
-        self._width = parameters.beam_width
-        self._least = (
-            math.log(parameters.least_probability) if parameters.least_probability else -math.inf
-        )
-        self._ends = torch.tensor(line_end_ids(model), device=model.device)
-        self._beginnings = [_Beginning(place, tree, 0.0) for place, tree in enumerate(trees)]
-        self.parents: list[int] = []
-        self.tokens: list[int] = []
-        self.found: list[dict[str, float]] = [{} for _ in trees]
-
-    def advance(self, states: "torch.Tensor") -> None:
-        """Take in what was fed, and choose what is fed next.
-
-        Args:
-            states: Behind the last token of each beginning, shape `(beginnings, hidden)`.
-        """
-        import torch
-
-        log_probabilities = torch.log_softmax(self._model.logits(states), dim=-1)
-        ends = torch.logsumexp(log_probabilities[:, self._ends], dim=-1).tolist()
-        continued: dict[int, list[tuple[float, int, int, SpanNode]]] = {}
-        for place, (beginning, end) in enumerate(zip(self._beginnings, ends, strict=True)):
-            for span in beginning.node.spans:
-                probability = math.exp(beginning.log_probability + end)
-                self.found[beginning.passage][span] = probability
-            tokens = list(beginning.node.children)
-            of_tokens = log_probabilities[place, tokens].tolist() if tokens else []
-            for token, log_probability in zip(tokens, of_tokens, strict=True):
-                total = beginning.log_probability + log_probability
-                if total >= self._least:
-                    continued.setdefault(beginning.passage, []).append(
-                        (total, place, token, beginning.node.children[token])
-                    )
-        self._follow(continued)
-
-    def _follow(self, continued: dict[int, list[tuple[float, int, int, SpanNode]]]) -> None:
-        """Keep the likeliest beginnings of each passage, in the order of their parents."""
-        chosen: list[tuple[int, int, float, SpanNode]] = []
-        for passage in continued.values():
-            likeliest = sorted(passage, key=lambda entry: (-entry[0], entry[1], entry[2]))
-            chosen += [
-                (place, token, total, node)
-                for total, place, token, node in likeliest[: self._width]
-            ]
-        chosen.sort(key=lambda entry: entry[:2])
-        before = self._beginnings
-        self.parents = [place for place, _, _, _ in chosen]
-        self.tokens = [token for _, token, _, _ in chosen]
-        self._beginnings = [
-            _Beginning(before[place].passage, node, total) for place, _, total, node in chosen
-        ]
