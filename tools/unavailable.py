@@ -1,7 +1,7 @@
-"""The tools of the paper that this release cannot run: question answering and translation.
+"""The tool of the paper that this release cannot run: translation.
 
-They have names and prompts, so that settings and listings can speak of them. Does not answer
-calls, and does not stand in for the real tools with made-up answers.
+It has a name and a prompt, so that settings and listings can speak of it. Does not answer
+calls, and does not stand in for the real tool with made-up answers.
 """
 
 from typing import NoReturn
@@ -33,14 +33,6 @@ class UnavailableTool(BaseTool):
             ToolUnavailableError: Always.
         """
         raise ToolUnavailableError(self.name, self.reason, self.remedy)
-
-
-class QuestionAnswering(UnavailableTool):
-    """Short answers to questions; arrives in a later release."""
-
-    name = "QA"
-    description = "Answers a question in a few words."
-    reason = "question answering arrives in a later release"
 
 
 class MachineTranslation(UnavailableTool):

@@ -9,6 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_project.home import Home
+from dagster_project.resources.language_model import LanguageModelResource, ModelHolder
+from dagster_project.resources.reader import open_reader
+from dagster_project.resources.retriever import open_retriever
 from dagster_project.settings import Settings
 from tools.errors import MissingDependencyError, ToolUnavailableError
 from tools.prompting import load_prompt
@@ -24,15 +27,22 @@ class Toolbox:
         tools: by name, in a fixed order.
         prompts: few-shot prompts of these tools; None where sampling leaves them out.
         unavailable: name to reason and remedy.
+        on_device: the tools that have a model on the device, loaded at their first call.
     """
 
     tools: Mapping[str, Tool]
     prompts: Mapping[str, str | None]
     unavailable: Mapping[str, str]
+    on_device: frozenset[str] = frozenset({"QA"})
 
 
 def open_toolbox(
-    settings: Settings, home: Home, *, named: Sequence[str] = (), while_decoding: bool = False
+    settings: Settings,
+    home: Home,
+    *,
+    named: Sequence[str] = (),
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
 ) -> Toolbox:
     """Make the tools and see which are available, before anything expensive.
 
@@ -41,6 +51,8 @@ def open_toolbox(
         home: has the search index.
         named: tools that the user asked for; by default all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
+        holder: of the model that runs beside the tools, by default the process's own: a tool's
+            model is held there too, since a device has one holder.
 
     Raises:
         UnknownToolError: a name is misspelt.
@@ -56,7 +68,10 @@ def open_toolbox(
     tools: dict[str, Tool] = {}
     unavailable: dict[str, str] = {}
     for name in chosen:
-        tool = create_tool(name, _options(settings, home, name, while_decoding))
+        options = tool_options(settings, home, name, holder=holder)
+        if name == "Calendar" and while_decoding:
+            options["date_source"] = "published_on"
+        tool = create_tool(name, options)
         try:
             tool.check_available()
         except (ToolUnavailableError, MissingDependencyError) as error:
@@ -69,14 +84,25 @@ def open_toolbox(
     return Toolbox(tools, prompts, unavailable)
 
 
-def _options(settings: Settings, home: Home, name: str, while_decoding: bool) -> dict[str, Any]:
+def tool_options(
+    settings: Settings, home: Home, name: str, *, holder: ModelHolder | None = None
+) -> dict[str, Any]:
+    """What a tool is created with: its own settings, and what it needs of the home.
+
+    Args:
+        settings: of the run.
+        home: has the indexes.
+        name: of the tool.
+        holder: see `open_toolbox`.
+    """
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     if name == "WikiSearch":
         options.setdefault("index_directory", str(home.wikipedia_index))
     if name == "Calculator":
         options.setdefault("seed", settings.sampling.seed)
-    if name == "Calendar" and while_decoding:
-        options["date_source"] = "published_on"
+    if name == "QA":
+        options["retriever"] = open_retriever(settings, home)
+        options["reader"] = open_reader(settings, home, holder or LanguageModelResource().holder())
     return options
 
 
