@@ -12,14 +12,13 @@ import importlib.metadata
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from tools.dense_vectors import DenseIndexKind, write_faiss_index
 from tools.encoder import KIND as TEXT_ENCODER
@@ -35,12 +34,11 @@ from tools.index_folder import (
 )
 from tools.latent_vectors import ENCODER_FILE, LatentVectors
 from tools.passages import Passage
+from tools.unfinished_index import UnfinishedIndex
 
 DENSE_FORMAT = 1
 VECTORS_FILE, PASSAGES_FILE, OFFSETS_FILE = "vectors.faiss", "passages.jsonl", "offsets.npy"
 ENCODER_FOLDER = "encoder"
-
-_PLAN_FILE, _COUNT_FILE = "plan.json", "count.json"
 
 
 class PassageEncoder(Protocol):
@@ -114,49 +112,20 @@ def build_dense_index(
     directory = Path(directory).absolute()
     check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    before = dense_index_information(directory)
-    with FileLock(directory.parent / f"{directory.name}.lock"):
+    lock = FileLock(directory.parent / f"{directory.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        lock.acquire()
         found = dense_index_information(directory)
-        # A build that ran while this one waited for the lock has done the work.
-        if found is not None and found["fingerprint"] == build.fingerprint and found != before:
+        if found is not None and found["fingerprint"] == build.fingerprint:
+            lock.release()
             return
+    try:
         remove_leftovers(directory)
-        work = _work_folder(directory, build)
-        started = time.perf_counter()
-        count = _write_passages(passages, work, build.chunk_passages)
-        encoder = _encoder(work, count, build)
-        encode_started = time.perf_counter()
-        encoded = _write_vectors(work, count, encoder, build.chunk_passages, progress)
-        encoding_seconds = time.perf_counter() - encode_started
-        folder = temporary_folder(directory)
-        try:
-            layout = write_faiss_index(
-                _VectorChunks(work, _chunks(count, build.chunk_passages)),
-                folder / VECTORS_FILE,
-                build.kind,
-                sample=_sample(count, build.sample_passages, build.seed),
-            )
-            _join_passages(work, folder, count)
-            shutil.copytree(work / ENCODER_FOLDER, folder / ENCODER_FOLDER)
-            write_information(
-                folder,
-                {
-                    "format": DENSE_FORMAT,
-                    "fingerprint": build.fingerprint,
-                    "passages": count,
-                    "dimension": encoder.dimension,
-                    **layout,
-                    **encoder.information(),
-                    "bytes": sum(file.stat().st_size for file in folder.rglob("*.*")),
-                    "seconds": round(time.perf_counter() - started, 3),
-                    "encoded_per_second": round(encoded / max(encoding_seconds, 1e-9), 1),
-                    "faiss_version": importlib.metadata.version("faiss-cpu"),
-                },
-            )
-            move_into_place(folder, directory)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(work, ignore_errors=True)
+        _build(passages, directory, build, progress)
+    finally:
+        lock.release()
 
 
 def dense_index_information(directory: Path) -> dict[str, Any] | None:
@@ -190,111 +159,68 @@ def searched_text(passage: Passage) -> str:
     return "\n".join(part for part in (passage.title, passage.section, passage.text) if part)
 
 
-def _work_folder(directory: Path, build: DenseBuild) -> Path:
-    """The folder of the unfinished build; emptied when it was begun with other settings."""
-    work = directory.parent / f"{directory.name}.building"
-    plan = json.dumps({"fingerprint": build.fingerprint, "chunk": build.chunk_passages})
-    file = work / _PLAN_FILE
-    if work.exists() and not (file.is_file() and file.read_text("utf-8") == plan):
-        shutil.rmtree(work)
-    work.mkdir(exist_ok=True)
-    _write_whole(file, lambda part: part.write_text(plan, encoding="utf-8"))
-    return work
-
-
-def _write_passages(passages: Iterable[Passage], work: Path, chunk_passages: int) -> int:
-    """Write the passages in chunks; return how many there are."""
-    counted = work / _COUNT_FILE
-    if counted.is_file():
-        return json.loads(counted.read_text("utf-8"))
-    chunks = len(list(work.glob("passages-*.jsonl")))
-    count = chunks * chunk_passages
-    iterator = islice(passages, count, None)
-    while chunk := list(islice(iterator, chunk_passages)):
-        lines = "".join(f"{json.dumps(asdict(passage))}\n" for passage in chunk)
-        _write_whole(
-            _chunk_file(work, "passages", chunks, "jsonl"),
-            lambda part, lines=lines: part.write_text(lines, encoding="utf-8"),
-        )
-        chunks, count = chunks + 1, count + len(chunk)
-    if count == 0:
-        raise IndexBuildError(
-            "There are no passages to index. Expected at least one: check that the Wikipedia "
-            "source has articles with text."
-        )
-    _write_whole(counted, lambda part: part.write_text(json.dumps(count), encoding="utf-8"))
-    return count
-
-
-def _encoder(work: Path, count: int, build: DenseBuild) -> PassageEncoder:
-    """The encoder of an interrupted build, or a new one."""
-    folder = work / ENCODER_FOLDER
-    if not folder.exists():
-        wanted = set(_sample(count, build.sample_passages, build.seed).tolist())
-        texts = [
-            searched_text(passage)
-            for place, passage in enumerate(_read_passages(work, count, build.chunk_passages))
-            if place in wanted
-        ]
-        try:
-            encoder = build.make_encoder(texts)
-        except ValueError as error:
-            raise IndexBuildError(str(error)) from error
-        part = work / f"{ENCODER_FOLDER}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        encoder.save(part)
-        part.rename(folder)
-    # Read back also when it was just made, so that both ways give the same vectors.
-    return load_encoder(folder)
-
-
-def _write_vectors(
-    work: Path,
-    count: int,
-    encoder: PassageEncoder,
-    chunk_passages: int,
+def _build(
+    passages: Iterable[Passage],
+    directory: Path,
+    build: DenseBuild,
     progress: Callable[[int, int], None] | None,
-) -> int:
-    """Encode the chunks that are not there; return how many passages that were."""
-    encoded = 0
-    for chunk in range(_chunks(count, chunk_passages)):
-        file = _chunk_file(work, "vectors", chunk, "npy")
-        if not file.exists():
-            texts = [searched_text(passage) for passage in _read_chunk(work, chunk)]
-            vectors = encoder.encode(texts)
-            _write_whole(file, lambda part, vectors=vectors: _save(part, vectors))
-            encoded += len(texts)
-        if progress is not None:
-            progress(min((chunk + 1) * chunk_passages, count), count)
-    return encoded
-
-
-def _join_passages(work: Path, folder: Path, count: int) -> None:
-    """One file of all passages, and where each of its lines begins."""
-    offsets, place = [0], 0
-    with (folder / PASSAGES_FILE).open("wb") as joined:
-        for file in sorted(work.glob("passages-*.jsonl")):
-            for line in file.read_bytes().splitlines(keepends=True):
-                joined.write(line)
-                place += len(line)
-                offsets.append(place)
-    if len(offsets) != count + 1:
-        raise IndexBuildError(
-            f"{work} holds {len(offsets) - 1} passages. Expected {count}: remove the folder, then "
-            "build the index again."
+) -> None:
+    started = time.perf_counter()
+    work = UnfinishedIndex(
+        directory.parent / f"{directory.name}.building",
+        fingerprint=build.fingerprint,
+        chunk_passages=build.chunk_passages,
+    )
+    count = work.write_passages(passages)
+    sample = _sample(count, build.sample_passages, build.seed)
+    encoder_folder = work.encoder_folder(lambda folder: _make_encoder(work, build, sample, folder))
+    # Read back also when it was just made, so that both ways give the same vectors.
+    encoder = load_encoder(encoder_folder)
+    encoded, encoding_started = 0, time.perf_counter()
+    for chunk in range(work.chunks):
+        encoded += work.write_vectors(
+            chunk, lambda of_chunk: encoder.encode([searched_text(each) for each in of_chunk])
         )
-    np.save(folder / OFFSETS_FILE, np.array(offsets, dtype=np.int64))
+        if progress is not None:
+            progress(min((chunk + 1) * build.chunk_passages, count), count)
+    encoding_seconds = time.perf_counter() - encoding_started
+    folder = temporary_folder(directory)
+    try:
+        layout = write_faiss_index(work.vectors(), folder / VECTORS_FILE, build.kind, sample=sample)
+        work.join_passages(folder / PASSAGES_FILE, folder / OFFSETS_FILE)
+        shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
+        information = {
+            "format": DENSE_FORMAT,
+            "fingerprint": build.fingerprint,
+            "passages": count,
+            "dimension": encoder.dimension,
+            **layout,
+            **encoder.information(),
+            "bytes": sum(file.stat().st_size for file in folder.rglob("*.*")),
+            "seconds": round(time.perf_counter() - started, 3),
+            "faiss_version": importlib.metadata.version("faiss-cpu"),
+        }
+        if encoded:
+            information["encoded_per_second"] = round(encoded / encoding_seconds, 1)
+        write_information(folder, information)
+        move_into_place(folder, directory)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    work.remove()
 
 
-def _read_passages(work: Path, count: int, chunk_passages: int) -> Iterator[Passage]:
-    for chunk in range(_chunks(count, chunk_passages)):
-        yield from _read_chunk(work, chunk)
-
-
-def _read_chunk(work: Path, chunk: int) -> list[Passage]:
-    lines = _chunk_file(work, "passages", chunk, "jsonl").read_text("utf-8").splitlines()
-    return [Passage(**json.loads(line)) for line in lines]
+def _make_encoder(
+    work: UnfinishedIndex, build: DenseBuild, sample: np.ndarray, folder: Path
+) -> None:
+    wanted = set(sample.tolist())
+    texts = [
+        searched_text(passage) for place, passage in enumerate(work.passages()) if place in wanted
+    ]
+    try:
+        encoder = build.make_encoder(texts)
+    except ValueError as error:
+        raise IndexBuildError(str(error)) from error
+    encoder.save(folder)
 
 
 def _sample(count: int, most: int, seed: int) -> np.ndarray:
@@ -302,40 +228,3 @@ def _sample(count: int, most: int, seed: int) -> np.ndarray:
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False))
-
-
-def _chunks(count: int, chunk_passages: int) -> int:
-    return -(-count // chunk_passages)
-
-
-def _chunk_file(work: Path, name: str, chunk: int, suffix: str) -> Path:
-    return work / f"{name}-{chunk:06d}.{suffix}"
-
-
-def _write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and rename it."""
-    part = file.with_name(f"{file.name}.part")
-    write(part)
-    part.replace(file)
-
-
-def _save(file: Path, vectors: np.ndarray) -> None:
-    # Given a name, NumPy would add a suffix.
-    with file.open("wb") as opened:
-        np.save(opened, vectors)
-
-
-class _VectorChunks(Sequence[np.ndarray]):
-    """The vectors of a build by chunk, mapped into memory when they are asked for."""
-
-    def __init__(self, work: Path, count: int) -> None:
-        self._work = work
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, chunk: Any) -> Any:
-        if not 0 <= chunk < self._count:
-            raise IndexError(chunk)
-        return np.load(_chunk_file(self._work, "vectors", chunk, "npy"), mmap_mode="r")
