@@ -90,8 +90,7 @@ class UnfinishedIndex:
 
     def passages_of(self, chunk: int) -> list[Passage]:
         """The passages of one chunk."""
-        # Not `splitlines`, which also cuts at characters that may stand within a passage.
-        lines = self._passages_file(chunk).read_text("utf-8").rstrip("\n").split("\n")
+        lines = self._passages_file(chunk).read_text("utf-8").splitlines()
         return [Passage(**json.loads(line)) for line in lines]
 
     def encoder_folder(self, save: Callable[[Path], None]) -> Path:
