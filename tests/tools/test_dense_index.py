@@ -273,7 +273,7 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path):
 
 
 def test_too_few_vectors_to_train_on_are_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(IndexBuildError, match="raise passage_index.flat_limit"):
+    with pytest.raises(IndexBuildError, match=r"raise passage_index\.flat_limit"):
         build_dense_index(
             passages(50), tmp_path / "index", how(kind=DenseIndexKind(flat_limit=10, code_bytes=4))
         )
