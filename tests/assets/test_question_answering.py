@@ -1,7 +1,5 @@
 """QA in the graph: its index is built, its calls are sampled, executed and scored."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.assets.conftest import MakeHome, PipelineHome
@@ -17,10 +15,10 @@ SETTINGS = {
 
 
 @pytest.fixture
-def home(prepared_home: PipelineHome, copy_of: MakeHome) -> Iterator[PipelineHome]:
+def home(prepared_home: PipelineHome, copy_of: MakeHome) -> PipelineHome:
     made = copy_of(prepared_home)
     made.change_settings(SETTINGS)
-    yield made
+    return made
 
 
 def test_calls_are_answered_from_the_passage_index_and_a_second_build_loads_nothing(
