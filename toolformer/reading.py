@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING
 
 from toolformer.answer_beam import AnswerBeam
 from toolformer.answer_spans import SpanNode, answer_key, answer_spans, span_tree
+from toolformer.errors import ModelNotFoundError
+from toolformer.geometry import is_out_of_memory
 from toolformer.language_model import LanguageModel
 from toolformer.prefix_cache import prompt_prefix
 from toolformer.text_reading import ReadTexts
 from toolformer.windows import Window
+from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval import Answer, StoredPassage
 
 if TYPE_CHECKING:
@@ -109,14 +112,33 @@ class LanguageModelReader:
         """Do nothing: a run without its language model ends before any tool is asked."""
 
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
-        """See `tools.retrieval.Reader`. Each question is computed by itself."""
+        """See `tools.retrieval.Reader`. Each question is computed by itself.
+
+        Raises:
+            ToolUnavailableError: The model cannot be loaded.
+            ToolDiedError: The device's memory does not hold the passages of one question.
+        """
         if not requests:
             return []
-        model = self._load()
-        return [
-            read_answer(model, question, passages, self._parameters)
-            for question, passages in requests
-        ]
+        try:
+            model = self._load()
+            return [
+                read_answer(model, question, passages, self._parameters)
+                for question, passages in requests
+            ]
+        except ModelNotFoundError as error:
+            raise ToolUnavailableError(
+                "QA",
+                f"its reader cannot be loaded ({error})",
+                "Set language_model.path in toolformer.yaml to a model directory",
+            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ToolDiedError(
+                "The memory of the device does not hold the passages of one question. Lower "
+                "tools.QA.options.passages or question_answering.passage_words."
+            ) from error
 
 
 def read_answer(
@@ -233,6 +255,8 @@ def _read(
     parameters: ReadingParameters,
 ) -> tuple[list[float], list[dict[str, float]]]:
     """-log p(q | z), and p(a | q, z) by span, for each passage."""
+    import torch
+
     question_ids = model.tokenizer.encode(f" {question}")
     asked = [*question_ids, *model.tokenizer.encode(_BEFORE_ANSWER)]
     read = ReadTexts(
@@ -253,8 +277,6 @@ def _read(
         [read.start(place, len(asked)) for place in range(len(texts))],
         most_tokens=max(1, *map(_depth, trees)),
     )
-    import torch
-
     states = torch.stack([states[-1] for states in read.states])
     beam.advance(states)
     while beam.tokens:
