@@ -36,7 +36,7 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> None:
     searching = [
         name
         for name in SEARCHING_TOOLS
-        if (not options.tools or name in options.tools) and settings.tools.of(name).is_enabled
+        if (name in options.tools if options.tools else settings.tools.of(name).is_enabled)
     ]
     if searching:
         assets.append("wikipedia_index")
