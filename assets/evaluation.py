@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 @dg.asset(
     group_name="train_and_evaluate",
     kinds={"pytorch", "duckdb"},
-    deps=["finetuned_model", "documents", "wikipedia_index"],
+    deps=["finetuned_model", "documents", "wikipedia_index", "passage_index"],
     code_version=CODE_VERSIONS["evaluation_results"],
     metadata=table_metadata("evaluation_results"),
 )

@@ -14,7 +14,7 @@ from assets.stage_costs import store_cost
 from dagster_project.fingerprints import CODE_VERSIONS, executed_calls_fingerprint
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.language_model import base_model_directory
+from dagster_project.resources.language_model import LanguageModelResource, base_model_directory
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource, execution_limits, result_cache
 from dagster_project.resources.warehouse import WarehouseResource
@@ -30,7 +30,7 @@ from tools.protocol import Document, Tool
     group_name="build_dataset",
     kinds={"python", "duckdb"},
     partitions_def=SHARDS,
-    deps=["candidate_calls", "wikipedia_index"],
+    deps=["candidate_calls", "wikipedia_index", "passage_index"],
     backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
     code_version=CODE_VERSIONS["executed_calls"],
     metadata=table_metadata("executed_calls"),
@@ -40,11 +40,14 @@ def executed_calls(
     settings: SettingsResource,
     warehouse: WarehouseResource,
     toolbox: ToolboxResource,
+    language_model: LanguageModelResource,
 ) -> dg.MaterializeResult:
     """What the tools answered; one row = one call's result or why there is none, by `call_id`."""
     stage = ShardStage.open(context, "executed_calls", settings, warehouse)
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
+
+    hold_device = partial(language_model.hold_device, stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
@@ -61,6 +64,8 @@ def executed_calls(
                     stage.slice_name(name),
                     executed_calls_fingerprint(upstream, stage.settings, tool),
                     partial(_execute, stage, key, name, tool, texts),
+                    # Its model waits for the device here, where no call's deadline runs.
+                    hold_device=hold_device if name in tools.on_device else None,
                 )
             except ToolDiedError as error:
                 # The slices of the other tools are made all the same.

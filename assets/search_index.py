@@ -1,4 +1,6 @@
-"""The Wikipedia index that WikiSearch searches (paper §3)."""
+"""The Wikipedia index that WikiSearch and QA search (paper §3)."""
+
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
@@ -10,7 +12,8 @@ from dagster_project.settings import Settings
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.source import Source
 from toolformer.sources.wikipedia_dump import read_articles
-from tools.wikipedia_index import build_index, index_information, split_passages
+from tools.passages import Passage, split_passages
+from tools.wikipedia_index import build_index, index_information
 
 
 def dump_files(settings: Settings) -> list[SourceFile]:
@@ -21,6 +24,18 @@ def dump_files(settings: Settings) -> list[SourceFile]:
     """
     source = Source(settings.wikipedia_index.source, format="wikipedia-dump", shard_size=1)
     return list_files(source)
+
+
+def dump_passages(files: Iterable[SourceFile], settings: Settings) -> Iterator[Passage]:
+    """The passages of the articles of a dump, in the same order every time."""
+    for file in files:
+        for article in read_articles(file.path):
+            yield from split_passages(
+                article.title,
+                [(section.heading, section.text) for section in article.sections],
+                article.url,
+                max_words=settings.wikipedia_index.passage_words,
+            )
 
 
 @dg.asset(
@@ -47,17 +62,7 @@ def wikipedia_index(
         if not is_up_to_date:
             progress = progress_of("indexing passages", context.log)
             build_index(
-                (
-                    passage
-                    for file in files
-                    for article in read_articles(file.path)
-                    for passage in split_passages(
-                        article.title,
-                        [(section.heading, section.text) for section in article.sections],
-                        article.url,
-                        max_words=loaded.wikipedia_index.passage_words,
-                    )
-                ),
+                dump_passages(files, loaded),
                 home.wikipedia_index,
                 fingerprint=identity,
                 progress=lambda done: progress(done, done),

@@ -9,6 +9,7 @@ from assets import (
     execution,
     filtering,
     finetuning,
+    passage_vectors,
     sampling,
     search_index,
     statistics,
@@ -22,6 +23,7 @@ from dagster_project.resources.warehouse import WarehouseResource
 
 STAGES = [
     search_index,
+    passage_vectors,
     corpus,
     sampling,
     execution,

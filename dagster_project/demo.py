@@ -161,8 +161,8 @@ def _summarise(home: Home, settings: Settings) -> None:
 
 def _complete(home: Home, settings: Settings) -> None:
     console.heading("Completions of the finetuned model")
-    toolbox = open_toolbox(settings, home, while_decoding=True)
     holder = ModelHolder()
+    toolbox = open_toolbox(settings, home, while_decoding=True, holder=holder)
     try:
         model = holder.load(finetuned_model_directory(settings, home), settings, home)
         for with_calls in (False, True):

@@ -38,6 +38,7 @@ def examine(home: Home) -> list[Finding]:
     findings += _guarded("annotator", lambda: _annotator(home, settings))
     findings += _guarded("Java", _java)
     findings += _guarded("Wikipedia index", lambda: _wikipedia_index(home))
+    findings += _guarded("passage index", lambda: _passage_index(home, settings))
     findings += _guarded("tools", lambda: _tools(home, settings))
     findings += _guarded("isolation of tools", _isolation)
     findings += _guarded("manifest", lambda: _manifest(home))
@@ -235,7 +236,30 @@ def _wikipedia_index(home: Home) -> Iterator[Finding]:
     )
 
 
+def _passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
+    from dagster_project.resources.retriever import needs_passage_index
+    from tools.dense_index import dense_index_information
+
+    name = "passage index"
+    information = dense_index_information(home.passage_index)
+    if information is not None:
+        detail = f"{information['passages']:,} passages in {home.passage_index}"
+        yield Finding(name, "ok", detail)
+    elif not needs_passage_index(settings):
+        yield Finding(name, "ok", "not built, and not needed: question answering uses BM25 alone")
+    else:
+        is_there = home.passage_index.exists()
+        yield Finding(
+            name,
+            "missing",
+            f"{home.passage_index} {'is no complete index' if is_there else 'is not built yet'}",
+            f"{f'Move {home.passage_index} aside, then run' if is_there else 'Run'} `toolformer "
+            "build`, or materialise passage_index in the UI",
+        )
+
+
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
+    from dagster_project.resources.toolbox import options_of
     from tools.errors import (
         MissingDependencyError,
         PromptError,
@@ -247,11 +271,12 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
     for tool_name in settings.tools.names:
         name = f"tool {tool_name}"
         own = settings.tools.of(tool_name)
-        options: dict[str, object] = dict(own.options)
-        if tool_name == "WikiSearch":
-            options.setdefault("index_directory", home.wikipedia_index)
         try:
-            tool = create_tool(tool_name, options, targets=settings.tools.targets)
+            tool = create_tool(
+                tool_name,
+                options_of(settings, home, tool_name),
+                targets=settings.tools.targets,
+            )
             check_usable(tool, tool_name)
         except ToolUnavailableError as error:
             yield Finding(name, "missing", f"unavailable: {error.reason}", error.remedy)

@@ -18,6 +18,7 @@ from tools.protocol import Tool
 CODE_VERSIONS = {
     "corpus_manifest": "1",
     "wikipedia_index": "1",
+    "passage_index": "1",
     "documents": "1",
     "candidate_calls": "2",
     "executed_calls": "3",

@@ -48,6 +48,11 @@ class Home:
         return self.root / "indexes" / "wikipedia"
 
     @property
+    def passage_index(self) -> Path:
+        """The FAISS index of dense passage vectors."""
+        return self.root / "indexes" / "passages"
+
+    @property
     def models(self) -> Path:
         """Converted and finetuned models."""
         return self.root / "models"

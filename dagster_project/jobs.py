@@ -9,7 +9,7 @@ import dagster as dg
 prepare = dg.define_asset_job(
     "prepare",
     selection=dg.AssetSelection.groups("prepare"),
-    description="Cut the corpus into shards and build the search index. Run this first.",
+    description="Cut the corpus into shards and build the search indexes. Run this first.",
 )
 build_dataset = dg.define_asset_job(
     "build_dataset",

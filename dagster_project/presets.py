@@ -52,6 +52,8 @@ _DEMO: dict[str, Any] = {
     },
     "scoring": {"calibration_calls": 20},
     "tools": {
+        # Minutes of sampling, reading and scoring more; `toolformer build --tools QA` has it.
+        "QA": {"is_enabled": False, "filtering_threshold": 0.5},
         "WikiSearch": {"calls_per_position": 3, "filtering_threshold": 0.5},
         "Calendar": {"positions_per_text": 4, "filtering_threshold": 0.5},
         "Calculator": {

@@ -318,6 +318,80 @@ class WikipediaIndexSettings(_Section):
     passage_words: int = Field(100, ge=10, description="longest passage, in words")
 
 
+class PassageIndexSettings(_Section):
+    """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
+
+    encoder: str = Field(
+        "latent",
+        description="latent: vectors fitted on the passages themselves; or the directory of a "
+        "Hugging Face encoder such as Contriever",
+    )
+    dimension: int = Field(400, ge=2, description="of latent vectors")
+    most_terms: int = Field(
+        200_000, ge=2, description="word stems that latent vectors tell apart, the commonest ones"
+    )
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="of an encoder's vectors: as they are, or divided by their lengths"
+    )
+    encoder_tokens: int = Field(256, ge=8, description="an encoder's texts are cut there")
+    sample_passages: int = Field(
+        100_000, ge=2, description="most passages that vectors and FAISS are fitted on"
+    )
+    chunk_passages: int = Field(
+        10_000, ge=1, description="passages encoded at once; what a killed build does again"
+    )
+    flat_limit: int = Field(
+        200_000, ge=0, description="up to so many passages vectors are kept whole, else as IVF-PQ"
+    )
+    code_bytes: int = Field(64, ge=1, description="bytes of a compressed vector")
+    seed: int = Field(0, ge=0)
+
+
+class QuestionAnsweringSettings(_Section):
+    """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
+
+    retriever: Literal["bm25", "dense", "hybrid"] = Field(
+        "hybrid", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
+    )
+    k1: float = Field(0.9, ge=0, description="BM25's saturation of term frequency")
+    b: float = Field(0.4, ge=0, le=1, description="BM25's weight of passage length")
+    fused_passages: int = Field(100, ge=1, description="passages of each ranking that are fused")
+    fusion_constant: float = Field(
+        60.0, gt=0, description="of the fusion; the larger, the less first ranks stand out"
+    )
+    dense_weight: float = Field(1.0, gt=0, description="of the dense ranking; that of BM25 is 1")
+    probes: int = Field(32, ge=1, description="cells of an IVF-PQ index that are searched")
+    bm25_temperature: float = Field(
+        3.0,
+        gt=0,
+        description="difference of scores that makes a passage e times as probable to the reader",
+    )
+    dense_temperature: float = Field(0.05, gt=0, description="the same for dense vectors alone")
+    reader: str = Field(
+        "language-model",
+        description="language-model: the base model reads each passage; or the directory of a "
+        "fusion-in-decoder checkpoint (T5)",
+    )
+    passage_words: int = Field(130, ge=10, description="longer passages are cut there for reading")
+    answer_words: int = Field(6, ge=1, description="longest answer of the language model")
+    beam_width: int = Field(
+        8, ge=1, description="beginnings of answers followed in each passage, at each token"
+    )
+    least_beginning: float = Field(
+        0.001, ge=0, lt=1, description="beginnings that are less probable are not followed"
+    )
+    question_weight: float = Field(
+        0.5,
+        ge=0,
+        description="power of p(question | passage) in the weight of a passage; 0: the "
+        "retriever's weight alone",
+    )
+    reader_tokens: int = Field(
+        250, ge=16, description="of question and passage, for a fusion-in-decoder checkpoint"
+    )
+    answer_tokens: int = Field(20, ge=1, description="longest answer of such a checkpoint")
+
+
 class TrainingSettings(_Section):
     """Finetuning on C* (paper §4.1 and appendix B)."""
 
@@ -384,6 +458,8 @@ class Settings(_Section):
     scoring: ScoringSettings = ScoringSettings()  # pyright: ignore[reportCallIssue]
     tools: ToolsSettings = ToolsSettings()
     wikipedia_index: WikipediaIndexSettings = WikipediaIndexSettings()  # pyright: ignore[reportCallIssue]
+    passage_index: PassageIndexSettings = PassageIndexSettings()  # pyright: ignore[reportCallIssue]
+    question_answering: QuestionAnsweringSettings = QuestionAnsweringSettings()  # pyright: ignore[reportCallIssue]
     training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
     decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]

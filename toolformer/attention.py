@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -68,20 +69,24 @@ class _Running:
 
 
 _running: list[_Running] = []
+# One forward pass at a time: a tool that reads with the model does so in a thread of its own, and
+# one that was too slow may still be at it.
+_turn = RLock()
 
 
 @contextmanager
 def running(model: Any, plan: AttentionPlan) -> Iterator[None]:
     """Within the block the model's attention follows the plan; afterwards it is as before."""
     _register()
-    before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    _running.append(_Running(plan))
-    try:
-        yield
-    finally:
-        _running.pop()
-        model.config._attn_implementation = before
+    with _turn:
+        before = model.config._attn_implementation
+        model.config._attn_implementation = NAME
+        _running.append(_Running(plan))
+        try:
+            yield
+        finally:
+            _running.pop()
+            model.config._attn_implementation = before
 
 
 def _register() -> None:

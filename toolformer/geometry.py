@@ -181,11 +181,16 @@ def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
 
 
-def _check_can_halve(error: Exception, rows: int) -> None:
-    """Raise unless the error says that memory ran out, and fewer rows may need less."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of the machine or of the device."""
     from accelerate.utils.memory import should_reduce_batch_size
 
-    if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _check_can_halve(error: Exception, rows: int) -> None:
+    """Raise unless the error says that memory ran out, and fewer rows may need less."""
+    if not is_out_of_memory(error):
         raise error
     if rows == 1:
         raise OutOfMemoryError(

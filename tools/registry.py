@@ -16,7 +16,7 @@ from tools.protocol import Tool
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
     {
-        "QA": "tools.unavailable:QuestionAnswering",
+        "QA": "tools.question_answering:QA",
         "Calculator": "tools.calculator:Calculator",
         "WikiSearch": "tools.wikipedia_search:WikiSearch",
         "MT": "tools.machine_translation:MachineTranslation",

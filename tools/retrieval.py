@@ -12,11 +12,13 @@ each text. Does not search and does not read; subclasses do. Does not keep anyth
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeAlias
 
 from tools.base import BaseTool
 from tools.deadlines import Outcome
 from tools.errors import ToolCallError
+from tools.passage_ranking import Hit
 from tools.protocol import Document
 
 # A passage as it can be kept: passage_id, title, section, text, url, score.
@@ -27,6 +29,58 @@ StoredPassage = Mapping[str, str | float]
 StepRunner: TypeAlias = Callable[
     [str, list[Any], bool, Callable[[list[Any]], list[Any]]], list[Outcome]
 ]
+
+
+class Retriever(Protocol):
+    """Finds passages for a question."""
+
+    def version(self) -> str:
+        """Everything that rankings depend on, the fingerprint of the index included."""
+        ...
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when it cannot run, by looking at files only."""
+        ...
+
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+        """Rank passages for each query, at most `depth`, best first.
+
+        Scores are natural logarithms of how probable each passage is, up to a constant of the
+        ranking: a reader weighs the passages by them. A ranking depends on its own query alone.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reader found.
+
+    Attributes:
+        text: The answer, a few words.
+        probability: How sure the reader is, 0 to 1.
+    """
+
+    text: str
+    probability: float
+
+
+class Reader(Protocol):
+    """Answers a question from passages."""
+
+    def version(self) -> str:
+        """Everything that answers depend on, the identity of the model included."""
+        ...
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when it cannot run, without loading a model."""
+        ...
+
+    def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
+        """Answer questions, each from its own passages alone; None where these hold no answer.
+
+        Loads its model at the first request and not before.
+        """
+        ...
 
 
 class RetrievalTool(BaseTool):
@@ -87,6 +141,18 @@ class RetrievalTool(BaseTool):
             )
             for (query, _), outcome in zip(requests, outcomes, strict=True)
         ]
+
+
+def stored_passage(hit: Hit) -> StoredPassage:
+    """Write an entry of a ranking as a cache holds it.
+
+    Args:
+        hit: The entry.
+
+    Returns:
+        The fields of the passage, and `score`.
+    """
+    return {**asdict(hit.passage), "score": hit.score}
 
 
 def answer_from_passages(

@@ -7,10 +7,6 @@ and does not search (`tools.passage_ranking`).
 
 import contextlib
 import importlib.metadata
-import json
-import os
-import re
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +17,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tools.errors import ToolError
+from tools.index_folder import (
+    IndexBuildError,
+    check_replaceable,
+    move_into_place,
+    read_information,
+    remove_leftovers,
+    temporary_folder,
+    write_information,
+)
 from tools.java import JavaHome, pyserini_jar, start_jvm
 from tools.passages import Passage, raw_document, split_passages
 
@@ -35,15 +39,10 @@ __all__ = [
 ]
 
 INDEX_FORMAT = 1
-INFORMATION_FILE = "index.json"
 
 _BATCH_SIZE = 2_000
 _INDEXING_THREADS = 2
 _MEMORY_BUFFER_MB = 128  # Anserini's own default is eight times the whole Java heap
-
-
-class IndexBuildError(ToolError, RuntimeError):
-    """An index cannot be built; what stood in its place is untouched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def build_index(
         OSError: When the folder cannot be written.
     """
     directory = Path(directory).absolute()
-    _check_replaceable(directory)
+    check_replaceable(directory)
     jar = pyserini_jar()
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f"{directory.name}.lock")
@@ -102,14 +101,14 @@ def build_index(
             return IndexReport(built_meanwhile["passages"], 0.0)
     try:
         started = time.perf_counter()
-        _remove_leftovers(directory)
+        remove_leftovers(directory)
         java = start_jvm(jar)
-        folder = _temporary_folder(directory)
+        folder = temporary_folder(directory)
         try:
             count = _write_lucene_files(passages, folder, progress)
             seconds = time.perf_counter() - started
             _write_information(folder, fingerprint, count, seconds, java, jar)
-            _move_into_place(folder, directory)
+            move_into_place(folder, directory)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return IndexReport(count, seconds)
@@ -127,45 +126,7 @@ def index_information(directory: Path) -> dict[str, Any] | None:
         At least `fingerprint` and `passages`; also the analysis, the versions and the time of
         building. None where there is no complete index in this form.
     """
-    try:
-        information = json.loads((Path(directory) / INFORMATION_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if (
-        not isinstance(information, dict)
-        or information.get("format") != INDEX_FORMAT
-        or not isinstance(information.get("fingerprint"), str)
-        or not isinstance(information.get("passages"), int)
-    ):
-        return None
-    return information
-
-
-def _check_replaceable(directory: Path) -> None:
-    """Refuse to replace a folder that this module did not make."""
-    if not directory.exists():
-        return
-    if not directory.is_dir() or (
-        any(directory.iterdir()) and not (directory / INFORMATION_FILE).is_file()
-    ):
-        raise IndexBuildError(
-            f"{directory} exists and is no index built by this program (it has no "
-            f"{INFORMATION_FILE}), so it is not replaced. Choose another folder, or remove it."
-        )
-
-
-def _temporary_folder(directory: Path) -> Path:
-    folder = directory.parent / f"{directory.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    folder.mkdir()
-    return folder
-
-
-def _remove_leftovers(directory: Path) -> None:
-    """Remove what killed builds left; the lock says that no build is running."""
-    pattern = re.compile(re.escape(directory.name) + r"\.[0-9]+\.[0-9a-f]{8}\.tmp")
-    for entry in directory.parent.iterdir():
-        if pattern.fullmatch(entry.name):
-            shutil.rmtree(entry, ignore_errors=True)
+    return read_information(directory, index_format=INDEX_FORMAT)
 
 
 def _write_lucene_files(
@@ -232,22 +193,4 @@ def _write_information(
             "java": java.version,
         },
     }
-    with (folder / INFORMATION_FILE).open("w", encoding="utf-8") as file:
-        json.dump(information, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _move_into_place(folder: Path, directory: Path) -> None:
-    """Rename the finished folder; an older index goes aside first and is then removed.
-
-    A kill between the two renames leaves no index, never a half one.
-    """
-    if directory.exists():
-        old = _temporary_folder(directory)
-        directory.rename(old / "old")
-        folder.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(directory)
+    write_information(folder, information)

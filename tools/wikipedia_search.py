@@ -7,7 +7,7 @@ index, `tools.wikipedia_index` does.
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.passage_ranking import PassageRanker
 from tools.passages import Passage
 from tools.protocol import Document
-from tools.retrieval import RetrievalTool, StoredPassage
+from tools.retrieval import RetrievalTool, StoredPassage, stored_passage
 from tools.source_exclusion import AskingText
 from tools.syntax import clean_result, strip_quotes
 
@@ -173,8 +173,7 @@ class WikiSearch(RetrievalTool):
 
     def _rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         return [
-            [{**asdict(hit.passage), "score": hit.score} for hit in ranking]
-            for ranking in self.ranker.rank(queries, depth)
+            [stored_passage(hit) for hit in ranking] for ranking in self.ranker.rank(queries, depth)
         ]
 
 

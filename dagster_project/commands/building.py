@@ -13,6 +13,7 @@ from dagster_project.home import Home
 from dagster_project.plan import BuildPlan, PlannedSlice
 from dagster_project.resources.annotator import Annotator
 from dagster_project.resources.language_model import precision_of
+from dagster_project.resources.retriever import needs_passage_index
 from dagster_project.resources.toolbox import open_toolbox
 from dagster_project.runs import (
     RunFailedError,
@@ -22,17 +23,29 @@ from dagster_project.runs import (
 )
 from dagster_project.settings import Settings
 from toolformer.sources.manifest import Manifest, ShardEntry
+from tools.dense_index import dense_index_information
 from tools.wikipedia_index import index_information
+
+# Their indexes are made by `prepare`.
+SEARCHING_TOOLS = ("WikiSearch", "QA")
 
 
 def prepare(options: RunOptions, home: Home, settings: Settings) -> None:
-    """Cut the corpus and build the index where that has not been done or the settings changed."""
+    """Cut the corpus and build the indexes where that was not done or the settings changed."""
     assets = ["corpus_manifest"]
-    wants_search = not options.tools or "WikiSearch" in options.tools
-    if wants_search and settings.tools.WikiSearch.is_enabled:
+    searching = [
+        name
+        for name in SEARCHING_TOOLS
+        if (name in options.tools if options.tools else settings.tools.of(name).is_enabled)
+    ]
+    if searching:
         assets.append("wikipedia_index")
         if index_information(home.wikipedia_index) is None:
             console.say("Building the Wikipedia index first; this is done once.")
+    if "QA" in searching and needs_passage_index(settings):
+        assets.append("passage_index")
+        if dense_index_information(home.passage_index) is None:
+            console.say("Building the passage index first; this is done once.")
     with dagster_instance(home) as instance:
         try:
             run_job(
@@ -43,8 +56,12 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> None:
                 assets=assets,
             )
         except RunFailedError:
-            # Without an index the other tools can still be sampled, and WikiSearch says why not.
-            if "WikiSearch" in options.tools or not Manifest.load(home.sources).active_shards:
+            # Without an index the other tools can still be sampled, and those that search say why
+            # they cannot be.
+            if (
+                any(name in options.tools for name in SEARCHING_TOOLS)
+                or not Manifest.load(home.sources).active_shards
+            ):
                 raise
 
 
@@ -60,7 +77,9 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
     """
     home = Home.find()
     settings = options.load_settings(home)
-    open_toolbox(settings, home, named=[name for name in options.tools if name != "WikiSearch"])
+    open_toolbox(
+        settings, home, named=[name for name in options.tools if name not in SEARCHING_TOOLS]
+    )
     if not (dry_run and Manifest.load(home.sources).active_shards):
         prepare(options, home, settings)
     toolbox = open_toolbox(settings, home, named=options.tools)

@@ -35,11 +35,11 @@ def complete_text(
 
     home = Home.find()
     settings = options.load_settings(home)
-    toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True)
+    holder = ModelHolder()
+    toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True, holder=holder)
     if not with_calls:
         toolbox = Toolbox({}, {}, {})
     directory = model_directory(model_name, settings, home)
-    holder = ModelHolder()
     try:
         (completion,) = complete_with_tools(
             holder.load(directory, settings, home),

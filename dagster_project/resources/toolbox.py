@@ -9,6 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_project.home import Home
+from dagster_project.resources.language_model import LanguageModelResource, ModelHolder
+from dagster_project.resources.reader import open_reader
+from dagster_project.resources.retriever import open_retriever
 from dagster_project.settings import Settings
 from tools.deadlines import Limits
 from tools.errors import MissingDependencyError, PromptError, ToolError, ToolUnavailableError
@@ -26,15 +29,22 @@ class Toolbox:
         tools: by name, in a fixed order.
         prompts: few-shot prompts of these tools; None where sampling leaves them out.
         unavailable: name to reason and remedy.
+        on_device: the tools that have a model on the device, loaded at their first call.
     """
 
     tools: Mapping[str, Tool]
     prompts: Mapping[str, str | None]
     unavailable: Mapping[str, str]
+    on_device: frozenset[str] = frozenset({"QA"})
 
 
 def open_toolbox(
-    settings: Settings, home: Home, *, named: Sequence[str] = (), while_decoding: bool = False
+    settings: Settings,
+    home: Home,
+    *,
+    named: Sequence[str] = (),
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
 ) -> Toolbox:
     """Make the tools and see which are available, before anything expensive.
 
@@ -43,6 +53,8 @@ def open_toolbox(
         home: has the search index.
         named: tools that the user asked for; by default all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
+        holder: of the model that runs beside the tools, by default the process's own: a tool's
+            model is held there too, since a device has one holder.
 
     Raises:
         UnknownToolError: a name is misspelt.
@@ -61,7 +73,7 @@ def open_toolbox(
     unavailable: dict[str, str] = {}
     for name in chosen:
         try:
-            tool = open_tool(settings, home, name, while_decoding=while_decoding)
+            tool = open_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
             check_usable(tool, name)
             prompts[name] = prompt_of(settings, tool) if settings.sampling.uses_prompt else None
         except ToolError as error:
@@ -84,21 +96,28 @@ def result_cache(settings: Settings, home: Home) -> ResultCache | None:
     return ResultCache(home.tool_results) if settings.execution.uses_cache else None
 
 
-def open_tool(settings: Settings, home: Home, name: str, *, while_decoding: bool = False) -> Tool:
+def open_tool(
+    settings: Settings,
+    home: Home,
+    name: str,
+    *,
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
+) -> Tool:
     """Make one tool as the settings say, whether or not it can run here.
 
     Args:
         settings: of the run.
         home: has the search index.
         name: one of `settings.tools.names`.
-        while_decoding: see `open_toolbox`.
+        while_decoding, holder: see `open_toolbox`.
 
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
         ToolUnavailableError: a tool from outside cannot be imported or created.
     """
-    options = options_of(settings, home, name, while_decoding)
+    options = options_of(settings, home, name, while_decoding, holder)
     return create_tool(name, options, targets=settings.tools.targets)
 
 
@@ -126,7 +145,11 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
 
 
 def options_of(
-    settings: Settings, home: Home, name: str, while_decoding: bool = False
+    settings: Settings,
+    home: Home,
+    name: str,
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
 ) -> dict[str, Any]:
     """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
@@ -136,6 +159,9 @@ def options_of(
         options.setdefault("seed", settings.sampling.seed)
     if name == "Calendar" and while_decoding:
         options["date_source"] = "published_on"
+    if name == "QA":
+        options["retriever"] = open_retriever(settings, home)
+        options["reader"] = open_reader(settings, home, holder or LanguageModelResource().holder())
     return options
 
 

@@ -64,7 +64,7 @@ def test_a_run_over_built_shards_loads_no_model_and_says_up_to_date(
     assert home.slice_states() == slices
     states = home.metadata("candidate_calls")["slices"]
     assert all(f"| {tool} | up to date |" in states for tool in TOOLS)
-    assert "| QA | The tool QA is unavailable: " in states
+    assert "| MT | The tool MT is unavailable: " in states
 
 
 def test_a_forced_build_in_another_home_gives_equal_rows(

@@ -28,7 +28,7 @@ UPDATE = "TOOLFORMER_UPDATE_GRAPH"
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 JOBS = {
-    "prepare": {"corpus_manifest", "wikipedia_index"},
+    "prepare": {"corpus_manifest", "wikipedia_index", "passage_index"},
     "build_dataset": {
         "documents",
         "candidate_calls",

@@ -94,12 +94,6 @@ def test_the_annotator_of_a_later_round_is_looked_for(home, tmp_path):
     assert "sampling.annotator is " in finding(home, "annotator").detail
 
 
-def test_tools_of_a_later_release_are_missing_with_their_reason(home):
-    found = finding(home, "tool QA")
-    assert found.status == "missing"
-    assert "later release" in found.detail
-
-
 def test_translation_without_weights_and_apertium_is_missing_with_the_commands(
     home, monkeypatch, tmp_path
 ):
@@ -123,11 +117,27 @@ def test_weights_of_a_translation_model_are_looked_for(home, tmp_path):
     assert finding(home, "tool MT").status == "ok"
 
 
-def test_a_missing_index_makes_wikipedia_search_unavailable(home):
+def test_a_missing_index_makes_the_tools_that_search_unavailable(home):
     assert finding(home, "Wikipedia index").status == "missing"
-    found = finding(home, "tool WikiSearch")
+    for name in ("WikiSearch", "QA"):
+        found = finding(home, f"tool {name}")
+        assert found.status == "missing"
+        assert "no search index" in found.detail
+
+
+def test_the_passage_index_is_looked_for_where_the_retriever_needs_it(home):
+    home.root.mkdir()
+    home.settings_file.write_text("question_answering: {retriever: hybrid}\n")
+    found = finding(home, "passage index")
     assert found.status == "missing"
-    assert "no search index" in found.detail
+    assert "passage_index" in found.remedy
+    home.settings_file.write_text("question_answering: {retriever: bm25}\n")
+    found = finding(home, "passage index")
+    assert (found.status, "not needed" in found.detail) == ("ok", True)
+    home.passage_index.mkdir(parents=True)
+    information = {"format": 1, "fingerprint": "f", "passages": 4321}
+    (home.passage_index / "index.json").write_text(json.dumps(information))
+    assert "4,321 passages" in finding(home, "passage index").detail
 
 
 def test_an_index_is_described_and_an_incomplete_one_is_to_be_moved_aside(home):

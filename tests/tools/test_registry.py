@@ -7,8 +7,7 @@ import pytest
 
 import tools
 from tools.calculator import Calculator
-from tools.errors import ToolError, ToolSettingsError, ToolUnavailableError, UnknownToolError
-from tools.protocol import Document
+from tools.errors import ToolSettingsError, UnknownToolError
 from tools.registry import TOOL_NAMES, check_tool_name, create_tool
 
 
@@ -22,7 +21,7 @@ def test_settings_reach_the_constructor():
     assert tool.max_characters == 7
 
 
-@pytest.mark.parametrize("name", ["QA", "Calculator", "MT", "Calendar"])
+@pytest.mark.parametrize("name", ["Calculator", "MT", "Calendar"])
 def test_a_created_tool_describes_itself(name):
     tool = create_tool(name)
     assert tool.name == name
@@ -85,7 +84,6 @@ def test_a_misspelt_setting_gets_a_suggestion():
         ("Calendar", {"date_source": "clock"}),
         ("Calendar", {"latest_date": "yesterday"}),
         ("MT", {"beam_size": 0}),
-        ("QA", {"anything": 1}),
     ],
 )
 def test_a_value_that_cannot_be_used_is_a_settings_error(name, settings):
@@ -93,23 +91,11 @@ def test_a_value_that_cannot_be_used_is_a_settings_error(name, settings):
         create_tool(name, settings)
 
 
-@pytest.mark.parametrize("name", ["QA"])
-def test_tools_of_a_later_release_say_so(name):
-    tool = create_tool(name)
-    with pytest.raises(ToolUnavailableError) as caught:
-        tool.check_available()
-    assert caught.value.tool_name == name
-    assert "later release" in caught.value.reason
-    assert caught.value.remedy
-    with pytest.raises(ToolError):
-        tool.call("anything", Document("d", ""))
-
-
 def test_the_registry_imports_no_tool():
     code = (
         "import sys, tools.registry\n"
         "loaded = {'tools.calculator', 'tools.calendar', 'tools.machine_translation', "
-        "'tools.wikipedia_search'}\n"
+        "'tools.question_answering', 'tools.wikipedia_search'}\n"
         "sys.exit(bool(loaded & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)

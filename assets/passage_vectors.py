@@ -1,0 +1,102 @@
+"""The index of dense passage vectors that QA searches beside BM25 (paper §3, Atlas)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from assets.search_index import dump_files, dump_passages
+from assets.shard_stage import EXPECTED_ERRORS, failure_of
+from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
+from dagster_project.home import Home
+from dagster_project.progress import progress_of
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.settings import Settings
+from toolformer.sources.files import file_identity
+from tools.dense_index import (
+    DenseBuild,
+    PassageEncoder,
+    build_dense_index,
+    dense_index_information,
+)
+from tools.dense_vectors import DenseIndexKind
+from tools.encoder import TextEncoder, encoder_identity
+from tools.latent_vectors import LatentVectors
+
+LATENT = "latent"
+
+
+@dg.asset(
+    group_name="prepare",
+    kinds={"faiss", "python"},
+    deps=["wikipedia_index"],
+    code_version=CODE_VERSIONS["passage_index"],
+)
+def passage_index(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    language_model: LanguageModelResource,
+) -> dg.MaterializeResult:
+    """A FAISS index of dense vectors over the passages that the Wikipedia index holds."""
+    try:
+        loaded, home = settings.load(), settings.home()
+        files, chosen = dump_files(loaded), loaded.passage_index
+        is_latent = chosen.encoder == LATENT
+        identity = fingerprint(
+            "passage_index",
+            dump=[file_identity(file) for file in files],
+            passage_words=loaded.wikipedia_index.passage_words,
+            # How far a kill sets the build back changes nothing in it.
+            settings=chosen.model_dump(exclude={"chunk_passages"}),
+            encoder=None if is_latent else encoder_identity(Path(chosen.encoder).expanduser()),
+        ).digest
+        information = dense_index_information(home.passage_index)
+        is_up_to_date = (
+            information is not None and information[FINGERPRINT] == identity and not settings.force
+        )
+        if not is_up_to_date:
+            build_dense_index(
+                dump_passages(files, loaded),
+                home.passage_index,
+                DenseBuild(
+                    fingerprint=identity,
+                    make_encoder=lambda texts: _encoder(texts, loaded, home, language_model),
+                    sample_passages=chosen.sample_passages,
+                    chunk_passages=chosen.chunk_passages,
+                    kind=DenseIndexKind(chosen.flat_limit, chosen.code_bytes),
+                    seed=chosen.seed,
+                ),
+                progress=progress_of("encoding passages", context.log),
+            )
+            information = dense_index_information(home.passage_index)
+    except EXPECTED_ERRORS as error:
+        raise failure_of(error) from error
+    return dg.MaterializeResult(
+        metadata={
+            "state": "up to date" if is_up_to_date else "done",
+            "source": loaded.wikipedia_index.source,
+            "directory": dg.MetadataValue.path(str(home.passage_index)),
+            **{
+                key: value
+                for key, value in (information or {}).items()
+                if isinstance(value, str | int | float)
+            },
+        }
+    )
+
+
+def _encoder(
+    texts: Sequence[str], settings: Settings, home: Home, language_model: LanguageModelResource
+) -> PassageEncoder:
+    chosen = settings.passage_index
+    if chosen.encoder == LATENT:
+        return LatentVectors.fit(
+            texts, dimension=chosen.dimension, most_terms=chosen.most_terms, seed=chosen.seed
+        )
+    return TextEncoder(
+        Path(chosen.encoder).expanduser(),
+        similarity=chosen.similarity,
+        most_tokens=chosen.encoder_tokens,
+        device=language_model.hold_device(settings, home),
+    )

@@ -1,0 +1,299 @@
+"""Question answering by itself: how often passages with the answer are found, and it in them.
+
+Builds a BM25 index and one of dense vectors over the passages of the test data, and measures BM25,
+dense vectors and their fusion on NQ-open, TriviaQA, WebQuestions and XQuAD; then the answers of the
+reader. All that is made is kept in --work, so that an interrupted measurement goes on.
+
+    python -m benchmarks.question_answering --work FOLDER [--json FILE] [--no-answers]
+        [--questions 500] [--half reported] [--set question_answering.question_weight=0.5]
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.open_questions import (
+    CHOSEN,
+    DEPTHS,
+    HALVES,
+    REPORTED,
+    Question,
+    half_of,
+    read_passages,
+    read_questions,
+    recall,
+)
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.resources.language_model import ModelHolder
+from dagster_project.resources.reader import open_reader
+from dagster_project.resources.retriever import open_retriever
+from dagster_project.settings import Settings, merged, validated
+from toolformer.checkpoint import Checkpoint
+from toolformer.evaluation.scoring import normalised_words, score_qa
+from tools.dense_index import DenseBuild, build_dense_index, dense_index_information
+from tools.dense_vectors import DenseIndexKind
+from tools.latent_vectors import LatentVectors
+from tools.passage_ranking import Hit
+from tools.passages import Passage
+from tools.question_answering import QA
+from tools.retrieval import stored_passage
+from tools.wikipedia_index import build_index, index_information
+
+RETRIEVERS = ("bm25", "dense", "hybrid")
+_THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
+_QUESTIONS_PER_STEP = 25
+_FINGERPRINT = "test data passages"
+
+
+class Measurement:
+    """Indexes, rankings and answers, each made once.
+
+    Args:
+        work: where everything is kept.
+        data: the test data.
+        settings: retriever, reader and passage index are taken from them.
+        seed: of the halves.
+    """
+
+    def __init__(self, work: Path, data: Path, settings: Settings, *, seed: int):
+        self.home = Home(work)
+        self.settings = settings
+        self._seed = seed
+        self._work = work
+        self.passages = {passage.passage_id: passage for passage in read_passages(data)}
+        self.sets = read_questions(data)
+
+    def half(self, name: str, half: str) -> list[Question]:
+        """One half of a set."""
+        return half_of(self.sets[name], half, seed=self._seed)
+
+    def build_indexes(self) -> dict[str, Any]:
+        """Build what is missing, and say what is known about both indexes."""
+        if index_information(self.home.wikipedia_index) is None:
+            build_index(self.passages.values(), self.home.wikipedia_index, fingerprint=_FINGERPRINT)
+        of = self.settings.passage_index
+        fingerprint = f"{_FINGERPRINT} {of.model_dump_json()}"
+        found = dense_index_information(self.home.passage_index)
+        if found is None or found["fingerprint"] != fingerprint:
+            build_dense_index(
+                self.passages.values(),
+                self.home.passage_index,
+                DenseBuild(
+                    fingerprint,
+                    lambda texts: LatentVectors.fit(
+                        texts, dimension=of.dimension, most_terms=of.most_terms, seed=of.seed
+                    ),
+                    sample_passages=of.sample_passages,
+                    chunk_passages=of.chunk_passages,
+                    kind=DenseIndexKind(of.flat_limit, of.code_bytes),
+                    seed=of.seed,
+                ),
+                progress=lambda done, total: _say(f"encoded {done:,} of {total:,} passages"),
+            )
+        return {
+            "bm25": index_information(self.home.wikipedia_index),
+            "dense": dense_index_information(self.home.passage_index),
+        }
+
+    def rankings(self, retriever_name: str, set_name: str) -> dict[str, list[tuple[str, float]]]:
+        """Passage ids and scores by question id."""
+        settings = _with(self.settings, {"question_answering": {"retriever": retriever_name}})
+        retriever = open_retriever(settings, self.home)
+        kept = Checkpoint(
+            self._work / "rankings" / f"{retriever_name} {set_name}",
+            fingerprint=retriever.version(),
+        )
+
+        def rank() -> dict[str, list[tuple[str, float]]]:
+            questions = self.sets[set_name]
+            began = time.monotonic()
+            found = retriever.rank([question.text for question in questions], max(DEPTHS))
+            seconds = time.monotonic() - began
+            _say(f"{retriever_name} ranked {set_name}: {len(questions) / seconds:,.0f} a second")
+            return {
+                question.question_id: [(hit.passage.passage_id, hit.score) for hit in ranking]
+                for question, ranking in zip(questions, found, strict=True)
+            }
+
+        return kept.step("rankings", rank)
+
+    def retrieval_table(self) -> list[dict[str, Any]]:
+        """Recall of each retriever on each half of each set."""
+        rows = []
+        for set_name in self.sets:
+            for half in HALVES:
+                questions = self.half(set_name, half)
+                for name in RETRIEVERS:
+                    ids = {
+                        question: [passage for passage, _ in ranking]
+                        for question, ranking in self.rankings(name, set_name).items()
+                    }
+                    found = recall(questions, ids, self.passages.__getitem__)
+                    rows.append(
+                        {
+                            "set": set_name,
+                            "half": half,
+                            "questions": len(questions),
+                            "retriever": name,
+                            **{depth: round(share, 1) for depth, share in found.items()},
+                        }
+                    )
+        return rows
+
+    def answers(self, set_name: str, questions: Sequence[Question]) -> list[dict[str, Any]]:
+        """What the tool answers, whatever its probability."""
+        name = self.settings.question_answering.retriever
+        rankings = self.rankings(name, set_name)
+        holder = ModelHolder()
+        tool = QA(
+            open_retriever(self.settings, self.home),
+            open_reader(self.settings, self.home, holder),
+            **dict(self.settings.tools.QA.options),  # pyright: ignore[reportArgumentType]
+        )
+        kept = Checkpoint(
+            self._work / "answers" / f"{set_name} {len(questions)} {questions[0].question_id}",
+            fingerprint=f"{tool.passages} {tool.retriever.version()} {tool.reader.version()}",
+        )
+        rows: list[dict[str, Any]] = []
+        try:
+            for step, start in enumerate(range(0, len(questions), _QUESTIONS_PER_STEP)):
+                some = questions[start : start + _QUESTIONS_PER_STEP]
+                rows += kept.step(f"{step:04d}", lambda some=some: self._read(tool, some, rankings))
+                _say(f"{set_name}: answered {len(rows)} of {len(questions)}")
+        finally:
+            holder.release()
+        return rows
+
+    def _read(
+        self,
+        tool: QA,
+        questions: Sequence[Question],
+        rankings: Mapping[str, Sequence[tuple[str, float]]],
+    ) -> list[dict[str, Any]]:
+        read = [self._top(rankings[question.question_id], tool.passages) for question in questions]
+        began = time.monotonic()
+        answers = tool.reader.read(
+            [(question.text, top) for question, top in zip(questions, read, strict=True)]
+        )
+        seconds = (time.monotonic() - began) / len(questions)
+        return [
+            {
+                "question": question.text,
+                "accepted": question.answers,
+                "answer": "" if answer is None else answer.text,
+                "probability": 0.0 if answer is None else answer.probability,
+                "is_readable": any(
+                    score_in_passage(question, self.passages[str(passage["passage_id"])])
+                    for passage in top
+                ),
+                "seconds": seconds,
+            }
+            for question, top, answer in zip(questions, read, answers, strict=True)
+        ]
+
+    def _top(self, ranking: Sequence[tuple[str, float]], count: int) -> list[dict[str, Any]]:
+        return [
+            dict(stored_passage(Hit(self.passages[name], score))) for name, score in ranking[:count]
+        ]
+
+
+def score_in_passage(question: Question, passage: Passage) -> bool:
+    """Whether an accepted answer occurs in a passage, for open questions and for others."""
+    return Question(question.question_id, "", question.answers).is_answered_by(passage)
+
+
+def answer_table(set_name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Accuracy for several least probabilities; what is below is an abstention.
+
+    Args:
+        set_name: of the questions.
+        rows: of `Measurement.answers`.
+    """
+    total = len(rows)
+    contains = [score_qa(row["answer"], row["accepted"]) for row in rows]
+    exact = [
+        normalised_words(row["answer"]) in [normalised_words(text) for text in row["accepted"]]
+        for row in rows
+    ]
+    for threshold in _THRESHOLDS:
+        given = [
+            place
+            for place, row in enumerate(rows)
+            if row["answer"] and row["probability"] >= threshold
+        ]
+        right = sum(contains[place] for place in given)
+        yield {
+            "set": set_name,
+            "questions": total,
+            "readable %": round(100 * sum(row["is_readable"] for row in rows) / total, 1),
+            "least probability": threshold,
+            "answered %": round(100 * len(given) / total, 1),
+            "right %": round(100 * right / total, 1),
+            "exact %": round(100 * sum(exact[place] for place in given) / total, 1),
+            "right of answered %": round(100 * right / max(len(given), 1), 1),
+            "questions a second": round(1 / (sum(row["seconds"] for row in rows) / total), 2),
+        }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder of what is made")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--no-answers", action="store_true", help="measure retrieval alone")
+    parser.add_argument("--questions", type=int, default=500, help="questions answered per set")
+    parser.add_argument("--half", choices=(CHOSEN, REPORTED), default=REPORTED)
+    parser.add_argument("--seed", type=int, default=0, help="of the halves")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the project"
+    )
+    options = parser.parse_args()
+    folder = os.environ.get("TOOLFORMER_TEST_DATA")
+    if not folder:
+        sys.exit("TOOLFORMER_TEST_DATA is not set. Set it to a folder with the test data.")
+    settings = validated(RunOptions.of(None, options.set).overrides, origin="--set")
+    options.work.mkdir(parents=True, exist_ok=True)
+    measurement = Measurement(options.work, Path(folder), settings, seed=options.seed)
+    figures: dict[str, Any] = {"indexes": measurement.build_indexes()}
+    figures["retrieval"] = measurement.retrieval_table()
+    _print_table(figures["retrieval"])
+    if not options.no_answers:
+        figures["answers"], figures["examples"] = [], {}
+        for name in measurement.sets:
+            rows = measurement.answers(
+                name, measurement.half(name, options.half)[: options.questions]
+            )
+            figures["answers"] += answer_table(name, rows)
+            figures["examples"][name] = rows[:20]
+        _print_table(figures["answers"])
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+
+
+def _with(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    return validated(merged(settings.model_dump(), changes), origin="retriever")
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table in Markdown."""
+    names = list(rows[0])
+    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    for row in rows:
+        print(f"| {' | '.join(str(row[name]) for name in names)} |")
+    print(flush=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

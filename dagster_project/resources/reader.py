@@ -1,0 +1,56 @@
+"""What question answering reads passages with: the base model, or a fusion-in-decoder checkpoint.
+
+Loads no model: each is loaded at the first question, under the lock of its device.
+"""
+
+from pathlib import Path
+
+from dagster_project.home import Home
+from dagster_project.resources.language_model import (
+    ModelHolder,
+    base_model_directory,
+    precision_of,
+)
+from dagster_project.settings import Settings
+from toolformer.fusion_in_decoder import FusionInDecoderReader
+from toolformer.model_identity import model_identity
+from toolformer.reading import LanguageModelReader, ReadingParameters
+from tools.retrieval import Reader
+
+LANGUAGE_MODEL = "language-model"
+
+
+def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
+    """The reader that the settings name.
+
+    The base model reads in every round, whichever model annotates: what a tool answers must not
+    change with the model that asks.
+
+    Args:
+        settings: of the run.
+        home: has the models.
+        holder: of the process's model and device.
+    """
+    chosen = settings.question_answering
+    if chosen.reader == LANGUAGE_MODEL:
+        return LanguageModelReader(
+            lambda: holder.load(base_model_directory(settings, home), settings, home),
+            identity=lambda: " ".join(
+                (model_identity(base_model_directory(settings, home)), precision_of(settings))
+            ),
+            parameters=ReadingParameters(
+                passage_words=chosen.passage_words,
+                answer_words=chosen.answer_words,
+                beam_width=chosen.beam_width,
+                least_probability=chosen.least_beginning,
+                question_weight=chosen.question_weight,
+            ),
+        )
+    directory = Path(chosen.reader).expanduser()
+    return FusionInDecoderReader(
+        directory,
+        device=lambda: holder.hold_device(settings, home),
+        identity=lambda: model_identity(directory),
+        most_tokens=chosen.reader_tokens,
+        answer_tokens=chosen.answer_tokens,
+    )

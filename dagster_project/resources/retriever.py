@@ -1,0 +1,42 @@
+"""What question answering finds passages with: BM25, dense vectors, or both (paper §3, Atlas).
+
+Opens no index: each is opened at the first question.
+"""
+
+from dagster_project.home import Home
+from dagster_project.settings import Settings
+from tools.dense_ranking import DenseRetriever
+from tools.hybrid_ranking import BM25Retriever, HybridRetriever
+from tools.passage_ranking import PassageRanker
+from tools.retrieval import Retriever
+
+# Java threads of a batch of questions; rankings do not depend on it.
+_THREADS = 2
+
+
+def open_retriever(settings: Settings, home: Home) -> Retriever:
+    """The retriever that the settings name."""
+    chosen = settings.question_answering
+    lexical = BM25Retriever(
+        PassageRanker(home.wikipedia_index, k1=chosen.k1, b=chosen.b, threads=_THREADS),
+        name=f"k1={chosen.k1:g} b={chosen.b:g}",
+        temperature=chosen.bm25_temperature,
+    )
+    if chosen.retriever == "bm25":
+        return lexical
+    dense = DenseRetriever(
+        home.passage_index, probes=chosen.probes, temperature=chosen.dense_temperature
+    )
+    if chosen.retriever == "dense":
+        return dense
+    return HybridRetriever(
+        (lexical, dense),
+        weights=(1.0, chosen.dense_weight),
+        constant=chosen.fusion_constant,
+        depth=chosen.fused_passages,
+    )
+
+
+def needs_passage_index(settings: Settings) -> bool:
+    """Whether the retriever of the settings searches dense vectors."""
+    return settings.question_answering.retriever != "bm25"

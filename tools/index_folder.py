@@ -1,0 +1,105 @@
+"""Folders that hold an index: described by `index.json`, and there whole or not at all.
+
+Does not know what an index consists of.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.errors import ToolError
+
+INFORMATION_FILE = "index.json"
+
+
+class IndexBuildError(ToolError, RuntimeError):
+    """An index cannot be built; what stood in its place is untouched."""
+
+
+def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | None:
+    """Read what is known about an index.
+
+    Args:
+        directory: The folder of the index.
+        index_format: The number that `index.json` must have.
+
+    Returns:
+        At least `fingerprint` and `passages`. None where there is no complete index in this form.
+    """
+    try:
+        information = json.loads((Path(directory) / INFORMATION_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if (
+        not isinstance(information, dict)
+        or information.get("format") != index_format
+        or not isinstance(information.get("fingerprint"), str)
+        or not isinstance(information.get("passages"), int)
+    ):
+        return None
+    return information
+
+
+def write_information(folder: Path, information: Mapping[str, Any]) -> None:
+    """Write `index.json`, the last file of an index.
+
+    Args:
+        folder: Where the finished index lies for now.
+        information: With `format`, `fingerprint` and `passages`.
+    """
+    with (folder / INFORMATION_FILE).open("w", encoding="utf-8") as file:
+        json.dump(information, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_replaceable(directory: Path) -> None:
+    """Refuse to replace a folder that is no index.
+
+    Raises:
+        IndexBuildError: When something else lies there.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir() or (
+        any(directory.iterdir()) and not (directory / INFORMATION_FILE).is_file()
+    ):
+        raise IndexBuildError(
+            f"{directory} exists and is no index built by this program (it has no "
+            f"{INFORMATION_FILE}), so it is not replaced. Choose another folder, or remove it."
+        )
+
+
+def temporary_folder(directory: Path) -> Path:
+    """Make an empty folder beside `directory`, which `remove_leftovers` knows."""
+    folder = directory.parent / f"{directory.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    folder.mkdir()
+    return folder
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the temporary folders of killed builds; call it while no build is running."""
+    pattern = re.compile(re.escape(directory.name) + r"\.[0-9]+\.[0-9a-f]{8}\.tmp")
+    for entry in directory.parent.iterdir():
+        if pattern.fullmatch(entry.name):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def move_into_place(folder: Path, directory: Path) -> None:
+    """Rename the finished folder; an older index goes aside first and is then removed.
+
+    A kill between the two renames leaves no index, never a half one.
+    """
+    if directory.exists():
+        old = temporary_folder(directory)
+        directory.rename(old / "old")
+        folder.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(directory)

@@ -1,0 +1,199 @@
+"""QA: a short answer to a question, found in passages (paper, section 3: Atlas).
+
+A retriever ranks passages, the text's own are passed over, and a reader looks for the answer in
+the best of the rest. Does not rank and does not read: both are handed over, because a reader needs
+a model and this package knows none.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
+from tools.protocol import Document
+from tools.retrieval import Answer, Reader, RetrievalTool, Retriever, StoredPassage, stored_passage
+from tools.source_exclusion import AskingText
+from tools.syntax import strip_quotes
+
+LONGEST_QUESTION = 300  # characters; a longer one is no question but a copied text
+
+
+class QA(RetrievalTool):
+    """Answers a question in a few words of a passage that is not the asking text's own.
+
+    Args:
+        retriever: Ranks the passages.
+        reader: Reads the best of them.
+        passages: Passages that are read, at least 1.
+        depth: Passages that are ranked before those of the text itself are passed over.
+        least_probability: Answers that the reader finds less probable are not given, 0 to 1.
+        overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
+            copy when the text that asks contains them.
+
+    Raises:
+        ToolSettingsError: When a setting is out of range.
+    """
+
+    name = "QA"
+    description = "Answers a question in a few words found in Wikipedia."
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        reader: Reader,
+        *,
+        passages: int = 4,
+        depth: int = 20,
+        least_probability: float = 0.05,
+        overlap_share: float = 0.5,
+    ) -> None:
+        for setting, value, is_valid, expected in (
+            ("passages", passages, passages >= 1, "at least 1 passage"),
+            ("depth", depth, depth >= passages, f"at least {passages}, the passages to read"),
+            (
+                "least_probability",
+                least_probability,
+                0 <= least_probability <= 1,
+                "a probability from 0 to 1",
+            ),
+            ("overlap_share", overlap_share, 0 < overlap_share <= 1, "above 0, at most 1"),
+        ):
+            if not is_valid:
+                raise ToolSettingsError(f"QA has {setting}={value!r}. Expected {expected}.")
+        self.retriever = retriever
+        self.reader = reader
+        self.passages = passages
+        self.depth = depth
+        self.least_probability = least_probability
+        self.overlap_share = overlap_share
+
+    # A property, because answers change when an index is built anew during the tool's life.
+    @property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Everything that answers depend on, index and model included."""
+        return (
+            f"1 passages={self.passages} depth={self.depth} "
+            f"least_probability={self.least_probability:g} overlap_share={self.overlap_share:g} "
+            f"retriever=({self.retriever.version()}) reader=({self.reader.version()})"
+        )
+
+    def parse_arguments(self, text: str) -> str:
+        """Normalise a question: quotes, control characters and white space.
+
+        Args:
+            text: Arguments as the model wrote them.
+
+        Returns:
+            The question on one line.
+
+        Raises:
+            CallSyntaxError: As `BaseTool.parse_arguments`, and with reason `too_long`.
+        """
+        question = super().parse_arguments(strip_quotes("".join(map(_printable, text))))
+        if len(question) > LONGEST_QUESTION:
+            raise CallSyntaxError(
+                "too_long",
+                f"The question {question[:40]!r}… has {len(question)} characters. Expected at "
+                f"most {LONGEST_QUESTION}.",
+            )
+        return question
+
+    def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+        """Rank passages for questions.
+
+        Args:
+            queries: Distinct questions.
+
+        Returns:
+            One ranking per question, best first.
+
+        Raises:
+            ToolUnavailableError: When an index cannot be opened.
+            ToolDiedError: When searching fails.
+        """
+        with _named_errors():
+            rankings = self.retriever.rank(queries, self.depth)
+        return [[stored_passage(hit) for hit in ranking] for ranking in rankings]
+
+    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
+        """Return the best passages that are neither the source nor a copy of the asking text.
+
+        Args:
+            passages: In the order of their ranking.
+            document: The text that asks.
+
+        Returns:
+            As many as are read, in the same order.
+        """
+        asking = AskingText(document, self.overlap_share)
+        foreign: list[StoredPassage] = []
+        for passage in passages:
+            if len(foreign) == self.passages:
+                break
+            if not asking.is_own_source(
+                title=str(passage["title"]), url=str(passage["url"]), text=str(passage["text"])
+            ):
+                foreign.append(passage)
+        return foreign
+
+    def read(
+        self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]
+    ) -> list[str | ToolCallError]:
+        """Answer questions from their passages.
+
+        Args:
+            requests: Pairs of question and passages.
+
+        Returns:
+            One entry per request: the answer, or a `ToolCallError` with reason `no_result` where
+            there are no passages and `unsure` where the reader is.
+        """
+        with_passages = [request for request in requests if request[1]]
+        with _named_errors():
+            answers = iter(self.reader.read(with_passages) if with_passages else ())
+        return [
+            self._answer(question, next(answers)) if passages else _no_result(question)
+            for question, passages in requests
+        ]
+
+    def check_available(self) -> None:
+        """Check retriever and reader by looking at files, without loading anything.
+
+        Raises:
+            ToolUnavailableError: When one of them cannot run.
+        """
+        with _named_errors():
+            self.retriever.check_available()
+            self.reader.check_available()
+
+    def _answer(self, question: str, answer: Answer | None) -> str | ToolCallError:
+        if answer is not None and answer.probability >= self.least_probability:
+            return answer.text
+        found = "no answer" if answer is None else f"at best {answer.text!r}"
+        return ToolCallError(
+            "unsure",
+            f"Question answering is not sure about {question[:60]!r}: it found {found}. Expected "
+            f"an answer with a probability of {self.least_probability:g} or more "
+            "(least_probability).",
+        )
+
+
+def _no_result(question: str) -> ToolCallError:
+    return ToolCallError(
+        "no_result",
+        f"Question answering found no passage for {question[:60]!r} outside the text that asks. "
+        "Expected words that occur in another article.",
+    )
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """An index that is missing makes this tool unavailable, whichever tool it was built for."""
+    try:
+        yield
+    except ToolUnavailableError as error:
+        raise ToolUnavailableError(QA.name, error.reason, error.remedy) from error
+
+
+def _printable(char: str) -> str:
+    return " " if unicodedata.category(char) in ("Cc", "Cs") else char
