@@ -114,7 +114,9 @@ def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) ->
         candidate_calls=upstream,
         tool_version=tool.version,
         # How often a call is made and what is remembered changes no result.
-        execution=settings.execution.model_dump(exclude={"attempts", "uses_cache"}),
+        execution=settings.execution.model_dump(
+            exclude={"attempts", "uses_cache", "worker_memory_gib"}
+        ),
     )
 
 

@@ -194,6 +194,9 @@ class ExecutionSettings(_Section):
     max_result_tokens: int = Field(
         128, ge=1, description="longer results are cut there, at a word boundary"
     )
+    worker_memory_gib: float = Field(
+        4.0, gt=0, description="most memory that a tool from outside may map in its own process"
+    )
     leak_share: float = Field(
         0.5,
         gt=0,

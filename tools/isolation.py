@@ -14,7 +14,8 @@ import dataclasses
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +47,19 @@ class IsolatedTool:
     The worker is started at first use, and anew after it was killed or died.
 
     Attributes:
-        name: As written in calls.
         start_seconds: How much longer than its deadline a call may take because the worker is
             started anew.
 
     Args:
-        name: As written in calls; the tool must give itself the same.
-        target: `module:name` of a class, of a function that makes a tool, or of a tool.
+        name: What the tool is registered as.
+        target: `module:name` of a class or of a tool.
         options: Keyword arguments for it.
         deadline_seconds: Longest time of one call.
         memory_bytes: Most memory that the worker may map.
 
     Raises:
         ToolUnavailableError: By any method, when the tool cannot be imported or made.
-        ToolSettingsError: By any method, when it does not take its options or has another name.
+        ToolSettingsError: By any method, when it does not take its options.
         ToolDiedError: By any method, when the worker died three times in a row.
     """
 
@@ -72,7 +72,7 @@ class IsolatedTool:
         deadline_seconds: float = 10.0,
         memory_bytes: int = _MEMORY_BYTES,
     ) -> None:
-        self.name = name
+        self._registered_name = name
         self.start_seconds = _START_SECONDS
         self.target = target
         self.options = dict(options or {})
@@ -84,6 +84,16 @@ class IsolatedTool:
         self._facts: dict[str, Any] | None = None
         self._deaths_in_a_row = 0
         self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """What the tool calls itself."""
+        return self._described("name")
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether it was given the network."""
+        return self._described("needs_network")
 
     @property
     def version(self) -> str:
@@ -112,11 +122,13 @@ class IsolatedTool:
 
     def parse_arguments(self, text: str) -> str:
         """Return the normalised arguments; raise CallSyntaxError when they are no call."""
-        return self._ask("parse_arguments", arguments=text)
+        with _as_syntax_errors():
+            return self._ask("parse_arguments", arguments=text)
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:
         """Raise CallSyntaxError when a call could not be written at its place in a text."""
-        self._ask("check_place", arguments=arguments, before=before, after=after)
+        with _as_syntax_errors():
+            self._ask("check_place", arguments=arguments, before=before, after=after)
 
     def call(self, arguments: str, document: Document) -> str:
         """Return the answer; raise ToolCallError when there is none."""
@@ -141,7 +153,10 @@ class IsolatedTool:
 
     def preselect(self, document: Document) -> Preselection:
         """Decide whether the text is worth annotating with this tool."""
-        is_selected, reason = self._ask("preselect", document=_fields(document))
+        try:
+            is_selected, reason = self._ask("preselect", document=_fields(document))
+        except (ToolCallError, ToolTimeoutError):
+            return Preselection(is_selected=False, reason="tool_error")
         return Preselection(bool(is_selected), str(reason))
 
     def check_available(self) -> None:
@@ -190,18 +205,13 @@ class IsolatedTool:
                 self.close()
                 raise self._error({**reply, "is_made": False})
             self._facts = reply["answer"]
-            if reply["answer"]["name"] != self.name:
-                self.close()
-                raise ToolSettingsError(
-                    f"The tool of {self.target} calls itself {reply['answer']['name']!r}, the "
-                    f"settings call it {self.name!r}. Give it the same name in both."
-                )
             if with_network or not reply["answer"]["needs_network"]:
                 return
             self.close()
 
     def _greet(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
         start = {
+            "name": self._registered_name,
             "target": self.target,
             "options": self.options,
             "memory_bytes": self.memory_bytes,
@@ -215,7 +225,7 @@ class IsolatedTool:
             said = worker.last_words()
             self.close()
             raise ToolUnavailableError(
-                self.name,
+                self._registered_name,
                 f"its process ended while it was made{said}"
                 if isinstance(error, EOFError)
                 else f"making it took longer than {_START_SECONDS:g} s",
@@ -228,13 +238,17 @@ class IsolatedTool:
         said = self._worker.last_words()
         self.close()
         self._deaths_in_a_row += 1
-        _LOGGER.warning("The process of %s ended in the middle of a call%s", self.name, said)
+        _LOGGER.warning(
+            "The process of %s ended in the middle of a call%s", self._registered_name, said
+        )
         if self._deaths_in_a_row >= _MOST_DEATHS_IN_A_ROW:
             return ToolDiedError(
-                f"The process of {self.name} ended {self._deaths_in_a_row} times in a row{said}. "
+                f"The process of {self._registered_name} ended {self._deaths_in_a_row} times in a row{said}. "
                 f"Expected an answer or an error. It may map {self.memory_bytes / 2**30:g} GiB."
             )
-        return ToolCallError("process_ended", f"The process of {self.name} ended{said}.")
+        return ToolCallError(
+            "process_ended", f"The process of {self._registered_name} ended{said}."
+        )
 
     def _error(self, reply: Mapping[str, Any]) -> ToolError:
         """The error that the worker tells of, as the tool raised it."""
@@ -245,16 +259,16 @@ class IsolatedTool:
         if kind == "call":
             return ToolCallError(reason, message)
         if kind == "unavailable":
-            return ToolUnavailableError(self.name, reason, message)
+            return ToolUnavailableError(self._registered_name, reason, message)
         if kind == "dependency":
             return ToolUnavailableError(
-                self.name,
+                self._registered_name,
                 f"it cannot be imported ({message})",
                 "Install what it needs, and check the name in the settings",
             )
         if kind == "other" and not reply.get("is_made", True):
             return ToolUnavailableError(
-                self.name,
+                self._registered_name,
                 f"{self.target} cannot be made ({message})",
                 "Correct its class or its options in the settings",
             )
@@ -263,7 +277,16 @@ class IsolatedTool:
             "timeout": ToolTimeoutError,
             "transient": TransientToolError,
         }
-        return errors.get(kind, ToolError)(f"{self.name}: {message}")
+        return errors.get(kind, ToolError)(f"{self._registered_name}: {message}")
+
+
+@contextmanager
+def _as_syntax_errors() -> Iterator[None]:
+    """A text that makes the tool hang or its process end while it is read is no call."""
+    try:
+        yield
+    except (ToolCallError, ToolTimeoutError) as error:
+        raise CallSyntaxError("parse_error", str(error)) from error
 
 
 def _fields(document: Document) -> dict[str, Any]:

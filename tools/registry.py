@@ -130,6 +130,20 @@ def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
     return f"{plugin.target} ({plugin.origin})"
 
 
+def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
+    """The `module:Class` that a tool from outside is registered as.
+
+    Args:
+        name: One of `tool_names`, for which `is_plugin` holds.
+        targets: Name to `module:Class` of tools that the settings name.
+
+    Raises:
+        UnknownToolError: When no tool has the name.
+    """
+    check_tool_name(name, targets=targets)
+    return find_plugins(targets, taken=_TAKEN)[name].target
+
+
 def check_usable(tool: Tool, name: str) -> None:
     """Check that a tool can run here, before anything expensive.
 

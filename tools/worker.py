@@ -9,7 +9,6 @@ call takes far longer than it may, whatever code it hangs in. Network and proces
 the parent's business (`tools.isolation`).
 """
 
-import importlib
 import json
 import os
 import resource
@@ -27,7 +26,9 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins import parse_arguments
 from tools.protocol import Document, Tool
+from tools.registry import create_tool
 
 # Answers are cut far below this; a tool may give a hundred megabytes.
 LONGEST_ANSWER = 20_000
@@ -44,7 +45,8 @@ def main() -> None:
         _refuse_sockets()
     sys.path[:0] = [path for path in start["path"] if path not in sys.path]
     try:
-        tool = make_tool(start["target"], start["options"])
+        name = start["name"]
+        tool = create_tool(name, start["options"], targets={name: start["target"]})
         served: dict[str, Any] = {"answer": _description(tool)}
     except Exception as error:  # noqa: BLE001
         # Importing a stranger's module may raise anything.
@@ -60,32 +62,6 @@ def main() -> None:
             reply = _error(error)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _reply(answers, reply)
-
-
-def make_tool(target: str, options: Mapping[str, Any]) -> Tool:
-    """Make a tool of a class, or take one that is made already.
-
-    Args:
-        target: `module:name` of a class, of a function that makes a tool, or of a tool.
-        options: Keyword arguments where there is something to call.
-
-    Raises:
-        ToolSettingsError: When the target is nothing of the kind, or does not take the options.
-    """
-    module_name, _, name = target.partition(":")
-    found: Any = importlib.import_module(module_name)
-    for part in name.split("."):
-        found = getattr(found, part)
-    is_tool = not isinstance(found, type) and hasattr(found, "parse_arguments")
-    if is_tool:
-        if options:
-            raise ToolSettingsError(
-                f"{target} is a tool that is made already: it takes no options."
-            )
-        return found
-    if not callable(found):
-        raise ToolSettingsError(f"{target} is {type(found).__name__}. Expected a class of tools.")
-    return found(**options)
 
 
 def _private_pipes() -> tuple[TextIO, TextIO]:
@@ -124,8 +100,11 @@ def _description(tool: Tool) -> dict[str, Any]:
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
         "has_batches": getattr(type(tool), "call_batch", None) is not BaseTool.call_batch,
-        "needs_network": bool(getattr(tool, "needs_network", False)),
-        "prompt": getattr(tool, "prompt", None),
+        "needs_network": bool(tool.needs_network),
+        "prompt": tool.prompt
+        if tool.prompt is None or isinstance(tool.prompt, str)
+        # A file of the tool's own package, which the parent need not have.
+        else tool.prompt.read_text("utf-8"),
     }
 
 
@@ -133,7 +112,7 @@ def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
     """Call one method of the tool; what comes and goes is plain JSON."""
     arguments, document = request.get("arguments", ""), _document(request.get("document"))
     methods: dict[str, Callable[[], Any]] = {
-        "parse_arguments": lambda: tool.parse_arguments(arguments),
+        "parse_arguments": lambda: parse_arguments(tool, arguments),
         "check_place": lambda: tool.check_place(
             arguments, before=request["before"], after=request["after"]
         ),

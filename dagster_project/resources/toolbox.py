@@ -15,9 +15,16 @@ from dagster_project.resources.retriever import open_retriever
 from dagster_project.settings import Settings
 from tools.deadlines import Limits
 from tools.errors import MissingDependencyError, PromptError, ToolError, ToolUnavailableError
+from tools.isolation import IsolatedTool
 from tools.prompting import load_prompt
 from tools.protocol import Tool
-from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
+from tools.registry import (
+    check_tool_name,
+    check_usable,
+    create_tool,
+    is_plugin,
+    plugin_target,
+)
 from tools.result_cache import ResultCache
 
 
@@ -115,9 +122,16 @@ def open_tool(
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
-        ToolUnavailableError: a tool from outside cannot be imported or created.
     """
     options = options_of(settings, home, name, while_decoding, holder)
+    if is_plugin(name):
+        return IsolatedTool(
+            name,
+            plugin_target(name, targets=settings.tools.targets),
+            options,
+            deadline_seconds=settings.execution.deadline_seconds,
+            memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
+        )
     return create_tool(name, options, targets=settings.tools.targets)
 
 

@@ -174,7 +174,7 @@ def test_its_code_runs_in_another_process(make):
 
 def test_a_tool_that_is_made_already_is_taken_as_it_is(make):
     assert make(target="wild_tools:made").call("x", DOCUMENT) == "x?a text"
-    with pytest.raises(ToolSettingsError, match="takes no options"):
+    with pytest.raises(ToolSettingsError, match="which has none"):
         make(target="wild_tools:made", options={"mark": "!"}).check_available()
 
 
@@ -309,11 +309,10 @@ def test_a_killed_parent_leaves_no_process(module, tmp_path):
 @pytest.mark.parametrize(
     ("name", "target", "options", "error", "message"),
     [
-        ("Wild", "no_such_module:Wild", {}, ToolUnavailableError, "cannot be imported"),
+        ("Wild", "no_such_module:Wild", {}, ToolUnavailableError, "no module"),
         ("Wild", "wild_tools:Missing", {}, ToolUnavailableError, "Missing"),
-        ("Wild", "wild_tools:not_a_tool", {}, ToolSettingsError, "Expected a class of tools"),
-        ("Wild", "wild_tools:Wild", {"colour": 1}, ToolUnavailableError, "colour"),
-        ("Tame", "wild_tools:Wild", {}, ToolSettingsError, "calls itself 'Wild'"),
+        ("Wild", "wild_tools:not_a_tool", {}, ToolUnavailableError, "not a tool"),
+        ("Wild", "wild_tools:Wild", {"colour": 1}, ToolSettingsError, "colour"),
     ],
 )
 def test_what_cannot_be_made_says_why(make, name, target, options, error, message):

@@ -36,9 +36,7 @@ _PAIRS = """
     yue yue_Hant  zh zho_Hans
 """.split()
 
-NLLB_CODES: Mapping[str, str] = MappingProxyType(
-    dict(zip(_PAIRS[::2], _PAIRS[1::2], strict=True))
-)
+NLLB_CODES: Mapping[str, str] = MappingProxyType(dict(zip(_PAIRS[::2], _PAIRS[1::2], strict=True)))
 
 # Apertium names most languages by ISO 639-3, as NLLB does, older pairs by ISO 639-1, as fastText
 # does. These it names otherwise: by the macrolanguage that NLLB divides.
