@@ -1,0 +1,73 @@
+"""A tool from outside that hangs, dies and floods: the shards are finished all the same."""
+
+import psutil
+import pytest
+
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+
+pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
+
+MODULE = '''
+import os, time, zlib
+from tools.base import BaseTool
+from tools.prompting import draft_prompt
+
+class Wild(BaseTool):
+    """Chooses by its arguments what to do."""
+    name, version, description = "Wild", "1", "Answers, or not."
+    prompt = (
+        "Add calls to a tool that knows numbers. Write [Wild(question)].\\n\\n"
+        "Input: It took 12 days in all.\\n"
+        "Output: It took [Wild(how many days?)] 12 days in all.\\n\\n"
+        "Input: {text}\\nOutput:"
+    )
+
+    def call(self, arguments, document):
+        match zlib.crc32(arguments.encode()) % 8:
+            case 0:
+                time.sleep(1000)
+            case 1:
+                os._exit(3)
+            case 2:
+                return "word " * 20_000_000
+            case 3:
+                return "a [Wild(x) -> y] b"
+        return f"answer to {len(arguments)}"
+'''
+
+
+def test_the_shards_are_finished_and_no_process_is_left(
+    prepared_home: PipelineHome, copy_of: MakeHome, tmp_path, monkeypatch
+):
+    (tmp_path / "wild_tool.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    home = copy_of(prepared_home)
+    home.change_settings(
+        {
+            "execution": {"deadline_seconds": 1.0},
+            "tools": {
+                "Wild": {
+                    "class": "wild_tool:Wild",
+                    "sampling_threshold": 0.0,
+                    "positions_per_text": 4,
+                    "calls_per_position": 3,
+                    "filtering_threshold": 0.0,
+                }
+            },
+        }
+    )
+    home.build(tools=["Wild"])
+    candidates = home.rows("candidate_calls").filter(status="parsed")
+    executed = home.rows("executed_calls")
+    assert candidates.height >= 10
+    assert set(executed["call_id"]) == set(candidates["call_id"])
+    assert set(executed["reason"].drop_nulls()) <= {"timeout", "process_ended", "leak"}
+    results = executed["result"].drop_nulls()
+    assert results.len() > 0
+    assert not results.str.contains(r"[\[\]]|->").any()
+    for shard in SHARDS:
+        assert home.warehouse.read_slices("filtered_calls", shard).height > 0
+    home.build(tools=["Wild"])
+    command = "tools.worker"
+    for process in psutil.Process().children(recursive=True):
+        assert command not in " ".join(process.cmdline())
