@@ -244,7 +244,8 @@ class IsolatedTool:
         if self._deaths_in_a_row >= _MOST_DEATHS_IN_A_ROW:
             return ToolDiedError(
                 f"The process of {self._registered_name} ended {self._deaths_in_a_row} times in a "
-                f"row{said}. Expected an answer or an error. It may map {self.memory_bytes / 2**30:g} GiB."
+                f"row{said}. Expected an answer or an error. It may map "
+                f"{self.memory_bytes / 2**30:g} GiB (execution.worker_memory_gib)."
             )
         return ToolCallError(
             "process_ended", f"The process of {self._registered_name} ended{said}."
