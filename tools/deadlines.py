@@ -122,6 +122,14 @@ class Calls(Generic[RequestT]):
         self._timeouts_in_a_row = 0
         self._reported: set[type] = set()
         self._lock = threading.Lock()
+        policy: dict[str, Any] = {
+            "stop": stop_after_attempt(limits.attempts),
+            "wait": wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.1),
+            "retry": retry_if_exception_type(ConnectionError),
+            "reraise": True,
+        }
+        self._retrying = Retrying(**policy)
+        self._retrying_async = AsyncRetrying(**policy)
 
     def make(self, requests: Sequence[RequestT]) -> list[Outcome]:
         """Make calls.
@@ -271,7 +279,7 @@ class Calls(Generic[RequestT]):
         """Do it, again where the error may pass; give the answer or error, and the seconds."""
         began = perf_counter()
         try:
-            answer = Retrying(**self._retrying())(action)
+            answer = self._retrying(action)
         except Exception as error:  # noqa: BLE001
             # A tool may raise anything; one call must never end a shard.
             answer = error
@@ -282,18 +290,10 @@ class Calls(Generic[RequestT]):
         began = perf_counter()
         try:
             async with asyncio.timeout(self._limits.deadline_seconds):
-                answer = await AsyncRetrying(**self._retrying())(self._call_async, request)
+                answer = await self._retrying_async(self._call_async, request)
         except Exception as error:  # noqa: BLE001
             answer = error
         return answer, perf_counter() - began
-
-    def _retrying(self) -> dict[str, Any]:
-        return {
-            "stop": stop_after_attempt(self._limits.attempts),
-            "wait": wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.1),
-            "retry": retry_if_exception_type(ConnectionError),
-            "reraise": True,
-        }
 
     def _outcome(self, answer: object, seconds: float) -> Outcome:
         if isinstance(answer, WHOLE_TOOL_ERRORS):
