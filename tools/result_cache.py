@@ -20,7 +20,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # Beyond this the outcomes stored longest ago go.
 _MOST_BYTES = 8 * 2**30
-_LOCK_SECONDS = 60.0
+_LOCK_SECONDS = 60
 
 
 class ResultCache:

@@ -15,9 +15,8 @@ from tools.passage_ranking import Hit
 from tools.passages import Passage
 from tools.protocol import Document
 from tools.question_answering import LONGEST_QUESTION, QA
-from tools.retrieval import stored_passage
 from tools.registry import create_tool
-from tools.retrieval import Answer
+from tools.retrieval import Answer, stored_passage
 
 CANAL = Passage(
     "Suez#0", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"
