@@ -65,7 +65,7 @@ def test_the_calculator_takes_whatever_a_model_writes():
 def test_the_calendar_takes_whatever_a_model_writes():
     counts = outcomes_of(create_tool("Calendar", {"date_source": "published_on"}))
     # Nothing but white space is no argument.
-    assert 0 < counts["executed"] < 100
+    assert 0 < counts["executed"] < counts["refused: arguments_given"]
 
 
 @pytest.mark.java
