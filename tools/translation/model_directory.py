@@ -70,7 +70,9 @@ def check_model_directory(
             f"there is no directory {directory}, which the option model_directory names",
             "Correct the option, or remove it",
         )
-    missing = [name for name in ("config.json", "tokenizer.json") if not (directory / name).is_file()]
+    missing = [
+        name for name in ("config.json", "tokenizer.json") if not (directory / name).is_file()
+    ]
     missing += [pattern for pattern in weight_patterns if not any(directory.glob(pattern))]
     if missing:
         raise ToolUnavailableError(

@@ -72,9 +72,7 @@ def _chunks(paragraph: str, chunk_tokens: int) -> list[str]:
 
 
 def _is_foreign(guess: Guess | None, foreign_confidence: float) -> bool:
-    return (
-        guess is not None and guess.language != ENGLISH and guess.confidence > foreign_confidence
-    )
+    return guess is not None and guess.language != ENGLISH and guess.confidence > foreign_confidence
 
 
 def _stands_between_english(

@@ -92,9 +92,7 @@ def _read_both(
                     continue
                 read[key.fd] += chunk
                 if len(read[key.fd]) > most_bytes:
-                    raise OutputTooLongError(
-                        f"The program wrote more than {most_bytes:,} bytes."
-                    )
+                    raise OutputTooLongError(f"The program wrote more than {most_bytes:,} bytes.")
     output, errors = map(bytes, read.values())
     return output, errors
 
@@ -109,4 +107,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
-
