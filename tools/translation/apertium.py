@@ -32,11 +32,12 @@ _MOST_BYTES_BESIDE = 65_536
 
 # Apertium's stream format: these are escaped, square brackets hold what is not to be translated,
 # and a null character ends a text and all that the program remembers of it.
-_SPECIAL = re.compile(r"[\\\[\]{}^$/@<>]")
+_SPECIAL = re.compile(r"[\\\[\]{}^$/@<>~]")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
 # The full stop that Apertium's own text filter puts behind every text: it ends a sentence.
-_END_OF_SENTENCE = ".[]"
+_BRACKETS = "[]"
+_END_OF_SENTENCE = f".{_BRACKETS}"
 _END_OF_TEXT = "\0"
 
 
@@ -121,12 +122,14 @@ class ApertiumTranslator:
         if finished.status != 0:
             raise TranslationFailedError(f"Apertium failed on {mode}: {_complaint(finished)}.")
         try:
-            *parts, rest = finished.output.decode().split(_END_OF_TEXT)
+            # Behind the last text every program of the pipeline adds a null character of its own.
+            parts = finished.output.decode().rstrip(_END_OF_TEXT).split(_END_OF_TEXT)
         except UnicodeDecodeError as error:
             raise TranslationFailedError(f"Apertium wrote no UTF-8 for {mode}: {error}.") from error
-        if len(parts) != len(texts) or rest.strip():
+        # The brackets come back from each text: where they lack, texts and answers may not match.
+        if len(parts) != len(texts) or not all(_BRACKETS in part for part in parts):
             raise TranslationFailedError(
-                f"Apertium wrote {len(parts)} translations of {len(texts)} texts for {mode}."
+                f"Apertium did not write one translation for each of {len(texts)} texts in {mode}."
             )
         return [_unescaped(part) for part in parts]
 

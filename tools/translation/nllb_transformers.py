@@ -27,7 +27,9 @@ class TransformersNllb(NllbTranslator):
         import torch
         from safetensors import SafetensorError
         from transformers import M2M100ForConditionalGeneration
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         options = self.options
         try:
             model, information = M2M100ForConditionalGeneration.from_pretrained(

@@ -22,6 +22,7 @@ TEXTS = (
 SPANISH = TEXTS[:5]
 GERMAN = TEXTS[5:7]
 POSITIONS = 64
+EMBEDDINGS, LAYERS = 0.3, 2.0
 
 
 def make_nllb(folder: Path, *, languages: Sequence[str] = LANGUAGES, seed: int = 0) -> Path:
@@ -58,13 +59,18 @@ def make_nllb(folder: Path, *, languages: Sequence[str] = LANGUAGES, seed: int =
         encoder_ffn_dim=64,
         decoder_ffn_dim=64,
         max_position_embeddings=POSITIONS,
-        # Large, so that what is written depends on what is read.
         init_std=0.4,
     )
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     model = M2M100ForConditionalGeneration(config)
     torch.random.set_rng_state(state)
+    # Embeddings are also the output layer: where they outweigh the rest, a token repeats itself
+    # for ever, and what is written does not depend on what is read.
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.dim() == 2:
+                weights *= EMBEDDINGS if "shared" in name else LAYERS
     model.save_pretrained(folder)
     return folder
 

@@ -10,7 +10,7 @@ ENGLISH = "The sign at the gate of the park says this:"
 MORE_ENGLISH = "I read it twice before we went back to town."
 SPANISH = "Se ruega no dar de comer a las palomas hoy"
 GERMAN = "Bitte füttern Sie heute keine Tauben auf dem großen Platz"
-NUMBERS = "12 15 18 21 — 24 + 27 = 30 #"
+NUMBERS = "12 15 18 21 — 24 + 27 = 30"
 SELECTED = "foreign_text_between_english"
 
 
@@ -92,9 +92,9 @@ def test_the_confidence_must_be_above_the_limit():
 
 
 def test_shorter_chunks_find_shorter_quotations():
-    text = "Over the door of the old tavern stands se prohíbe la entrada in red letters of iron."
+    text = "The old brass plate says la entrada está prohibida hoy and nobody has ever obeyed."
     assert reason(text) == "no_long_paragraph"
-    assert reason(text, chunk_tokens=4) == SELECTED
+    assert reason(text, chunk_tokens=5) == SELECTED
 
 
 @given(st.text() | st.lists(st.sampled_from([ENGLISH, SPANISH, NUMBERS, "\n", "\0", "\ud800"])))
