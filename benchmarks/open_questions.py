@@ -118,7 +118,7 @@ def recall(
             for rank, name in enumerate(ranking, start=1)
             if question.is_answered_by(passage_of(name))
         )
-        firsts.append(next(found, len(ranking) + max(DEPTHS)))
+        firsts.append(next(found, max(DEPTHS) + 1))
     return {
         f"recall@{depth}": 100 * sum(first <= depth for first in firsts) / len(firsts)
         for depth in DEPTHS

@@ -10,6 +10,7 @@ reader. All that is made is kept in --work, so that an interrupted measurement g
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -38,6 +39,7 @@ from toolformer.checkpoint import Checkpoint
 from toolformer.evaluation.scoring import normalised_words, score_qa
 from tools.dense_index import DenseBuild, build_dense_index, dense_index_information
 from tools.dense_vectors import DenseIndexKind
+from tools.hybrid_ranking import reciprocal_rank_fusion
 from tools.latent_vectors import LatentVectors
 from tools.passage_ranking import Hit
 from tools.passages import Passage
@@ -46,6 +48,7 @@ from tools.retrieval import stored_passage
 from tools.wikipedia_index import build_index, index_information
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
+_CONSTANTS, _WEIGHTS = (5.0, 20.0, 60.0), (0.1, 0.3, 1.0)
 _THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 _QUESTIONS_PER_STEP = 25
 _FINGERPRINT = "test data passages"
@@ -102,18 +105,22 @@ class Measurement:
         }
 
     def rankings(self, retriever_name: str, set_name: str) -> dict[str, list[tuple[str, float]]]:
-        """Passage ids and scores by question id."""
+        """Passage ids and scores by question id; those of the fusion follow from the others."""
+        if retriever_name == "hybrid":
+            of = self.settings.question_answering
+            return self.fused(set_name, constant=of.fusion_constant, weight=of.dense_weight)
         settings = _with(self.settings, {"question_answering": {"retriever": retriever_name}})
         retriever = open_retriever(settings, self.home)
+        depth = settings.question_answering.fused_passages
         kept = Checkpoint(
             self._work / "rankings" / f"{retriever_name} {set_name}",
-            fingerprint=retriever.version(),
+            fingerprint=f"{depth} {retriever.version()}",
         )
 
         def rank() -> dict[str, list[tuple[str, float]]]:
             questions = self.sets[set_name]
             began = time.monotonic()
-            found = retriever.rank([question.text for question in questions], max(DEPTHS))
+            found = retriever.rank([question.text for question in questions], depth)
             seconds = time.monotonic() - began
             _say(f"{retriever_name} ranked {set_name}: {len(questions) / seconds:,.0f} a second")
             return {
@@ -123,28 +130,63 @@ class Measurement:
 
         return kept.step("rankings", rank)
 
+    def fused(
+        self, set_name: str, *, constant: float, weight: float
+    ) -> dict[str, list[tuple[str, float]]]:
+        """What `HybridRetriever` gives, from rankings that are there already."""
+        parts = [self.rankings(name, set_name) for name in RETRIEVERS[:2]]
+        return {
+            question: [
+                (name, math.log(share))
+                for name, share in reciprocal_rank_fusion(
+                    [[name for name, _ in part[question]] for part in parts],
+                    weights=(1.0, weight),
+                    constant=constant,
+                )
+            ]
+            for question in parts[0]
+        }
+
+    def sweep(self) -> list[dict[str, Any]]:
+        """Recall of other fusions on the half that is chosen on."""
+        return [
+            {
+                "set": set_name,
+                "constant": constant,
+                "dense weight": weight,
+                **self._recall(
+                    set_name, CHOSEN, self.fused(set_name, constant=constant, weight=weight)
+                ),
+            }
+            for set_name in self.sets
+            for constant in _CONSTANTS
+            for weight in _WEIGHTS
+        ]
+
+    def _recall(
+        self, set_name: str, half: str, rankings: Mapping[str, Sequence[tuple[str, float]]]
+    ) -> dict[str, float]:
+        ids = {
+            question: [name for name, _ in ranking[: max(DEPTHS)]]
+            for question, ranking in rankings.items()
+        }
+        found = recall(self.half(set_name, half), ids, self.passages.__getitem__)
+        return {depth: round(share, 1) for depth, share in found.items()}
+
     def retrieval_table(self) -> list[dict[str, Any]]:
         """Recall of each retriever on each half of each set."""
-        rows = []
-        for set_name in self.sets:
-            for half in HALVES:
-                questions = self.half(set_name, half)
-                for name in RETRIEVERS:
-                    ids = {
-                        question: [passage for passage, _ in ranking]
-                        for question, ranking in self.rankings(name, set_name).items()
-                    }
-                    found = recall(questions, ids, self.passages.__getitem__)
-                    rows.append(
-                        {
-                            "set": set_name,
-                            "half": half,
-                            "questions": len(questions),
-                            "retriever": name,
-                            **{depth: round(share, 1) for depth, share in found.items()},
-                        }
-                    )
-        return rows
+        return [
+            {
+                "set": set_name,
+                "half": half,
+                "questions": len(self.half(set_name, half)),
+                "retriever": name,
+                **self._recall(set_name, half, self.rankings(name, set_name)),
+            }
+            for set_name in self.sets
+            for half in HALVES
+            for name in RETRIEVERS
+        ]
 
     def answers(self, set_name: str, questions: Sequence[Question]) -> list[dict[str, Any]]:
         """What the tool answers, whatever its probability."""
@@ -264,7 +306,9 @@ def main() -> None:
     measurement = Measurement(options.work, Path(folder), settings, seed=options.seed)
     figures: dict[str, Any] = {"indexes": measurement.build_indexes()}
     figures["retrieval"] = measurement.retrieval_table()
+    figures["sweep"] = measurement.sweep()
     _print_table(figures["retrieval"])
+    _print_table(figures["sweep"])
     if not options.no_answers:
         figures["answers"], figures["examples"] = [], {}
         for name in measurement.sets:

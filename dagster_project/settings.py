@@ -354,7 +354,7 @@ class QuestionAnsweringSettings(_Section):
     """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
 
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
-        "hybrid", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
+        "bm25", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
     )
     k1: float = Field(0.9, ge=0, description="BM25's saturation of term frequency")
     b: float = Field(0.4, ge=0, le=1, description="BM25's weight of passage length")

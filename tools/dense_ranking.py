@@ -106,11 +106,11 @@ class DenseRetriever:
     def _open(self) -> "_Opened":
         """The index; read on first use and when it was built anew."""
         self.check_available()
-        fingerprint = self.fingerprint()
-        if self._opened is None or self._opened.fingerprint != fingerprint:
+        information = dense_index_information(self.directory) or {}
+        if self._opened is None or self._opened.information != information:
             try:
-                self._opened = _Opened(self.directory, fingerprint, self._probes)
-            except (OSError, RuntimeError, ValueError, KeyError) as error:
+                self._opened = _Opened(self.directory, information, self._probes)
+            except (EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
                 if isinstance(error, ToolUnavailableError):
                     raise
                 raise ToolUnavailableError(
@@ -124,10 +124,12 @@ class DenseRetriever:
 class _Opened:
     """An index that is open: vectors and passages are read from their files as needed."""
 
-    def __init__(self, directory: Path, fingerprint: str, probes: int) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, directory: Path, information: dict[str, Any], probes: int) -> None:
+        self.information = information
         self.encoder: PassageEncoder = load_encoder(directory / ENCODER_FOLDER)
-        self.index: Any = open_faiss_index(directory / VECTORS_FILE, probes=probes)
+        self.index: Any = open_faiss_index(
+            directory / VECTORS_FILE, information["index"], probes=probes
+        )
         self._offsets = np.load(directory / OFFSETS_FILE, mmap_mode="r")
         self._lines = np.memmap(directory / PASSAGES_FILE, dtype=np.uint8, mode="r")
 

@@ -71,19 +71,21 @@ def write_faiss_index(
     return layout
 
 
-def open_faiss_index(file: Path, *, probes: int) -> Any:
+def open_faiss_index(file: Path, layout: str, *, probes: int) -> Any:
     """Map an index into memory: its vectors are read from the file as they are needed.
 
     Args:
         file: What `write_faiss_index` wrote.
+        layout: `FLAT` or `COMPRESSED`.
         probes: Cells of a compressed index that a search looks into.
     """
     import faiss
 
-    # The flags of flat and of inverted-file indexes; each kind heeds its own.
-    index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_MMAP)
-    if isinstance(index, faiss.IndexIVF):
-        index.nprobe = probes
+    # Each kind has a flag of its own, and a compressed index refuses that of the flat one.
+    if layout == FLAT:
+        return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+    index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+    index.nprobe = probes
     return index
 
 

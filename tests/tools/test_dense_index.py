@@ -237,10 +237,10 @@ def test_an_index_built_anew_is_opened_again(tmp_path):
     build_dense_index(passages(10), directory, how("old"))
     retriever = retriever_of(directory)
     old = retriever.version()
-    assert len(ids(retriever, "word3", depth=100)) == 10
+    assert len(ids(retriever, "title", depth=100)) == 10
     build_dense_index(passages(20), directory, how("new"))
     assert retriever.version() != old
-    assert len(ids(retriever, "word3", depth=100)) == 20
+    assert len(ids(retriever, "title", depth=100)) == 20
 
 
 def test_many_vectors_are_compressed_and_mostly_found(tmp_path):
