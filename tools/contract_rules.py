@@ -79,7 +79,8 @@ def demonstrations_are_calls(trial: Trial) -> str:
             trial.tool.parse_arguments(parse_sample(f"{call}]", trial.name))
         except CallSyntaxError as error:
             raise BrokenRuleError(
-                f"The call [{call}] in {shortened(text)} is none ({error.reason}): {error}"
+                f"The call [{call}] in {shortened(text)} is none ({error.reason}): {error} "
+                "Expected calls that the tool takes."
             ) from error
     return f"{len(trial.shown_calls)} calls"
 
@@ -99,7 +100,7 @@ def arguments_survive_a_round_trip(trial: Trial) -> str:
         except CallSyntaxError as error:
             raise BrokenRuleError(
                 f"{shortened(text)} becomes {shortened(arguments)}, which cannot be written into a "
-                f"text and read again: {error}"
+                f"text and read again: {error} Expected it to be a call again."
             ) from error
         if read != arguments:
             raise BrokenRuleError(

@@ -75,6 +75,7 @@ class McpConnection:
         # What the server writes to its error output, to be quoted when it fails.
         self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
         self._serving = self._loop.create_task(self._serve())
         self._ready: concurrent.futures.Future[Client] = concurrent.futures.Future()
         # A daemon, so that a server that does not end cannot keep the interpreter from exiting.
@@ -146,10 +147,17 @@ class McpConnection:
         """End the server; returns when it is gone, after some seconds at most."""
         # A loop that has ended, and the server with it, refuses.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._serving.cancel)
+            self._loop.call_soon_threadsafe(self._stop_serving)
         # The garbage collector may close a connection in any thread, also in its own.
         if threading.current_thread() is not self._thread:
             self._thread.join(_SECONDS_TO_END)
+
+    def _stop_serving(self) -> None:
+        """End the body of the thread; a server that never became ready has to be cancelled."""
+        if self._ready.done():
+            self._closing.set()
+        else:
+            self._serving.cancel()
 
     def _run(self) -> None:
         """Keep the connection up; the body of the thread."""
@@ -176,8 +184,8 @@ class McpConnection:
         )
         async with Client(stdio_client(parameters, errlog=self._log)) as client:
             self._ready.set_result(client)
-            # Until it is cancelled; the client has to be left by the task that entered it.
-            await asyncio.Event().wait()
+            # The client has to be left by the task that entered it.
+            await self._closing.wait()
 
     def _within(self, action: Callable[["Client"], Awaitable[_Answer]], seconds: float) -> _Answer:
         """Do something with the client in its thread, and wait for it."""

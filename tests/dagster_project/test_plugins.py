@@ -14,6 +14,7 @@ from tests.outside import ECHO
 from tests.warehouse.rows import SHARD, frame
 from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError, UnknownToolError
 from tools.registry import TOOL_NAMES, create_tool
+from warehouse.layout import split_round
 from warehouse.warehouse import Warehouse
 
 
@@ -202,7 +203,8 @@ def test_the_slices_of_a_round_are_listed_by_tool(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     warehouse.prepare()
     for name in ("Echo", "Calculator", "round-2.Echo"):
-        rows = frame("filtered_calls", {"round": 2 if "round" in name else 1})
+        number, tool = split_round(name)
+        rows = frame("filtered_calls", {"tool": tool, "round": number})
         warehouse.replace_slice("filtered_calls", SHARD, name, rows, metadata={})
     assert warehouse.slice_names("filtered_calls", SHARD, round_number=1) == ["Calculator", "Echo"]
     assert warehouse.slice_names("filtered_calls", SHARD, round_number=2) == ["Echo"]

@@ -75,7 +75,7 @@ def test_it_is_registered_by_the_settings_under_any_name(make):
 
 
 def test_an_error_of_the_tool_is_data_about_the_call(make):
-    with pytest.raises(ToolCallError, match="too few words") as caught:
+    with pytest.raises(ToolCallError, match="Words: Error executing tool count_words") as caught:
         make().call("one, at_least=5", DOCUMENT)
     assert caught.value.reason == "refused_by_server"
     with pytest.raises(CallSyntaxError):
@@ -170,11 +170,20 @@ def test_a_pickled_tool_starts_a_server_of_its_own(make):
         copied.close()
 
 
-def servers() -> set[str]:
+LIST_CHILDREN = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid"]
+
+
+def servers(program: str = "mcp_example_server") -> set[str]:
     """Process ids of the servers that this process started."""
-    command = ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())]
+    command = [*LIST_CHILDREN, str(os.getpid())]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return {line.split()[0] for line in lines.splitlines() if "mcp_example_server" in line}
+    return {line.split()[0] for line in lines.splitlines() if program in line}
+
+
+def test_a_server_that_never_speaks_is_ended(make):
+    with pytest.raises(ToolUnavailableError):
+        make(command=["sleep", "31"], seconds=0.5).check_available()
+    assert not servers("sleep 31")
 
 
 def test_the_server_ends_with_the_tool(make):
@@ -192,7 +201,7 @@ def test_the_server_ends_with_the_process(make, tmp_path):
     code = (
         "from tools.mcp_tool import McpTool; import subprocess, os;"
         f"tool = McpTool('Words', {SERVER!r}, 'count_words'); tool.check_available();"
-        "pids = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(os.getpid())],"
+        f"pids = subprocess.run([*{LIST_CHILDREN!r}, str(os.getpid())],"
         " capture_output=True, text=True).stdout;"
         f"open({str(mark)!r}, 'w').write(pids)"
     )
