@@ -9,7 +9,13 @@ from dagster_project import console
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.resources.toolbox import open_tool, open_toolbox, options_of, prompt_of
+from dagster_project.resources.toolbox import (
+    execution_limits,
+    open_tool,
+    open_toolbox,
+    options_of,
+    prompt_of,
+)
 from tools.contract import check_contract
 from tools.errors import CallSyntaxError
 from tools.execution import execute_calls
@@ -73,9 +79,7 @@ def try_tool(
         console.say(f"no call of {name} ({error.reason}): {error}")
         return False
     document = Document("command-line", text="", url=url, published_on=given_date(today))
-    (result,) = execute_calls(
-        tool, [(arguments, document)], deadline_seconds=settings.execution.deadline_seconds
-    )
+    (result,) = execute_calls(tool, [(arguments, document)], limits=execution_limits(settings))
     call = ToolCall(name, arguments)
     if result.result is None:
         console.say(f"{format_call(call).strip()} has no result: {result.reason}")

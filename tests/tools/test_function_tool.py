@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.deadlines import Limits
 from tools.errors import (
     CallSyntaxError,
     PromptError,
@@ -271,7 +272,7 @@ def test_a_tool_of_a_function_of_a_module_can_be_pickled():
 
 def test_it_runs_like_other_tools():
     requests = [(text, DOCUMENT) for text in ("red", "blue, 2")]
-    results = execute_calls(made_of(paint), requests, deadline_seconds=5)
+    results = execute_calls(made_of(paint), requests, limits=Limits(5))
     assert [result.result for result in results] == [
         "red 1 0.5 False Shade.LIGHT brush None None",
         "blue 2 0.5 False Shade.LIGHT brush None None",

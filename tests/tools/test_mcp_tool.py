@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools.contract import check_contract
+from tools.deadlines import Limits
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
@@ -59,7 +60,7 @@ def test_a_tool_of_a_server_answers_calls(make):
     assert tool.parse_arguments("text = one two,  at_least=01") == "one two, 1"
     assert tool.call("one two, 1", DOCUMENT) == "2"
     assert '"[Words(text, at_least)]"' in load_prompt("Words", own=tool.prompt)
-    results = execute_calls(tool, [("a b c", DOCUMENT), ("a", DOCUMENT)], deadline_seconds=30)
+    results = execute_calls(tool, [("a b c", DOCUMENT), ("a", DOCUMENT)], limits=Limits(30))
     assert [result.result for result in results] == ["3", "1"]
 
 
