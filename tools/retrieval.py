@@ -133,7 +133,7 @@ class RetrievalTool(BaseTool):
         outcomes = answer_from_passages(self, requests, _run_plainly)
         return [
             outcome.answer
-            if outcome.reason is None
+            if outcome.reason is None or isinstance(outcome.answer, ToolCallError)
             else ToolCallError(
                 outcome.reason,
                 f"{self.name} has no answer to {query[:60]!r} outside the text that asks "
@@ -172,7 +172,11 @@ def answer_from_passages(
     found = _run_distinct("look_up", [query for query, _ in requests], True, tool.look_up, run_step)
     chosen = _select(tool, requests, found, run_step)
     # The text may own all that was found, and others' passages stand further down.
-    poor = [place for place, each in enumerate(chosen) if found[place].answer and not each.answer]
+    poor = [
+        place
+        for place, each in enumerate(chosen)
+        if each.reason is None and found[place].answer and not each.answer
+    ]
     queries = [requests[place][0] for place in poor]
     deeper = _run_distinct("look_up_deeper", queries, True, tool.look_up_deeper, run_step)
     again = _select(tool, [requests[place] for place in poor], deeper, run_step)
@@ -239,10 +243,10 @@ def _run_distinct(
 def _run_plainly(
     _step: str, inputs: list[Any], _is_kept: bool, work: Callable[[list[Any]], list[Any]]
 ) -> list[Outcome]:
-    """Run a step without limits; what is no refusal of the tool's own is raised."""
+    """Run a step without limits; a refusal of the tool's own stands in for the answer."""
     answers = work(inputs) if inputs else []
     return [
-        Outcome(None, answer.reason, 0.0)
+        Outcome(answer, answer.reason, 0.0)
         if isinstance(answer, ToolCallError)
         else Outcome(answer, None, 0.0)
         for answer in answers

@@ -100,13 +100,21 @@ def check_tool(name: str, options: RunOptions) -> bool:
     home = Home.find()
     settings = options.load_settings(home)
 
+    of_user = dict(settings.tools.of(name).options)
+    # What the home gives, a path or a model, is no setting that travels.
+    of_home = {
+        option: value
+        for option, value in options_of(settings, home, name).items()
+        if option not in of_user
+    }
+
     def create(given: Mapping[str, object]) -> Tool:
-        return create_tool(name, given, targets=settings.tools.targets)
+        return create_tool(name, {**of_home, **given}, targets=settings.tools.targets)
 
     findings = check_contract(
         name,
         create,
-        options_of(settings, home, name),
+        of_user,
         read_prompt=lambda tool: prompt_of(settings, tool),
         deadline_seconds=settings.execution.deadline_seconds,
     )
