@@ -9,7 +9,8 @@ from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
 from dagster_project.progress import progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings import Settings
-from toolformer.sources.files import SourceFile, file_identity, list_files
+from toolformer.sources.article_lines import read_article_lines
+from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.source import Source
 from toolformer.sources.wikipedia_dump import read_articles
 from tools.passages import Passage, split_passages
@@ -17,19 +18,22 @@ from tools.wikipedia_index import build_index, index_information
 
 
 def dump_files(settings: Settings) -> list[SourceFile]:
-    """The files of the Wikipedia dump to index.
+    """The files of the Wikipedia dump to index, or of its articles as JSON lines.
 
     Raises:
         SourceError: there is no such dump.
     """
-    source = Source(settings.wikipedia_index.source, format="wikipedia-dump", shard_size=1)
-    return list_files(source)
+    path = settings.wikipedia_index.source
+    # A dump may have any name; JSON lines say so.
+    file_format = "jsonl" if detect_format(path) == "jsonl" else "wikipedia-dump"
+    return list_files(Source(path, format=file_format, shard_size=1))
 
 
 def dump_passages(files: Iterable[SourceFile], settings: Settings) -> Iterator[Passage]:
     """The passages of the articles of a dump, in the same order every time."""
     for file in files:
-        for article in read_articles(file.path):
+        read = read_article_lines if file.format == "jsonl" else read_articles
+        for article in read(file.path):
             yield from split_passages(
                 article.title,
                 [(section.heading, section.text) for section in article.sections],

@@ -316,7 +316,9 @@ class WikipediaIndexSettings(_Section):
     """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
 
     source: str = Field(
-        "wikipedia-excerpt", description="a Wikipedia XML dump, or the excerpt that is embedded"
+        "wikipedia-excerpt",
+        description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
+        "title and text), or the excerpt that is embedded",
     )
     passage_words: int = Field(100, ge=10, description="longest passage, in words")
 

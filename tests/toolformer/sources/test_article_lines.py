@@ -1,0 +1,61 @@
+"""Articles as JSON lines."""
+
+import gzip
+import json
+
+import pytest
+
+from toolformer.sources.article_lines import read_article_lines
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+
+KILT = {
+    "wikipedia_id": "25",
+    "wikipedia_title": "Otter",
+    "text": [
+        "Otter\n",
+        "Otters swim.\n",
+        "They dive.\n",
+        "Section::::Life.\n",
+        "Section::::Life:Diet.\n",
+        "They eat:\n",
+        "BULLET::::- fish\n",
+        "Section::::External links.\n",
+    ],
+}
+PLAIN = {"title": "Café", "text": "It opens early.", "url": "https://example.org/cafe"}
+
+
+def written(path, *records):
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8") as file:
+        file.writelines(
+            f"{each if isinstance(each, str) else json.dumps(each)}\n" for each in records
+        )
+    return path
+
+
+@pytest.mark.parametrize("name", ["articles.jsonl", "articles.jsonl.gz"])
+def test_kilt_has_sections_and_plain_articles_one(tmp_path, name):
+    otter, cafe = read_article_lines(written(tmp_path / name, KILT, "", PLAIN))
+    assert (otter.title, otter.url) == ("Otter", "https://en.wikipedia.org/wiki/Otter")
+    assert [(each.heading, each.text) for each in otter.sections] == [
+        ("", "Otters swim.\n\nThey dive."),
+        ("Diet", "They eat:\n\n- fish"),
+    ]
+    assert (cafe.title, cafe.url) == ("Café", "https://example.org/cafe")
+    assert [each.text for each in cafe.sections] == ["It opens early."]
+
+
+@pytest.mark.parametrize(
+    "line", ["no JSON", "[1]", '{"title": "A"}', '{"text": ["a"]}', '{"text": 5}']
+)
+def test_a_line_that_is_no_article_is_named(tmp_path, line):
+    articles = read_article_lines(written(tmp_path / "a.jsonl", PLAIN, line))
+    assert next(articles).title == "Café"
+    with pytest.raises(SourceError, match=r"Line 2 of a\.jsonl"):
+        next(articles)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SourceNotFoundError, match="articles"):
+        next(read_article_lines(tmp_path / "none.jsonl"))
