@@ -377,7 +377,7 @@ class QuestionAnsweringSettings(_Section):
         description="language-model: the base model reads each passage; or the directory of a "
         "fusion-in-decoder checkpoint (T5)",
     )
-    passage_words: int = Field(130, ge=10, description="longer passages are cut there for reading")
+    passage_words: int = Field(120, ge=10, description="longer passages are cut there for reading")
     answer_words: int = Field(6, ge=1, description="longest answer of the language model")
     beam_width: int = Field(
         8, ge=1, description="beginnings of answers followed in each passage, at each token"

@@ -84,7 +84,7 @@ def open_faiss_index(file: Path, layout: str, *, probes: int) -> Any:
     # Each kind has a flag of its own, and a compressed index refuses that of the flat one.
     if layout == FLAT:
         return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
-    index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+    index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
     index.nprobe = probes
     return index
 

@@ -102,7 +102,7 @@ class LatentVectors:
             len(terms),
             extra_dims=_EXTRA_DIMENSIONS,
             power_iters=_POWER_ITERATIONS,
-            dtype=np.float32,
+            dtype=np.float32,  # pyright: ignore[reportArgumentType]  # its default is float64
             random_seed=seed,
         )
         total = float((rows.data.astype(np.float64) ** 2).sum())

@@ -42,9 +42,9 @@ class QA(RetrievalTool):
         retriever: Retriever,
         reader: Reader,
         *,
-        passages: int = 4,
+        passages: int = 3,
         depth: int = 20,
-        least_probability: float = 0.05,
+        least_probability: float = 0.01,
         overlap_share: float = 0.5,
     ) -> None:
         for setting, value, is_valid, expected in (

@@ -81,6 +81,8 @@ def test_what_the_document_prints_is_what_is_printed(run, my_tools):
             command, _, printed = session.partition("\n")
             arguments = re.findall(r'"([^"]*)"|(\S+)', command)
             _, out = run(*(quoted or plain for quoted, plain in arguments))
+            # Whatever version of pint is installed.
+            out, printed = (re.sub(r"pint=[\d.]+", "pint", each) for each in (out, printed))
             assert out.strip().splitlines() == printed.strip().splitlines()
 
 
@@ -120,21 +122,22 @@ def test_a_build_with_the_tool_samples_executes_and_filters_its_calls(
     my_tools, prepared_home: PipelineHome, copy_of: MakeHome
 ):
     home = copy_of(prepared_home)
-    section = {"positions_per_text": 3, "calls_per_position": 3, "filtering_threshold": 0.0}
+    section = {"positions_per_text": 2, "calls_per_position": 2, "filtering_threshold": 0.0}
     home.change_settings(merged(SECTION, {"tools": {"UnitConverter": section}}))
-    home.build(tools=["UnitConverter"])
-    candidates = home.rows("candidate_calls")
+    shards = SHARDS[:1]
+    home.build(tools=["UnitConverter"], shards=shards)
+    candidates = home.rows("candidate_calls", shards=shards)
     assert set(candidates["tool"]) == {"UnitConverter"}
     parsed = candidates.filter(candidates["status"] == "parsed")
-    executed = home.rows("executed_calls")
+    executed = home.rows("executed_calls", shards=shards)
     assert set(executed["call_id"]) == set(parsed["call_id"])
-    assert home.rows("filtered_calls").height == (executed["status"] == "executed").sum()
-    for shard in SHARDS:
-        names = home.warehouse.slice_names("filtered_calls", shard, round_number=1)
-        assert names == ["UnitConverter"]
+    filtered = home.rows("filtered_calls", shards=shards)
+    assert filtered.height == (executed["status"] == "executed").sum()
+    names = home.warehouse.slice_names("filtered_calls", SHARDS[0], round_number=1)
+    assert names == ["UnitConverter"]
     # Without the tool in the settings its rows stay, and the others are merged with them.
     home.change_settings({"tools": {"UnitConverter": {"is_enabled": False}}})
-    home.build(tools=["Calculator"])
+    home.build(tools=["Calculator"], shards=shards)
     state = json.dumps(home.metadata("augmented_texts"), default=str)
     assert "calls of UnitConverter" in state
     assert "calls of Calculator" in state

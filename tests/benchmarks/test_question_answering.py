@@ -58,7 +58,7 @@ def test_halves_share_no_question_and_depend_on_the_seed_alone():
 
 
 def test_an_improbable_answer_counts_as_an_abstention():
-    row = {"is_readable": True, "seconds": 0.5}
+    row = {"is_readable": True, "seconds": 0.5, "cpu_seconds": 1.0}
     rows = [
         {**row, "answer": "The canal", "accepted": ("canal",), "probability": 0.3},
         {**row, "answer": "1869", "accepted": ("1869",), "probability": 0.03},
@@ -69,7 +69,7 @@ def test_an_improbable_answer_counts_as_an_abstention():
     everything, sure = by_threshold[0.0], by_threshold[0.1]
     assert (everything["answered %"], everything["right %"], everything["exact %"]) == (75, 50, 25)
     assert (sure["answered %"], sure["right %"], sure["right of answered %"]) == (50, 25, 50)
-    assert (everything["readable %"], everything["questions a second"]) == (75, 2)
+    assert (everything["readable %"], everything["seconds a question"]) == (75, 0.5)
 
 
 def test_every_xquad_question_of_the_test_data_has_its_paragraph(test_data):
