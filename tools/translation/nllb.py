@@ -5,6 +5,7 @@ language is forced, always English. Does not run the model: subclasses do.
 """
 
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from tools.errors import ToolCallError, ToolUnavailableError
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
 from tools.translation.model_directory import check_model_directory, model_identity
 from tools.translation.translator import TranslationFailedError, unsupported_language
+
+# Longest wait at exit for a batch that was left behind.
+_SECONDS_AT_EXIT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ class NllbTranslator(ABC):
         # A call that exceeds its deadline is left behind in its thread, and the tokenizer has the
         # source language as state: one batch at a time.
         self._lock = threading.Lock()
+        # Nor may such a thread be inside the model when the interpreter goes: that aborts the
+        # process. The lock is taken at exit, and no further batch begins.
+        weakref.finalize(self, self._lock.acquire, timeout=_SECONDS_AT_EXIT)
 
     @property
     def texts_at_once(self) -> int:

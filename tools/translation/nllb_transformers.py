@@ -32,7 +32,7 @@ class TransformersNllb(NllbTranslator):
         transformers_logging.disable_progress_bar()
         options = self.options
         try:
-            model, information = M2M100ForConditionalGeneration.from_pretrained(
+            loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
                 self.directory,
                 dtype=getattr(torch, options.precision),
                 use_safetensors=True,
@@ -43,6 +43,7 @@ class TransformersNllb(NllbTranslator):
         # Not a kind of ValueError.
         except SafetensorError as error:
             raise ValueError(f"the weights are damaged: {error}") from error
+        model, information = loaded
         lacking = sorted(information["missing_keys"])
         if lacking:
             raise ValueError(f"the weights lack {len(lacking)} tensors, such as {lacking[0]}")
