@@ -90,7 +90,8 @@ class McpTool(BaseTool):
         return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for key, value in state.items():
+            setattr(self, key, value)
         self._lock = threading.Lock()
         self._connection = None
 

@@ -148,7 +148,7 @@ def _typed_parameter(
 
 
 def _choice(
-    name: str, choices: list[tuple[str, object]], is_required: bool, default: object = None
+    name: str, choices: Sequence[tuple[str, object]], is_required: bool, default: object = None
 ) -> Parameter:
     texts = [text for text, _ in choices]
     # White space is collapsed and brackets are refused before a choice is looked for.
