@@ -40,7 +40,9 @@ class RetrievalTool(BaseTool):
         """Rank passages for each of several distinct queries, deep enough to pass some over."""
 
     @abstractmethod
-    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
+    def select(
+        self, passages: Sequence[StoredPassage], document: Document
+    ) -> list[StoredPassage]:
         """Return the passages that may answer this text, in their order."""
 
     @abstractmethod
