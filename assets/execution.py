@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -15,12 +16,13 @@ from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
 from dagster_project.resources.language_model import base_model_directory
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.toolbox import ToolboxResource, execution_limits, result_cache
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.calls import cut_result
 from toolformer.tokenization import load_tokenizer
 from tools.errors import ToolDiedError
 from tools.execution import execute_calls
+from tools.leak_check import LeakCheck
 from tools.protocol import Document, Tool
 
 
@@ -82,7 +84,8 @@ def _execute(
             (arguments, texts[document_id])
             for arguments, document_id in calls.select("arguments", "document_id").iter_rows()
         ],
-        deadline_seconds=stage.settings.execution.deadline_seconds,
+        limits=execution_limits(stage.settings),
+        cache=result_cache(stage.settings, stage.home),
     )
     store_cost(
         stage,
@@ -96,15 +99,19 @@ def _execute(
     )
     tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
     limit = stage.settings.execution.max_result_tokens
+    leaks = _LeakChecks(texts, stage.settings.execution.leak_share)
     rows = []
-    for call_id, result in zip(calls["call_id"], results, strict=True):
+    for call, result in zip(calls.iter_rows(named=True), results, strict=True):
         row = asdict(result)
         if result.result is not None:
             row["result"] = cut_result(tokenizer, result.result, max_tokens=limit)
+            row.update(leaks.of(row["result"], call["document_id"], call["character_offset"]))
         rows.append(
             {
+                "repeated_before": None,
+                "repeated_after": None,
                 **row,
-                "call_id": call_id,
+                "call_id": call["call_id"],
                 "shard": shard,
                 "tool": tool_name,
                 "tool_version": tool.version,
@@ -114,10 +121,32 @@ def _execute(
     return typed_frame("executed_calls", rows)
 
 
+class _LeakChecks:
+    """Tells which results repeat what follows their call."""
+
+    def __init__(self, texts: dict[str, Document], leak_share: float):
+        self._texts = texts
+        self._leak_share = leak_share
+        self._checks: dict[str, LeakCheck] = {}
+
+    def of(self, result: str, document_id: str, character_offset: int) -> dict[str, Any]:
+        """The shares, and what becomes of a result that is a leak."""
+        if document_id not in self._checks:
+            self._checks[document_id] = LeakCheck(self._texts[document_id].text)
+        shares = self._checks[document_id].shares(result, character_offset)
+        if shares is None:
+            return {}
+        columns = {"repeated_before": shares.before, "repeated_after": shares.after}
+        if shares.after < self._leak_share:
+            return columns
+        return {**columns, "status": "failed", "result": None, "reason": "leak"}
+
+
 def _report_results(stage: ShardStage, shard: str, report: ShardReport) -> None:
     results = stage.rows_of("executed_calls", shard)
     executed = results.filter(pl.col("status") == "executed")
     report.count({"calls": results.height, "executed": executed.height})
+    report.count({"from cache": results.filter("from_cache").height})
     failed = results.filter(pl.col("reason").is_not_null()).group_by("reason").len()
     report.count({f"failed: {row['reason']}": row["len"] for row in failed.iter_rows(named=True)})
     report.preview = executed.select("tool", "result", "duration_ms").head(50)

@@ -94,16 +94,22 @@ def accept_arguments(text: str) -> str:
 
 def default_documents_file() -> Path:
     """`web_docs` of the test data where a folder is given, else the embedded starter texts."""
-    folder = os.environ.get("TOOLFORMER_TEST_DATA")
-    if not folder:
+    if not os.environ.get("TOOLFORMER_TEST_DATA"):
         return _REPOSITORY / _STARTER_TEXTS
-    manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
-    for entry in manifest["files"]:
-        if entry.get("family") == "web_docs":
-            return Path(folder) / entry["file"]
+    return test_data_file("web_docs")
+
+
+def test_data_file(family: str) -> Path:
+    """The first file of a family in the folder that TOOLFORMER_TEST_DATA names."""
+    folder = Path(os.environ.get("TOOLFORMER_TEST_DATA") or ".")
+    manifest = folder / "manifest.json"
+    entries = json.loads(manifest.read_text("utf-8"))["files"] if manifest.exists() else []
+    for entry in entries:
+        if entry.get("family") == family:
+            return folder / entry["file"]
     raise SystemExit(
-        f"{folder}/manifest.json lists no file of the family 'web_docs'. Set TOOLFORMER_TEST_DATA "
-        "to a folder that has one, or name a JSON-lines file with --documents."
+        f"{manifest} lists no file of the family {family!r}. Set TOOLFORMER_TEST_DATA to a folder "
+        "that has one, or name a JSON-lines file."
     )
 
 

@@ -39,6 +39,7 @@ def examine(home: Home) -> list[Finding]:
     findings += _guarded("Java", _java)
     findings += _guarded("Wikipedia index", lambda: _wikipedia_index(home))
     findings += _guarded("tools", lambda: _tools(home, settings))
+    findings += _guarded("isolation of tools", _isolation)
     findings += _guarded("manifest", lambda: _manifest(home))
     findings += _guarded("slices", lambda: _slices(home))
     return findings
@@ -257,6 +258,18 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
         else:
             note = "" if own.is_enabled else " (switched off in the settings)"
             yield Finding(name, "ok", f"{tool.description.rstrip('.')}{note}")
+
+
+def _isolation() -> Iterator[Finding]:
+    from tools.worker_process import has_namespaces, isolation_level
+
+    # Only tools of the user's own run there.
+    name = "isolation of tools"
+    if has_namespaces():
+        yield Finding(name, "ok", isolation_level())
+    else:
+        remedy = "Install util-linux and enable user namespaces, or run such tools in a container"
+        yield Finding(name, "warning", isolation_level(), remedy)
 
 
 def _manifest(home: Home) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ CODE_VERSIONS = {
     "wikipedia_index": "1",
     "documents": "1",
     "candidate_calls": "2",
-    "executed_calls": "2",
+    "executed_calls": "3",
     "filtered_calls": "2",
     "augmented_texts": "2",
     "training_set": "1",
@@ -112,7 +112,8 @@ def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) ->
         "executed_calls",
         candidate_calls=upstream,
         tool_version=tool.version,
-        execution=settings.execution.model_dump(),
+        # How often a call is made and what is remembered changes no result.
+        execution=settings.execution.model_dump(exclude={"attempts", "uses_cache"}),
     )
 
 

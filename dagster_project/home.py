@@ -68,6 +68,11 @@ class Home:
         return self.root / "calibration"
 
     @property
+    def tool_results(self) -> Path:
+        """Answers of earlier calls, shared by all runs."""
+        return self.root / "cache" / "tool_results"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"

@@ -6,11 +6,12 @@ Does not decode or run tools itself.
 import datetime
 from collections.abc import Callable, Sequence
 
-from dagster_project.resources.toolbox import Toolbox
+from dagster_project.resources.toolbox import Toolbox, execution_limits
 from dagster_project.settings import Settings
 from toolformer.completions import Completion, DecodingParameters
 from toolformer.decoding import complete
 from toolformer.language_model import LanguageModel
+from tools.deadlines import Limits
 from tools.execution import execute_calls
 from tools.protocol import Document, ToolCall
 
@@ -62,14 +63,14 @@ def complete_with_tools(
         model,
         prompts,
         parameters=decoding_parameters(settings, names, max_new_tokens=max_new_tokens),
-        run_calls=_runner(toolbox, askers, settings.execution.deadline_seconds),
+        run_calls=_runner(toolbox, askers, execution_limits(settings)),
         parse_arguments=lambda name, text: toolbox.tools[name].parse_arguments(text),
         stop_texts=stop_texts,
     )
 
 
 def _runner(
-    toolbox: Toolbox, askers: Sequence[Document], deadline_seconds: float
+    toolbox: Toolbox, askers: Sequence[Document], limits: Limits
 ) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
     def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
         results: list[str | None] = [None] * len(calls)
@@ -78,7 +79,7 @@ def _runner(
             outcomes = execute_calls(
                 toolbox.tools[name],
                 [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
-                deadline_seconds=deadline_seconds,
+                limits=limits,
             )
             for place, outcome in zip(places, outcomes, strict=True):
                 results[place] = outcome.result

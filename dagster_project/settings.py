@@ -179,8 +179,21 @@ class ExecutionSettings(_Section):
     """Running the tools (paper §2, "Executing API Calls")."""
 
     deadline_seconds: float = Field(10.0, gt=0, description="longest time of one call, in seconds")
+    attempts: int = Field(
+        3, ge=1, description="how often a call is made that fails for a reason that may pass"
+    )
+    uses_cache: bool = Field(
+        True, description="keep answers in cache/, so that no call is paid for twice"
+    )
     max_result_tokens: int = Field(
         128, ge=1, description="longer results are cut there, at a word boundary"
+    )
+    leak_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="a result is dropped of whose sequences of 8 words the text repeats this share "
+        "or more behind the call",
     )
 
 

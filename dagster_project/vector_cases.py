@@ -221,6 +221,7 @@ def _tool_result(
 ) -> Found:
     """Let a tool answer as the pipeline does: parsed, executed, cleaned."""
     from dagster_project.settings import Settings
+    from tools.deadlines import Limits
     from tools.errors import CallSyntaxError
     from tools.execution import execute_calls
     from tools.protocol import Document
@@ -234,8 +235,8 @@ def _tool_result(
         arguments = tool.parse_arguments(text)
     except CallSyntaxError:
         return [("result", wanted, None)]
-    deadline = Settings().execution.deadline_seconds
-    (answer,) = execute_calls(tool, [(arguments, document)], deadline_seconds=deadline)
+    limits = Limits(deadline_seconds=Settings().execution.deadline_seconds)
+    (answer,) = execute_calls(tool, [(arguments, document)], limits=limits)
     if answer.reason in ("tool_error", "timeout"):
         # No answer by accident is not the refusal that a case may ask for.
         raise CaseError(f"{name} failed with {answer.reason}")

@@ -15,13 +15,16 @@ class BaseTool(ABC):
     """A tool that answers one call at a time, is always available and takes every text.
 
     Subclasses set the three attributes and implement `call`. The version names every setting on
-    which results depend, so that a tool with other settings has another version.
+    which results depend, so that a tool with other settings has another version. A tool that waits
+    for others most of the time may allow several calls at once, from several threads; with a
+    coroutine method `call_async` instead of threads from one event loop.
     """
 
     name: str
     version: str
     description: str
     takes_arguments: bool = True
+    calls_at_once: int = 1
 
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.

@@ -26,6 +26,10 @@ class ToolTimeoutError(ToolError, TimeoutError):
     """A tool did not answer in time."""
 
 
+class TransientToolError(ToolError, ConnectionError):
+    """A call failed for a reason that may pass; it is made again, a few times."""
+
+
 class MissingDependencyError(ToolError, ImportError):
     """A tool needs a package that is not installed."""
 

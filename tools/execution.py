@@ -1,267 +1,217 @@
-"""Running many calls of one tool: in batches, each call with a deadline, none able to end the run.
+"""Executing the calls of one tool (paper, section 2); none of them is able to end a run.
 
-Calls run in a worker thread; one that hangs is left behind. Does not isolate memory or the file
-system, does not stop a thread that hangs, does not remember results, and does not shorten them to
-a number of tokens.
+    cache -> calls under a deadline -> cleaned results
+
+Does not isolate a tool (`tools.isolation` does), and does not shorten results to a number of
+tokens.
 """
 
-import logging
-import queue
-import threading
-import time
-from collections.abc import Callable, Sequence
-from typing import Self, TypeAlias
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from tools.base import BaseTool
-from tools.errors import (
-    CallSyntaxError,
-    MissingDependencyError,
-    ToolCallError,
-    ToolDiedError,
-    ToolTimeoutError,
-    ToolUnavailableError,
-)
+from tools.deadlines import Calls, Limits, Outcome
 from tools.protocol import Document, Tool, ToolResult
+from tools.result_cache import ResultCache, outcome_key
+from tools.retrieval import RetrievalTool, answer_from_passages
 from tools.syntax import clean_result
 
-_LOGGER = logging.getLogger(__name__)
+# What is kept of an outcome: JSON holds nothing longer, and results are cut far below.
+_LONGEST_ANSWER = 100_000
 
-_Request: TypeAlias = tuple[str, Document]
-# What came back for one call, and the seconds it took.
-_Outcome: TypeAlias = tuple[object, float]
-# Work gets a function to report an outcome with, and one that tells whether more are wanted.
-_Work: TypeAlias = Callable[[Callable[[_Outcome], None], Callable[[], bool]], None]
-
-# Errors after which no call of the tool can work.
-_WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError, MissingDependencyError)
-_MOST_TIMEOUTS_IN_A_ROW = 3
-# A batch gets the sum of its calls' deadlines, but not more than this many of them: a batch that
-# hangs would otherwise hold up a run for as long as hundreds of calls that hang.
-_MOST_DEADLINES_PER_BATCH = 20
+_Request = tuple[str, Document]
 
 
 def execute_calls(
     tool: Tool,
-    requests: Sequence[tuple[str, Document]],
+    requests: Sequence[_Request],
     *,
-    deadline_seconds: float,
-    batch_size: int = 256,
+    limits: Limits,
+    cache: ResultCache | None = None,
 ) -> list[ToolResult]:
-    """Run calls of one tool (paper, section 2, "Executing API Calls").
+    """Run calls of one tool.
 
-    A tool that has a `call_batch` of its own gets whole batches; when a batch raises or takes
-    longer than its calls may together (at most 20 deadlines), its calls are made one by one. The
-    calls of other tools are made one by one from the start. A call that exceeds its deadline is
-    left behind in a daemon thread, which never keeps the interpreter from exiting.
+    A tool that has a `call_batch` of its own gets whole batches; a retrieval tool goes through its
+    three steps; the calls of other tools are made one by one, or at the same time where the tool
+    allows it (`calls_at_once`), in an event loop where it has a coroutine `call_async`. Calls that
+    hang are left behind in daemon threads, which never keep the interpreter from exiting.
 
     Args:
         tool: The tool.
         requests: Pairs of normalised arguments and the text that asks.
-        deadline_seconds: Longest time of one call, above 0.
-        batch_size: Most calls per batch, at least 1.
+        limits: What the calls may take.
+        cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
+            are made once. None to make every call.
 
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
-        or `timeout`, `empty_result`, or `tool_error` for an exception that the tool should not
-        raise.
+        or `timeout`, `transient_error`, `empty_result`, or `tool_error` for an exception that the
+        tool should not raise.
 
     Raises:
         ToolDiedError: When three calls in a row exceed the deadline.
         ToolUnavailableError: When the tool finds that it cannot run at all.
         MissingDependencyError: When the tool lacks a package.
-        ValueError: When the deadline or the batch size is out of range.
 
     Example:
         >>> from tools.calculator import Calculator
         >>> requests = [("6 * 7", Document("a", "")), ("1 / 0", Document("b", ""))]
-        >>> results = execute_calls(Calculator(), requests, deadline_seconds=10)
+        >>> results = execute_calls(Calculator(), requests, limits=Limits(deadline_seconds=10))
         >>> [(result.result, result.reason) for result in results]
         [('42', None), (None, 'division_by_zero')]
     """
-    if not deadline_seconds > 0:
-        raise ValueError(f"deadline_seconds is {deadline_seconds!r}. Expected a time above 0.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}. Expected at least 1.")
-    run = _Run(tool, deadline_seconds)
-    if getattr(type(tool), "call_batch", None) is BaseTool.call_batch:
-        # The default is a loop. Looping here gives every call a deadline of its own.
-        return run.call_each(requests)
-    results: list[ToolResult] = []
-    for start in range(0, len(requests), batch_size):
-        results += run.call_batch(requests[start : start + batch_size])
-    return results
+    if isinstance(tool, RetrievalTool):
+        outcomes = answer_from_passages(tool, requests, partial(_run_step, tool, limits, cache))
+    else:
+        outcomes = _call_all(tool, requests, limits, cache)
+    return [_result(outcome) for outcome in outcomes]
 
 
-class _Run:
-    """The state of one run over many calls.
+def _call_all(
+    tool: Tool, requests: Sequence[_Request], limits: Limits, cache: ResultCache | None
+) -> list[Outcome]:
+    calls = Calls[_Request](
+        tool.name,
+        lambda request: _text(tool.call(*request)),
+        # The default is a loop. Looping outside of it gives every call a deadline of its own.
+        call_batch=_batch_method(tool),
+        call_async=_async_method(tool),
+        limits=replace(
+            limits,
+            at_once=tool.calls_at_once,
+            # A tool in its own process keeps the deadline itself, and may have to start it first.
+            deadline_seconds=limits.deadline_seconds + getattr(tool, "start_seconds", 0.0),
+        ),
+    )
+    if cache is None:
+        return calls.make(requests)
 
-    Args:
-        tool: The tool.
-        deadline_seconds: Longest time of one call.
-    """
+    def key(place: int, request: _Request) -> str:
+        arguments, document = request
+        dependencies = tool.cache_key(document)
+        # A tool whose answers must not be kept is called for each request.
+        parts = ("", str(place)) if dependencies is None else dependencies
+        return outcome_key(tool.name, tool.version, "call", arguments, *parts)
 
-    def __init__(self, tool: Tool, deadline_seconds: float) -> None:
-        self.tool = tool
-        self.deadline_seconds = deadline_seconds
-        self.timeouts_in_a_row = 0
-        self.reported_errors: set[type] = set()
+    kept = [tool.cache_key(document) is not None for _, document in requests]
+    return _with_cache(
+        cache,
+        [key(place, request) for place, request in enumerate(requests)],
+        list(requests),
+        kept,
+        calls,
+        limits.batch_size,
+    )
 
-    def call_batch(self, requests: Sequence[_Request]) -> list[ToolResult]:
-        """Make the calls of one batch together, or one by one if that does not work."""
 
-        def work(report: Callable[[_Outcome], None], is_wanted: Callable[[], bool]) -> None:  # noqa: ARG001
-            report(_attempt(lambda: self.tool.call_batch(requests)))
+def _run_step(
+    tool: RetrievalTool,
+    limits: Limits,
+    cache: ResultCache | None,
+    step: str,
+    inputs: list[Any],
+    is_kept: bool,
+    work: Callable[[list[Any]], list[Any]],
+) -> list[Outcome]:
+    """Run one step of a retrieval tool, in batches under a deadline."""
+    calls = Calls[Any](
+        f"{tool.name} ({step.replace('_', ' ')})",
+        lambda each: _one(work([each])),
+        call_batch=work,
+        limits=limits,
+    )
+    if cache is None or not is_kept:
+        return calls.make(inputs)
+    keys = [outcome_key(tool.name, tool.version, step, json.dumps(each)) for each in inputs]
+    return _with_cache(cache, keys, inputs, [True] * len(keys), calls, limits.batch_size)
 
-        most_deadlines = min(len(requests), _MOST_DEADLINES_PER_BATCH)
-        with _Task(work) as task:
-            outcome = task.next_outcome(self.deadline_seconds * most_deadlines)
-        if outcome is None:
-            _LOGGER.warning(
-                "%s did not answer a batch of %d calls in time; its calls are made one by one.",
-                self.tool.name,
-                len(requests),
-            )
-            return self.call_each(requests)
-        answers, seconds = outcome
-        if not isinstance(answers, list) or len(answers) != len(requests):
-            if isinstance(answers, _WHOLE_TOOL_ERRORS):
-                raise answers
-            self._report_once(answers)
-            return self.call_each(requests)
-        return [self._result(answer, seconds / len(requests)) for answer in answers]
 
-    def call_each(self, requests: Sequence[_Request]) -> list[ToolResult]:
-        """Make calls one by one; after one that hangs, go on in a new thread."""
-        results: list[ToolResult] = []
-        while len(results) < len(requests):
-            remaining = requests[len(results) :]
-
-            def work(
-                report: Callable[[_Outcome], None],
-                is_wanted: Callable[[], bool],
-                remaining: Sequence[_Request] = remaining,
-            ) -> None:
-                for arguments, document in remaining:
-                    if not is_wanted():
-                        return
-                    report(_attempt(lambda request=(arguments, document): self.tool.call(*request)))
-
-            with _Task(work) as task:
-                for _ in remaining:
-                    outcome = task.next_outcome(self.deadline_seconds)
-                    if outcome is None:
-                        late = ToolTimeoutError(
-                            f"{self.tool.name} did not answer within {self.deadline_seconds:g} s."
-                        )
-                        results.append(self._result(late, self.deadline_seconds))
-                        break
-                    results.append(self._result(*outcome))
-        return results
-
-    def _result(self, answer: object, seconds: float) -> ToolResult:
-        """Turn what a call gave into its result."""
-        if isinstance(answer, _WHOLE_TOOL_ERRORS):
-            raise answer
-        duration_ms = seconds * 1000
-        if isinstance(answer, TimeoutError):
-            self._count_timeout()
-            return ToolResult("failed", None, "timeout", duration_ms)
-        self.timeouts_in_a_row = 0
-        if isinstance(answer, ToolCallError | CallSyntaxError):
-            return ToolResult("failed", None, answer.reason, duration_ms)
-        if not isinstance(answer, str):
-            self._report_once(answer)
-            return ToolResult("failed", None, "tool_error", duration_ms)
-        cleaned = clean_result(answer)
-        if not cleaned:
-            return ToolResult("failed", None, "empty_result", duration_ms)
-        return ToolResult("executed", cleaned, None, duration_ms)
-
-    def _count_timeout(self) -> None:
-        """Count a call that took too long, and give the tool up at the third in a row."""
-        self.timeouts_in_a_row += 1
-        if self.timeouts_in_a_row >= _MOST_TIMEOUTS_IN_A_ROW:
-            raise ToolDiedError(
-                f"{self.tool.name} did not answer {self.timeouts_in_a_row} calls in a row within "
-                f"{self.deadline_seconds:g} s each. Expected an answer or an error in that time; "
-                "check what the tool depends on, or give its calls a longer deadline."
-            )
-
-    def _report_once(self, answer: object) -> None:
-        """Log what a tool should not have given, once per kind: there may be thousands."""
-        if type(answer) in self.reported_errors:
-            return
-        self.reported_errors.add(type(answer))
-        _LOGGER.warning(
-            "%s gave %s instead of an answer: %s",
-            self.tool.name,
-            type(answer).__name__,
-            answer,
-            exc_info=answer if isinstance(answer, BaseException) else None,
+def _with_cache(
+    cache: ResultCache,
+    keys: Sequence[str],
+    requests: Sequence[Any],
+    kept: Sequence[bool],
+    calls: Calls[Any],
+    batch_size: int,
+) -> list[Outcome]:
+    """Make the calls that the cache lacks, each distinct one once; keep them batch by batch."""
+    distinct = list(dict.fromkeys(keys))
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    found = dict(zip(distinct, cache.get(distinct), strict=True))
+    missing = [key for key in distinct if found[key] is None]
+    # A run that is killed has kept the batches before.
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
+        cache.keep({key: outcome for key, outcome in made.items() if kept[first[key]]})
+        found.update(made)
+    outcomes = []
+    for place, key in enumerate(keys):
+        outcome = found[key]
+        assert outcome is not None
+        is_repeated = place != first[key]
+        outcomes.append(
+            Outcome(outcome.answer, outcome.reason, 0.0, outcome.is_lasting, from_cache=True)
+            if is_repeated
+            else outcome
         )
+    return outcomes
 
 
-def _attempt(action: Callable[[], object]) -> _Outcome:
-    """Do something, and return its result or its exception with the seconds it took."""
-    started = time.perf_counter()
+def _result(outcome: Outcome) -> ToolResult:
+    duration_ms = outcome.seconds * 1000
+    if outcome.reason is not None:
+        return ToolResult("failed", None, outcome.reason, duration_ms, outcome.from_cache)
+    cleaned = clean_result(outcome.answer)
+    if not cleaned:
+        return ToolResult("failed", None, "empty_result", duration_ms, outcome.from_cache)
+    return ToolResult("executed", cleaned, None, duration_ms, outcome.from_cache)
+
+
+def _batch_method(tool: Tool) -> Callable[[list[_Request]], list[Any]] | None:
+    is_own = getattr(type(tool), "call_batch", None) is not BaseTool.call_batch
+    if not getattr(tool, "has_batches", is_own):
+        return None
+
+    def call_batch(requests: list[_Request]) -> list[Any]:
+        answers: Any = tool.call_batch(requests)
+        return [_text_or_error(each) for each in answers] if isinstance(answers, list) else answers
+
+    return call_batch
+
+
+def _async_method(tool: Tool) -> Callable[[_Request], Coroutine[Any, Any, str]] | None:
+    method = getattr(tool, "call_async", None)
+    if method is None:
+        return None
+
+    async def call_async(request: _Request) -> str:
+        return _text(await method(*request))
+
+    return call_async
+
+
+def _one(answers: list[Any]) -> Any:
+    (answer,) = answers
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _text_or_error(answer: object) -> object:
+    if isinstance(answer, BaseException):
+        return answer
     try:
-        answer = action()
-    # The one place where foreign code runs: whatever it raises is data about this call.
-    except Exception as error:  # noqa: BLE001
-        answer = error
-    return answer, time.perf_counter() - started
+        return _text(answer)
+    except TypeError as error:
+        return error
 
 
-class _Task:
-    """Work in a worker thread, as a context: leaving it tells the work to stop.
-
-    Args:
-        work: Reports outcomes one after the other.
-    """
-
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
-        self._is_left = threading.Event()
-
-    def __enter__(self) -> Self:
-        try:
-            worker = _idle_workers.pop()
-        except IndexError:
-            worker = _Worker()
-        worker.start(lambda: self._work(self._outcomes.put, lambda: not self._is_left.is_set()))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_left.set()
-
-    def next_outcome(self, seconds: float) -> _Outcome | None:
-        """Wait for the next outcome, or return None when it does not come in time."""
-        try:
-            return self._outcomes.get(timeout=seconds)
-        except queue.Empty:
-            return None
-
-
-class _Worker:
-    """A thread that does one piece of work after another and never keeps the process alive.
-
-    Threads are used again and again, because a Java virtual machine remembers every thread that
-    called it. Not a `ThreadPoolExecutor`, which waits at exit for a call that hangs.
-    """
-
-    def __init__(self) -> None:
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="tool-calls", daemon=True).start()
-
-    def start(self, action: Callable[[], None]) -> None:
-        """Have something done in the thread."""
-        self._inbox.put(action)
-
-    def _serve(self) -> None:
-        while True:
-            self._inbox.get()()
-            _idle_workers.append(self)
-
-
-_idle_workers: list[_Worker] = []
+def _text(answer: object) -> str:
+    """The answer, cut where nothing reads on: a tool may give a hundred megabytes."""
+    if not isinstance(answer, str):
+        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
+    return answer[:_LONGEST_ANSWER]

@@ -78,7 +78,7 @@ class Preselection:
 class Tool(Protocol):
     """A tool: text in, text out (paper, section 3).
 
-    The first four are read only, so that a tool may work them out or hold them as attributes.
+    The first five are read only, so that a tool may work them out or hold them as attributes.
     """
 
     @property
@@ -99,6 +99,11 @@ class Tool(Protocol):
     @property
     def takes_arguments(self) -> bool:
         """Whether anything can stand between the brackets of a call."""
+        ...
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls may be made at the same time, from several threads."""
         ...
 
     def parse_arguments(self, text: str) -> str:

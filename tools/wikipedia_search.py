@@ -7,22 +7,25 @@ index, `tools.wikipedia_index` does.
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 
-from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.passage_ranking import Hit, PassageRanker
+from tools.passage_ranking import PassageRanker
 from tools.passages import Passage
 from tools.protocol import Document
+from tools.retrieval import RetrievalTool, StoredPassage
 from tools.source_exclusion import AskingText
 from tools.syntax import clean_result, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text
 
 _DEEPER = 10
+_PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
 
 
-class WikiSearch(BaseTool):
+class WikiSearch(RetrievalTool):
     """Searches Wikipedia with BM25 and answers with the best passage that is not the text's own.
 
     Args:
@@ -43,6 +46,8 @@ class WikiSearch(BaseTool):
 
     name = "WikiSearch"
     description = "Finds the Wikipedia passage that matches a search term best."
+    # Writing a passage down costs less than looking the answer up.
+    keeps_readings = False
 
     def __init__(
         self,
@@ -105,62 +110,57 @@ class WikiSearch(BaseTool):
             )
         return query
 
-    def call(self, arguments: str, document: Document) -> str:
-        """Answer one search; see `call_batch`, which is faster for several.
+    def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+        """Rank the best passages of each search.
 
         Args:
-            arguments: The search term.
+            queries: Search terms.
+
+        Returns:
+            For each at most `depth` passages.
+
+        Raises:
+            ToolUnavailableError: When the index cannot be opened.
+            ToolDiedError: When Lucene fails.
+        """
+        return self._rank(queries, self.depth)
+
+    def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+        """Rank ten times as many, for texts that own all of the best."""
+        return self._rank(queries, self.depth * _DEEPER)
+
+    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
+        """Return the best passage that is not the asking text's own; at most one.
+
+        Args:
+            passages: A ranking.
             document: The text that asks.
+        """
+        text = _asking_text(document, self.overlap_share)
+        for stored in passages:
+            passage = _passage(stored)
+            # Also the part that is shown: a long passage may be copied there alone.
+            shown = cut_words(passage.text, self.snippet_words)
+            if not any(
+                text.is_own_source(title=passage.title, url=passage.url, text=part)
+                for part in (shown, passage.text)
+            ):
+                return [stored]
+        return []
+
+    def read(
+        self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]
+    ) -> list[str | ToolCallError]:
+        """Write the first passage of each request as an answer.
+
+        Args:
+            requests: Pairs of search term and passages, at least one each.
 
         Returns:
             `Title > Section > text`, without the section where the passage has none.
-
-        Raises:
-            ToolCallError: With reason `no_result`.
-            ToolUnavailableError: When the index cannot be opened.
-            ToolDiedError: When Lucene fails.
         """
-        (answer,) = self.call_batch([(arguments, document)])
-        if isinstance(answer, ToolCallError):
-            raise answer
-        return answer
-
-    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several searches with one batch of queries.
-
-        Args:
-            requests: Pairs of search term and the text that asks.
-
-        Returns:
-            The answers in order, a `ToolCallError` with reason `no_result` where there is none.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened.
-            ToolDiedError: When Lucene fails.
-        """
-        asking: dict[Document, AskingText] = {}
-        answers: dict[int, str] = {}
-        open_requests = list(range(len(requests)))
-        depth = self.depth
-        while open_requests:
-            rankings = self.ranker.rank([requests[index][0] for index in open_requests], depth)
-            unanswered = []
-            for index, ranking in zip(open_requests, rankings, strict=True):
-                document = requests[index][1]
-                if document not in asking:
-                    asking[document] = AskingText(document, self.overlap_share)
-                answer = self._first_foreign(ranking, asking[document])
-                if answer is not None:
-                    answers[index] = answer
-                elif len(ranking) == depth:
-                    unanswered.append(index)
-            if depth > self.depth:
-                break
-            # Every passage found was the text's own, and there may be more: look deeper, once.
-            open_requests, depth = unanswered, depth * _DEEPER
         return [
-            answers[index] if index in answers else self._no_result(query)
-            for index, (query, _) in enumerate(requests)
+            format_snippet(_passage(passages[0]), self.snippet_words) for _, passages in requests
         ]
 
     def check_available(self) -> None:
@@ -171,25 +171,21 @@ class WikiSearch(BaseTool):
         """
         self.ranker.check_available()
 
-    def _first_foreign(self, ranking: list[Hit], text: AskingText) -> str | None:
-        """Return the answer made of the best passage that is not the asking text's own."""
-        for hit in ranking:
-            passage = hit.passage
-            # Also the part that is shown: a long passage may be copied there alone.
-            shown = cut_words(passage.text, self.snippet_words)
-            if not any(
-                text.is_own_source(title=passage.title, url=passage.url, text=part)
-                for part in (shown, passage.text)
-            ):
-                return format_snippet(passage, self.snippet_words)
-        return None
+    def _rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
+        return [
+            [{**asdict(hit.passage), "score": hit.score} for hit in ranking]
+            for ranking in self.ranker.rank(queries, depth)
+        ]
 
-    def _no_result(self, query: str) -> ToolCallError:
-        return ToolCallError(
-            "no_result",
-            f"Wikipedia search found nothing for {query[:60]!r} outside the text that asks. "
-            "Expected words that occur in another article.",
-        )
+
+@lru_cache(maxsize=64)
+def _asking_text(document: Document, overlap_share: float) -> AskingText:
+    """The asking text made ready once for its calls, which come one after the other."""
+    return AskingText(document, overlap_share)
+
+
+def _passage(stored: StoredPassage) -> Passage:
+    return Passage(**{name: str(stored[name]) for name in _PASSAGE_FIELDS})
 
 
 def format_snippet(passage: Passage, snippet_words: int) -> str:

@@ -10,10 +10,12 @@ from pydantic import Field
 
 from dagster_project.home import Home
 from dagster_project.settings import Settings
+from tools.deadlines import Limits
 from tools.errors import MissingDependencyError, ToolUnavailableError
 from tools.prompting import load_prompt
 from tools.protocol import Tool
 from tools.registry import TOOL_NAMES, check_tool_name, create_tool
+from tools.result_cache import ResultCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,17 @@ def open_toolbox(
             tools[name] = tool
     prompts = {name: _prompt(settings, name) for name in tools}
     return Toolbox(tools, prompts, unavailable)
+
+
+def execution_limits(settings: Settings) -> Limits:
+    """What calls of a run may take."""
+    execution = settings.execution
+    return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)
+
+
+def result_cache(settings: Settings, home: Home) -> ResultCache | None:
+    """The answers of earlier calls; None where they are not to be used."""
+    return ResultCache(home.tool_results) if settings.execution.uses_cache else None
 
 
 def _options(settings: Settings, home: Home, name: str, while_decoding: bool) -> dict[str, Any]:

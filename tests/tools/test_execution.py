@@ -1,5 +1,6 @@
 """Running many calls with deadlines."""
 
+import datetime
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tools.base import BaseTool
 from tools.calculator import Calculator
+from tools.deadlines import Limits
 from tools.errors import (
     MissingDependencyError,
     ToolCallError,
@@ -21,6 +23,7 @@ from tools.errors import (
 )
 from tools.execution import execute_calls
 from tools.protocol import Document
+from tools.result_cache import ResultCache, outcome_key
 
 DOCUMENT = Document("d", "a text")
 ANSWERS = {"number": 5, "nothing": " \n "}
@@ -74,9 +77,10 @@ class BatchEcho(Echo):
 TOOLS = [Echo, BatchEcho]
 
 
-def execute(tool, arguments, deadline_seconds=5.0, **options):
+def execute(tool, arguments, deadline_seconds=5.0, cache=None, **limits):
     requests = [(text, DOCUMENT) for text in arguments]
-    return execute_calls(tool, requests, deadline_seconds=deadline_seconds, **options)
+    limits = Limits(deadline_seconds=deadline_seconds, **limits)
+    return execute_calls(tool, requests, limits=limits, cache=cache)
 
 
 def outcomes(results):
@@ -206,10 +210,122 @@ def test_no_request_gives_no_result():
     assert execute(BatchEcho(), []) == []
 
 
-@pytest.mark.parametrize("options", [{"deadline_seconds": 0}, {"batch_size": 0}])
-def test_limits_out_of_range_are_named(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        execute(Echo(), ["a"], **options)
+def test_of_a_hundred_megabytes_the_beginning_is_kept():
+    class Endless(Echo):
+        def call(self, arguments, document):
+            return "word " * 20_000_000
+
+    (result,) = execute(Endless(), ["x"])
+    assert result.result.startswith("word word")
+    assert len(result.result) <= 100_000
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ResultCache(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_what_a_cache_holds_is_not_called_again(tool_class, cache):
+    first, second = tool_class(), tool_class()
+    texts = ["a", "refuse", "nothing", "b"]
+    expected = execute(first, texts, cache=cache)
+    found = execute(second, texts, cache=cache)
+    assert outcomes(found) == outcomes(expected) == ["a", "refused", "empty_result", "b"]
+    assert [result.from_cache for result in expected] == [False] * 4
+    assert [result.from_cache for result in found] == [True] * 4
+    assert second.calls == []
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_with_a_cache_equal_calls_are_made_once(tool_class, cache):
+    tool = tool_class()
+    results = execute(tool, ["a", "b", "a", "a"], cache=cache)
+    assert outcomes(results) == ["a", "b", "a", "a"]
+    assert [result.from_cache for result in results] == [False, False, True, True]
+    assert tool.calls == ["a", "b"]
+
+
+def test_accidents_are_not_kept(cache):
+    for _ in range(2):
+        tool = Echo()
+        results = execute(tool, ["crash", "late", "number"], cache=cache)
+        assert outcomes(results) == ["tool_error", "timeout", "tool_error"]
+        assert tool.calls == ["crash", "late", "number"]
+
+
+def test_another_version_and_another_date_are_other_calls(cache):
+    class Newer(Echo):
+        version = "2"
+
+    execute(Echo(), ["a"], cache=cache)
+    newer = Newer()
+    execute(newer, ["a"], cache=cache)
+    assert newer.calls == ["a"]
+    tool = Echo()
+    for day in (1, 2, 1):
+        document = Document("d", "a text", published_on=datetime.date(2024, 5, day))
+        execute_calls(tool, [("a", document)], limits=Limits(5), cache=cache)
+    assert tool.calls == ["a", "a"]
+
+
+def test_a_tool_that_wants_nothing_kept_is_called_each_time(cache):
+    class Clock(Echo):
+        def cache_key(self, document):
+            return None
+
+    tool = Clock()
+    for _ in range(2):
+        results = execute(tool, ["a", "a"], cache=cache)
+    assert tool.calls == ["a"] * 4
+    assert not any(result.from_cache for result in results)
+
+
+def test_a_run_that_dies_has_kept_the_batches_before(cache):
+    with pytest.raises(ToolDiedError):
+        execute(Echo(), ["a", "b", "c", "dead"], batch_size=2, cache=cache)
+    tool = Echo()
+    execute(tool, ["a", "b"], cache=cache)
+    assert tool.calls == []
+
+
+def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path, caplog):
+    folder = tmp_path / "file"
+    folder.write_text("in the way")
+    cache = ResultCache(folder)
+    assert outcomes(execute(Echo(), ["a", "b"], cache=cache)) == ["a", "b"]
+    assert "calls are made without it" in caplog.text
+
+
+def test_values_that_others_put_into_the_folder_are_calls_not_found(cache, tmp_path):
+    import diskcache
+
+    tool = Echo()
+    key = outcome_key("Echo", "1", "call", "a", "")
+    with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
+        raw[key] = "no JSON of ours"
+    assert outcomes(execute(tool, ["a"], cache=cache)) == ["a"]
+    assert tool.calls == ["a"]
+
+
+def test_processes_share_a_cache(tmp_path):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from tests.tools.test_execution import Echo, execute\n"
+        "from tools.result_cache import ResultCache\n"
+        "tool = Echo()\n"
+        "texts = [str(number) for number in range(200)]\n"
+        "results = execute(tool, texts, cache=ResultCache(Path(sys.argv[1])), batch_size=10)\n"
+        "assert [result.result for result in results] == texts\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+        for _ in range(3)
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    tool = Echo()
+    execute(tool, [str(number) for number in range(200)], cache=ResultCache(tmp_path))
+    assert tool.calls == []
 
 
 def test_threads_are_used_again():

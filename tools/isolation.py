@@ -1,0 +1,271 @@
+"""A tool from outside in a process of its own: with a deadline, a memory limit, and no network.
+
+    this process                         worker (tools.worker)
+    IsolatedTool.call  -- JSON line -->  Tool.call
+                       <-- JSON line --
+
+Where Linux grants it, the worker lives in namespaces of its own: it has no network device, and all
+processes that the tool starts end with it. Elsewhere Python code in the worker gets no sockets, and
+nothing more is promised; `tools.worker_process.isolation_level` says which holds. Not isolated:
+files that this user may read and write, and time on the processors.
+"""
+
+import dataclasses
+import logging
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.deadlines import MOST_DEADLINES_PER_BATCH
+from tools.errors import (
+    CallSyntaxError,
+    ToolCallError,
+    ToolDiedError,
+    ToolError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+    TransientToolError,
+)
+from tools.protocol import Document, Preselection
+from tools.worker_process import WorkerProcess, has_namespaces
+
+_LOGGER = logging.getLogger(__name__)
+
+_MEMORY_BYTES = 4 * 2**30
+# Importing what a tool needs may take long; answering may not.
+_START_SECONDS = 120.0
+_MOST_DEATHS_IN_A_ROW = 3
+
+
+class IsolatedTool:
+    """A tool whose code runs in a worker; see `tools.protocol.Tool` for its methods.
+
+    The worker is started at first use, and anew after it was killed or died.
+
+    Attributes:
+        name: As written in calls.
+        start_seconds: How much longer than its deadline a call may take because the worker is
+            started anew.
+
+    Args:
+        name: As written in calls; the tool must give itself the same.
+        target: `module:name` of a class, of a function that makes a tool, or of a tool.
+        options: Keyword arguments for it.
+        deadline_seconds: Longest time of one call.
+        memory_bytes: Most memory that the worker may map.
+
+    Raises:
+        ToolUnavailableError: By any method, when the tool cannot be imported or made.
+        ToolSettingsError: By any method, when it does not take its options or has another name.
+        ToolDiedError: By any method, when the worker died three times in a row.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        deadline_seconds: float = 10.0,
+        memory_bytes: int = _MEMORY_BYTES,
+    ) -> None:
+        self.name = name
+        self.start_seconds = _START_SECONDS
+        self.target = target
+        self.options = dict(options or {})
+        self.deadline_seconds = deadline_seconds
+        self.memory_bytes = memory_bytes
+        # The worker answers one request after the other.
+        self.calls_at_once = 1
+        self._worker: WorkerProcess | None = None
+        self._facts: dict[str, Any] | None = None
+        self._deaths_in_a_row = 0
+        self._lock = threading.RLock()
+
+    @property
+    def version(self) -> str:
+        """Of the tool."""
+        return self._described("version")
+
+    @property
+    def description(self) -> str:
+        """One sentence for people."""
+        return self._described("description")
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether anything can stand between the brackets of a call."""
+        return self._described("takes_arguments")
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether it answers several calls at once by a method of its own."""
+        return self._described("has_batches")
+
+    @property
+    def prompt(self) -> str | None:
+        """Its few-shot prompt."""
+        return self._described("prompt")
+
+    def parse_arguments(self, text: str) -> str:
+        """Return the normalised arguments; raise CallSyntaxError when they are no call."""
+        return self._ask("parse_arguments", arguments=text)
+
+    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+        """Raise CallSyntaxError when a call could not be written at its place in a text."""
+        self._ask("check_place", arguments=arguments, before=before, after=after)
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Return the answer; raise ToolCallError when there is none."""
+        return self._ask("call", arguments=arguments, document=_fields(document))
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer several calls, in order, within their deadlines together (at most 20)."""
+        replies = self._ask(
+            "call_batch",
+            requests=[(arguments, _fields(document)) for arguments, document in requests],
+            deadline_seconds=self.deadline_seconds * min(len(requests), MOST_DEADLINES_PER_BATCH),
+        )
+        answers: list[Any] = [
+            reply["answer"] if "answer" in reply else self._error(reply) for reply in replies
+        ]
+        return answers
+
+    def cache_key(self, document: Document) -> tuple[str, ...] | None:
+        """What an answer depends on besides name, version and arguments."""
+        parts = self._ask("cache_key", document=_fields(document))
+        return None if parts is None else tuple(str(part) for part in parts)
+
+    def preselect(self, document: Document) -> Preselection:
+        """Decide whether the text is worth annotating with this tool."""
+        is_selected, reason = self._ask("preselect", document=_fields(document))
+        return Preselection(bool(is_selected), str(reason))
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when the tool cannot run."""
+        self._ask("check_available")
+
+    def close(self) -> None:
+        """End the worker and all that the tool started."""
+        with self._lock:
+            if self._worker is not None:
+                self._worker.end()
+            self._worker = None
+
+    def _described(self, fact: str) -> Any:
+        with self._lock:
+            if self._facts is None:
+                self._start()
+            assert self._facts is not None
+            return self._facts[fact]
+
+    def _ask(self, method: str, *, deadline_seconds: float | None = None, **fields: Any) -> Any:
+        seconds = deadline_seconds or self.deadline_seconds
+        with self._lock:
+            if self._worker is None:
+                self._start()
+            assert self._worker is not None
+            request = {"method": method, "deadline_seconds": seconds, **fields}
+            try:
+                reply = self._worker.exchange(request, seconds)
+            except ToolTimeoutError:
+                self.close()
+                raise
+            except EOFError:
+                raise self._died() from None
+            self._deaths_in_a_row = 0
+        if "answer" in reply:
+            return reply["answer"]
+        raise self._error(reply)
+
+    def _start(self) -> None:
+        """Start the worker; without network, unless the tool turns out to declare it."""
+        for with_network in (False, True):
+            self._worker = WorkerProcess(with_network=with_network)
+            reply = self._greet(self._worker, with_network=with_network)
+            if "error" in reply:
+                self.close()
+                raise self._error({**reply, "is_made": False})
+            self._facts = reply["answer"]
+            if reply["answer"]["name"] != self.name:
+                self.close()
+                raise ToolSettingsError(
+                    f"The tool of {self.target} calls itself {reply['answer']['name']!r}, the "
+                    f"settings call it {self.name!r}. Give it the same name in both."
+                )
+            if with_network or not reply["answer"]["needs_network"]:
+                return
+            self.close()
+
+    def _greet(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
+        start = {
+            "target": self.target,
+            "options": self.options,
+            "memory_bytes": self.memory_bytes,
+            "refuses_sockets": not with_network and not has_namespaces(),
+            # A relative entry means another folder there.
+            "path": [str(Path(entry or ".").absolute()) for entry in sys.path],
+        }
+        try:
+            return worker.exchange(start, _START_SECONDS)
+        except (EOFError, ToolTimeoutError) as error:
+            said = worker.last_words()
+            self.close()
+            raise ToolUnavailableError(
+                self.name,
+                f"its process ended while it was made{said}"
+                if isinstance(error, EOFError)
+                else f"making it took longer than {_START_SECONDS:g} s",
+                "Try it with `python -c` first; what a module does when it is imported counts too",
+            ) from error
+
+    def _died(self) -> ToolError:
+        """The worker is gone: an error of this call, at the third time in a row of the tool."""
+        assert self._worker is not None
+        said = self._worker.last_words()
+        self.close()
+        self._deaths_in_a_row += 1
+        _LOGGER.warning("The process of %s ended in the middle of a call%s", self.name, said)
+        if self._deaths_in_a_row >= _MOST_DEATHS_IN_A_ROW:
+            return ToolDiedError(
+                f"The process of {self.name} ended {self._deaths_in_a_row} times in a row{said}. "
+                f"Expected an answer or an error. It may map {self.memory_bytes / 2**30:g} GiB."
+            )
+        return ToolCallError("process_ended", f"The process of {self.name} ended{said}.")
+
+    def _error(self, reply: Mapping[str, Any]) -> ToolError:
+        """The error that the worker tells of, as the tool raised it."""
+        kind, message = str(reply.get("error")), str(reply.get("message"))
+        reason = str(reply.get("reason", ""))
+        if kind == "syntax":
+            return CallSyntaxError(reason, message)
+        if kind == "call":
+            return ToolCallError(reason, message)
+        if kind == "unavailable":
+            return ToolUnavailableError(self.name, reason, message)
+        if kind == "dependency":
+            return ToolUnavailableError(
+                self.name,
+                f"it cannot be imported ({message})",
+                "Install what it needs, and check the name in the settings",
+            )
+        if kind == "other" and not reply.get("is_made", True):
+            return ToolUnavailableError(
+                self.name,
+                f"{self.target} cannot be made ({message})",
+                "Correct its class or its options in the settings",
+            )
+        errors = {
+            "settings": ToolSettingsError,
+            "timeout": ToolTimeoutError,
+            "transient": TransientToolError,
+        }
+        return errors.get(kind, ToolError)(f"{self.name}: {message}")
+
+
+def _fields(document: Document) -> dict[str, Any]:
+    date = document.published_on
+    return {**dataclasses.asdict(document), "published_on": date and date.isoformat()}
