@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tools.deadlines import Limits
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
@@ -312,7 +313,7 @@ def test_garbage_is_answered_or_refused_and_never_another_error(tool, garbage):
         arguments = garbage
     (answer,) = tool.call_batch([(arguments, DOCUMENT)])
     assert isinstance(answer, str | ToolCallError)
-    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], deadline_seconds=10)
+    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], limits=Limits(10))
     assert (result.status == "executed") == (result.result is not None)
     assert result.reason != "tool_error"
     with contextlib.suppress(CallSyntaxError):

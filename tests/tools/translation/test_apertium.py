@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tools.deadlines import Limits
 from tools.errors import ToolCallError, ToolDiedError, ToolTimeoutError, ToolUnavailableError
 from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
@@ -159,7 +160,7 @@ def test_the_tool_translates_with_apertium(spanish_pair):
     results = execute_calls(
         tool,
         [(text, DOCUMENT) for text in (*SPANISH, "Today is a good day for a walk")],
-        deadline_seconds=60,
+        limits=Limits(60),
     )
     assert [each.reason for each in results] == [None] * 4 + ["already_english"]
     assert results[2].result is not None
@@ -227,7 +228,7 @@ def test_a_program_that_fails_gives_an_error_for_each_text_and_ends(play, failur
     with pytest.raises(TranslationFailedError, match=message):
         translator().translate(["uno", "dos"], "es")
     tool = MachineTranslation(backend="apertium")
-    results = execute_calls(tool, [(text, DOCUMENT) for text in SPANISH[:2]], deadline_seconds=60)
+    results = execute_calls(tool, [(text, DOCUMENT) for text in SPANISH[:2]], limits=Limits(60))
     # A single text has one translation where two have too few.
     expected = None if failure == "too few" else "translation_failed"
     assert [each.reason for each in results] == [expected, expected]
@@ -252,7 +253,7 @@ def test_a_program_that_always_hangs_is_given_up(play):
     play("time.sleep(60)")
     tool = MachineTranslation(timeout_seconds=0.3)
     with pytest.raises(ToolDiedError):
-        execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], deadline_seconds=5)
+        execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], limits=Limits(5))
 
 
 def test_a_program_that_is_gone_during_a_run_ends_it(play):
@@ -261,7 +262,7 @@ def test_a_program_that_is_gone_during_a_run_ends_it(play):
     assert tool.call(SPANISH[0], DOCUMENT) == shouted(SPANISH[0])
     program.unlink()
     with pytest.raises(ToolUnavailableError, match="not installed"):
-        execute_calls(tool, [(SPANISH[1], DOCUMENT)], deadline_seconds=5)
+        execute_calls(tool, [(SPANISH[1], DOCUMENT)], limits=Limits(5))
 
 
 @pytest.mark.parametrize(

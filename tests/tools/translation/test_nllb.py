@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import M2M100ForConditionalGeneration, NllbTokenizer
 
 from tests.tools.translation.conftest import GERMAN, LANGUAGES, POSITIONS, SPANISH, make_nllb
+from tools.deadlines import Limits
 from tools.errors import ToolCallError, ToolDiedError, ToolUnavailableError
 from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
@@ -281,10 +282,10 @@ def test_a_call_over_its_deadline_times_out_and_the_next_one_is_answered(nllb_di
 
     slow._translator.generate = hang
     requests = [(SPANISH[0], DOCUMENT)]
-    (late,) = execute_calls(slow, requests, deadline_seconds=0.2)
+    (late,) = execute_calls(slow, requests, limits=Limits(0.2))
     assert (late.status, late.reason) == ("failed", "timeout")
     release.set()
-    (answered,) = execute_calls(slow, requests, deadline_seconds=30)
+    (answered,) = execute_calls(slow, requests, limits=Limits(30))
     assert answered.result == expected
 
 
@@ -295,7 +296,7 @@ def test_a_model_that_hangs_is_given_up(nllb_directory):
     tool._translator.generate = lambda inputs: [[] for _ in inputs if release.wait(60)]
     try:
         with pytest.raises(ToolDiedError, match="MT did not answer 3 calls in a row"):
-            execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], deadline_seconds=0.1)
+            execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], limits=Limits(0.1))
     finally:
         release.set()
 
