@@ -304,7 +304,8 @@ class Calls(Generic[RequestT]):
         with self._lock:
             self._timeouts_in_a_row = 0
         if isinstance(answer, ToolCallError | CallSyntaxError):
-            return Outcome(None, answer.reason, seconds)
+            is_lasting = getattr(answer, "is_lasting", True)
+            return Outcome(None, answer.reason, seconds, is_lasting)
         if _may_pass(answer):
             return Outcome(None, "transient_error", seconds, is_lasting=False)
         if isinstance(answer, BaseException) or answer is None:

@@ -65,12 +65,14 @@ class ToolCallError(ToolError, ValueError):
     Args:
         reason: Short snake_case word, the same for all errors of one kind.
         message: What is wrong, what was expected, what to do.
+        is_lasting: Whether the same call would be refused again; only then it is remembered.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, is_lasting: bool = True) -> None:
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
+        self.is_lasting = is_lasting
 
     def __str__(self) -> str:
         return self.message

@@ -248,7 +248,9 @@ class IsolatedTool:
                 f"{self.memory_bytes / 2**30:g} GiB (execution.worker_memory_gib)."
             )
         return ToolCallError(
-            "process_ended", f"The process of {self._registered_name} ended{said}."
+            "process_ended",
+            f"The process of {self._registered_name} ended{said}.",
+            is_lasting=False,
         )
 
     def _error(self, reply: Mapping[str, Any]) -> ToolError:

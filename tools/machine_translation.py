@@ -276,7 +276,8 @@ class MachineTranslation(BaseTool):
             return self._translator.translate([_line(each) for each in phrases], language)
         except TranslationFailedError as error:
             if len(phrases) == 1:
-                return [ToolCallError("translation_failed", str(error))]
+                # A lack of memory, for example, passes.
+                return [ToolCallError("translation_failed", str(error), is_lasting=False)]
         return [answer for each in phrases for answer in self._translate_batch([each], language)]
 
 

@@ -182,7 +182,8 @@ class NllbTranslator(ABC):
             ) from error
 
     def _knows(self, token: str) -> bool:
-        return token in self._tokenizer.get_vocab()
+        # Not by the vocabulary: transformers makes a new mapping of it each time.
+        return self._tokenizer.convert_tokens_to_ids(token) != self._tokenizer.unk_token_id
 
 
 def _load_tokenizer(directory: Path) -> Any:
