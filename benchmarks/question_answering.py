@@ -42,7 +42,6 @@ from tools.dense_vectors import DenseIndexKind
 from tools.hybrid_ranking import reciprocal_rank_fusion
 from tools.latent_vectors import LatentVectors
 from tools.passage_ranking import Hit
-from tools.passages import Passage
 from tools.question_answering import QA, stored_passage
 from tools.wikipedia_index import build_index, index_information
 
