@@ -196,14 +196,16 @@ class Measurement:
             **dict(self.settings.tools.QA.options),  # pyright: ignore[reportArgumentType]
         )
         kept = Checkpoint(
-            self._work / "answers" / f"{set_name} {len(questions)} {questions[0].question_id}",
+            self._work / "answers" / f"{set_name} {questions[0].question_id}",
             fingerprint=f"{tool.passages} {tool.retriever.version()} {tool.reader.version()}",
         )
         rows: list[dict[str, Any]] = []
         try:
-            for step, start in enumerate(range(0, len(questions), _QUESTIONS_PER_STEP)):
+            for start in range(0, len(questions), _QUESTIONS_PER_STEP):
                 some = questions[start : start + _QUESTIONS_PER_STEP]
-                rows += kept.step(f"{step:04d}", lambda some=some: self._read(tool, some, rankings))
+                rows += kept.step(
+                    f"{start:05d}-{len(some)}", lambda some=some: self._read(tool, some, rankings)
+                )
                 _say(f"{set_name}: answered {len(rows)} of {len(questions)}")
         finally:
             holder.release()
