@@ -52,6 +52,10 @@ class Question:
         """Whether a passage counts as found for this question."""
         if self.paragraph is not None:
             return " ".join(passage.text.split()) == self.paragraph
+        return self.is_answerable_from(passage)
+
+    def is_answerable_from(self, passage: Passage) -> bool:
+        """Whether an accepted answer occurs in a passage, in whole words."""
         words = _joined(passage.text)
         return any(answer in words for answer in map(_joined, self.answers) if answer.strip())
 

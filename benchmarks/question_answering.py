@@ -14,10 +14,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answer_accuracy import answer_table
 from benchmarks.open_questions import (
     CHOSEN,
     DEPTHS,
@@ -36,20 +37,17 @@ from dagster_project.resources.reader import open_reader
 from dagster_project.resources.retriever import open_retriever
 from dagster_project.settings import Settings, merged, validated
 from toolformer.checkpoint import Checkpoint
-from toolformer.evaluation.scoring import normalised_words, score_qa
 from tools.dense_index import DenseBuild, build_dense_index, dense_index_information
 from tools.dense_vectors import DenseIndexKind
 from tools.hybrid_ranking import reciprocal_rank_fusion
 from tools.latent_vectors import LatentVectors
 from tools.passage_ranking import Hit
-from tools.passages import Passage
 from tools.question_answering import QA
 from tools.retrieval import stored_passage
 from tools.wikipedia_index import build_index, index_information
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 _CONSTANTS, _WEIGHTS = (5.0, 20.0, 60.0), (0.1, 0.3, 1.0)
-_THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 _QUESTIONS_PER_STEP = 25
 _FINGERPRINT = "test data passages"
 
@@ -199,14 +197,16 @@ class Measurement:
             **dict(self.settings.tools.QA.options),  # pyright: ignore[reportArgumentType]
         )
         kept = Checkpoint(
-            self._work / "answers" / f"{set_name} {len(questions)} {questions[0].question_id}",
+            self._work / "answers" / f"{set_name} {questions[0].question_id}",
             fingerprint=f"{tool.passages} {tool.retriever.version()} {tool.reader.version()}",
         )
         rows: list[dict[str, Any]] = []
         try:
-            for step, start in enumerate(range(0, len(questions), _QUESTIONS_PER_STEP)):
+            for start in range(0, len(questions), _QUESTIONS_PER_STEP):
                 some = questions[start : start + _QUESTIONS_PER_STEP]
-                rows += kept.step(f"{step:04d}", lambda some=some: self._read(tool, some, rankings))
+                rows += kept.step(
+                    f"{start:05d}-{len(some)}", lambda some=some: self._read(tool, some, rankings)
+                )
                 _say(f"{set_name}: answered {len(rows)} of {len(questions)}")
         finally:
             holder.release()
@@ -232,7 +232,7 @@ class Measurement:
                 "answer": "" if answer is None else answer.text,
                 "probability": 0.0 if answer is None else answer.probability,
                 "is_readable": any(
-                    score_in_passage(question, self.passages[str(passage["passage_id"])])
+                    question.is_answerable_from(self.passages[str(passage["passage_id"])])
                     for passage in top
                 ),
                 "seconds": seconds,
@@ -245,45 +245,6 @@ class Measurement:
         return [
             dict(stored_passage(Hit(self.passages[name], score))) for name, score in ranking[:count]
         ]
-
-
-def score_in_passage(question: Question, passage: Passage) -> bool:
-    """Whether an accepted answer occurs in a passage, for open questions and for others."""
-    return Question(question.question_id, "", question.answers).is_answered_by(passage)
-
-
-def answer_table(set_name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Accuracy for several least probabilities; what is below is an abstention.
-
-    Args:
-        set_name: of the questions.
-        rows: of `Measurement.answers`.
-    """
-    total = len(rows)
-    contains = [score_qa(row["answer"], row["accepted"]) for row in rows]
-    exact = [
-        normalised_words(row["answer"]) in [normalised_words(text) for text in row["accepted"]]
-        for row in rows
-    ]
-    for threshold in _THRESHOLDS:
-        given = [
-            place
-            for place, row in enumerate(rows)
-            if row["answer"] and row["probability"] >= threshold
-        ]
-        right = sum(contains[place] for place in given)
-        yield {
-            "set": set_name,
-            "questions": total,
-            "readable %": round(100 * sum(row["is_readable"] for row in rows) / total, 1),
-            "least probability": threshold,
-            "answered %": round(100 * len(given) / total, 1),
-            "right %": round(100 * right / total, 1),
-            "exact %": round(100 * sum(exact[place] for place in given) / total, 1),
-            "right of answered %": round(100 * right / max(len(given), 1), 1),
-            "seconds a question": round(sum(row["seconds"] for row in rows) / total, 2),
-            "of all cores": round(sum(row["cpu_seconds"] for row in rows) / total, 2),
-        }
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ def best_answer(found: Sequence[dict[str, float]], weights: Sequence[float]) -> 
         weights: p(z | q).
 
     Example:
-        >>> best_answer([{"Vistula": 0.4, "Oder": 0.5}, {"the Vistula": 0.6}], [0.5, 0.5])
+        >>> best_answer([{"Vistula": 0.4, "Rhine": 0.5}, {"the Vistula": 0.6}], [0.5, 0.5])
         Answer(text='the Vistula', probability=0.5)
     """
     totals: dict[str, float] = {}

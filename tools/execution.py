@@ -117,6 +117,8 @@ def _run_step(
     work: Callable[[list[Any]], list[Any]],
 ) -> list[Outcome]:
     """Run one step of a retrieval tool, in batches under a deadline."""
+    if step == "read":
+        limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
     calls = Calls[Any](
         f"{tool.name} ({step.replace('_', ' ')})",
         lambda each: _one(work([each])),

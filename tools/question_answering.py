@@ -35,6 +35,8 @@ class QA(RetrievalTool):
     """
 
     name = "QA"
+    # Seconds each on a processor, and a batch has at most 20 deadlines.
+    readings_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
 
     def __init__(

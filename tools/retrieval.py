@@ -88,9 +88,11 @@ class RetrievalTool(BaseTool):
 
     Attributes:
         keeps_readings: Whether reading costs enough to keep its answers.
+        readings_per_batch: Most requests that are read together: what a batch has, is kept.
     """
 
     keeps_readings: bool = True
+    readings_per_batch: int = 256
 
     @abstractmethod
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.answer_accuracy import answer_table
 from benchmarks.open_questions import (
     ALL,
     CHOSEN,
@@ -11,7 +12,6 @@ from benchmarks.open_questions import (
     read_questions,
     recall,
 )
-from benchmarks.question_answering import answer_table
 from tools.passages import Passage
 
 PASSAGES = {
