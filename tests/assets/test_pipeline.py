@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -53,11 +54,13 @@ def test_a_second_build_loads_no_model_takes_no_run_and_changes_nothing(
 
 
 def test_a_run_over_built_shards_loads_no_model_and_says_up_to_date(
-    built_home: PipelineHome, copy_of: MakeHome, no_model: None
+    built_home: PipelineHome, copy_of: MakeHome, no_model: None, tmp_path: Path
 ):
     from dagster_project.runs import dagster_instance, run_job
 
     home = copy_of(built_home)
+    no_weights = {"is_enabled": True, "options": {"model_directory": str(tmp_path / "none")}}
+    home.change_settings({"tools": {"MT": no_weights}})
     slices = home.slice_states()
     with home.entered(), dagster_instance(home.home) as instance:
         run_job(instance, "build_dataset", resources={}, shards=SHARDS)
