@@ -203,9 +203,10 @@ def test_a_misspelt_tool_is_named_before_anything_is_made(run, home: Path):
     assert not (home / "sources").exists()
 
 
-def test_a_tool_that_is_not_there_yet_is_an_error_where_it_is_named(run):
-    outcome = run("build", "--tools", "MT")
-    assert outcome.is_one_paragraph_naming("MT", "unavailable")
+def test_a_tool_that_cannot_run_is_an_error_where_it_is_named(run, home: Path):
+    weights = f"tools.MT.options.model_directory={home / 'no-weights'}"
+    outcome = run("build", "--tools", "MT", "--set", weights)
+    assert outcome.is_one_paragraph_naming("MT", "unavailable", "no-weights")
 
 
 def test_tools_are_listed_with_their_settings_and_state(run):
