@@ -105,6 +105,8 @@ def _execute(
     tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
     limit = stage.settings.execution.max_result_tokens
     leaks = _LeakChecks(texts, stage.settings.execution.leak_share)
+    # Once: a version may read the files of an index or a model.
+    version = tool.version
     rows = []
     for call, result in zip(calls.iter_rows(named=True), results, strict=True):
         row = asdict(result)
@@ -119,7 +121,7 @@ def _execute(
                 "call_id": call["call_id"],
                 "shard": shard,
                 "tool": tool_name,
-                "tool_version": tool.version,
+                "tool_version": version,
                 "round": stage.settings.sampling.round,
             }
         )

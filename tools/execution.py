@@ -89,22 +89,18 @@ def _call_all(
     if cache is None:
         return calls.make(requests)
 
-    def key(place: int, request: _Request) -> str:
-        arguments, document = request
-        dependencies = tool.cache_key(document)
+    # Once each: a version may read files, and a tool in its own process is asked.
+    version = tool.version
+    dependencies = [tool.cache_key(document) for _, document in requests]
+    keys = [
         # A tool whose answers must not be kept is called for each request.
-        parts = ("", str(place)) if dependencies is None else dependencies
-        return outcome_key(tool.name, tool.version, "call", arguments, *parts)
-
-    kept = [tool.cache_key(document) is not None for _, document in requests]
-    return _with_cache(
-        cache,
-        [key(place, request) for place, request in enumerate(requests)],
-        list(requests),
-        kept,
-        calls,
-        limits.batch_size,
-    )
+        outcome_key(
+            tool.name, version, "call", arguments, *(("", str(place)) if of is None else of)
+        )
+        for place, ((arguments, _), of) in enumerate(zip(requests, dependencies, strict=True))
+    ]
+    kept = [of is not None for of in dependencies]
+    return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size)
 
 
 def _run_step(
@@ -127,7 +123,8 @@ def _run_step(
     )
     if cache is None or not is_kept:
         return calls.make(inputs)
-    keys = [outcome_key(tool.name, tool.version, step, json.dumps(each)) for each in inputs]
+    version = tool.version
+    keys = [outcome_key(tool.name, version, step, json.dumps(each)) for each in inputs]
     return _with_cache(cache, keys, inputs, [True] * len(keys), calls, limits.batch_size)
 
 
