@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.search_index import dump_files, dump_passages
+from assets.search_index import dump_files, dump_passages, index_result
 from assets.shard_stage import EXPECTED_ERRORS, failure_of
 from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
 from dagster_project.home import Home
@@ -72,18 +72,7 @@ def passage_index(
             information = dense_index_information(home.passage_index)
     except EXPECTED_ERRORS as error:
         raise failure_of(error) from error
-    return dg.MaterializeResult(
-        metadata={
-            "state": "up to date" if is_up_to_date else "done",
-            "source": loaded.wikipedia_index.source,
-            "directory": dg.MetadataValue.path(str(home.passage_index)),
-            **{
-                key: value
-                for key, value in (information or {}).items()
-                if isinstance(value, str | int | float)
-            },
-        }
-    )
+    return index_result(loaded, home.passage_index, information, is_up_to_date=is_up_to_date)
 
 
 def _encoder(

@@ -1,6 +1,8 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -42,6 +44,28 @@ def dump_passages(files: Iterable[SourceFile], settings: Settings) -> Iterator[P
             )
 
 
+def index_result(
+    settings: Settings,
+    directory: Path,
+    information: Mapping[str, Any] | None,
+    *,
+    is_up_to_date: bool,
+) -> dg.MaterializeResult:
+    """What an index over these passages shows: where it is, and what its `index.json` says."""
+    return dg.MaterializeResult(
+        metadata={
+            "state": "up to date" if is_up_to_date else "done",
+            "source": settings.wikipedia_index.source,
+            "directory": dg.MetadataValue.path(str(directory)),
+            **{
+                key: value
+                for key, value in (information or {}).items()
+                if isinstance(value, str | int | float)
+            },
+        }
+    )
+
+
 @dg.asset(
     group_name="prepare",
     kinds={"lucene", "java"},
@@ -74,15 +98,4 @@ def wikipedia_index(
             information = index_information(home.wikipedia_index)
     except EXPECTED_ERRORS as error:
         raise failure_of(error) from error
-    return dg.MaterializeResult(
-        metadata={
-            "state": "up to date" if is_up_to_date else "done",
-            "source": loaded.wikipedia_index.source,
-            "directory": dg.MetadataValue.path(str(home.wikipedia_index)),
-            **{
-                key: value
-                for key, value in (information or {}).items()
-                if isinstance(value, str | int | float)
-            },
-        }
-    )
+    return index_result(loaded, home.wikipedia_index, information, is_up_to_date=is_up_to_date)
