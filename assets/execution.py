@@ -11,7 +11,11 @@ import polars as pl
 from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors
 from assets.shard_texts import documents_of, typed_frame
 from assets.stage_costs import store_cost
-from dagster_project.fingerprints import CODE_VERSIONS, executed_calls_fingerprint
+from dagster_project.fingerprints import (
+    CODE_VERSIONS,
+    Fingerprint,
+    executed_calls_fingerprint,
+)
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
 from dagster_project.resources.language_model import LanguageModelResource, base_model_directory
@@ -20,10 +24,16 @@ from dagster_project.resources.toolbox import ToolboxResource, execution_limits,
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.calls import cut_result
 from toolformer.tokenization import load_tokenizer
+from tools.deadlines import GIVEN_UP
 from tools.errors import ToolDiedError
 from tools.execution import execute_calls
 from tools.leak_check import LeakCheck
 from tools.protocol import Document, Tool
+
+DONE_BUT_GIVEN_UP = (
+    "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
+    "them again"
+)
 
 
 @dg.asset(
@@ -59,14 +69,19 @@ def executed_calls(
                 report.slices[name] = NOT_SAMPLED
                 continue
             try:
+                fingerprint = executed_calls_fingerprint(upstream, stage.settings, tool)
+                unfinished: dict[str, str] = {}
                 report.slices[name] = stage.replace_if_stale(
                     key,
                     stage.slice_name(name),
-                    executed_calls_fingerprint(upstream, stage.settings, tool),
-                    partial(_execute, stage, key, name, tool, texts),
+                    fingerprint,
+                    partial(_execute, stage, key, name, tool, texts, fingerprint, unfinished),
+                    extra_metadata=unfinished,
                     # Its model waits for the device here, where no call's deadline runs.
                     hold_device=hold_device if name in tools.on_device else None,
                 )
+                if unfinished:
+                    report.slices[name] = DONE_BUT_GIVEN_UP
             except ToolDiedError as error:
                 # The slices of the other tools are made all the same.
                 died.append(f"{name}: {error}")
@@ -78,8 +93,15 @@ def executed_calls(
 
 
 def _execute(
-    stage: ShardStage, shard: str, tool_name: str, tool: Tool, texts: dict[str, Document]
+    stage: ShardStage,
+    shard: str,
+    tool_name: str,
+    tool: Tool,
+    texts: dict[str, Document],
+    fingerprint: Fingerprint,
+    unfinished: dict[str, str],
 ) -> pl.DataFrame:
+    """The results of one tool's calls; `unfinished` gets another fingerprint where some lack."""
     candidates = stage.warehouse.read_slice("candidate_calls", shard, stage.slice_name(tool_name))
     calls = candidates.filter(pl.col("status") == "parsed")
     began = time.monotonic()
@@ -102,6 +124,10 @@ def _execute(
         seconds=time.monotonic() - began,
         model=None,
     )
+    given_up = sum(result.reason == GIVEN_UP for result in results)
+    if given_up:
+        # Out of date at once, so that the next build makes the calls; the stages behind notice.
+        unfinished.update(fingerprint.with_part("given_up_calls", given_up).metadata())
     tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
     limit = stage.settings.execution.max_result_tokens
     leaks = _LeakChecks(texts, stage.settings.execution.leak_share)

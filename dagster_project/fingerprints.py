@@ -53,6 +53,10 @@ class Fingerprint:
         """What is stored with a slice."""
         return {FINGERPRINT: self.digest, PARTS: json.dumps(dict(self.parts), sort_keys=True)}
 
+    def with_part(self, name: str, part: object) -> "Fingerprint":
+        """The same with one part more."""
+        return Fingerprint({**self.parts, name: json.dumps(part)})
+
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
         """Why a slice with the stored metadata is out of date; None when it is not."""
         if stored is None:

@@ -34,7 +34,11 @@ RequestT = TypeVar("RequestT")
 
 # Errors after which no call of the tool can work.
 WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError, MissingDependencyError)
-_MOST_TIMEOUTS_IN_A_ROW = 3
+# After so many calls in a row without any answer, those that follow are not made: a server that is
+# down would otherwise cost the deadline of thousands of calls.
+MOST_FAILURES_IN_A_ROW = 20
+# The reason of calls that were not made.
+GIVEN_UP = "given_up"
 # A batch gets the sum of its calls' deadlines, but not more than this many of them: a batch that
 # hangs would otherwise hold up a run for as long as hundreds of calls that hang.
 MOST_DEADLINES_PER_BATCH = 20
@@ -93,6 +97,9 @@ class Outcome:
     from_cache: bool = False
 
 
+_NOT_MADE = Outcome(None, GIVEN_UP, 0.0, is_lasting=False)
+
+
 class Calls(Generic[RequestT]):
     """Makes the calls of one tool; failures become reasons.
 
@@ -119,7 +126,8 @@ class Calls(Generic[RequestT]):
         self._call_batch = call_batch
         self._call_async = call_async
         self._limits = limits
-        self._timeouts_in_a_row = 0
+        self._failures_in_a_row = 0
+        self._is_given_up = False
         self._reported: set[type] = set()
         self._lock = threading.Lock()
         policy: dict[str, Any] = {
@@ -135,17 +143,20 @@ class Calls(Generic[RequestT]):
         """Make calls.
 
         A batch that raises, comes back too short, or takes longer than its calls may together (at
-        most 20 deadlines) is made again call by call.
+        most 20 deadlines) is made again call by call. After 20 calls in a row that failed for
+        reasons that may pass (no answer in time, an error of the network, a process that ended),
+        the rest is given up, for as long as this object lives.
 
         Args:
             requests: What the calls are made with.
 
         Returns:
             One outcome per request, in order. The reason is the tool's own, or `timeout`,
-            `transient_error`, or `tool_error` for an exception that the tool should not raise.
+            `transient_error`, `given_up`, or `tool_error` for an exception that the tool should not
+            raise.
 
         Raises:
-            ToolDiedError: When three calls in a row exceed the deadline, or the tool says so.
+            ToolDiedError: When the tool says that it stopped working.
             ToolUnavailableError: When the tool finds that it cannot run at all.
             MissingDependencyError: When the tool lacks a package.
         """
@@ -160,6 +171,9 @@ class Calls(Generic[RequestT]):
     def _make_batch(
         self, call_batch: Callable[[list[RequestT]], list[Any]], batch: list[RequestT]
     ) -> list[Outcome]:
+        if self._is_given_up:
+            return [_NOT_MADE] * len(batch)
+
         def work(report: Callable[[Any], None], is_wanted: Callable[[], bool]) -> None:  # noqa: ARG001
             report(self._attempt(lambda: call_batch(batch)))
 
@@ -206,7 +220,7 @@ class Calls(Generic[RequestT]):
                         # The other lanes stop after the call that they are at.
                         waiting.clear()
                         raise
-        return [outcome for outcome in outcomes if outcome is not None]
+        return [_NOT_MADE if outcome is None else outcome for outcome in outcomes]
 
     def _supervise(
         self,
@@ -216,7 +230,7 @@ class Calls(Generic[RequestT]):
     ) -> None:
         """See calls through; after one that hangs, go on in a new thread."""
         deadline = self._limits.deadline_seconds
-        while waiting:
+        while waiting and not self._is_given_up:
             started: set[int] = set()
             work, grace = self._lane(requests, waiting, started)
             with _Task(work) as task:
@@ -231,6 +245,8 @@ class Calls(Generic[RequestT]):
                     if place is None:
                         break
                     outcomes[place] = self._outcome(answer, seconds)
+                    if self._is_given_up:
+                        break
 
     def _lane(
         self, requests: Sequence[RequestT], waiting: deque[int], started: set[int]
@@ -298,11 +314,14 @@ class Calls(Generic[RequestT]):
     def _outcome(self, answer: object, seconds: float) -> Outcome:
         if isinstance(answer, WHOLE_TOOL_ERRORS):
             raise answer
+        outcome = self._read(answer, seconds)
+        is_failure = isinstance(answer, BaseException) and not outcome.is_lasting
+        self._count(is_failure=is_failure and outcome.reason != "tool_error")
+        return outcome
+
+    def _read(self, answer: object, seconds: float) -> Outcome:
         if isinstance(answer, TimeoutError):
-            self._count_timeout()
             return Outcome(None, "timeout", seconds, is_lasting=False)
-        with self._lock:
-            self._timeouts_in_a_row = 0
         if isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
             return Outcome(None, answer.reason, seconds, is_lasting)
@@ -313,18 +332,21 @@ class Calls(Generic[RequestT]):
             return Outcome(None, "tool_error", seconds, is_lasting=False)
         return Outcome(answer, None, seconds)
 
-    def _count_timeout(self) -> None:
-        """Count a call that took too long, and give the tool up at the third in a row."""
+    def _count(self, *, is_failure: bool) -> None:
+        """Count failures in a row, and give the tool up when they are too many."""
         with self._lock:
-            self._timeouts_in_a_row += 1
-            in_a_row = self._timeouts_in_a_row
-        if in_a_row >= _MOST_TIMEOUTS_IN_A_ROW:
-            raise ToolDiedError(
-                f"{self._name} did not answer {in_a_row} calls in a row within "
-                f"{self._limits.deadline_seconds:g} s each. Expected an answer or an error in that "
-                "time; check what the tool depends on, or give its calls a longer deadline "
-                "(execution.deadline_seconds)."
-            )
+            self._failures_in_a_row = self._failures_in_a_row + 1 if is_failure else 0
+            if self._failures_in_a_row < MOST_FAILURES_IN_A_ROW or self._is_given_up:
+                return
+            self._is_given_up = True
+        _LOGGER.warning(
+            "%s had no answer to %d calls in a row, within %g s each; its other calls are not "
+            "made. Check what the tool depends on, or give its calls a longer deadline "
+            "(execution.deadline_seconds).",
+            self._name,
+            self._failures_in_a_row,
+            self._limits.deadline_seconds,
+        )
 
     def _report_once(self, answer: object) -> None:
         """Log what a tool should not have given, once per kind: there may be thousands."""

@@ -48,11 +48,11 @@ def execute_calls(
 
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
-        or `timeout`, `transient_error`, `empty_result`, or `tool_error` for an exception that the
-        tool should not raise.
+        or `timeout`, `transient_error`, `empty_result`, `tool_error` for an exception that the tool
+        should not raise, or `given_up` for calls not made after 20 in a row had no answer.
 
     Raises:
-        ToolDiedError: When three calls in a row exceed the deadline.
+        ToolDiedError: When the tool says that it stopped working.
         ToolUnavailableError: When the tool finds that it cannot run at all.
         MissingDependencyError: When the tool lacks a package.
 

@@ -23,7 +23,6 @@ from tools.deadlines import MOST_DEADLINES_PER_BATCH
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
-    ToolDiedError,
     ToolError,
     ToolSettingsError,
     ToolTimeoutError,
@@ -38,7 +37,6 @@ _LOGGER = logging.getLogger(__name__)
 _MEMORY_BYTES = 4 * 2**30
 # Importing what a tool needs may take long; answering may not.
 _START_SECONDS = 120.0
-_MOST_DEATHS_IN_A_ROW = 3
 
 
 class IsolatedTool:
@@ -60,7 +58,6 @@ class IsolatedTool:
     Raises:
         ToolUnavailableError: By any method, when the tool cannot be imported or made.
         ToolSettingsError: By any method, when it does not take its options.
-        ToolDiedError: By any method, when the worker died three times in a row.
     """
 
     def __init__(
@@ -82,7 +79,6 @@ class IsolatedTool:
         self.calls_at_once = 1
         self._worker: WorkerProcess | None = None
         self._facts: dict[str, Any] | None = None
-        self._deaths_in_a_row = 0
         self._lock = threading.RLock()
 
     @property
@@ -191,7 +187,6 @@ class IsolatedTool:
                 raise
             except EOFError:
                 raise self._died() from None
-            self._deaths_in_a_row = 0
         if "answer" in reply:
             return reply["answer"]
         raise self._error(reply)
@@ -232,26 +227,17 @@ class IsolatedTool:
                 "Try it with `python -c` first; what a module does when it is imported counts too",
             ) from error
 
-    def _died(self) -> ToolError:
-        """The worker is gone: an error of this call, at the third time in a row of the tool."""
+    def _died(self) -> ToolCallError:
+        """The worker is gone; the next call starts another."""
         assert self._worker is not None
         said = self._worker.last_words()
         self.close()
-        self._deaths_in_a_row += 1
-        _LOGGER.warning(
-            "The process of %s ended in the middle of a call%s", self._registered_name, said
+        message = (
+            f"The process of {self._registered_name} ended in the middle of a call{said}. It may "
+            f"map {self.memory_bytes / 2**30:g} GiB (execution.worker_memory_gib)."
         )
-        if self._deaths_in_a_row >= _MOST_DEATHS_IN_A_ROW:
-            return ToolDiedError(
-                f"The process of {self._registered_name} ended {self._deaths_in_a_row} times in a "
-                f"row{said}. Expected an answer or an error. It may map "
-                f"{self.memory_bytes / 2**30:g} GiB (execution.worker_memory_gib)."
-            )
-        return ToolCallError(
-            "process_ended",
-            f"The process of {self._registered_name} ended{said}.",
-            is_lasting=False,
-        )
+        _LOGGER.warning("%s", message)
+        return ToolCallError("process_ended", message, is_lasting=False)
 
     def _error(self, reply: Mapping[str, Any]) -> ToolError:
         """The error that the worker tells of, as the tool raised it."""

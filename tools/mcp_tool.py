@@ -21,7 +21,6 @@ from tools.base import BaseTool
 from tools.errors import (
     MissingDependencyError,
     ToolCallError,
-    ToolDiedError,
     ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
@@ -30,8 +29,6 @@ from tools.function_tool import FunctionTool
 from tools.mcp_server import McpConnection, ServerLostError, ServerRefusalError, ServerTool
 from tools.parameters import parameters_of_schema
 from tools.protocol import Document
-
-_MOST_LOSSES_IN_A_ROW = 3
 
 
 class McpTool(BaseTool):
@@ -83,7 +80,6 @@ class McpTool(BaseTool):
         self.seconds = seconds
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
-        self._losses_in_a_row = 0
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = {"_lock", "_connection", "_function_tool", "_of_server"}
@@ -135,7 +131,6 @@ class McpTool(BaseTool):
             ToolCallError: With reason `refused_by_server`, `no_answer`, or `server_died` when the
                 server ends at this call each time.
             ToolTimeoutError: When there is no answer in time.
-            ToolDiedError: When the server ended at three calls in a row.
             ToolUnavailableError: When the server cannot be started.
         """
         return self._function_tool.call(arguments, document)
@@ -202,25 +197,17 @@ class McpTool(BaseTool):
             except TimeoutError as error:
                 raise ToolTimeoutError(f"{self.name}: {error}.") from error
             except ServerRefusalError as error:
-                self._losses_in_a_row = 0
                 raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
             except ServerLostError as error:
                 self.close()
                 if is_last:
-                    raise self._died(error) from error
+                    # Another server may well answer the call.
+                    raise ToolCallError(
+                        "server_died", f"{self.name}: {error}.", is_lasting=False
+                    ) from error
             else:
-                self._losses_in_a_row = 0
                 return answer
         return None
-
-    def _died(self, error: ServerLostError) -> ToolCallError | ToolDiedError:
-        self._losses_in_a_row += 1
-        if self._losses_in_a_row >= _MOST_LOSSES_IN_A_ROW:
-            return ToolDiedError(
-                f"{self.name}: at {self._losses_in_a_row} calls in a row {error}. Expected a "
-                "server that answers or refuses; run it by hand to see what is wrong."
-            )
-        return ToolCallError("server_died", f"{self.name}: {error}.")
 
     def _connected(self) -> McpConnection:
         if self._connection is None:

@@ -3,6 +3,7 @@
 import psutil
 import pytest
 
+from assets.execution import DONE_BUT_GIVEN_UP
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
@@ -22,7 +23,12 @@ class Wild(BaseTool):
         "Input: {text}\\nOutput:"
     )
 
+    def __init__(self, down):
+        self.down = down
+
     def call(self, arguments, document):
+        if os.path.exists(self.down):
+            raise ConnectionError("The server is down.")
         match zlib.crc32(arguments.encode()) % 8:
             case 0:
                 time.sleep(1000)
@@ -36,18 +42,21 @@ class Wild(BaseTool):
 '''
 
 
-def test_the_shards_are_finished_and_no_process_is_left(
+def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     prepared_home: PipelineHome, copy_of: MakeHome, tmp_path, monkeypatch
 ):
     (tmp_path / "wild_tool.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
+    down = tmp_path / "down"
+    down.touch()
     home = copy_of(prepared_home)
     home.change_settings(
         {
-            "execution": {"deadline_seconds": 1.0},
+            "execution": {"deadline_seconds": 1.0, "attempts": 1},
             "tools": {
                 "Wild": {
                     "class": "wild_tool:Wild",
+                    "options": {"down": str(down)},
                     "sampling_threshold": 0.0,
                     "positions_per_text": 4,
                     "calls_per_position": 3,
@@ -56,6 +65,12 @@ def test_the_shards_are_finished_and_no_process_is_left(
             },
         }
     )
+    home.build(tools=["Wild"])
+    assert set(home.rows("executed_calls")["reason"]) == {"transient_error", "given_up"}
+    assert DONE_BUT_GIVEN_UP in home.metadata("executed_calls")["slices"]
+
+    # What was given up is tried again without being asked for.
+    down.unlink()
     home.build(tools=["Wild"])
     candidates = home.rows("candidate_calls").filter(status="parsed")
     executed = home.rows("executed_calls")

@@ -15,7 +15,6 @@ from tools.deadlines import Limits
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
-    ToolDiedError,
     ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
@@ -95,14 +94,13 @@ def test_a_server_that_ended_is_started_anew(make, tmp_path):
     assert (tmp_path / "mark").exists()
 
 
-def test_a_call_that_ends_the_server_each_time_fails_and_the_third_in_a_row_is_too_many(make):
+def test_a_call_that_ends_the_server_each_time_fails(make):
     tool = make("misbehave")
-    for _ in range(2):
-        with pytest.raises(ToolCallError) as caught:
-            tool.call("die", DOCUMENT)
-        assert caught.value.reason == "server_died"
-    with pytest.raises(ToolDiedError, match="at 3 calls in a row"):
+    with pytest.raises(ToolCallError) as caught:
         tool.call("die", DOCUMENT)
+    assert caught.value.reason == "server_died"
+    # Another server may well answer it.
+    assert not caught.value.is_lasting
 
 
 def test_a_server_that_does_not_answer_in_time_is_late(make):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.deadlines import Limits
-from tools.errors import ToolCallError, ToolDiedError, ToolTimeoutError, ToolUnavailableError
+from tools.deadlines import MOST_FAILURES_IN_A_ROW, Limits
+from tools.errors import ToolCallError, ToolTimeoutError, ToolUnavailableError
 from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
@@ -251,9 +251,10 @@ def test_a_program_that_hangs_is_ended_in_time(play):
 
 def test_a_program_that_always_hangs_is_given_up(play):
     play("time.sleep(60)")
-    tool = MachineTranslation(timeout_seconds=0.3)
-    with pytest.raises(ToolDiedError):
-        execute_calls(tool, [(text, DOCUMENT) for text in SPANISH], limits=Limits(5))
+    tool = MachineTranslation(timeout_seconds=0.05)
+    requests = [(SPANISH[0], DOCUMENT)] * (MOST_FAILURES_IN_A_ROW + 1)
+    results = execute_calls(tool, requests, limits=Limits(5))
+    assert [result.reason for result in results[-2:]] == ["timeout", "given_up"]
 
 
 def test_a_program_that_is_gone_during_a_run_ends_it(play):
