@@ -30,7 +30,8 @@ from stage_costs c group by tool order by tool
 """
 
 
-def _run(home: Path, *arguments: str) -> float:
+def run_command(home: Path, *arguments: str) -> float:
+    """Run `toolformer` on a home; give the seconds."""
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "dagster_project.cli", *arguments],
@@ -55,16 +56,16 @@ def main() -> None:
     if not is_resumed:
         options.home.mkdir(parents=True, exist_ok=True)
         (options.home / "toolformer.yaml").write_text(f"preset: {options.preset}\n")
-        _run(options.home, "ingest", options.source, "--limit", str(options.limit))
-    build = _run(options.home, "build")
-    again = _run(options.home, "build")
-    _run(options.home, "sql", _BY_TOOL)
-    _run(
+        run_command(options.home, "ingest", options.source, "--limit", str(options.limit))
+    build = run_command(options.home, "build")
+    again = run_command(options.home, "build")
+    run_command(options.home, "sql", _BY_TOOL)
+    run_command(
         options.home,
         "sql",
         "select * from threshold_sweep order by tool, filtering_threshold",
     )
-    _run(options.home, "sql", "select * from call_funnel order by tool, stage_order")
+    run_command(options.home, "sql", "select * from call_funnel order by tool, stage_order")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"build {build:.0f} s{' (resumed)' if is_resumed else ''}; ", end="")
     print(f"second build {again:.1f} s; peak memory of a process {peak:.2f} GiB")
