@@ -12,6 +12,20 @@ from tests.outside import Outside
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-strings",
+        type=int,
+        default=500,
+        help="odd strings for each tool that asks a model; a fiftieth of them where it is real",
+    )
+
+
+@pytest.fixture(scope="session")
+def fuzz_strings(pytestconfig: pytest.Config) -> int:
+    return pytestconfig.getoption("--fuzz-strings")
+
+
 @pytest.fixture(scope="session")
 def vectors() -> dict:
     """The test vectors: numbers worked out by hand and in exact fractions."""
