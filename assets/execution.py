@@ -1,9 +1,11 @@
 """Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
 
+import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -24,11 +26,13 @@ from dagster_project.resources.toolbox import ToolboxResource, execution_limits,
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.calls import cut_result
 from toolformer.tokenization import load_tokenizer
-from tools.deadlines import GIVEN_UP
+from tools.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
 from tools.errors import ToolDiedError
 from tools.execution import execute_calls
 from tools.leak_check import LeakCheck
 from tools.protocol import Document, Tool
+
+_T = TypeVar("_T")
 
 DONE_BUT_GIVEN_UP = (
     "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
@@ -62,34 +66,69 @@ def executed_calls(
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
         report.mark_unavailable(tools.unavailable)
-        died: list[str] = []
-        for name, tool in tools.tools.items():
+
+        def make_slice(name: str, tool: Tool) -> str:
             upstream = stage.stored_fingerprint("candidate_calls", key, stage.slice_name(name))
             if upstream is None:
-                report.slices[name] = NOT_SAMPLED
-                continue
-            try:
-                fingerprint = executed_calls_fingerprint(upstream, stage.settings, tool)
-                unfinished: dict[str, str] = {}
-                report.slices[name] = stage.replace_if_stale(
-                    key,
-                    stage.slice_name(name),
-                    fingerprint,
-                    partial(_execute, stage, key, name, tool, texts, fingerprint, unfinished),
-                    extra_metadata=unfinished,
-                    # Its model waits for the device here, where no call's deadline runs.
-                    hold_device=hold_device if name in tools.on_device else None,
-                )
-                if unfinished:
-                    report.slices[name] = DONE_BUT_GIVEN_UP
-            except ToolDiedError as error:
+                return NOT_SAMPLED
+            fingerprint = executed_calls_fingerprint(upstream, stage.settings, tool)
+            unfinished: dict[str, str] = {}
+            state = stage.replace_if_stale(
+                key,
+                stage.slice_name(name),
+                fingerprint,
+                partial(_execute, stage, key, name, tool, texts, fingerprint, unfinished),
+                extra_metadata=unfinished,
+                # Its model waits for the device here, where no call's deadline runs.
+                hold_device=hold_device if name in tools.on_device else None,
+            )
+            return DONE_BUT_GIVEN_UP if unfinished else state
+
+        died: list[str] = []
+        for name, made in done_together(
+            {name: partial(make_slice, name, tool) for name, tool in tools.tools.items()}
+        ).items():
+            if isinstance(made, WHOLE_TOOL_ERRORS):
                 # The slices of the other tools are made all the same.
-                died.append(f"{name}: {error}")
+                died.append(f"{name}: {made}")
+            elif isinstance(made, Exception):
+                raise made
+            else:
+                report.slices[name] = made
         if died:
             raise ToolDiedError(" ".join(died))
         _report_results(stage, key, report)
 
     return stage.run(make_shard)
+
+
+def done_together(work: Mapping[str, Callable[[], _T]]) -> dict[str, _T | Exception]:
+    """Do pieces of work at the same time, and wait for all of them.
+
+    In daemon threads, unlike those of an executor: an interrupt ends the process at once, and what
+    is unfinished then was not published.
+
+    Args:
+        work: By name.
+
+    Returns:
+        What each gave, or raised, in the same order.
+    """
+    outcomes: dict[str, Any] = dict.fromkeys(work)
+
+    def do(name: str) -> None:
+        try:
+            outcomes[name] = work[name]()
+        except Exception as error:  # noqa: BLE001
+            # Raised again by who waits.
+            outcomes[name] = error
+
+    threads = [threading.Thread(target=do, args=(name,), name=name, daemon=True) for name in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
 
 
 def _execute(

@@ -77,6 +77,14 @@ class FusionInDecoderReader:
                 "QA", f"there is no reader in {self.directory}", _REMEDY
             ) from error
 
+    def prepare(self) -> None:
+        """Load the checkpoint, unless that was done.
+
+        Raises:
+            ToolUnavailableError: When it cannot be loaded.
+        """
+        _ = self._loaded
+
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
         """See `tools.retrieval.Reader`. Each question is computed by itself.
 

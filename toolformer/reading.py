@@ -111,6 +111,14 @@ class LanguageModelReader:
     def check_available(self) -> None:
         """Do nothing: a run without its language model ends before any tool is asked."""
 
+    def prepare(self) -> None:
+        """Load the model, unless that was done.
+
+        Raises:
+            ToolUnavailableError: The model cannot be loaded.
+        """
+        self._model()
+
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
         """See `tools.retrieval.Reader`. Each question is computed by itself.
 
@@ -120,24 +128,28 @@ class LanguageModelReader:
         """
         if not requests:
             return []
+        model = self._model()
         try:
-            model = self._load()
             return [
                 read_answer(model, question, passages, self._parameters)
                 for question, passages in requests
             ]
-        except ModelNotFoundError as error:
-            raise ToolUnavailableError(
-                "QA",
-                f"its reader cannot be loaded ({error})",
-                "Set language_model.path in toolformer.yaml to a model directory",
-            ) from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise ToolDiedError(
                 "The memory of the device does not hold the passages of one question. Lower "
                 "tools.QA.options.passages or question_answering.passage_words."
+            ) from error
+
+    def _model(self) -> LanguageModel:
+        try:
+            return self._load()
+        except ModelNotFoundError as error:
+            raise ToolUnavailableError(
+                "QA",
+                f"its reader cannot be loaded ({error})",
+                "Set language_model.path in toolformer.yaml to a model directory",
             ) from error
 
 

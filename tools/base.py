@@ -60,6 +60,13 @@ class BaseTool(ABC):
         check_arguments(arguments)
         return arguments
 
+    def prepare(self) -> None:  # noqa: B027
+        """Do nothing: the tool loads nothing that takes longer than a call may.
+
+        Called before the first call and perhaps again; what is loaded then must not be loaded
+        twice.
+        """
+
     @abstractmethod
     def call(self, arguments: str, document: Document) -> str:
         """Answer one call.

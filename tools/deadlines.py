@@ -109,6 +109,7 @@ class Calls(Generic[RequestT]):
         call_batch: Makes several, in order, errors among the answers; None where calls are made
             one by one.
         call_async: Makes one call in an event loop, instead of `call`.
+        prepare: Loads what calls need; done once, before the first call, without a deadline.
         limits: What they may take.
     """
 
@@ -119,12 +120,15 @@ class Calls(Generic[RequestT]):
         *,
         call_batch: Callable[[list[RequestT]], list[Any]] | None = None,
         call_async: Callable[[RequestT], Coroutine[Any, Any, Any]] | None = None,
+        prepare: Callable[[], None] = lambda: None,
         limits: Limits,
     ) -> None:
         self._name = name
         self._call = call
         self._call_batch = call_batch
         self._call_async = call_async
+        self._prepare = prepare
+        self._is_prepared = False
         self._limits = limits
         self._failures_in_a_row = 0
         self._is_given_up = False
@@ -160,6 +164,9 @@ class Calls(Generic[RequestT]):
             ToolUnavailableError: When the tool finds that it cannot run at all.
             MissingDependencyError: When the tool lacks a package.
         """
+        if requests and not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
         if self._call_batch is None:
             return self._make_each(requests)
         outcomes: list[Outcome] = []

@@ -79,6 +79,7 @@ def _call_all(
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
         call_batch=_batch_method(tool),
         call_async=_async_method(tool),
+        prepare=tool.prepare,
         limits=replace(
             limits,
             at_once=tool.calls_at_once,
@@ -119,6 +120,8 @@ def _run_step(
         f"{tool.name} ({step.replace('_', ' ')})",
         lambda each: _one(work([each])),
         call_batch=work,
+        # What is prepared is the reader.
+        prepare=tool.prepare if step == "read" else lambda: None,
         limits=limits,
     )
     if cache is None or not is_kept:

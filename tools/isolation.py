@@ -79,6 +79,7 @@ class IsolatedTool:
         self.calls_at_once = 1
         self._worker: WorkerProcess | None = None
         self._facts: dict[str, Any] | None = None
+        self._is_prepared = False
         self._lock = threading.RLock()
 
     @property
@@ -125,6 +126,11 @@ class IsolatedTool:
         """Raise CallSyntaxError when a call could not be written at its place in a text."""
         with _as_syntax_errors():
             self._ask("check_place", arguments=arguments, before=before, after=after)
+
+    def prepare(self) -> None:
+        """Let the tool load what its calls need; every worker that is started anew does so too."""
+        self._ask("prepare", deadline_seconds=_START_SECONDS)
+        self._is_prepared = True
 
     def call(self, arguments: str, document: Document) -> str:
         """Return the answer; raise ToolCallError when there is none."""
@@ -201,8 +207,10 @@ class IsolatedTool:
                 raise self._error({**reply, "is_made": False})
             self._facts = reply["answer"]
             if with_network or not reply["answer"]["needs_network"]:
-                return
+                break
             self.close()
+        if self._is_prepared:
+            self._ask("prepare", deadline_seconds=_START_SECONDS)
 
     def _greet(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
         start = {

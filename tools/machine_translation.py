@@ -127,6 +127,14 @@ class MachineTranslation(BaseTool):
         """
         return super().parse_arguments(_line(text))
 
+    def prepare(self) -> None:
+        """Load the model, where a model translates.
+
+        Raises:
+            ToolUnavailableError: When it cannot be loaded.
+        """
+        self._translator.prepare()
+
     def call(self, arguments: str, document: Document) -> str:
         """Translate one phrase; see `call_batch`, which is faster for several.
 

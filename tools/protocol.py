@@ -121,6 +121,10 @@ class Tool(Protocol):
         """Return the normalised arguments; raise CallSyntaxError when they are no call."""
         ...
 
+    def prepare(self) -> None:
+        """Load what calls need; no deadline runs. Called before calls, any number of times."""
+        ...
+
     def call(self, arguments: str, document: Document) -> str:
         """Return the answer; raise ToolCallError when there is none."""
         ...

@@ -100,6 +100,15 @@ class QA(RetrievalTool):
             )
         return question
 
+    def prepare(self) -> None:
+        """Load the reader's model.
+
+        Raises:
+            ToolUnavailableError: When it cannot be loaded.
+        """
+        with _named_errors():
+            self.reader.prepare()
+
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
         """Rank passages for questions.
 

@@ -75,10 +75,14 @@ class Reader(Protocol):
         """Raise ToolUnavailableError when it cannot run, without loading a model."""
         ...
 
+    def prepare(self) -> None:
+        """Load its model, unless that was done."""
+        ...
+
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
         """Answer questions, each from its own passages alone; None where these hold no answer.
 
-        Loads its model at the first request and not before.
+        Loads its model at the first request, where `prepare` was not called, and not before.
         """
         ...
 

@@ -116,6 +116,7 @@ def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
         "check_place": lambda: tool.check_place(
             arguments, before=request["before"], after=request["after"]
         ),
+        "prepare": tool.prepare,
         "call": lambda: _text(tool.call(arguments, document)),
         "call_batch": lambda: _batch(tool, request["requests"]),
         "cache_key": lambda: tool.cache_key(document),

@@ -33,19 +33,22 @@ def comparable(text: str) -> str:
 @pytest.fixture
 def home(tmp_path, pipeline_settings) -> PipelineHome:
     texts = tmp_path / "texts.jsonl"
-    texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in (QUOTATION, PLAIN)))
+    texts.write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in (*[QUOTATION] * 4, PLAIN))
+    )
     made = PipelineHome(tmp_path / "home")
     made.write_settings(
         merged(
             pipeline_settings,
             {
-                "corpus": {"sources": [{"path": str(texts)}]},
+                # The same text several times: few samples are phrases of the text at all.
+                "corpus": {"sources": [{"path": str(texts), "shard_size": 5}]},
                 "tools": {
                     "MT": {
                         "is_enabled": True,
                         "sampling_threshold": 0.0,
-                        "positions_per_text": 12,
-                        "calls_per_position": 8,
+                        "positions_per_text": 10,
+                        "calls_per_position": 6,
                         "filtering_threshold": 0.0,
                         "options": {
                             "model_directory": str(make_nllb(tmp_path / "nllb")),

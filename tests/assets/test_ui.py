@@ -157,7 +157,7 @@ def browser(home: PipelineHome, log: Path) -> Iterator[Browser]:
     finally:
         server.send_signal(signal.SIGINT)
         try:
-            server.wait(timeout=30)
+            server.wait(timeout=5)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

@@ -16,6 +16,7 @@ from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
+TEXTS = 5
 PARAMETERS = SamplingParameters(
     sampling_threshold=0.0,
     positions_per_text=5,
@@ -46,7 +47,7 @@ def windows(embedded_model) -> list[Window]:
                 window_tokens=48,
             )
         )
-        for number, line in enumerate(lines[:8])
+        for number, line in enumerate(lines[:TEXTS])
     ]
 
 
@@ -85,15 +86,17 @@ def test_at_least_99_of_100_samples_are_equal_in_other_batches(
     embedded_model, stock_model, windows, tmp_path
 ):
     together = sample(
-        embedded_model, windows, tmp_path / "a", windows_per_batch=8, token_budget=1024
+        embedded_model, windows, tmp_path / "a", windows_per_batch=TEXTS, token_budget=1024
     )
-    assert len(together) == 8 * 5 * 5
+    assert len(together) == TEXTS * 5 * 5
     alone = sample(embedded_model, windows, tmp_path / "b", windows_per_batch=1, token_budget=64)
     stock = sample(stock_model, windows, tmp_path / "c", windows_per_batch=3, token_budget=1024)
     for other in (alone, stock):
         equal = sum(one == another for one, another in zip(together, other, strict=True))
         assert equal >= 0.99 * len(together)
-    again = sample(embedded_model, windows, tmp_path / "d", windows_per_batch=8, token_budget=1024)
+    again = sample(
+        embedded_model, windows, tmp_path / "d", windows_per_batch=TEXTS, token_budget=1024
+    )
     assert again == together
 
 

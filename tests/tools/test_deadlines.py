@@ -59,6 +59,25 @@ def test_a_call_that_hangs_holds_up_no_other_lane():
     assert time.perf_counter() - began < 5
 
 
+def test_what_calls_need_is_loaded_once_before_them_and_outside_their_deadlines():
+    done = []
+
+    def prepare():
+        time.sleep(0.3)
+        done.append("prepared")
+
+    def call(request):
+        done.append(request)
+        return request
+
+    calls = Calls("X", call, prepare=prepare, limits=Limits(0.1))
+    assert calls.make([]) == []
+    assert done == []
+    assert reasons(calls.make(["a"])) == ["a"]
+    assert reasons(calls.make(["b"])) == ["b"]
+    assert done == ["prepared", "a", "b"]
+
+
 def test_a_dead_tool_ends_all_lanes():
     def call(request):
         if request == 3:

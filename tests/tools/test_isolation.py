@@ -101,6 +101,12 @@ class Online(Wild):
     name = "Online"
     needs_network = True
 
+class Slow(Wild):
+    name = "Slow"
+    def prepare(self):
+        time.sleep(1.5)
+        self.mark = " was prepared "
+
 class Batched(Wild):
     name = "Batched"
     def call_batch(self, requests):
@@ -212,6 +218,16 @@ def test_deaths_in_a_row_do_not_keep_the_next_call_from_its_answer(make):
     assert outcomes(results) == ["x!a text", *["process_ended"] * 3, "x!a text"]
 
 
+def test_a_tool_may_take_its_time_to_prepare_and_each_new_process_does(make):
+    tool = make("Slow", "wild_tools:Slow", deadline_seconds=1.0)
+    results = execute(tool, ["x", "exit", "y"], deadline_seconds=1.0)
+    assert outcomes(results) == [
+        "x was prepared a text",
+        "process_ended",
+        "y was prepared a text",
+    ]
+
+
 def test_a_batch_that_kills_the_process_is_made_call_by_call(make):
     tool = make("Batched", "wild_tools:Batched")
     assert outcomes(execute(tool, ["a", "b"])) == ["A", "B"]
@@ -256,26 +272,27 @@ def test_without_namespaces_python_code_gets_no_sockets(make, monkeypatch):
 def running(command):
     return [
         process
-        for process in psutil.process_iter(["cmdline"])
+        for process in psutil.process_iter(["cmdline", "status"])
         if command in " ".join(process.info["cmdline"] or [])
-        and process.status() != psutil.STATUS_ZOMBIE
+        and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 
 
-def gone(command):
+def happens(condition):
     until = time.monotonic() + 10
-    while running(command) and time.monotonic() < until:
+    while not condition() and time.monotonic() < until:
         time.sleep(0.05)
-    return not running(command)
+    return condition()
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="this system grants no namespaces")
 def test_nothing_that_the_tool_started_is_left(make):
     tool = make()
     tool.call("spawn", DOCUMENT)
-    assert running("sleep 4711")
+    # For a moment a new process shows no command.
+    assert happens(lambda: running("sleep 4711"))
     tool.close()
-    assert gone("sleep 4711")
+    assert happens(lambda: not running("sleep 4711"))
 
 
 def test_a_killed_parent_leaves_no_process(module, tmp_path):
@@ -298,10 +315,7 @@ def test_a_killed_parent_leaves_no_process(module, tmp_path):
         cwd=Path(__file__).parents[2],
     )
     worker = int(done.stdout)
-    until = time.monotonic() + 10
-    while psutil.pid_exists(worker) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(worker)
+    assert happens(lambda: not psutil.pid_exists(worker))
 
 
 @pytest.mark.parametrize(

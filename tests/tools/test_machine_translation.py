@@ -38,6 +38,9 @@ class Reverser:
     def identity(self):
         return "reverser"
 
+    def prepare(self):
+        pass
+
     def check_available(self):
         pass
 

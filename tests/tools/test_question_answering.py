@@ -17,6 +17,7 @@ from tools.passages import Passage
 from tools.protocol import Document
 from tools.question_answering import LONGEST_QUESTION, QA
 from tools.registry import create_tool
+from tools.result_cache import ResultCache
 from tools.retrieval import Answer, stored_passage
 
 CANAL = Passage(
@@ -51,6 +52,7 @@ class FirstWordReader:
 
     def __init__(self, probability: float = 0.5):
         self.probability = probability
+        self.is_prepared = False
         self.requests: list[tuple[str, list[str]]] = []
 
     def version(self) -> str:
@@ -58,6 +60,9 @@ class FirstWordReader:
 
     def check_available(self) -> None:
         pass
+
+    def prepare(self) -> None:
+        self.is_prepared = True
 
     def read(self, requests):
         self.requests += [(q, [p["passage_id"] for p in passages]) for q, passages in requests]
@@ -100,6 +105,16 @@ def test_a_question_without_a_foreign_passage_has_no_result_and_is_not_read():
     assert isinstance(foreign, ToolCallError)
     assert (found.reason, foreign.reason) == ("no_result", "no_result")
     assert tool.reader.requests == []
+
+
+def test_the_reader_is_prepared_before_it_reads_and_not_where_answers_are_kept(tmp_path):
+    cache, reader = ResultCache(tmp_path), FirstWordReader()
+    for is_first in (True, False):
+        reader.is_prepared = False
+        tool = QA(FixedRetriever(CANAL), reader)
+        (result,) = execute_calls(tool, [("When?", ASKING)], limits=Limits(5), cache=cache)
+        assert result.result == "The"
+        assert reader.is_prepared == is_first
 
 
 def test_an_improbable_answer_is_not_given():

@@ -97,6 +97,9 @@ class ApertiumTranslator:
         matches = [match for mode in listed if (match := _MODE_INTO_ENGLISH.fullmatch(mode))]
         return {match.group(1): match.group() for match in matches}
 
+    def prepare(self) -> None:
+        """Do nothing: the program loads its data at each run, in a moment."""
+
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts of one language in one run of the program.
 

@@ -92,6 +92,15 @@ class NllbTranslator(ABC):
             remedy=self.how_to_get_weights,
         )
 
+    def prepare(self) -> None:
+        """Load tokenizer and model, unless that was done.
+
+        Raises:
+            ToolUnavailableError: When the model cannot be loaded.
+        """
+        with self._lock:
+            self._load_once()
+
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts of one language in one batch.
 

@@ -29,6 +29,10 @@ class Translator(Protocol):
         """Raise ToolUnavailableError when it cannot run, without loading anything large."""
         ...
 
+    def prepare(self) -> None:
+        """Load what translating needs, unless that was done."""
+        ...
+
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts.
 
