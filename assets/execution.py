@@ -152,6 +152,7 @@ def _execute(
         ],
         limits=execution_limits(stage.settings),
         cache=result_cache(stage.settings, stage.home),
+        progress=stage.progress(f"{shard}: calling {tool_name}"),
     )
     store_cost(
         stage,

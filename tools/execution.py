@@ -23,6 +23,7 @@ from tools.syntax import clean_result
 _LONGEST_ANSWER = 100_000
 
 _Request = tuple[str, Document]
+_Progress = Callable[[int, int], None]
 
 
 def execute_calls(
@@ -31,6 +32,7 @@ def execute_calls(
     *,
     limits: Limits,
     cache: ResultCache | None = None,
+    progress: _Progress | None = None,
 ) -> list[ToolResult]:
     """Run calls of one tool.
 
@@ -45,6 +47,8 @@ def execute_calls(
         limits: What the calls may take.
         cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
             are made once. None to make every call.
+        progress: Told at first and after each batch how many calls of how many are made, those of
+            the cache left out; of a retrieval tool those that read.
 
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
@@ -63,15 +67,22 @@ def execute_calls(
         >>> [(result.result, result.reason) for result in results]
         [('42', None), (None, 'division_by_zero')]
     """
+    progress = progress or _no_progress
     if isinstance(tool, RetrievalTool):
-        outcomes = answer_from_passages(tool, requests, partial(_run_step, tool, limits, cache))
+        outcomes = answer_from_passages(
+            tool, requests, partial(_run_step, tool, limits, cache, progress)
+        )
     else:
-        outcomes = _call_all(tool, requests, limits, cache)
+        outcomes = _call_all(tool, requests, limits, cache, progress)
     return [_result(outcome) for outcome in outcomes]
 
 
 def _call_all(
-    tool: Tool, requests: Sequence[_Request], limits: Limits, cache: ResultCache | None
+    tool: Tool,
+    requests: Sequence[_Request],
+    limits: Limits,
+    cache: ResultCache | None,
+    progress: _Progress,
 ) -> list[Outcome]:
     calls = Calls[_Request](
         tool.name,
@@ -88,7 +99,7 @@ def _call_all(
         ),
     )
     if cache is None:
-        return calls.make(requests)
+        return _in_batches(calls, requests, limits.batch_size, progress)
 
     # Once each: a version may read files, and a tool in its own process is asked.
     version = tool.version
@@ -101,20 +112,24 @@ def _call_all(
         for place, ((arguments, _), of) in enumerate(zip(requests, dependencies, strict=True))
     ]
     kept = [of is not None for of in dependencies]
-    return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size)
+    return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size, progress)
 
 
 def _run_step(
     tool: RetrievalTool,
     limits: Limits,
     cache: ResultCache | None,
+    progress: _Progress,
     step: str,
     inputs: list[Any],
     is_kept: bool,
     work: Callable[[list[Any]], list[Any]],
 ) -> list[Outcome]:
     """Run one step of a retrieval tool, in batches under a deadline."""
-    if step == "read":
+    if step != "read":
+        # The others take a moment.
+        progress = _no_progress
+    else:
         limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
     calls = Calls[Any](
         f"{tool.name} ({step.replace('_', ' ')})",
@@ -125,10 +140,26 @@ def _run_step(
         limits=limits,
     )
     if cache is None or not is_kept:
-        return calls.make(inputs)
+        return _in_batches(calls, inputs, limits.batch_size, progress)
     version = tool.version
     keys = [outcome_key(tool.name, version, step, json.dumps(each)) for each in inputs]
-    return _with_cache(cache, keys, inputs, [True] * len(keys), calls, limits.batch_size)
+    kept = [True] * len(keys)
+    return _with_cache(cache, keys, inputs, kept, calls, limits.batch_size, progress)
+
+
+def _in_batches(
+    calls: Calls[Any], requests: Sequence[Any], batch_size: int, progress: _Progress
+) -> list[Outcome]:
+    progress(0, len(requests))
+    outcomes: list[Outcome] = []
+    for start in range(0, len(requests), batch_size):
+        outcomes += calls.make(requests[start : start + batch_size])
+        progress(len(outcomes), len(requests))
+    return outcomes
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Show nothing."""
 
 
 def _with_cache(
@@ -138,18 +169,21 @@ def _with_cache(
     kept: Sequence[bool],
     calls: Calls[Any],
     batch_size: int,
+    progress: _Progress,
 ) -> list[Outcome]:
     """Make the calls that the cache lacks, each distinct one once; keep them batch by batch."""
     distinct = list(dict.fromkeys(keys))
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     found = dict(zip(distinct, cache.get(distinct), strict=True))
     missing = [key for key in distinct if found[key] is None]
+    progress(0, len(missing))
     # A run that is killed has kept the batches before.
     for start in range(0, len(missing), batch_size):
         batch = missing[start : start + batch_size]
         made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
         cache.keep({key: outcome for key, outcome in made.items() if kept[first[key]]})
         found.update(made)
+        progress(start + len(batch), len(missing))
     outcomes = []
     for place, key in enumerate(keys):
         outcome = found[key]

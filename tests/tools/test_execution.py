@@ -288,6 +288,19 @@ def test_a_tool_that_wants_nothing_kept_is_called_each_time(cache):
     assert not any(result.from_cache for result in results)
 
 
+@pytest.mark.parametrize("uses_cache", [True, False])
+def test_progress_is_told_batch_by_batch(cache, uses_cache):
+    told = []
+    execute_calls(
+        Echo(),
+        [(text, DOCUMENT) for text in "abcde"],
+        limits=Limits(5, batch_size=2),
+        cache=cache if uses_cache else None,
+        progress=lambda *numbers: told.append(numbers),
+    )
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
 def test_a_run_that_dies_has_kept_the_batches_before(cache):
     with pytest.raises(ToolDiedError):
         execute(Echo(), ["a", "b", "c", "dead"], batch_size=2, cache=cache)
