@@ -143,7 +143,10 @@ def documents(
         report.count(
             {
                 f"rejected: {row['reason']}": row["len"]
-                for row in rejected.group_by("reason").len().iter_rows(named=True)
+                for row in rejected.group_by("reason")
+                .len()
+                .sort("len", "reason", descending=[True, False])
+                .iter_rows(named=True)
             }
         )
         report.preview = rows.select("text", "title", "published_on", "language", "url")

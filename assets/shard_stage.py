@@ -35,6 +35,8 @@ from warehouse.warehouse import Warehouse
 # else is a bug, and shows as one.
 EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OSError)
 
+_PREVIEW = 12
+_PREVIEW_OF_A_TOOL = 2
 UP_TO_DATE = "up to date"
 DONE = "done"
 DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
@@ -64,6 +66,10 @@ class ShardReport:
         for name, number in numbers.items():
             self.counts[name] = self.counts.get(name, 0) + number
 
+    def preview_each_tool(self, rows: pl.DataFrame) -> None:
+        """Take the first rows of each tool for the preview."""
+        self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
+
     def metadata(self, rows: int) -> dict[str, Any]:
         """As Dagster metadata of one partition."""
         metadata: dict[str, Any] = {
@@ -72,7 +78,7 @@ class ShardReport:
             **self.counts,
         }
         if self.preview is not None and not self.preview.is_empty():
-            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview))
+            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
         return metadata
 
 

@@ -347,12 +347,10 @@ class Calls(Generic[RequestT]):
                 return
             self._is_given_up = True
         _LOGGER.warning(
-            "%s had no answer to %d calls in a row, within %g s each; its other calls are not "
-            "made. Check what the tool depends on, or give its calls a longer deadline "
-            "(execution.deadline_seconds).",
+            "%s had no answer to %d calls in a row; its other calls are not made. Check what the "
+            "tool depends on, or give its calls a longer deadline (execution.deadline_seconds).",
             self._name,
             self._failures_in_a_row,
-            self._limits.deadline_seconds,
         )
 
     def _report_once(self, answer: object) -> None:
