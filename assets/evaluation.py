@@ -32,7 +32,7 @@ from toolformer.evaluation.scoring import score_lama
 from toolformer.geometry import choose_pack_tokens
 from toolformer.language_model import LanguageModel
 from toolformer.losses import token_losses
-from toolformer.model_identity import model_identity
+from tools.model_identity import model_identity
 from warehouse.warehouse import Warehouse
 
 PERPLEXITY, DATESET = "perplexity", "dateset"

@@ -29,10 +29,10 @@ from toolformer.decontamination import NgramIndex
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.dateset import generate_dateset
 from toolformer.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
-from toolformer.model_identity import model_identity
 from toolformer.sources.manifest import Manifest
 from toolformer.tokenization import load_tokenizer
 from toolformer.training_set import AugmentedText, build_training_set
+from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 

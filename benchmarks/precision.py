@@ -32,7 +32,6 @@ from toolformer.embedded_model import ensure_embedded_model
 from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.model_identity import model_identity
 from toolformer.rescoring import (
     TextLossesWithExactStart,
     first_pass_pruning,
@@ -40,6 +39,7 @@ from toolformer.rescoring import (
     score_again,
     start_token_losses,
 )
+from tools.model_identity import model_identity
 
 THRESHOLDS = (1.0, 0.5)
 _SCORING = Settings().scoring

@@ -4,7 +4,6 @@ A vector is the mean of the last hidden states over a text's tokens. Weights are
 directory and from safetensors only. Does not search and does not download.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from tools.errors import ToolUnavailableError
 from tools.latent_vectors import ENCODER_FILE, unit_rows
+from tools.model_identity import model_identity
 
 KIND = "encoder"
 
@@ -154,20 +154,13 @@ class TextEncoder:
 
 
 def encoder_identity(directory: Path) -> str:
-    """A digest of an encoder's configuration and tokenizer, and names and sizes of its weights.
+    """What tells an encoder from others; see `tools.model_identity`.
 
     Raises:
         ToolUnavailableError: When there is no encoder in the directory.
     """
-    weights = sorted(directory.glob("*.safetensors"))
-    if not (directory / "config.json").is_file() or not weights:
+    if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
         raise ToolUnavailableError(
             _TOOL_NAME, f"there is no encoder in {directory} (config.json, *.safetensors)", _REMEDY
         )
-    digest = hashlib.sha256()
-    for file in sorted(directory.glob("*.json")):
-        digest.update(file.name.encode())
-        digest.update(file.read_bytes())
-    for file in weights:
-        digest.update(f"{file.name} {file.stat().st_size}".encode())
-    return digest.hexdigest()[:32]
+    return model_identity(directory)

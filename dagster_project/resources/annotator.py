@@ -22,7 +22,7 @@ from dagster_project.home import Home
 from dagster_project.resources.language_model import ModelHolder, base_model_directory
 from dagster_project.settings import BASE, FINETUNED, Settings
 from toolformer.errors import ModelNotFoundError, ToolformerError
-from toolformer.model_identity import model_identity
+from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
     from toolformer.language_model import LanguageModel

@@ -13,8 +13,8 @@ from dagster_project.resources.language_model import (
 )
 from dagster_project.settings import Settings
 from toolformer.fusion_in_decoder import FusionInDecoderReader
-from toolformer.model_identity import model_identity
 from toolformer.reading import LanguageModelReader, ReadingParameters
+from tools.model_identity import model_identity
 from tools.retrieval import Reader
 
 LANGUAGE_MODEL = "language-model"

@@ -1,53 +1,12 @@
-"""The directory of a translation model: whether it is whole, and which model it holds.
+"""Whether the directory of a translation model is whole.
 
-Does not load weights; only names, sizes and headers of weight files are read.
+Does not load weights.
 """
 
-import hashlib
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools.errors import ToolUnavailableError
-
-# A safetensors file begins with the length of its JSON header in eight bytes. Other formats have no
-# such length; of their files the beginning is read.
-_LENGTH_BYTES = 8
-_LONGEST_HEADER = 100_000_000
-_BEGINNING_BYTES = 65_536
-
-NO_MODEL = "none"
-
-
-def model_identity(directory: Path, weight_patterns: Sequence[str]) -> str:
-    """Tell one model from another without reading gigabytes.
-
-    Args:
-        directory: Holds the model.
-        weight_patterns: Glob patterns of its weight files.
-
-    Returns:
-        A digest of configuration, tokenizer, and names, sizes and headers of the weight files;
-        `none` where the directory cannot be read.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        if not directory.is_dir():
-            return NO_MODEL
-        for file in sorted(directory.glob("*.json")):
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
-        for file in weight_files(directory, weight_patterns):
-            digest.update(f"{file.name} {file.stat().st_size}".encode())
-            digest.update(_header(file))
-    except OSError:
-        return NO_MODEL
-    return digest.hexdigest()
-
-
-def weight_files(directory: Path, weight_patterns: Sequence[str]) -> list[Path]:
-    """List the weight files of a directory, by pattern and name."""
-    return [file for pattern in weight_patterns for file in sorted(directory.glob(pattern))]
 
 
 def check_model_directory(
@@ -78,11 +37,3 @@ def check_model_directory(
         raise ToolUnavailableError(
             tool_name, f"the model in {directory} lacks {' and '.join(missing)}", remedy
         )
-
-
-def _header(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        if file.suffix != ".safetensors":
-            return stream.read(_BEGINNING_BYTES)
-        length = struct.unpack("<Q", stream.read(_LENGTH_BYTES).ljust(_LENGTH_BYTES, b"\0"))[0]
-        return stream.read(min(length, _LONGEST_HEADER))

@@ -8,13 +8,15 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tools.errors import ToolCallError, ToolUnavailableError
+from tools.model_identity import model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
-from tools.translation.model_directory import check_model_directory, model_identity
+from tools.translation.model_directory import check_model_directory
 from tools.translation.translator import TranslationFailedError, unsupported_language
 
 # Longest wait at exit for a batch that was left behind.
@@ -73,8 +75,12 @@ class NllbTranslator(ABC):
     def identity(self) -> str:
         """Name the model and the decoding; the device does not belong to it."""
         options = self.options
+        model = "none"
+        if self.directory.is_dir():
+            with suppress(OSError):
+                model = model_identity(self.directory, self.weight_patterns)
         return (
-            f"model={model_identity(self.directory, self.weight_patterns)} "
+            f"model={model} "
             f"beam_size={options.beam_size} max_new_tokens={options.max_new_tokens} "
             f"precision={options.precision}"
         )

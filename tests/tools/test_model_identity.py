@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toolformer.model_identity import model_identity
+from tools.model_identity import model_identity
 
 
 @pytest.fixture
@@ -52,10 +52,23 @@ def test_files_that_do_not_change_the_model_do_not_count(directory):
     assert model_identity(directory) == before
 
 
-def test_the_weights_themselves_are_not_read(directory):
+def test_other_weights_of_equal_shapes_are_another_model(directory):
     before = model_identity(directory)
     save_file({"weight": torch.ones(2, 3)}, directory / "model.safetensors")
+    assert model_identity(directory) != before
+
+
+def test_of_large_files_a_part_is_read(directory):
+    file = directory / "model.safetensors"
+    save_file({"weight": torch.zeros(2**20)}, file)
+    before = model_identity(directory)
+    # A single weight, between two blocks that are read.
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 64 + 10_000)
+        stream.write(b"\x01")
     assert model_identity(directory) == before
+    save_file({"weight": torch.ones(2**20)}, file)
+    assert model_identity(directory) != before
 
 
 @pytest.mark.parametrize("content", [b"", b"\x01", b"\xff" * 8, b"\xff" * 20])
