@@ -6,6 +6,7 @@ waits, and goes on the moment this process ends, however it ends.
 
 import gc
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ class ModelHolder:
         self._reference: LanguageModel | None = None
         self._lock: FileLock | None = None
         self._device = ""
+        # Tools that work at the same time may ask together.
+        self._turn = threading.RLock()
         self.loads = 0
 
     def hold_device(self, settings: Settings, home: Home) -> str:
@@ -67,26 +70,28 @@ class ModelHolder:
         """
         from toolformer.language_model import devices_of
 
-        if self._lock is None:
-            devices = devices_of(settings.language_model.device)
-            held = _first_free(devices, home)
-            if held is None:
-                _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
-            while held is None:
-                time.sleep(_POLL_SECONDS)
+        with self._turn:
+            if self._lock is None:
+                devices = devices_of(settings.language_model.device)
                 held = _first_free(devices, home)
-            self._device, self._lock = held
-        return self._device
+                if held is None:
+                    _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
+                while held is None:
+                    time.sleep(_POLL_SECONDS)
+                    held = _first_free(devices, home)
+                self._device, self._lock = held
+            return self._device
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """The model of a directory; the one held before is dropped if it is another."""
-        device = self.hold_device(settings, home)
-        if self._model is None or self._directory != directory:
-            self.drop_model()
-            precision = settings.language_model.precision
-            self._model = self._loaded(directory, settings, device, precision)
-            self._directory = directory
-        return self._model
+        with self._turn:
+            device = self.hold_device(settings, home)
+            if self._model is None or self._directory != directory:
+                self.drop_model()
+                precision = settings.language_model.precision
+                self._model = self._loaded(directory, settings, device, precision)
+                self._directory = directory
+            return self._model
 
     def load_reference(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """A float32 copy of the model of a directory, beside the one that is held."""

@@ -36,13 +36,13 @@ class Toolbox:
         tools: by name, in a fixed order.
         prompts: few-shot prompts of these tools; None where sampling leaves them out.
         unavailable: name to reason and remedy.
-        on_device: the tools that have a model on the device, loaded at their first call.
+        on_device: the tools that have a model on the device, loaded before their first call.
     """
 
     tools: Mapping[str, Tool]
     prompts: Mapping[str, str | None]
     unavailable: Mapping[str, str]
-    on_device: frozenset[str] = frozenset({"QA"})
+    on_device: frozenset[str] = frozenset()
 
 
 def open_toolbox(
@@ -89,7 +89,8 @@ def open_toolbox(
             unavailable[name] = str(error)
         else:
             tools[name] = tool
-    return Toolbox(tools, prompts, unavailable)
+    has_model = bool(settings.tools.MT.options.get("model_directory"))
+    return Toolbox(tools, prompts, unavailable, frozenset({"QA", "MT"} if has_model else {"QA"}))
 
 
 def execution_limits(settings: Settings) -> Limits:

@@ -35,6 +35,22 @@ def test_all_gpus_are_there_to_choose_from_unless_one_is_named(monkeypatch):
     assert devices_of("auto") == ["cuda"]
 
 
+def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch):
+    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+    got, meeting = [], threading.Barrier(4, timeout=10)
+
+    def hold():
+        meeting.wait()
+        got.append(holders[0].hold_device(Settings(), home))
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert got == ["cuda:0"] * 4
+
+
 def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):
     monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
     first, second, third = holders
