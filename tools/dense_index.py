@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from tools.dense_vectors import DenseIndexKind, write_faiss_index
 from tools.encoder import KIND as TEXT_ENCODER
 from tools.encoder import TextEncoder
 from tools.index_folder import (
     IndexBuildError,
-    check_replaceable,
     move_into_place,
     read_information,
-    remove_leftovers,
+    sole_builder,
     temporary_folder,
     write_information,
 )
@@ -110,22 +108,11 @@ def build_dense_index(
         OSError: When the folder cannot be written.
     """
     directory = Path(directory).absolute()
-    check_replaceable(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f"{directory.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        lock.acquire()
-        found = dense_index_information(directory)
-        if found is not None and found["fingerprint"] == build.fingerprint:
-            lock.release()
-            return
-    try:
-        remove_leftovers(directory)
-        _build(passages, directory, build, progress)
-    finally:
-        lock.release()
+    with sole_builder(
+        directory, fingerprint=build.fingerprint, index_format=DENSE_FORMAT
+    ) as built_meanwhile:
+        if built_meanwhile is None:
+            _build(passages, directory, build, progress)
 
 
 def dense_index_information(directory: Path) -> dict[str, Any] | None:

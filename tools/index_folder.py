@@ -8,9 +8,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tools.errors import ToolError
 
@@ -74,6 +77,46 @@ def check_replaceable(directory: Path) -> None:
             f"{directory} exists and is no index built by this program (it has no "
             f"{INFORMATION_FILE}), so it is not replaced. Choose another folder, or remove it."
         )
+
+
+@contextmanager
+def sole_builder(
+    directory: Path, *, fingerprint: str, index_format: int
+) -> Iterator[dict[str, Any] | None]:
+    """Build an index while no other process does.
+
+    Folders left by builds that were killed are removed.
+
+    Args:
+        directory: Where the index goes.
+        fingerprint: Of what is to be built.
+        index_format: As for `read_information`.
+
+    Yields:
+        None; after waiting for another process, what is known about the index that it built, where
+        that is the one wanted: there is nothing left to do then.
+
+    Raises:
+        IndexBuildError: When something else lies in the directory.
+        OSError: When the folder cannot be written.
+    """
+    check_replaceable(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.parent / f"{directory.name}.lock")
+    found = None
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        lock.acquire()
+        found = read_information(directory, index_format=index_format)
+    try:
+        if found is not None and found["fingerprint"] == fingerprint:
+            yield found
+        else:
+            remove_leftovers(directory)
+            yield None
+    finally:
+        lock.release()
 
 
 def temporary_folder(directory: Path) -> Path:

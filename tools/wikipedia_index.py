@@ -15,14 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tools.index_folder import (
     IndexBuildError,
-    check_replaceable,
     move_into_place,
     read_information,
-    remove_leftovers,
+    sole_builder,
     temporary_folder,
     write_information,
 )
@@ -87,21 +84,13 @@ def build_index(
         OSError: When the folder cannot be written.
     """
     directory = Path(directory).absolute()
-    check_replaceable(directory)
     jar = pyserini_jar()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f"{directory.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        lock.acquire()
-        built_meanwhile = index_information(directory)
-        if built_meanwhile is not None and built_meanwhile["fingerprint"] == fingerprint:
-            lock.release()
+    with sole_builder(
+        directory, fingerprint=fingerprint, index_format=INDEX_FORMAT
+    ) as built_meanwhile:
+        if built_meanwhile is not None:
             return IndexReport(built_meanwhile["passages"], 0.0)
-    try:
         started = time.perf_counter()
-        remove_leftovers(directory)
         java = start_jvm(jar)
         folder = temporary_folder(directory)
         try:
@@ -112,8 +101,6 @@ def build_index(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return IndexReport(count, seconds)
-    finally:
-        lock.release()
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:
