@@ -3,7 +3,6 @@
 Does not compute anything itself.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -257,15 +256,11 @@ def _names(given: str | None) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
-    from assets.shard_stage import explained
-    from dagster_project.commands.options import COMMAND_ERRORS
+    from dagster_project.commands.options import errors_told
     from dagster_project.vectors import VectorFileError
 
-    try:
+    with errors_told(VectorFileError):
         app(arguments, standalone_mode=True)
-    except (*COMMAND_ERRORS, VectorFileError) as error:
-        console.error(explained(error))
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 import polars as pl
 
 from dagster_project import console
-from dagster_project.commands.options import COMMAND_ERRORS, open_warehouse
+from dagster_project.commands.options import errors_told, open_warehouse
 from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
 from dagster_project.live_calls import complete_with_tools
@@ -38,7 +38,7 @@ _COMPLETION_TOKENS = 24
 def main() -> None:
     """Run the demo; an expected error is one paragraph and exit code 1."""
     began = time.monotonic()
-    try:
+    with errors_told():
         home = Home.find()
         settings = _settings(home)
         _introduce(home, settings)
@@ -46,9 +46,6 @@ def main() -> None:
             _run(command)
         _summarise(home, settings)
         _complete(home, settings)
-    except COMMAND_ERRORS as error:
-        console.error(str(error))
-        sys.exit(1)
     console.heading(f"Done in {time.monotonic() - began:.0f} s.")
     console.say(
         f"Everything is in {home.root}. Next: `make ui` to see it in Dagster; "

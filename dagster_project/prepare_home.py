@@ -3,11 +3,9 @@
 Does not start the UI.
 """
 
-import sys
-
 from dagster_project import console
 from dagster_project.commands.building import prepare
-from dagster_project.commands.options import COMMAND_ERRORS, RunOptions
+from dagster_project.commands.options import RunOptions, errors_told
 from dagster_project.home import Home
 from dagster_project.runs import dagster_instance
 from toolformer.sources.manifest import Manifest
@@ -17,7 +15,7 @@ def main() -> None:
     """Prepare the home, or only its Dagster folder where it has shards."""
     home = Home.find()
     options = RunOptions()
-    try:
+    with errors_told():
         settings = options.load_settings(home)
         if Manifest.load(home.sources).active_shards:
             # Opening it makes the Dagster folder and closes runs that were killed.
@@ -26,9 +24,6 @@ def main() -> None:
         else:
             console.say("This home is empty: cutting the corpus and building the search index.")
             prepare(options, home, settings)
-    except COMMAND_ERRORS as error:
-        console.error(str(error))
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ class RunFailedError(RuntimeError):
         self.failed_shards = tuple(failed_shards)
 
 
+class RunInterruptedError(Exception):
+    """A run was interrupted, by Ctrl-C say; what its stages had finished is stored."""
+
+
 def prepare_dagster_home(home: Home) -> None:
     """Make DAGSTER_HOME with our `dagster.yaml`, and point this process to it."""
     home.dagster.mkdir(parents=True, exist_ok=True)
@@ -127,6 +131,7 @@ def run_job(
 
     Raises:
         RunFailedError: with the descriptions of the failed steps.
+        RunInterruptedError: this process was told to stop.
     """
     from dagster_project.definitions import defs
 
@@ -145,7 +150,17 @@ def run_job(
         raise_on_error=False,
     )
     if not result.success:
+        if _is_interrupted(result):
+            raise RunInterruptedError
         raise _failure_of(result)
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return any(
+        error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+        for error in errors
+    )
 
 
 def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:

@@ -4,23 +4,48 @@ Does not parse the command line.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from assets.shard_stage import EXPECTED_ERRORS
+from assets.shard_stage import EXPECTED_ERRORS, explained
+from dagster_project import console
 from dagster_project.home import Home
-from dagster_project.runs import (
-    RunFailedError,
-)
+from dagster_project.runs import RunFailedError, RunInterruptedError
 from dagster_project.settings import Settings, SettingsError, merged
 from dagster_project.settings_file import load_settings, write_settings_file
 from warehouse.warehouse import Warehouse
 
 COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
+INTERRUPTED = 130
+"""Exit code of a command that was told to stop, as shells have it."""
+
+
+@contextmanager
+def errors_told(*others: type[Exception]) -> Iterator[None]:
+    """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it.
+
+    Args:
+        others: Expected errors of this command alone.
+    """
+    try:
+        yield
+    except (*COMMAND_ERRORS, *others) as error:
+        console.error(explained(error))
+        sys.exit(1)
+    except (RunInterruptedError, KeyboardInterrupt):
+        console.error(
+            "Interrupted. What was finished is kept, and the same command goes on from there."
+        )
+        sys.stdout.flush()
+        # At once: a thread that is inside the model aborts an interpreter that ends.
+        os._exit(INTERRUPTED)
 
 
 @dataclass(frozen=True)

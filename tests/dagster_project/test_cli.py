@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT, raise_signal
 
 import pytest
 from ruamel.yaml import YAML
@@ -221,6 +222,17 @@ def test_tools_are_listed_with_their_settings_and_state(run):
 
 
 # Sources
+
+
+def test_an_interrupt_says_that_nothing_is_lost(run, texts, monkeypatch):
+    monkeypatch.setattr("assets.corpus.update_manifest", lambda *_, **__: raise_signal(SIGINT))
+    # A process that really ends takes the test with it.
+    monkeypatch.setattr("os._exit", sys.exit)
+    outcome = run("ingest", str(texts))
+    assert outcome.code == 130
+    assert outcome.err.strip() == (
+        "Error: Interrupted. What was finished is kept, and the same command goes on from there."
+    )
 
 
 def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
