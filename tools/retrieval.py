@@ -197,7 +197,9 @@ def answer_from_passages(
         run_step,
     )
     outcomes = [
-        each if each.reason is not None else Outcome(None, "no_result", looked_up.seconds)
+        each
+        if each.reason is not None
+        else Outcome(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
         for each, looked_up in zip(chosen, found, strict=True)
     ]
     for place, reading in zip(answered, readings, strict=True):

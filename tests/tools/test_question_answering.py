@@ -117,6 +117,17 @@ def test_the_reader_is_prepared_before_it_reads_and_not_where_answers_are_kept(t
         assert reader.is_prepared == is_first
 
 
+def test_that_nothing_was_found_is_known_from_the_cache_too(tmp_path):
+    cache, requests = ResultCache(tmp_path), [("no words", ASKING)]
+    results = [
+        execute_calls(qa(CANAL), requests, limits=Limits(5), cache=cache)[0] for _ in range(2)
+    ]
+    assert [(each.reason, each.from_cache) for each in results] == [
+        ("no_result", False),
+        ("no_result", True),
+    ]
+
+
 def test_an_improbable_answer_is_not_given():
     assert qa(CANAL, probability=0.2, least_probability=0.2).call("When?", ASKING) == "The"
     with pytest.raises(ToolCallError) as caught:
