@@ -16,7 +16,7 @@ from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
-TEXTS = 5
+TEXTS = 8
 PARAMETERS = SamplingParameters(
     sampling_threshold=0.0,
     positions_per_text=5,
