@@ -140,15 +140,7 @@ def documents(
         rejected = stage.warehouse.read_slice("rejected_records", key, "all")
         report.counts = {"records": entry.records, "documents": rows.height}
         report.count({"rejected records": rejected.height})
-        report.count(
-            {
-                f"rejected: {row['reason']}": row["len"]
-                for row in rejected.group_by("reason")
-                .len()
-                .sort("len", "reason", descending=[True, False])
-                .iter_rows(named=True)
-            }
-        )
+        report.count_reasons("rejected", rejected)
         report.preview = rows.select("text", "title", "published_on", "language", "url")
 
     return stage.run(make_shard)

@@ -235,13 +235,7 @@ def _report_decisions(stage: ShardStage, shard: str, report: ShardReport) -> Non
     rows = stage.rows_of("filtered_calls", shard)
     kept = rows.filter("is_kept")
     report.count({"scored": rows.height, "kept": kept.height})
-    reasons = (
-        rows.filter(~pl.col("is_kept"))
-        .group_by("reason")
-        .len()
-        .sort("len", "reason", descending=[True, False])
-    )
-    report.count({f"dropped: {row['reason']}": row["len"] for row in reasons.iter_rows(named=True)})
+    report.count_reasons("dropped", rows.filter(~pl.col("is_kept")))
     for name, of_tool in kept.group_by("tool"):
         report.count({f"kept: {name[0]}": of_tool.height})
     report.count({"decided in float32": rows.filter(pl.col("precision") == "float32").height})

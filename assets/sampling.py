@@ -176,12 +176,6 @@ def _report_samples(stage: ShardStage, shard: str, report: ShardReport) -> None:
     samples = stage.rows_of("candidate_calls", shard)
     parsed = samples.filter(pl.col("status") == "parsed")
     report.count({"samples": samples.height, "candidates": parsed.height})
-    dropped = (
-        samples.filter(pl.col("reason").is_not_null())
-        .group_by("reason")
-        .len()
-        .sort("len", "reason", descending=[True, False])
-    )
-    report.count({f"dropped: {row['reason']}": row["len"] for row in dropped.iter_rows(named=True)})
+    report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
     report.count(costs_of(stage, shard, "sampling"))
     report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))

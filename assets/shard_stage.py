@@ -66,6 +66,15 @@ class ShardReport:
         for name, number in numbers.items():
             self.counts[name] = self.counts.get(name, 0) + number
 
+    def count_reasons(self, fate: str, rows: pl.DataFrame) -> None:
+        """Add how many rows met a fate for each reason, the commonest first."""
+        reasons = (
+            rows["reason"]
+            .value_counts(name="rows")
+            .sort("rows", "reason", descending=[True, False])
+        )
+        self.count({f"{fate}: {reason}": number for reason, number in reasons.iter_rows()})
+
     def preview_each_tool(self, rows: pl.DataFrame) -> None:
         """Take the first rows of each tool for the preview."""
         self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
