@@ -125,9 +125,9 @@ def needed_work(
 ) -> NeededWork:
     """What the losses that were computed need at least, each distinct row once.
 
-    A row is BOS, the call (with or without result) and the text to the last weighted token of its
-    last position; each text that has a call is a row without a call. What the rows of calls begin
-    with is counted once.
+    A row is BOS, the call (with or without result) and the text before the last weighted token of
+    its last position; each text that has a call is a row without a call. What the rows of calls
+    begin with is counted once.
     """
     windows = _by_key(documents)
     ends: dict[_NeededRow, int] = {}
@@ -147,7 +147,7 @@ def needed_work(
     prefixes = {
         row: _prefix_of(model, row.call, row.result) for row in ends if row.call is not None
     }
-    tokens = sum(1 + len(prefixes.get(row, [])) + end for row, end in ends.items())
+    tokens = sum(len(prefixes.get(row, [])) + end for row, end in ends.items())
     for has_result in (True, False):
         openings = [
             prefix[:-1]

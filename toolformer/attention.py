@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import RLock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -68,25 +68,54 @@ class _Running:
         self.layer = 0
 
 
-_running: list[_Running] = []
-# One forward pass at a time: a tool that reads with the model does so in a thread of its own, and
-# one that was too slow may still be at it.
-_turn = RLock()
+# Several threads feed the same model at the same time, each by its own plan.
+_thread = local()
+_lock = Lock()
+
+
+@dataclass(slots=True)
+class _Switched:
+    """A model whose attention is ours for now: by how many passes, and what it had before."""
+
+    passes: int
+    before: str
+
+
+# By identity of the model's configuration.
+_switched: dict[int, _Switched] = {}
 
 
 @contextmanager
 def running(model: Any, plan: AttentionPlan) -> Iterator[None]:
-    """Within the block the model's attention follows the plan; afterwards it is as before."""
+    """Within the block the model's attention follows the plan, in this thread.
+
+    Behind the last block of any thread the model has the attention it had before.
+    """
     _register()
-    with _turn:
-        before = model.config._attn_implementation
-        model.config._attn_implementation = NAME
-        _running.append(_Running(plan))
-        try:
-            yield
-        finally:
-            _running.pop()
-            model.config._attn_implementation = before
+    _switch_on(model.config)
+    outer = getattr(_thread, "running", None)
+    _thread.running = _Running(plan)
+    try:
+        yield
+    finally:
+        _thread.running = outer
+        _switch_off(model.config)
+
+
+def _switch_on(config: Any) -> None:
+    with _lock:
+        switched = _switched.setdefault(id(config), _Switched(0, config._attn_implementation))
+        switched.passes += 1
+        config._attn_implementation = NAME
+
+
+def _switch_off(config: Any) -> None:
+    with _lock:
+        switched = _switched[id(config)]
+        switched.passes -= 1
+        if not switched.passes:
+            config._attn_implementation = switched.before
+            del _switched[id(config)]
 
 
 def _register() -> None:
@@ -109,7 +138,7 @@ def _attention(
     for name in _UNSERVED:
         if options.get(name) is not None:
             raise UnservedAttentionError(f"its attention uses {name}")
-    state = _running[-1]
+    state: _Running = _thread.running
     layer = state.layer
     state.layer += 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

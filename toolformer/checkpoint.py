@@ -45,6 +45,10 @@ class Checkpoint:
             result = compute()
         return self.store(name, result)
 
+    def has(self, name: str) -> bool:
+        """Whether a step is stored."""
+        return (self._folder / f"{name}.json").exists()
+
     def store(self, name: str, result: Any) -> Any:
         """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
         text = json.dumps(result)

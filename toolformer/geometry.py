@@ -7,11 +7,16 @@ then. Does not know what is fed.
 
 import gc
 import json
+import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolformer.checkpoint import Checkpoint
 from toolformer.errors import OutOfMemoryError
+from toolformer.side_by_side import Begin, batches_at_once, side_by_side
 
 if TYPE_CHECKING:
     from toolformer.language_model import LanguageModel
@@ -20,7 +25,7 @@ RowT = TypeVar("RowT")
 ResultT = TypeVar("ResultT")
 
 # On a processor: larger packs leave its cache, smaller ones starve its matrix products; and so
-# many branches decode together.
+# many branches decode at the same time, in all batches together.
 _PROCESSOR_PACK_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
@@ -46,6 +51,7 @@ def choose_pack_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
 def choose_windows_per_batch(
     model: "LanguageModel",
     *,
+    windows: int,
     branches_per_window: int,
     window_tokens: int,
     prompt_tokens: int,
@@ -55,13 +61,17 @@ def choose_windows_per_batch(
 
     Args:
         model: on its device.
+        windows: how many there are.
         branches_per_window: `k · m`.
         window_tokens: most tokens of a window.
         prompt_tokens: of the few-shot prompt.
         most_new_tokens: longest call.
     """
     if model.device.type != "cuda":
-        return max(1, _PROCESSOR_BRANCHES // branches_per_window)
+        at_once = batches_at_once(model)
+        # No thread is left without a batch.
+        share = math.ceil(windows / at_once)
+        return max(1, min(share, _PROCESSOR_BRANCHES // at_once // branches_per_window))
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
     held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // (keys * _key_bytes(model))
@@ -99,6 +109,7 @@ def feed_in_batches(
     compute: Callable[[int, int], Any],
     checkpoint: Checkpoint,
     label: str,
+    at_once: int = 1,
 ) -> Iterator[tuple[int, int, Any]]:
     """Work on `count` rows in their order, batch by batch, keeping each batch's result.
 
@@ -112,6 +123,8 @@ def feed_in_batches(
         compute: first row and row behind the last to a result that JSON can hold.
         checkpoint: of the slice.
         label: of the steps, unique within the slice.
+        at_once: how many batches are computed at the same time, in threads; their results are kept
+            in the order of the rows.
 
     Yields:
         First row, row behind the last, result.
@@ -122,24 +135,79 @@ def feed_in_batches(
     name = f"{label}-sizes"
     # Pairs: from this row on, this size.
     sizes: list[list[int]] = checkpoint.step(name, lambda: [[0, size]])
+
+    def step_of(row: int) -> str:
+        return f"{label}-{row:06d}"
+
+    def batches_from(row: int) -> Iterator[tuple[int, int]]:
+        while row < count:
+            end = end_of_batch(row, _size_at(sizes, row))
+            yield row, end
+            row = end
+
     start = 0
-    while start < count:
-        current = next(each for first, each in reversed(sizes) if first <= start)
-        end = end_of_batch(start, current)
-        try:
-            result = checkpoint.step(
-                f"{label}-{start:06d}", lambda start=start, end=end: compute(start, end)
-            )
-        except (RuntimeError, MemoryError) as error:
-            _check_can_halve(error, end - start)
-        else:
-            yield start, end, result
-            start = end
-            continue
-        # Outside the handler: what the failed batch holds is free only now.
-        _release_memory()
-        sizes.append([start, max(1, current // 2)])
-        checkpoint.store(name, sizes)
+    with side_by_side(at_once) as begin:
+        ahead = _BatchesAhead(
+            begin, compute, most=at_once, is_stored=lambda row: checkpoint.has(step_of(row))
+        )
+        while start < count:
+            start, end = next(batches_from(start))
+            try:
+                result = checkpoint.step(
+                    step_of(start), lambda start=start: ahead.first_of(batches_from(start))
+                )
+            except (RuntimeError, MemoryError) as error:
+                _check_can_halve(error, end - start)
+            else:
+                yield start, end, result
+                start = end
+                continue
+            # Outside the handler: what the failed batch holds is free only now.
+            ahead.forget()
+            _release_memory()
+            sizes.append([start, max(1, _size_at(sizes, start) // 2)])
+            checkpoint.store(name, sizes)
+
+
+def _size_at(sizes: list[list[int]], row: int) -> int:
+    return next(size for first, size in reversed(sizes) if first <= row)
+
+
+class _BatchesAhead:
+    """Batches that are being computed before their turn has come."""
+
+    def __init__(
+        self,
+        begin: Begin,
+        compute: Callable[[int, int], Any],
+        *,
+        most: int,
+        is_stored: Callable[[int], bool],
+    ):
+        self._begin = begin
+        self._compute = compute
+        # Some more than are computed at once, so that no thread idles while a result is awaited.
+        self._most = 1 if most == 1 else 2 * most
+        self._is_stored = is_stored
+        self._begun: dict[int, Callable[[], Any]] = {}
+
+    def first_of(self, batches: Iterator[tuple[int, int]]) -> Any:
+        """The result of the first of some batches; the next ones are begun as well."""
+        (first, end), *others = islice(batches, self._most)
+        for row, its_end in [
+            (first, end),
+            *(each for each in others if not self._is_stored(each[0])),
+        ]:
+            if row not in self._begun:
+                self._begun[row] = self._begin(partial(self._compute, row, its_end))
+        return self._begun.pop(first)()
+
+    def forget(self) -> None:
+        """Let all batches end that were begun, for the memory they hold."""
+        for wait in self._begun.values():
+            with suppress(RuntimeError, MemoryError):
+                wait()
+        self._begun.clear()
 
 
 def feed_in_halves(

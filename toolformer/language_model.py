@@ -5,6 +5,7 @@ can run code when it is opened.
 """
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 # Flags of processors that compute in bfloat16 themselves.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
-LOGIT_ROWS = 256
+# More than 32 MiB at once are taken from the system, and given back, for every piece.
+LOGIT_ROWS = 128
 _PRECISIONS = ("auto", "float32", "bfloat16")
 # How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
 # the relative distance, by precision. Rounding of many layers stays well below; a token that sees
@@ -140,6 +142,7 @@ class LanguageModel:
         self.bos_id = _bos_id(tokenizer, bos_token)
         self.context_length = int(getattr(model.config, "max_position_embeddings", 2048))
         self.tokens_fed = 0
+        self._counting = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
         self._check_head()
@@ -241,7 +244,7 @@ class LanguageModel:
         Returns:
             The last hidden states, shape `(batch, position, hidden)`.
         """
-        self.tokens_fed += input_ids.numel()
+        self._count(input_ids)
         return self._body(
             input_ids=input_ids,
             past_key_values=cache,
@@ -265,7 +268,7 @@ class LanguageModel:
         """
         from toolformer.attention import running
 
-        self.tokens_fed += ids.numel()
+        self._count(ids)
         with running(self.model, plan):
             output = self._body(
                 input_ids=ids[None].to(self.device),
@@ -273,6 +276,10 @@ class LanguageModel:
                 use_cache=False,
             )
         return output.last_hidden_state[0]
+
+    def _count(self, ids: "torch.Tensor") -> None:
+        with self._counting:
+            self.tokens_fed += ids.numel()
 
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""

@@ -3,9 +3,9 @@
 The call stands as a prefix z before the whole text, after the beginning-of-sequence token; the
 few-shot prompt is not part of what is fed:
 
-    ids:     BOS | z_1 … z_l | x_0 … x_{p+4}
+    ids:     BOS | z_1 … z_l | x_0 … x_{p+3}
     row:      0    1  …   l    l+1 …
-    logits row l+p+t predicts x_{p+t}, t = 0 … 4
+    logits row l+p+t predicts x_{p+t}, t = 0 … 4; x_{p+4} predicts nothing that is wanted: not fed
 
 Computed are only those losses that can still change a decision. Does not decide;
 `toolformer.filtering` does.
@@ -13,7 +13,8 @@ Computed are only those losses that can still change a decision. Does not decide
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from threading import Lock
 
 from toolformer.batching import end_of_batch, longest_first, plan_batches
 from toolformer.calls import CallFormat, prefix_ids
@@ -23,6 +24,7 @@ from toolformer.geometry import choose_pack_tokens, feed_in_batches, feed_in_hal
 from toolformer.language_model import LanguageModel
 from toolformer.row_losses import SharedOpening, feed_opening, losses_at
 from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
+from toolformer.side_by_side import batches_at_once, side_by_side
 from toolformer.windows import Window
 from tools.protocol import ToolCall
 
@@ -57,10 +59,11 @@ class _Row:
     positions: tuple[int, ...]
 
     def length(self, windows: Mapping[WindowKey, Window]) -> int:
-        return 1 + len(self.prefix) + self.text_length(windows)
+        """Tokens fed: BOS, the prefix, and the text but its last token."""
+        return len(self.prefix) + self.text_length(windows)
 
     def text_length(self, windows: Mapping[WindowKey, Window]) -> int:
-        """Text tokens needed: to the last weighted one of the last position."""
+        """Text tokens predicted: to the last weighted one of the last position."""
         return min(len(windows[self.window].ids), max(self.positions) + len(TOKEN_WEIGHTS))
 
 
@@ -82,12 +85,12 @@ class TextLosses:
         self.is_regrouped = False
         token_budget = token_budget or _token_budget(model, windows)
         batches = plan_batches(
-            [len(window.ids) + 1 for window in windows],
+            [len(window.ids) for window in windows],
             token_budget=token_budget,
             is_padded=not model.packs_rows,
         )
         self._batch_of = {
-            (windows[index].document_id, windows[index].index): batch
+            (windows[index].document_id, windows[index].index): tuple(batch)
             for batch in batches
             for index in batch
         }
@@ -95,16 +98,30 @@ class TextLosses:
 
     def token_losses(self, window: WindowKey) -> list[float]:
         """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
-        if window not in self._losses:
-            batch = [self._windows[index] for index in self._batch_of[window]]
-            losses, is_halved = feed_in_halves(
-                [list(each.ids) for each in batch],
-                lambda texts: token_losses(self._model, texts),
-            )
-            self.is_regrouped |= is_halved
-            for each, of_window in zip(batch, losses, strict=True):
-                self._losses[each.document_id, each.index] = of_window
+        self.read([window])
         return self._losses[window]
+
+    def read(self, windows: Iterable[WindowKey]) -> None:
+        """Feed the batches of these windows that were not fed before."""
+        batches = dict.fromkeys(
+            self._batch_of[window] for window in windows if window not in self._losses
+        )
+        if not batches:
+            return
+        with side_by_side(batches_at_once(self._model)) as begin:
+            begun = [(batch, begin(partial(self._read_batch, batch))) for batch in batches]
+            for batch, wait in begun:
+                losses, is_halved = wait()
+                self.is_regrouped |= is_halved
+                for index, of_window in zip(batch, losses, strict=True):
+                    window = self._windows[index]
+                    self._losses[window.document_id, window.index] = of_window
+
+    def _read_batch(self, batch: Sequence[int]) -> tuple[list[list[float]], bool]:
+        return feed_in_halves(
+            [list(self._windows[index].ids) for index in batch],
+            lambda texts: token_losses(self._model, texts),
+        )
 
 
 def _token_budget(model: LanguageModel, windows: Iterable[Window]) -> int:
@@ -123,7 +140,7 @@ def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[l
     Returns:
         Shape `(texts, n)`, ragged.
     """
-    rows = [[model.bos_id, *ids] for ids in texts]
+    rows = [[model.bos_id, *ids[:-1]] for ids in texts]
     places = [
         (row, place, ids[place]) for row, ids in enumerate(texts) for place in range(len(ids))
     ]
@@ -202,6 +219,7 @@ def _losses_without_call(
     text_losses: TextLosses, calls: Sequence[ScoredCall], checkpoint: Checkpoint
 ) -> dict[str, float]:
     def compute() -> dict[str, float]:
+        text_losses.read(call.window for call in calls)
         return {
             call.call_id: losses_of_positions(
                 text_losses.token_losses(call.window), [call.position]
@@ -256,6 +274,7 @@ class _RowScorer:
             ),
             checkpoint=self._checkpoint,
             label=kind,
+            at_once=batches_at_once(self._model),
         )
         for start, end, of_batch in batches:
             for index, of_row in zip(order[start:end], of_batch, strict=True):
@@ -293,18 +312,27 @@ class _RowScorer:
 
         The last token of a call is fed with the row: it predicts the text's first.
         """
-        return cache(
-            lambda: feed_opening(
+        turn = Lock()
+
+        @cache
+        def feed() -> SharedOpening:
+            return feed_opening(
                 self._model, [[self._model.bos_id, *row.prefix[:-1]] for row in rows]
             )
-        )
+
+        def once() -> SharedOpening:
+            # The first of several batches that are computed at once feeds it for all.
+            with turn:
+                return feed()
+
+        return once
 
     def _score_batch(self, rows: Sequence[_Row], opening: SharedOpening) -> list[list[float]]:
         sequences: list[list[int]] = []
         places: list[tuple[int, int, int]] = []
         for index, row in enumerate(rows):
             text = self._windows[row.window].ids[: row.text_length(self._windows)]
-            sequences.append([self._model.bos_id, *row.prefix, *text])
+            sequences.append([self._model.bos_id, *row.prefix, *text[:-1]])
             for place in _needed_places(row.positions, len(text)):
                 places.append((index, len(row.prefix) + place, text[place]))
         losses = iter(losses_at(self._model, sequences, places, opening=opening))

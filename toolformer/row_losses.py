@@ -84,6 +84,7 @@ def losses_at(
         opening: what all rows begin with, fed already; each row is longer.
     """
     import torch
+    from torch.nn.functional import cross_entropy
 
     if not places:
         return []
@@ -102,8 +103,7 @@ def losses_at(
         for start in range(0, len(places), LOGIT_ROWS):
             chunk = slice(start, start + LOGIT_ROWS)
             logits = model.logits(wanted[chunk])
-            chosen = logits.gather(1, tokens[chunk][:, None])[:, 0]
-            losses.extend((torch.logsumexp(logits, dim=-1) - chosen).tolist())
+            losses.extend(cross_entropy(logits, tokens[chunk], reduction="none").tolist())
     return losses
 
 

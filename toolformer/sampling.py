@@ -8,6 +8,7 @@ execute or score calls.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from toolformer.batching import longest_first
@@ -32,6 +33,7 @@ from toolformer.samples import (
     forced_text,
     read_samples,
 )
+from toolformer.side_by_side import batches_at_once
 from toolformer.text_reading import ReadTexts
 from toolformer.windows import Window
 
@@ -203,6 +205,7 @@ def sample_shard(
             "windows_per_batch": windows_per_batch
             or choose_windows_per_batch(
                 model,
+                windows=len(windows),
                 branches_per_window=parameters.positions_per_text * parameters.calls_per_position,
                 window_tokens=window_tokens,
                 prompt_tokens=prefix.length,
@@ -212,6 +215,13 @@ def sample_shard(
         },
     )
     order = longest_first([len(window.ids) for window in windows])
+    turn = Lock()
+
+    def parse_in_turn(text: str) -> str:
+        # Batches are sampled at the same time; a tool need not know that.
+        with turn:
+            return parse_arguments(text)
+
     rows: list[SampledCall] = []
     batches = feed_in_batches(
         len(windows),
@@ -225,13 +235,14 @@ def sample_shard(
                 [windows[index] for index in order[start:end]],
                 tool_name=tool_name,
                 takes_arguments=takes_arguments,
-                parse_arguments=parse_arguments,
+                parse_arguments=parse_in_turn,
                 parameters=parameters,
                 token_budget=geometry["token_budget"],
             )
         ],
         checkpoint=checkpoint,
         label="sampled",
+        at_once=batches_at_once(model),
     )
     for _, end, stored in batches:
         rows.extend(SampledCall(**row) for row in stored)
@@ -331,6 +342,7 @@ def _next_token_probabilities(
 ) -> list[list[float]]:
     """The probability of one token behind each state, shape `(texts, n)`, ragged."""
     import torch
+    from torch.nn.functional import cross_entropy
 
     flat = torch.cat(list(states))
     wanted = torch.tensor([token for of_text in tokens for token in of_text], device=flat.device)
@@ -338,7 +350,7 @@ def _next_token_probabilities(
     for start in range(0, len(flat), LOGIT_ROWS):
         chunk = slice(start, start + LOGIT_ROWS)
         logits = model.logits(flat[chunk])
-        chosen = logits.gather(1, wanted[chunk][:, None])[:, 0]
-        probabilities.extend((chosen - torch.logsumexp(logits, dim=-1)).exp().tolist())
+        losses = cross_entropy(logits, wanted[chunk], reduction="none")
+        probabilities.extend((-losses).exp().tolist())
     remaining = iter(probabilities)
     return [[next(remaining) for _ in of_text] for of_text in tokens]

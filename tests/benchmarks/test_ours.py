@@ -52,10 +52,10 @@ def test_needed_work_is_each_distinct_row_once(small):
     calls = _calls([document])[:3]
     losses = dict.fromkeys((call.call_id for call in calls), CallLosses(1.0, 1.0, None, 5))
     needed = ours.needed_work(small.model, [document], calls, losses)
-    # ` [`, `Cal`, `culator(`, `6 * 7`, `)`, ` ->`, ` 42`, `]` before 19 text tokens and BOS; the
-    # text alone once.
+    # ` [`, `Cal`, `culator(`, `6 * 7`, `)`, ` ->`, ` 42`, `]` behind BOS and before 18 text tokens,
+    # since the 19th is only predicted; the text alone once.
     call_tokens = 1 + 1 + 8 + 5 + 1 + 1 + 3 + 1
-    assert needed.tokens == (1 + 19) + (1 + call_tokens + 19)
+    assert needed.tokens == (1 + 18) + (1 + call_tokens + 18)
     # Positions 2, 8 and 14 have five text tokens each, in two rows.
     assert needed.logit_rows == 2 * 15
 

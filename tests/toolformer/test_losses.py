@@ -155,7 +155,7 @@ def test_each_text_is_fed_once_for_all_its_positions_and_tools(llama, windows, t
     for _ in range(2):
         for window in windows:
             text_losses.token_losses((window.document_id, window.index))
-    assert llama.tokens_fed - before == sum(1 + len(window.ids) for window in windows)
+    assert llama.tokens_fed - before == sum(len(window.ids) for window in windows)
     before = llama.tokens_fed
     score(llama, windows, tmp_path / "a", [], text_losses=text_losses)
     assert llama.tokens_fed == before
@@ -169,7 +169,7 @@ def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
     before = llama.tokens_fed
     score(llama, windows, tmp_path / "a", CALLS[1:3], text_losses=text_losses, token_budget=1)
     expected = sum(
-        1 + len(prefix_ids(llama.tokenizer, SUM, result, call_format=CallFormat())) + 23 + 5
+        1 + len(prefix_ids(llama.tokenizer, SUM, result, call_format=CallFormat())) + 23 + 4
         for result in ("144", None)
     )
     assert llama.tokens_fed - before == expected
@@ -196,7 +196,7 @@ def test_what_all_rows_begin_with_is_fed_once(llama, windows, tmp_path):
         shared = len(common_opening(rows))
         # BOS, ` [`, the tool's name, the bracket and the first number.
         assert shared >= 5
-        expected += shared + sum(len(row) - shared + 22 + 5 for row in rows)
+        expected += shared + sum(len(row) - shared + 22 + 4 for row in rows)
     assert llama.tokens_fed - before == expected
 
 
@@ -389,6 +389,9 @@ def test_progress_never_goes_back(llama, windows, tmp_path):
 def test_losses_that_are_no_numbers_are_rejected_and_counted(llama, windows, tmp_path):
     class Broken:
         is_regrouped = False
+
+        def read(self, windows):
+            pass
 
         def token_losses(self, window):
             return [math.nan] * 60

@@ -163,9 +163,9 @@ def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(windows,
         assert dataclasses.astuple(of_call) == pytest.approx(
             dataclasses.astuple(whole[call_id]), abs=1e-5
         )
-    # Three rows a call, each up to the last token of the text that carries weight; what the rows
-    # with or without result begin with is fed once.
-    expected = sum(1 + call.position + 5 for call in early)
+    # Three rows a call, each up to the last token but one of the text that carries weight; what the
+    # rows with or without result begin with is fed once.
+    expected = sum(call.position + 5 for call in early)
     for kind in ("with", "without"):
         rows = [
             [
@@ -181,7 +181,7 @@ def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(windows,
         ]
         shared = len(common_opening([row[:-1] for row in rows]))
         expected += shared + sum(
-            len(row) - shared + call.position + 5 for row, call in zip(rows, early, strict=True)
+            len(row) - shared + call.position + 4 for row, call in zip(rows, early, strict=True)
         )
     assert model.tokens_fed - before == expected
 
