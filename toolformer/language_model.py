@@ -281,6 +281,12 @@ class LanguageModel:
         with self._counting:
             self.tokens_fed += ids.numel()
 
+    @property
+    def is_shareable(self) -> bool:
+        """Whether several threads may feed it at the same time."""
+        # Else logits come from the whole model, whose body is replaced meanwhile.
+        return self._is_head_whole
+
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
         if self._is_head_whole:

@@ -10,8 +10,10 @@ not know what is computed, nor in which batches.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ _MOST_AT_ONCE = 8
 # Begins a computation; what it returns waits for the result.
 Begin = Callable[[Callable[[], Any]], Callable[[], Any]]
 
+_Tasks = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
+
 
 def batches_at_once(model: "LanguageModel") -> int:
-    """One for each thread of a processor, up to a limit; one on a GPU, which fills itself."""
+    """One for each thread of a processor, up to a limit; one on a GPU, which a batch fills."""
     import torch
 
-    if model.device.type != "cpu":
+    if model.device.type != "cpu" or not model.is_shareable:
         return 1
     return min(torch.get_num_threads(), _MOST_AT_ONCE)
 
@@ -37,7 +41,8 @@ def batches_at_once(model: "LanguageModel") -> int:
 def side_by_side(count: int) -> Iterator[Begin]:
     """Compute up to `count` things at the same time within the block.
 
-    With a count of 1 a computation runs in the calling thread, once its result is asked for.
+    With a count of 1 a computation runs in the calling thread, once its result is asked for. An
+    error waits for what is running; an interrupt does not, and lets it run out unheeded.
     """
     if count == 1:
         yield lambda compute: compute
@@ -45,15 +50,50 @@ def side_by_side(count: int) -> Iterator[Begin]:
     import torch
 
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        count,
-        thread_name_prefix="batch",
-        initializer=torch.set_num_threads,
-        initargs=(max(1, threads // count),),
-    )
+    tasks: _Tasks = SimpleQueue()
+    # Daemons, unlike the threads of an executor: an interrupt ends the process at once.
+    workers = [
+        Thread(target=_work, args=(tasks, max(1, threads // count)), daemon=True)
+        for _ in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+
+    def begin(compute: Callable[[], Any]) -> Callable[[], Any]:
+        future: Future[Any] = Future()
+        tasks.put((future, compute))
+        return future.result
+
+    is_interrupted = True
     try:
-        yield lambda compute: pool.submit(compute).result
+        yield begin
+        is_interrupted = False
+    except Exception:
+        is_interrupted = False
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        with suppress(Empty):
+            while True:
+                tasks.get_nowait()
+        for _ in workers:
+            tasks.put(None)
+        if not is_interrupted:
+            for worker in workers:
+                worker.join()
         # What a thread sets for itself, some libraries take for the whole process.
         torch.set_num_threads(threads)
+
+
+def _work(tasks: _Tasks, kernel_threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(kernel_threads)
+    while (task := tasks.get()) is not None:
+        future, compute = task
+        try:
+            future.set_result(compute())
+        except BaseException as error:  # noqa: BLE001
+            # Raised again where the result is awaited.
+            future.set_exception(error)
+        # What it holds is free as soon as nobody else holds it.
+        del task, future, compute

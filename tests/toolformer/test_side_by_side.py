@@ -1,9 +1,11 @@
 import threading
+import time
 
 import pytest
 import torch
 
 from tests.fakes import tiny_model
+from tests.toolformer import architectures
 from toolformer import attention
 from toolformer.attention import PackedRows
 from toolformer.row_losses import losses_at
@@ -26,6 +28,12 @@ def test_a_processor_computes_as_many_batches_as_it_has_threads_up_to_a_limit(
 ):
     monkeypatch.setattr(torch, "get_num_threads", lambda: number)
     assert batches_at_once(tiny_model()) == expected
+
+
+def test_a_model_whose_logits_need_its_whole_forward_pass_is_fed_by_one_thread(threads):
+    threads(2)
+    assert batches_at_once(architectures.tiny_granite()) == 1
+    assert batches_at_once(tiny_model()) == 2
 
 
 def test_a_single_one_is_computed_by_the_caller_when_its_result_is_asked_for():
@@ -58,6 +66,37 @@ def test_what_is_not_needed_any_more_is_not_begun():
     with pytest.raises(ValueError, match="enough"):
         fail_after_ten()
     assert len(begun) <= 3
+
+
+def test_an_error_waits_for_what_is_running():
+    ended = []
+
+    def fail():
+        with side_by_side(2) as begin:
+            begin(lambda: (time.sleep(0.2), ended.append("slow")))
+            wait = begin(lambda: 1 / 0)
+            wait()
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert ended == ["slow"]
+
+
+def test_an_interrupt_does_not_wait_for_what_is_running(threads):
+    threads(4)
+    gate = threading.Event()
+
+    def interrupt():
+        with side_by_side(2) as begin:
+            begin(lambda: gate.wait(60))
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert time.monotonic() - began < 30
+    assert torch.get_num_threads() == 4
+    gate.set()
 
 
 def test_passes_of_several_threads_do_not_see_each_others_plans():
