@@ -193,14 +193,11 @@ class _BatchesAhead:
 
     def first_of(self, batches: Iterator[tuple[int, int]]) -> Any:
         """The result of the first of some batches; the next ones are begun as well."""
-        (first, end), *others = islice(batches, self._most)
-        for row, its_end in [
-            (first, end),
-            *(each for each in others if not self._is_stored(each[0])),
-        ]:
-            if row not in self._begun:
-                self._begun[row] = self._begin(partial(self._compute, row, its_end))
-        return self._begun.pop(first)()
+        wanted, *others = islice(batches, self._most)
+        for start, end in [wanted, *(each for each in others if not self._is_stored(each[0]))]:
+            if start not in self._begun:
+                self._begun[start] = self._begin(partial(self._compute, start, end))
+        return self._begun.pop(wanted[0])()
 
     def forget(self) -> None:
         """Let all batches end that were begun, for the memory they hold."""
