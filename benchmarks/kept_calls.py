@@ -60,7 +60,7 @@ def main() -> None:
         rows = _figures(home)
         figures[name] = {"documents": options.documents, "seconds": seconds, "tools": rows}
         console.heading(f"{options.documents} {name} ({seconds:.0f} s)")
-        console.frame(pl.DataFrame(rows))
+        _print_tables(pl.DataFrame(rows))
         if options.json is not None:
             options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
@@ -124,6 +124,18 @@ def _figures(home: Home) -> list[dict[str, Any]]:
             row[f"in the paper at {threshold}"] = paper[place] / _PAPER["WikiSearch"][place]
         rows.append(row)
     return rows
+
+
+def _print_tables(figures: pl.DataFrame) -> None:
+    """A table of the stages, and one of what is kept for each threshold."""
+    console.frame(figures.select(name for name in figures.columns if " at " not in name))
+    for threshold in _THRESHOLDS:
+        suffix = f" at {threshold}"
+        columns = [name for name in figures.columns if name.endswith(suffix)]
+        console.heading(f"Kept at τ_f {threshold}")
+        console.frame(
+            figures.select("tool", *columns).rename(lambda name: name.removesuffix(suffix))
+        )
 
 
 if __name__ == "__main__":
