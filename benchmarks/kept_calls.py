@@ -131,11 +131,11 @@ def _print_tables(figures: pl.DataFrame) -> None:
     console.frame(figures.select(name for name in figures.columns if " at " not in name))
     for threshold in _THRESHOLDS:
         suffix = f" at {threshold}"
-        columns = [name for name in figures.columns if name.endswith(suffix)]
+        kept = {
+            name: name.removesuffix(suffix) for name in figures.columns if name.endswith(suffix)
+        }
         console.heading(f"Kept at τ_f {threshold}")
-        console.frame(
-            figures.select("tool", *columns).rename(lambda name: name.removesuffix(suffix))
-        )
+        console.frame(figures.select("tool", *kept).rename(kept))
 
 
 if __name__ == "__main__":
