@@ -151,7 +151,7 @@ def feed_in_batches(
             begin, compute, most=at_once, is_stored=lambda row: checkpoint.has(step_of(row))
         )
         while start < count:
-            start, end = next(batches_from(start))
+            _, end = next(batches_from(start))
             try:
                 result = checkpoint.step(
                     step_of(start), lambda start=start: ahead.first_of(batches_from(start))

@@ -14,7 +14,6 @@ Computed are only those losses that can still change a decision. Does not decide
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from threading import Lock
 
 from toolformer.batching import end_of_batch, longest_first, plan_batches
 from toolformer.calls import CallFormat, prefix_ids
@@ -24,7 +23,7 @@ from toolformer.geometry import choose_pack_tokens, feed_in_batches, feed_in_hal
 from toolformer.language_model import LanguageModel
 from toolformer.row_losses import SharedOpening, feed_opening, losses_at
 from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
-from toolformer.side_by_side import batches_at_once, side_by_side
+from toolformer.side_by_side import batches_at_once, in_turn, side_by_side
 from toolformer.windows import Window
 from tools.protocol import ToolCall
 
@@ -312,20 +311,9 @@ class _RowScorer:
 
         The last token of a call is fed with the row: it predicts the text's first.
         """
-        turn = Lock()
-
-        @cache
-        def feed() -> SharedOpening:
-            return feed_opening(
-                self._model, [[self._model.bos_id, *row.prefix[:-1]] for row in rows]
-            )
-
-        def once() -> SharedOpening:
-            # The first of several batches that are computed at once feeds it for all.
-            with turn:
-                return feed()
-
-        return once
+        openings = [[self._model.bos_id, *row.prefix[:-1]] for row in rows]
+        # The first of several batches that are computed at once feeds it for all.
+        return in_turn(cache(lambda: feed_opening(self._model, openings)))
 
     def _score_batch(self, rows: Sequence[_Row], opening: SharedOpening) -> list[list[float]]:
         sequences: list[list[int]] = []

@@ -8,7 +8,6 @@ execute or score calls.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from toolformer.batching import longest_first
@@ -33,7 +32,7 @@ from toolformer.samples import (
     forced_text,
     read_samples,
 )
-from toolformer.side_by_side import batches_at_once
+from toolformer.side_by_side import batches_at_once, in_turn
 from toolformer.text_reading import ReadTexts
 from toolformer.windows import Window
 
@@ -215,13 +214,8 @@ def sample_shard(
         },
     )
     order = longest_first([len(window.ids) for window in windows])
-    turn = Lock()
-
-    def parse_in_turn(text: str) -> str:
-        # Batches are sampled at the same time; a tool need not know that.
-        with turn:
-            return parse_arguments(text)
-
+    # Batches are sampled at the same time; a tool need not know that.
+    parse_in_turn = in_turn(parse_arguments)
     rows: list[SampledCall] = []
     batches = feed_in_batches(
         len(windows),

@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from toolformer.language_model import LanguageModel
+
+ArgumentsT = ParamSpec("ArgumentsT")
+ResultT = TypeVar("ResultT")
 
 # Each batch holds activations and logits of its own. On larger machines several threads share one.
 _MOST_AT_ONCE = 8
@@ -35,6 +38,17 @@ def batches_at_once(model: "LanguageModel") -> int:
     if model.device.type != "cpu" or not model.is_shareable:
         return 1
     return min(torch.get_num_threads(), _MOST_AT_ONCE)
+
+
+def in_turn(function: Callable[ArgumentsT, ResultT]) -> Callable[ArgumentsT, ResultT]:
+    """The same function, called by one thread at a time."""
+    turn = Lock()
+
+    def call(*args: ArgumentsT.args, **options: ArgumentsT.kwargs) -> ResultT:
+        with turn:
+            return function(*args, **options)
+
+    return call
 
 
 @contextmanager

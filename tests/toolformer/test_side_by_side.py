@@ -16,7 +16,7 @@ PLACES = [(0, 2, 3), (1, 1, 8), (2, 4, 3)]
 
 
 @pytest.fixture
-def threads(monkeypatch):
+def threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
