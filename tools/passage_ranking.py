@@ -24,6 +24,9 @@ from tools.wikipedia_index import index_information
 NO_INDEX = "none"
 
 _TOOL_NAME = "WikiSearch"
+# Anserini's batch search is not safe from two threads of a process, whichever searchers they use:
+# QA and WikiSearch work at the same time, each with a ranker of its own.
+_LUCENE = threading.Lock()
 _BUILD_REMEDY = (
     "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
     "the UI"
@@ -45,7 +48,7 @@ class Hit:
 
 
 class PassageRanker:
-    """A BM25 searcher over one index, usable from several threads, one at a time.
+    """A BM25 searcher over one index, usable from several threads: Lucene is asked one at a time.
 
     Args:
         directory: Folder made by `tools.wikipedia_index.build_index`, or a prebuilt Pyserini
@@ -62,7 +65,6 @@ class PassageRanker:
         self._threads = threads
         self._searcher: Any = None
         self._searcher_fingerprint = NO_INDEX
-        self._lock = threading.Lock()
 
     def fingerprint(self) -> str:
         """Identify the index as it stands now; `NO_INDEX` where there is none."""
@@ -109,7 +111,7 @@ class PassageRanker:
         distinct = [text for text in dict.fromkeys(texts) if text]
         rankings: dict[str, list[Hit]] = {"": []}
         if distinct:
-            with self._lock:
+            with _LUCENE:
                 rankings |= self._search(self._open(), distinct, depth)
         return [rankings[text] for text in texts]
 
@@ -121,8 +123,9 @@ class PassageRanker:
             return {text: self._hits(found.get(text) or ()) for text in texts}
         except JavaException as error:
             raise ToolDiedError(
-                f"Lucene failed on {len(texts)} queries over {self.directory}: "
-                f"{_first_line(error)}. Build the index again if this happens twice."
+                f"Lucene failed while it searched {self.directory} for {len(texts)} queries: "
+                f"{_first_line(error)}. What was finished is kept: run the same again. If it fails "
+                "again, remove that folder, so that the next build makes the index anew."
             ) from error
 
     def _hits(self, documents: Any) -> list[Hit]:

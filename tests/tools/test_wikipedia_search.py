@@ -16,7 +16,7 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.passage_ranking import Hit
+from tools.passage_ranking import Hit, PassageRanker
 from tools.protocol import Document
 from tools.wikipedia_index import Passage, build_index
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
@@ -343,3 +343,34 @@ def test_check_does_not_start_java(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.java
+def test_two_rankers_search_in_two_threads_at_the_same_time(tmp_path):
+    # Anserini's batch search fails now and then when two searchers of a process are in it at once,
+    # as those of WikiSearch and QA would be: without a lock in 8 of 30 rounds.
+    words = [f"word{number}" for number in range(400)]
+    numbers = random.Random(3)
+    passages = [
+        Passage(f"p#{place}", f"Title {place}", "", " ".join(numbers.choices(words, k=60)), "")
+        for place in range(1_000)
+    ]
+    build_index(passages, tmp_path / "index", fingerprint="many")
+    queries = [" ".join(numbers.choices(words, k=5)) for _ in range(64)]
+    expected = PassageRanker(tmp_path / "index", k1=0.9, b=0.4, threads=2).rank(queries, 20)
+    errors = []
+
+    def search() -> None:
+        ranker = PassageRanker(tmp_path / "index", k1=0.9, b=0.4, threads=2)
+        try:
+            for _ in range(20):
+                assert ranker.rank(queries, 20) == expected
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
