@@ -25,9 +25,11 @@ RowT = TypeVar("RowT")
 ResultT = TypeVar("ResultT")
 
 # On a processor: larger packs leave its cache, smaller ones starve its matrix products; and so
-# many branches decode at the same time, in all batches together.
+# many branches decode at the same time, in all batches together. The keys of long windows bound
+# them further: a shard of whole web pages has hundreds, each of which holds 40 MiB or more.
 _PROCESSOR_PACK_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
+_PROCESSOR_KEY_BYTES = 2**30
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
 _GPU_PACK_TOKENS = 16384
 _GPU_BRANCHES = 8192
@@ -67,14 +69,16 @@ def choose_windows_per_batch(
         prompt_tokens: of the few-shot prompt.
         most_new_tokens: longest call.
     """
+    # The text stands in the prompt and behind it, and both are held twice for a moment.
+    keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
+    of_window = keys * _key_bytes(model)
     if model.device.type != "cuda":
         at_once = batches_at_once(model)
         # No thread is left without a batch.
         share = math.ceil(windows / at_once)
-        return max(1, min(share, _PROCESSOR_BRANCHES // at_once // branches_per_window))
-    # The text stands in the prompt and behind it, and both are held twice for a moment.
-    keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
-    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // (keys * _key_bytes(model))
+        branches = _PROCESSOR_BRANCHES // at_once // branches_per_window
+        return max(1, min(share, branches, _PROCESSOR_KEY_BYTES // at_once // of_window))
+    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // of_window
     return max(1, min(_GPU_BRANCHES // branches_per_window, held))
 
 

@@ -230,3 +230,11 @@ def test_a_row_too_large_to_halve_says_what_to_do():
 
     with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
         feed_in_halves([1, 2], never)
+
+
+def test_keys_of_long_windows_bound_a_batch_on_a_processor():
+    model = tiny_model()
+    short = windows_per_batch(model, branches_per_window=6)
+    # The tiny model's keys take a few hundred bytes a token.
+    long = windows_per_batch(model, branches_per_window=6, window_tokens=100_000)
+    assert 1 <= long < short
