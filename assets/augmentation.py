@@ -15,8 +15,8 @@ from dagster_project.resources.language_model import base_model_directory
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
+from toolformer.forward.tokenization import load_tokenizer
 from toolformer.losses import WindowKey
-from toolformer.tokenization import load_tokenizer
 
 
 @dg.asset(

@@ -13,8 +13,8 @@ from assets.call_scoring import CallScoring, call_format
 from assets.stage_costs import store_cost
 from dagster_project.fingerprints import calibration_fingerprint
 from toolformer.calibration import Calibration, measure
-from toolformer.checkpoint import Checkpoint
-from toolformer.language_model import resolve_device
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import resolve_device
 
 _MEASURED_ON = "measured_on"
 

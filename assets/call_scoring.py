@@ -14,14 +14,14 @@ from assets.stage_costs import store_cost
 from dagster_project.resources.annotator import Annotator
 from dagster_project.resources.language_model import LanguageModelResource
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.rescoring import TextLossesWithExactStart, score_again, start_token_losses
-from toolformer.windows import Window
 
 if TYPE_CHECKING:
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
 
 def call_format(stage: ShardStage) -> CallFormat:

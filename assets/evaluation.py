@@ -23,14 +23,14 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import Toolbox, ToolboxResource, open_toolbox
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import BASE, FINETUNED, Settings
-from toolformer.batching import plan_batches
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.perplexity import perplexity_row
 from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
-from toolformer.geometry import choose_pack_tokens
-from toolformer.language_model import LanguageModel
+from toolformer.forward.batching import plan_batches
+from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.language_model import LanguageModel
 from toolformer.losses import token_losses
 from tools.model_identity import model_identity
 from warehouse.warehouse import Warehouse

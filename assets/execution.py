@@ -25,12 +25,12 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource, execution_limits, result_cache
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.calls import cut_result
-from toolformer.tokenization import load_tokenizer
-from tools.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
+from toolformer.forward.tokenization import load_tokenizer
 from tools.errors import ToolDiedError
-from tools.execution import execute_calls
-from tools.leak_check import LeakCheck
 from tools.protocol import Document, Tool
+from tools.running.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
+from tools.running.execution import execute_calls
+from tools.running.leak_check import LeakCheck
 
 _T = TypeVar("_T")
 

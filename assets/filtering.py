@@ -27,7 +27,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.filtering import CallLosses, decide, pruning_threshold
-from toolformer.geometry import geometry_metadata
+from toolformer.forward.geometry import geometry_metadata
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
 

@@ -25,13 +25,13 @@ from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import Settings
 from toolformer.augmentation import KeptCall, augmented_ids
 from toolformer.calls import CallFormat
-from toolformer.decontamination import NgramIndex
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.dateset import generate_dateset
-from toolformer.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
+from toolformer.forward.tokenization import load_tokenizer
 from toolformer.sources.manifest import Manifest
-from toolformer.tokenization import load_tokenizer
-from toolformer.training_set import AugmentedText, build_training_set
+from toolformer.training.decontamination import NgramIndex
+from toolformer.training.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
+from toolformer.training.training_set import AugmentedText, build_training_set
 from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse

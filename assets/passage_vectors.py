@@ -14,15 +14,15 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings import Settings
 from toolformer.sources.files import file_identity
-from tools.dense_index import (
+from tools.retrieval.dense_index import (
     DenseBuild,
     PassageEncoder,
     build_dense_index,
     dense_index_information,
 )
-from tools.dense_vectors import DenseIndexKind
-from tools.encoder import TextEncoder, encoder_identity
-from tools.latent_vectors import LatentVectors
+from tools.retrieval.dense_vectors import DenseIndexKind
+from tools.retrieval.encoder import TextEncoder, encoder_identity
+from tools.retrieval.latent_vectors import LatentVectors
 
 LATENT = "latent"
 

@@ -21,14 +21,14 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import Toolbox, ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import Settings
-from toolformer.geometry import geometry_metadata
+from toolformer.forward.geometry import geometry_metadata
 from toolformer.samples import SamplingParameters, drop_misplaced
 from toolformer.sampling import sample_shard
-from tools.plugins import parse_arguments
 from tools.protocol import Document
+from tools.yours.plugins import parse_arguments
 
 if TYPE_CHECKING:
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
 
 def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:

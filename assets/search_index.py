@@ -15,8 +15,8 @@ from toolformer.sources.article_lines import read_article_lines
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.source import Source
 from toolformer.sources.wikipedia_dump import read_articles
-from tools.passages import Passage, split_passages
-from tools.wikipedia_index import build_index, index_information
+from tools.retrieval.passages import Passage, split_passages
+from tools.retrieval.wikipedia_index import build_index, index_information
 
 
 def dump_files(settings: Settings) -> list[SourceFile]:

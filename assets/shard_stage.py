@@ -23,8 +23,8 @@ from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings import Settings, SettingsError
-from toolformer.checkpoint import Checkpoint
 from toolformer.errors import ToolformerError
+from toolformer.forward.checkpoint import Checkpoint
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
 from warehouse.layout import name_in_round

@@ -9,8 +9,8 @@ import polars as pl
 
 from assets.shard_stage import ShardStage
 from toolformer.errors import ToolformerError
-from toolformer.tokenization import Tokenizer
-from toolformer.windows import Window, split_into_windows
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window, split_into_windows
 from tools.protocol import Document
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse

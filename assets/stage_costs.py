@@ -11,7 +11,7 @@ from assets.shard_stage import ShardStage
 from assets.shard_texts import typed_frame
 
 if TYPE_CHECKING:
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
 
 def store_cost(

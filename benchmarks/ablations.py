@@ -28,15 +28,16 @@ from benchmarks.workload import (
 )
 from dagster_project import console
 from dagster_project.settings import home_folder
-from toolformer import geometry, losses, sampling
-from toolformer.batching import plan_batches
-from toolformer.embedded_model import ensure_embedded_model
-from toolformer.language_model import LanguageModel
+from toolformer import losses, sampling
+from toolformer.forward import geometry
+from toolformer.forward.batching import plan_batches
+from toolformer.forward.embedded_model import ensure_embedded_model
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.prefix_cache import compute_prompt_prefix
+from toolformer.forward.row_losses import NO_OPENING
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, token_losses
-from toolformer.prefix_cache import compute_prompt_prefix
-from toolformer.row_losses import NO_OPENING
-from toolformer.scoring import TOKEN_WEIGHTS
-from toolformer.windows import Window
 
 # How many documents of each tool, and their tokens; minutes on two cores.
 _DOCUMENTS = {"WikiSearch": (4, 256), "Calculator": (2, 128)}

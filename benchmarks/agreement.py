@@ -10,9 +10,9 @@ from benchmarks import ours
 from benchmarks.batched_literal import LiteralEngine
 from benchmarks.workload import ToolWorkload, calls_of
 from toolformer.filtering import LOWEST_SWEEP_THRESHOLD, CallLosses, decide
-from toolformer.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
-from toolformer.windows import Window
 
 
 @dataclass(frozen=True, slots=True)

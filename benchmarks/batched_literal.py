@@ -20,13 +20,13 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from benchmarks.workload import ToolWorkload, accept_arguments
 from toolformer.calls import CallFormat, call_open_ids, prefix_ids
 from toolformer.filtering import CallLosses
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import TOKEN_WEIGHTS, weighted_loss
 from toolformer.losses import ScoredCall
 from toolformer.positions import choose_positions
 from toolformer.samples import SampledCall, forced_text, read_samples
 from toolformer.sampling import allowed_positions
-from toolformer.scoring import TOKEN_WEIGHTS, weighted_loss
-from toolformer.tokenization import Tokenizer
-from toolformer.windows import Window
 from tools.prompting import fill_prompt
 
 BATCH_SIZE = 16

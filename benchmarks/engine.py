@@ -104,8 +104,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     from dagster_project import console
     from dagster_project.settings import home_folder
-    from toolformer.embedded_model import ensure_embedded_model
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.forward.language_model import LanguageModel
 
     began = time.monotonic()
     quick = options.quick
@@ -178,7 +178,7 @@ def _warm_up(schedule: Any, tool: Any) -> None:
 def _agreements(path: Path, measured: list[Any], documents: Any, *, quick: bool) -> list[Any]:
     from benchmarks.agreement import agreement
     from benchmarks.batched_literal import LiteralEngine, load_stock_model
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
     _say("agreement in float32")
     model = LanguageModel.load(path, precision="float32")

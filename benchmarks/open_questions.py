@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.evaluation.scoring import normalised_words
-from tools.passages import Passage
+from tools.retrieval.passages import Passage
 
 CHOSEN, REPORTED, ALL = "chosen on", "reported", "all"
 HALVES = (CHOSEN, REPORTED, ALL)

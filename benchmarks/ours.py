@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 from benchmarks.workload import ToolWorkload, accept_arguments
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, pruning_threshold
-from toolformer.geometry import choose_pack_tokens
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.prefix_cache import PromptPrefix
+from toolformer.forward.row_losses import common_opening
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
-from toolformer.prefix_cache import PromptPrefix
-from toolformer.row_losses import common_opening
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_calls, sample_shard
-from toolformer.scoring import TOKEN_WEIGHTS
-from toolformer.windows import Window
 from tools.protocol import ToolCall
 
 

@@ -27,10 +27,10 @@ from dagster_project.home import Home
 from dagster_project.settings import Settings
 from toolformer.calibration import Calibration, measure
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
-from toolformer.embedded_model import ensure_embedded_model
 from toolformer.filtering import CallLosses, decide, pruning_threshold
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.embedded_model import ensure_embedded_model
+from toolformer.forward.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.rescoring import (
     TextLossesWithExactStart,

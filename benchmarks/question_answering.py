@@ -36,15 +36,15 @@ from dagster_project.resources.language_model import ModelHolder
 from dagster_project.resources.reader import open_reader
 from dagster_project.resources.retriever import open_retriever
 from dagster_project.settings import Settings, merged, validated
-from toolformer.checkpoint import Checkpoint
-from tools.dense_index import DenseBuild, build_dense_index, dense_index_information
-from tools.dense_vectors import DenseIndexKind
-from tools.hybrid_ranking import reciprocal_rank_fusion
-from tools.latent_vectors import LatentVectors
-from tools.passage_ranking import Hit
+from toolformer.forward.checkpoint import Checkpoint
 from tools.question_answering import QA
-from tools.retrieval import stored_passage
-from tools.wikipedia_index import build_index, index_information
+from tools.retrieval.dense_index import DenseBuild, build_dense_index, dense_index_information
+from tools.retrieval.dense_vectors import DenseIndexKind
+from tools.retrieval.hybrid_ranking import reciprocal_rank_fusion
+from tools.retrieval.latent_vectors import LatentVectors
+from tools.retrieval.passage_ranking import Hit
+from tools.retrieval.retrieval_tool import stored_passage
+from tools.retrieval.wikipedia_index import build_index, index_information
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 _CONSTANTS, _WEIGHTS = (5.0, 20.0, 60.0), (0.1, 0.3, 1.0)

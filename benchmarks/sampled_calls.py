@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.checkpoint import Checkpoint
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_shard
-from toolformer.windows import Window, split_into_windows
 from tools.errors import ToolCallError
 from tools.prompting import load_prompt
 from tools.protocol import Document, ToolCall

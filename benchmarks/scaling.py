@@ -64,8 +64,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.machine import process_peak
     from benchmarks.workload import calls_to_score, default_documents_file, paper_workloads
     from dagster_project.settings import home_folder
-    from toolformer.embedded_model import ensure_embedded_model
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.forward.language_model import LanguageModel
 
     model = LanguageModel.load(options.model or ensure_embedded_model(home_folder() / "models"))
     file = options.documents or default_documents_file()
@@ -112,7 +112,7 @@ def _documents(file: Path, tokenizer: Any, factor: int) -> list[Any]:
 
 def _long_document(file: Path, tokenizer: Any, tokens: int) -> list[Any]:
     from benchmarks.workload import texts_with_numbers
-    from toolformer.windows import split_into_windows
+    from toolformer.forward.windows import split_into_windows
 
     joined, held = [], 0
     for _, text in texts_with_numbers(file):

@@ -15,10 +15,10 @@ from benchmarks import ours
 from benchmarks.batched_literal import LiteralEngine
 from benchmarks.costs import Cost, measured
 from benchmarks.workload import ToolWorkload, calls_of, calls_to_score, candidates
-from toolformer.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
-from toolformer.windows import Window
 
 # Documents that the unbatched engine gets, and of one turn of sampling.
 GROUP_SIZE = 2

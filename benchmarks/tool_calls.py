@@ -24,14 +24,14 @@ from benchmarks.machine import machine, versions
 from dagster_project import console
 from dagster_project.home import Home
 from dagster_project.settings import home_folder
-from tools.deadlines import Limits
-from tools.execution import execute_calls
-from tools.passage_ranking import PassageRanker
-from tools.passages import Passage
 from tools.protocol import Document, Tool
 from tools.registry import create_tool
-from tools.result_cache import ResultCache
-from tools.wikipedia_index import build_index
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.passages import Passage
+from tools.retrieval.wikipedia_index import build_index
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.running.result_cache import ResultCache
 
 _LIMITS = Limits(deadline_seconds=10)
 _CALLS = 10_000

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolformer.calls import cut_result
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall, SamplingParameters
-from toolformer.tokenization import Tokenizer
-from toolformer.windows import Window, split_into_windows
 from tools.prompting import load_prompt
 from tools.protocol import ToolCall
 

@@ -148,9 +148,9 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
 def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     import importlib.util
 
-    from toolformer.embedded_model import embedded_model_directory
     from toolformer.errors import ModelNotFoundError
-    from toolformer.language_model import check_model_directory
+    from toolformer.forward.embedded_model import embedded_model_directory
+    from toolformer.forward.language_model import check_model_directory
 
     name = "language model"
     is_embedded = settings.language_model.path == "embedded"
@@ -207,7 +207,7 @@ def _annotator(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def _java() -> Iterator[Finding]:
     from tools.errors import MissingDependencyError
-    from tools.java import OLDEST_JAVA, find_java
+    from tools.retrieval.java import OLDEST_JAVA, find_java
 
     try:
         java = find_java()
@@ -219,7 +219,7 @@ def _java() -> Iterator[Finding]:
 
 
 def _wikipedia_index(home: Home) -> Iterator[Finding]:
-    from tools.wikipedia_index import index_information
+    from tools.retrieval.wikipedia_index import index_information
 
     name = "Wikipedia index"
     information = index_information(home.wikipedia_index)
@@ -238,7 +238,7 @@ def _wikipedia_index(home: Home) -> Iterator[Finding]:
 
 def _passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
     from dagster_project.resources.retriever import needs_passage_index
-    from tools.dense_index import dense_index_information
+    from tools.retrieval.dense_index import dense_index_information
 
     name = "passage index"
     information = dense_index_information(home.passage_index)
@@ -291,7 +291,7 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _isolation() -> Iterator[Finding]:
-    from tools.worker_process import has_namespaces, isolation_level
+    from tools.running.worker_process import has_namespaces, isolation_level
 
     # Only tools of the user's own run there.
     name = "isolation of tools"

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 from dagster_project.resources.toolbox import Toolbox, execution_limits
 from dagster_project.settings import Settings
-from toolformer.completions import Completion, DecodingParameters
-from toolformer.decoding import complete
-from toolformer.language_model import LanguageModel
-from tools.deadlines import Limits
-from tools.execution import execute_calls
-from tools.plugins import parse_arguments
+from toolformer.decoding.completions import Completion, DecodingParameters
+from toolformer.decoding.decoder import complete
+from toolformer.forward.language_model import LanguageModel
 from tools.protocol import Document, ToolCall
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.yours.plugins import parse_arguments
 
 
 def decoding_parameters(

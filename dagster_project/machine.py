@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from toolformer.language_model import BFLOAT16_FLAGS
+from toolformer.forward.language_model import BFLOAT16_FLAGS
 
 _GIB = 2**30
 _LEAST_FREE_DISK = 5 * _GIB

@@ -59,7 +59,7 @@ def number_of(value: Any) -> float:
 
 
 def _weights(inputs: Fields, expected: Fields) -> Found:
-    from toolformer.scoring import token_weights, weighted_loss
+    from toolformer.loss_weights import token_weights, weighted_loss
 
     if "tokens_left" in inputs:
         counts = inputs["tokens_left"]
@@ -86,7 +86,7 @@ def _weights(inputs: Fields, expected: Fields) -> Found:
 
 def _filter(inputs: Fields, expected: Fields) -> Found:
     from toolformer.filtering import CallLosses, decide, reaches
-    from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
+    from toolformer.loss_weights import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
 
     count, position, threshold = inputs["n_tokens"], inputs["position"], number_of(inputs["tau_f"])
     token_losses = {
@@ -190,7 +190,7 @@ def _merge(inputs: Fields, expected: Fields) -> Found:
 
 
 def _trigger(inputs: Fields, expected: Fields) -> Found:
-    from toolformer.triggers import next_emission
+    from toolformer.decoding.triggers import next_emission
     from tools.syntax import CALL_OPEN
 
     is_disabled = inputs["disabled"]
@@ -221,11 +221,11 @@ def _tool_result(
 ) -> Found:
     """Let a tool answer as the pipeline does: parsed, executed, cleaned."""
     from dagster_project.settings import Settings
-    from tools.deadlines import Limits
     from tools.errors import CallSyntaxError
-    from tools.execution import execute_calls
     from tools.protocol import Document
     from tools.registry import create_tool
+    from tools.running.deadlines import Limits
+    from tools.running.execution import execute_calls
 
     tool = create_tool(name, settings)
     published_on = None if date is None else datetime.date.fromisoformat(date)

@@ -64,7 +64,7 @@ def models_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def embedded_model_path(models_folder: Path) -> Path:
-    from toolformer.embedded_model import ensure_embedded_model
+    from toolformer.forward.embedded_model import ensure_embedded_model
 
     return ensure_embedded_model(models_folder)
 
@@ -72,6 +72,6 @@ def embedded_model_path(models_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def embedded_model(embedded_model_path: Path):
     """The embedded language model in float32."""
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
     return LanguageModel.load(embedded_model_path, precision="float32", device="cpu")

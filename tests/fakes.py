@@ -13,8 +13,8 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from toolformer.language_model import LanguageModel
-from toolformer.tokenization import Tokenizer
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
 
 START, END = "<|endoftext|>", "<|im_end|>"
 # Pairs as the vocabulary writes them: Ġ is the space.

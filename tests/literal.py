@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from toolformer.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 

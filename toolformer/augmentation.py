@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from toolformer.calls import CallFormat, call_ids
 from toolformer.errors import ToolformerError
-from toolformer.tokenization import Tokenizer
-from toolformer.windows import Window
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
 from tools.protocol import ToolCall
 from tools.syntax import format_call, insert_calls, remove_calls
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from toolformer.branch_keys import BranchKeys
-from toolformer.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.branch_keys import BranchKeys
+from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 
 if TYPE_CHECKING:
     import torch

@@ -15,17 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
 from toolformer.errors import CalibrationError
 from toolformer.filtering import decide
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window, split_into_windows
+from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.rescoring import TextLossesWithExactStart, start_token_losses
-from toolformer.scoring import TOKEN_WEIGHTS
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_TEXTS
-from toolformer.tokenization import Tokenizer
-from toolformer.windows import Window, split_into_windows
 from tools.protocol import ToolCall
 
 # Half the width of the band in standard deviations. For normal noise it holds 99.7 % of the

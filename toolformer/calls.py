@@ -5,7 +5,7 @@ Does not parse text that a model wrote; `tools.syntax` does.
 
 from dataclasses import dataclass
 
-from toolformer.tokenization import Tokenizer
+from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, call_pieces
 

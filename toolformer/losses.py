@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from toolformer.batching import end_of_batch, longest_first, plan_batches
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import THRESHOLD_TOLERANCE, CallLosses
-from toolformer.geometry import choose_pack_tokens, feed_in_batches, feed_in_halves
-from toolformer.language_model import LanguageModel
-from toolformer.row_losses import SharedOpening, feed_opening, losses_at
-from toolformer.scoring import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
-from toolformer.side_by_side import batches_at_once, in_turn, side_by_side
-from toolformer.windows import Window
+from toolformer.forward.batching import end_of_batch, longest_first, plan_batches
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import choose_pack_tokens, feed_in_batches, feed_in_halves
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_losses import SharedOpening, feed_opening, losses_at
+from toolformer.forward.side_by_side import batches_at_once, in_turn, side_by_side
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
 from tools.protocol import ToolCall
 
 WindowKey = tuple[str, int]

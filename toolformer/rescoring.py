@@ -16,12 +16,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, FilterReason, decide
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
-from toolformer.scoring import TOKEN_WEIGHTS
-from toolformer.windows import Window
 
 
 class TextLossesWithExactStart(TextLosses):

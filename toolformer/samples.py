@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from toolformer.windows import Window
+from toolformer.forward.windows import Window
 from tools.errors import CallSyntaxError
 from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 

@@ -10,20 +10,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from toolformer.batching import longest_first
-from toolformer.branch_keys import BranchKeys
 from toolformer.branches import Branch, sample_branches
 from toolformer.calls import call_open_ids
-from toolformer.checkpoint import Checkpoint
 from toolformer.errors import SequenceTooLongError
-from toolformer.geometry import (
+from toolformer.forward.batching import longest_first
+from toolformer.forward.branch_keys import BranchKeys
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import (
     choose_pack_tokens,
     choose_windows_per_batch,
     feed_in_batches,
 )
-from toolformer.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.prefix_cache import PromptPrefix, prompt_prefix
+from toolformer.forward.side_by_side import batches_at_once, in_turn
+from toolformer.forward.windows import Window
 from toolformer.positions import choose_positions
-from toolformer.prefix_cache import PromptPrefix, prompt_prefix
 from toolformer.samples import (
     CallReader,
     SampledCall,
@@ -32,9 +35,6 @@ from toolformer.samples import (
     forced_text,
     read_samples,
 )
-from toolformer.side_by_side import batches_at_once, in_turn
-from toolformer.text_reading import ReadTexts
-from toolformer.windows import Window
 
 if TYPE_CHECKING:
     import torch

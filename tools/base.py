@@ -1,6 +1,6 @@
 """The defaults that most tools share.
 
-Does not know any tool, and does not enforce deadlines: `tools.execution` does.
+Does not know any tool, and does not enforce deadlines: `tools.running.execution` does.
 """
 
 from abc import ABC, abstractmethod

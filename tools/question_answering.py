@@ -11,8 +11,15 @@ from contextlib import contextmanager
 
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
-from tools.retrieval import Answer, Reader, RetrievalTool, Retriever, StoredPassage, stored_passage
-from tools.source_exclusion import AskingText
+from tools.retrieval.retrieval_tool import (
+    Answer,
+    Reader,
+    RetrievalTool,
+    Retriever,
+    StoredPassage,
+    stored_passage,
+)
+from tools.running.source_exclusion import AskingText
 from tools.syntax import strip_quotes
 
 LONGEST_QUESTION = 300  # characters; a longer one is no question but a copied text

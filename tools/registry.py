@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
 from tools.protocol import Tool
+from tools.yours.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
     {

@@ -2,7 +2,7 @@
 
 Answers with one snippet, `Title > Section > text`. The text that asks is never its own answer:
 passages of its own article, and passages that it repeats, are passed over. Does not build the
-index, `tools.wikipedia_index` does.
+index, `tools.retrieval.wikipedia_index` does.
 """
 
 import unicodedata
@@ -12,11 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.passage_ranking import PassageRanker
-from tools.passages import Passage
 from tools.protocol import Document
-from tools.retrieval import RetrievalTool, StoredPassage, stored_passage
-from tools.source_exclusion import AskingText
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.passages import Passage
+from tools.retrieval.retrieval_tool import RetrievalTool, StoredPassage, stored_passage
+from tools.running.source_exclusion import AskingText
 from tools.syntax import clean_result, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text

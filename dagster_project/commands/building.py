@@ -23,8 +23,8 @@ from dagster_project.runs import (
 )
 from dagster_project.settings import Settings
 from toolformer.sources.manifest import Manifest, ShardEntry
-from tools.dense_index import dense_index_information
-from tools.wikipedia_index import index_information
+from tools.retrieval.dense_index import dense_index_information
+from tools.retrieval.wikipedia_index import index_information
 
 # Their indexes are made by `prepare`.
 SEARCHING_TOOLS = ("WikiSearch", "QA")

@@ -16,7 +16,7 @@ from dagster_project.resources.language_model import (
 )
 from dagster_project.resources.toolbox import Toolbox, open_toolbox
 from dagster_project.settings import Settings, SettingsError
-from toolformer.completions import Completion
+from toolformer.decoding.completions import Completion
 from toolformer.errors import ToolformerError
 
 

@@ -16,13 +16,13 @@ from dagster_project.resources.toolbox import (
     options_of,
     prompt_of,
 )
-from tools.contract import check_contract
 from tools.errors import CallSyntaxError
-from tools.execution import execute_calls
-from tools.plugins import parse_arguments
 from tools.protocol import Document, Tool, ToolCall
 from tools.registry import check_usable, create_tool, is_plugin, origin_of
+from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
+from tools.yours.contract import check_contract
+from tools.yours.plugins import parse_arguments
 
 
 def list_tools() -> None:

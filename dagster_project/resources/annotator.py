@@ -25,7 +25,7 @@ from toolformer.errors import ModelNotFoundError, ToolformerError
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
     Raises:
         ModelNotFoundError: there is no model.
     """
-    from toolformer.language_model import check_model_directory
+    from toolformer.forward.language_model import check_model_directory
 
     sampling = settings.sampling
     if sampling.annotator == FINETUNED:
@@ -135,6 +135,6 @@ def is_trained(directory: Path) -> bool:
 @functools.lru_cache(maxsize=4)
 def _vocabulary(directory: Path, identity: str) -> dict[str, int]:  # noqa: ARG001
     """Token by text; `identity` is there for the cache, since a checkpoint can be replaced."""
-    from toolformer.tokenization import load_tokenizer
+    from toolformer.forward.tokenization import load_tokenizer
 
     return load_tokenizer(directory).backend.get_vocab()

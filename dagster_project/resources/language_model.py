@@ -18,7 +18,7 @@ from dagster_project.home import Home
 from dagster_project.settings import Settings
 
 if TYPE_CHECKING:
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
 _LOGGER = logging.getLogger(__name__)
 # How often a run that waits for a device looks again.
@@ -31,8 +31,8 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
     Raises:
         ModelNotFoundError: the path of the settings leads to no model.
     """
-    from toolformer.embedded_model import ensure_embedded_model
-    from toolformer.language_model import check_model_directory
+    from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.forward.language_model import check_model_directory
 
     if settings.language_model.path == "embedded":
         return ensure_embedded_model(home.models)
@@ -43,7 +43,7 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
 
 def precision_of(settings: Settings) -> str:
     """The precision that sampling and scoring will use here, without loading a model."""
-    from toolformer.language_model import resolve_device, resolve_precision
+    from toolformer.forward.language_model import resolve_device, resolve_precision
 
     model = settings.language_model
     return resolve_precision(model.precision, resolve_device(model.device))
@@ -68,7 +68,7 @@ class ModelHolder:
         With several GPUs and `device: auto` it is the first that no other run holds, so that runs
         over different shards share them out.
         """
-        from toolformer.language_model import devices_of
+        from toolformer.forward.language_model import devices_of
 
         with self._turn:
             if self._lock is None:
@@ -114,7 +114,7 @@ class ModelHolder:
     def _loaded(
         self, directory: Path, settings: Settings, device: str, precision: str
     ) -> "LanguageModel":
-        from toolformer.language_model import LanguageModel
+        from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
         model = LanguageModel.load(

@@ -12,10 +12,10 @@ from dagster_project.resources.language_model import (
     precision_of,
 )
 from dagster_project.settings import Settings
-from toolformer.fusion_in_decoder import FusionInDecoderReader
-from toolformer.reading import LanguageModelReader, ReadingParameters
+from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
+from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from tools.model_identity import model_identity
-from tools.retrieval import Reader
+from tools.retrieval.retrieval_tool import Reader
 
 LANGUAGE_MODEL = "language-model"
 

@@ -5,10 +5,10 @@ Opens no index: each is opened at the first question.
 
 from dagster_project.home import Home
 from dagster_project.settings import Settings
-from tools.dense_ranking import DenseRetriever
-from tools.hybrid_ranking import BM25Retriever, HybridRetriever
-from tools.passage_ranking import PassageRanker
-from tools.retrieval import Retriever
+from tools.retrieval.dense_ranking import DenseRetriever
+from tools.retrieval.hybrid_ranking import BM25Retriever, HybridRetriever
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.retrieval_tool import Retriever
 
 # Java threads of a batch of questions; rankings do not depend on it.
 _THREADS = 2

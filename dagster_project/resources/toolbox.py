@@ -13,9 +13,7 @@ from dagster_project.resources.language_model import LanguageModelResource, Mode
 from dagster_project.resources.reader import open_reader
 from dagster_project.resources.retriever import open_retriever
 from dagster_project.settings import Settings
-from tools.deadlines import Limits
 from tools.errors import MissingDependencyError, PromptError, ToolError, ToolUnavailableError
-from tools.isolation import IsolatedTool
 from tools.prompting import load_prompt
 from tools.protocol import Tool
 from tools.registry import (
@@ -25,7 +23,9 @@ from tools.registry import (
     is_plugin,
     plugin_target,
 )
-from tools.result_cache import ResultCache
+from tools.running.deadlines import Limits
+from tools.running.isolation import IsolatedTool
+from tools.running.result_cache import ResultCache
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ def copy_of(tmp_path: Path) -> Iterator[MakeHome]:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever loads a model in this test fails."""
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
     def refuse(*_arguments: object, **_settings: object) -> None:
         pytest.fail("a model was loaded")

@@ -21,11 +21,11 @@ from dagster_project.resources.warehouse import WarehouseResource
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import decide
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import split_into_windows
 from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.windows import split_into_windows
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
 

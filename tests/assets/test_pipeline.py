@@ -19,8 +19,8 @@ from tests.assets.conftest import (
 )
 from toolformer.augmentation import KeptCall, augmented_ids
 from toolformer.calls import CallFormat
+from toolformer.forward.tokenization import load_tokenizer
 from toolformer.sources.manifest import slice_path
-from toolformer.tokenization import load_tokenizer
 from tools.syntax import insert_calls
 from warehouse.errors import DamagedSliceError
 

@@ -38,7 +38,7 @@ def test_calls_are_answered_from_the_passage_index_and_a_second_build_loads_noth
     assert "language-model" in calls["tool_version"][0]
     slices = home.slice_states()
 
-    from toolformer.language_model import LanguageModel
+    from toolformer.forward.language_model import LanguageModel
 
     monkeypatch.setattr(LanguageModel, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     home.build(shards=[SHARD], tools=["QA"])

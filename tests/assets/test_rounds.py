@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.assets.conftest import SHARDS, TOOLS, MakeHome, PipelineHome
-from toolformer.language_model import LanguageModel
+from toolformer.forward.language_model import LanguageModel
 
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 

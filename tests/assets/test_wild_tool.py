@@ -67,7 +67,7 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     )
     with monkeypatch.context() as patch:
         # However few calls the model writes.
-        patch.setattr("tools.deadlines.MOST_FAILURES_IN_A_ROW", 5)
+        patch.setattr("tools.running.deadlines.MOST_FAILURES_IN_A_ROW", 5)
         home.build(tools=["Wild"])
     assert set(home.rows("executed_calls")["reason"]) == {"transient_error", "given_up"}
     assert DONE_BUT_GIVEN_UP in home.metadata("executed_calls")["slices"]
@@ -86,6 +86,6 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     for shard in SHARDS:
         assert home.warehouse.read_slices("filtered_calls", shard).height > 0
     home.build(tools=["Wild"])
-    command = "tools.worker"
+    command = "tools.running.worker"
     for process in psutil.Process().children(recursive=True):
         assert command not in " ".join(process.cmdline())

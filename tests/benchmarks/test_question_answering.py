@@ -12,7 +12,7 @@ from benchmarks.open_questions import (
     read_questions,
     recall,
 )
-from tools.passages import Passage
+from tools.retrieval.passages import Passage
 
 PASSAGES = {
     "a": Passage("a", "Suez", "", "It opened in 1869, under “Isma'il Pasha”.", ""),

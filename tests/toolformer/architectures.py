@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from tests.fakes import byte_tokenizer, tiny_model
-from toolformer.language_model import LanguageModel
-from toolformer.tokenization import Tokenizer
-from toolformer.windows import Window, split_into_windows
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window, split_into_windows
 
 CONTEXT_LENGTH = 512
 

@@ -10,9 +10,9 @@ from tests import literal
 from tests.toolformer.architectures import windows_of
 from toolformer import branches as branches_module
 from toolformer.branches import Branch, sample_branches, sample_tokens
-from toolformer.prefix_cache import compute_prompt_prefix
+from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.samples import CallReader
-from toolformer.text_reading import ReadTexts
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")

@@ -6,10 +6,10 @@ import torch
 from tests.fakes import tiny_model
 from toolformer.calibration import calibrate, calibration_calls, measure
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
 from toolformer.errors import CalibrationError
-from toolformer.language_model import LanguageModel
-from toolformer.scoring import TOKEN_WEIGHTS
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.loss_weights import TOKEN_WEIGHTS
 
 
 def test_the_band_is_three_deviations_and_says_what_it_covers():

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from toolformer.filtering import CallLosses, FilterReason, decide, reaches
-from toolformer.scoring import losses_of_positions
+from toolformer.loss_weights import losses_of_positions
 
 LOSS = st.floats(0, 20)
 ANY_LOSS = LOSS | st.sampled_from([math.inf, math.nan])

@@ -4,10 +4,11 @@ import pytest
 
 from tests import literal
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import decide
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.prefix_cache import compute_prompt_prefix
+from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.prefix_cache import compute_prompt_prefix
 from toolformer.samples import (
     CallReader,
     SamplingParameters,
@@ -16,7 +17,6 @@ from toolformer.samples import (
     sample_text_of,
 )
 from toolformer.sampling import sample_calls
-from toolformer.windows import Window, split_into_windows
 from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

@@ -10,11 +10,11 @@ from tests import literal
 from tests.toolformer.architectures import windows_of
 from toolformer import losses as losses_module
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, FilterReason, decide
-from toolformer.geometry import is_regrouped
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import is_regrouped
+from toolformer.forward.row_losses import common_opening
 from toolformer.losses import ScoredCall, TextLosses, score_calls, token_losses
-from toolformer.row_losses import common_opening
 from tools.protocol import ToolCall
 
 TEXTS = (

@@ -6,12 +6,12 @@ from importlib.resources import files
 import pytest
 
 from toolformer.calls import CallFormat
-from toolformer.checkpoint import Checkpoint
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.samples import SamplingParameters
 from toolformer.sampling import sample_shard
-from toolformer.windows import Window, split_into_windows
 from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

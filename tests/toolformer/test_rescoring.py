@@ -10,9 +10,10 @@ from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer.calibration import calibration_calls
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.checkpoint import Checkpoint
 from toolformer.filtering import CallLosses, decide, pruning_threshold
-from toolformer.language_model import LanguageModel
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_losses import common_opening
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.rescoring import (
     TextLossesWithExactStart,
@@ -21,7 +22,6 @@ from toolformer.rescoring import (
     score_again,
     start_token_losses,
 )
-from toolformer.row_losses import common_opening
 from tools.protocol import ToolCall
 
 BAND = 0.1

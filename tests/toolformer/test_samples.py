@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toolformer.architectures import windows_of
+from toolformer.forward.windows import Window
 from toolformer.samples import (
     CallReader,
     SampledCall,
@@ -17,7 +18,6 @@ from toolformer.samples import (
     read_samples,
     sample_text_of,
 )
-from toolformer.windows import Window
 from tools.calculator import Calculator
 from tools.errors import CallSyntaxError
 from tools.syntax import parse_sample

@@ -9,9 +9,9 @@ from tests import literal
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
-from toolformer.checkpoint import Checkpoint
 from toolformer.errors import SequenceTooLongError
-from toolformer.prefix_cache import compute_prompt_prefix, prompt_prefix
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.prefix_cache import compute_prompt_prefix, prompt_prefix
 from toolformer.samples import (
     CallReader,
     SamplingParameters,

@@ -8,8 +8,8 @@ from tests import literal
 from tests.toolformer.architectures import windows_of
 from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
-from toolformer.checkpoint import Checkpoint
-from toolformer.prefix_cache import compute_prompt_prefix
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.samples import CallReader, SamplingParameters, branch_uniforms, sample_text_of
 from toolformer.sampling import allowed_positions, sample_calls, sample_shard
 

@@ -15,17 +15,17 @@ import pytest
 from tests.fakes import tiny_model
 from tests.tools.fuzzing import nasty_strings
 from tests.tools.translation.conftest import make_nllb
-from toolformer.reading import LanguageModelReader, ReadingParameters
-from tools.deadlines import Limits
+from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from tools.errors import CallSyntaxError
-from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
-from tools.passage_ranking import Hit
-from tools.passages import Passage
 from tools.protocol import Document
 from tools.question_answering import QA
 from tools.registry import create_tool
-from tools.wikipedia_index import build_index
+from tools.retrieval.passage_ranking import Hit
+from tools.retrieval.passages import Passage
+from tools.retrieval.wikipedia_index import build_index
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
 
 COUNT = 10_000
 DOCUMENT = Document("d", "A text.", published_on=datetime.date(2024, 5, 3))

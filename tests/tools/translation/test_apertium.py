@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.errors import ToolCallError, ToolTimeoutError, ToolUnavailableError
-from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
+from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
+from tools.running.execution import execute_calls
 from tools.translation.apertium import ApertiumTranslator
 from tools.translation.translator import TranslationFailedError
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from transformers import M2M100ForConditionalGeneration, NllbTokenizer
 
 from tests.tools.translation.conftest import GERMAN, LANGUAGES, POSITIONS, SPANISH, make_nllb
-from tools.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.errors import ToolCallError, ToolUnavailableError
-from tools.execution import execute_calls
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
+from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
+from tools.running.execution import execute_calls
 from tools.translation.nllb import NllbOptions
 from tools.translation.nllb_transformers import TransformersNllb
 from tools.translation.translator import TranslationFailedError

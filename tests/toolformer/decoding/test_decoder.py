@@ -1,0 +1,578 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import START, ScriptedModel, tiny_model
+from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.decoding.triggers import next_emission, read_open_call
+from toolformer.errors import SequenceTooLongError
+from toolformer.forward.row_cache import RowCache
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+from tools.syntax import insert_calls
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+PROMPT = "Six times seven is"
+CALL = " [Calculator(6 * 7) ->"
+PLAIN = PROMPT + " many."
+WITH_CALL = PROMPT + CALL + " 42] 42."
+TOOLS = ("Calculator", "QA")
+
+
+def parameters(**changes) -> DecodingParameters:
+    values = {
+        "max_new_tokens": 40,
+        "call_top_k": 10,
+        "max_calls": 1,
+        "max_call_tokens": 64,
+        "max_result_tokens": 128,
+        "tools": TOOLS,
+    }
+    return DecodingParameters(**{**values, **changes})
+
+
+def answer(result: str | None):
+    return lambda requests: [result for _ in requests]
+
+
+def never(requests):
+    raise AssertionError(f"no call was expected, got {requests}")
+
+
+def complete_one(model, prompt=PROMPT, *, run_calls=never, **changes):
+    stop_texts = changes.pop("stop_texts", ())
+    parse_arguments = changes.pop("parse_arguments", None)
+    (completion,) = complete(
+        model,
+        [prompt],
+        parameters=parameters(**changes),
+        run_calls=run_calls,
+        stop_texts=stop_texts,
+        parse_arguments=parse_arguments,
+    )
+    return completion
+
+
+def trigger_vectors():
+    import json
+    from pathlib import Path
+
+    path = Path(__file__).parents[2] / "vectors" / "vectors.json"
+    return json.loads(path.read_text())["trigger"]
+
+
+# --- the rule -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vector", trigger_vectors(), ids=lambda vector: vector["id"])
+def test_trigger_agrees_with_the_vectors(vector):
+    inputs = vector["inputs"]
+    emitted = next_emission(
+        inputs["ranked_tokens"],
+        open_token=" [",
+        call_top_k=inputs["k"],
+        calls_so_far=inputs["calls_so_far"],
+        max_calls=1,
+        is_disabled=inputs["disabled"],
+    )
+    assert emitted == vector["expected"]["emit"]
+
+
+def test_top_k_of_zero_never_opens_a_call():
+    rule = {"open_token": 7, "call_top_k": 0, "calls_so_far": 0, "max_calls": 1}
+    assert next_emission([7, 3], is_disabled=False, **rule) == 3
+
+
+@given(st.permutations(range(6)), st.integers(0, 8), st.integers(0, 2), st.booleans())
+def test_trigger_is_greedy_apart_from_the_opening_token(ranked, k, calls_so_far, is_disabled):
+    emitted = next_emission(
+        ranked,
+        open_token=0,
+        call_top_k=k,
+        calls_so_far=calls_so_far,
+        max_calls=1,
+        is_disabled=is_disabled,
+    )
+    may_open = not is_disabled and calls_so_far == 0 and ranked.index(0) < k
+    assert emitted == (0 if may_open else next(token for token in ranked if token))
+
+
+def test_trigger_names_the_problem_where_no_token_is_left():
+    rule = {"open_token": 7, "call_top_k": 1, "calls_so_far": 0, "max_calls": 1}
+    with pytest.raises(ValueError, match="at least two ranked tokens"):
+        next_emission([7], is_disabled=True, **rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1", "not_a_call"),
+        ("Calculus", "not_a_call"),
+        ("Search(", "not_a_call"),
+        ("MT(Haus", "blocked_tool"),
+        ("M", "blocked_tool"),
+        ("QA(Who?)]", "no_arrow"),
+        ("QA(Who\n", "newline"),
+        ("QA(a[", "bracket_in_arguments"),
+        ("QA(Who? ->", "not_a_call"),
+        ("QA(Who?) ->x", "not_a_call"),
+    ],
+)
+def test_text_that_becomes_no_call_is_refused_as_soon_as_that_is_certain(text, reason):
+    with pytest.raises(CallSyntaxError) as refused:
+        read_open_call(text, enabled_tools=TOOLS, blocked_tools=["MT"], parse_arguments=None)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("text", ["", " ", "Calc", "QA", "QA(", "QA(Who?)", "QA(a) -"])
+def test_text_that_may_still_become_a_call_is_waited_for(text):
+    assert read_open_call(text, enabled_tools=TOOLS, blocked_tools=[], parse_arguments=None) is None
+
+
+# --- decoding a call ----------------------------------------------------------------------------
+
+
+def test_result_is_inserted_and_the_text_goes_on_behind_it():
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3})
+    requests = []
+
+    def run_calls(pending):
+        requests.extend(pending)
+        return ["42"]
+
+    completion = complete_one(model, run_calls=run_calls)
+    assert completion.text == " [Calculator(6 * 7) -> 42] 42."
+    assert completion.text_without_calls == " 42."
+    assert completion.stopped_by == "end_of_text"
+    assert completion.undone_calls == ()
+    assert requests == [(0, ToolCall("Calculator", "6 * 7"))]
+    (call,) = completion.calls
+    assert (call.tool, call.arguments, call.result) == ("Calculator", "6 * 7", "42")
+    assert call.character_offset == 0
+
+
+def test_offsets_of_calls_put_them_back_into_the_text():
+    first, second = "Well, 6 * 7 is", "; 2 + 3 is"
+    texts = [
+        f"{first}{CALL} 42] 42{second} [Calculator(2 + 3) -> 5] 5.",
+    ]
+    model = ScriptedModel(texts)
+    results = iter(["42", "5"])
+    completion = complete_one(
+        model, "Well,", run_calls=lambda requests: [next(results)], max_calls=2
+    )
+    assert completion.text_without_calls == " 6 * 7 is 42; 2 + 3 is 5."
+    calls = [(call.character_offset, call.text) for call in completion.calls]
+    assert insert_calls(completion.text_without_calls, calls) == completion.text
+    assert "Well," + completion.text == texts[0]
+
+
+@pytest.mark.parametrize(("rank", "calls"), [(1, 1), (4, 1), (5, 0)])
+def test_call_is_opened_up_to_rank_k(rank, calls):
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: rank})
+    completion = complete_one(model, run_calls=answer("42"), call_top_k=4)
+    assert len(completion.calls) == calls
+    assert completion.trace[0].call_rank == rank
+
+
+def test_only_one_call_is_made_per_input():
+    again = WITH_CALL[:-1]
+    model = ScriptedModel([WITH_CALL], {PROMPT: 1, again: 1})
+    completion = complete_one(model, run_calls=answer("42"))
+    assert len(completion.calls) == 1
+    assert PROMPT + completion.text == WITH_CALL
+    assert completion.undone_calls == ()
+
+
+def test_trigger_is_inactive_inside_a_call():
+    inside = PROMPT + " [Calculator(6"
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 2, inside: 2})
+    completion = complete_one(model, run_calls=answer("42"))
+    assert PROMPT + completion.text == WITH_CALL
+
+
+def test_trace_tells_sampled_forced_and_trigger_tokens_apart():
+    completion = complete_one(
+        ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3}), run_calls=answer("42")
+    )
+    by_kind: dict[str, str] = {}
+    for step in completion.trace:
+        by_kind[step.kind] = by_kind.get(step.kind, "") + step.text
+    assert by_kind == {
+        "trigger": " [",
+        "sampled": "Calculator(6 * 7) -> 42.<|im_end|>",
+        "forced": " 42]",
+    }
+    kinds = [step.kind for step in completion.trace]
+    result_begins = len(ScriptedModel([]).tokenizer.encode(CALL))
+    assert kinds.index("forced") == result_begins
+    # The trigger is active at the bracket and again behind ` 42]`.
+    ranked = [place for place, step in enumerate(completion.trace) if step.call_rank is not None]
+    assert ranked == [0, *range(result_begins + 4, len(kinds))]
+
+
+def test_arguments_are_normalised_by_the_tools_parser():
+    quoted = PROMPT + ' [Calculator("6*7") -> 42] 42.'
+    model = ScriptedModel([quoted], {PROMPT: 1})
+    completion = complete_one(
+        model,
+        run_calls=answer("42"),
+        parse_arguments=lambda tool, text: text.replace("*", " * "),
+    )
+    assert completion.calls[0].arguments == "6 * 7"
+    assert PROMPT + completion.text == quoted
+
+
+def test_long_result_is_cut_at_a_word():
+    model = ScriptedModel([PLAIN, PROMPT + CALL + " forty] 42."], {PROMPT: 2})
+    completion = complete_one(model, run_calls=answer("forty two"), max_result_tokens=7)
+    assert completion.calls[0].result == "forty"
+    assert completion.text_without_calls == " 42."
+
+
+# --- calls that are taken back ------------------------------------------------------------------
+
+
+def refuse_arguments(tool, text):
+    raise CallSyntaxError("invalid_expression", "not an expression")
+
+
+@pytest.mark.parametrize(
+    ("written", "reason", "changes"),
+    [
+        (" [1] many", "not_a_call", {}),
+        (" [Search(six) ->", "not_a_call", {}),
+        (" [Calculator(6 * 7)] 42", "no_arrow", {}),
+        (" [Calculator(6 *\n7) ->", "newline", {}),
+        (" [Calculator(6", "end_of_text", {}),
+        (CALL, "no_result", {"run_calls": answer(None)}),
+        (CALL, "no_result", {"run_calls": answer("")}),
+        (CALL, "invalid_expression", {"parse_arguments": refuse_arguments}),
+        (CALL, "too_long", {"max_call_tokens": 12}),
+        (CALL, "blocked_tool", {"tools": ("Calendar",), "blocked_tools": ("Calculator",)}),
+        (CALL, "blocked_tool", {"blocked_tools": TOOLS}),
+    ],
+)
+def test_undone_call_leaves_exactly_the_continuation_without_calls(written, reason, changes):
+    plain = complete_one(ScriptedModel([PLAIN]), tools=())
+    model = ScriptedModel([PLAIN, PROMPT + written], {PROMPT: 2, PROMPT + " man": 2})
+    completion = complete_one(model, **changes)
+    assert completion.text == completion.text_without_calls == plain.text == " many."
+    assert completion.calls == ()
+    assert [undone.reason for undone in completion.undone_calls] == [reason]
+    assert (PROMPT + written).startswith(PROMPT + completion.undone_calls[0].text)
+    kept = [step.token for step in completion.trace if step.kind != "undone"]
+    assert kept == [step.token for step in plain.trace]
+    assert sum(step.kind == "trigger" for step in completion.trace) == 0
+
+
+def test_call_of_max_call_tokens_and_its_arrow_is_accepted():
+    tokens = len(ScriptedModel([]).tokenizer.encode(CALL)) - 1
+    model = ScriptedModel([WITH_CALL], {PROMPT: 1})
+    completion = complete_one(model, run_calls=answer("42"), max_call_tokens=tokens - 1)
+    assert len(completion.calls) == 1
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 2})
+    completion = complete_one(model, max_call_tokens=tokens - 2)
+    assert completion.undone_calls[0].reason == "too_long"
+
+
+def test_first_token_of_a_blocked_tool_is_masked_so_that_another_can_be_called():
+    blocked = PROMPT + " [QA(6 * 7?) ->"
+    model = ScriptedModel([PLAIN, blocked, WITH_CALL], {PROMPT: 2})
+    completion = complete_one(model, run_calls=answer("42"), blocked_tools=("QA",))
+    assert PROMPT + completion.text == WITH_CALL
+    assert completion.undone_calls == ()
+
+
+def test_first_token_that_an_enabled_tool_shares_is_not_masked():
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 2})
+    completion = complete_one(model, run_calls=answer("42"), blocked_tools=("Calendar",))
+    assert PROMPT + completion.text == WITH_CALL
+
+
+def test_all_tools_blocked_undoes_the_bracket_without_feeding_it():
+    model = ScriptedModel([PLAIN], {PROMPT: 2})
+    completion = complete_one(model, blocked_tools=TOOLS)
+    assert completion.undone_calls == ((" [", "blocked_tool"),)
+    assert not any("[" in context for context in model.contexts)
+
+
+# --- disabled calls and the end of the text -----------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{"tools": ()}, {"call_top_k": 0}, {"max_calls": 0}])
+def test_disabled_text_never_contains_the_trigger_token(changes):
+    model = ScriptedModel([PLAIN], {PROMPT: 1, PROMPT + " m": 2})
+    completion = complete_one(model, **changes)
+    assert completion.text == " many."
+    assert completion.undone_calls == ()
+    assert " [" not in [step.text for step in completion.trace]
+
+
+def test_length_limit_counts_tokens_outside_calls_only():
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 2})
+    completion = complete_one(model, run_calls=answer("42"), max_new_tokens=3)
+    assert completion.text_without_calls == " 42"
+    assert completion.stopped_by == "length"
+
+
+def test_stop_text_ends_the_output_and_is_left_out():
+    model = ScriptedModel([PLAIN, WITH_CALL + "\nMore"], {PROMPT: 2})
+    completion = complete_one(model, run_calls=answer("42"), stop_texts=("\n", "zzz"))
+    assert completion.text == CALL + " 42] 42."
+    assert completion.text_without_calls == " 42."
+    assert completion.stopped_by == "stop_text"
+
+
+def test_start_token_ends_the_text_too():
+    model = ScriptedModel([PROMPT + f" many{START}.", PLAIN])
+    completion = complete_one(model, tools=())
+    assert (completion.text, completion.stopped_by) == (" many", "end_of_text")
+
+
+def test_no_call_is_opened_inside_a_character():
+    text = PROMPT + " né."
+    tokenizer = ScriptedModel([]).tokenizer
+    ids = tokenizer.encode(text)
+    half = tokenizer.decode(ids[:-2])
+    assert half.endswith("�")
+
+    class WithHalfCharacters(ScriptedModel):
+        def _scores(self, context):
+            scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
+            place = next(n for n in range(len(ids) + 1) if tokenizer.decode(ids[:n]) == context)
+            scores[[*ids, 1][place]] = 1.0
+            if context == half:
+                scores[tokenizer.encode(" [")] = 2.0
+            return scores
+
+    assert complete_one(WithHalfCharacters([])).text == " né."
+
+
+def test_too_long_prompt_is_named():
+    model = ScriptedModel([PLAIN])
+    model.context_length = 300
+    most = longest_prompt_tokens(model, parameters())
+    complete(model, ["a" * most], parameters=parameters(), run_calls=never)
+    with pytest.raises(SequenceTooLongError, match=f"at most {most}"):
+        complete(model, ["a" * (most + 1)], parameters=parameters(), run_calls=never)
+
+
+def test_parameters_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="max_new_tokens is 0; expected at least 1"):
+        parameters(max_new_tokens=0)
+
+
+# --- batches ------------------------------------------------------------------------------------
+
+
+def test_calls_that_are_pending_in_one_step_run_together():
+    prompts = ["A is", "B is", "Something longer is", "D is"]
+    texts = [
+        "A is [QA(a) -> first] 1.",
+        "B is [QA(b) -> second thing] 2.",
+        "Something longer is good [QA(c) -> third] 3.",
+        "D is nothing.",
+    ]
+    steps = []
+
+    def run_calls(requests):
+        steps.append(requests)
+        answers = {"a": "first", "b": "second thing", "c": "third"}
+        return [answers[call.arguments] for _, call in requests]
+
+    progress = []
+    completions = complete(
+        ScriptedModel(texts),
+        prompts,
+        parameters=parameters(),
+        run_calls=run_calls,
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    written = [completion.prompt + completion.text for completion in completions]
+    assert written == texts
+    assert steps == [
+        [(0, ToolCall("QA", "a")), (1, ToolCall("QA", "b"))],
+        [(2, ToolCall("QA", "c"))],
+    ]
+    assert progress[-1] == (4, 4)
+
+
+def test_no_prompts_give_no_completions():
+    assert complete(ScriptedModel([]), [], parameters=parameters(), run_calls=never) == []
+
+
+# --- with a real network ------------------------------------------------------------------------
+
+LESSONS = (
+    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
+    "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5, I say.",
+    "And yesterday it was a day [QA(day?) -> Monday] Monday, I say.",
+    "See the note [7] there, I say.",
+)
+LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
+def taught_model(request):
+    """A tiny network that knows the lessons by heart, and writes ` [` as one token or as two."""
+    model = tiny_model(seed=1, splits_opening=request.param)
+    rows = [[0, *model.tokenizer.encode(text), 1] for text in LESSONS]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [1] * (width - len(row)) for row in rows])
+    optimiser = torch.optim.Adam(model.model.parameters(), lr=1e-2)
+    for _ in range(120):
+        optimiser.zero_grad()
+        model.model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        optimiser.step()
+    return model
+
+
+def answer_lesson(requests):
+    answers = {"6 * 7": "42", "9 / 2": "4.5", "day?": "Monday"}
+    return [answers[call.arguments] for _, call in requests]
+
+
+def whole_logits(model, ids):
+    with torch.no_grad():
+        return model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
+
+
+def test_network_calls_tools_and_goes_on_from_the_same_keys(taught_model):
+    completions = complete(
+        taught_model,
+        LESSON_PROMPTS,
+        parameters=parameters(call_top_k=1),
+        run_calls=answer_lesson,
+    )
+    for completion, lesson in zip(completions[:3], LESSONS, strict=False):
+        assert completion.prompt + completion.text == lesson
+    assert completions[3].undone_calls == ((" [7", "not_a_call"),)
+    for completion in completions:
+        ids = [0, *taught_model.tokenizer.encode(completion.prompt)]
+        context = len(ids)
+        steps = [step for step in completion.trace if step.kind != "undone"]
+        ids += [step.token for step in steps]
+        logits = whole_logits(taught_model, ids)[context - 1 : -1]
+        *before, last = taught_model.tokenizer.encode(" [")
+        for place in range(len(steps)):
+            # A second call is banned: behind the other tokens of ` [` where there are some.
+            tail = ids[: context + place][len(ids[: context + place]) - len(before) :]
+            if completion.undone_calls and tail == before:
+                logits[place, last] = -torch.inf
+        for step, row in zip(steps, logits, strict=True):
+            assert step.kind == "forced" or step.token == int(row.argmax())
+
+
+def test_an_opening_of_two_tokens_ranks_by_the_product_of_their_probabilities():
+    model = tiny_model(seed=3, splits_opening=True)
+    first, last = model.tokenizer.encode(" [")
+    plain, bias = model.logits, torch.zeros(model.tokenizer.vocabulary_size)
+    bias[[first, last]] = 6.0
+    model.logits = lambda states: plain(states) + bias
+
+    def probabilities_behind(ids):
+        with torch.no_grad():
+            return model.logits(model.hidden_states(torch.tensor([ids])))[0, -1].softmax(dim=-1)
+
+    ranks = set()
+    for prompt in ("a b c", "x [ y", "to be", "1 2 3 4", "is", "Q: who?", "z" * 9):
+        ids = [0, *model.tokenizer.encode(prompt)]
+        probabilities = probabilities_behind(ids)
+        joint = float(probabilities[first] * probabilities_behind([*ids, first])[last])
+        others = torch.cat([probabilities[:first], probabilities[first + 1 :]])
+        rank = 1 + int((others > joint).sum())
+        ranks.add(rank)
+        for top_k in (rank - 1, rank):
+            completion = complete_one(
+                model, prompt, call_top_k=top_k, max_new_tokens=1, max_call_tokens=3
+            )
+            triggers = [step for step in completion.trace if step.text in (" ", "[")][:2]
+            opened = [step.kind for step in triggers] == ["undone", "undone"]
+            assert opened == (top_k == rank)
+            if opened:
+                assert [step.call_rank for step in triggers] == [rank, rank]
+                assert completion.undone_calls[0].text.startswith(" [")
+    assert len(ranks) > 1
+
+
+def test_text_without_calls_never_holds_an_opening_of_two_tokens():
+    model = tiny_model(seed=3, splits_opening=True)
+    first, last = model.tokenizer.encode(" [")
+    size = model.tokenizer.vocabulary_size
+
+    def wants_openings_only(states):
+        logits = torch.zeros((*states.shape[:-1], size))
+        logits[..., first], logits[..., last] = 9.0, 8.0
+        return logits
+
+    model.logits = wants_openings_only
+    completion = complete_one(model, "a", call_top_k=0, max_new_tokens=12)
+    assert completion.text == " " * 12
+    assert not completion.undone_calls
+
+
+def test_batch_equals_single_prompts(taught_model):
+    prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
+    for top_k in (1, 20):
+        run = {
+            "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
+            "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
+        }
+        together = complete(taught_model, prompts, **run)
+        alone = [complete(taught_model, [prompt], **run)[0] for prompt in prompts]
+        assert together == alone
+        assert any(completion.undone_calls for completion in together)
+
+
+@given(st.data())
+def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
+    model = NETWORK
+    rows = data.draw(st.integers(1, 3))
+    cache = RowCache(model, rows)
+    texts: list[list[int]] = [[] for _ in range(rows)]
+    token = st.integers(0, model.tokenizer.vocabulary_size - 1)
+    for _ in range(data.draw(st.integers(1, 5))):
+        width = data.draw(st.sampled_from([1, 3, 40]))
+        fed = [data.draw(st.lists(token, min_size=1, max_size=width)) for _ in texts]
+        logits = cache.feed(fed)
+        texts = [text + tokens for text, tokens in zip(texts, fed, strict=True)]
+        for place, text in enumerate(texts):
+            assert cache.length(place) == len(text)
+            torch.testing.assert_close(
+                logits[place], whole_logits(model, text)[-1], atol=1e-4, rtol=1e-4
+            )
+        for place, text in enumerate(texts):
+            if data.draw(st.booleans()):
+                length = data.draw(st.integers(1, len(text)))
+                cache.forget(place, length)
+                del text[length:]
+        if len(texts) > 1 and data.draw(st.booleans()):
+            dropped = data.draw(st.integers(0, len(texts) - 1))
+            kept = [place for place in range(len(texts)) if place != dropped]
+            cache.keep(kept)
+            texts = [texts[place] for place in kept]
+
+
+NETWORK = tiny_model()
+
+
+def test_hidden_keys_are_thrown_out():
+    cache = RowCache(NETWORK, 2)
+    steady, forgetful = [0], [0]
+    cache.feed([steady, forgetful])
+    for step in range(60):
+        cache_input = [[9 + step], [5, 6, 7, 8]]
+        logits = cache.feed(cache_input)
+        steady.append(9 + step)
+        for place, text in enumerate((steady, forgetful + cache_input[1])):
+            torch.testing.assert_close(
+                logits[place], whole_logits(NETWORK, text)[-1], atol=1e-4, rtol=1e-4
+            )
+        cache.forget(1, 1)
+    assert cache.keys < 1 + 4 * 60
+    assert cache.keys <= 2 * cache.length(0) + 64

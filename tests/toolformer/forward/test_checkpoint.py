@@ -1,0 +1,97 @@
+import json
+import math
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolformer.forward.checkpoint import Checkpoint
+
+
+def never():
+    raise AssertionError("a finished step was computed again")
+
+
+def test_a_finished_step_is_not_computed_again(tmp_path):
+    assert Checkpoint(tmp_path / "stage", fingerprint="a").step("one", lambda: [1.5, "x"]) == [
+        1.5,
+        "x",
+    ]
+    again = Checkpoint(tmp_path / "stage", fingerprint="a")
+    assert again.resumed_steps == 1
+    assert again.step("one", never) == [1.5, "x"]
+
+
+def test_the_first_answer_of_a_step_is_what_a_later_one_reads(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
+    # JSON has no tuples and no number keys: both times the same, or a resumed stage differs.
+    first = checkpoint.step("one", lambda: {1: (2, 3)})
+    assert first == checkpoint.step("one", never) == {"1": [2, 3]}
+
+
+@given(value=st.floats(allow_nan=False))
+def test_floats_come_back_bit_for_bit(tmp_path_factory, value):
+    checkpoint = Checkpoint(tmp_path_factory.mktemp("stage"), fingerprint="a")
+    (computed,) = checkpoint.step("one", lambda: [value])
+    (stored,) = checkpoint.step("one", never)
+    assert struct.pack("<d", computed) == struct.pack("<d", stored) == struct.pack("<d", value)
+
+
+def test_losses_that_are_no_numbers_come_back(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
+    checkpoint.step("one", lambda: [math.nan, math.inf])
+    nan, infinity = checkpoint.step("one", never)
+    assert math.isnan(nan)
+    assert infinity == math.inf
+
+
+def test_steps_of_another_fingerprint_are_thrown_away(tmp_path):
+    Checkpoint(tmp_path / "stage", fingerprint="a").step("one", lambda: 1)
+    other = Checkpoint(tmp_path / "stage", fingerprint="b")
+    assert other.resumed_steps == 0
+    assert other.step("one", lambda: 2) == 2
+    assert Checkpoint(tmp_path / "stage", fingerprint="b").step("one", never) == 2
+
+
+def test_steps_without_a_fingerprint_are_thrown_away(tmp_path):
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "one.json").write_text("1")
+    assert Checkpoint(tmp_path / "stage", fingerprint="a").step("one", lambda: 2) == 2
+
+
+@pytest.mark.parametrize("torn", ["", '[1, 2, "unfin', "\0\0\0\0"])
+def test_a_torn_step_is_computed_again(tmp_path, torn):
+    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
+    checkpoint.step("one", lambda: [1])
+    (tmp_path / "stage" / "one.json").write_text(torn)
+    assert checkpoint.step("one", lambda: [2]) == [2]
+    assert checkpoint.step("one", never) == [2]
+
+
+def test_a_step_that_fails_leaves_nothing(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
+
+    def fail():
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        checkpoint.step("one", fail)
+    with pytest.raises(TypeError):
+        checkpoint.step("two", lambda: object())
+    assert Checkpoint(tmp_path / "stage", fingerprint="a").resumed_steps == 0
+    assert [file.name for file in (tmp_path / "stage").iterdir()] == ["fingerprint"]
+
+
+def test_steps_are_files_that_a_person_can_read(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "deep" / "stage", fingerprint="a")
+    checkpoint.step("one", lambda: {"loss": 0.5})
+    assert json.loads((tmp_path / "deep" / "stage" / "one.json").read_text()) == {"loss": 0.5}
+
+
+def test_clearing_removes_the_folder_and_may_be_repeated(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
+    checkpoint.step("one", lambda: 1)
+    checkpoint.clear()
+    checkpoint.clear()
+    assert not (tmp_path / "stage").exists()

@@ -1,0 +1,240 @@
+import json
+import threading
+import time
+
+import pytest
+import torch
+
+from tests.fakes import tiny_model
+from toolformer.errors import OutOfMemoryError
+from toolformer.forward import geometry as geometry_module
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import (
+    choose_pack_tokens,
+    choose_windows_per_batch,
+    feed_in_batches,
+    feed_in_halves,
+    is_regrouped,
+)
+
+
+def windows_per_batch(model, **changes) -> int:
+    values = {
+        "windows": 1000,
+        "branches_per_window": 25,
+        "window_tokens": 256,
+        "prompt_tokens": 400,
+        "most_new_tokens": 64,
+    }
+    return choose_windows_per_batch(model, **{**values, **changes})
+
+
+def feed(folder, compute, *, count=10, size=4, taken=None, at_once=1) -> list:
+    checkpoint = Checkpoint(folder, fingerprint="x")
+
+    def record(start, end):
+        if taken is not None:
+            taken.append((start, end))
+        return compute(start, end)
+
+    batches = feed_in_batches(
+        count,
+        size=size,
+        end_of_batch=lambda start, size: min(start + size, count),
+        compute=record,
+        checkpoint=checkpoint,
+        label="fed",
+        at_once=at_once,
+    )
+    return [each for _, _, result in batches for each in result]
+
+
+def rows(start, end):
+    return list(range(start, end))
+
+
+def test_every_row_is_fed_once_in_order(tmp_path):
+    taken = []
+    assert feed(tmp_path, rows, taken=taken) == rows(0, 10)
+    assert taken == [(0, 4), (4, 8), (8, 10)]
+    assert not is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_halves_what_follows_and_marks_the_slice(tmp_path, error):
+    def small_only(start, end):
+        if end - start > 2 and start >= 4:
+            raise error
+        return rows(start, end)
+
+    taken = []
+    assert feed(tmp_path, small_only, taken=taken) == rows(0, 10)
+    assert taken == [(0, 4), (4, 8), (4, 6), (6, 8), (8, 10)]
+    assert is_regrouped(Checkpoint(tmp_path, fingerprint="x"))
+
+
+def test_a_resumed_slice_keeps_its_sizes_whatever_the_device_would_take_now(tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def die(start, end):
+        if start == 4 and end == 6:
+            raise KilledError
+        if end - start > 2 and start >= 4:
+            raise MemoryError
+        return rows(start, end)
+
+    with pytest.raises(KilledError):
+        feed(tmp_path, die)
+    taken = []
+    assert feed(tmp_path, rows, size=100, taken=taken) == rows(0, 10)
+    assert taken == [(4, 6), (6, 8), (8, 10)]
+
+
+def test_a_single_row_that_does_not_fit_says_what_to_do(tmp_path):
+    def never(start, end):
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match=r"Lower corpus\.window_tokens"):
+        feed(tmp_path, never)
+    # Nothing that was computed is lost, and the next attempt begins small.
+    assert json.loads((tmp_path / "fed-sizes.json").read_text())[-1] == [0, 1]
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
+    def broken(start, end):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        feed(tmp_path, broken)
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_batches_that_are_computed_at_once_are_kept_in_order(tmp_path, at_once):
+    together = threading.Barrier(at_once, timeout=30)
+
+    def wait_for_each_other(start, end):
+        if start < at_once:
+            # The first one ends last.
+            together.wait()
+            time.sleep(0.2 if start == 0 else 0)
+        return rows(start, end)
+
+    fed = feed(tmp_path, wait_for_each_other, size=1, at_once=at_once)
+    assert fed == rows(0, 10)
+    # A second time nothing is computed.
+    assert feed(tmp_path, lambda start, end: 1 / 0, size=1, at_once=at_once) == fed
+
+
+def test_memory_that_ran_out_halves_also_what_was_begun_ahead(tmp_path):
+    ended = []
+
+    def small_only(start, end):
+        time.sleep(0.1 if start > 4 else 0)
+        ended.append((start, end))
+        if end - start > 2 and start >= 4:
+            raise MemoryError
+        return rows(start, end)
+
+    assert feed(tmp_path, small_only, at_once=2) == rows(0, 10)
+    assert sorted(each for each in ended if each[1] - each[0] <= 2 or each[0] == 0) == [
+        (0, 4),
+        (4, 6),
+        (6, 8),
+        # Begun ahead, with the old sizes and the new ones.
+        (8, 10),
+        (8, 10),
+    ]
+    sizes = json.loads((tmp_path / "fed-sizes.json").read_text())
+    assert sizes == [[0, 4], [4, 2]]
+
+
+def test_an_error_ends_the_batches_that_were_begun(tmp_path):
+    ended = []
+
+    def broken(start, end):
+        if start == 0:
+            raise ValueError("broken")
+        time.sleep(0.1)
+        ended.append(start)
+
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match="broken"):
+        feed(tmp_path, broken, size=1, at_once=2)
+    assert threading.active_count() == threads
+    assert len(ended) <= 3
+
+
+def test_no_rows_feed_nothing(tmp_path):
+    assert feed(tmp_path, rows, count=0) == []
+
+
+@pytest.mark.parametrize(
+    ("branches", "at_once", "windows"), [(25, 1, 32), (25, 2, 16), (200, 2, 2), (5000, 2, 1)]
+)
+def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(
+    branches, at_once, windows, monkeypatch
+):
+    monkeypatch.setattr(geometry_module, "batches_at_once", lambda model: at_once)
+    assert windows_per_batch(tiny_model(), branches_per_window=branches) == windows
+    # Few windows are shared out evenly.
+    assert windows_per_batch(tiny_model(), branches_per_window=branches, windows=3) == min(
+        windows, -(-3 // at_once)
+    )
+    assert choose_pack_tokens(tiny_model(), window_tokens=256) == 1024
+
+
+class OnGpu:
+    """What is read of a model on a GPU."""
+
+    def __init__(self, model):
+        self.model = model.model
+        self.device = torch.device("cuda")
+
+
+@pytest.mark.parametrize("free", [2**20, 2**24, 2**28, 2**36])
+def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch, free):
+    monkeypatch.setattr(geometry_module, "_free_bytes", lambda model: free)
+    model = OnGpu(tiny_model())
+    # Two layers of two key heads of size 8, keys and values, in float32.
+    of_window = (400 + 4 * 256 + 25 * 64) * (2 * 2 * 2 * 8 * 4)
+    assert windows_per_batch(model) == min(8192 // 25, max(1, free // 4 // of_window))
+    assert windows_per_batch(model, window_tokens=512) <= windows_per_batch(model)
+    assert 256 <= choose_pack_tokens(model, window_tokens=256) <= 16384
+
+
+def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
+    taken = []
+
+    def small_only(rows):
+        taken.append(rows)
+        if len(rows) > 2:
+            raise MemoryError
+        return [row * 10 for row in rows]
+
+    assert feed_in_halves([1, 2, 3, 4, 5], small_only) == ([10, 20, 30, 40, 50], True)
+    assert taken == [[1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]]
+    assert feed_in_halves([1, 2], small_only) == ([10, 20], False)
+
+
+def test_a_row_too_large_to_halve_says_what_to_do():
+    def never(rows):
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
+        feed_in_halves([1, 2], never)
+
+
+def test_keys_of_long_windows_bound_a_batch_on_a_processor():
+    model = tiny_model()
+    short = windows_per_batch(model, branches_per_window=6)
+    # The tiny model's keys take a few hundred bytes a token.
+    long = windows_per_batch(model, branches_per_window=6, window_tokens=100_000)
+    assert 1 <= long < short

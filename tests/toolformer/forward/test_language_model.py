@@ -1,0 +1,329 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from tests.fakes import END, START, byte_tokenizer, tiny_model
+from tests.toolformer.architectures import ARCHITECTURES
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward import language_model
+from toolformer.forward.attention import PackedRows
+from toolformer.forward.language_model import (
+    LanguageModel,
+    check_model_directory,
+    resolve_device,
+    resolve_precision,
+)
+
+
+@pytest.fixture
+def directory(tiny_directory, tmp_path) -> Path:
+    return Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+
+
+def load(directory, **changes) -> LanguageModel:
+    return LanguageModel.load(directory, **{"precision": "float32", "device": "cpu", **changes})
+
+
+def test_a_saved_model_computes_as_before(llama, tiny_directory):
+    loaded = load(tiny_directory)
+    ids = torch.tensor([loaded.tokenizer.encode("Six times seven is 42.")])
+    with torch.inference_mode():
+        expected = llama.logits(llama.hidden_states(ids))
+        torch.testing.assert_close(loaded.logits(loaded.hidden_states(ids)), expected)
+    assert (loaded.name, loaded.precision) == ("tiny-llama", "float32")
+    assert (loaded.device.type, loaded.context_length, loaded.bos_id) == ("cpu", 512, 0)
+    assert not loaded.model.training
+
+
+def test_body_and_output_layer_give_what_the_whole_model_gives(each_model):
+    ids = torch.tensor([each_model.tokenizer.encode("Six times seven."), [5] * 16])
+    with torch.inference_mode():
+        apart = each_model.logits(each_model.hidden_states(ids))
+        whole = each_model.model(input_ids=ids, use_cache=False).logits
+    assert apart.dtype == torch.float32
+    torch.testing.assert_close(apart, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_padding_on_the_right_does_not_change_a_row(each_model):
+    ids = each_model.tokenizer.encode("Rain.")
+    with torch.inference_mode():
+        alone = each_model.hidden_states(torch.tensor([ids]))
+        padded = each_model.hidden_states(torch.tensor([[*ids, 0, 0, 0], [9] * (len(ids) + 3)]))
+    torch.testing.assert_close(padded[:1, : len(ids)], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_every_fed_position_is_counted(llama):
+    before = llama.tokens_fed
+    with torch.inference_mode():
+        llama.hidden_states(torch.zeros((3, 7), dtype=torch.long))
+        llama.hidden_states(torch.zeros((1, 2), dtype=torch.long))
+    assert llama.tokens_fed - before == 23
+
+
+def test_logits_of_a_bfloat16_model_are_float32(tiny_directory):
+    model = load(tiny_directory, precision="bfloat16")
+    assert model.precision == "bfloat16"
+    with torch.inference_mode():
+        assert model.logits(model.hidden_states(torch.tensor([[1, 2]]))).dtype == torch.float32
+
+
+def test_there_is_no_such_directory(tmp_path):
+    with pytest.raises(ModelNotFoundError, match=r"no model directory .*nowhere.*'embedded'"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "missing"),
+    [
+        ("config.json", r"no config\.json\. "),
+        ("tokenizer*.json", r"no a tokenizer \(tokenizer\.json\)"),
+        ("*.safetensors", r"no weights \(\*\.safetensors\)"),
+    ],
+)
+def test_the_missing_file_is_named(directory, pattern, missing):
+    for file in directory.glob(pattern):
+        file.unlink()
+    with pytest.raises(ModelNotFoundError, match=missing):
+        check_model_directory(directory)
+    with pytest.raises(ModelNotFoundError, match="Expected a directory as `save_pretrained`"):
+        load(directory)
+
+
+def test_an_empty_directory_lacks_everything(tmp_path):
+    with pytest.raises(ModelNotFoundError) as raised:
+        check_model_directory(tmp_path)
+    for name in ("config.json", "tokenizer.json", "safetensors"):
+        assert name in str(raised.value)
+
+
+def test_pickled_weights_are_not_opened(directory):
+    (directory / "model.safetensors").unlink()
+    (directory / "pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(ModelNotFoundError, match="no weights"):
+        load(directory)
+
+
+def set_config(directory, **changes):
+    file = directory / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_a_model_of_an_unknown_class_is_refused(directory):
+    set_config(directory, model_type="martian")
+    with pytest.raises(ModelNotFoundError, match=r"cannot be loaded: .*martian"):
+        load(directory)
+
+
+def test_a_config_that_is_not_json_is_refused(directory):
+    (directory / "config.json").write_text("{")
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+        load(directory)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 4, 200, 20_000])
+def test_truncated_weights_are_refused(directory, kept_bytes):
+    weights = directory / "model.safetensors"
+    assert weights.stat().st_size > 20_000
+    weights.write_bytes(weights.read_bytes()[:kept_bytes])
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+        load(directory)
+
+
+def test_weights_of_another_shape_are_refused(directory):
+    set_config(directory, intermediate_size=48)
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+        load(directory)
+
+
+def scaled_cohere() -> CohereForCausalLM:
+    tokenizer = byte_tokenizer()
+    config = CohereConfig(
+        vocab_size=tokenizer.vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=0,
+        logit_scale=0.0625,
+        initializer_range=0.3,
+    )
+    return CohereForCausalLM(config)
+
+
+def test_logits_that_are_scaled_behind_the_output_layer_are_those_of_the_whole_model():
+    model = LanguageModel(scaled_cohere(), byte_tokenizer(), name="scaled")
+    ids = torch.tensor([[5, 9, 200, 7]])
+    with torch.inference_mode():
+        whole = model.model(input_ids=ids).logits
+        apart = model.logits(model.hidden_states(ids))
+        packed = model.logits(model.packed_hidden_states(ids[0], torch.arange(4), PackedRows([4])))
+        assert float(whole.abs().max()) < float(model._head(model.hidden_states(ids)).abs().max())
+    torch.testing.assert_close(apart, whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(packed, whole[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_whose_logits_do_not_follow_from_its_states_is_refused():
+    class Shifted(LlamaForCausalLM):
+        def forward(self, input_ids, **options):
+            output = super().forward(input_ids=input_ids, **options)
+            output.logits = output.logits + torch.nn.functional.one_hot(
+                input_ids + 1, self.config.vocab_size
+            )
+            return output
+
+    config = tiny_model().model.config
+    with pytest.raises(ModelNotFoundError, match="Shifted gives other logits"):
+        LanguageModel(Shifted(config), byte_tokenizer(), name="shifted")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("llama", None),
+        ("gpt2", None),
+        ("gpt_neox", None),
+        ("gptj", "GPTJForCausalLM has an attention of its own"),
+        ("llama_stock", "chosen"),
+    ],
+)
+def test_a_model_says_whether_it_packs_rows_and_why_not(name, reason):
+    model = ARCHITECTURES[name]()
+    assert model.stock_reason == reason
+    assert model.packs_rows == (reason is None)
+    assert model.tokens_fed == 0
+
+
+def test_a_model_with_a_sliding_window_is_left_to_the_stock_path():
+    config = MistralConfig(
+        vocab_size=byte_tokenizer().vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+    )
+    model = LanguageModel(MistralForCausalLM(config), byte_tokenizer(), name="mistral")
+    assert model.stock_reason == "its attention uses sliding_window"
+
+
+def test_an_unknown_attention_is_refused():
+    with pytest.raises(ModelNotFoundError, match=r"'flash'.*expected 'auto' or 'stock'"):
+        tiny_model(attention="flash")
+
+
+def test_the_attention_of_a_model_is_its_own_again_after_packed_rows(llama):
+    before = llama.model.config._attn_implementation
+    with torch.inference_mode():
+        expected = llama.hidden_states(torch.tensor([[5, 6, 7]]))
+        packed = llama.packed_hidden_states(
+            torch.tensor([5, 6, 7]), torch.arange(3), PackedRows([3])
+        )
+        torch.testing.assert_close(packed, expected[0], atol=1e-5, rtol=1e-5)
+        with pytest.raises(IndexError):
+            llama.packed_hidden_states(torch.tensor([9999]), torch.arange(1), PackedRows([1]))
+        torch.testing.assert_close(
+            llama.hidden_states(torch.tensor([[5, 6, 7]])), expected, atol=0, rtol=0
+        )
+    assert llama.model.config._attn_implementation == before
+
+
+def test_the_beginning_of_sequence_token_can_be_named(tiny_directory):
+    model = load(tiny_directory, bos_token=END)
+    assert model.tokenizer.decode([model.bos_id]) == END
+
+
+def test_an_unknown_beginning_of_sequence_token_is_refused(tiny_directory):
+    with pytest.raises(ModelNotFoundError, match=r"'<s>' \(language_model\.bos_token\)"):
+        load(tiny_directory, bos_token="<s>")
+
+
+def renamed_start(llama):
+    """A tokenizer that has the usual token under another name."""
+    tokenizer = byte_tokenizer()
+    vocabulary = {
+        ("<start>" if token == START else token): number
+        for token, number in tokenizer.backend.get_vocab().items()
+    }
+    tokenizer.backend.get_vocab = lambda: vocabulary
+    return tokenizer
+
+
+@pytest.mark.parametrize(("bos", "eos", "expected"), [(START, END, 0), (None, END, 1)])
+def test_without_the_usual_token_the_tokenizers_own_is_taken(llama, bos, eos, expected):
+    tokenizer = renamed_start(llama)
+    tokenizer.backend.bos_token, tokenizer.backend.eos_token = bos, eos
+    assert LanguageModel(llama.model, tokenizer, name="own").bos_id == expected
+
+
+def test_a_tokenizer_without_any_such_token_is_refused(llama):
+    tokenizer = renamed_start(llama)
+    tokenizer.backend.bos_token = tokenizer.backend.eos_token = None
+    with pytest.raises(ModelNotFoundError, match=r"Set language_model\.bos_token"):
+        LanguageModel(llama.model, tokenizer, name="none")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_named_precision_is_taken_on_any_device(precision, device):
+    assert resolve_precision(precision, device) == precision
+
+
+@pytest.mark.parametrize("precision", ["float16", "fp32", ""])
+def test_an_unknown_precision_is_refused(precision):
+    with pytest.raises(ModelNotFoundError, match="expected one of auto, float32, bfloat16"):
+        resolve_precision(precision, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx2 avx512_bf16 sse", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "bfloat16"),
+        ("fpu avx2 avx512f", "float32"),
+    ],
+)
+def test_the_processor_decides_the_precision(tmp_path, monkeypatch, flags, expected):
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(language_model, "Path", lambda _: tmp_path / "cpuinfo")
+    assert resolve_precision("auto", "cpu") == expected
+
+
+def test_an_unknown_processor_computes_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr(language_model, "Path", lambda _: tmp_path / "cpuinfo")
+    assert resolve_precision("auto", "cpu") == "float32"
+
+
+@pytest.mark.parametrize(("is_supported", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_the_graphics_card_decides_the_precision(monkeypatch, is_supported, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: is_supported)
+    assert resolve_precision("auto", "cuda:1") == expected
+
+
+@pytest.mark.parametrize(("is_available", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_a_graphics_card_is_used_where_there_is_one(monkeypatch, is_available, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_available)
+    assert resolve_device("auto") == expected
+    assert resolve_device("cuda:3") == "cuda:3"
+
+
+def test_weights_that_are_missing_are_not_made_up(directory):
+    weights = load_file(directory / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelNotFoundError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
+        load(directory)

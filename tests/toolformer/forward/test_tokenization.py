@@ -1,0 +1,112 @@
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import processors
+
+from tests.fakes import START, byte_tokenizer
+from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+
+TEXTS = st.text(
+    alphabet=st.sampled_from("aCQAl [()]->é…中🌋\u200d\ufffd\n\t") | st.characters(codec="utf-8"),
+    max_size=30,
+)
+
+
+@pytest.fixture(scope="module")
+def trimming_tokenizer() -> Tokenizer:
+    """Gives offsets that leave out spaces, as some published tokenizers do."""
+    tokenizer = byte_tokenizer()
+    backend = tokenizer.backend.backend_tokenizer
+    backend.post_processor = processors.ByteLevel(trim_offsets=True)
+    return tokenizer
+
+
+@given(text=TEXTS)
+def test_decoding_gives_the_text_back(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@given(text=TEXTS)
+def test_positions_map_back_to_characters(tokenizer, text):
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert ids == tokenizer.encode(text)
+    assert len(offsets) == len(ids)
+    for position, offset in enumerate(offsets):
+        if offset is not None:
+            assert tokenizer.decode(ids[:position]) == text[:offset]
+            assert tokenizer.decode(ids[position:]) == text[offset:]
+
+
+@given(text=TEXTS)
+def test_only_positions_inside_a_character_have_no_offset(tokenizer, text):
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    bytes_so_far, edges = 0, {0: 0}
+    for place, character in enumerate(text, start=1):
+        bytes_so_far += len(character.encode())
+        edges[bytes_so_far] = place
+    # One byte for each single-byte token, as many as its text is long for a merged one.
+    begin = 0
+    for token, offset in zip(ids, offsets, strict=True):
+        assert offset == edges.get(begin)
+        begin += max(1, len(tokenizer.token_text(token).encode("ascii", errors="ignore")))
+
+
+@given(text=TEXTS.filter(lambda text: "\ufffd" not in text))
+def test_offsets_that_leave_out_spaces_are_found_by_decoding(tokenizer, trimming_tokenizer, text):
+    assert trimming_tokenizer.encode_with_offsets(text) == tokenizer.encode_with_offsets(text)
+
+
+@given(text=TEXTS)
+@example(text="a\ufffd [b")
+def test_offsets_found_by_decoding_never_lie_inside_a_character(
+    tokenizer, trimming_tokenizer, text
+):
+    _, found = trimming_tokenizer.encode_with_offsets(text)
+    _, exact = tokenizer.encode_with_offsets(text)
+    assert all(offset in (None, wanted) for offset, wanted in zip(found, exact, strict=True))
+
+
+def test_an_emoji_holds_no_positions(tokenizer):
+    _, offsets = tokenizer.encode_with_offsets("é🌋 [a")
+    assert offsets == [0, None, 1, None, None, None, 2, 4]
+
+
+def test_an_empty_text_has_no_tokens(tokenizer):
+    assert tokenizer.encode_with_offsets("") == ([], [])
+    assert tokenizer.encode("") == []
+
+
+@given(pieces=st.lists(TEXTS, max_size=5))
+def test_pieces_are_encoded_apart(tokenizer, pieces):
+    expected = [token for piece in pieces for token in tokenizer.encode(piece)]
+    assert tokenizer.encode_pieces(pieces) == expected
+
+
+def test_a_closing_bracket_is_the_same_token_behind_any_piece(tokenizer):
+    (bracket,) = tokenizer.encode("]")
+    assert tokenizer.encode_pieces(["(1)", "]"])[-1] == bracket
+    assert tokenizer.encode("(1)]")[-1] != bracket
+
+
+def test_no_special_tokens_are_added_or_dropped(tokenizer):
+    assert tokenizer.encode("a") == tokenizer.encode_pieces(["a"])
+    ids = tokenizer.encode(f"a{START}b")
+    assert tokenizer.decode(ids) == f"a{START}b"
+    assert len(ids) == 3
+
+
+def test_the_text_of_one_token(tokenizer):
+    (marker,) = tokenizer.encode(" [")
+    assert tokenizer.token_text(marker) == tokenizer.token_text(marker) == " ["
+    assert tokenizer.token_text(tokenizer.encode("é")[0]) == "\ufffd"
+
+
+def test_long_texts_are_not_cut(tokenizer):
+    assert len(tokenizer.encode("b" * 20_000)) == 20_000
+
+
+def test_a_saved_tokenizer_encodes_as_before(tokenizer, tmp_path):
+    tokenizer.backend.save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.vocabulary_size == tokenizer.vocabulary_size
+    assert loaded.encode("Cal [QA(é) -> 🌋]") == tokenizer.encode("Cal [QA(é) -> 🌋]")

@@ -1,0 +1,117 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolformer.forward.windows import split_into_windows
+
+ALPHABET = st.sampled_from("aCQAl  []()->é中🌋\n") | st.characters(codec="utf-8")
+TEXTS = st.text(alphabet=ALPHABET, max_size=120)
+
+
+def split(tokenizer, text, window_tokens):
+    return list(split_into_windows("document", text, tokenizer, window_tokens=window_tokens))
+
+
+@settings(deadline=None)
+@given(text=TEXTS, window_tokens=st.integers(1, 40))
+def test_windows_tile_the_text(tokenizer, text, window_tokens):
+    windows = split(tokenizer, text, window_tokens)
+    assert "".join(window.text for window in windows) == text
+    assert [window.index for window in windows] == list(range(len(windows)))
+    assert {window.document_id for window in windows} <= {"document"}
+    start = 0
+    for window in windows:
+        assert window.start == start
+        assert window.text
+        start += len(window.text)
+
+
+@settings(deadline=None)
+@given(text=TEXTS, window_tokens=st.integers(1, 40))
+def test_a_window_is_at_most_as_long_as_asked(tokenizer, text, window_tokens):
+    for window in split(tokenizer, text, window_tokens):
+        # A single character can have more tokens than the smallest windows.
+        assert len(window.ids) <= window_tokens or len(window.text) == 1
+
+
+@settings(deadline=None)
+@given(text=TEXTS, window_tokens=st.integers(4, 40))
+def test_the_tokens_of_a_window_are_those_of_its_text(tokenizer, text, window_tokens):
+    for window in split(tokenizer, text, window_tokens):
+        assert list(window.ids) == tokenizer.encode(window.text)
+        assert tokenizer.decode(window.ids) == window.text
+
+
+@settings(deadline=None)
+@given(text=TEXTS, window_tokens=st.integers(4, 40))
+def test_positions_map_back_to_characters_of_the_text(tokenizer, text, window_tokens):
+    for window in split(tokenizer, text, window_tokens):
+        assert len(window.offsets) == len(window.ids)
+        assert window.offsets[0] == 0
+        for position, offset in enumerate(window.offsets):
+            if offset is not None:
+                before = text[window.start : window.start + offset]
+                assert tokenizer.decode(window.ids[:position]) == before
+
+
+@settings(deadline=None)
+@given(
+    words=st.lists(st.text(alphabet="abé", min_size=1, max_size=5), min_size=1, max_size=60),
+    window_tokens=st.integers(48, 64),
+)
+def test_a_text_of_short_words_is_cut_before_spaces_only(tokenizer, words, window_tokens):
+    windows = split(tokenizer, " ".join(words), window_tokens)
+    assert all(window.text.startswith(" ") for window in windows[1:])
+    # Then the tokens of the windows are the tokens of the text.
+    joined = [token for window in windows for token in window.ids]
+    assert joined == tokenizer.encode(" ".join(words))
+
+
+def test_a_window_is_at_least_three_quarters_full(tokenizer):
+    windows = split(tokenizer, "abcdefghi " * 50, 40)
+    assert all(len(window.ids) >= 30 for window in windows[:-1])
+
+
+def test_a_text_that_fits_is_one_window(tokenizer):
+    (window,) = split(tokenizer, "Six times seven.", 16)
+    assert (window.text, window.start, len(window.ids)) == ("Six times seven.", 0, 16)
+
+
+def test_a_text_without_spaces_is_cut_between_characters(tokenizer):
+    windows = split(tokenizer, "中" * 10, 7)
+    assert [window.text for window in windows] == ["中中"] * 5
+
+
+def test_an_empty_text_has_no_windows(tokenizer):
+    assert split(tokenizer, "", 16) == []
+
+
+def test_characters_wider_than_a_window_move_on_one_by_one(tokenizer):
+    assert [window.text for window in split(tokenizer, "🌋🌋a", 2)] == ["🌋", "🌋", "a"]
+
+
+def test_a_window_does_not_depend_on_what_lies_far_behind_it(tokenizer):
+    text = "The bakery sold bread. " * 3
+    alone = split(tokenizer, text + "x" * 500, 32)[0]
+    assert split(tokenizer, text + "y z" * 5000, 32)[0] == alone
+
+
+def test_only_the_part_of_a_long_text_that_is_needed_is_read(tokenizer):
+    text = "word " * 200_000
+    first = next(split_into_windows("long", text, tokenizer, window_tokens=32))
+    assert len(first.ids) <= 32
+
+
+class LastCharacterCostsTwo:
+    """A tokenizer whose count grows by cutting: one token per character, two for the last one."""
+
+    def encode_with_offsets(self, text):
+        ids = [ord(character) for character in text]
+        return ids + ids[-1:], [*range(len(text)), None][: len(ids) + 1]
+
+
+def test_a_window_that_grows_by_cutting_is_cut_again():
+    windows = list(
+        split_into_windows("document", "abcdefghijk", LastCharacterCostsTwo(), window_tokens=4)
+    )
+    assert [window.text for window in windows] == ["abc", "def", "ghi", "jk"]
+    assert all(len(window.ids) <= 4 for window in windows)

@@ -1,0 +1,71 @@
+"""What can be an answer, and its tree of tokens."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolformer.question_answering.answer_spans import answer_key, answer_spans, span_tree
+
+
+def spans(text: str, question: str = "what?", most_words: int = 4) -> list[str]:
+    return answer_spans(text, question, most_words=most_words)
+
+
+def test_spans_are_stretches_of_the_text_within_one_clause():
+    found = spans("Ada Lovelace wrote it. Charles Babbage (an engineer) built it in 1837.")
+    assert {"Ada Lovelace", "Charles Babbage", "engineer", "1837"} <= set(found)
+    assert not [span for span in found if "it. Charles" in span or "(" in span or "." in span]
+
+
+def test_names_with_initials_and_commas_stay_together():
+    found = spans("J. R. R. Tolkien lived in Oxford, England, from 1911.", most_words=4)
+    assert "J. R. R. Tolkien" in found
+    assert "Oxford, England" in found
+
+
+def test_symbols_and_percent_signs_stay():
+    assert {"$5 million", "40%", "“"} & set(spans("It cost $5 million, or 40%, “so”.")) == {
+        "$5 million",
+        "40%",
+    }
+
+
+def test_what_repeats_the_question_is_no_answer():
+    found = spans("The Night Watch is by Rembrandt.", "Who painted The Night Watch?")
+    assert "Rembrandt" in found
+    assert not {"Night", "Watch", "Night Watch", "The Night Watch"} & set(found)
+
+
+def test_function_words_neither_begin_nor_end_an_answer():
+    found = spans("It was the capital of Poland and of all", most_words=3)
+    assert "the capital" in found
+    assert "capital of Poland" in found
+    assert not [span for span in found if span.split()[-1] in ("of", "the", "and", "was")]
+    assert not [span for span in found if span.split()[0] in ("of", "and", "was", "It")]
+
+
+@given(st.text(max_size=120), st.text(max_size=30), st.integers(1, 5))
+def test_every_span_is_in_the_text_distinct_and_short(text, question, most_words):
+    found = spans(text, question, most_words)
+    assert len(found) == len(set(found))
+    one_line = " ".join(text.split())
+    for span in found:
+        assert span in one_line
+        assert 1 <= len(span.split()) <= most_words
+        assert span == span.strip()
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("The Beatles", "beatles"), ("1,869", "1 869"), ("A dog!", "dog")]
+)
+def test_spellings_of_one_answer_have_one_key(left, right):
+    assert answer_key(left) == answer_key(right)
+
+
+def test_the_tree_holds_each_span_at_the_end_of_its_tokens():
+    root = span_tree(["a", "ab", "c"], [[1], [1, 2], [3]])
+    assert root.spans == []
+    assert root.children[1].spans == ["a"]
+    assert root.children[1].children[2].spans == ["ab"]
+    assert root.children[3].spans == ["c"]
+    assert root.children[3].children == {}

@@ -1,0 +1,97 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolformer.errors import TrainingError
+from toolformer.training.decontamination import NgramIndex
+
+PASSAGE = (
+    "The lighthouse keeper counts nineteen ships a week in summer and hardly three in winter, "
+    "when the ice closes the northern channel."
+)
+
+
+def words(count: int, prefix: str = "w") -> str:
+    return " ".join(f"{prefix}{number}" for number in range(count))
+
+
+@pytest.fixture
+def index() -> NgramIndex:
+    index = NgramIndex()
+    index.add("lighthouses", PASSAGE)
+    return index
+
+
+def test_a_passage_inside_a_longer_text_is_found(index):
+    assert index.first_overlap(f"He wrote: “{PASSAGE}” Then he left.") == "lighthouses"
+
+
+def test_case_punctuation_and_line_breaks_make_no_difference(index):
+    changed = PASSAGE.upper().replace(" ", "\n - ").replace(",", " …")
+    assert index.first_overlap(changed) == "lighthouses"
+
+
+def test_twelve_shared_words_are_not_enough_and_thirteen_are():
+    index = NgramIndex()
+    index.add("numbers", words(40))
+    assert index.first_overlap(f"so {words(12)} so") is None
+    assert index.first_overlap(f"so {words(13)} so") == "numbers"
+
+
+def test_the_last_n_words_of_a_text_count_too():
+    index = NgramIndex(n=3)
+    index.add("letters", "a b c d")
+    assert index.first_overlap("x b c d") == "letters"
+    assert len(index) == 2
+
+
+def test_a_short_text_is_compared_as_a_whole():
+    index = NgramIndex()
+    index.add("questions", "Who painted The Night Watch?")
+    assert index.first_overlap("who painted the night watch") == "questions"
+    assert index.first_overlap("Who painted The Night Watch in Amsterdam?") is None
+    assert index.first_overlap(f"Who painted The Night Watch? {words(20)}") is None
+
+
+def test_the_set_of_the_first_shared_words_is_named():
+    index = NgramIndex(n=2)
+    index.add("first", "alpha beta")
+    index.add("second", "gamma delta")
+    index.add("third", "alpha beta")
+    assert index.first_overlap("gamma delta, alpha beta") == "second"
+    assert index.first_overlap("alpha beta, gamma delta") == "first"
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", "… – !?"])
+def test_a_text_without_words_overlaps_with_nothing(empty):
+    index = NgramIndex()
+    index.add("nothing", empty)
+    assert len(index) == 0
+    assert index.first_overlap(empty) is None
+
+
+def test_composed_and_decomposed_letters_are_the_same():
+    index = NgramIndex(n=2)
+    index.add("fiancés", "fianc\u00e9 two")
+    assert index.first_overlap("fiance\u0301 two") == "fiancés"
+
+
+def test_an_impossible_n_is_refused():
+    with pytest.raises(TrainingError, match="0 words"):
+        NgramIndex(n=0)
+
+
+tokens = st.lists(st.sampled_from("abcd"), max_size=12)
+
+
+@given(tokens, tokens, st.integers(1, 4))
+def test_overlap_is_a_shared_run_of_n_words_or_equal_short_texts(held_out, text, n):
+    def runs(sequence):
+        if not sequence:
+            return set()
+        return {tuple(sequence[i : i + n]) for i in range(max(len(sequence) - n, 0) + 1)}
+
+    index = NgramIndex(n=n)
+    index.add("held out", " ".join(held_out))
+    expected = "held out" if runs(held_out) & runs(text) else None
+    assert index.first_overlap(" ".join(text)) == expected

@@ -1,0 +1,417 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+VOCABULARY = 60
+BOS = 0
+
+PARAMETERS = FinetuningParameters(
+    learning_rate=1e-2,
+    warmup_share=0.0,
+    batch_size=4,
+    steps=1,
+    max_tokens=32,
+    micro_batch_tokens=64,
+    evaluate_every=100,
+    seed=3,
+    clip_norm=1.0,
+    precision="float32",
+    save_every=100,
+)
+# Rows of different lengths; the segment of five ids is a call.
+ROWS = [
+    [[5], [6], [40, 41, 42, 43, 44], [7], [8]],
+    [[9], [40, 41, 45, 43, 44], [10]],
+    [[11], [12], [13], [14], [15], [16], [40, 46, 43, 47, 44], [17], [18], [19], [20]],
+    [[40, 48, 44], [21]],
+]
+IDS = [[token for segment in row for token in segment] for row in ROWS]
+DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A Llama of random weights, with a vocabulary of 60 words."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=64,
+                tie_word_embeddings=True,
+                initializer_range=0.3,
+            )
+        ).save_pretrained(folder)
+    words = {"<|endoftext|>": BOS} | {f"w{number}": number for number in range(1, VOCABULARY)}
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w1")), eos_token="<|endoftext|>"
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run(base, tmp_path):
+    """Finetune with few words; gives the result and the reports."""
+
+    def run(
+        name="tuned", rows=ROWS, development=DEVELOPMENT, model=base, stop_at=None, **changes
+    ) -> tuple:
+        reports: list[StepReport] = []
+
+        def report(step: StepReport) -> None:
+            reports.append(step)
+            if step.step == stop_at:
+                raise KeyboardInterrupt
+
+        result = finetune(
+            model,
+            tmp_path / name,
+            rows,
+            development,
+            parameters=replace(PARAMETERS, **changes),
+            bos_token=None,
+            resume_folder=tmp_path / f"{name}-state",
+            fingerprint="f1",
+            report=report,
+            device="cpu",
+        )
+        return result, reports
+
+    return run
+
+
+def weights(folder) -> dict:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def token_losses(folder, rows) -> list[float]:
+    """-log p of every token, one row at a time, from the whole model."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    losses = []
+    for row in rows:
+        with torch.no_grad():
+            logits = model(torch.tensor([[BOS, *row]])).logits[0].double()
+        log_p = torch.log_softmax(logits, -1)
+        losses += [-log_p[place, token].item() for place, token in enumerate(row)]
+    return losses
+
+
+def mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def test_the_loss_is_the_mean_over_all_tokens_of_the_batch_calls_included(run, base):
+    _, reports = run()
+    assert reports[0].loss == pytest.approx(mean(token_losses(base, IDS)), rel=1e-5)
+    assert reports[0].tokens == sum(map(len, IDS))
+
+
+def test_padding_does_not_change_the_loss(run):
+    padded = run("padded", micro_batch_tokens=64)[1][0].loss
+    alone = run("alone", micro_batch_tokens=1)[1][0].loss
+    assert padded == pytest.approx(alone, rel=1e-6)
+
+
+def test_accumulation_gives_the_weights_of_one_big_batch(run, tmp_path):
+    import torch
+
+    # No clipping, which would hide a wrong scale of the gradient.
+    run("parts", micro_batch_tokens=1, clip_norm=1e9, steps=3)
+    run("whole", micro_batch_tokens=1000, clip_norm=1e9, steps=3)
+    parts, whole = weights(tmp_path / "parts"), weights(tmp_path / "whole")
+    for name in parts:
+        torch.testing.assert_close(parts[name], whole[name], atol=1e-4, rtol=1e-4)
+
+
+def test_one_step_moves_the_weights_as_adam_on_the_mean_loss_does(run, base, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    run(steps=1, clip_norm=0.5)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    total = sum(map(len, IDS))
+    for row in IDS:
+        logits = model(torch.tensor([[BOS, *row]])).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(row), reduction="sum")
+        (loss / total).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0).step()
+    tuned = weights(tmp_path / "tuned")
+    for name, parameter in model.named_parameters():
+        # The first step of Adam is ±1e-2 nearly everywhere; where the gradient is as small as
+        # Adam's epsilon, rounding shows.
+        torch.testing.assert_close(tuned[name], parameter.detach(), atol=2e-4, rtol=1e-4)
+
+
+def test_the_perplexities_are_those_of_the_plain_development_texts(run, base, tmp_path):
+    result, reports = run(steps=3, batch_size=2)
+    before = math.exp(mean(token_losses(base, DEVELOPMENT)))
+    after = math.exp(mean(token_losses(tmp_path / "tuned", DEVELOPMENT)))
+    assert result.base_perplexity == pytest.approx(before, rel=1e-5)
+    assert result.best_perplexity == pytest.approx(after, rel=1e-5)
+    assert reports[-1].development_perplexity == result.best_perplexity
+
+
+def test_four_rows_are_learnt_by_heart(run, tmp_path):
+    _, reports = run(steps=60)
+    assert reports[0].loss > 3
+    # Which text comes can not be known from its beginning alone: four first tokens, ln 4 each.
+    floor = 4 * math.log(4) / sum(map(len, IDS))
+    assert reports[-1].loss < floor + 0.05
+    assert mean(token_losses(tmp_path / "tuned", IDS)) < floor + 0.05
+
+
+def test_long_rows_are_cut_to_the_limit_beginning_of_sequence_token_included(run, base):
+    rows = [[[number] for number in range(1, 30)] + [[40, 41, 44]]]
+    _, reports = run(rows=rows, max_tokens=11, batch_size=1)
+    expected = [*range(23, 30), 40, 41, 44]
+    assert reports[0].tokens == 10
+    assert reports[0].loss == pytest.approx(mean(token_losses(base, [expected])), rel=1e-5)
+
+
+def test_the_learning_rate_rises_over_its_share_of_the_steps_and_stays(run):
+    _, reports = run(steps=20, warmup_share=0.2, learning_rate=8e-4)
+    rates = [report.learning_rate for report in reports]
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 8e-4])
+    assert set(rates[3:]) == {8e-4}
+
+
+def test_the_paper_warms_up_for_200_of_2000_steps():
+    paper = replace(PARAMETERS, learning_rate=1e-5, warmup_share=0.1, steps=2000)
+    assert paper.learning_rate_at(1) == pytest.approx(5e-8)
+    assert paper.learning_rate_at(199) < 1e-5
+    assert paper.learning_rate_at(200) == paper.learning_rate_at(2000) == 1e-5
+
+
+def test_the_checkpoint_with_the_lowest_perplexity_wins(run, tmp_path):
+    # Training on calls of words that the development texts lack makes them less likely in time.
+    result, reports = run(
+        rows=[[[5], [6], [7], [30, 31, 32]]], batch_size=1, steps=30, evaluate_every=3
+    )
+    measured = {
+        report.step: report.development_perplexity
+        for report in reports
+        if report.development_perplexity is not None
+    }
+    assert list(measured) == list(range(3, 31, 3))
+    assert result.best_step == min(measured, key=lambda step: (measured[step], step)) < 30
+    assert result.best_perplexity == measured[result.best_step]
+    kept = math.exp(mean(token_losses(tmp_path / "tuned", DEVELOPMENT)))
+    assert kept == pytest.approx(result.best_perplexity, rel=1e-5)
+
+
+def test_the_earlier_of_two_equal_checkpoints_wins(run):
+    # A learning rate that float32 weights do not feel.
+    result, reports = run(learning_rate=1e-30, steps=4, evaluate_every=2)
+    assert len({r.development_perplexity for r in reports if r.development_perplexity}) == 1
+    assert result.best_step == 2
+
+
+@pytest.mark.parametrize("stop_at", [3, 7, 8, 11])
+def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path, stop_at):
+    import torch
+
+    settings = {"steps": 11, "save_every": 4, "evaluate_every": 2, "batch_size": 3}
+    undisturbed, all_reports = run("undisturbed", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", stop_at=stop_at, **settings)
+    assert not (tmp_path / "killed").exists()
+    resumed, reports = run("killed", **settings)
+    assert reports == all_reports
+    assert replace(resumed, seconds=0) == replace(undisturbed, seconds=0)
+    first, second = weights(tmp_path / "undisturbed"), weights(tmp_path / "killed")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_resumed_run_does_only_the_steps_that_are_left(run, monkeypatch):
+    from toolformer.training import finetuning
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4)
+    fed = []
+    add_gradient = finetuning.add_gradient
+    monkeypatch.setattr(
+        finetuning,
+        "add_gradient",
+        lambda model, rows, **rest: fed.append(len(rows)) or add_gradient(model, rows, **rest),
+    )
+    run(steps=6, save_every=4)
+    assert sum(fed) == 2 * PARAMETERS.batch_size
+
+
+def test_a_state_of_other_rows_is_not_gone_on_with(run):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4)
+    other = [[[25], [40, 41, 44]]]
+    _, reports = run(rows=other, steps=6, save_every=4)
+    assert [report.step for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[0].tokens == PARAMETERS.batch_size * 4
+
+
+def test_a_damaged_state_is_named_with_the_remedy(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4)
+    (file,) = (tmp_path / "tuned-state").glob("state-*/weights.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"tuned-state.*Remove"):
+        run(steps=6, save_every=4)
+
+
+def test_a_full_disk_is_named_and_the_state_before_it_is_gone_on_with(run, tmp_path, monkeypatch):
+    from toolformer.training import training_state
+
+    settings = {"steps": 9, "save_every": 4}
+    _, undisturbed = run("undisturbed", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, **settings)
+
+    def full_disk(tensors, file):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_state, "_save_tensors", full_disk)
+        with pytest.raises(TrainingError, match=r"state-00000008' cannot be written.*No space"):
+            run(**settings)
+    assert run(**settings)[1] == undisturbed
+
+
+def test_a_state_is_made_of_safetensors_and_json_alone(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4)
+    files = {path.name for path in (tmp_path / "tuned-state").rglob("*") if path.is_file()}
+    assert {path.rpartition(".")[2] for path in files} <= {"safetensors", "json", "fingerprint"}
+
+
+def test_the_output_is_a_model_with_its_record(run, tmp_path):
+    result, reports = run(steps=2)
+    model = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
+    assert model.tokenizer.encode("w5") == [5]
+    record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
+    assert record["fingerprint"] == "f1"
+    assert record["parameters"]["steps"] == 2
+    assert (record["rows"], record["rows_without_fitting_call"]) == (4, 0)
+    assert record["result"]["best_step"] == result.best_step == 2
+    assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
+    assert list((tmp_path / "tuned-state").iterdir()) == []
+    assert [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_an_earlier_finetuned_model_is_replaced(run, tmp_path):
+    run(steps=1)
+    run(steps=2)
+    assert json.loads((tmp_path / "tuned" / "toolformer.json").read_text())["result"]["steps"] == 2
+
+
+def test_the_global_random_numbers_are_left_as_they_were(run):
+    import torch
+
+    before = torch.get_rng_state()
+    run(steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_gradient_checkpointing_gives_the_same_weights(run, tmp_path):
+    import torch
+
+    run("kept", steps=2)
+    run("again", steps=2, gradient_checkpointing=True)
+    kept, again = weights(tmp_path / "kept"), weights(tmp_path / "again")
+    for name in kept:
+        torch.testing.assert_close(kept[name], again[name], atol=1e-6, rtol=1e-5)
+
+
+def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
+    import torch
+
+    _, reports = run(steps=2, precision="bfloat16")
+    exact = mean(token_losses(base, IDS))
+    assert reports[0].loss == pytest.approx(exact, rel=2e-2)
+    assert reports[0].loss != pytest.approx(exact, rel=1e-7)
+    assert {tensor.dtype for tensor in weights(tmp_path / "tuned").values()} == {torch.float32}
+
+
+def test_no_rows_is_an_error_before_the_model_is_looked_at(run, tmp_path):
+    with pytest.raises(TrainingError, match="no text to train on, of 0 given"):
+        run(rows=[], model=tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match="of 4 given: none holds a call that fits"):
+        run(max_tokens=3)
+    with pytest.raises(TrainingError, match="development_share"):
+        run(development=[])
+
+
+def test_a_missing_base_model_is_named(run, tmp_path):
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
+        run(model=tmp_path / "nowhere")
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(run):
+    with pytest.raises(
+        TrainingError, match=r"at step \d+ is nan.*smaller finetuning.learning_rate"
+    ):
+        run(steps=20, learning_rate=1e30)
+
+
+def test_rows_of_another_vocabulary_are_refused(run):
+    with pytest.raises(TrainingError, match="token 60, but 'tiny' knows only 60"):
+        run(rows=[[[60]]])
+
+
+def test_rows_longer_than_the_context_are_refused(run):
+    with pytest.raises(TrainingError, match=r"takes at most 64.*finetuning.max_tokens"):
+        run(rows=[[[5]] * 80], max_tokens=100)
+
+
+def test_an_output_that_cannot_be_written_is_named_before_training(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"file/tuned' cannot be written"):
+        run("file/tuned")
+
+
+def test_a_folder_that_is_no_finetuned_model_is_not_overwritten(run, tmp_path):
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "thesis.txt").write_text("years of work")
+    with pytest.raises(TrainingError, match="is not overwritten"):
+        run()
+    assert (tmp_path / "tuned" / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_state_folder_keeps_files_that_are_not_of_the_run(run, tmp_path):
+    (tmp_path / "tuned-state").mkdir()
+    (tmp_path / "tuned-state" / "thesis.txt").write_text("years of work")
+    run()
+    assert (tmp_path / "tuned-state" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learning_rate", 0.0), ("warmup_share", 1.5), ("steps", 0), ("max_tokens", 1)],
+)
+def test_a_parameter_out_of_range_is_named(name, value):
+    with pytest.raises(TrainingError, match=rf"finetuning.{name} is {value}"):
+        replace(PARAMETERS, **{name: value})

@@ -1,0 +1,179 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolformer.augmentation import KeptCall
+from toolformer.errors import TrainingError
+from toolformer.training.training_set import AugmentedText, build_training_set
+
+
+def call(tool: str, position: int = 0) -> KeptCall:
+    return KeptCall(
+        call_id=f"{tool}-{position}",
+        position=position,
+        character_offset=position,
+        tool=tool,
+        arguments="2 * 3",
+        result="6",
+        loss_reduction=1.5,
+    )
+
+
+def text(
+    document: str,
+    *tools: str,
+    window: int = 0,
+    words: str | None = None,
+    shard: str = "shard-00000",
+) -> AugmentedText:
+    return AugmentedText(
+        document_id=document,
+        window=window,
+        shard=shard,
+        text=words or f"Text of {document}, window {window}.",
+        calls=tuple(call(tool, place) for place, tool in enumerate(tools)),
+    )
+
+
+def build(texts, *, cap=1000, share=0.0, seed=1, excluded=lambda words: None):
+    return build_training_set(
+        texts, max_texts_per_tool=cap, development_share=share, seed=seed, excluded=excluded
+    )
+
+
+def test_the_first_of_two_texts_that_differ_in_white_space_stays():
+    chosen = build(
+        [
+            text("b", "Calculator", words="Six  times\n two."),
+            text("a", "Calculator", words=" Six times two. "),
+            text("c", "Calculator", words="six times two."),
+        ]
+    )
+    assert [each.document_id for each in chosen.train] == ["b", "c"]
+    assert chosen.dropped == {"duplicate_text": 1}
+
+
+def test_a_text_without_a_call_is_left_out():
+    assert build([text("a"), text("b", "Calendar")]).dropped == {"no_call": 1}
+
+
+def test_a_contaminated_text_is_dropped_with_the_name_of_the_held_out_set():
+    chosen = build(
+        [text("a", "Calculator", words="a riddle"), text("b", "Calculator", words="a recipe")],
+        excluded=lambda words: "riddles" if "riddle" in words else None,
+    )
+    assert [each.document_id for each in chosen.train] == ["b"]
+    assert chosen.dropped == {"shares_ngram_with_riddles": 1}
+
+
+def test_no_tool_has_more_texts_of_its_own_than_the_cap():
+    texts = [text(f"d{number}", "WikiSearch") for number in range(30)]
+    texts += [text(f"e{number}", "Calculator") for number in range(4)]
+    chosen = build(texts, cap=10)
+    tools = [tool for each in chosen.train for tool in each.tools]
+    assert tools.count("WikiSearch") == 10
+    assert tools.count("Calculator") == 4
+    assert chosen.dropped == {"over_cap": 20}
+
+
+def test_a_text_over_the_cap_for_one_tool_stays_while_another_of_its_tools_has_room():
+    common = [text(f"d{number}", "WikiSearch") for number in range(5)]
+    shared = [text(f"s{number}", "WikiSearch", "Calculator") for number in range(8)]
+    for seed in range(10):
+        chosen = build(common + shared, cap=8, seed=seed)
+        # The Calculator never reaches its cap before the last shared text.
+        assert {each.document_id for each in shared} <= {e.document_id for e in chosen.train}
+
+
+def test_two_calls_of_a_tool_in_one_text_count_once():
+    assert len(build([text("a", "QA", "QA"), text("b", "QA", "QA")], cap=2).train) == 2
+
+
+def test_another_seed_chooses_other_texts_under_the_cap():
+    texts = [text(f"d{number}", "QA") for number in range(40)]
+    assert build(texts, cap=10, seed=1).train != build(texts, cap=10, seed=2).train
+
+
+def test_all_windows_of_a_document_stay_on_one_side():
+    texts = [text(f"d{number}", "QA", window=window) for number in range(60) for window in range(3)]
+    chosen = build(texts, share=0.3)
+    train = {each.document_id for each in chosen.train}
+    development = {each.document_id for each in chosen.development}
+    assert not train & development
+    assert len(train) + len(development) == 60
+    assert len(chosen.train) + len(chosen.development) == 180
+    assert 8 <= len(development) <= 28  # binomial(60, 0.3): outside with a chance below 0.2 %
+
+
+def test_more_documents_do_not_move_the_earlier_ones_to_the_other_side():
+    few = build([text(f"d{number}", "QA") for number in range(50)], share=0.2)
+    more = build([text(f"d{number}", "QA") for number in range(90)], share=0.2)
+    assert set(few.development) <= set(more.development)
+
+
+def test_the_development_side_depends_neither_on_the_cap_nor_on_the_seed():
+    texts = [text(f"d{number}", "QA") for number in range(50)]
+    assert (
+        build(texts, share=0.2, cap=5, seed=1).development
+        == build(texts, share=0.2, cap=50, seed=2).development
+    )
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_two_documents_give_one_for_each_side(share):
+    chosen = build([text("a", "QA"), text("b", "QA")], share=share)
+    assert (len(chosen.train), len(chosen.development)) == (1, 1)
+
+
+def test_a_single_document_is_trained_on():
+    chosen = build([text("a", "QA")], share=0.9)
+    assert (len(chosen.train), len(chosen.development)) == (1, 0)
+
+
+def test_nothing_gives_an_empty_set():
+    chosen = build([], share=0.1)
+    assert (chosen.train, chosen.development, chosen.dropped) == ((), (), {})
+
+
+@pytest.mark.parametrize(("cap", "share"), [(0, 0.1), (5, -0.1), (5, 1.0)])
+def test_a_number_out_of_range_is_named(cap, share):
+    with pytest.raises(TrainingError, match=f"{cap} and development_share is {share}"):
+        build([], cap=cap, share=share)
+
+
+corpora = st.lists(
+    st.tuples(
+        st.integers(0, 8),
+        st.integers(0, 3),
+        st.sets(st.sampled_from(["QA", "Calculator", "MT"]), max_size=3),
+    ),
+    max_size=20,
+    unique_by=lambda row: row[:2],
+).map(
+    lambda rows: [
+        text(f"d{number}", *sorted(tools), window=window) for number, window, tools in rows
+    ]
+)
+
+
+@settings(deadline=None)
+@given(corpora, st.integers(1, 4), st.floats(0, 0.9), st.integers(0, 99), st.randoms())
+def test_every_text_is_counted_once_and_the_order_given_does_not_matter(
+    texts, cap, share, seed, chance: random.Random
+):
+    chosen = build(texts, cap=cap, share=share, seed=seed)
+    assert len(chosen.train) + len(chosen.development) + sum(chosen.dropped.values()) == len(texts)
+    shuffled = list(texts)
+    chance.shuffle(shuffled)
+    assert build(shuffled, cap=cap, share=share, seed=seed) == chosen
+
+
+@settings(deadline=None)
+@given(corpora, st.integers(1, 4), st.integers(0, 99))
+def test_a_text_is_over_the_cap_only_if_all_its_tools_are(texts, cap, seed):
+    chosen = build(texts, cap=cap, seed=seed)
+    taken = [tool for each in chosen.train for tool in each.tools]
+    left_out = [each for each in texts if each.calls and each not in chosen.train]
+    assert all(taken.count(tool) >= cap for each in left_out for tool in each.tools)

@@ -1,0 +1,145 @@
+"""A tiny random encoder of Contriever's class, with a tokenizer trained here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from tools.errors import ToolUnavailableError
+from tools.retrieval.dense_index import DenseBuild, build_dense_index, dense_index_information
+from tools.retrieval.dense_ranking import DenseRetriever
+from tools.retrieval.dense_vectors import DenseIndexKind
+from tools.retrieval.encoder import TextEncoder, encoder_identity
+from tools.retrieval.passages import Passage
+
+TEXTS = [
+    "Otters swim in a river and eat fish.",
+    "The Suez canal opened in 1869.",
+    "A river flows to the sea, past towns.",
+    "Money.",
+]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=special)
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    )
+    torch.manual_seed(0)
+    model = BertModel(
+        BertConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+            initializer_range=0.5,
+        )
+    )
+    folder = tmp_path_factory.mktemp("encoder")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def encoder(directory: Path, **changes) -> TextEncoder:
+    settings = {"similarity": "dot", "most_tokens": 64, "device": "cpu", **changes}
+    return TextEncoder(directory, **settings)
+
+
+def test_a_vector_is_the_mean_over_the_texts_own_tokens(directory):
+    made = encoder(directory)
+    model, tokenizer = made._loaded
+    vectors = made.encode(TEXTS)
+    assert vectors.shape == (4, 16)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        with torch.inference_mode():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        assert np.allclose(vector, states.mean(dim=0).numpy(), atol=1e-5)
+
+
+def test_batches_keep_the_order_of_the_texts(directory):
+    together = encoder(directory).encode(TEXTS)
+    by_two = encoder(directory, batch_size=2).encode(TEXTS)
+    assert np.allclose(together, by_two, atol=1e-5)
+
+
+def test_vectors_for_cosine_have_length_one(directory):
+    vectors = encoder(directory, similarity="cosine").encode(TEXTS)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_long_texts_are_cut(directory):
+    made = encoder(directory, most_tokens=5)
+    assert np.array_equal(made.encode(["river " * 3]), made.encode(["river " * 300]))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_an_index_is_built_and_searched_with_it(directory, tmp_path, similarity):
+    made = encoder(directory, similarity=similarity)
+    found = [Passage(str(number), "", "", text, "") for number, text in enumerate(TEXTS)]
+    build = DenseBuild(
+        "x",
+        lambda _: made,
+        sample_passages=10,
+        chunk_passages=2,
+        kind=DenseIndexKind(100, 4),
+        seed=0,
+    )
+    build_dense_index(found, tmp_path / "index", build)
+    information = dense_index_information(tmp_path / "index")
+    assert information is not None
+    assert (information["kind"], information["similarity"]) == ("encoder", similarity)
+    retriever = DenseRetriever(tmp_path / "index", probes=1, temperature=1.0)
+    (ranking,) = retriever.rank([TEXTS[2]], 4)
+    scores = made.encode(TEXTS) @ made.encode([TEXTS[2]])[0]
+    assert [int(hit.passage.passage_id) for hit in ranking] == np.argsort(-scores).tolist()
+    if similarity == "cosine":
+        assert ranking[0].passage.text == TEXTS[2]
+
+
+def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):
+    import shutil
+
+    copied = tmp_path / "copied"
+    shutil.copytree(directory, copied)
+    encoder(copied).save(tmp_path)
+    assert TextEncoder.load(tmp_path).directory == copied
+    (copied / "config.json").write_text((copied / "config.json").read_text() + "\n")
+    with pytest.raises(ToolUnavailableError, match="Materialise passage_index again"):
+        TextEncoder.load(tmp_path)
+
+
+def test_a_folder_without_safetensors_is_no_encoder(directory, tmp_path):
+    (tmp_path / "config.json").write_text((directory / "config.json").read_text())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ToolUnavailableError, match=r"no encoder in .* \(config\.json, \*\.safet"):
+        encoder_identity(tmp_path)
+    with pytest.raises(ToolUnavailableError, match=r"passage_index\.encoder"):
+        encoder(tmp_path).encode(["x"])
+
+
+def test_damaged_weights_are_said(directory, tmp_path):
+    import shutil
+
+    shutil.copytree(directory, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ToolUnavailableError, match="cannot be loaded"):
+        encoder(tmp_path / "broken").encode(["x"])

@@ -1,0 +1,65 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.retrieval.passages import Passage, passage_from_raw, raw_document, split_passages
+
+SECTIONS = st.lists(st.tuples(st.text(), st.text()), max_size=4)
+
+
+@given(SECTIONS, st.integers(min_value=1, max_value=12))
+def test_passages_hold_every_word_once_in_order(sections, max_words):
+    passages = list(split_passages("Title", sections, max_words=max_words))
+    words = [word for passage in passages for word in passage.text.split()]
+    assert words == [word for _, text in sections for word in text.split()]
+    assert all(1 <= len(passage.text.split()) <= max_words for passage in passages)
+    assert len({passage.passage_id for passage in passages}) == len(passages)
+
+
+def test_passages_end_with_a_sentence_where_possible():
+    text = 'One two three. "Four five six." (Seven eight.) Nine ten eleven'
+    texts = [passage.text for passage in split_passages("T", [("S", text)], max_words=6)]
+    assert texts == ['One two three. "Four five six."', "(Seven eight.) Nine ten eleven"]
+
+
+def test_long_sentence_is_cut_between_words():
+    text = " ".join(f"w{number}" for number in range(25))
+    counts = [len(p.text.split()) for p in split_passages("T", [("", text)], max_words=10)]
+    assert counts == [10, 10, 5]
+
+
+def test_passage_never_spans_two_sections():
+    sections = [("", "Intro."), ("History", "Old."), ("Empty", "  "), ("Use", "New.")]
+    passages = list(split_passages("Suez  Canal", sections, "https://x.org/Suez"))
+    assert passages == [
+        Passage("Suez_Canal#0000", "Suez Canal", "", "Intro.", "https://x.org/Suez"),
+        Passage("Suez_Canal#0001", "Suez Canal", "History", "Old.", "https://x.org/Suez"),
+        Passage("Suez_Canal#0002", "Suez Canal", "Use", "New.", "https://x.org/Suez"),
+    ]
+
+
+def test_passages_of_no_words_are_refused():
+    with pytest.raises(ValueError, match="max_words is 0"):
+        list(split_passages("T", [("", "x")], max_words=0))
+
+
+@pytest.mark.parametrize("text", ["", "with\nline breaks\n", "é 😀 中文", '"quoted" \\ {}'])
+def test_stored_document_gives_the_passage_back(text):
+    passage = Passage("T#1", "Title", "", text.strip(), "")
+    assert raw_document(passage).isascii()
+    assert passage_from_raw(raw_document(passage)) == passage
+
+
+def test_half_a_surrogate_pair_is_not_stored():
+    assert passage_from_raw(raw_document(Passage("i", "t", "s", "a\ud800b", ""))).text == "a?b"
+
+
+def test_document_of_a_prebuilt_index_is_understood():
+    raw = '{"id": "7", "contents": "\\"Suez Canal\\"\\nThe canal opened in 1869."}'
+    assert passage_from_raw(raw) == Passage("7", "Suez Canal", "", "The canal opened in 1869.", "")
+
+
+@pytest.mark.parametrize("raw", ["", "[]", "{}", '{"contents": 3}'])
+def test_document_without_text_is_refused(raw):
+    with pytest.raises(ValueError):  # noqa: PT011
+        passage_from_raw(raw)

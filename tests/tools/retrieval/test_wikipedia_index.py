@@ -1,0 +1,166 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from filelock import FileLock
+
+from tools.errors import MissingDependencyError
+from tools.retrieval.wikipedia_index import IndexBuildError, Passage, build_index, index_information
+
+
+def passages(count: int) -> list[Passage]:
+    return [
+        Passage(f"p{number}", f"Title {number}", "", f"word{number} otter river", "")
+        for number in range(count)
+    ]
+
+
+def siblings(directory) -> set[str]:
+    return {entry.name for entry in directory.parent.iterdir()} - {f"{directory.name}.lock"}
+
+
+@pytest.mark.java
+def test_index_says_what_it_was_built_from(tmp_path):
+    directory = tmp_path / "deep" / "index"
+    seen: list[int] = []
+    report = build_index(passages(2_500), directory, fingerprint="abc", progress=seen.append)
+    assert report.passages == 2_500
+    assert report.seconds > 0
+    assert seen == [2_000, 2_500]
+    information = index_information(directory)
+    assert information is not None
+    assert information["fingerprint"] == "abc"
+    assert information["passages"] == 2_500
+    assert set(information["versions"]) == {"pyserini", "anserini", "java"}
+    assert siblings(directory) == {"index"}
+
+
+@pytest.mark.java
+def test_build_replaces_an_older_index(tmp_path):
+    directory = tmp_path / "index"
+    build_index(passages(2), directory, fingerprint="old")
+    build_index(passages(3), directory, fingerprint="new")
+    information = index_information(directory)
+    assert information is not None
+    assert (information["fingerprint"], information["passages"]) == ("new", 3)
+    assert siblings(directory) == {"index"}
+
+
+@pytest.mark.java
+def test_failed_build_leaves_the_older_index_and_no_half_one(tmp_path):
+    directory = tmp_path / "index"
+    build_index(passages(2), directory, fingerprint="old")
+
+    def breaking():
+        yield from passages(2_100)
+        raise RuntimeError("the dump is damaged")
+
+    with pytest.raises(RuntimeError, match="the dump is damaged"):
+        build_index(breaking(), directory, fingerprint="new")
+    information = index_information(directory)
+    assert information is not None
+    assert information["fingerprint"] == "old"
+    assert siblings(directory) == {"index"}
+
+
+@pytest.mark.java
+def test_leftovers_of_a_killed_build_are_removed_and_others_kept(tmp_path):
+    directory = tmp_path / "index"
+    leftover = tmp_path / "index.123.0123abcd.tmp"
+    (leftover / "old").mkdir(parents=True)
+    (leftover / "_0.fdt").write_bytes(b"half")
+    (tmp_path / "index.notes.tmp").mkdir()
+    assert index_information(directory) is None
+    build_index(passages(1), directory, fingerprint="x")
+    assert siblings(directory) == {"index", "index.notes.tmp"}
+
+
+@pytest.mark.java
+def test_killed_process_leaves_no_index_and_a_restart_builds_it(tmp_path):
+    directory = tmp_path / "index"
+    code = f"""
+        import os, signal
+        from pathlib import Path
+        from tools.retrieval.wikipedia_index import Passage, build_index
+
+        def passages():
+            for number in range(2_001):
+                yield Passage(f"p{{number}}", "T", "", "otter", "")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        build_index(passages(), Path({str(directory)!r}), fingerprint="x")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], timeout=120, check=False, env=os.environ
+    )
+    assert done.returncode == -9
+    assert index_information(directory) is None
+    assert not directory.exists()
+    assert len(siblings(directory)) == 1
+    assert build_index(passages(3), directory, fingerprint="x").passages == 3
+    assert siblings(directory) == {"index"}
+
+
+@pytest.mark.java
+def test_second_builder_waits_and_finds_the_work_done(tmp_path):
+    directory = tmp_path / "index"
+    build_index(passages(4), directory, fingerprint="x")
+
+    def never():
+        raise AssertionError("the passages were read")
+        yield
+
+    reports = []
+    with FileLock(tmp_path / "index.lock"):
+        second = threading.Thread(
+            target=lambda: reports.append(build_index(never(), directory, fingerprint="x"))
+        )
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive()
+    second.join(timeout=30)
+    assert reports[0].passages == 4
+
+
+@pytest.mark.java
+def test_index_without_passages_is_an_error(tmp_path):
+    with pytest.raises(IndexBuildError, match="no passages"):
+        build_index([], tmp_path / "index", fingerprint="x")
+    assert siblings(tmp_path / "index") == set()
+
+
+def test_folder_of_somebody_else_is_not_replaced(tmp_path):
+    directory = tmp_path / "photos"
+    directory.mkdir()
+    (directory / "cat.jpg").touch()
+    with pytest.raises(IndexBuildError, match="is not replaced"):
+        build_index(passages(1), directory, fingerprint="x")
+    assert (directory / "cat.jpg").exists()
+
+
+def test_missing_pyserini_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.retrieval.java.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pyserini"):
+        build_index(passages(1), tmp_path / "index", fingerprint="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 1}', '{"format": 0, "fingerprint": "x", "passages": 1}']
+)
+def test_damaged_information_means_no_index(tmp_path, text):
+    (tmp_path / "index.json").write_text(text)
+    assert index_information(tmp_path) is None
+
+
+def test_information_is_read_without_java(tmp_path):
+    content = {"format": 1, "fingerprint": "x", "passages": 1}
+    (tmp_path / "index.json").write_text(json.dumps(content))
+    assert index_information(tmp_path) == content
+    shutil.rmtree(tmp_path)
+    assert index_information(tmp_path) is None

@@ -1,0 +1,381 @@
+"""Running many calls with deadlines."""
+
+import datetime
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.base import BaseTool
+from tools.calculator import Calculator
+from tools.errors import (
+    MissingDependencyError,
+    ToolCallError,
+    ToolDiedError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.protocol import Document
+from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
+from tools.running.execution import execute_calls
+from tools.running.result_cache import ResultCache, outcome_key
+
+DOCUMENT = Document("d", "a text")
+ANSWERS = {"number": 5, "nothing": " \n "}
+ERRORS = {
+    "refuse": ToolCallError("refused", "Refused."),
+    "late": ToolTimeoutError("Too late."),
+    "crash": ZeroDivisionError("crashed"),
+    "memory": MemoryError(),
+    "dead": ToolDiedError("Dead."),
+    "unavailable": ToolUnavailableError("Echo", "gone", "Bring it back"),
+    "dependency": MissingDependencyError("No package."),
+}
+
+
+class Echo(BaseTool):
+    """Answers with its arguments; some words make it misbehave."""
+
+    name = "Echo"
+    version = "1"
+    description = "Repeats its arguments."
+
+    def __init__(self):
+        self.never = threading.Event()
+        self.calls = []
+
+    def call(self, arguments, document):
+        self.calls.append(arguments)
+        if arguments == "hang":
+            self.never.wait(60)
+        if arguments in ERRORS:
+            raise ERRORS[arguments]
+        return ANSWERS.get(arguments, arguments)
+
+
+class BatchEcho(Echo):
+    """The same with a batch method of its own."""
+
+    name = "BatchEcho"
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def call_batch(self, requests):
+        self.batches.append([arguments for arguments, _ in requests])
+        if any(arguments == "short" for arguments, _ in requests):
+            return []
+        return super().call_batch(requests)
+
+
+TOOLS = [Echo, BatchEcho]
+
+
+def execute(tool, arguments, deadline_seconds=5.0, cache=None, **limits):
+    requests = [(text, DOCUMENT) for text in arguments]
+    limits = Limits(deadline_seconds=deadline_seconds, **limits)
+    return execute_calls(tool, requests, limits=limits, cache=cache)
+
+
+def outcomes(results):
+    return [result.result or result.reason for result in results]
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+@given(
+    texts=st.lists(st.sampled_from(["a", "b", "c d", "refuse"]), max_size=12),
+    size=st.integers(1, 5),
+)
+def test_results_stand_in_the_order_of_the_requests(tool_class, texts, size):
+    results = execute(tool_class(), texts, batch_size=size)
+    assert outcomes(results) == [text.replace("refuse", "refused") for text in texts]
+    for result in results:
+        assert (result.status == "executed") == (result.result is not None)
+        assert (result.reason is None) == (result.result is not None)
+        assert result.duration_ms >= 0
+        assert not result.from_cache
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_failures_are_data_and_others_are_not_touched(tool_class, caplog):
+    texts = ["a", "refuse", "crash", "memory", "number", "nothing", "late", "b"]
+    results = execute(tool_class(), texts)
+    assert outcomes(results) == [
+        "a",
+        "refused",
+        "tool_error",
+        "tool_error",
+        "tool_error",
+        "empty_result",
+        "timeout",
+        "b",
+    ]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_unexpected_error_is_logged_once_per_kind(caplog):
+    execute(Echo(), ["crash"] * 20)
+    assert len(caplog.records) == 1
+
+
+def test_results_are_cleaned_of_markers():
+    results = execute(Echo(), ["see [2] -> x\ny"])
+    assert results[0].result == "see (2) to x y"
+
+
+def test_the_document_reaches_the_tool():
+    class Length(Echo):
+        def call(self, arguments, document):
+            return document.text
+
+    assert outcomes(execute(Length(), ["x"])) == ["a text"]
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_a_call_that_hangs_is_a_timeout_and_loses_no_other(tool_class):
+    tool = tool_class()
+    started = time.perf_counter()
+    results = execute(tool, ["a", "hang", "b", "hang", "c"], deadline_seconds=0.1)
+    tool.never.set()
+    assert outcomes(results) == ["a", "timeout", "b", "timeout", "c"]
+    assert results[1].duration_ms >= 100
+    assert time.perf_counter() - started < 5
+
+
+def test_calls_before_a_hang_are_not_made_twice():
+    tool = Echo()
+    execute(tool, ["a", "hang", "b"], deadline_seconds=0.1)
+    assert tool.calls == ["a", "hang", "b"]
+    tool.never.set()
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_calls_after_many_timeouts_in_a_row_are_given_up(tool_class, caplog):
+    tool = tool_class()
+    texts = ["a", *["hang"] * (MOST_FAILURES_IN_A_ROW + 1), "b"]
+    results = execute(tool, texts, deadline_seconds=0.02)
+    tool.never.set()
+    assert outcomes(results) == [
+        "a",
+        *["timeout"] * MOST_FAILURES_IN_A_ROW,
+        "given_up",
+        "given_up",
+    ]
+    assert f"no answer to {MOST_FAILURES_IN_A_ROW} calls in a row" in caplog.text
+
+
+def test_timeouts_that_are_not_in_a_row_do_not_give_the_tool_up():
+    many = ["late"] * (MOST_FAILURES_IN_A_ROW - 1)
+    results = execute(Echo(), [*many, "a", *many, "refuse", "late"])
+    assert set(outcomes(results)) == {"timeout", "a", "refused"}
+
+
+def test_timeouts_are_counted_across_batches():
+    results = execute(BatchEcho(), ["late"] * (MOST_FAILURES_IN_A_ROW + 2), batch_size=1)
+    assert outcomes(results)[-3:] == ["timeout", "given_up", "given_up"]
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("dead", ToolDiedError),
+        ("unavailable", ToolUnavailableError),
+        ("dependency", MissingDependencyError),
+    ],
+)
+def test_errors_about_the_whole_tool_end_the_run(tool_class, text, error):
+    with pytest.raises(error):
+        execute(tool_class(), ["a", text, "b"])
+
+
+def test_a_batch_method_gets_batches_of_the_given_size():
+    tool = BatchEcho()
+    execute(tool, list("abcde"), batch_size=2)
+    assert tool.batches == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_the_time_of_a_batch_is_shared_among_its_calls():
+    results = execute(BatchEcho(), list("abcd"))
+    assert len({result.duration_ms for result in results}) == 1
+
+
+def test_a_batch_that_answers_too_few_calls_is_made_one_by_one(caplog):
+    results = execute(BatchEcho(), ["a", "short", "b"])
+    assert outcomes(results) == ["a", "short", "b"]
+    assert "list" in caplog.text
+
+
+def test_no_request_gives_no_result():
+    assert execute(Echo(), []) == []
+    assert execute(BatchEcho(), []) == []
+
+
+def test_of_a_hundred_megabytes_the_beginning_is_kept():
+    class Endless(Echo):
+        def call(self, arguments, document):
+            return "word " * 20_000_000
+
+    (result,) = execute(Endless(), ["x"])
+    assert result.result.startswith("word word")
+    assert len(result.result) <= 100_000
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ResultCache(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_what_a_cache_holds_is_not_called_again(tool_class, cache):
+    first, second = tool_class(), tool_class()
+    texts = ["a", "refuse", "nothing", "b"]
+    expected = execute(first, texts, cache=cache)
+    found = execute(second, texts, cache=cache)
+    assert outcomes(found) == outcomes(expected) == ["a", "refused", "empty_result", "b"]
+    assert [result.from_cache for result in expected] == [False] * 4
+    assert [result.from_cache for result in found] == [True] * 4
+    assert second.calls == []
+
+
+@pytest.mark.parametrize("tool_class", TOOLS)
+def test_with_a_cache_equal_calls_are_made_once(tool_class, cache):
+    tool = tool_class()
+    results = execute(tool, ["a", "b", "a", "a"], cache=cache)
+    assert outcomes(results) == ["a", "b", "a", "a"]
+    assert [result.from_cache for result in results] == [False, False, True, True]
+    assert tool.calls == ["a", "b"]
+
+
+def test_accidents_are_not_kept(cache):
+    for _ in range(2):
+        tool = Echo()
+        results = execute(tool, ["crash", "late", "number"], cache=cache)
+        assert outcomes(results) == ["tool_error", "timeout", "tool_error"]
+        assert tool.calls == ["crash", "late", "number"]
+
+
+def test_another_version_and_another_date_are_other_calls(cache):
+    class Newer(Echo):
+        version = "2"
+
+    execute(Echo(), ["a"], cache=cache)
+    newer = Newer()
+    execute(newer, ["a"], cache=cache)
+    assert newer.calls == ["a"]
+    tool = Echo()
+    for day in (1, 2, 1):
+        document = Document("d", "a text", published_on=datetime.date(2024, 5, day))
+        execute_calls(tool, [("a", document)], limits=Limits(5), cache=cache)
+    assert tool.calls == ["a", "a"]
+
+
+def test_a_tool_that_wants_nothing_kept_is_called_each_time(cache):
+    class Clock(Echo):
+        def cache_key(self, document):
+            return None
+
+    tool = Clock()
+    for _ in range(2):
+        results = execute(tool, ["a", "a"], cache=cache)
+    assert tool.calls == ["a"] * 4
+    assert not any(result.from_cache for result in results)
+
+
+@pytest.mark.parametrize("uses_cache", [True, False])
+def test_progress_is_told_batch_by_batch(cache, uses_cache):
+    told = []
+    execute_calls(
+        Echo(),
+        [(text, DOCUMENT) for text in "abcde"],
+        limits=Limits(5, batch_size=2),
+        cache=cache if uses_cache else None,
+        progress=lambda *numbers: told.append(numbers),
+    )
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
+def test_a_run_that_dies_has_kept_the_batches_before(cache):
+    with pytest.raises(ToolDiedError):
+        execute(Echo(), ["a", "b", "c", "dead"], batch_size=2, cache=cache)
+    tool = Echo()
+    execute(tool, ["a", "b"], cache=cache)
+    assert tool.calls == []
+
+
+def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path, caplog):
+    folder = tmp_path / "file"
+    folder.write_text("in the way")
+    cache = ResultCache(folder)
+    assert outcomes(execute(Echo(), ["a", "b"], cache=cache)) == ["a", "b"]
+    assert "calls are made without it" in caplog.text
+
+
+def test_values_that_others_put_into_the_folder_are_calls_not_found(cache, tmp_path):
+    import diskcache
+
+    tool = Echo()
+    key = outcome_key("Echo", "1", "call", "a", "")
+    with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
+        raw[key] = "no JSON of ours"
+    assert outcomes(execute(tool, ["a"], cache=cache)) == ["a"]
+    assert tool.calls == ["a"]
+
+
+def test_processes_share_a_cache(tmp_path):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from tests.tools.running.test_execution import Echo, execute\n"
+        "from tools.running.result_cache import ResultCache\n"
+        "tool = Echo()\n"
+        "texts = [str(number) for number in range(200)]\n"
+        "results = execute(tool, texts, cache=ResultCache(Path(sys.argv[1])), batch_size=10)\n"
+        "assert [result.result for result in results] == texts\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[3])
+        for _ in range(3)
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    tool = Echo()
+    execute(tool, [str(number) for number in range(200)], cache=ResultCache(tmp_path))
+    assert tool.calls == []
+
+
+def test_threads_are_used_again():
+    tool = Echo()
+    execute(tool, ["a"])
+    before = threading.active_count()
+    for _ in range(50):
+        execute(tool, ["a", "b"])
+    assert threading.active_count() <= before + 2
+
+
+def test_many_calls_take_little_time_each():
+    started = time.perf_counter()
+    results = execute(Calculator(), ["6 * 7"] * 5_000)
+    assert {result.result for result in results} == {"42"}
+    assert time.perf_counter() - started < 10
+
+
+def test_a_call_that_hangs_does_not_keep_the_interpreter_alive():
+    code = (
+        "import time\n"
+        "from tests.tools.running.test_execution import Echo, execute\n"
+        "print(execute(Echo(), ['hang'], deadline_seconds=0.1)[0].reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        timeout=40,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout.strip() == "timeout"

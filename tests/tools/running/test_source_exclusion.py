@@ -1,0 +1,76 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.protocol import Document
+from tools.running.source_exclusion import AskingText, normalised_title, normalised_url
+
+SOURCE = (
+    "The Suez Canal joins the Mediterranean Sea to the Red Sea and was opened for ships in the "
+    "autumn of the year 1869 after ten years of work."
+)
+
+
+def asking(text: str = "Something else.", **fields) -> AskingText:
+    return AskingText(Document("d", text, **fields), 0.5)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://en.wikipedia.org/wiki/Suez_Canal",
+        "http://www.EN.wikipedia.org/wiki/Suez_Canal/",
+        "en.m.wikipedia.org/wiki/Suez%20Canal#History",
+    ],
+)
+def test_same_address_in_another_spelling_is_the_own_source(url):
+    text = asking(url="https://en.wikipedia.org/wiki/Suez_Canal")
+    assert text.is_own_source(title="x", url=url, text="y")
+
+
+def test_other_address_is_not_the_own_source():
+    text = asking(url="https://en.wikipedia.org/wiki/Suez_Canal")
+    assert not text.is_own_source(title="x", url="https://en.wikipedia.org/wiki/Suez", text="y")
+    assert normalised_url("a.org/x?id=1") != normalised_url("a.org/x?id=2")
+
+
+def test_same_title_in_another_spelling_is_the_own_source():
+    text = asking(title="Suez_Canal - Wikipedia")
+    assert text.is_own_source(title="suez  canal", url="", text="y")
+    assert not text.is_own_source(title="Suez", url="", text="y")
+    assert normalised_title("Wikipedia") == "wikipedia"
+
+
+def test_missing_url_and_title_exclude_nothing():
+    assert not asking().is_own_source(title="", url="", text="y")
+
+
+def test_passage_that_the_text_repeats_is_the_own_source():
+    text = asking(f"He wrote: “{SOURCE.upper()}” That was all.")
+    assert text.is_own_source(title="x", url="", text=SOURCE)
+    assert text.overlap(SOURCE) == 1.0
+
+
+def test_overlap_is_the_share_of_the_passages_word_sequences():
+    words = [f"w{number}" for number in range(24)]
+    # 24 words have 17 sequences of 8; the first 14 words hold 7 of them.
+    assert asking(" ".join(words[:14])).overlap(" ".join(words)) == pytest.approx(7 / 17)
+    assert asking(" ".join(words[:7])).overlap(" ".join(words)) == 0.0
+
+
+def test_short_passage_counts_as_one_sequence():
+    text = asking("The otter eats fish every day of the week.")
+    assert text.overlap("Eats fish, every day!") == 1.0
+    assert text.overlap("eats fish ever") == 0.0
+    assert text.overlap("…") == 0.0
+
+
+@given(st.text(), st.text())
+def test_overlap_is_a_share_for_any_texts(text, passage):
+    assert 0.0 <= asking(text).overlap(passage) <= 1.0
+
+
+@given(st.text(), st.text())
+def test_normalising_never_fails(url, title):
+    normalised_url(url)
+    assert normalised_title(normalised_title(title)) is not None

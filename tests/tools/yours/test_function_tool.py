@@ -1,0 +1,367 @@
+"""Tools made of typed functions and of JSON schemas."""
+
+import enum
+import pickle
+from decimal import Decimal
+from typing import Annotated, Literal, Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.errors import (
+    CallSyntaxError,
+    PromptError,
+    ToolCallError,
+    ToolDiedError,
+    ToolSettingsError,
+)
+from tools.prompting import load_prompt
+from tools.protocol import Document
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.yours.function_tool import FunctionTool
+from tools.yours.parameters import parameters_of_schema
+from tools.yours.typed_arguments import Parameter
+
+DOCUMENT = Document("d", "a text")
+
+
+class Shade(enum.Enum):
+    """Shades of a colour."""
+
+    LIGHT = "light"
+    DARK = "dark"
+
+
+def paint(
+    colour: str,
+    times: int = 1,
+    strength: float = 0.5,
+    glossy: bool = False,
+    shade: Shade = Shade.LIGHT,
+    tool: Literal["brush", "roller"] = "brush",
+    name: str | None = None,
+    place: Optional[Annotated[str, "where"]] = None,  # noqa: UP045
+) -> str:
+    """Paints something
+    in a colour.
+
+    Not part of the description.
+    """
+    return f"{colour} {times} {strength} {glossy} {shade} {tool} {name} {place}"
+
+
+EXAMPLES = [
+    "It became [paint(red)] red.",
+    "It became [paint(blue, 2)] blue.",
+    "It became [paint(green)] green.",
+]
+
+
+def made_of(function, **options):
+    return FunctionTool.from_function(function, **{"version": "1", **options})
+
+
+def answer_of(function, arguments="", **options):
+    return made_of(function, **options).call(arguments, DOCUMENT)
+
+
+def test_name_description_and_parameters_come_from_the_function():
+    tool = made_of(paint)
+    assert tool.name == "paint"
+    assert tool.description == "Paints something in a colour."
+    assert [parameter.kind for parameter in tool.parameters] == [
+        *("text", "integer", "number", "boolean", "choice", "choice", "text", "text")
+    ]
+    assert [parameter.is_required for parameter in tool.parameters] == [True, *[False] * 7]
+
+
+def test_the_function_gets_values_of_its_types():
+    tool = made_of(paint)
+    arguments = tool.parse_arguments("red, 02, 2.50, true, DARK, roller, name='x, y', place=hall")
+    assert arguments == 'red, 2, 2.5, true, dark, roller, name="x, y", place=hall'
+    assert tool.call(arguments, DOCUMENT) == "red 2 2.5 True Shade.DARK roller x, y hall"
+    assert tool.parse_arguments("red, 1, strength=0.5") == "red"
+    assert tool.call("red", DOCUMENT) == "red 1 0.5 False Shade.LIGHT brush None None"
+
+
+def test_the_prompt_is_drafted_from_the_description_and_examples():
+    prompt = load_prompt("paint", own=made_of(paint, examples=EXAMPLES).prompt)
+    assert "Paints something in a colour." in prompt
+    assert '"[paint(colour, times, strength, glossy, shade, tool, name, place)]"' in prompt
+    assert "Input: It became red.\nOutput: It became [paint(red)] red.\n" in prompt
+    assert made_of(paint).prompt is None
+
+
+def test_an_example_must_be_a_line_with_a_call_of_the_tool():
+    for examples in (EXAMPLES[:2], [*EXAMPLES, "no call"], [*EXAMPLES, "a [Other(x)] x"]):
+        with pytest.raises(PromptError):
+            made_of(paint, examples=examples)
+
+
+def test_name_description_and_version_can_be_given():
+    tool = made_of(paint, name="Painter", description="Paints.", version="7")
+    assert (tool.name, tool.description, tool.version) == ("Painter", "Paints.", "7")
+    assert made_of(paint, needs_network=True).needs_network
+    assert not made_of(paint).needs_network
+
+
+def test_a_changed_function_has_another_version():
+    def first(x: int) -> int:
+        """Adds."""
+        return x + 1
+
+    def second(x: int) -> int:
+        """Adds."""
+        return x + 2
+
+    version = FunctionTool.from_function(first).version
+    assert version == FunctionTool.from_function(first).version
+    assert version != FunctionTool.from_function(second).version
+
+
+def test_without_source_a_version_is_needed():
+    namespace: dict = {}
+    exec("def f(x: int) -> int:\n    'Adds.'\n    return x", namespace)
+    with pytest.raises(ToolSettingsError, match="Give one with `version=`"):
+        FunctionTool.from_function(namespace["f"])
+    assert made_of(namespace["f"]).call("5", DOCUMENT) == "5"
+
+
+@pytest.mark.parametrize(
+    ("returned", "answer"),
+    [
+        ("text", "text"),
+        (42, "42"),
+        (42.0, "42"),
+        (0.1 + 0.2, "0.3"),
+        (1 / 3, "0.333333333333"),
+        (12345678901.0, "12345678901"),
+        (12345678901.5, "12345678901.5"),
+        (-0.0, "0"),
+        (1e30, "1e+30"),
+        (Decimal("1.50"), "1.50"),
+        (True, "True"),
+    ],
+)
+def test_what_a_function_returns_becomes_text(returned, answer):
+    def give() -> object:
+        """Gives."""
+        return returned
+
+    assert answer_of(give) == answer
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("x"), "value_error"),
+        (ZeroDivisionError("x"), "zero_division_error"),
+        (KeyError("x"), "key_error"),
+        (ToolCallError("own_reason", "x"), "own_reason"),
+        (None, "no_answer"),
+    ],
+)
+def test_a_call_without_an_answer_has_a_reason(error, reason):
+    def fail() -> str | None:
+        """Fails."""
+        if error is not None:
+            raise error
+        return None
+
+    with pytest.raises(ToolCallError) as caught:
+        answer_of(fail)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_none_is_no_answer(number):
+    def fail() -> float:
+        """Fails."""
+        return number
+
+    with pytest.raises(ToolCallError) as caught:
+        answer_of(fail)
+    assert caught.value.reason == "no_answer"
+
+
+@pytest.mark.parametrize("error", [OSError("x"), ToolDiedError("x"), RuntimeError("x")])
+def test_other_errors_are_those_of_the_tool(error):
+    def fail() -> str:
+        """Fails."""
+        raise error
+
+    with pytest.raises(type(error)):
+        answer_of(fail)
+
+
+def untyped(x) -> str:
+    """Has no type."""
+    return x
+
+
+def listed(x: list[int]) -> str:
+    """Takes a list."""
+    return str(x)
+
+
+def several(*x: int) -> str:
+    """Takes several."""
+    return str(x)
+
+
+def positional(x: int, /) -> str:
+    """Takes it by place."""
+    return str(x)
+
+
+def either(x: int | str) -> str:
+    """Takes either."""
+    return str(x)
+
+
+def unknown(x: "Nothing") -> str:  # noqa: F821  # pyright: ignore
+    """Takes nothing known."""
+    return str(x)
+
+
+def empty_choice(x: Literal["", "a"]) -> str:
+    """Chooses nothing."""
+    return x
+
+
+async def later(x: int) -> int:
+    """Answers later."""
+    return x
+
+
+def silent(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (untyped, "the parameter x of the function untyped has the type None"),
+        (listed, r"list\[int\]"),
+        (several, "can be given by name"),
+        (positional, "can be given by name"),
+        (either, "has the type int | str"),
+        (unknown, "cannot be read"),
+        (empty_choice, "not empty"),
+        (later, "asynchronous"),
+        (silent, "has no docstring"),
+    ],
+)
+def test_a_function_that_cannot_be_called_from_text_is_refused(function, message):
+    with pytest.raises(ToolSettingsError, match=f"(?i){message}".replace("|", r"\|")):
+        made_of(function)
+
+
+def test_a_name_that_cannot_be_written_in_calls_is_refused():
+    with pytest.raises(ToolSettingsError, match="give it another with `name=`"):
+        made_of(lambda: "x", description="Answers.")
+    assert made_of(lambda: "x", description="Answers.", name="Answer").name == "Answer"
+
+
+def test_a_tool_of_a_function_of_a_module_can_be_pickled():
+    tool = pickle.loads(pickle.dumps(made_of(paint, examples=EXAMPLES)))
+    assert tool.call("red", DOCUMENT) == made_of(paint).call("red", DOCUMENT)
+
+
+def test_it_runs_like_other_tools():
+    requests = [(text, DOCUMENT) for text in ("red", "blue, 2")]
+    results = execute_calls(made_of(paint), requests, limits=Limits(5))
+    assert [result.result for result in results] == [
+        "red 1 0.5 False Shade.LIGHT brush None None",
+        "blue 2 0.5 False Shade.LIGHT brush None None",
+    ]
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_parsed_or_refused(text):
+    tool = made_of(paint)
+    try:
+        arguments = tool.parse_arguments(text)
+    except CallSyntaxError:
+        return
+    assert tool.parse_arguments(arguments) == arguments
+    assert tool.call(arguments, DOCUMENT)
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Says how the weather is.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "city": {"type": "string", "description": "Name of a city."},
+                "days": {"type": ["integer", "null"], "minimum": 1, "maximum": 14},
+                "from": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+            },
+            "required": ["city"],
+        },
+    },
+}
+
+
+def weather(**values):
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def of_schema(schema, **options):
+    return FunctionTool.from_json_schema(schema, call=weather, version="1", **options)
+
+
+def test_a_json_schema_becomes_a_tool():
+    tool = of_schema(WEATHER)
+    assert (tool.name, tool.description) == ("weather", "Says how the weather is.")
+    assert [parameter.name for parameter in tool.parameters] == ["city", "unit", "days", "from"]
+    assert tool.parse_arguments("Oslo, C, 07") == "Oslo, days=7"
+    assert tool.call("Oslo, F, 7, from='May, 3'", DOCUMENT) == (
+        "city='Oslo', unit='F', days=7, from='May, 3'"
+    )
+    assert tool.call("Oslo", DOCUMENT) == "city='Oslo'"
+
+
+def test_the_limits_of_a_schema_hold():
+    with pytest.raises(CallSyntaxError, match="a whole number of at least 1 and at most 14"):
+        of_schema(WEATHER).parse_arguments("Oslo, C, 15")
+
+
+def test_the_inner_part_of_a_schema_is_enough():
+    assert of_schema(WEATHER["function"], name="Weather").name == "Weather"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": ""}, "the name ''"),
+        ({"description": None}, "the description None"),
+        ({"name": "get-weather"}, "cannot be called by this name"),
+        ({"parameters": "none"}, "Expected a JSON schema"),
+        (
+            {"parameters": {"properties": {"x": {"type": "array"}}, "required": ["x"]}},
+            "cannot be written in a call",
+        ),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused(changes, message):
+    with pytest.raises(ToolSettingsError, match=message):
+        of_schema({**WEATHER["function"], **changes})
+
+
+def test_a_schema_without_properties_takes_no_arguments():
+    assert parameters_of_schema({"type": "object"}, "x") == []
+    tool = of_schema({"name": "now", "description": "Says what time it is."})
+    assert not tool.takes_arguments
+
+
+def test_a_constant_is_a_choice_of_one():
+    (parameter,) = parameters_of_schema({"properties": {"x": {"const": 5}}}, "x")
+    assert parameter == Parameter("x", "choice", is_required=False, choices=(("5", 5),))

@@ -1,0 +1,221 @@
+"""Tools of MCP servers, with a server of the official library."""
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.errors import (
+    CallSyntaxError,
+    ToolCallError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.prompting import load_prompt
+from tools.protocol import Document
+from tools.registry import check_usable, create_tool
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.yours.contract import check_contract
+from tools.yours.mcp_tool import McpTool
+
+DOCUMENT = Document("d", "a text")
+SERVER = [sys.executable, str(Path(__file__).with_name("mcp_example_server.py"))]
+EXAMPLES = [
+    "It has [Words(one two)] 2 words.",
+    "It has [Words(one)] 1 word.",
+    "It has [Words(one two three)] 3 words.",
+]
+
+
+@pytest.fixture
+def make():
+    """Makes tools of the example server and ends their servers."""
+    pytest.importorskip("mcp", reason="the package mcp is not installed: pip install 'mcp>=2.3,<3'")
+    made = []
+
+    def make_tool(tool="count_words", **settings):
+        settings = {"command": SERVER, "seconds": 30.0, **settings}
+        made.append(McpTool("Words", tool=tool, **settings))
+        return made[-1]
+
+    yield make_tool
+    for tool in made:
+        tool.close()
+
+
+def test_a_tool_of_a_server_answers_calls(make):
+    tool = make(examples=EXAMPLES)
+    check_usable(tool, "Words")
+    assert tool.description == "Counts the words of a text."
+    assert "server=examples 1.2" in tool.version
+    assert tool.takes_arguments
+    assert tool.parse_arguments("text = one two,  at_least=01") == "one two, 1"
+    assert tool.call("one two, 1", DOCUMENT) == "2"
+    assert '"[Words(text, at_least)]"' in load_prompt("Words", own=tool.prompt)
+    results = execute_calls(tool, [("a b c", DOCUMENT), ("a", DOCUMENT)], limits=Limits(30))
+    assert [result.result for result in results] == ["3", "1"]
+
+
+def test_it_is_registered_by_the_settings_under_any_name(make):
+    tool = create_tool(
+        "Words",
+        {"command": SERVER, "tool": "count_words"},
+        targets={"Words": "tools.yours.mcp_tool:McpTool"},
+    )
+    assert tool.name == "Words"
+    assert tool.version == make().version
+    assert tool.prompt is None
+
+
+def test_an_error_of_the_tool_is_data_about_the_call(make):
+    with pytest.raises(ToolCallError, match="Words: Error executing tool count_words") as caught:
+        make().call("one, at_least=5", DOCUMENT)
+    assert caught.value.reason == "refused_by_server"
+    with pytest.raises(CallSyntaxError):
+        make().parse_arguments("one, at_least=few")
+
+
+def test_an_answer_without_text_is_none(make):
+    with pytest.raises(ToolCallError) as caught:
+        make("nothing").call("", DOCUMENT)
+    assert caught.value.reason == "no_answer"
+
+
+def test_a_server_that_ended_is_started_anew(make, tmp_path):
+    tool = make("misbehave")
+    assert tool.call(f"die_once, {tmp_path / 'mark'}", DOCUMENT) == "survived"
+    assert (tmp_path / "mark").exists()
+
+
+def test_a_call_that_ends_the_server_each_time_fails(make):
+    tool = make("misbehave")
+    with pytest.raises(ToolCallError) as caught:
+        tool.call("die", DOCUMENT)
+    assert caught.value.reason == "server_died"
+    # Another server may well answer it.
+    assert not caught.value.is_lasting
+
+
+def test_a_server_that_does_not_answer_in_time_is_late(make):
+    tool = make("misbehave", seconds=20.0)
+    tool.check_available()
+    tool.seconds = 0.5
+    began = time.monotonic()
+    with pytest.raises(ToolTimeoutError):
+        tool.call("hang", DOCUMENT)
+    assert time.monotonic() - began < 5
+
+
+def test_the_server_gets_only_the_variables_that_are_given(make, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_TEST", "secret")
+    assert make("environment").call("SECRET_OF_THE_TEST", DOCUMENT) == "not set"
+    tool = make("environment", environment={"GIVEN": "here"})
+    assert tool.call("GIVEN", DOCUMENT) == "here"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"tool": "count_letters"}, "no tool 'count_letters'; it has add_all, count_words"),
+        ({"tool": "add_all"}, "cannot be written in calls"),
+        ({"command": ["/nowhere/program"]}, "FileNotFoundError"),
+        ({"command": [sys.executable, "-c", "import sys; sys.exit('no way')"]}, "no way"),
+        ({"command": ["sleep", "30"], "seconds": 0.5}, "not ready within 0.5 s"),
+    ],
+)
+def test_what_cannot_be_used_is_unavailable_and_says_why(make, settings, reason):
+    with pytest.raises(ToolUnavailableError) as caught:
+        make(**settings).check_available()
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"command": "python server.py"}, "Expected a list of texts"),
+        ({"command": []}, "command is empty"),
+        ({"command": ["python", 5]}, "Expected a list of texts"),
+        ({"command": ["python"], "examples": "x"}, "examples is 'x'"),
+        ({"command": ["python"], "seconds": 0}, "above 0"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_errors(settings, message):
+    with pytest.raises(ToolSettingsError, match=message):
+        McpTool("Words", tool="count_words", **settings)
+
+
+def test_without_the_library_the_tool_is_unavailable_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    tool = McpTool("Words", SERVER, "count_words")
+    with pytest.raises(ToolUnavailableError, match=r"pip install 'mcp>=2.3,<3'"):
+        tool.check_available()
+
+
+def test_a_pickled_tool_starts_a_server_of_its_own(make):
+    tool = make(examples=EXAMPLES)
+    assert tool.call("a b", DOCUMENT) == "2"
+    copied = pickle.loads(pickle.dumps(tool))
+    try:
+        assert copied.call("a b c", DOCUMENT) == "3"
+        assert copied.version == tool.version
+    finally:
+        copied.close()
+
+
+LIST_CHILDREN = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid"]
+
+
+def servers(program: str = "mcp_example_server") -> set[str]:
+    """Process ids of the servers that this process started."""
+    command = [*LIST_CHILDREN, str(os.getpid())]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return {line.split()[0] for line in lines.splitlines() if program in line}
+
+
+def test_a_server_that_never_speaks_is_ended(make):
+    with pytest.raises(ToolUnavailableError):
+        make(command=["sleep", "31"], seconds=0.5).check_available()
+    assert not servers("sleep 31")
+
+
+def test_the_server_ends_with_the_tool(make):
+    before = servers()
+    tool = McpTool("Words", SERVER, "count_words")
+    tool.check_available()
+    (server,) = servers() - before
+    del tool
+    gc.collect()
+    assert server not in servers()
+
+
+def test_the_server_ends_with_the_process(make, tmp_path):
+    mark = tmp_path / "pid"
+    code = (
+        "from tools.yours.mcp_tool import McpTool; import subprocess, os;"
+        f"tool = McpTool('Words', {SERVER!r}, 'count_words'); tool.check_available();"
+        f"pids = subprocess.run([*{LIST_CHILDREN!r}, str(os.getpid())],"
+        " capture_output=True, text=True).stdout;"
+        f"open({str(mark)!r}, 'w').write(pids)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    lines = [line for line in mark.read_text().splitlines() if "mcp_example_server" in line]
+    (pid,) = [int(line.split()[0]) for line in lines]
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_it_keeps_the_contract(make):
+    findings = check_contract(
+        "Words",
+        lambda given: make(**given),
+        {"examples": EXAMPLES, "seconds": 20.0},
+        read_prompt=lambda tool: load_prompt("Words", own=tool.prompt),
+        deadline_seconds=20,
+    )
+    assert [each for each in findings if each.status == "failed"] == []

@@ -1,0 +1,189 @@
+"""Arguments with types: reading them, and their one normal form."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+from tools.syntax import CALL_OPEN, format_call, parse_sample
+from tools.yours.nasty_arguments import NASTY_ARGUMENTS
+from tools.yours.typed_arguments import Parameter, read_arguments, write_arguments
+
+AMOUNT = Parameter("amount", "number")
+UNIT = Parameter("unit", "text")
+COUNT = Parameter("count", "integer", is_required=False, default=3, least=0, most=10)
+LOUD = Parameter("loud", "boolean", is_required=False, default=False)
+COLOUR = Parameter(
+    "colour", "choice", is_required=False, default="red", choices=(("red", "red"), ("Blue", 7))
+)
+ALL = [AMOUNT, UNIT, COUNT, LOUD, COLOUR]
+SIGNATURES = [
+    ALL,
+    [UNIT],
+    [AMOUNT],
+    [AMOUNT, UNIT],
+    [UNIT, Parameter("other", "text")],
+    [Parameter("unit", "text", is_required=False), COUNT],
+    [COLOUR, LOUD],
+    [],
+]
+
+
+def normal(text, parameters):
+    return write_arguments(read_arguments(text, parameters), parameters)
+
+
+def read_from_a_text(arguments, parameters):
+    """What is read when the call stands in a text, as the model sees it."""
+    written = format_call(ToolCall("Tool", arguments), empty_result_keeps_arrow=False)
+    return normal(parse_sample(written.removeprefix(CALL_OPEN), "Tool"), parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12, metre", {"amount": 12.0, "unit": "metre"}),
+        (" 12 ,metre ", {"amount": 12.0, "unit": "metre"}),
+        ("12, unit=metre", {"amount": 12.0, "unit": "metre"}),
+        ("unit = metre, amount = 1e3", {"unit": "metre", "amount": 1000.0}),
+        ('"12", "metre"', {"amount": 12.0, "unit": "metre"}),
+        ("'12, metre'", {"amount": 12.0, "unit": "metre"}),
+        ("12, 'a, b'", {"amount": 12.0, "unit": "a, b"}),
+        ("12, O'Brien", {"amount": 12.0, "unit": "O'Brien"}),
+        (
+            "-.5, m, 07, TRUE, blue",
+            {"amount": -0.5, "unit": "m", "count": 7, "loud": True, "colour": 7},
+        ),
+        ("1, m, colour=red", {"amount": 1.0, "unit": "m", "colour": "red"}),
+    ],
+)
+def test_arguments_are_read_by_their_types(text, expected):
+    assert read_arguments(text, ALL) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "missing_argument"),
+        ("12", "missing_argument"),
+        ("unit=m", "missing_argument"),
+        ("12,", "wrong_value"),
+        (", m", "wrong_value"),
+        ("twelve, m", "wrong_value"),
+        ("nan, m", "wrong_value"),
+        ("1e999, m", "wrong_value"),
+        ("1_000, m", "wrong_value"),
+        ("٣, m", "wrong_value"),
+        ("1, m, 2.5", "wrong_value"),
+        ("1, m, 11", "wrong_value"),
+        ("1, m, -1", "wrong_value"),
+        ("1, m, 1, maybe", "wrong_value"),
+        ("1, m, 1, true, green", "wrong_value"),
+        ("1, m, 1, true, red, 5", "too_many_arguments"),
+        ("1, m, size=5", "unknown_argument"),
+        ("1, m, unit=k", "argument_given_twice"),
+        ("amount=1, m", "unnamed_after_named"),
+        ("1, 'm", "quote_not_closed"),
+        ("1, 'm' k", "quote_not_closed"),
+        ("1, [m]", "bracket_in_arguments"),
+        ("1 -> m", "arrow_in_arguments"),
+    ],
+)
+def test_what_is_no_call_is_refused_with_a_reason(text, reason):
+    with pytest.raises(CallSyntaxError) as caught:
+        read_arguments(text, ALL)
+    assert caught.value.reason == reason
+    assert "Expected" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("012.50, metre", "12.5, metre"),
+        ("12.0, unit = metre, count = 3, loud = FALSE", "12, metre"),
+        ("1, m, 5, colour=BLUE", "1, m, 5, colour=Blue"),
+        ("1, m, colour=BLUE", "1, m, colour=Blue"),
+        ("unit=m, amount=1", "1, m"),
+        ("1, 'a, b', 5", '1, unit="a, b", count=5'),
+        ("""1, 'a, "b"'""", """1, unit='a, "b"'"""),
+        ("1, 'x=1'", '1, unit="x=1"'),
+        ("1, “m”", '1, unit="“m”"'),
+        ("1e30, m", "1e+30, m"),
+    ],
+)
+def test_texts_that_mean_the_same_call_have_one_normal_form(text, expected):
+    assert normal(text, ALL) == expected
+    assert normal(expected, ALL) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Suez Canal, 1869", "Suez Canal, 1869"),
+        ('"Suez Canal"', "Suez Canal"),
+        ("unit=Suez", "Suez"),
+        ('unit="Suez"', "Suez"),
+        ("a=b", "a=b"),
+        ("unit=unit=b", "unit=unit=b"),
+        ('"a" or "b"', '"a" or "b"'),
+    ],
+)
+def test_where_the_only_argument_is_a_text_everything_belongs_to_it(text, expected):
+    assert normal(text, [UNIT]) == expected
+
+
+def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():
+    with pytest.raises(CallSyntaxError) as caught:
+        write_arguments({"amount": 1.0, "unit": "a, 'b' \"c\""}, ALL)
+    assert caught.value.reason == "both_quotes"
+
+
+def test_a_tool_without_parameters_takes_nothing():
+    assert normal("", []) == ""
+    with pytest.raises(CallSyntaxError) as caught:
+        read_arguments("x", [])
+    assert caught.value.reason == "too_many_arguments"
+
+
+PIECES = st.sampled_from(
+    [*"abm1290.,='\" -+eE“”«»", "unit=", "count=", "true", "red", "Blue", ", "]
+)
+TEXTS = st.one_of(
+    st.lists(PIECES, max_size=12).map("".join),
+    st.text(max_size=30),
+    st.sampled_from(NASTY_ARGUMENTS),
+)
+
+
+@given(TEXTS, st.sampled_from(SIGNATURES))
+def test_reading_raises_nothing_else_and_the_normal_form_stays(text, parameters):
+    try:
+        arguments = normal(text, parameters)
+    except CallSyntaxError:
+        return
+    assert normal(arguments, parameters) == arguments
+    assert read_from_a_text(arguments, parameters) == arguments
+
+
+VALUES = {
+    "amount": st.floats(allow_nan=False, allow_infinity=False),
+    "unit": st.text(alphabet="ab ,='\"“x1", min_size=1, max_size=8)
+    .map(lambda text: " ".join(text.split()))
+    .filter(lambda text: text and not ('"' in text and "'" in text)),
+    "count": st.integers(0, 10),
+    "loud": st.booleans(),
+    "colour": st.sampled_from(["red", 7]),
+}
+
+
+@given(
+    st.fixed_dictionaries(
+        {"amount": VALUES["amount"], "unit": VALUES["unit"]},
+        optional={name: VALUES[name] for name in ("count", "loud", "colour")},
+    )
+)
+def test_what_is_written_is_read_again(values):
+    defaults = {each.name: each.default for each in ALL if not each.is_required}
+    read = read_arguments(write_arguments(values, ALL), ALL)
+    assert {**defaults, **read} == {**defaults, **values}

@@ -1,0 +1,346 @@
+"""Greedy decoding in which the model calls tools (paper §2 "Inference" and §4.2; spec §6).
+
+    prompt | text … [ Calculator(6 * 7) -> | 42 ] | text …
+             sampled  trigger, sampled       forced  sampled, from the same keys and values
+
+All prompts of one `complete` are decoded together. Does not know any tool: the caller runs the
+calls. Trigger and call syntax are in `triggers`, keys and values in `row_cache`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from toolformer.calls import call_open_ids, cut_result
+from toolformer.decoding.completions import (
+    Completion,
+    DecodedCall,
+    DecodingParameters,
+    TraceStep,
+    UndoneCall,
+)
+from toolformer.decoding.decoding_row import DecodingRow, OpenCall, Opening
+from toolformer.decoding.triggers import (
+    BLOCKED_TOOL,
+    END_OF_TEXT,
+    NO_RESULT,
+    TOO_LONG,
+    next_emission,
+    read_open_call,
+)
+from toolformer.errors import SequenceTooLongError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_cache import RowCache
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+from tools.syntax import CALL_CLOSE
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Completion",
+    "DecodedCall",
+    "DecodingParameters",
+    "RunCalls",
+    "TraceStep",
+    "UndoneCall",
+    "complete",
+    "end_of_text_ids",
+    "longest_prompt_tokens",
+    "next_emission",
+]
+
+# Tokens of a call besides the opening, the model's and the result's: one more than
+# `max_call_tokens` before the call is given up, the space before the result where it is a token of
+# its own, `]`.
+_CALL_MARGIN = 3
+
+RunCalls = Callable[[Sequence[tuple[int, ToolCall]]], Sequence[str | None]]
+
+
+def complete(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    *,
+    parameters: DecodingParameters,
+    run_calls: RunCalls,
+    parse_arguments: Callable[[str, str], str] | None = None,
+    stop_texts: tuple[str, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """Continue prompts greedily, with tool calls; all prompts are one batch.
+
+    The start token stands in front of each prompt, as it does in scoring and finetuning.
+
+    A call is undone, and no other opened in that text, when what follows ` [` is no call of an
+    enabled tool, grows too long, or gets no result. The text then goes on as if the opening token
+    had been banned there. No call is opened inside a character of several tokens.
+
+    Args:
+        model: the model.
+        prompts: texts to continue.
+        parameters: how to decode.
+        run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
+            returns for each a result free of call markers (`tools.syntax.clean_result`), or None.
+        parse_arguments: tool name and arguments to normalised arguments; a CallSyntaxError of it
+            undoes the call.
+        stop_texts: the output ends before the first of these that appears outside calls.
+        progress: told texts done and texts in all.
+
+    Returns:
+        One completion per prompt, in order.
+
+    Raises:
+        SequenceTooLongError: a prompt leaves no room for its continuation; see
+            `longest_prompt_tokens`.
+    """
+    decoder = _Decoder(model, parameters, run_calls, parse_arguments, stop_texts)
+    return decoder.run(prompts, progress or (lambda _done, _total: None))
+
+
+def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+    """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
+    room = model.context_length - 1 - parameters.max_new_tokens
+    if not parameters.is_disabled:
+        opening = len(call_open_ids(model.tokenizer))
+        of_a_call = (
+            opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+        )
+        room -= parameters.max_calls * of_a_call
+    return room
+
+
+def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
+    """Tokens after which nothing follows: the model's end-of-text tokens and its start token."""
+    ids = {model.bos_id}
+    for source in (
+        getattr(model.model, "generation_config", None),
+        getattr(model.model, "config", None),
+    ):
+        value = getattr(source, "eos_token_id", None)
+        ids.update([value] if isinstance(value, int) else value or [])
+    return frozenset(ids)
+
+
+class _Decoder:
+    def __init__(
+        self,
+        model: LanguageModel,
+        parameters: DecodingParameters,
+        run_calls: RunCalls,
+        parse_arguments: Callable[[str, str], str] | None,
+        stop_texts: tuple[str, ...],
+    ):
+        self._model = model
+        self._tokenizer = model.tokenizer
+        self._parameters = parameters
+        self._run_calls = run_calls
+        self._parse_arguments = parse_arguments
+        self._stop_texts = stop_texts
+        self._open_ids = call_open_ids(model.tokenizer)
+        self._end_ids = end_of_text_ids(model)
+        self._enabled = parameters.enabled_tools
+        enabled_starts = {self._first_token(name) for name in self._enabled}
+        blocked_starts = {self._first_token(name) for name in parameters.blocked_tools}
+        self._masked_starts = sorted(blocked_starts - enabled_starts)
+
+    def run(self, prompts: Sequence[str], progress: Callable[[int, int], None]) -> list[Completion]:
+        rows = [
+            DecodingRow(index, prompt, self._model.bos_id, self._tokenizer)
+            for index, prompt in enumerate(prompts)
+        ]
+        self._check_lengths(rows)
+        # Rows of the cache are those of `active`, in that order.
+        active = rows
+        cache = RowCache(self._model, len(rows))
+        while active:
+            logits = cache.feed([row.pending for row in active])
+            for place, row in enumerate(active):
+                row.pending = []
+                self._advance(row, logits[place], place, cache)
+            self._answer_calls(active, cache)
+            left = [place for place, row in enumerate(active) if row.stopped_by is None]
+            if len(left) < len(active):
+                progress(len(rows) - len(left), len(rows))
+                active = [active[place] for place in left]
+                if active:
+                    cache.keep(left)
+        return [row.completion(self._stop_texts) for row in rows]
+
+    def _advance(
+        self, row: DecodingRow, logits: "torch.Tensor", place: int, cache: RowCache
+    ) -> None:
+        """Choose the next token; twice or three times where a call cannot even begin."""
+        while not row.pending and row.stopped_by is None:
+            call, reason = row.open_call, None
+            if row.opening is not None:
+                logits = self._go_on_opening(row, row.opening, logits, place, cache)
+            elif call is None:
+                self._choose_outside(row, logits, cache.length(place))
+            else:
+                reason = self._choose_inside(row, call, logits)
+            if call is None and row.open_call and not self._enabled:
+                reason = BLOCKED_TOOL
+            if reason is not None:
+                logits = self._undo(row, place, cache, reason)
+
+    def _choose_outside(self, row: DecodingRow, logits: "torch.Tensor", length: int) -> None:
+        parameters = self._parameters
+        is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
+        if len(self._open_ids) > 1:
+            is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
+            row.is_refused = False
+            self._choose_outside_split(row, logits, length, is_disabled=is_disabled)
+            return
+        (open_id,) = self._open_ids
+        ranked = logits.topk(min(max(parameters.call_top_k, 2), len(logits))).indices.tolist()
+        if open_id in ranked:
+            rank = ranked.index(open_id) + 1
+        else:
+            rank = int((logits > logits[open_id]).sum()) + 1
+        token = next_emission(
+            ranked,
+            open_token=open_id,
+            call_top_k=parameters.call_top_k,
+            calls_so_far=row.calls_so_far,
+            max_calls=parameters.max_calls,
+            is_disabled=is_disabled,
+        )
+        if token == open_id:
+            row.open([token], logits, length=length, call_rank=rank)
+            # Not fed where no tool is left to call: the bracket is undone at once.
+            row.pending = [token] if self._enabled else []
+            return
+        self._emit(row, token, rank)
+
+    def _choose_outside_split(
+        self, row: DecodingRow, logits: "torch.Tensor", length: int, *, is_disabled: bool
+    ) -> None:
+        """The same where ` [` is several tokens: its probability is the product of theirs.
+
+        It cannot be larger than that of the first token, so only where this one is among the k
+        likeliest are the others looked at, by feeding the opening on trial. Outside calls its last
+        token is banned behind the others: there ` [` as a whole was refused.
+        """
+        first, last = self._open_ids[0], self._open_ids[-1]
+        likeliest = logits.topk(min(max(self._parameters.call_top_k, 1), len(logits))).indices
+        if self._parameters.call_top_k and not is_disabled and first in likeliest.tolist():
+            log_probability = float(logits.log_softmax(dim=-1)[first])
+            row.opening = Opening(logits, length, fed=1, log_probability=log_probability)
+            row.pending = [first]
+            return
+        if row.ends_with(self._open_ids[:-1]):
+            logits = logits.clone()
+            logits[last] = float("-inf")
+        self._emit(row, int(logits.argmax()), None)
+
+    def _go_on_opening(
+        self,
+        row: DecodingRow,
+        opening: Opening,
+        logits: "torch.Tensor",
+        place: int,
+        cache: RowCache,
+    ) -> "torch.Tensor":
+        """Feed the next token of an opening on trial, open the call, or take the trial back.
+
+        Returns:
+            The logits to go on from.
+        """
+        token = self._open_ids[opening.fed]
+        opening.log_probability += float(logits.log_softmax(dim=-1)[token])
+        opening.fed += 1
+        if opening.fed < len(self._open_ids):
+            row.pending = [token]
+            return logits
+        row.opening = None
+        others = opening.logits.log_softmax(dim=-1).clone()
+        others[self._open_ids[0]] = float("-inf")
+        rank = int((others > opening.log_probability).sum()) + 1
+        if rank <= self._parameters.call_top_k:
+            row.open(self._open_ids, opening.logits, length=opening.length, call_rank=rank)
+            row.pending = [token] if self._enabled else []
+            return logits
+        cache.forget(place, opening.length)
+        row.is_refused = True
+        return opening.logits
+
+    def _emit(self, row: DecodingRow, token: int, rank: int | None) -> None:
+        """Add a token outside calls, and see whether the text ends with it."""
+        row.record(token, "sampled", rank)
+        if token in self._end_ids:
+            row.stopped_by = "end_of_text"
+            return
+        row.add_outside(token)
+        if row.stop_offset(self._stop_texts) is not None:
+            row.stopped_by = "stop_text"
+        elif row.tokens_outside_calls >= self._parameters.max_new_tokens:
+            row.stopped_by = "length"
+        else:
+            row.pending = [token]
+
+    def _choose_inside(
+        self, row: DecodingRow, call: OpenCall, logits: "torch.Tensor"
+    ) -> str | None:
+        """Choose a token of a call; the reason where the call cannot go on."""
+        if not call.tokens and self._masked_starts:
+            logits = logits.clone()
+            logits[self._masked_starts] = float("-inf")
+        token = int(logits.argmax())
+        row.record(token, "sampled")
+        if token in self._end_ids:
+            return END_OF_TEXT
+        call.tokens.append(token)
+        try:
+            call.request = read_open_call(
+                self._tokenizer.decode(call.tokens),
+                enabled_tools=self._enabled,
+                blocked_tools=self._parameters.blocked_tools,
+                parse_arguments=self._parse_arguments,
+            )
+        except CallSyntaxError as error:
+            return error.reason
+        if call.request is None and len(call.tokens) > self._parameters.max_call_tokens:
+            return TOO_LONG
+        row.pending = [token]
+        return None
+
+    def _answer_calls(self, active: Sequence[DecodingRow], cache: RowCache) -> None:
+        """Run the calls that are complete, together, and put their results behind the arrow."""
+        waiting = [
+            (place, row, row.open_call, row.open_call.request)
+            for place, row in enumerate(active)
+            if row.open_call is not None and row.open_call.request is not None
+        ]
+        if not waiting:
+            return
+        results = self._run_calls([(row.index, request) for _, row, _, request in waiting])
+        limit = self._parameters.max_result_tokens
+        for (place, row, call, request), result in zip(waiting, results, strict=True):
+            inserted = cut_result(self._tokenizer, result, max_tokens=limit) if result else ""
+            if inserted:
+                forced = self._tokenizer.encode_pieces([f" {inserted}", CALL_CLOSE])
+                row.close(call, request, inserted, forced)
+            else:
+                logits = self._undo(row, place, cache, NO_RESULT)
+                self._advance(row, logits, place, cache)
+
+    def _undo(self, row: DecodingRow, place: int, cache: RowCache, reason: str) -> "torch.Tensor":
+        """Take the open call back; the logits before it."""
+        call = row.undo(reason)
+        cache.forget(place, call.length)
+        return call.logits
+
+    def _first_token(self, tool_name: str) -> int:
+        return self._tokenizer.encode(f"{tool_name}(")[0]
+
+    def _check_lengths(self, rows: Sequence[DecodingRow]) -> None:
+        most = longest_prompt_tokens(self._model, self._parameters)
+        for row in rows:
+            tokens = len(row.pending) - 1
+            if tokens > most:
+                raise SequenceTooLongError(
+                    f"Prompt {row.index} has {tokens} tokens. Expected at most {most}, so that "
+                    f"it fits the model's {self._model.context_length} together with "
+                    "max_new_tokens and the longest call. Shorten the prompt or lower these."
+                )

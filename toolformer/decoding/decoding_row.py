@@ -1,0 +1,196 @@
+"""One text while it is decoded: its tokens, its calls, and the call that is being written.
+
+Does not choose tokens, feed a model or run tools.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from toolformer.decoding.completions import (
+    Completion,
+    DecodedCall,
+    StopReason,
+    TokenKind,
+    TraceStep,
+    UndoneCall,
+)
+from toolformer.forward.tokenization import Tokenizer
+from tools.protocol import ToolCall
+
+if TYPE_CHECKING:
+    import torch
+
+# A character has at most four bytes, so it is spread over at most four tokens.
+_MOST_TOKENS_PER_CHARACTER = 4
+_REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(slots=True)
+class Opening:
+    """A call that may be about to open, where ` [` is several tokens; the first ones are fed.
+
+    Attributes:
+        logits: those before the first token, shape `(vocabulary,)`.
+        length: tokens that the model had seen before it.
+        fed: how many tokens of the opening are fed or about to be.
+        log_probability: of these, in nats.
+    """
+
+    logits: "torch.Tensor"
+    length: int
+    fed: int
+    log_probability: float
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A call that is being written, and what is needed to take it back.
+
+    Attributes:
+        open_ids: the tokens that opened it.
+        logits: those before the opening token, shape `(vocabulary,)`.
+        length: tokens that the model had seen before it.
+        trace_start: where its steps begin in the trace.
+        tokens: the model's tokens after the opening one.
+        request: the call, once the arrow has been written.
+    """
+
+    open_ids: tuple[int, ...]
+    logits: "torch.Tensor"
+    length: int
+    trace_start: int
+    tokens: list[int] = field(default_factory=list)
+    request: ToolCall | None = None
+
+
+class DecodingRow:
+    """One text of a batch.
+
+    Attributes:
+        index: place of its prompt among all prompts.
+        pending: tokens that are chosen, but not fed yet.
+        opening: the beginning of a call that may be about to open.
+        is_refused: whether no call may be opened just here, because its opening was too unlikely.
+        open_call: the call that is being written.
+        is_banned: whether no further call may be opened, because one was taken back.
+        stopped_by: why the text has ended; None while it goes on.
+    """
+
+    def __init__(self, index: int, prompt: str, start_id: int, tokenizer: Tokenizer):
+        self.index = index
+        self.pending = [start_id, *tokenizer.encode(prompt)]
+        self.opening: Opening | None = None
+        self.is_refused = False
+        self.open_call: OpenCall | None = None
+        self.is_banned = False
+        self.stopped_by: StopReason | None = None
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        # Tokens outside calls, cut where the calls stand: one more than there are calls.
+        self._segments: list[list[int]] = [[]]
+        self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
+        self._undone: list[UndoneCall] = []
+        self._trace: list[TraceStep] = []
+
+    @property
+    def calls_so_far(self) -> int:
+        """Calls with a result."""
+        return len(self._calls)
+
+    @property
+    def tokens_outside_calls(self) -> int:
+        """Tokens of the output that belong to no call."""
+        return sum(map(len, self._segments))
+
+    @property
+    def is_inside_character(self) -> bool:
+        """Whether the output ends within a character of several tokens."""
+        tail = self._segments[-1][-_MOST_TOKENS_PER_CHARACTER:]
+        return self._tokenizer.decode(tail).endswith(_REPLACEMENT_CHARACTER)
+
+    def ends_with(self, tokens: Sequence[int]) -> bool:
+        """Whether the output outside calls ends with these tokens, one behind the other."""
+        return len(tokens) > 0 and self._segments[-1][-len(tokens) :] == list(tokens)
+
+    def record(self, token: int, kind: TokenKind, call_rank: int | None = None) -> None:
+        """Add a step to the trace."""
+        text = self._tokenizer.token_text(token)
+        self._trace.append(TraceStep(token, text, kind, call_rank))
+
+    def add_outside(self, token: int) -> None:
+        """Add a token to the text outside calls."""
+        self._segments[-1].append(token)
+
+    def open(
+        self, open_ids: Sequence[int], logits: "torch.Tensor", *, length: int, call_rank: int
+    ) -> None:
+        """Begin a call.
+
+        Args:
+            open_ids: the tokens that open it.
+            logits: those before the first of them.
+            length: tokens that the model had seen before it.
+            call_rank: rank of the opening, from 1.
+        """
+        self.open_call = OpenCall(tuple(open_ids), logits, length, len(self._trace))
+        for token in open_ids:
+            self.record(token, "trigger", call_rank)
+
+    def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
+        """End a call with its result, whose tokens and `]` are `forced`."""
+        for token in forced:
+            self.record(token, "forced")
+        self.pending = [*self.pending, *forced]
+        text = self._tokenizer.decode([*call.open_ids, *call.tokens, *forced])
+        self._calls.append((request, result, text))
+        self._segments.append([])
+        self.open_call = None
+
+    def undo(self, reason: str) -> OpenCall:
+        """Take the open call back: the text stands where it stood, and may open no other.
+
+        Raises:
+            ValueError: no call is open.
+        """
+        call = self.open_call
+        if call is None:
+            raise ValueError(f"Text {self.index} has no open call to undo. Expected `open` before.")
+        text = self._tokenizer.decode([*call.open_ids, *call.tokens])
+        self._undone.append(UndoneCall(text, reason))
+        undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
+        self._trace[call.trace_start :] = undone
+        self.pending = []
+        self.open_call = None
+        self.is_banned = True
+        return call
+
+    def stop_offset(self, stop_texts: tuple[str, ...]) -> int | None:
+        """Where the first stop text begins in the text since the last call."""
+        if not stop_texts:
+            return None
+        text = self._tokenizer.decode(self._segments[-1])
+        offsets = [text.find(stop_text) for stop_text in stop_texts]
+        return min((offset for offset in offsets if offset >= 0), default=None)
+
+    def completion(self, stop_texts: tuple[str, ...]) -> Completion:
+        """The finished text."""
+        segments = [self._tokenizer.decode(segment) for segment in self._segments]
+        if self.stopped_by == "stop_text":
+            segments[-1] = segments[-1][: self.stop_offset(stop_texts)]
+        text, offset, calls = segments[0], len(segments[0]), []
+        for (request, result, call_text), segment in zip(self._calls, segments[1:], strict=True):
+            calls.append(
+                DecodedCall(request.tool_name, request.arguments, result, offset, call_text)
+            )
+            text += call_text + segment
+            offset += len(segment)
+        return Completion(
+            prompt=self._prompt,
+            text=text,
+            text_without_calls="".join(segments),
+            calls=tuple(calls),
+            undone_calls=tuple(self._undone),
+            stopped_by=self.stopped_by or "length",
+            trace=tuple(self._trace),
+        )

@@ -1,0 +1,277 @@
+"""How much is fed at once: fixed when a slice is begun, halved when memory runs out.
+
+Numbers are bit-equal only in equal batches. So batches follow from the rows and the size alone, the
+size is stored in the slice's checkpoint, and a resumed slice goes on with it, whatever is free by
+then. Does not know what is fed.
+"""
+
+import gc
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from toolformer.errors import OutOfMemoryError
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.side_by_side import Begin, batches_at_once, side_by_side
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
+RowT = TypeVar("RowT")
+ResultT = TypeVar("ResultT")
+
+# On a processor: larger packs leave its cache, smaller ones starve its matrix products; and so
+# many branches decode at the same time, in all batches together. The keys of long windows bound
+# them further: a shard of whole web pages has hundreds, each of which holds 40 MiB or more.
+_PROCESSOR_PACK_TOKENS = 1024
+_PROCESSOR_BRANCHES = 800
+_PROCESSOR_KEY_BYTES = 2**30
+# On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
+_GPU_PACK_TOKENS = 16384
+_GPU_BRANCHES = 8192
+_MEMORY_SHARE = 0.5
+
+
+def choose_pack_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
+    """Most tokens of one pack, in scoring and in reading texts, where the user does not say.
+
+    Args:
+        model: on its device.
+        window_tokens: most tokens of a window.
+    """
+    if model.device.type != "cuda":
+        return _PROCESSOR_PACK_TOKENS
+    # Half of the share for the pack that is running, half for the keys of the windows.
+    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // _activation_bytes(model)
+    return max(window_tokens, min(_GPU_PACK_TOKENS, held))
+
+
+def choose_windows_per_batch(
+    model: "LanguageModel",
+    *,
+    windows: int,
+    branches_per_window: int,
+    window_tokens: int,
+    prompt_tokens: int,
+    most_new_tokens: int,
+) -> int:
+    """How many texts are sampled together, where the user does not say.
+
+    Args:
+        model: on its device.
+        windows: how many there are.
+        branches_per_window: `k · m`.
+        window_tokens: most tokens of a window.
+        prompt_tokens: of the few-shot prompt.
+        most_new_tokens: longest call.
+    """
+    # The text stands in the prompt and behind it, and both are held twice for a moment.
+    keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
+    of_window = keys * _key_bytes(model)
+    if model.device.type != "cuda":
+        at_once = batches_at_once(model)
+        # No thread is left without a batch.
+        share = math.ceil(windows / at_once)
+        branches = _PROCESSOR_BRANCHES // at_once // branches_per_window
+        return max(1, min(share, branches, _PROCESSOR_KEY_BYTES // at_once // of_window))
+    held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // of_window
+    return max(1, min(_GPU_BRANCHES // branches_per_window, held))
+
+
+def _free_bytes(model: "LanguageModel") -> int:
+    import torch
+
+    return torch.cuda.mem_get_info(model.device)[0]
+
+
+def _key_bytes(model: "LanguageModel") -> int:
+    """Bytes of one token's keys and values in all layers."""
+    config = model.model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_size = (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+    return 2 * config.num_hidden_layers * heads * head_size * model.model.dtype.itemsize
+
+
+def _activation_bytes(model: "LanguageModel") -> int:
+    """Bytes that one token needs while it passes a layer, generously."""
+    config = model.model.config
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return (8 * config.hidden_size + 4 * inner) * 4
+
+
+def feed_in_batches(
+    count: int,
+    *,
+    size: int,
+    end_of_batch: Callable[[int, int], int],
+    compute: Callable[[int, int], Any],
+    checkpoint: Checkpoint,
+    label: str,
+    at_once: int = 1,
+) -> Iterator[tuple[int, int, Any]]:
+    """Work on `count` rows in their order, batch by batch, keeping each batch's result.
+
+    A batch that does not fit into memory is tried again at half the size, and so are all after it;
+    `is_regrouped` then says so for the slice.
+
+    Args:
+        count: rows in all.
+        size: of a batch, when the slice is begun.
+        end_of_batch: first row and size to the row behind the batch; at least one row.
+        compute: first row and row behind the last to a result that JSON can hold.
+        checkpoint: of the slice.
+        label: of the steps, unique within the slice.
+        at_once: how many batches are computed at the same time, in threads; their results are kept
+            in the order of the rows.
+
+    Yields:
+        First row, row behind the last, result.
+
+    Raises:
+        OutOfMemoryError: a single row does not fit.
+    """
+    name = f"{label}-sizes"
+    # Pairs: from this row on, this size.
+    sizes: list[list[int]] = checkpoint.step(name, lambda: [[0, size]])
+
+    def step_of(row: int) -> str:
+        return f"{label}-{row:06d}"
+
+    def batches_from(row: int) -> Iterator[tuple[int, int]]:
+        while row < count:
+            end = end_of_batch(row, _size_at(sizes, row))
+            yield row, end
+            row = end
+
+    start = 0
+    with side_by_side(at_once) as begin:
+        ahead = _BatchesAhead(
+            begin, compute, most=at_once, is_stored=lambda row: checkpoint.has(step_of(row))
+        )
+        while start < count:
+            _, end = next(batches_from(start))
+            try:
+                result = checkpoint.step(
+                    step_of(start), lambda start=start: ahead.first_of(batches_from(start))
+                )
+            except (RuntimeError, MemoryError) as error:
+                _check_can_halve(error, end - start)
+            else:
+                yield start, end, result
+                start = end
+                continue
+            # Outside the handler: what the failed batch holds is free only now.
+            ahead.forget()
+            _release_memory()
+            sizes.append([start, max(1, _size_at(sizes, start) // 2)])
+            checkpoint.store(name, sizes)
+
+
+def _size_at(sizes: list[list[int]], row: int) -> int:
+    return next(size for first, size in reversed(sizes) if first <= row)
+
+
+class _BatchesAhead:
+    """Batches that are being computed before their turn has come."""
+
+    def __init__(
+        self,
+        begin: Begin,
+        compute: Callable[[int, int], Any],
+        *,
+        most: int,
+        is_stored: Callable[[int], bool],
+    ):
+        self._begin = begin
+        self._compute = compute
+        # Some more than are computed at once, so that no thread idles while a result is awaited.
+        self._most = 1 if most == 1 else 2 * most
+        self._is_stored = is_stored
+        self._begun: dict[int, Callable[[], Any]] = {}
+
+    def first_of(self, batches: Iterator[tuple[int, int]]) -> Any:
+        """The result of the first of some batches; the next ones are begun as well."""
+        wanted, *others = islice(batches, self._most)
+        for start, end in [wanted, *(each for each in others if not self._is_stored(each[0]))]:
+            if start not in self._begun:
+                self._begun[start] = self._begin(partial(self._compute, start, end))
+        return self._begun.pop(wanted[0])()
+
+    def forget(self) -> None:
+        """Let all batches end that were begun, for the memory they hold."""
+        for wait in self._begun.values():
+            with suppress(RuntimeError, MemoryError):
+                wait()
+        self._begun.clear()
+
+
+def feed_in_halves(
+    rows: list[RowT], compute: Callable[[list[RowT]], list[ResultT]]
+) -> tuple[list[ResultT], bool]:
+    """Work on rows together, or by halves of halves where memory does not hold them.
+
+    Args:
+        rows: at least one.
+        compute: rows to as many results.
+
+    Returns:
+        The results, and whether memory ran out.
+
+    Raises:
+        OutOfMemoryError: a single row does not fit.
+    """
+    try:
+        return compute(rows), False
+    except (RuntimeError, MemoryError) as error:
+        _check_can_halve(error, len(rows))
+    _release_memory()
+    half = len(rows) // 2
+    first, _ = feed_in_halves(rows[:half], compute)
+    second, _ = feed_in_halves(rows[half:], compute)
+    return first + second, True
+
+
+def is_regrouped(checkpoint: Checkpoint) -> bool:
+    """Whether memory ran out in a slice, so that its batches are not those it was begun with."""
+    return any(len(sizes) > 1 for sizes in checkpoint.stored("*-sizes")) or any(
+        checkpoint.stored("*-regrouped")
+    )
+
+
+def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """What is stored with a slice about its batches: their sizes, and whether memory ran out."""
+    sizes = {name: size for each in checkpoint.stored("geometry") for name, size in each.items()}
+    return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of the machine or of the device."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _check_can_halve(error: Exception, rows: int) -> None:
+    """Raise unless the error says that memory ran out, and fewer rows may need less."""
+    if not is_out_of_memory(error):
+        raise error
+    if rows == 1:
+        raise OutOfMemoryError(
+            "The memory of the device does not hold a single text of this size. Lower "
+            "corpus.window_tokens, or take a device with more memory or a smaller model. What was "
+            "computed is kept."
+        ) from error
+
+
+def _release_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

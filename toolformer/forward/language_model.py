@@ -1,0 +1,396 @@
+"""A Hugging Face causal language model with its tokenizer, as the engine uses it.
+
+Does not know tools, calls or prompts. Weights are read from safetensors only: a pickled checkpoint
+can run code when it is opened.
+"""
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Cache, PreTrainedModel
+
+    from toolformer.forward.attention import AttentionPlan
+
+# Flags of processors that compute in bfloat16 themselves.
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
+# More than 32 MiB at once are taken from the system, and given back, for every piece.
+LOGIT_ROWS = 128
+_PRECISIONS = ("auto", "float32", "bfloat16")
+# How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
+# the relative distance, by precision. Rounding of many layers stays well below; a token that sees
+# the wrong ones, or stands at the wrong place, is off by a fifth and more.
+_PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
+_PROBE_LENGTHS = (12, 7, 9)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes `cuda` where there is one, else `cpu`."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def devices_of(device: str) -> list[str]:
+    """The devices that a setting leaves to choose from, best first.
+
+    Example:
+        >>> devices_of("cpu"), devices_of("cuda:1")
+        (['cpu'], ['cuda:1'])
+    """
+    import torch
+
+    resolved = resolve_device(device)
+    if resolved == "cuda" and device == "auto" and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [resolved]
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """`auto` becomes bfloat16 where the processor computes in it, else float32.
+
+    Args:
+        precision: `auto`, `float32` or `bfloat16`.
+        device: a resolved device.
+
+    Raises:
+        ModelNotFoundError: the precision is not one of the three.
+    """
+    import torch
+
+    if precision not in _PRECISIONS:
+        raise ModelNotFoundError(
+            f"Unknown precision {precision!r}; expected one of {', '.join(_PRECISIONS)}."
+        )
+    if precision != "auto":
+        return precision
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    # The processor flag tells; torch itself emulates bfloat16 slowly where it is missing.
+    capabilities = Path("/proc/cpuinfo")
+    has_bfloat16 = capabilities.exists() and any(
+        flag in capabilities.read_text() for flag in BFLOAT16_FLAGS
+    )
+    return "bfloat16" if has_bfloat16 else "float32"
+
+
+def check_model_directory(path: Path) -> None:
+    """Tell a directory with a usable model from anything else, without loading it.
+
+    Raises:
+        ModelNotFoundError: names what is missing.
+    """
+    remedy = (
+        "Expected a directory as `save_pretrained` writes it: config.json, tokenizer.json and "
+        "*.safetensors. Set language_model.path in toolformer.yaml to such a directory, or to "
+        "'embedded' for the model that comes with the project."
+    )
+    if not path.is_dir():
+        raise ModelNotFoundError(f"There is no model directory {str(path)!r}. {remedy}")
+    missing = [
+        name
+        for name, pattern in (
+            ("config.json", "config.json"),
+            ("a tokenizer (tokenizer.json)", "tokenizer*.json"),
+            ("weights (*.safetensors)", "*.safetensors"),
+        )
+        if not any(path.glob(pattern))
+    ]
+    if missing:
+        raise ModelNotFoundError(
+            f"The model directory {str(path)!r} has no {' and no '.join(missing)}. {remedy}"
+        )
+
+
+class LanguageModel:
+    """A causal language model in evaluation mode.
+
+    Attributes:
+        model: the Hugging Face model.
+        tokenizer: its tokenizer.
+        bos_id: the token put in front of every scored text, so that its first token has a
+            probability (spec §1.9, item 4).
+        context_length: most tokens the model takes.
+        tokens_fed: token positions fed through the body so far, padding included. The cost of the
+            method is counted in these.
+        packs_rows: rows are packed one behind the other, with the engine's own attention; else
+            padded rows, a cache and 4-D masks, which serve any model class.
+        stock_reason: why rows are not packed; None where they are.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        bos_token: str | None = None,
+        attention: str = "auto",
+    ):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.bos_id = _bos_id(tokenizer, bos_token)
+        self.context_length = int(getattr(model.config, "max_position_embeddings", 2048))
+        self.tokens_fed = 0
+        self._counting = threading.Lock()
+        self._body: Any = model.base_model
+        self._head: Any = model.get_output_embeddings()
+        self._check_head()
+        self.stock_reason = self._why_stock(attention)
+        self.packs_rows = self.stock_reason is None
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+        bos_token: str | None = None,
+        attention: str = "auto",
+    ) -> "LanguageModel":
+        """Load a model directory.
+
+        Args:
+            path: a directory as `save_pretrained` writes it.
+            precision: `auto`, `float32` or `bfloat16`.
+            device: `auto`, `cpu` or a CUDA device.
+            bos_token: text of the token to put in front of scored texts; by default
+                `<|endoftext|>` where the vocabulary has it, else the tokenizer's own.
+            attention: `auto` packs rows where the model class allows it; `stock` never does.
+
+        Raises:
+            ModelNotFoundError: the directory holds no model, or one that cannot be used.
+        """
+        check_model_directory(path)
+        # Nothing is ever fetched from a hub behind the user's back.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        import torch
+        from safetensors import SafetensorError
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging as transformers_logging
+
+        # A bar per load would stand between the lines of every command and run.
+        transformers_logging.disable_progress_bar()
+
+        device = resolve_device(device)
+        precision = resolve_precision(precision, device)
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=getattr(torch, precision),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            tokenizer = load_tokenizer(path)
+        # SafetensorError: damaged weights; RuntimeError: weights of other shapes than the config's.
+        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+            raise ModelNotFoundError(
+                f"The model in {str(path)!r} cannot be loaded: {error}. Expected a causal language "
+                "model of a class that the installed transformers knows, with safetensors weights."
+            ) from error
+        model, loading_info = loaded
+        # Transformers fills such weights with random numbers and only warns.
+        if missing := sorted(loading_info["missing_keys"]):
+            raise ModelNotFoundError(
+                f"The model in {str(path)!r} lacks the weights {', '.join(missing[:3])} "
+                f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
+                "or save the model again."
+            )
+        return cls(
+            model.to(device), tokenizer, name=path.name, bos_token=bos_token, attention=attention
+        )
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the weights lie."""
+        return self.model.device
+
+    @property
+    def precision(self) -> str:
+        """`float32` or `bfloat16`."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    def hidden_states(
+        self,
+        input_ids: "torch.Tensor",
+        *,
+        cache: "Cache | None" = None,
+        attention_mask: "torch.Tensor | None" = None,
+        position_ids: "torch.Tensor | None" = None,
+    ) -> "torch.Tensor":
+        """Feed tokens through the body.
+
+        Args:
+            input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
+            cache: keys and values of what stands before; grows by `position`. Without one nothing
+                is kept.
+            attention_mask: 4-D, added to the attention scores, shape
+                `(batch or 1, 1, position, keys)`. Needed whenever there is a cache: without a mask
+                scaled_dot_product_attention sees only the last keys.
+            position_ids: int, shape `(batch or 1, position)`.
+
+        Returns:
+            The last hidden states, shape `(batch, position, hidden)`.
+        """
+        self._count(input_ids)
+        return self._body(
+            input_ids=input_ids,
+            past_key_values=cache,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def packed_hidden_states(
+        self, ids: "torch.Tensor", positions: "torch.Tensor", plan: "AttentionPlan"
+    ) -> "torch.Tensor":
+        """Feed packed rows through the body; only where `packs_rows`.
+
+        Args:
+            ids: tokens of all rows, one row behind the other; int, shape `(tokens,)`.
+            positions: the place of each token in its own row, prefix included, shape `(tokens,)`.
+            plan: what each token sees.
+
+        Returns:
+            The last hidden states, shape `(tokens, hidden)`.
+        """
+        from toolformer.forward.attention import running
+
+        self._count(ids)
+        with running(self.model, plan):
+            output = self._body(
+                input_ids=ids[None].to(self.device),
+                position_ids=positions[None].to(self.device),
+                use_cache=False,
+            )
+        return output.last_hidden_state[0]
+
+    def _count(self, ids: "torch.Tensor") -> None:
+        with self._counting:
+            self.tokens_fed += ids.numel()
+
+    @property
+    def is_shareable(self) -> bool:
+        """Whether several threads may feed it at the same time."""
+        # Else logits come from the whole model, whose body is replaced meanwhile.
+        return self._is_head_whole
+
+    def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
+        """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
+        if self._is_head_whole:
+            return self._head(hidden_states).float()
+        return self._logits_of_whole_model(hidden_states)
+
+    def _check_head(self) -> None:
+        """Body and what turns its states into logits must give what the model gives whole.
+
+        Some architectures scale or cap their logits after the output layer: their own forward pass
+        does it then.
+        """
+        import torch
+
+        probe = torch.tensor([[self.bos_id, 1, 2, 3]], device=self.device)
+        with torch.inference_mode():
+            hidden = self._body(input_ids=probe, use_cache=False).last_hidden_state
+            whole = self.model(input_ids=probe, use_cache=False).logits.float()
+            for self._is_head_whole in (True, False):
+                if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
+                    return
+        raise ModelNotFoundError(
+            f"The model class {type(self.model).__name__} gives other logits than its output layer "
+            "gives on its last hidden states, and this engine reads logits from those. Use a "
+            "Llama-, Qwen-, Gemma-, GPT-J-, GPT-NeoX- or GPT-2-like model."
+        )
+
+    def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
+        """The model's own forward pass, in which the body is told what it has computed already."""
+        from unittest.mock import patch
+
+        import torch
+        from transformers.modeling_outputs import BaseModelOutputWithPast
+
+        flat = hidden_states.reshape(1, -1, hidden_states.shape[-1])
+        known: Any = BaseModelOutputWithPast(last_hidden_state=flat)
+        ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
+        with patch.object(self._body, "forward", lambda *_, **__: known):
+            logits = self.model(input_ids=ids, use_cache=False).logits
+        return logits.reshape(*hidden_states.shape[:-1], -1).float()
+
+    def _why_stock(self, attention: str) -> str | None:
+        """Why rows cannot be packed, found by packing some and comparing; None if they can."""
+        import torch
+
+        from toolformer.forward.attention import PackedRows, UnservedAttentionError
+
+        if attention == "stock":
+            return "chosen"
+        if attention != "auto":
+            raise ModelNotFoundError(
+                f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
+            )
+        vocabulary = self.model.config.get_text_config().vocab_size
+        # Tokens from all over the vocabulary.
+        rows = [
+            [
+                self.bos_id,
+                *((7919 * length + 104729 * place) % vocabulary for place in range(length)),
+            ]
+            for length in _PROBE_LENGTHS
+        ]
+        plan = PackedRows([len(row) for row in rows], keeps=True)
+        fed = self.tokens_fed
+        with torch.inference_mode():
+            expected = torch.cat([self.hidden_states(self._row(row))[0] for row in rows])
+            try:
+                packed = self.packed_hidden_states(
+                    torch.cat([self._row(row)[0] for row in rows]),
+                    torch.cat([torch.arange(len(row)) for row in rows]),
+                    plan,
+                )
+            except UnservedAttentionError as error:
+                return str(error)
+            finally:
+                self.tokens_fed = fed
+        if not plan.kept:
+            return f"{type(self.model).__name__} has an attention of its own"
+        distances = (packed - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
+        if not float(distances.mean()) < _PROBE_TOLERANCES[self.precision]:
+            return f"{type(self.model).__name__} does not give the same numbers for packed rows"
+        return None
+
+    def _row(self, ids: list[int]) -> "torch.Tensor":
+        import torch
+
+        return torch.tensor([ids], device=self.device)
+
+
+def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:
+    backend = tokenizer.backend
+    vocabulary = backend.get_vocab()
+    if bos_token is not None:
+        if bos_token not in vocabulary:
+            raise ModelNotFoundError(
+                f"The token {bos_token!r} (language_model.bos_token) is not in the model's "
+                "vocabulary. Leave it empty to use the tokenizer's own."
+            )
+        return vocabulary[bos_token]
+    if "<|endoftext|>" in vocabulary:
+        return vocabulary["<|endoftext|>"]
+    for token_id in (backend.bos_token_id, backend.eos_token_id):
+        if isinstance(token_id, int):
+            return token_id
+    raise ModelNotFoundError(
+        "The tokenizer names no beginning- or end-of-text token. Set language_model.bos_token."
+    )

@@ -1,0 +1,144 @@
+"""The few-shot prompt of a tool as keys and values, computed once and shared by all texts.
+
+Does not sample. A prompt is cut at its text slot: what stands before is the same for every text
+and is fed once; what stands after (`Output:`) is fed with each text. An annotator that is a
+Toolformer already needs no prompt: then the start token alone stands before the text.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from toolformer.forward.attention import Layer, PackedRows
+from toolformer.forward.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import DynamicCache
+
+TEXT_SLOT = "{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPrompt:
+    """A prompt cut at its slot.
+
+    Attributes:
+        prefix: what stands before the text, without the space at its end.
+        before_text: that space. It belongs to the first word of the text, because vocabularies
+            hold ` word` as one token.
+        after_text: what stands after the text.
+    """
+
+    prefix: str
+    before_text: str
+    after_text: str
+
+    @classmethod
+    def of(cls, prompt: str) -> "SplitPrompt":
+        """Cut a prompt that holds the slot exactly once; `tools.prompting` checks that."""
+        before, _, after = prompt.partition(TEXT_SLOT)
+        prefix = before.rstrip(" ")
+        return cls(prefix, before[len(prefix) :], after)
+
+    def text_part(self, text: str) -> str:
+        """What is fed for one text between the shared prefix and the text's own tokens."""
+        return f"{self.before_text}{text}{self.after_text}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPrefix:
+    """Keys and values of a prompt's shared part.
+
+    Attributes:
+        prompt: the prompt, cut at its slot; None where the annotator needs none.
+        length: `q`, tokens of the shared part.
+        layers: per layer keys and values, each of shape `(key heads, q, head size)`; none where
+            there is no prompt.
+    """
+
+    prompt: SplitPrompt | None
+    length: int
+    layers: tuple[Layer, ...]
+
+    def cache(self, rows: int) -> "DynamicCache":
+        """A cache for a batch of texts that all begin with this prefix, for the stock attention.
+
+        The prefix is not copied here: every row looks at the same memory until the first tokens
+        are appended.
+        """
+        from transformers import DynamicCache
+
+        return DynamicCache(
+            [
+                (keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+                for keys, values in self.layers
+            ]
+        )
+
+    def text_part_ids(self, model: LanguageModel, text: str) -> list[int]:
+        """Tokens between the shared part and the text's own tokens; at least one."""
+        if self.prompt is None:
+            return [model.bos_id]
+        return model.tokenizer.encode(self.prompt.text_part(text))
+
+
+# Prefixes live as long as the model that computed them.
+_prefixes: WeakKeyDictionary[LanguageModel, dict[str | None, PromptPrefix]] = WeakKeyDictionary()
+
+
+def prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
+    """The prefix of a prompt, fed once for all shards that a model is held for."""
+    of_model = _prefixes.setdefault(model, {})
+    if prompt not in of_model:
+        of_model[prompt] = compute_prompt_prefix(model, prompt)
+    return of_model[prompt]
+
+
+def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPrefix:
+    """Feed the shared part of a prompt once.
+
+    Args:
+        model: the annotating model.
+        prompt: with the slot `{text}` exactly once; None to leave the prompt out.
+    """
+    import torch
+
+    if prompt is None:
+        return PromptPrefix(None, 0, ())
+    split = SplitPrompt.of(prompt)
+    ids = torch.tensor(model.tokenizer.encode(split.prefix))
+    with torch.inference_mode():
+        layers = _packed_layers(model, ids) if model.packs_rows else _stock_layers(model, ids)
+    return PromptPrefix(split, len(ids), tuple(layers))
+
+
+def _packed_layers(model: LanguageModel, ids: "torch.Tensor") -> list[Layer]:
+    import torch
+
+    plan = PackedRows([len(ids)], keeps=True)
+    model.packed_hidden_states(ids, torch.arange(len(ids)), plan)
+    return [(keys.contiguous(), values.contiguous()) for keys, values in plan.kept]
+
+
+def _stock_layers(model: LanguageModel, ids: "torch.Tensor") -> list[Layer]:
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    model.hidden_states(
+        ids[None].to(model.device), cache=cache, attention_mask=causal_mask(len(ids), 0, model)
+    )
+    layers: list[Any] = list(cache.layers)
+    return [(layer.keys[0], layer.values[0]) for layer in layers]
+
+
+def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> "torch.Tensor":
+    """The additive mask of `queries` new tokens that see all before them, shape `(1, 1, q, k)`.
+
+    A float mask: eager attention would add a boolean one as 0 and 1.
+    """
+    import torch
+
+    dtype = model.model.dtype
+    mask = torch.full((queries, keys_before + queries), torch.finfo(dtype).min, dtype=dtype)
+    return torch.triu(mask, diagonal=keys_before + 1)[None, None].to(model.device)

@@ -1,0 +1,133 @@
+"""Keys and values of texts that grow by different amounts, and can forget their last tokens.
+
+    step 1 (prompts)      step 2        step 3 (row 0 gets forced tokens)
+    row 0:  0 1 2 3       4             5 6 7
+    row 1:  0 1 . .       2             3 . .        numbers: positions; dots: never seen
+
+Every feed appends one stretch of keys to all rows; what a row does not use of it, or has forgotten,
+is hidden by the mask. So nothing is cropped, and rows of one batch need not agree in length. Does
+not choose tokens.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from toolformer.forward.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    import torch
+
+# Hidden keys are thrown out once there are more of them than this, and than visible ones.
+_MOST_HIDDEN_KEYS = 64
+_HIDDEN = -1
+
+
+class RowCache:
+    """The cache of a batch of texts, and which of its keys each text sees."""
+
+    def __init__(self, model: LanguageModel, rows: int):
+        import torch
+        from transformers import DynamicCache
+
+        self._model = model
+        self._cache = DynamicCache()
+        # positions[row, key]: place of the key's token in its text, or _HIDDEN.
+        self._positions = torch.empty((rows, 0), dtype=torch.long)
+        self._lengths = [0] * rows
+
+    def length(self, row: int) -> int:
+        """Tokens that the row sees."""
+        return self._lengths[row]
+
+    @property
+    def keys(self) -> int:
+        """Keys held per row, hidden ones included."""
+        return self._positions.shape[1]
+
+    def feed(self, tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """Append tokens to every row.
+
+        Args:
+            tokens: per row its next tokens, at least one.
+
+        Returns:
+            Logits behind each row's last token, float32, shape `(rows, vocabulary)`.
+        """
+        import torch
+
+        rows, width = len(tokens), max(map(len, tokens))
+        counts = torch.tensor([len(row) for row in tokens])
+        slots = torch.arange(width)
+        is_token = slots[None, :] < counts[:, None]
+        lengths = torch.tensor(self._lengths)
+        appended = torch.where(is_token, lengths[:, None] + slots[None, :], _HIDDEN)
+        input_ids = torch.zeros((rows, width), dtype=torch.long)
+        for row, row_tokens in enumerate(tokens):
+            input_ids[row, : len(row_tokens)] = torch.tensor(list(row_tokens))
+
+        # Padding to the right of a row's tokens sees these tokens: no query is left without a key.
+        before = (self._positions != _HIDDEN)[:, None, :].expand(rows, width, self.keys)
+        own = is_token[:, None, :] & (slots[None, :] <= slots[:, None])[None]
+        visible = torch.cat([before, own], dim=2)
+        dtype = self._model.model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype)
+        mask.masked_fill_(~visible, torch.finfo(dtype).min)
+
+        device = self._model.device
+        with torch.inference_mode():
+            hidden = self._model.hidden_states(
+                input_ids.to(device),
+                cache=self._cache,
+                attention_mask=mask[:, None].to(device),
+                position_ids=appended.clamp(min=0).to(device),
+            )
+            last = hidden[torch.arange(rows, device=device), (counts - 1).to(device)]
+            logits = self._model.logits(last)
+        self._positions = torch.cat([self._positions, appended], dim=1)
+        self._lengths = [
+            length + len(row) for length, row in zip(self._lengths, tokens, strict=True)
+        ]
+        if self.keys > 2 * max(self._lengths) + _MOST_HIDDEN_KEYS:
+            self._throw_out_hidden()
+        return logits
+
+    def forget(self, row: int, length: int) -> None:
+        """Hide all but the first `length` tokens of a row; the next token takes their place."""
+        positions = self._positions[row]
+        positions[positions >= length] = _HIDDEN
+        self._lengths[row] = length
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all other rows; those kept are numbered anew, in the order given."""
+        import torch
+
+        index = torch.tensor(list(rows), dtype=torch.long)
+        self._positions = self._positions[index]
+        self._lengths = [self._lengths[row] for row in rows]
+        on_device = index.to(self._model.device)
+        self._replace(lambda states: states[on_device])
+
+    def _throw_out_hidden(self) -> None:
+        import torch
+
+        # Visible keys first, in their order; rows with fewer of them keep some hidden ones.
+        order = torch.argsort((self._positions == _HIDDEN).byte(), dim=1, stable=True)
+        order = order[:, : max(self._lengths)]
+        self._positions = self._positions.gather(1, order)
+        on_device = order.to(self._model.device)[:, None, :, None]
+        self._replace(
+            lambda states: states.gather(
+                2, on_device.expand(-1, states.shape[1], -1, states.shape[3])
+            )
+        )
+
+    def _replace(self, change: Any) -> None:
+        """Put `change(keys)` and `change(values)` in the place of each layer's own."""
+        import torch
+        from transformers import DynamicCache
+
+        layers: list[Any] = list(self._cache.layers)
+        with torch.inference_mode():
+            self._cache = DynamicCache(
+                [(change(layer.keys), change(layer.values)) for layer in layers]
+            )

@@ -1,0 +1,98 @@
+"""Windows: parts of a text that fit the prompt and the model's context (spec §1.9, items 10, 23).
+
+Does not sample or score; every later stage works on the same windows.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from toolformer.forward.tokenization import Tokenizer
+
+# A window boundary moves at most this share of a window to the left to find a space.
+_BOUNDARY_SEARCH_SHARE = 0.25
+# Characters tokenised at once while looking for boundaries, per token of a window. English text
+# has about 4 characters a token; more than that costs only time, less costs only another turn.
+_CHARACTERS_PER_TOKEN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of a text.
+
+    Attributes:
+        document_id: the text it is cut from.
+        index: number of the window within its text, from 0.
+        start: character offset of the window in the text.
+        text: the characters of the window.
+        ids: its tokens `x`, shape `(n,)`, without a beginning-of-sequence token.
+        offsets: for each position the character offset within `text` at which a call would stand,
+            None where the token begins inside a character.
+    """
+
+    document_id: str
+    index: int
+    start: int
+    text: str
+    ids: tuple[int, ...]
+    offsets: tuple[int | None, ...]
+
+
+def split_into_windows(
+    document_id: str, text: str, tokenizer: Tokenizer, *, window_tokens: int
+) -> Iterator[Window]:
+    """Cut a text into consecutive windows of at most `window_tokens` tokens.
+
+    Windows tile the text: joined, they give it back. A boundary stands before a space where there
+    is one near, so that the tokens of a window are those that the text has there. Memory does not
+    grow with the length of the text.
+
+    Args:
+        document_id: key of the text.
+        text: the text; an empty one has no windows.
+        tokenizer: tokenizer of the model that samples and scores.
+        window_tokens: most tokens of a window, at least 1.
+    """
+    start = 0
+    for index in itertools.count():
+        if start >= len(text):
+            return
+        window = _first_window(document_id, text, start, index, tokenizer, window_tokens)
+        yield window
+        start += len(window.text)
+
+
+def _first_window(
+    document_id: str, text: str, start: int, index: int, tokenizer: Tokenizer, window_tokens: int
+) -> Window:
+    # Never cut the stretch to be tokenised inside the window that is looked for: one that holds
+    # fewer tokens than needed is doubled.
+    stretch_length = max(window_tokens, 1) * _CHARACTERS_PER_TOKEN
+    while True:
+        stretch = text[start : start + stretch_length]
+        ids, offsets = tokenizer.encode_with_offsets(stretch)
+        if len(ids) > window_tokens or start + stretch_length >= len(text):
+            break
+        stretch_length *= 2
+    limit = window_tokens
+    while True:
+        end = len(stretch) if len(ids) <= limit else _boundary(stretch, offsets, limit)
+        own_ids, own_offsets = tokenizer.encode_with_offsets(stretch[:end])
+        # Cutting can split a token in two, so the count is taken again.
+        if len(own_ids) <= window_tokens or limit == 1:
+            return Window(
+                document_id, index, start, stretch[:end], tuple(own_ids), tuple(own_offsets)
+            )
+        limit -= 1
+
+
+def _boundary(stretch: str, offsets: list[int | None], limit: int) -> int:
+    """Character offset at which the window ends: before a space when one is near."""
+    earliest = max(1, int(limit * (1 - _BOUNDARY_SEARCH_SHARE)))
+    places = [offsets[place] for place in range(limit, 0, -1)]
+    for place in places[: limit - earliest + 1]:
+        if place and stretch[place].isspace():
+            return place
+    # No space near: any token that begins a character, and at the least one character, so that
+    # cutting always moves on.
+    return next((place for place in places if place), 1)

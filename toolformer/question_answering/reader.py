@@ -1,0 +1,310 @@
+"""The language model as a reader: it reads passages one by one, and answers with words of them.
+
+    p(a | q) = Σ_z  p(z | q) · p(a | q, z)      over the passages z that were retrieved
+
+p(z | q) is the retriever's weight of the passage times a power of p(q | z), how well the passage
+predicts the question, normalised over the passages. p(a | q, z) is the probability that the model,
+shown passage and question, writes the answer and ends its line. Answers are stretches of the
+passages. (Lewis et al., 2020, marginalise the same way over a reader that writes freely.)
+
+    fed:       prompt's demonstrations | Passage: z, Question: | q, Answer: | beam of tokens of a
+    states:    (once for all)                                    predict q    predict a and the end
+
+What cannot be answered gets little probability from any passage. Does not retrieve, and does not
+decide which probability is too little.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.geometry import is_out_of_memory
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.prefix_cache import prompt_prefix
+from toolformer.forward.windows import Window
+from toolformer.question_answering.answer_beam import AnswerBeam
+from toolformer.question_answering.answer_spans import SpanNode, answer_key, answer_spans, span_tree
+from tools.errors import ToolDiedError, ToolUnavailableError
+from tools.retrieval.retrieval_tool import Answer, StoredPassage
+
+if TYPE_CHECKING:
+    import torch
+
+# The text slot takes the passage; question and answer are fed behind it.
+PROMPT = """Each passage is followed by a question and its short answer.
+
+Passage: Warsaw. Warsaw is the capital and largest city of Poland. It stands on the Vistula, and \
+about 1.9 million people live there.
+Question: on which river does Warsaw stand?
+Answer: the Vistula
+
+Passage: Marie Curie. Marie Curie was a physicist and chemist who did early work on radioactivity. \
+In 1903 she was the first woman to win a Nobel Prize.
+Question: when did Marie Curie win the nobel prize?
+Answer: 1903
+
+Passage: Moby-Dick. The book tells how Captain Ahab hunts the white whale that bit off his leg. \
+Herman Melville began to write it in 1850.
+Question: who wrote Moby-Dick?
+Answer: Herman Melville
+
+Passage: {text}
+Question:"""
+_BEFORE_ANSWER = "\nAnswer:"
+_MOST_ANSWER_TOKENS = 32
+# Tokens of passages fed at once; those of one question are far fewer.
+_PACK_TOKENS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingParameters:
+    """How passages are read.
+
+    Attributes:
+        passage_words: Longer passages are cut there.
+        answer_words: Longest answer.
+        beam_width: Beginnings of answers that are followed in each passage, at each token.
+        least_probability: Beginnings that the passage makes less probable are not followed.
+        question_weight: Power of p(q | z) in the weight of a passage; 0 leaves the passages to
+            the retriever.
+    """
+
+    passage_words: int
+    answer_words: int
+    beam_width: int
+    least_probability: float
+    question_weight: float
+
+
+class LanguageModelReader:
+    """A `tools.retrieval.retrieval_tool.Reader` that asks a causal language model.
+
+    Args:
+        load: Gives the model; called at the first question and not before.
+        identity: Tells the model and its precision from others; called for the version.
+        parameters: How passages are read.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], LanguageModel],
+        *,
+        identity: Callable[[], str],
+        parameters: ReadingParameters,
+    ):
+        self._load = load
+        self._identity = identity
+        self._parameters = parameters
+
+    def version(self) -> str:
+        """Settings and model."""
+        of = self._parameters
+        return (
+            f"language-model 1 passage_words={of.passage_words} answer_words={of.answer_words} "
+            f"beam_width={of.beam_width} least_probability={of.least_probability:g} "
+            f"question_weight={of.question_weight:g} model={self._identity()}"
+        )
+
+    def check_available(self) -> None:
+        """Do nothing: a run without its language model ends before any tool is asked."""
+
+    def prepare(self) -> None:
+        """Load the model, unless that was done.
+
+        Raises:
+            ToolUnavailableError: The model cannot be loaded.
+        """
+        self._model()
+
+    def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
+        """See `tools.retrieval.retrieval_tool.Reader`. Each question is computed by itself.
+
+        Raises:
+            ToolUnavailableError: The model cannot be loaded.
+            ToolDiedError: The device's memory does not hold the passages of one question.
+        """
+        if not requests:
+            return []
+        model = self._model()
+        try:
+            return [
+                read_answer(model, question, passages, self._parameters)
+                for question, passages in requests
+            ]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ToolDiedError(
+                "The memory of the device does not hold the passages of one question. Lower "
+                "tools.QA.options.passages or question_answering.passage_words."
+            ) from error
+
+    def _model(self) -> LanguageModel:
+        try:
+            return self._load()
+        except ModelNotFoundError as error:
+            raise ToolUnavailableError(
+                "QA",
+                f"its reader cannot be loaded ({error})",
+                "Set language_model.path in toolformer.yaml to a model directory",
+            ) from error
+
+
+def read_answer(
+    model: LanguageModel,
+    question: str,
+    passages: Sequence[StoredPassage],
+    parameters: ReadingParameters,
+) -> Answer | None:
+    """Answer a question from passages.
+
+    Args:
+        model: Any.
+        question: One line.
+        passages: With the fields `title`, `text` and `score`, a natural logarithm.
+        parameters: How they are read.
+
+    Returns:
+        The answer of the largest probability; None where no passage holds a candidate.
+    """
+    import torch
+
+    if not passages:
+        return None
+    texts = [_shown(model, question, passage, parameters) for passage in passages]
+    trees = [_candidates(model, text, question, parameters.answer_words) for text in texts]
+    with torch.inference_mode():
+        question_losses, found = _read(model, question, texts, trees, parameters)
+    weights = passage_weights(
+        [float(passage["score"]) for passage in passages],
+        question_losses,
+        question_weight=parameters.question_weight,
+    )
+    return best_answer(found, weights)
+
+
+def passage_weights(
+    scores: Sequence[float], question_losses: Sequence[float], *, question_weight: float
+) -> list[float]:
+    """p(z | q) over the passages of one question.
+
+    Args:
+        scores: Natural logarithms of the retriever's weights, up to a constant.
+        question_losses: -log p(q | z) in nats.
+        question_weight: Power of p(q | z).
+
+    Example:
+        >>> [round(w, 3) for w in passage_weights([0.0, 0.0], [2.0, 1.0], question_weight=1.0)]
+        [0.269, 0.731]
+    """
+    logs = [
+        score - question_weight * loss for score, loss in zip(scores, question_losses, strict=True)
+    ]
+    largest = max(logs)
+    weights = [math.exp(log - largest) for log in logs]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def best_answer(found: Sequence[dict[str, float]], weights: Sequence[float]) -> Answer | None:
+    """The answer whose probabilities under all passages add up to most.
+
+    Answers that differ in case, articles and punctuation alone count as one.
+
+    Args:
+        found: For each passage p(a | q, z) by span.
+        weights: p(z | q).
+
+    Example:
+        >>> best_answer([{"Vistula": 0.4, "Rhine": 0.5}, {"the Vistula": 0.6}], [0.5, 0.5])
+        Answer(text='the Vistula', probability=0.5)
+    """
+    totals: dict[str, float] = {}
+    largest: dict[str, tuple[float, str]] = {}
+    for spans, weight in zip(found, weights, strict=True):
+        for span, probability in spans.items():
+            key, share = answer_key(span), weight * probability
+            totals[key] = totals.get(key, 0.0) + share
+            if key not in largest or share > largest[key][0]:
+                largest[key] = (share, span)
+    if not totals:
+        return None
+    best = max(totals, key=totals.__getitem__)
+    return Answer(largest[best][1], min(totals[best], 1.0))
+
+
+def _shown(
+    model: LanguageModel, question: str, passage: StoredPassage, parameters: ReadingParameters
+) -> str:
+    """What is read of a passage, on one line: its text can then not pass for a question."""
+    words = f"{passage['title']}. {passage['text']}".split()[: parameters.passage_words]
+    tokens = model.tokenizer.encode
+    rest = len(tokens(f"{PROMPT} {question}{_BEFORE_ANSWER}")) + _MOST_ANSWER_TOKENS
+    # A long question leaves a small context little room.
+    while words and rest + len(tokens(" ".join(words))) > model.context_length:
+        words = words[: len(words) // 2]
+    return " ".join(words)
+
+
+def _candidates(model: LanguageModel, text: str, question: str, most_words: int) -> SpanNode:
+    spans = answer_spans(text, question, most_words=most_words)
+    if not spans:
+        return SpanNode()
+    encoded = model.tokenizer.backend(
+        [f" {span}" for span in spans], add_special_tokens=False, verbose=False
+    )
+    return span_tree(spans, encoded["input_ids"])
+
+
+def _read(
+    model: LanguageModel,
+    question: str,
+    texts: Sequence[str],
+    trees: Sequence[SpanNode],
+    parameters: ReadingParameters,
+) -> tuple[list[float], list[dict[str, float]]]:
+    """-log p(q | z), and p(a | q, z) by span, for each passage."""
+    import torch
+
+    question_ids = model.tokenizer.encode(f" {question}")
+    asked = [*question_ids, *model.tokenizer.encode(_BEFORE_ANSWER)]
+    read = ReadTexts(
+        model,
+        prompt_prefix(model, PROMPT),
+        # A window's last token is not fed: branches start where it would stand.
+        [Window("", place, 0, text, (*asked, 0), ()) for place, text in enumerate(texts)],
+        token_budget=_PACK_TOKENS,
+    )
+    losses = [_losses(model, states[: len(question_ids)], question_ids) for states in read.states]
+    beam = AnswerBeam(
+        model,
+        trees,
+        width=parameters.beam_width,
+        least_probability=parameters.least_probability,
+    )
+    keys = read.branch_keys(
+        [read.start(place, len(asked)) for place in range(len(texts))],
+        most_tokens=max(1, *map(_depth, trees)),
+    )
+    states = torch.stack([states[-1] for states in read.states])
+    beam.advance(states)
+    while beam.tokens:
+        states = keys.feed(beam.parents, [[token] for token in beam.tokens])
+        beam.advance(states)
+    return losses, beam.found
+
+
+def _losses(model: LanguageModel, states: "torch.Tensor", tokens: Sequence[int]) -> float:
+    import torch
+
+    log_probabilities = torch.log_softmax(model.logits(states), dim=-1)
+    index = torch.tensor(tokens, device=states.device)
+    return -float(log_probabilities.gather(1, index[:, None]).sum())
+
+
+def _depth(node: SpanNode) -> int:
+    """Tokens of the longest span below a node."""
+    return max((1 + _depth(child) for child in node.children.values()), default=0)

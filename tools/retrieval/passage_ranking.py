@@ -1,0 +1,232 @@
+"""Ranks the passages of a Lucene index by BM25, through pyserini.
+
+Imports pyserini and starts Java at the first ranking, never before. Does not know calls or the
+texts that ask.
+"""
+
+import hashlib
+import importlib
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tools.errors import MissingDependencyError, ToolDiedError, ToolUnavailableError
+from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
+from tools.retrieval.passages import Passage, passage_from_raw
+from tools.retrieval.wikipedia_index import index_information
+
+NO_INDEX = "none"
+
+_TOOL_NAME = "WikiSearch"
+# Anserini's batch search is not safe from two threads of a process, whichever searchers they use:
+# QA and WikiSearch work at the same time, each with a ranker of its own.
+_LUCENE = threading.Lock()
+_BUILD_REMEDY = (
+    "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
+    "the UI"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One entry of a ranking.
+
+    Attributes:
+        passage: The passage.
+        score: BM25 as Anserini gives it: rounded to four places, a millionth less for each
+            passage before it with the same rounded score.
+    """
+
+    passage: Passage
+    score: float
+
+
+class PassageRanker:
+    """A BM25 searcher over one index, usable from several threads: Lucene is asked one at a time.
+
+    Args:
+        directory: Folder made by `wikipedia_index.build_index`, or a prebuilt Pyserini index of
+            Wikipedia passages that stores its raw documents.
+        k1: BM25's saturation of term frequency.
+        b: BM25's weight of passage length.
+        threads: Java threads; rankings do not depend on it.
+    """
+
+    def __init__(self, directory: Path, *, k1: float, b: float, threads: int) -> None:
+        self.directory = directory
+        self._k1 = k1
+        self._b = b
+        self._threads = threads
+        self._searcher: Any = None
+        self._searcher_fingerprint = NO_INDEX
+
+    def fingerprint(self) -> str:
+        """Identify the index as it stands now; `NO_INDEX` where there is none."""
+        information = index_information(self.directory)
+        if information is not None:
+            return information["fingerprint"]
+        # A prebuilt index: its commit file names every segment by a random id.
+        commits = sorted(self.directory.glob("segments_*"), key=lambda path: (len(path.name), path))
+        if not commits:
+            return NO_INDEX
+        return f"segments-{hashlib.sha256(commits[-1].read_bytes()).hexdigest()[:16]}"
+
+    def check_available(self) -> None:
+        """Check index, pyserini and Java by looking at files, without starting Java.
+
+        Raises:
+            ToolUnavailableError: When one of them is missing.
+        """
+        if self.fingerprint() == NO_INDEX:
+            raise ToolUnavailableError(
+                _TOOL_NAME, f"there is no search index in {self.directory}", _BUILD_REMEDY
+            )
+        try:
+            pyserini_jar()
+            find_java()
+        except MissingDependencyError as error:
+            raise _unavailable(error) from error
+
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+        """Rank passages by BM25.
+
+        Args:
+            queries: Search terms; any text will do, no character has a special meaning.
+            depth: Most passages per query, at least 1.
+
+        Returns:
+            One ranking per query: score descending, equal scores by passage id.
+
+        Raises:
+            ToolUnavailableError: When the index cannot be opened or stores no texts.
+            ToolDiedError: When Lucene fails.
+        """
+        texts = [_query_text(query) for query in queries]
+        distinct = [text for text in dict.fromkeys(texts) if text]
+        rankings: dict[str, list[Hit]] = {"": []}
+        if distinct:
+            with _LUCENE:
+                rankings |= self._search(self._open(), distinct, depth)
+        return [rankings[text] for text in texts]
+
+    def _search(self, searcher: Any, texts: list[str], depth: int) -> dict[str, list[Hit]]:
+        from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
+
+        try:
+            found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
+            return {text: self._hits(found.get(text) or ()) for text in texts}
+        except JavaException as error:
+            raise ToolDiedError(
+                f"Lucene failed while it searched {self.directory} for {len(texts)} queries: "
+                f"{_first_line(error)}. What was finished is kept: run the same again. If it fails "
+                "again, remove that folder, so that the next build makes the index anew."
+            ) from error
+
+    def _hits(self, documents: Any) -> list[Hit]:
+        hits = []
+        for document in documents:
+            raw = document.lucene_document.get("raw")
+            try:
+                passage = passage_from_raw("{}" if raw is None else raw)
+            except ValueError as error:
+                raise ToolUnavailableError(
+                    _TOOL_NAME,
+                    f"the search index in {self.directory} stores no text of {document.docid!r}",
+                    "Build it with Pyserini's option -storeRaw, or let this program build one",
+                ) from error
+            hits.append(Hit(passage, float(document.score)))
+        return hits
+
+    def _open(self) -> Any:
+        """Return the searcher; open it on first use and when the index was built anew."""
+        fingerprint = self.fingerprint()
+        if self._searcher is not None and self._searcher_fingerprint == fingerprint:
+            # In a forked child this raises, where searching would wait for ever.
+            self._start_java()
+            return self._searcher
+        self.check_available()
+        self._start_java()
+        searcher_class = _import_searcher()
+        from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
+
+        try:
+            searcher = searcher_class(str(self.directory))
+            searcher.set_bm25(self._k1, self._b)
+        except JavaException as error:
+            raise ToolUnavailableError(
+                _TOOL_NAME,
+                f"the search index in {self.directory} cannot be opened ({_first_line(error)})",
+                _BUILD_REMEDY,
+            ) from error
+        if self._searcher is not None:
+            self._searcher.close()
+        self._searcher, self._searcher_fingerprint = searcher, fingerprint
+        return searcher
+
+    def _start_java(self) -> None:
+        try:
+            start_jvm(pyserini_jar())
+        except (JvmError, MissingDependencyError) as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> ToolUnavailableError:
+    """Split a message into problem and remedy, its last sentence."""
+    problem, _, remedy = str(error).removesuffix(".").rpartition(". ")
+    return ToolUnavailableError(_TOOL_NAME, problem, remedy)
+
+
+def _query_text(query: str) -> str:
+    """Make a query safe for pyjnius, which damages characters above U+FFFF and surrogates."""
+    cleaned = "".join(char if char <= "\uffff" else " " for char in _without_controls(query))
+    return " ".join(cleaned.split())
+
+
+def _without_controls(text: str) -> str:
+    return "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].removeprefix("JVM exception occurred: ")
+
+
+class _NoEncoders(ModuleType):
+    """Stands in for `pyserini.encode`: every name is an empty class."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+@contextmanager
+def _without_encoders() -> Iterator[None]:
+    """Keep pyserini's neural encoders out while its BM25 searcher is imported.
+
+    pyserini 1.6 imports them all beside BM25: seconds of torch and transformers, packages that
+    are not installed here, and a client of a paid service that fails without credentials.
+    The stand-in is removed afterwards, so that `import pyserini.encode` gives the real module;
+    only pyserini's impact searcher, imported here, keeps the empty classes. Remove this when
+    `import pyserini.search.lucene` no longer imports `pyserini.encode`.
+    """
+    name = "pyserini.encode"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = _NoEncoders(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _import_searcher() -> Any:
+    """Import pyserini's BM25 searcher; Java must be running."""
+    with _without_encoders():
+        return importlib.import_module("pyserini.search.lucene").LuceneSearcher

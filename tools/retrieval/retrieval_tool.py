@@ -1,0 +1,261 @@
+"""Tools that answer from passages: look up, pass over the text's own, read.
+
+    look up    query                -> ranked passages       the same for every text that asks
+    select     passages, document   -> foreign passages      what the text itself holds is no answer
+    read       query, passages      -> answer
+
+The first and the last step may be dear and are worth keeping; what stands between is worked out for
+each text. Does not search and does not read; subclasses do. Does not keep anything either:
+`tools.running.execution` does.
+"""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeAlias
+
+from tools.base import BaseTool
+from tools.errors import ToolCallError
+from tools.protocol import Document
+from tools.retrieval.passage_ranking import Hit
+from tools.running.deadlines import Outcome
+
+# A passage as it can be kept: passage_id, title, section, text, url, score.
+StoredPassage = Mapping[str, str | float]
+
+# Runs one step on distinct inputs: its name, the inputs, whether outcomes are worth keeping, and
+# the step itself, which takes several inputs and gives an answer or an error for each.
+StepRunner: TypeAlias = Callable[
+    [str, list[Any], bool, Callable[[list[Any]], list[Any]]], list[Outcome]
+]
+
+
+class Retriever(Protocol):
+    """Finds passages for a question."""
+
+    def version(self) -> str:
+        """Everything that rankings depend on, the fingerprint of the index included."""
+        ...
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when it cannot run, by looking at files only."""
+        ...
+
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+        """Rank passages for each query, at most `depth`, best first.
+
+        Scores are natural logarithms of how probable each passage is, up to a constant of the
+        ranking: a reader weighs the passages by them. A ranking depends on its own query alone.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reader found.
+
+    Attributes:
+        text: The answer, a few words.
+        probability: How sure the reader is, 0 to 1.
+    """
+
+    text: str
+    probability: float
+
+
+class Reader(Protocol):
+    """Answers a question from passages."""
+
+    def version(self) -> str:
+        """Everything that answers depend on, the identity of the model included."""
+        ...
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when it cannot run, without loading a model."""
+        ...
+
+    def prepare(self) -> None:
+        """Load its model, unless that was done."""
+        ...
+
+    def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
+        """Answer questions, each from its own passages alone; None where these hold no answer.
+
+        Loads its model at the first request, where `prepare` was not called, and not before.
+        """
+        ...
+
+
+class RetrievalTool(BaseTool):
+    """A tool in the three steps above. Subclasses give `look_up`, `select` and `read`.
+
+    Attributes:
+        keeps_readings: Whether reading costs enough to keep its answers.
+        readings_per_batch: Most requests that are read together: what a batch has, is kept.
+    """
+
+    keeps_readings: bool = True
+    readings_per_batch: int = 256
+
+    @abstractmethod
+    def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+        """Rank passages for each of several distinct queries, deep enough to pass some over."""
+
+    def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+        """Rank more passages, for texts that own all that `look_up` found; none by default."""
+        return [[] for _ in queries]
+
+    @abstractmethod
+    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
+        """Return the passages that may answer this text, in their order."""
+
+    @abstractmethod
+    def read(
+        self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]
+    ) -> list[str | ToolCallError]:
+        """Answer queries from passages, at least one each."""
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Answer one query; see `call_batch`, which is faster for several.
+
+        Raises:
+            ToolCallError: With reason `no_result`, or one of the reader's.
+        """
+        (answer,) = self.call_batch([(arguments, document)])
+        if isinstance(answer, ToolCallError):
+            raise answer
+        return answer
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer several queries.
+
+        Args:
+            requests: Pairs of query and the text that asks.
+
+        Returns:
+            The answers in order, the error of a query without one.
+        """
+        outcomes = answer_from_passages(self, requests, _run_plainly)
+        return [
+            outcome.answer
+            if outcome.reason is None or isinstance(outcome.answer, ToolCallError)
+            else ToolCallError(
+                outcome.reason,
+                f"{self.name} has no answer to {query[:60]!r} outside the text that asks "
+                f"({outcome.reason}). Expected a query that other passages answer.",
+            )
+            for (query, _), outcome in zip(requests, outcomes, strict=True)
+        ]
+
+
+def stored_passage(hit: Hit) -> StoredPassage:
+    """Write an entry of a ranking as a cache holds it.
+
+    Args:
+        hit: The entry.
+
+    Returns:
+        The fields of the passage, and `score`.
+    """
+    return {**asdict(hit.passage), "score": hit.score}
+
+
+def answer_from_passages(
+    tool: RetrievalTool, requests: Sequence[tuple[str, Document]], run_step: StepRunner
+) -> list[Outcome]:
+    """Take requests through the three steps, each distinct input once.
+
+    Args:
+        tool: The tool.
+        requests: Pairs of query and the text that asks.
+        run_step: Runs one step; keeps and limits it where that is wanted.
+
+    Returns:
+        One outcome per request, in order; `no_result` where no foreign passage was found. An
+        answer is from the cache where every dear step was.
+    """
+    found = _run_distinct("look_up", [query for query, _ in requests], True, tool.look_up, run_step)
+    chosen = _select(tool, requests, found, run_step)
+    # The text may own all that was found, and others' passages stand further down.
+    poor = [
+        place
+        for place, each in enumerate(chosen)
+        if each.reason is None and found[place].answer and not each.answer
+    ]
+    queries = [requests[place][0] for place in poor]
+    deeper = _run_distinct("look_up_deeper", queries, True, tool.look_up_deeper, run_step)
+    again = _select(tool, [requests[place] for place in poor], deeper, run_step)
+    for place, looked_up, selected in zip(poor, deeper, again, strict=True):
+        found[place], chosen[place] = looked_up, selected
+    answered = [place for place, each in enumerate(chosen) if each.reason is None and each.answer]
+    readings = _run_distinct(
+        "read",
+        [(requests[place][0], chosen[place].answer) for place in answered],
+        tool.keeps_readings,
+        tool.read,
+        run_step,
+    )
+    outcomes = [
+        each
+        if each.reason is not None
+        else Outcome(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
+        for each, looked_up in zip(chosen, found, strict=True)
+    ]
+    for place, reading in zip(answered, readings, strict=True):
+        outcomes[place] = Outcome(
+            reading.answer,
+            reading.reason,
+            found[place].seconds + reading.seconds,
+            reading.is_lasting,
+            found[place].from_cache and (reading.from_cache or not tool.keeps_readings),
+        )
+    return outcomes
+
+
+def _select(
+    tool: RetrievalTool,
+    requests: Sequence[tuple[str, Document]],
+    found: Sequence[Outcome],
+    run_step: StepRunner,
+) -> list[Outcome]:
+    """The passages that may answer each request; failures of the step before are passed on."""
+    there = [place for place, outcome in enumerate(found) if outcome.reason is None]
+    selected = run_step(
+        "select",
+        [(found[place].answer, requests[place][1]) for place in there],
+        False,
+        lambda pairs: [tool.select(*pair) for pair in pairs],
+    )
+    outcomes = list(found)
+    for place, outcome in zip(there, selected, strict=True):
+        outcomes[place] = outcome
+    return outcomes
+
+
+def _run_distinct(
+    step: str,
+    inputs: list[Any],
+    is_kept: bool,
+    work: Callable[[list[Any]], list[Any]],
+    run_step: StepRunner,
+) -> list[Outcome]:
+    """Run a step once for inputs that are equal."""
+    keys = [json.dumps(each) for each in inputs]
+    distinct = dict(zip(keys, inputs, strict=True))
+    outcomes = run_step(step, list(distinct.values()), is_kept, work)
+    of_key = dict(zip(distinct, outcomes, strict=True))
+    return [of_key[key] for key in keys]
+
+
+def _run_plainly(
+    _step: str, inputs: list[Any], _is_kept: bool, work: Callable[[list[Any]], list[Any]]
+) -> list[Outcome]:
+    """Run a step without limits; a refusal of the tool's own stands in for the answer."""
+    answers = work(inputs) if inputs else []
+    return [
+        Outcome(answer, answer.reason, 0.0)
+        if isinstance(answer, ToolCallError)
+        else Outcome(answer, None, 0.0)
+        for answer in answers
+    ]

@@ -1,0 +1,183 @@
+"""Builds the BM25 index that WikiSearch reads.
+
+The index is a folder of Lucene files and one `index.json`. It appears whole, by renaming a
+finished folder into place, or not at all. Does not cut articles into passages (`passages` does) and
+does not search (`passage_ranking` does).
+"""
+
+import contextlib
+import importlib.metadata
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tools.retrieval.index_folder import (
+    IndexBuildError,
+    move_into_place,
+    read_information,
+    sole_builder,
+    temporary_folder,
+    write_information,
+)
+from tools.retrieval.java import JavaHome, pyserini_jar, start_jvm
+from tools.retrieval.passages import Passage, raw_document, split_passages
+
+__all__ = [
+    "IndexBuildError",
+    "IndexReport",
+    "Passage",
+    "build_index",
+    "index_information",
+    "split_passages",
+]
+
+INDEX_FORMAT = 1
+
+_BATCH_SIZE = 2_000
+_INDEXING_THREADS = 2
+_MEMORY_BUFFER_MB = 128  # Anserini's own default is eight times the whole Java heap
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What building an index came to.
+
+    Attributes:
+        passages: Number of passages in the index.
+        seconds: Time it took, without waiting for another process.
+    """
+
+    passages: int
+    seconds: float
+
+
+def build_index(
+    passages: Iterable[Passage],
+    directory: Path,
+    *,
+    fingerprint: str,
+    progress: Callable[[int], None] | None = None,
+) -> IndexReport:
+    """Build the index in a folder beside `directory` and rename it into place.
+
+    One process builds at a time; another one waits, and finds the work done where its
+    fingerprint is the same. Folders left by a build that was killed are removed.
+
+    Args:
+        passages: What to index, read once. Ids must be unique, which is not checked.
+        directory: Where the index goes; an older index there is replaced.
+        fingerprint: Identifies passages and settings; stored, and returned by
+            `index_information`. Index files differ between runs even for equal passages.
+        progress: Called after each batch with the number of passages indexed so far.
+
+    Returns:
+        Number of passages and time.
+
+    Raises:
+        IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
+            when `directory` holds something else than an index of ours.
+        MissingDependencyError: When pyserini or Java is missing.
+        OSError: When the folder cannot be written.
+    """
+    directory = Path(directory).absolute()
+    jar = pyserini_jar()
+    with sole_builder(
+        directory, fingerprint=fingerprint, index_format=INDEX_FORMAT
+    ) as built_meanwhile:
+        if built_meanwhile is not None:
+            return IndexReport(built_meanwhile["passages"], 0.0)
+        started = time.perf_counter()
+        java = start_jvm(jar)
+        folder = temporary_folder(directory)
+        try:
+            count = _write_lucene_files(passages, folder, progress)
+            seconds = time.perf_counter() - started
+            _write_information(folder, fingerprint, count, seconds, java, jar)
+            move_into_place(folder, directory)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return IndexReport(count, seconds)
+
+
+def index_information(directory: Path) -> dict[str, Any] | None:
+    """Read what is known about an index, without Java.
+
+    Args:
+        directory: The folder of the index.
+
+    Returns:
+        At least `fingerprint` and `passages`; also the analysis, the versions and the time of
+        building. None where there is no complete index in this form.
+    """
+    return read_information(directory, index_format=INDEX_FORMAT)
+
+
+def _write_lucene_files(
+    passages: Iterable[Passage], folder: Path, progress: Callable[[int], None] | None
+) -> int:
+    """Index the passages into `folder`; return how many there were."""
+    from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
+    from pyserini.index.lucene import LuceneIndexer, LuceneIndexReader
+
+    arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
+    arguments += ["-storeRaw", "-memoryBuffer", str(_MEMORY_BUFFER_MB)]
+    count = 0
+    try:
+        indexer = LuceneIndexer(args=arguments, threads=_INDEXING_THREADS)
+        with contextlib.closing(indexer):
+            iterator = iter(passages)
+            while batch := list(islice(iterator, _BATCH_SIZE)):
+                # `add_batch_raw` hides how many documents Lucene took.
+                taken = indexer.object.addRawDocuments([raw_document(item) for item in batch])
+                if taken != len(batch):
+                    raise IndexBuildError(
+                        f"Lucene took {taken} of {len(batch)} passages, the first of which is "
+                        f"{batch[0].passage_id!r}. Expected all: check free disk space, and the "
+                        "messages of Lucene above."
+                    )
+                count += len(batch)
+                if progress is not None:
+                    progress(count)
+        written = int(LuceneIndexReader(str(folder)).stats()["documents"]) if count else 0
+    except JavaException as error:
+        raise IndexBuildError(
+            f"Lucene could not write the index in {folder.parent} after {count} passages: "
+            f"{str(error).splitlines()[0]}. Check free disk space and permissions, then build "
+            "the index again."
+        ) from error
+    if count == 0:
+        raise IndexBuildError(
+            "There are no passages to index. Expected at least one: check that the Wikipedia "
+            "source has articles with text."
+        )
+    if written != count:
+        raise IndexBuildError(
+            f"The index in {folder.parent} came out with {written} passages. Expected {count}: "
+            "check free disk space, then build the index again."
+        )
+    return count
+
+
+def _write_information(
+    folder: Path, fingerprint: str, count: int, seconds: float, java: JavaHome, jar: Path
+) -> None:
+    """Write `index.json`, the last file of an index."""
+    information = {
+        "format": INDEX_FORMAT,
+        "fingerprint": fingerprint,
+        "passages": count,
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "seconds": round(seconds, 3),
+        "analysis": "Lucene DefaultEnglishAnalyzer: Porter stemmer, English stop words",
+        "searched": "title, section and text",
+        "versions": {
+            "pyserini": importlib.metadata.version("pyserini"),
+            "anserini": jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
+            "java": java.version,
+        },
+    }
+    write_information(folder, information)

@@ -1,0 +1,1 @@
+"""How calls are made: deadlines, processes of their own, a cache, and what is checked."""

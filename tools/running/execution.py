@@ -1,0 +1,252 @@
+"""Executing the calls of one tool (paper, section 2); none of them is able to end a run.
+
+    cache -> calls under a deadline -> cleaned results
+
+Does not isolate a tool (`isolation` does), and does not shorten results to a number of tokens.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from tools.base import BaseTool
+from tools.protocol import Document, Tool, ToolResult
+from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
+from tools.running.deadlines import Calls, Limits, Outcome
+from tools.running.result_cache import ResultCache, outcome_key
+from tools.syntax import clean_result
+
+# What is kept of an outcome: JSON holds nothing longer, and results are cut far below.
+_LONGEST_ANSWER = 100_000
+
+_Request = tuple[str, Document]
+_Progress = Callable[[int, int], None]
+
+
+def execute_calls(
+    tool: Tool,
+    requests: Sequence[_Request],
+    *,
+    limits: Limits,
+    cache: ResultCache | None = None,
+    progress: _Progress | None = None,
+) -> list[ToolResult]:
+    """Run calls of one tool.
+
+    A tool that has a `call_batch` of its own gets whole batches; a retrieval tool goes through its
+    three steps; the calls of other tools are made one by one, or at the same time where the tool
+    allows it (`calls_at_once`), in an event loop where it has a coroutine `call_async`. Calls that
+    hang are left behind in daemon threads, which never keep the interpreter from exiting.
+
+    Args:
+        tool: The tool.
+        requests: Pairs of normalised arguments and the text that asks.
+        limits: What the calls may take.
+        cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
+            are made once. None to make every call.
+        progress: Told at first and after each batch how many calls of how many are made, those of
+            the cache left out; of a retrieval tool those that read.
+
+    Returns:
+        One result per request, in the same order. Failed ones have the reason given by the tool,
+        or `timeout`, `transient_error`, `empty_result`, `tool_error` for an exception that the tool
+        should not raise, or `given_up` for calls not made after 20 in a row had no answer.
+
+    Raises:
+        ToolDiedError: When the tool says that it stopped working.
+        ToolUnavailableError: When the tool finds that it cannot run at all.
+        MissingDependencyError: When the tool lacks a package.
+
+    Example:
+        >>> from tools.calculator import Calculator
+        >>> requests = [("6 * 7", Document("a", "")), ("1 / 0", Document("b", ""))]
+        >>> results = execute_calls(Calculator(), requests, limits=Limits(deadline_seconds=10))
+        >>> [(result.result, result.reason) for result in results]
+        [('42', None), (None, 'division_by_zero')]
+    """
+    progress = progress or _no_progress
+    if isinstance(tool, RetrievalTool):
+        outcomes = answer_from_passages(
+            tool, requests, partial(_run_step, tool, limits, cache, progress)
+        )
+    else:
+        outcomes = _call_all(tool, requests, limits, cache, progress)
+    return [_result(outcome) for outcome in outcomes]
+
+
+def _call_all(
+    tool: Tool,
+    requests: Sequence[_Request],
+    limits: Limits,
+    cache: ResultCache | None,
+    progress: _Progress,
+) -> list[Outcome]:
+    calls = Calls[_Request](
+        tool.name,
+        lambda request: _text(tool.call(*request)),
+        # The default is a loop. Looping outside of it gives every call a deadline of its own.
+        call_batch=_batch_method(tool),
+        call_async=_async_method(tool),
+        prepare=tool.prepare,
+        limits=replace(
+            limits,
+            at_once=tool.calls_at_once,
+            # A tool in its own process keeps the deadline itself, and may have to start it first.
+            deadline_seconds=limits.deadline_seconds + getattr(tool, "start_seconds", 0.0),
+        ),
+    )
+    if cache is None:
+        return _in_batches(calls, requests, limits.batch_size, progress)
+
+    # Once each: a version may read files, and a tool in its own process is asked.
+    version = tool.version
+    dependencies = [tool.cache_key(document) for _, document in requests]
+    keys = [
+        # A tool whose answers must not be kept is called for each request.
+        outcome_key(
+            tool.name, version, "call", arguments, *(("", str(place)) if of is None else of)
+        )
+        for place, ((arguments, _), of) in enumerate(zip(requests, dependencies, strict=True))
+    ]
+    kept = [of is not None for of in dependencies]
+    return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size, progress)
+
+
+def _run_step(
+    tool: RetrievalTool,
+    limits: Limits,
+    cache: ResultCache | None,
+    progress: _Progress,
+    step: str,
+    inputs: list[Any],
+    is_kept: bool,
+    work: Callable[[list[Any]], list[Any]],
+) -> list[Outcome]:
+    """Run one step of a retrieval tool, in batches under a deadline."""
+    if step != "read":
+        # The others take a moment.
+        progress = _no_progress
+    else:
+        limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
+    calls = Calls[Any](
+        f"{tool.name} ({step.replace('_', ' ')})",
+        lambda each: _one(work([each])),
+        call_batch=work,
+        # What is prepared is the reader.
+        prepare=tool.prepare if step == "read" else lambda: None,
+        limits=limits,
+    )
+    if cache is None or not is_kept:
+        return _in_batches(calls, inputs, limits.batch_size, progress)
+    version = tool.version
+    keys = [outcome_key(tool.name, version, step, json.dumps(each)) for each in inputs]
+    kept = [True] * len(keys)
+    return _with_cache(cache, keys, inputs, kept, calls, limits.batch_size, progress)
+
+
+def _in_batches(
+    calls: Calls[Any], requests: Sequence[Any], batch_size: int, progress: _Progress
+) -> list[Outcome]:
+    progress(0, len(requests))
+    outcomes: list[Outcome] = []
+    for start in range(0, len(requests), batch_size):
+        outcomes += calls.make(requests[start : start + batch_size])
+        progress(len(outcomes), len(requests))
+    return outcomes
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def _with_cache(
+    cache: ResultCache,
+    keys: Sequence[str],
+    requests: Sequence[Any],
+    kept: Sequence[bool],
+    calls: Calls[Any],
+    batch_size: int,
+    progress: _Progress,
+) -> list[Outcome]:
+    """Make the calls that the cache lacks, each distinct one once; keep them batch by batch."""
+    distinct = list(dict.fromkeys(keys))
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    found = dict(zip(distinct, cache.get(distinct), strict=True))
+    missing = [key for key in distinct if found[key] is None]
+    progress(0, len(missing))
+    # A run that is killed has kept the batches before.
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
+        cache.keep({key: outcome for key, outcome in made.items() if kept[first[key]]})
+        found.update(made)
+        progress(start + len(batch), len(missing))
+    outcomes = []
+    for place, key in enumerate(keys):
+        outcome = found[key]
+        assert outcome is not None
+        is_repeated = place != first[key]
+        outcomes.append(
+            Outcome(outcome.answer, outcome.reason, 0.0, outcome.is_lasting, from_cache=True)
+            if is_repeated
+            else outcome
+        )
+    return outcomes
+
+
+def _result(outcome: Outcome) -> ToolResult:
+    duration_ms = outcome.seconds * 1000
+    if outcome.reason is not None:
+        return ToolResult("failed", None, outcome.reason, duration_ms, outcome.from_cache)
+    cleaned = clean_result(outcome.answer)
+    if not cleaned:
+        return ToolResult("failed", None, "empty_result", duration_ms, outcome.from_cache)
+    return ToolResult("executed", cleaned, None, duration_ms, outcome.from_cache)
+
+
+def _batch_method(tool: Tool) -> Callable[[list[_Request]], list[Any]] | None:
+    is_own = getattr(type(tool), "call_batch", None) is not BaseTool.call_batch
+    if not getattr(tool, "has_batches", is_own):
+        return None
+
+    def call_batch(requests: list[_Request]) -> list[Any]:
+        answers: Any = tool.call_batch(requests)
+        return [_text_or_error(each) for each in answers] if isinstance(answers, list) else answers
+
+    return call_batch
+
+
+def _async_method(tool: Tool) -> Callable[[_Request], Coroutine[Any, Any, str]] | None:
+    method = getattr(tool, "call_async", None)
+    if method is None:
+        return None
+
+    async def call_async(request: _Request) -> str:
+        return _text(await method(*request))
+
+    return call_async
+
+
+def _one(answers: list[Any]) -> Any:
+    (answer,) = answers
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _text_or_error(answer: object) -> object:
+    if isinstance(answer, BaseException):
+        return answer
+    try:
+        return _text(answer)
+    except TypeError as error:
+        return error
+
+
+def _text(answer: object) -> str:
+    """The answer, cut where nothing reads on: a tool may give a hundred megabytes."""
+    if not isinstance(answer, str):
+        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
+    return answer[:_LONGEST_ANSWER]

@@ -1,0 +1,291 @@
+"""A tool from outside in a process of its own: with a deadline, a memory limit, and no network.
+
+    this process                         worker (tools.running.worker)
+    IsolatedTool.call  -- JSON line -->  Tool.call
+                       <-- JSON line --
+
+Where Linux grants it, the worker lives in namespaces of its own: it has no network device, and all
+processes that the tool starts end with it. Elsewhere Python code in the worker gets no sockets, and
+nothing more is promised; `worker_process.isolation_level` says which holds. Not isolated:
+files that this user may read and write, and time on the processors.
+"""
+
+import dataclasses
+import logging
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tools.errors import (
+    CallSyntaxError,
+    ToolCallError,
+    ToolError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+    TransientToolError,
+)
+from tools.protocol import Document, Preselection
+from tools.running.deadlines import MOST_DEADLINES_PER_BATCH
+from tools.running.worker_process import WorkerProcess, has_namespaces
+
+_LOGGER = logging.getLogger(__name__)
+
+_MEMORY_BYTES = 4 * 2**30
+# Importing what a tool needs may take long; answering may not.
+_START_SECONDS = 120.0
+
+
+class IsolatedTool:
+    """A tool whose code runs in a worker; see `tools.protocol.Tool` for its methods.
+
+    The worker is started at first use, and anew after it was killed or died.
+
+    Attributes:
+        start_seconds: How much longer than its deadline a call may take because the worker is
+            started anew.
+
+    Args:
+        name: What the tool is registered as.
+        target: `module:name` of a class or of a tool.
+        options: Keyword arguments for it.
+        deadline_seconds: Longest time of one call.
+        memory_bytes: Most memory that the worker may map.
+
+    Raises:
+        ToolUnavailableError: By any method, when the tool cannot be imported or made.
+        ToolSettingsError: By any method, when it does not take its options.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        deadline_seconds: float = 10.0,
+        memory_bytes: int = _MEMORY_BYTES,
+    ) -> None:
+        self._registered_name = name
+        self.start_seconds = _START_SECONDS
+        self.target = target
+        self.options = dict(options or {})
+        self.deadline_seconds = deadline_seconds
+        self.memory_bytes = memory_bytes
+        # The worker answers one request after the other.
+        self.calls_at_once = 1
+        self._worker: WorkerProcess | None = None
+        self._facts: dict[str, Any] | None = None
+        self._is_prepared = False
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """What the tool calls itself."""
+        return self._described("name")
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether it was given the network."""
+        return self._described("needs_network")
+
+    @property
+    def version(self) -> str:
+        """Of the tool."""
+        return self._described("version")
+
+    @property
+    def description(self) -> str:
+        """One sentence for people."""
+        return self._described("description")
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether anything can stand between the brackets of a call."""
+        return self._described("takes_arguments")
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether it answers several calls at once by a method of its own."""
+        return self._described("has_batches")
+
+    @property
+    def prompt(self) -> str | None:
+        """Its few-shot prompt."""
+        return self._described("prompt")
+
+    def parse_arguments(self, text: str) -> str:
+        """Return the normalised arguments; raise CallSyntaxError when they are no call."""
+        with _as_syntax_errors():
+            return self._ask("parse_arguments", arguments=text)
+
+    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+        """Raise CallSyntaxError when a call could not be written at its place in a text."""
+        with _as_syntax_errors():
+            self._ask("check_place", arguments=arguments, before=before, after=after)
+
+    def prepare(self) -> None:
+        """Let the tool load what its calls need; every worker that is started anew does so too."""
+        self._ask("prepare", deadline_seconds=_START_SECONDS)
+        self._is_prepared = True
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Return the answer; raise ToolCallError when there is none."""
+        return self._ask("call", arguments=arguments, document=_fields(document))
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer several calls, in order, within their deadlines together (at most 20)."""
+        replies = self._ask(
+            "call_batch",
+            requests=[(arguments, _fields(document)) for arguments, document in requests],
+            deadline_seconds=self.deadline_seconds * min(len(requests), MOST_DEADLINES_PER_BATCH),
+        )
+        answers: list[Any] = [
+            reply["answer"] if "answer" in reply else self._error(reply) for reply in replies
+        ]
+        return answers
+
+    def cache_key(self, document: Document) -> tuple[str, ...] | None:
+        """What an answer depends on besides name, version and arguments."""
+        parts = self._ask("cache_key", document=_fields(document))
+        return None if parts is None else tuple(str(part) for part in parts)
+
+    def preselect(self, document: Document) -> Preselection:
+        """Decide whether the text is worth annotating with this tool."""
+        try:
+            is_selected, reason = self._ask("preselect", document=_fields(document))
+        except (ToolCallError, ToolTimeoutError):
+            return Preselection(is_selected=False, reason="tool_error")
+        return Preselection(bool(is_selected), str(reason))
+
+    def check_available(self) -> None:
+        """Raise ToolUnavailableError when the tool cannot run."""
+        self._ask("check_available")
+
+    def close(self) -> None:
+        """End the worker and all that the tool started."""
+        with self._lock:
+            if self._worker is not None:
+                self._worker.end()
+            self._worker = None
+
+    def _described(self, fact: str) -> Any:
+        with self._lock:
+            if self._facts is None:
+                self._start()
+            assert self._facts is not None
+            return self._facts[fact]
+
+    def _ask(self, method: str, *, deadline_seconds: float | None = None, **fields: Any) -> Any:
+        seconds = deadline_seconds or self.deadline_seconds
+        with self._lock:
+            if self._worker is None:
+                self._start()
+            assert self._worker is not None
+            request = {"method": method, "deadline_seconds": seconds, **fields}
+            try:
+                reply = self._worker.exchange(request, seconds)
+            except ToolTimeoutError:
+                self.close()
+                raise
+            except EOFError:
+                raise self._died() from None
+        if "answer" in reply:
+            return reply["answer"]
+        raise self._error(reply)
+
+    def _start(self) -> None:
+        """Start the worker; without network, unless the tool turns out to declare it."""
+        for with_network in (False, True):
+            self._worker = WorkerProcess(with_network=with_network)
+            reply = self._greet(self._worker, with_network=with_network)
+            if "error" in reply:
+                self.close()
+                raise self._error({**reply, "is_made": False})
+            self._facts = reply["answer"]
+            if with_network or not reply["answer"]["needs_network"]:
+                break
+            self.close()
+        if self._is_prepared:
+            self._ask("prepare", deadline_seconds=_START_SECONDS)
+
+    def _greet(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
+        start = {
+            "name": self._registered_name,
+            "target": self.target,
+            "options": self.options,
+            "memory_bytes": self.memory_bytes,
+            "refuses_sockets": not with_network and not has_namespaces(),
+            # A relative entry means another folder there.
+            "path": [str(Path(entry or ".").absolute()) for entry in sys.path],
+        }
+        try:
+            return worker.exchange(start, _START_SECONDS)
+        except (EOFError, ToolTimeoutError) as error:
+            said = worker.last_words()
+            self.close()
+            raise ToolUnavailableError(
+                self._registered_name,
+                f"its process ended while it was made{said}"
+                if isinstance(error, EOFError)
+                else f"making it took longer than {_START_SECONDS:g} s",
+                "Try it with `python -c` first; what a module does when it is imported counts too",
+            ) from error
+
+    def _died(self) -> ToolCallError:
+        """The worker is gone; the next call starts another."""
+        assert self._worker is not None
+        said = self._worker.last_words()
+        self.close()
+        message = (
+            f"The process of {self._registered_name} ended in the middle of a call{said}. It may "
+            f"map {self.memory_bytes / 2**30:g} GiB (execution.worker_memory_gib)."
+        )
+        _LOGGER.warning("%s", message)
+        return ToolCallError("process_ended", message, is_lasting=False)
+
+    def _error(self, reply: Mapping[str, Any]) -> ToolError:
+        """The error that the worker tells of, as the tool raised it."""
+        kind, message = str(reply.get("error")), str(reply.get("message"))
+        reason = str(reply.get("reason", ""))
+        if kind == "syntax":
+            return CallSyntaxError(reason, message)
+        if kind == "call":
+            return ToolCallError(reason, message)
+        if kind == "unavailable":
+            return ToolUnavailableError(self._registered_name, reason, message)
+        if kind == "dependency":
+            return ToolUnavailableError(
+                self._registered_name,
+                f"it cannot be imported ({message})",
+                "Install what it needs, and check the name in the settings",
+            )
+        if kind == "other" and not reply.get("is_made", True):
+            return ToolUnavailableError(
+                self._registered_name,
+                f"{self.target} cannot be made ({message})",
+                "Correct its class or its options in the settings",
+            )
+        errors = {
+            "settings": ToolSettingsError,
+            "timeout": ToolTimeoutError,
+            "transient": TransientToolError,
+        }
+        return errors.get(kind, ToolError)(f"{self._registered_name}: {message}")
+
+
+@contextmanager
+def _as_syntax_errors() -> Iterator[None]:
+    """A text that makes the tool hang or its process end while it is read is no call."""
+    try:
+        yield
+    except (ToolCallError, ToolTimeoutError) as error:
+        raise CallSyntaxError("parse_error", str(error)) from error
+
+
+def _fields(document: Document) -> dict[str, Any]:
+    date = document.published_on
+    return {**dataclasses.asdict(document), "published_on": date and date.isoformat()}

@@ -1,0 +1,110 @@
+"""Finished calls on disk, so that no run pays for one twice, over whatever shard.
+
+    key     digest of tool, version, step, arguments and what else the answer depends on
+    value   JSON: what the tool answered, or the reason why it refuses
+
+Does not decide what is worth keeping; `tools.running.execution` does.
+"""
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.running.deadlines import Outcome
+
+_LOGGER = logging.getLogger(__name__)
+
+# Beyond this the outcomes stored longest ago go.
+_MOST_BYTES = 8 * 2**30
+_LOCK_SECONDS = 60
+
+
+class ResultCache:
+    """A folder of outcomes, shared by processes.
+
+    A cache that cannot be read or written costs time and no results: it is left alone for the
+    rest of the process, and a warning says so.
+
+    Args:
+        folder: Made at first use.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cache: Any = None
+        self._is_usable = True
+
+    def get(self, keys: Sequence[str]) -> list[Outcome | None]:
+        """What is kept under keys; None where nothing is.
+
+        Args:
+            keys: From `outcome_key`.
+        """
+        return self._guarded(
+            lambda cache: [_outcome(cache.get(key)) for key in keys], [None] * len(keys)
+        )
+
+    def keep(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Keep outcomes that the same calls would come to again; the others are not kept."""
+
+        def write(cache: Any) -> None:
+            # One transaction for all; SQLite lets one process write at a time.
+            with cache.transact():
+                for key, outcome in outcomes.items():
+                    if outcome.is_lasting:
+                        cache.set(key, json.dumps([outcome.answer, outcome.reason]))
+
+        self._guarded(write, None)
+
+    def _guarded(self, action: Any, otherwise: Any) -> Any:
+        import diskcache
+
+        if not self._is_usable:
+            return otherwise
+        try:
+            if self._cache is None:
+                # JSONDisk never unpickles, whatever a stranger put into the folder.
+                self._cache = diskcache.Cache(
+                    str(self._folder),
+                    timeout=_LOCK_SECONDS,
+                    disk=diskcache.JSONDisk,
+                    size_limit=_MOST_BYTES,
+                )
+            return action(self._cache)
+        except (OSError, sqlite3.Error, diskcache.Timeout, ValueError) as error:
+            self._is_usable = False
+            _LOGGER.warning(
+                "The cache of tool results in %s cannot be used (%s); calls are made without it. "
+                "Check free disk space and permissions, or remove the folder.",
+                self._folder,
+                error,
+            )
+            return otherwise
+
+
+def outcome_key(tool_name: str, version: str, *parts: str) -> str:
+    """A digest of everything that an outcome depends on.
+
+    Args:
+        tool_name: As written in calls.
+        version: Of the tool, its settings included.
+        parts: Step, arguments and whatever else; their order counts.
+
+    Example:
+        >>> outcome_key("A", "1", "bc") == outcome_key("A", "1", "b", "c")
+        False
+    """
+    return hashlib.sha256(json.dumps([tool_name, version, *parts]).encode()).hexdigest()
+
+
+def _outcome(stored: Any) -> Outcome | None:
+    """Read a value back; one that this module did not write counts as none."""
+    try:
+        answer, reason = json.loads(stored)
+    except (TypeError, ValueError):
+        return None
+    return Outcome(answer, reason, 0.0, from_cache=True)

@@ -1,0 +1,185 @@
+"""The process in which a tool from outside runs: `python -m tools.running.worker`.
+
+    parent -> stdin     one JSON object a line: {"method": …, …}
+    parent <- stdout    one JSON object a line: {"answer": …} or {"error": kind, …}
+
+Nothing is pickled, either way. The tool sees neither pipe: its own standard input is empty, and
+what it prints goes to standard error. Limits memory, and lets the kernel end the process when a
+call takes far longer than it may, whatever code it hangs in. Network and process namespaces are
+the parent's business (`tools.running.isolation`).
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+from tools.base import BaseTool
+from tools.errors import (
+    CallSyntaxError,
+    MissingDependencyError,
+    ToolCallError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.protocol import Document, Tool
+from tools.registry import create_tool
+from tools.yours.plugins import parse_arguments
+
+# Answers are cut far below this; a tool may give a hundred megabytes.
+LONGEST_ANSWER = 20_000
+# Seconds beyond the deadline after which the kernel ends the process.
+_ALARM_GRACE = 5.0
+
+
+def main() -> None:
+    """Serve the parent until it closes the pipe."""
+    requests, answers = _private_pipes()
+    start = json.loads(requests.readline())
+    _limit_memory(start["memory_bytes"])
+    if start["refuses_sockets"]:
+        _refuse_sockets()
+    sys.path[:0] = [path for path in start["path"] if path not in sys.path]
+    try:
+        name = start["name"]
+        tool = create_tool(name, start["options"], targets={name: start["target"]})
+        served: dict[str, Any] = {"answer": _description(tool)}
+    except Exception as error:  # noqa: BLE001
+        # Importing a stranger's module may raise anything.
+        _reply(answers, _error(error))
+        return
+    _reply(answers, served)
+    for line in requests:
+        request = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, request["deadline_seconds"] + _ALARM_GRACE)
+        try:
+            reply = {"answer": _serve(tool, request)}
+        except Exception as error:  # noqa: BLE001
+            reply = _error(error)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _reply(answers, reply)
+
+
+def _private_pipes() -> tuple[TextIO, TextIO]:
+    """Keep the pipes for this module; what the tool reads and prints goes elsewhere."""
+    requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _refuse_sockets() -> None:
+    """Where the system isolates no network: Python code at least gets no sockets."""
+    import socket
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(
+            "This tool has no network. A tool that needs it declares `needs_network = True`."
+        )
+
+    for name in ("connect", "connect_ex", "bind", "sendto", "sendmsg"):
+        setattr(socket.socket, name, refuse)
+
+
+def _description(tool: Tool) -> dict[str, Any]:
+    return {
+        "name": tool.name,
+        "version": tool.version,
+        "description": tool.description,
+        "takes_arguments": tool.takes_arguments,
+        "has_batches": getattr(type(tool), "call_batch", None) is not BaseTool.call_batch,
+        "needs_network": bool(tool.needs_network),
+        "prompt": tool.prompt
+        if tool.prompt is None or isinstance(tool.prompt, str)
+        # A file of the tool's own package, which the parent need not have.
+        else tool.prompt.read_text("utf-8"),
+    }
+
+
+def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
+    """Call one method of the tool; what comes and goes is plain JSON."""
+    arguments, document = request.get("arguments", ""), _document(request.get("document"))
+    methods: dict[str, Callable[[], Any]] = {
+        "parse_arguments": lambda: parse_arguments(tool, arguments),
+        "check_place": lambda: tool.check_place(
+            arguments, before=request["before"], after=request["after"]
+        ),
+        "prepare": tool.prepare,
+        "call": lambda: _text(tool.call(arguments, document)),
+        "call_batch": lambda: _batch(tool, request["requests"]),
+        "cache_key": lambda: tool.cache_key(document),
+        "preselect": lambda: _preselection(tool, document),
+        "check_available": tool.check_available,
+    }
+    return methods[request["method"]]()
+
+
+def _preselection(tool: Tool, document: Document) -> list[Any]:
+    decision = tool.preselect(document)
+    return [decision.is_selected, decision.reason]
+
+
+def _batch(tool: Tool, requests: Sequence[Any]) -> list[Any]:
+    answers: Any = tool.call_batch([(text, _document(document)) for text, document in requests])
+    if not isinstance(answers, list):
+        raise TypeError(f"call_batch gave {type(answers).__name__}. Expected a list of answers.")
+    return [
+        _error(answer) if isinstance(answer, BaseException) else {"answer": _text(answer)}
+        for answer in answers
+    ]
+
+
+def _text(answer: object) -> str:
+    if not isinstance(answer, str):
+        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
+    return answer[:LONGEST_ANSWER]
+
+
+def _document(fields: Mapping[str, Any] | None) -> Document:
+    import datetime
+
+    if fields is None:
+        return Document("", "")
+    date = fields["published_on"]
+    return Document(**{**fields, "published_on": date and datetime.date.fromisoformat(date)})
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    """An error as JSON: its kind, as `isolation` raises it again, and what it says."""
+    if isinstance(error, CallSyntaxError | ToolCallError):
+        kind = "syntax" if isinstance(error, CallSyntaxError) else "call"
+        return {"error": kind, "reason": str(error.reason), "message": str(error)[:2000]}
+    if isinstance(error, ToolUnavailableError):
+        return {"error": "unavailable", "reason": error.reason, "message": error.remedy}
+    kind = "other"
+    if isinstance(error, MissingDependencyError | ImportError):
+        kind = "dependency"
+    elif isinstance(error, ToolSettingsError):
+        kind = "settings"
+    elif isinstance(error, ToolTimeoutError | TimeoutError):
+        kind = "timeout"
+    elif isinstance(error, ConnectionError):
+        kind = "transient"
+    return {"error": kind, "message": f"{type(error).__name__}: {error}"[:2000]}
+
+
+def _reply(answers: TextIO, reply: Mapping[str, Any]) -> None:
+    # ASCII: half a surrogate pair in an answer must not end the process.
+    answers.write(json.dumps(reply) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What every tool promises, tried out: the contract test behind `toolformer tools check`.
+
+Each rule is one finding. A rule that cannot be tried, because the tool cannot run here or has
+nothing to try it on, is skipped and says so. The rules themselves are in `contract_rules`; this
+module does not know what they ask.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tools.protocol import Tool
+from tools.yours import contract_rules
+from tools.yours.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, shortened
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFinding:
+    """What came of one rule.
+
+    Attributes:
+        rule: The rule, in a few words.
+        status: Whether the tool keeps it; skipped where it could not be tried.
+        detail: What was tried, or what is wrong and what to do.
+    """
+
+    rule: str
+    status: Literal["passed", "failed", "skipped"]
+    detail: str
+
+
+def check_contract(
+    name: str,
+    create: Callable[[Mapping[str, object]], Tool],
+    settings: Mapping[str, object],
+    *,
+    read_prompt: Callable[[Tool], str],
+    deadline_seconds: float,
+) -> list[ContractFinding]:
+    """Try out what a tool promises.
+
+    Args:
+        name: What the tool is registered as.
+        create: Makes a fresh tool with settings.
+        settings: Those of the tool.
+        read_prompt: Gives the few-shot prompt of the tool; may raise PromptError.
+        deadline_seconds: Longest time of one call.
+
+    Returns:
+        One finding per rule, in a fixed order.
+
+    Raises:
+        ToolError: When there is no tool to try: it cannot be created.
+    """
+    trial = Trial(name, create, settings, read_prompt, deadline_seconds)
+    return [_finding(rule, try_rule, trial) for rule, try_rule in _RULES.items()]
+
+
+# Those that need no call come first.
+_RULES: Mapping[str, Callable[[Trial], str]] = {
+    "describes itself": contract_rules.describes_itself,
+    "settings can be pickled": contract_rules.settings_can_be_pickled,
+    "prompt has the form and copies its texts": contract_rules.prompt_is_usable,
+    "demonstrations are calls": contract_rules.demonstrations_are_calls,
+    "arguments survive a round trip": contract_rules.arguments_survive_a_round_trip,
+    "garbage is refused with the right error": contract_rules.garbage_is_refused,
+    "texts are preselected": contract_rules.texts_are_preselected,
+    "is available": contract_rules.is_available,
+    "answers within the deadline": contract_rules.answers_in_time,
+    "fails with the right error": contract_rules.fails_with_the_right_error,
+    "gives the same answer again": contract_rules.is_deterministic,
+    "a batch gives what single calls give": contract_rules.batch_equals_single,
+    "answers survive cleaning": contract_rules.answers_survive_cleaning,
+    "version names what answers depend on": contract_rules.version_covers_settings,
+}
+
+
+def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> ContractFinding:
+    try:
+        return ContractFinding(rule, "passed", try_rule(trial))
+    except BrokenRuleError as error:
+        return ContractFinding(rule, "failed", str(error))
+    except (NotTriedError, *CANNOT_RUN) as error:
+        return ContractFinding(rule, "skipped", str(error))
+    # Foreign code may raise anything, from a property for example.
+    except Exception as error:  # noqa: BLE001
+        what = f"It raises {type(error).__name__}: {shortened(str(error))}."
+        return ContractFinding(rule, "failed", what)

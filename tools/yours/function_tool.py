@@ -1,0 +1,254 @@
+"""Tools made of what others have already: a typed Python function, or a function's JSON schema.
+
+The function is called with values of the right types; what it raises for want of an answer is data
+about the call. Does not check more of a JSON schema than types, choices and limits, and does not
+import what an annotation does not name.
+"""
+
+import hashlib
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from tools.base import BaseTool
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.prompting import draft_prompt
+from tools.protocol import Document
+from tools.syntax import is_tool_name
+from tools.yours.parameters import parameters_of_function, parameters_of_schema
+from tools.yours.typed_arguments import Parameter, read_arguments, write_arguments
+
+# Beyond, not every whole number has a float of its own.
+_LARGEST_WHOLE = 1e15
+# How a function says that its arguments have no answer.
+_NO_ANSWER = (ValueError, ArithmeticError, LookupError)
+
+
+class FunctionTool(BaseTool):
+    """A tool that calls a function; `from_function` and `from_json_schema` make one.
+
+    Args:
+        name: As written in calls.
+        description: One sentence for people and for the drafted prompt.
+        parameters: What a call takes, required ones first.
+        function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
+            most twelve digits, and no point where it is whole; other values are as `str` writes
+            them. None, `nan` and infinity mean that there is no answer, and so does a ValueError,
+            ArithmeticError or LookupError.
+        version: Changes whenever answers change.
+        examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
+            leaves the tool without a prompt of its own.
+        needs_network: Whether the function takes more than this machine.
+
+    Raises:
+        ToolSettingsError: When the name cannot be written in calls.
+        PromptError: When an example cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        description: str,
+        parameters: Sequence[Parameter],
+        function: Callable[..., object],
+        version: str,
+        examples: Sequence[str] = (),
+        needs_network: bool = False,
+    ) -> None:
+        if not is_tool_name(name):
+            raise ToolSettingsError(
+                f"The tool {name!r} cannot be called by this name. Expected ASCII letters, digits "
+                "and '_', without a digit in front; give it another with `name=`."
+            )
+        self.name = name
+        self.description = " ".join(description.split())
+        self.parameters = tuple(parameters)
+        self.function = function
+        self.version = version
+        self.needs_network = needs_network
+        self.takes_arguments = bool(self.parameters)
+        if examples:
+            shown = [parameter.name for parameter in self.parameters]
+            self.prompt = draft_prompt(name, self.description, examples, parameters=shown)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., object],
+        *,
+        examples: Sequence[str] = (),
+        name: str | None = None,
+        description: str | None = None,
+        version: str | None = None,
+        needs_network: bool = False,
+    ) -> Self:
+        """Make a tool of a typed function.
+
+        Args:
+            function: Its parameters are str, int, float, bool, Literal or Enum, or one of these or
+                None where None is the default.
+            examples: See the class.
+            name: Else the function's own.
+            description: Else the first paragraph of the docstring.
+            version: Else a digest of the function's source; functions that it calls are not part
+                of that, so give one where they may change.
+            needs_network: See the class.
+
+        Returns:
+            The tool.
+
+        Raises:
+            ToolSettingsError: When a parameter or the description is missing what is needed, or
+                the source cannot be read and there is no version.
+            PromptError: When an example cannot be used.
+
+        Example:
+            >>> def repeat(word: str, times: int = 2) -> str:
+            ...     '''Repeats a word.'''
+            ...     return word * times
+            >>> tool = FunctionTool.from_function(repeat, version="1")
+            >>> tool.parse_arguments("tick, times = 03"), tool.call("tick, 3", Document("d", ""))
+            ('tick, 3', 'tickticktick')
+        """
+        shown = getattr(function, "__name__", repr(function))
+        description = description or (inspect.getdoc(function) or "").split("\n\n")[0]
+        if not description.strip():
+            raise ToolSettingsError(
+                f"The function {shown} has no docstring. Expected one that says what the function "
+                "does, or `description=`."
+            )
+        return cls(
+            name=name or shown,
+            description=description,
+            parameters=parameters_of_function(function, shown),
+            function=function,
+            version=version or _source_version(function, shown),
+            examples=examples,
+            needs_network=needs_network,
+        )
+
+    @classmethod
+    def from_json_schema(
+        cls,
+        schema: Mapping[str, object],
+        *,
+        call: Callable[..., object],
+        version: str,
+        examples: Sequence[str] = (),
+        name: str | None = None,
+        needs_network: bool = False,
+    ) -> Self:
+        """Make a tool of a function's JSON schema in OpenAI's form.
+
+        Args:
+            schema: With `name`, `description` and `parameters`, or with these below `function`.
+                Of a parameter count type, enum, const, default, minimum and maximum. An optional
+                parameter of a type that cannot be written in calls (array, object) is left out.
+            call: Gets the values as keyword arguments.
+            version: Changes whenever answers change.
+            examples, name, needs_network: See `from_function`.
+
+        Returns:
+            The tool.
+
+        Raises:
+            ToolSettingsError: When the schema lacks something, or a required parameter cannot be
+                written in calls.
+            PromptError: When an example cannot be used.
+
+        Example:
+            >>> schema = {
+            ...     "name": "double",
+            ...     "description": "Doubles a number.",
+            ...     "parameters": {"type": "object", "properties": {"x": {"type": "number"}},
+            ...                    "required": ["x"]},
+            ... }
+            >>> tool = FunctionTool.from_json_schema(schema, call=lambda x: 2 * x, version="1")
+            >>> tool.call("21", Document("d", ""))
+            '42'
+        """
+        inner = schema.get("function", schema)
+        if not isinstance(inner, Mapping):
+            raise ToolSettingsError(f"The schema has the function {inner!r}. Expected an object.")
+        for key in ("name", "description"):
+            if not isinstance(inner.get(key), str) or not inner[key].strip():
+                raise ToolSettingsError(
+                    f"The schema of a function has the {key} {inner.get(key)!r}. Expected a text."
+                )
+        return cls(
+            name=name or inner["name"],
+            description=inner["description"],
+            parameters=parameters_of_schema(inner.get("parameters") or {}, inner["name"]),
+            function=call,
+            version=version,
+            examples=examples,
+            needs_network=needs_network,
+        )
+
+    def parse_arguments(self, text: str) -> str:
+        """Read the arguments by their types and write them in their normal form.
+
+        Args:
+            text: As the model wrote them: `a, b`, or with names `a, second=b`.
+
+        Returns:
+            The normal form.
+
+        Raises:
+            CallSyntaxError: As `read_arguments` and `write_arguments`.
+        """
+        return write_arguments(read_arguments(text, self.parameters), self.parameters)
+
+    def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
+        """Call the function.
+
+        Args:
+            arguments: In their normal form.
+            document: Not used.
+
+        Returns:
+            What the function returned, as text.
+
+        Raises:
+            ToolCallError: With reason `no_answer`, or the error's name such as `value_error`.
+        """
+        try:
+            values = read_arguments(arguments, self.parameters)
+        except CallSyntaxError as error:
+            raise ToolCallError(error.reason, error.message) from error
+        try:
+            answer = self.function(**values)
+        except ToolCallError:
+            raise
+        except _NO_ANSWER as error:
+            raise ToolCallError(
+                _snake_case(type(error).__name__),
+                f"{self.name} has no answer to {arguments!r}: {error}",
+            ) from error
+        if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
+            raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
+        return _number_text(answer) if isinstance(answer, float) else str(answer)
+
+
+def _number_text(number: float) -> str:
+    """Write a number for a model that reads digits: 42 and not 42.0, 0.3 for 0.1 + 0.2."""
+    if number.is_integer() and abs(number) < _LARGEST_WHOLE:
+        return str(int(number))
+    return f"{number:.12g}"
+
+
+def _source_version(function: Callable[..., object], shown: str) -> str:
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError) as error:
+        raise ToolSettingsError(
+            f"The source of the function {shown} cannot be read, so it has no version: {error}. "
+            "Give one with `version=`."
+        ) from error
+    return f"source {hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}"
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")

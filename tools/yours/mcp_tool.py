@@ -1,0 +1,222 @@
+"""A tool of an MCP server, such as others offer to chat programs (Model Context Protocol).
+
+    tools:
+      CountWords:
+        class: tools.yours.mcp_tool:McpTool
+        options: {command: [python, server.py], tool: count_words, examples: […]}
+
+The server is a program of the user's choice, started at the first use and ended with the process.
+Needs the package `mcp`, which is not installed by default. Does not speak the protocol itself.
+"""
+
+import hashlib
+import json
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from tools.base import BaseTool
+from tools.errors import (
+    MissingDependencyError,
+    ToolCallError,
+    ToolSettingsError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from tools.protocol import Document
+from tools.yours.function_tool import FunctionTool
+from tools.yours.mcp_server import McpConnection, ServerLostError, ServerRefusalError, ServerTool
+from tools.yours.parameters import parameters_of_schema
+
+
+class McpTool(BaseTool):
+    """One tool of an MCP server that is started here and spoken to over its standard streams.
+
+    Name, version of the server and the tool's schema are part of the version. When the server
+    ends, it is started anew and the call is made once more.
+
+    Args:
+        name: As written in calls; given by the registry.
+        command: The program and its arguments, run without a shell.
+        tool: The tool's name on the server.
+        examples: Texts with calls in them, for the prompt; see `tools.prompting.draft_prompt`.
+        environment: Variables for the server, which else gets only the likes of PATH and HOME.
+        needs_network: Whether the server takes more than this machine.
+        seconds: Longest time of a call, and of the start.
+
+    Raises:
+        ToolSettingsError: When a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        tool: str,
+        *,
+        examples: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        needs_network: bool = False,
+        seconds: float = 30.0,
+    ) -> None:
+        for setting, value in (("command", command), ("examples", examples)):
+            if isinstance(value, str) or not all(isinstance(part, str) for part in value):
+                raise ToolSettingsError(
+                    f"{name}: {setting} is {value!r}. Expected a list of texts, as in "
+                    "[python, server.py]; there is no shell to cut a text into words."
+                )
+        if not command:
+            raise ToolSettingsError(f"{name}: command is empty. Expected a program and arguments.")
+        if not seconds > 0:
+            raise ToolSettingsError(f"{name}: seconds is {seconds!r}. Expected a time above 0.")
+        self.name = name
+        self.command = tuple(command)
+        self.tool = tool
+        self.examples = tuple(examples)
+        self.environment = dict(environment or {})
+        self.needs_network = needs_network
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._connection: McpConnection | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = {"_lock", "_connection", "_function_tool", "_of_server"}
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            setattr(self, key, value)
+        self._lock = threading.Lock()
+        self._connection = None
+
+    # Properties, because they are known once the server runs.
+    @property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Command, server and schema: what can be known of what answers depend on."""
+        return self._function_tool.version
+
+    @property
+    def description(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the server says."""
+        return self._function_tool.description
+
+    @property
+    def takes_arguments(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the tool has parameters."""
+        return self._function_tool.takes_arguments
+
+    @property
+    def prompt(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Drafted from the server's description and the examples; None without examples."""
+        prompt = self._function_tool.prompt
+        return prompt if isinstance(prompt, str) else None
+
+    def parse_arguments(self, text: str) -> str:
+        """Read the arguments by the tool's schema, as `FunctionTool` does."""
+        return self._function_tool.parse_arguments(text)
+
+    def call(self, arguments: str, document: Document) -> str:
+        """Call the tool of the server.
+
+        Args:
+            arguments: In their normal form.
+            document: Not used.
+
+        Returns:
+            The text of the answer.
+
+        Raises:
+            ToolCallError: With reason `refused_by_server`, `no_answer`, or `server_died` when the
+                server ends at this call each time.
+            ToolTimeoutError: When there is no answer in time.
+            ToolUnavailableError: When the server cannot be started.
+        """
+        return self._function_tool.call(arguments, document)
+
+    def check_available(self) -> None:
+        """Start the server and look the tool up.
+
+        Raises:
+            ToolUnavailableError: When `mcp` is not installed, or the server does not start or has
+                no such tool, or one whose arguments cannot be written in calls.
+        """
+        _ = self._function_tool
+
+    def close(self) -> None:
+        """End the server; the next use starts it anew."""
+        with self._lock:
+            self._close()
+
+    @cached_property
+    def _function_tool(self) -> FunctionTool:
+        """The tool of the server as one that calls a function: this class's own."""
+        of_server = self._of_server
+        try:
+            parameters = parameters_of_schema(of_server.input_schema, self.tool)
+        except ToolSettingsError as error:
+            raise ToolUnavailableError(
+                self.name, f"its arguments cannot be written in calls ({error})", "Leave it out"
+            ) from error
+        schema = json.dumps(of_server.input_schema, sort_keys=True).encode()
+        digest = hashlib.blake2b(schema, digest_size=8).hexdigest()
+        return FunctionTool(
+            name=self.name,
+            description=of_server.description.split("\n\n")[0]
+            or f"The tool {self.tool} of an MCP server.",
+            parameters=parameters,
+            function=self._ask,
+            version=f"1 command={list(self.command)} tool={self.tool} server={of_server.server} "
+            f"schema={digest}",
+            examples=self.examples,
+        )
+
+    @cached_property
+    def _of_server(self) -> ServerTool:
+        try:
+            with self._lock:
+                return self._connected().find_tool(self.tool, seconds=self.seconds)
+        except MissingDependencyError as error:
+            raise ToolUnavailableError(
+                self.name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
+            ) from error
+        except (ServerLostError, ServerRefusalError, TimeoutError) as error:
+            self.close()
+            raise ToolUnavailableError(
+                self.name, str(error), "Correct command and tool in its options"
+            ) from error
+
+    def _ask(self, /, **values: object) -> str | None:
+        """Call the tool with values; once more where the server ended meanwhile."""
+        for is_last in (False, True):
+            try:
+                with self._lock:
+                    connection = self._connected()
+                answer = connection.call(self.tool, values, seconds=self.seconds)
+            except TimeoutError as error:
+                raise ToolTimeoutError(f"{self.name}: {error}.") from error
+            except ServerRefusalError as error:
+                raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
+            except ServerLostError as error:
+                self.close()
+                if is_last:
+                    # Another server may well answer the call.
+                    raise ToolCallError(
+                        "server_died", f"{self.name}: {error}.", is_lasting=False
+                    ) from error
+            else:
+                return answer
+        return None
+
+    def _connected(self) -> McpConnection:
+        if self._connection is None:
+            self._connection = McpConnection(self.command, self.environment)
+            # Also when nobody closes the tool: at its end, or at that of the process.
+            weakref.finalize(self, self._connection.close)
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,266 @@
+"""Tools from outside this project: finding them, importing them, and saying what is wrong with one.
+
+A tool is registered by an entry point of a package that is installed, or by a line of the settings.
+Finding imports nothing. What a foreign module raises makes its tool unavailable and never ends a
+run. Does not create tools, and does not keep foreign code from doing harm.
+"""
+
+import importlib
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tools.base import BaseTool
+from tools.errors import (
+    CallSyntaxError,
+    ToolError,
+    ToolRegistrationError,
+    ToolUnavailableError,
+)
+from tools.protocol import Tool
+from tools.syntax import check_arguments, is_tool_name
+
+ENTRY_POINT_GROUP = "toolformer.tools"
+
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A tool that is registered from outside.
+
+    Attributes:
+        name: As written in calls.
+        target: `module:Class`, or `module:tool` where the module has a tool that is ready.
+        origin: Who registered it, for people.
+    """
+
+    name: str
+    target: str
+    origin: str
+
+
+def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[str, Plugin]:
+    """Find the tools of installed packages and of the settings, without importing any.
+
+    Args:
+        targets: Name to `module:Class`, from the settings; wins over an entry point of that name.
+        taken: Names that belong to this project.
+
+    Returns:
+        The tools by name, in alphabetical order.
+
+    Raises:
+        ToolRegistrationError: When a name is taken or cannot be written in calls, two packages
+            register different tools under one name, or a target is no `module:Class`.
+    """
+    found: dict[str, Plugin] = {}
+    for plugin in _installed_plugins(tuple(sys.path)):
+        if plugin.name in targets:
+            continue
+        other = found.setdefault(plugin.name, plugin)
+        if other.target != plugin.target:
+            raise ToolRegistrationError(
+                f"The tool {plugin.name!r} is registered twice: as {other.target} by "
+                f"{other.origin}, and as {plugin.target} by {plugin.origin}. Expected one; "
+                f"uninstall one of them, or choose with tools.{plugin.name}.class in the settings."
+            )
+    for name, target in targets.items():
+        found[name] = Plugin(name, target, "the settings")
+    for plugin in found.values():
+        check_registration(plugin, taken=taken)
+    return dict(sorted(found.items()))
+
+
+def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
+    """Check the name and the target of a plugin, without importing it.
+
+    Args:
+        plugin: The plugin.
+        taken: Names that belong to this project.
+
+    Raises:
+        ToolRegistrationError: When the name is taken, also in other letter case, or cannot be
+            written in calls, or when the target is no `module:Class`.
+    """
+    where = f"registered by {plugin.origin} as {plugin.target}"
+    if not is_tool_name(plugin.name):
+        raise ToolRegistrationError(
+            f"The tool {plugin.name!r}, {where}, cannot be called by this name. Expected ASCII "
+            "letters, digits and '_', without a digit in front; register it under such a name."
+        )
+    # File systems that ignore case would mix up their slices.
+    clashes = [name for name in sorted(taken) if name.lower() == plugin.name.lower()]
+    if clashes:
+        raise ToolRegistrationError(
+            f"The tool {plugin.name!r}, {where}, has the name of the built-in {clashes[0]!r}, "
+            "which cannot be replaced. Register it under another name, or uninstall its package."
+        )
+    if _TARGET.fullmatch(plugin.target) is None:
+        raise ToolRegistrationError(
+            f"The tool {plugin.name!r} is registered by {plugin.origin} as {plugin.target!r}. "
+            "Expected a module and a class in it, as in 'my_tools:UnitConverter'."
+        )
+
+
+def load_plugin(plugin: Plugin) -> type[BaseTool] | BaseTool:
+    """Import what a plugin's target names.
+
+    Args:
+        plugin: The plugin.
+
+    Returns:
+        A class of tools, or a tool that is ready.
+
+    Raises:
+        ToolUnavailableError: When the module cannot be imported, or the target is no tool.
+    """
+    module_name, _, attributes = plugin.target.partition(":")
+    with foreign_code(plugin.name, f"the import of {module_name}"):
+        try:
+            found: object = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise _missing_module(plugin, module_name, error) from error
+    for attribute in attributes.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError as error:
+            raise ToolUnavailableError(
+                plugin.name,
+                f"the module {module_name} has no {attributes!r}",
+                f"Correct its target {plugin.target!r} ({plugin.origin})",
+            ) from error
+    if isinstance(found, BaseTool) or (isinstance(found, type) and issubclass(found, BaseTool)):
+        return found
+    raise ToolUnavailableError(
+        plugin.name,
+        f"{plugin.target} is {type(found).__name__} {getattr(found, '__name__', found)!r}, "
+        "not a tool",
+        "Derive the class from tools.base.BaseTool, or wrap the function in a "
+        "tools.yours.function_tool.FunctionTool",
+    )
+
+
+def parse_arguments(tool: Tool, text: str) -> str:
+    """Normalise the arguments of a call with the tool's own method, whatever that does.
+
+    Models write anything, and a method that was not prepared for it must not end a run.
+
+    Args:
+        tool: The tool.
+        text: The text between the brackets of a call.
+
+    Returns:
+        The normalised arguments, free of markers and line ends.
+
+    Raises:
+        CallSyntaxError: When they are no call; with reason `parse_error` when the tool raises what
+            it should not, or returns no line of text.
+        ToolUnavailableError: When the tool finds that it cannot run at all.
+    """
+    try:
+        arguments: object = tool.parse_arguments(text)
+    except ToolError:
+        raise
+    except Exception as error:
+        raise CallSyntaxError(
+            "parse_error",
+            f"{tool.name}.parse_arguments raised {type(error).__name__} for {text!r}: {error}. "
+            "Expected a CallSyntaxError for what is no call.",
+        ) from error
+    if not isinstance(arguments, str) or len(arguments.splitlines()) > 1:
+        raise CallSyntaxError(
+            "parse_error",
+            f"{tool.name}.parse_arguments returned {arguments!r} for {text!r}. Expected one line "
+            "of text.",
+        )
+    check_arguments(arguments)
+    return arguments
+
+
+@contextmanager
+def foreign_code(tool_name: str, what: str) -> Iterator[None]:
+    """Turn whatever foreign code raises inside the block into an error of the tools package.
+
+    Args:
+        tool_name: The tool that the code belongs to.
+        what: What the code does, as the subject of a sentence.
+
+    Raises:
+        ToolUnavailableError: In place of any exception that is no `ToolError`.
+    """
+    try:
+        yield
+    except ToolError:
+        raise
+    except ImportError as error:
+        raise ToolUnavailableError(
+            tool_name, f"{what} failed: {error}", "Install what is missing"
+        ) from error
+    # Foreign code may raise anything, and a module may even call sys.exit.
+    except (Exception, SystemExit) as error:
+        raise ToolUnavailableError(
+            tool_name,
+            f"{what} failed with {type(error).__name__}: {' '.join(str(error).split())}",
+            "Correct the tool, or leave it out of the selected tools",
+        ) from error
+
+
+def check_described(tool: Tool, name: str) -> None:
+    """Check that a foreign tool says of itself what every run asks.
+
+    Args:
+        tool: The tool.
+        name: What it is registered as.
+
+    Raises:
+        ToolUnavailableError: When name, version, description or prompt is not as it should be.
+    """
+    for attribute in ("name", "version", "description"):
+        value = getattr(tool, attribute, None)
+        if not isinstance(value, str) or not value.strip():
+            raise ToolUnavailableError(
+                name,
+                f"its {attribute} is {value!r}, not a text",
+                f"Give the class an attribute `{attribute}`",
+            )
+    if tool.name != name:
+        raise ToolUnavailableError(
+            name,
+            f"it calls itself {tool.name!r}",
+            f"Register it as {tool.name}, or change the attribute `name` of the class",
+        )
+    # A property may fail; what the prompt says is checked where it is read.
+    _ = tool.prompt
+
+
+@lru_cache(maxsize=4)
+def _installed_plugins(path: tuple[str, ...]) -> tuple[Plugin, ...]:  # noqa: ARG001
+    """Read the entry points; `path` is `sys.path`, on which they depend, as the cache's key."""
+    plugins = []
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        target = f"{entry.module}:{entry.attr}"
+        origin = f"package {entry.dist.name} {entry.dist.version}" if entry.dist else "a package"
+        plugins.append(Plugin(entry.name, target, origin))
+    return tuple(sorted(plugins, key=lambda plugin: (plugin.name, plugin.target)))
+
+
+def _missing_module(
+    plugin: Plugin, module_name: str, error: ModuleNotFoundError
+) -> ToolUnavailableError:
+    missing = error.name or module_name
+    if module_name == missing or module_name.startswith(f"{missing}."):
+        return ToolUnavailableError(
+            plugin.name,
+            f"there is no module {missing!r} for its target {plugin.target!r} ({plugin.origin})",
+            "Install the package that has it, or put the folder of its file into PYTHONPATH",
+        )
+    return ToolUnavailableError(
+        plugin.name,
+        f"{module_name} needs the module {missing!r}, which is not installed",
+        f"Install the package that has it, for example with `pip install {missing}`",
+    )
