@@ -5,14 +5,20 @@ pass of the whole model over one sequence.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 import torch
 
+from toolformer import branches
 from toolformer.forward.language_model import LanguageModel
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
+# How far rounding moves a log-probability of the embedded model, with room to spare: seen are 4e-5.
+_ROUNDING = 1e-4
 WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
 
 
@@ -43,6 +49,17 @@ def call_probability(model: LanguageModel, prompt: str, text: str, position: int
     return math.exp(log_probability)
 
 
+def sampling_context(
+    model: LanguageModel, prompt: str, text: str, position: int, *, forced: list[str]
+) -> list[int]:
+    """Tokens of [P(x), x_{1:i-1}, <API>], behind which a call is sampled."""
+    ids = model.tokenizer.encode(text)
+    context = prompt_ids(model, prompt, text) + ids[:position]
+    for piece in forced:
+        context = context + model.tokenizer.encode(piece)
+    return context
+
+
 def sample_one(
     model: LanguageModel,
     prompt: str,
@@ -54,10 +71,7 @@ def sample_one(
     is_finished,
 ) -> list[int]:
     """One call sampled token by token after [P(x), x_{1:i-1}, <API>]."""
-    ids = model.tokenizer.encode(text)
-    context = prompt_ids(model, prompt, text) + ids[:position]
-    for piece in forced:
-        context = context + model.tokenizer.encode(piece)
+    context = sampling_context(model, prompt, text, position, forced=forced)
     return sample_behind(model, context, uniforms=uniforms, is_finished=is_finished)
 
 
@@ -80,6 +94,43 @@ def sample_behind(
         if is_finished([model.tokenizer.decode([token]) for token in tokens]):
             break
     return tokens
+
+
+@contextmanager
+def recorded_draws() -> Iterator[dict[float, int]]:
+    """What the engine draws meanwhile: the random number of each sampled token, and the token."""
+    draws: dict[float, int] = {}
+
+    def recording(logits, uniforms, **others):
+        tokens, log_probabilities = sample_tokens(logits, uniforms, **others)
+        draws.update(zip(uniforms.tolist(), tokens, strict=True))
+        return tokens, log_probabilities
+
+    sample_tokens = branches.sample_tokens
+    with mock.patch.object(branches, "sample_tokens", recording):
+        yield draws
+
+
+def can_be_drawn(log_probabilities: torch.Tensor, uniform: float, token: int) -> bool:
+    """Whether rounding of the logits, in other batches or on another processor, can draw a token.
+
+    The tokens whose order among the 256 likeliest is not a matter of rounding bound the part of
+    [0, 1) that belongs to the token. Of the others, which stand in the order of their ids, one can
+    take the place of the 256th token, and all between them move by as much.
+    """
+    probabilities = log_probabilities.double().exp()
+    likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
+    if token in likeliest:
+        above = probabilities[log_probabilities > log_probabilities[token] + _ROUNDING].sum()
+        upto = probabilities[log_probabilities >= log_probabilities[token] - _ROUNDING].sum()
+        slack = _ROUNDING
+    else:
+        others = probabilities.clone()
+        others[likeliest] = 0
+        above = probabilities[likeliest].sum() + others[:token].sum()
+        upto = above + probabilities[token]
+        slack = _ROUNDING + float(probabilities[likeliest[-1]])
+    return float(above) - slack <= uniform <= float(upto) + slack
 
 
 def is_same_or_tie(
@@ -106,10 +157,7 @@ def branch_log_probability(
     tokens: list[int],
 ) -> float:
     """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
-    ids = model.tokenizer.encode(text)
-    context = prompt_ids(model, prompt, text) + ids[:position]
-    for piece in forced:
-        context = context + model.tokenizer.encode(piece)
+    context = sampling_context(model, prompt, text, position, forced=forced)
     total = 0.0
     for index, token in enumerate(tokens):
         total += float(next_token_log_probabilities(model, context + tokens[:index])[token])

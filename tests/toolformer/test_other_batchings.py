@@ -5,12 +5,18 @@ from importlib.resources import files
 
 import pytest
 
+from tests import literal
 from toolformer.calls import CallFormat
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.samples import SamplingParameters
+from toolformer.samples import (
+    SampledCall,
+    SamplingParameters,
+    branch_uniforms,
+    forced_text,
+)
 from toolformer.sampling import sample_shard
 from tools.protocol import ToolCall
 
@@ -58,8 +64,10 @@ def stock_model(embedded_model_path) -> LanguageModel:
     )
 
 
-def sample(model, windows, folder, *, windows_per_batch: int, token_budget: int) -> list[str]:
-    rows = sample_shard(
+def sample(
+    model, windows, folder, *, windows_per_batch: int, token_budget: int
+) -> list[SampledCall]:
+    return sample_shard(
         model,
         PROMPT,
         windows,
@@ -73,7 +81,26 @@ def sample(model, windows, folder, *, windows_per_batch: int, token_budget: int)
         windows_per_batch=windows_per_batch,
         token_budget=token_budget,
     )
-    return [f"{row.call_id} {row.sample_text}" for row in rows]
+
+
+def first_other_token(row: SampledCall, draws, others) -> tuple[list[int], float, int] | None:
+    """Where two samples of one branch part: tokens before, random number, the other's token."""
+    before: list[int] = []
+    for uniform in branch_uniforms(
+        PARAMETERS.seed,
+        row.document_id,
+        row.window,
+        "Calculator",
+        row.position,
+        row.sample_index,
+        count=PARAMETERS.max_new_tokens,
+    ).tolist():
+        if uniform not in draws:
+            break
+        if draws[uniform] != others[uniform]:
+            return before, uniform, others[uniform]
+        before.append(draws[uniform])
+    return None
 
 
 def test_the_embedded_model_packs_rows_in_both_precisions(embedded_model, embedded_model_path):
@@ -82,20 +109,44 @@ def test_the_embedded_model_packs_rows_in_both_precisions(embedded_model, embedd
     assert low.stock_reason is None
 
 
-def test_at_least_99_of_100_samples_are_equal_in_other_batches(
+def test_samples_are_equal_in_other_batches_but_for_rounding(
     embedded_model, stock_model, windows, tmp_path
 ):
-    together = sample(
-        embedded_model, windows, tmp_path / "a", windows_per_batch=TEXTS, token_budget=1024
-    )
+    with literal.recorded_draws() as draws:
+        together = sample(
+            embedded_model, windows, tmp_path / "a", windows_per_batch=TEXTS, token_budget=1024
+        )
     assert len(together) == TEXTS * 5 * 5
-    alone = sample(embedded_model, windows, tmp_path / "b", windows_per_batch=1, token_budget=64)
-    stock = sample(stock_model, windows, tmp_path / "c", windows_per_batch=3, token_budget=1024)
-    for other in (alone, stock):
-        equal = sum(one == another for one, another in zip(together, other, strict=True))
-        assert equal >= 0.99 * len(together)
+    texts = {window.document_id: window.text for window in windows}
+    for name, model, windows_per_batch, token_budget in (
+        ("alone", embedded_model, 1, 64),
+        ("stock", stock_model, 3, 1024),
+    ):
+        with literal.recorded_draws() as others:
+            rows = sample(
+                model,
+                windows,
+                tmp_path / name,
+                windows_per_batch=windows_per_batch,
+                token_budget=token_budget,
+            )
+        # Measured are 99 of 100 and more on processors with AVX-512, 98 with AVX2.
+        equal = sum(a.sample_text == b.sample_text for a, b in zip(together, rows, strict=True))
+        assert equal >= 0.95 * len(together)
+        for row in together:
+            if (parting := first_other_token(row, draws, others)) is not None:
+                before, uniform, token = parting
+                context = literal.sampling_context(
+                    embedded_model,
+                    PROMPT,
+                    texts[row.document_id],
+                    row.position,
+                    forced=forced_text("Calculator", is_constrained=True),
+                )
+                scores = literal.next_token_log_probabilities(embedded_model, context + before)
+                assert literal.can_be_drawn(scores, uniform, token)
     again = sample(
-        embedded_model, windows, tmp_path / "d", windows_per_batch=TEXTS, token_budget=1024
+        embedded_model, windows, tmp_path / "again", windows_per_batch=TEXTS, token_budget=1024
     )
     assert again == together
 
