@@ -46,10 +46,10 @@ endif
 	@touch $@
 
 demo: $(STAMP)  ## The whole pipeline on the embedded model and texts, in minutes
-	$(BIN)/python -m dagster_project.demo
+	$(BIN)/python -m dagster_project.commands.demo
 
 ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home is prepared first
-	$(BIN)/python -m dagster_project.prepare_home
+	$(BIN)/python -m dagster_project.commands.prepare_home
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
 test: $(STAMP)  ## All tests

@@ -11,9 +11,9 @@ from assets.shard_texts import documents_of, typed_frame, windows_of
 from dagster_project.fingerprints import CODE_VERSIONS, augmented_texts_fingerprint
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.language_model import base_model_directory
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.losses import WindowKey

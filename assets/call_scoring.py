@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from assets.shard_stage import ShardStage
 from assets.shard_texts import documents_of, windows_of
 from assets.stage_costs import store_cost
-from dagster_project.resources.annotator import Annotator
 from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.wiring.annotator import Annotator
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint

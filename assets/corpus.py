@@ -10,7 +10,7 @@ from dagster_project.metadata import REJECTED_SOURCES, table_markdown, table_met
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN, register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings import Settings, SourceSettings
+from dagster_project.settings.sections import Settings, SourceSettings
 from toolformer.language_identification import language_of
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, read_shard

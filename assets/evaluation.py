@@ -10,19 +10,17 @@ from assets.finetuning import ALL, slice_fingerprints, training_and_held_out_sha
 from assets.shard_stage import DONE, UP_TO_DATE, expected_errors
 from assets.shard_texts import documents_in, typed_frame, windows_of
 from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
-from dagster_project.live_calls import complete_with_tools
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.progress import progress_of
-from dagster_project.resources.annotator import finetuned_model_directory, is_trained
-from dagster_project.resources.language_model import (
-    LanguageModelResource,
-    base_model_directory,
-    precision_of,
-)
+from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import Toolbox, ToolboxResource, open_toolbox
+from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings import BASE, FINETUNED, Settings
+from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
+from dagster_project.wiring.live_calls import complete_with_tools
+from dagster_project.wiring.model_holder import base_model_directory, precision_of
+from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.perplexity import perplexity_row

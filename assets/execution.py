@@ -20,10 +20,12 @@ from dagster_project.fingerprints import (
 )
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.language_model import LanguageModelResource, base_model_directory
+from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource, execution_limits, result_cache
+from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring.model_holder import base_model_directory
+from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import load_tokenizer
 from tools.errors import ToolDiedError

@@ -21,11 +21,12 @@ from dagster_project.fingerprints import (
 )
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.annotator import Annotator
-from dagster_project.resources.language_model import LanguageModelResource, precision_of
+from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.model_holder import precision_of
 from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.losses import ScoredCall

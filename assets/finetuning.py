@@ -16,13 +16,14 @@ from dagster_project.fingerprints import (
 )
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown, table_metadata
-from dagster_project.plots import png_markdown, training_curve
+from dagster_project.plots.figures import png_markdown, training_curve
 from dagster_project.progress import progress_of
-from dagster_project.resources.annotator import finetuned_model_directory
-from dagster_project.resources.language_model import LanguageModelResource, base_model_directory
+from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall, augmented_ids
 from toolformer.calls import CallFormat
 from toolformer.errors import ToolformerError

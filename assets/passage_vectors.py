@@ -12,7 +12,7 @@ from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
 from toolformer.sources.files import file_identity
 from tools.retrieval.dense_index import (
     DenseBuild,

@@ -15,12 +15,14 @@ from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, candidate_calls_fingerprint
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
-from dagster_project.resources.annotator import Annotator
-from dagster_project.resources.language_model import LanguageModelResource, precision_of
+from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import Toolbox, ToolboxResource
+from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.model_holder import precision_of
+from dagster_project.wiring.toolbox import Toolbox
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.samples import SamplingParameters, drop_misplaced
 from toolformer.sampling import sample_shard

@@ -10,7 +10,7 @@ from assets.shard_stage import EXPECTED_ERRORS, failure_of
 from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
 from dagster_project.progress import progress_of
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
 from toolformer.sources.article_lines import read_article_lines
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.source import Source

@@ -22,7 +22,7 @@ from dagster_project.metadata import table_markdown
 from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings import Settings, SettingsError
+from dagster_project.settings.sections import Settings, SettingsError
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from tools.errors import ToolError

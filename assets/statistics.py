@@ -6,7 +6,7 @@ import polars as pl
 from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
-from dagster_project.plots import (
+from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
     png_markdown,

@@ -26,8 +26,8 @@ from benchmarks.workload import (
     quick_workloads,
     read_documents,
 )
-from dagster_project import console
-from dagster_project.settings import home_folder
+from dagster_project.commands import console
+from dagster_project.settings.sections import home_folder
 from toolformer import losses, sampling
 from toolformer.forward import geometry
 from toolformer.forward.batching import plan_batches

@@ -102,8 +102,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         quick_workloads,
         read_documents,
     )
-    from dagster_project import console
-    from dagster_project.settings import home_folder
+    from dagster_project.commands import console
+    from dagster_project.settings.sections import home_folder
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.language_model import LanguageModel
 

@@ -19,7 +19,7 @@ import polars as pl
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
 from benchmarks.workload import test_data_file
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.home import Home
 from warehouse.query import run_query
 

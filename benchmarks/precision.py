@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.sampled_calls import WINDOW_TOKENS, CallSource, Chunk
 from dagster_project.home import Home
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
 from toolformer.calibration import Calibration, measure
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide, pruning_threshold

@@ -32,10 +32,10 @@ from benchmarks.open_questions import (
 )
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.resources.language_model import ModelHolder
-from dagster_project.resources.reader import open_reader
-from dagster_project.resources.retriever import open_retriever
-from dagster_project.settings import Settings, merged, validated
+from dagster_project.settings.sections import Settings, merged, validated
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.reader import open_reader
+from dagster_project.wiring.retriever import open_retriever
 from toolformer.forward.checkpoint import Checkpoint
 from tools.question_answering import QA
 from tools.retrieval.dense_index import DenseBuild, build_dense_index, dense_index_information

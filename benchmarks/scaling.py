@@ -63,7 +63,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import ours
     from benchmarks.machine import process_peak
     from benchmarks.workload import calls_to_score, default_documents_file, paper_workloads
-    from dagster_project.settings import home_folder
+    from dagster_project.settings.sections import home_folder
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.language_model import LanguageModel
 
@@ -130,7 +130,7 @@ def _long_document(file: Path, tokenizer: Any, tokens: int) -> list[Any]:
 def _print_report(rows: list[dict[str, Any]]) -> None:
     import polars as pl
 
-    from dagster_project import console
+    from dagster_project.commands import console
 
     for kind in ("documents", "one document"):
         of_kind = [row for row in rows if row["kind"] == kind]

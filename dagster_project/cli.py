@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dagster_project import console
+from dagster_project.commands import console
 
 app = typer.Typer(
     help="Let a language model teach itself to use tools (Toolformer, Schick et al. 2023).",
@@ -47,8 +47,8 @@ def doctor(
     ] = False,
 ) -> None:
     """What is available here, and how to get what is missing."""
-    from dagster_project.doctor import examine
-    from dagster_project.doctor import repair as repair_home
+    from dagster_project.commands.doctor import examine
+    from dagster_project.commands.doctor import repair as repair_home
     from dagster_project.home import Home
 
     if repair:
@@ -239,7 +239,7 @@ def check_vectors(
     file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
 ) -> None:
     """Run the method's test vectors through the installed functions."""
-    from dagster_project.vectors import run_vectors
+    from dagster_project.commands.vectors import run_vectors
 
     outcomes = list(run_vectors(file))
     failed = [outcome for outcome in outcomes if not outcome.is_passed]
@@ -257,7 +257,7 @@ def _names(given: str | None) -> list[str]:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
     from dagster_project.commands.options import errors_told
-    from dagster_project.vectors import VectorFileError
+    from dagster_project.commands.vectors import VectorFileError
 
     with errors_told(VectorFileError):
         app(arguments, standalone_mode=True)

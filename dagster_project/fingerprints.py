@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
 from toolformer.filtering import pruning_threshold
 from toolformer.sources.manifest import ShardEntry
 from tools.protocol import Tool

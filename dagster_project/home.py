@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dagster_project.settings import home_folder
+from dagster_project.settings.sections import home_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What the commands of `toolformer` do; `cli.py` parses the command line and imports them late."""
+"""The commands of `toolformer`, one module each, and what they print with."""

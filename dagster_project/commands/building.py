@@ -6,22 +6,22 @@ Does not parse the command line.
 from collections.abc import Sequence
 from typing import Any
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions, open_warehouse
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.home import Home
-from dagster_project.plan import BuildPlan, PlannedSlice
-from dagster_project.resources.annotator import Annotator
-from dagster_project.resources.language_model import precision_of
-from dagster_project.resources.retriever import needs_passage_index
-from dagster_project.resources.toolbox import open_toolbox
-from dagster_project.runs import (
+from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.run_job import (
     RunFailedError,
     dagster_instance,
     neighbouring,
     run_job,
 )
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.model_holder import precision_of
+from dagster_project.wiring.retriever import needs_passage_index
+from dagster_project.wiring.toolbox import open_toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.retrieval.dense_index import dense_index_information
 from tools.retrieval.wikipedia_index import index_information

@@ -6,16 +6,13 @@ Does not parse the command line.
 import datetime
 from pathlib import Path
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.resources.annotator import finetuned_model_directory, is_trained
-from dagster_project.resources.language_model import (
-    ModelHolder,
-    base_model_directory,
-)
-from dagster_project.resources.toolbox import Toolbox, open_toolbox
-from dagster_project.settings import Settings, SettingsError
+from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.decoding.completions import Completion
 from toolformer.errors import ToolformerError
 
@@ -31,7 +28,7 @@ def complete_text(
     max_new_tokens: int | None,
 ) -> None:
     """Continue a text with live calls and print it."""
-    from dagster_project.live_calls import complete_with_tools
+    from dagster_project.wiring.live_calls import complete_with_tools
 
     home = Home.find()
     settings = options.load_settings(home)

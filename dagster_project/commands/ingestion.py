@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.runs import (
+from dagster_project.runs.run_job import (
     dagster_instance,
     rejected_sources,
     run_job,
 )
-from dagster_project.settings import Settings, SourceSettings
-from dagster_project.settings_file import add_sources, load_settings
+from dagster_project.settings.sections import Settings, SourceSettings
+from dagster_project.settings.settings_file import add_sources, load_settings
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT

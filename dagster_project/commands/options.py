@@ -15,11 +15,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from assets.shard_stage import EXPECTED_ERRORS, explained
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.home import Home
-from dagster_project.runs import RunFailedError, RunInterruptedError
-from dagster_project.settings import Settings, SettingsError, merged
-from dagster_project.settings_file import load_settings, write_settings_file
+from dagster_project.runs.run_job import RunFailedError, RunInterruptedError
+from dagster_project.settings.sections import Settings, SettingsError, merged
+from dagster_project.settings.settings_file import load_settings, write_settings_file
 from warehouse.warehouse import Warehouse
 
 COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)

@@ -5,7 +5,7 @@ Does not parse the command line.
 
 from typing import TYPE_CHECKING
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.options import open_warehouse
 from warehouse.warehouse import Warehouse
 

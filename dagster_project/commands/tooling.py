@@ -5,11 +5,11 @@ Does not parse the command line.
 
 from collections.abc import Mapping
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.resources.toolbox import (
+from dagster_project.wiring.toolbox import (
     execution_limits,
     open_tool,
     open_toolbox,

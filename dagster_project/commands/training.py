@@ -5,15 +5,15 @@ Does not parse the command line.
 
 from collections.abc import Sequence
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions, open_warehouse
 from dagster_project.home import Home
-from dagster_project.resources.annotator import finetuned_model_directory
-from dagster_project.runs import (
+from dagster_project.runs.run_job import (
     dagster_instance,
     run_job,
 )
-from dagster_project.settings import merged
+from dagster_project.settings.sections import merged
+from dagster_project.wiring.annotator import finetuned_model_directory
 
 
 def train_model(options: RunOptions) -> None:

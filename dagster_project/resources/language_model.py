@@ -1,159 +1,10 @@
-"""The language model of a process: at most one, loaded at first use, and its float32 copy.
-
-While a model is held, the process holds its device's file lock: another run on the same device
-waits, and goes on the moment this process ends, however it ends.
-"""
-
-import gc
-import logging
-import threading
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+"""The language model of a run, as Dagster hands it to the stages."""
 
 import dagster as dg
-from filelock import FileLock
 
 from dagster_project.home import Home
-from dagster_project.settings import Settings
-
-if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
-
-_LOGGER = logging.getLogger(__name__)
-# How often a run that waits for a device looks again.
-_POLL_SECONDS = 0.2
-
-
-def base_model_directory(settings: Settings, home: Home) -> Path:
-    """Directory of the base model, converting the embedded one at first use.
-
-    Raises:
-        ModelNotFoundError: the path of the settings leads to no model.
-    """
-    from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.forward.language_model import check_model_directory
-
-    if settings.language_model.path == "embedded":
-        return ensure_embedded_model(home.models)
-    directory = Path(settings.language_model.path).expanduser()
-    check_model_directory(directory)
-    return directory
-
-
-def precision_of(settings: Settings) -> str:
-    """The precision that sampling and scoring will use here, without loading a model."""
-    from toolformer.forward.language_model import resolve_device, resolve_precision
-
-    model = settings.language_model
-    return resolve_precision(model.precision, resolve_device(model.device))
-
-
-class ModelHolder:
-    """At most one model, a float32 copy of it while one is needed, and the lock of the device."""
-
-    def __init__(self) -> None:
-        self._model: LanguageModel | None = None
-        self._directory: Path | None = None
-        self._reference: LanguageModel | None = None
-        self._lock: FileLock | None = None
-        self._device = ""
-        # Tools that work at the same time may ask together.
-        self._turn = threading.RLock()
-        self.loads = 0
-
-    def hold_device(self, settings: Settings, home: Home) -> str:
-        """Wait for a device and keep it; returns its name.
-
-        With several GPUs and `device: auto` it is the first that no other run holds, so that runs
-        over different shards share them out.
-        """
-        from toolformer.forward.language_model import devices_of
-
-        with self._turn:
-            if self._lock is None:
-                devices = devices_of(settings.language_model.device)
-                held = _first_free(devices, home)
-                if held is None:
-                    _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
-                while held is None:
-                    time.sleep(_POLL_SECONDS)
-                    held = _first_free(devices, home)
-                self._device, self._lock = held
-            return self._device
-
-    def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
-        """The model of a directory; the one held before is dropped if it is another."""
-        with self._turn:
-            device = self.hold_device(settings, home)
-            if self._model is None or self._directory != directory:
-                self.drop_model()
-                precision = settings.language_model.precision
-                self._model = self._loaded(directory, settings, device, precision)
-                self._directory = directory
-            return self._model
-
-    def load_reference(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
-        """A float32 copy of the model of a directory, beside the one that is held."""
-        self.load(directory, settings, home)
-        if self._reference is None:
-            device = self.hold_device(settings, home)
-            self._reference = self._loaded(directory, settings, device, "float32")
-        return self._reference
-
-    def drop_reference(self) -> None:
-        """Free the memory of the float32 copy."""
-        self._reference = None
-        gc.collect()
-
-    def drop_model(self) -> None:
-        """Free the models' memory; the device stays held."""
-        self._model = self._directory = None
-        self.drop_reference()
-
-    def _loaded(
-        self, directory: Path, settings: Settings, device: str, precision: str
-    ) -> "LanguageModel":
-        from toolformer.forward.language_model import LanguageModel
-
-        self.loads += 1
-        model = LanguageModel.load(
-            directory,
-            precision=precision,
-            device=device,
-            bos_token=settings.language_model.bos_token,
-        )
-        if not model.packs_rows:
-            _LOGGER.warning(
-                "%s is served by the stock attention path, which is exact but slower: %s",
-                model.name,
-                model.stock_reason,
-            )
-        return model
-
-    def release(self) -> None:
-        """Drop the model and let the next run have the device."""
-        self.drop_model()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-
-def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
-    """The first device whose lock can be had at once, with the lock."""
-    from filelock import Timeout
-
-    for device in devices:
-        lock = home.device_lock(device)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        return device, lock
-    return None
-
-
-_HOLDER = ModelHolder()
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import ModelHolder, process_holder
 
 
 class LanguageModelResource(dg.ConfigurableResource):
@@ -161,16 +12,16 @@ class LanguageModelResource(dg.ConfigurableResource):
 
     def holder(self) -> ModelHolder:
         """The process's holder."""
-        return _HOLDER
+        return process_holder()
 
     def hold_device(self, settings: Settings, home: Home) -> str:
         """Wait for the device and keep it for this run; loads nothing."""
-        return _HOLDER.hold_device(settings, home)
+        return process_holder().hold_device(settings, home)
 
     def drop_reference(self) -> None:
         """Free the memory of the float32 copy."""
-        _HOLDER.drop_reference()
+        process_holder().drop_reference()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the device back when the run ends."""
-        _HOLDER.release()
+        process_holder().release()

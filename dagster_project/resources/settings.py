@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_project.home import Home
-from dagster_project.settings import Settings
-from dagster_project.settings_file import load_settings
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.settings_file import load_settings
 
 
 class SettingsResource(dg.ConfigurableResource):

@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.home import Home
-from dagster_project.settings import merged
+from dagster_project.settings.sections import merged
 from warehouse.warehouse import Warehouse
 
 SHARDS = ("shard-00000", "shard-00001")

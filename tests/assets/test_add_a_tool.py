@@ -9,8 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.cli import main
-from dagster_project.settings import merged, validated
-from dagster_project.settings_file import preset_values
+from dagster_project.settings.sections import merged, validated
+from dagster_project.settings.settings_file import preset_values
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.conftest import REPOSITORY
 from tools.protocol import Document

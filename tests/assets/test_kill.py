@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from dagster_project.home import Home
-from dagster_project.runs import (
+from dagster_project.runs.run_job import (
     PROCESS_TAG,
     close_dead_runs,
     dagster_instance,

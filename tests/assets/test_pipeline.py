@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dagster_project.doctor import repair
-from dagster_project.runs import RunFailedError
+from dagster_project.commands.doctor import repair
+from dagster_project.runs.run_job import RunFailedError
 from tests.assets.conftest import (
     SHARDS,
     TABLES,
@@ -56,7 +56,7 @@ def test_a_second_build_loads_no_model_takes_no_run_and_changes_nothing(
 def test_a_run_over_built_shards_loads_no_model_and_says_up_to_date(
     built_home: PipelineHome, copy_of: MakeHome, no_model: None, tmp_path: Path
 ):
-    from dagster_project.runs import dagster_instance, run_job
+    from dagster_project.runs.run_job import dagster_instance, run_job
 
     home = copy_of(built_home)
     no_weights = {"is_enabled": True, "options": {"model_directory": str(tmp_path / "none")}}

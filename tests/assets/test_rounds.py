@@ -131,11 +131,11 @@ def test_two_rounds_end_to_end(
 
 def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, str], str]:
     """What a build with these settings would make of the first shard, and why."""
-    from dagster_project.plan import BuildPlan
-    from dagster_project.resources.annotator import Annotator
-    from dagster_project.resources.language_model import precision_of
-    from dagster_project.resources.toolbox import open_toolbox
-    from dagster_project.settings_file import load_settings
+    from dagster_project.runs.plan import BuildPlan
+    from dagster_project.settings.settings_file import load_settings
+    from dagster_project.wiring.annotator import Annotator
+    from dagster_project.wiring.model_holder import precision_of
+    from dagster_project.wiring.toolbox import open_toolbox
     from toolformer.sources.manifest import Manifest
 
     settings = load_settings(home.home.settings_file, overrides=overrides)

@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from dagster_project.settings import merged
+from dagster_project.settings.sections import merged
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.tools.translation.conftest import make_nllb
 from tools.calendar import Calendar

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from dagster_project.home import Home
-from dagster_project.resources.annotator import (
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.wiring.annotator import (
     Annotator,
     annotator_directory,
     finetuned_model_directory,
 )
-from dagster_project.resources.language_model import ModelHolder
-from dagster_project.settings import Settings, validated
+from dagster_project.wiring.model_holder import ModelHolder
 from tests.fakes import tiny_model
 from toolformer.errors import ModelNotFoundError, ToolformerError
 

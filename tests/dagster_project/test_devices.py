@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dagster_project.home import Home
-from dagster_project.resources.language_model import ModelHolder
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import ModelHolder
 from toolformer.forward import language_model
 from toolformer.forward.language_model import devices_of
 

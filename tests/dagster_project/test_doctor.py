@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dagster_project import doctor, machine
-from dagster_project.doctor import Finding, examine, repair
+from dagster_project.commands import doctor, machine
+from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
 from toolformer.sources.manifest import manifest_path
@@ -69,7 +69,8 @@ def test_what_is_missing_has_a_remedy(home):
 def test_the_examination_is_quick_and_loads_no_heavy_library(home):
     code = (
         "import sys, time; from pathlib import Path; started = time.perf_counter();"
-        "from dagster_project.doctor import examine; from dagster_project.home import Home;"
+        "from dagster_project.commands.doctor import examine;"
+        "from dagster_project.home import Home;"
         f"examine(Home(Path({str(home.root)!r})));"
         "assert time.perf_counter() - started < 3;"
         "heavy = {'torch', 'transformers', 'duckdb', 'pyserini', 'jnius', 'faiss', 'matplotlib'};"

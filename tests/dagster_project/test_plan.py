@@ -18,10 +18,10 @@ from dagster_project.fingerprints import (
     fingerprint,
     losses_fingerprint,
 )
-from dagster_project.plan import BuildPlan, PlannedSlice
-from dagster_project.resources.toolbox import Toolbox
-from dagster_project.settings import Settings, merged, validated
-from dagster_project.settings_file import preset_values
+from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.settings.sections import Settings, merged, validated
+from dagster_project.settings.settings_file import preset_values
+from dagster_project.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import ShardEntry
 from tools.prompting import load_prompt
 from tools.registry import create_tool

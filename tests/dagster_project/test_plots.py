@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from dagster_project.plot_style import colour_of
-from dagster_project.plots import (
+from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
     png_markdown,
     threshold_plot,
     training_curve,
 )
+from dagster_project.plots.style import colour_of
 from tools.registry import TOOL_NAMES
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -224,14 +224,15 @@ def test_the_image_is_part_of_its_markdown():
 
 def test_importing_the_plots_does_not_import_matplotlib():
     code = (
-        "import sys, dagster_project.plots; assert not {'matplotlib', 'torch'} & set(sys.modules)"
+        "import sys, dagster_project.plots.figures;"
+        "assert not {'matplotlib', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_plots_leave_no_state_of_pyplot():
     code = (
-        "import sys, polars as pl; from dagster_project.plots import threshold_plot;"
+        "import sys, polars as pl; from dagster_project.plots.figures import threshold_plot;"
         "threshold_plot(pl.DataFrame({'tool': []}));"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.doctor import examine
+from dagster_project.commands.doctor import examine
 from dagster_project.home import Home
-from dagster_project.resources.toolbox import open_toolbox
-from dagster_project.settings import Settings, SettingsError, merged, validated
-from dagster_project.settings_file import load_settings, preset_values
+from dagster_project.settings.sections import Settings, SettingsError, merged, validated
+from dagster_project.settings.settings_file import load_settings, preset_values
+from dagster_project.wiring.toolbox import open_toolbox
 from tests.dagster_project.test_plan import ENTRY, STAGES, plan_of, store, toolbox_of
 from tests.outside import ECHO
 from tests.warehouse.rows import SHARD, frame

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from dagster_project.presets import PRESETS
-from dagster_project.settings import (
+from dagster_project.settings.presets import PRESETS
+from dagster_project.settings.sections import (
     Settings,
     SettingsError,
     ToolsSettings,
@@ -16,7 +16,7 @@ from dagster_project.settings import (
     merged,
     validated,
 )
-from dagster_project.settings_file import preset_values
+from dagster_project.settings.settings_file import preset_values
 from tools.registry import TOOL_NAMES
 
 nested = st.recursive(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.presets import PRESETS
-from dagster_project.settings import Settings, SettingsError, SourceSettings, validated
-from dagster_project.settings_file import (
+from dagster_project.settings.presets import PRESETS
+from dagster_project.settings.sections import Settings, SettingsError, SourceSettings, validated
+from dagster_project.settings.settings_file import (
     add_sources,
     load_settings,
     preset_values,

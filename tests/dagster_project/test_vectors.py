@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.vectors import VectorFileError, VectorOutcome, run_vectors
+from dagster_project.commands.vectors import VectorFileError, VectorOutcome, run_vectors
 
 FILE = Path(__file__).parents[1] / "vectors" / "vectors.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
@@ -195,7 +195,8 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path):
 
 def test_running_the_vectors_needs_no_model_library():
     code = (
-        "import sys; from pathlib import Path; from dagster_project.vectors import run_vectors;"
+        "import sys; from pathlib import Path;"
+        "from dagster_project.commands.vectors import run_vectors;"
         f"assert all(outcome.is_passed for outcome in run_vectors(Path({str(FILE)!r})));"
         "assert not {'torch', 'transformers', 'duckdb'} & set(sys.modules)"
     )

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dagster_project.commands.machine import Finding, examine_machine
 from dagster_project.home import Home
-from dagster_project.machine import Finding, examine_machine
-from dagster_project.settings import BASE, Settings, validated
-from dagster_project.settings_file import load_settings, preset_values
+from dagster_project.settings.sections import BASE, Settings, validated
+from dagster_project.settings.settings_file import load_settings, preset_values
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
 _INSTALL = "Run `make setup`"
@@ -192,7 +192,7 @@ def _annotator(home: Home, settings: Settings) -> Iterator[Finding]:
     sampling = settings.sampling
     if sampling.annotator == BASE:
         return
-    from dagster_project.resources.annotator import annotator_directory
+    from dagster_project.wiring.annotator import annotator_directory
     from toolformer.errors import ModelNotFoundError
 
     try:
@@ -237,7 +237,7 @@ def _wikipedia_index(home: Home) -> Iterator[Finding]:
 
 
 def _passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
-    from dagster_project.resources.retriever import needs_passage_index
+    from dagster_project.wiring.retriever import needs_passage_index
     from tools.retrieval.dense_index import dense_index_information
 
     name = "passage index"
@@ -259,7 +259,7 @@ def _passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
-    from dagster_project.resources.toolbox import options_of
+    from dagster_project.wiring.toolbox import options_of
     from tools.errors import (
         MissingDependencyError,
         PromptError,

@@ -37,7 +37,7 @@ class SettingsError(ValueError):
 def home_folder() -> Path:
     """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
     named = os.environ.get("TOOLFORMER_HOME")
-    repository = Path(__file__).resolve().parent.parent
+    repository = Path(__file__).resolve().parents[2]
     return Path(named).expanduser().absolute() if named else repository / "data"
 
 

@@ -6,12 +6,8 @@ Loads no model: each is loaded at the first question, under the lock of its devi
 from pathlib import Path
 
 from dagster_project.home import Home
-from dagster_project.resources.language_model import (
-    ModelHolder,
-    base_model_directory,
-    precision_of,
-)
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory, precision_of
 from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from tools.model_identity import model_identity

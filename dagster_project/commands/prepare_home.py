@@ -3,11 +3,11 @@
 Does not start the UI.
 """
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions, errors_told
 from dagster_project.home import Home
-from dagster_project.runs import dagster_instance
+from dagster_project.runs.run_job import dagster_instance
 from toolformer.sources.manifest import Manifest
 
 

@@ -220,7 +220,7 @@ def _tool_result(
     name: str, settings: Mapping[str, object], text: str, date: str | None, expected: Fields
 ) -> Found:
     """Let a tool answer as the pipeline does: parsed, executed, cleaned."""
-    from dagster_project.settings import Settings
+    from dagster_project.settings.sections import Settings
     from tools.errors import CallSyntaxError
     from tools.protocol import Document
     from tools.registry import create_tool

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dagster_project.machine import Finding
+from dagster_project.commands.machine import Finding
 from dagster_project.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.plot_style import (
+from dagster_project.plots.style import (
     COLUMNS,
     FAINT,
     GRID,

@@ -12,8 +12,14 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dagster_project.presets import PRESETS
-from dagster_project.settings import Settings, SettingsError, SourceSettings, merged, validated
+from dagster_project.settings.presets import PRESETS
+from dagster_project.settings.sections import (
+    Settings,
+    SettingsError,
+    SourceSettings,
+    merged,
+    validated,
+)
 
 _HEADER = """\
 # Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do

@@ -19,8 +19,8 @@ from dagster_project.fingerprints import (
     filtered_calls_fingerprint,
     losses_fingerprint,
 )
-from dagster_project.resources.toolbox import Toolbox
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import Toolbox
 from toolformer.chance_level import chance_sample_size
 from toolformer.sources.manifest import ShardEntry
 from warehouse.layout import name_in_round, split_round

@@ -19,7 +19,7 @@ from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES
 from dagster_project.partitions import SHARDS
 
-_INSTANCE_CONFIG = Path(__file__).resolve().parent.parent / "dagster.yaml"
+_INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 # Tags that begin so are not shown in the UI.

@@ -6,8 +6,8 @@ Does not decode or run tools itself.
 import datetime
 from collections.abc import Callable, Sequence
 
-from dagster_project.resources.toolbox import Toolbox, execution_limits
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import Toolbox, execution_limits
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.forward.language_model import LanguageModel

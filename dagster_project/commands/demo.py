@@ -11,16 +11,16 @@ import time
 
 import polars as pl
 
-from dagster_project import console
+from dagster_project.commands import console
 from dagster_project.commands.options import errors_told, open_warehouse
 from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
-from dagster_project.live_calls import complete_with_tools
-from dagster_project.resources.annotator import finetuned_model_directory
-from dagster_project.resources.language_model import ModelHolder
-from dagster_project.resources.toolbox import open_toolbox
-from dagster_project.settings import Settings, SettingsError
-from dagster_project.settings_file import load_settings, write_settings_file
+from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.settings.settings_file import load_settings, write_settings_file
+from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.live_calls import complete_with_tools
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.toolbox import open_toolbox
 
 PRESET = "demo"
 # Completed with and without tools, each with the date that the Calendar takes for today.

@@ -4,7 +4,7 @@ Opens no index: each is opened at the first question.
 """
 
 from dagster_project.home import Home
-from dagster_project.settings import Settings
+from dagster_project.settings.sections import Settings
 from tools.retrieval.dense_ranking import DenseRetriever
 from tools.retrieval.hybrid_ranking import BM25Retriever, HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker

@@ -1,0 +1,1 @@
+"""`toolformer.yaml`: its sections, the presets, and the file itself."""

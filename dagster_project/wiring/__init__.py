@@ -1,0 +1,1 @@
+"""From the settings to what does the work: models, readers, retrievers, tools."""

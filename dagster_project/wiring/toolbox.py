@@ -1,0 +1,177 @@
+"""The tools of a run, with their prompts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import ModelHolder, process_holder
+from dagster_project.wiring.reader import open_reader
+from dagster_project.wiring.retriever import open_retriever
+from tools.errors import MissingDependencyError, PromptError, ToolError, ToolUnavailableError
+from tools.prompting import load_prompt
+from tools.protocol import Tool
+from tools.registry import (
+    check_tool_name,
+    check_usable,
+    create_tool,
+    is_plugin,
+    plugin_target,
+)
+from tools.running.deadlines import Limits
+from tools.running.isolation import IsolatedTool
+from tools.running.result_cache import ResultCache
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The tools that can run, and why the others cannot.
+
+    Attributes:
+        tools: by name, in a fixed order.
+        prompts: few-shot prompts of these tools; None where sampling leaves them out.
+        unavailable: name to reason and remedy.
+        on_device: the tools that have a model on the device, loaded before their first call.
+    """
+
+    tools: Mapping[str, Tool]
+    prompts: Mapping[str, str | None]
+    unavailable: Mapping[str, str]
+    on_device: frozenset[str] = frozenset()
+
+
+def open_toolbox(
+    settings: Settings,
+    home: Home,
+    *,
+    named: Sequence[str] = (),
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
+) -> Toolbox:
+    """Make the tools and see which are available, before anything expensive.
+
+    Args:
+        settings: of the run.
+        home: has the search index.
+        named: tools that the user asked for; by default all that are enabled.
+        while_decoding: the Calendar answers with the presumed date and not with that of a URL.
+        holder: of the model that runs beside the tools, by default the process's own: a tool's
+            model is held there too, since a device has one holder.
+
+    Raises:
+        UnknownToolError: a name is misspelt.
+        ToolUnavailableError: a tool that was named cannot run.
+        ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
+    """
+    for name in named:
+        check_tool_name(name, targets=settings.tools.targets)
+    chosen = [
+        name
+        for name in settings.tools.names
+        if (name in named if named else settings.tools.of(name).is_enabled)
+    ]
+    tools: dict[str, Tool] = {}
+    prompts: dict[str, str | None] = {}
+    unavailable: dict[str, str] = {}
+    for name in chosen:
+        try:
+            tool = open_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
+            check_usable(tool, name)
+            prompts[name] = prompt_of(settings, tool) if settings.sampling.uses_prompt else None
+        except ToolError as error:
+            if named or not _may_be_left_out(settings, name, error):
+                raise
+            unavailable[name] = str(error)
+        else:
+            tools[name] = tool
+    has_model = bool(settings.tools.MT.options.get("model_directory"))
+    return Toolbox(tools, prompts, unavailable, frozenset({"QA", "MT"} if has_model else {"QA"}))
+
+
+def execution_limits(settings: Settings) -> Limits:
+    """What calls of a run may take."""
+    execution = settings.execution
+    return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)
+
+
+def result_cache(settings: Settings, home: Home) -> ResultCache | None:
+    """The answers of earlier calls; None where they are not to be used."""
+    return ResultCache(home.tool_results) if settings.execution.uses_cache else None
+
+
+def open_tool(
+    settings: Settings,
+    home: Home,
+    name: str,
+    *,
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
+) -> Tool:
+    """Make one tool as the settings say, whether or not it can run here.
+
+    Args:
+        settings: of the run.
+        home: has the search index.
+        name: one of `settings.tools.names`.
+        while_decoding, holder: see `open_toolbox`.
+
+    Raises:
+        UnknownToolError: the name is misspelt.
+        ToolSettingsError: an option of the tool is misspelt or cannot be used.
+    """
+    options = options_of(settings, home, name, while_decoding, holder)
+    if is_plugin(name):
+        return IsolatedTool(
+            name,
+            plugin_target(name, targets=settings.tools.targets),
+            options,
+            deadline_seconds=settings.execution.deadline_seconds,
+            memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
+        )
+    return create_tool(name, options, targets=settings.tools.targets)
+
+
+def prompt_of(settings: Settings, tool: Tool) -> str:
+    """The few-shot prompt of a tool: the file that the settings name, else the tool's own.
+
+    Raises:
+        PromptError: there is none, or it cannot be used.
+    """
+    file = settings.tools.of(tool.name).prompt
+    return load_prompt(tool.name, Path(file).expanduser() if file else None, own=tool.prompt)
+
+
+def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
+    """Whether a tool that nobody named is left out for this error.
+
+    What the user wrote about a tool is an error; what a package from outside brings along makes
+    its tool unavailable, and the others go on.
+    """
+    if isinstance(error, ToolUnavailableError | MissingDependencyError):
+        return True
+    of_tool = settings.tools.of(name)
+    is_users_own = bool(of_tool.prompt if isinstance(error, PromptError) else of_tool.options)
+    return is_plugin(name) and not is_users_own
+
+
+def options_of(
+    settings: Settings,
+    home: Home,
+    name: str,
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
+) -> dict[str, Any]:
+    """What a tool's constructor is given: the user's options, and what the home and the run say."""
+    options: dict[str, Any] = dict(settings.tools.of(name).options)
+    if name == "WikiSearch":
+        options.setdefault("index_directory", str(home.wikipedia_index))
+    if name == "Calculator":
+        options.setdefault("seed", settings.sampling.seed)
+    if name == "Calendar" and while_decoding:
+        options["date_source"] = "published_on"
+    if name == "QA":
+        options["retriever"] = open_retriever(settings, home)
+        options["reader"] = open_reader(settings, home, holder or process_holder())
+    return options
