@@ -1,6 +1,5 @@
 """The benchmarks (paper §4.2–4.3): perplexity with calls disabled, and DATESET."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from toolformer.evaluation.scoring import score_lama
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
+from toolformer.ground.digests import digest
 from toolformer.losses import token_losses
 from tools.model_identity import model_identity
 from warehouse.warehouse import Warehouse
@@ -154,7 +154,10 @@ def _perplexity(
         )
     ]
     # A random choice that does not change when other windows come or go.
-    windows.sort(key=lambda window: _digest(settings.evaluation.seed, window))
+    seed = settings.evaluation.seed
+    windows.sort(
+        key=lambda window: digest(seed, window.document_id, window.index, size=8, separator=" ")
+    )
     windows = windows[: settings.evaluation.perplexity_windows]
     rows = []
     batches = plan_batches(
@@ -181,11 +184,6 @@ def _perplexity(
             )
         progress(len(rows), len(windows))
     return sorted(rows, key=lambda row: row["item_id"])
-
-
-def _digest(seed: int, window) -> bytes:
-    named = f"{seed} {window.document_id} {window.index}"
-    return hashlib.blake2b(named.encode(), digest_size=8).digest()
 
 
 def _dateset(

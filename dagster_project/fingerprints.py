@@ -4,13 +4,13 @@ A fingerprint names its parts, so that a stale slice can say which of them chang
 slices or load models.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dagster_project.settings.sections import Settings
 from toolformer.filtering import pruning_threshold
+from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
 from tools.protocol import Tool
 
@@ -47,7 +47,7 @@ class Fingerprint:
     def digest(self) -> str:
         """Hexadecimal, 32 characters."""
         canonical = json.dumps(dict(self.parts), sort_keys=True)
-        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+        return hex_digest(canonical)
 
     def metadata(self) -> dict[str, str]:
         """What is stored with a slice."""
@@ -101,7 +101,7 @@ def candidate_calls_fingerprint(
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         tool_version=tool.version,
-        prompt=prompt and hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(),
+        prompt=prompt and hex_digest(prompt),
         sampling_threshold=tool_settings.sampling_threshold,
         positions_per_text=tool_settings.positions_per_text,
         calls_per_position=tool_settings.calls_per_position,

@@ -6,7 +6,6 @@ and a fixed sample gives every shard, tool and home the same band, whatever is b
 decide and does not store.
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -21,6 +20,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.ground.digests import number_digest
 from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.rescoring import TextLossesWithExactStart, start_token_losses
@@ -128,10 +128,10 @@ def _made_up_call(window: Window, number: int, texts: Sequence[str]) -> ScoredCa
     if not places:
         return None
     call_id = f"calibration-{number}"
-    position = places[_digest(call_id) % len(places)]
+    position = places[number_digest(call_id) % len(places)]
     offset = window.offsets[position] or 0
     before, after = _words(window.text[:offset]), _words(window.text[offset:])
-    other = _words(texts[_digest(call_id, "other") % len(texts)])[:30]
+    other = _words(texts[number_digest(call_id, "other", separator=" ") % len(texts)])[:30]
     results = (after[:3], [*other[:15], *after[:3], *other[15:]], other)
     return ScoredCall(
         call_id=call_id,
@@ -204,8 +204,3 @@ def measure(
 def _words(text: str) -> list[str]:
     """Words that may stand in a call: without its marks."""
     return re.sub(r"[\[\]()]|->", " ", text).split()
-
-
-def _digest(*parts: str) -> int:
-    digest = hashlib.blake2b(" ".join(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")

@@ -6,10 +6,10 @@ the paper. Chooses the calls and their foreign results; does not score.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from toolformer.ground.digests import digest
 from toolformer.losses import ScoredCall
 
 # A sample is at most every tenth call, so that scoring it costs a tenth of scoring them all; but
@@ -59,7 +59,7 @@ def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[C
         most: upper limit of the sample.
         seed: of the choice.
     """
-    order = sorted(calls, key=lambda call: _digest(seed, call.call_id))
+    order = sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
     taken: set[str] = set()
     sample = []
     for place in range(chance_sample_size(len(calls), most=most)):
@@ -77,7 +77,3 @@ def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[C
         taken.add(other.call_id)
         sample.append(ChanceCall(dataclasses.replace(call, result=other.result), other.call_id))
     return sample
-
-
-def _digest(seed: int, call_id: str) -> bytes:
-    return hashlib.blake2b(f"{seed} {call_id}".encode(), digest_size=16).digest()

@@ -3,7 +3,6 @@
 Pure. Does not run a model; `toolformer.sampling` does.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from toolformer.forward.windows import Window
+from toolformer.ground.digests import digest, hex_digest
 from tools.errors import CallSyntaxError
 from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 
@@ -126,7 +126,7 @@ def call_id(
     document_id: str, window: int, tool_name: str, position: int, sample_index: int, round_: int
 ) -> str:
     """Key of one sample: a digest of what it is a sample of."""
-    return _digest(document_id, window, tool_name, position, sample_index, round_).hex()
+    return hex_digest(document_id, window, tool_name, position, sample_index, round_)
 
 
 def branch_uniforms(
@@ -140,15 +140,9 @@ def branch_uniforms(
     count: int,
 ) -> np.ndarray:
     """The random numbers of one branch: its own, whatever else is sampled beside it."""
-    digest = _digest(seed, document_id, window, tool_name, position, sample_index)
-    key = int.from_bytes(digest, "little")
+    of_branch = digest(seed, document_id, window, tool_name, position, sample_index)
+    key = int.from_bytes(of_branch, "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
-
-
-def _digest(*parts: object) -> bytes:
-    # Not `hash`: it is salted per process.
-    joined = "\x1f".join(str(part) for part in parts)
-    return hashlib.blake2b(joined.encode(), digest_size=16).digest()
 
 
 def read_samples(

@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import open_connection, sql_literal, sql_name
 from warehouse.damage import damaged_slices
 from warehouse.errors import SlicesChangingError, StorageError
-from warehouse.layout import temporary_name
 from warehouse.schema import TableSchema, schema_text, table_schema, tables
 from warehouse.slices import damaged_error
 
@@ -142,22 +142,15 @@ def write_database(folder: Path, database_file: Path) -> bool:
     fingerprint = _fingerprint(folder)
     if database_file.exists() and stamp.exists() and stamp.read_text() == fingerprint:
         return False
-    temporary = database_file.with_name(temporary_name(database_file.name))
-    temporary_stamp = database_file.with_name(temporary_name(stamp.name))
     try:
-        database_file.parent.mkdir(parents=True, exist_ok=True)
-        _build_database(folder, temporary)
-        temporary_stamp.write_text(fingerprint)
-        temporary.replace(database_file)
-        temporary_stamp.replace(stamp)
+        with replacing(database_file, is_durable=False) as temporary:
+            _build_database(folder, temporary)
+        write_whole(stamp, fingerprint, is_durable=False)
     except OSError as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
             "of its folder; the rows themselves are intact."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-        temporary_stamp.unlink(missing_ok=True)
     return True
 
 

@@ -6,16 +6,14 @@ Does not read or write rows.
 """
 
 import glob
-import hashlib
 import os
 import re
-import secrets
 import shutil
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolformer.ground.whole_files import host_digits
 from warehouse.errors import SliceNameError
 from warehouse.schema import CROSS_SHARD, table_schema, tables
 
@@ -121,15 +119,6 @@ def list_slices(folder: Path, table: str, shard: str | None = None) -> list[Slic
     return sorted(found, key=lambda info: (info.shard, info.name))
 
 
-def temporary_name(target: str) -> str:
-    """Returns a name for a file that will replace `target`: `<target>.<pid>.<random>.tmp`.
-
-    The first six digits of the random part stand for the machine, so that a shared folder can
-    be cleaned by a machine that does not know the other's processes.
-    """
-    return f"{target}.{os.getpid()}.{_host()}{secrets.token_hex(4)}.tmp"
-
-
 def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
     """Removes what processes left behind that were killed, and returns the paths.
 
@@ -155,7 +144,7 @@ def _is_stale(path: Path) -> bool:
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
         return False
-    if match["host"] == _host():
+    if match["host"] == host_digits():
         return not _is_running(int(match["pid"]))
     try:
         return time.time() - path.stat().st_mtime > _FOREIGN_FILE_AGE_SECONDS
@@ -171,7 +160,3 @@ def _is_running(process_id: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, tables_in
 from warehouse.connection import confine, open_connection
 from warehouse.damage import damaged_slices
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.layout import table_folder, temporary_name
+from warehouse.layout import table_folder
 from warehouse.slices import damaged_error
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _refused(error: Exception) -> QueryError:
 def _attempt(
     folder: Path, needed: Iterable[str], sql: str, parameters: Mapping[str, object] | None
 ) -> pl.DataFrame:
-    spill = folder / temporary_name(".spill")
+    spill = beside(folder / ".spill")
     try:
         with open_connection(spill_folder=spill) as connection:
             _require_select(connection, sql)

@@ -6,7 +6,6 @@ before anything on disk changes. Does not join or aggregate: that is SQL, see `q
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from toolformer.ground.whole_files import flush, replacing
 from warehouse.connection import open_connection, sql_name
 from warehouse.errors import (
     DamagedSliceError,
@@ -28,7 +28,6 @@ from warehouse.layout import (
     list_slices,
     slice_path,
     split_round,
-    temporary_name,
 )
 from warehouse.schema import TableSchema, table_schema
 from warehouse.validation import check_calls, check_path_agreement, conform, constraint_error
@@ -122,21 +121,16 @@ def _write_file(
             )
         except duckdb.Error as error:
             raise _explain(connection, schema, error) from error
-        temporary = path.with_name(temporary_name(path.name))
+        stored = json.dumps(dict(metadata), sort_keys=True)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection.execute(
-                f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
-                f"kv_metadata {{{_METADATA_KEY}: $metadata}})",
-                {"path": str(temporary), "metadata": json.dumps(dict(metadata), sort_keys=True)},
-            )
-            _synchronise(temporary)
-            temporary.replace(path)
-            _synchronise(path.parent)
+            with replacing(path) as temporary:
+                connection.execute(
+                    f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
+                    f"kv_metadata {{{_METADATA_KEY}: $metadata}})",
+                    {"path": str(temporary), "metadata": stored},
+                )
         except (duckdb.IOException, OSError) as error:
             raise _storage_error(path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def slice_metadata(folder: Path, table: str, shard: str, name: str) -> dict[str, str] | None:
@@ -230,7 +224,7 @@ def remove_slice(folder: Path, table: str, shard: str, name: str) -> bool:
     path = slice_path(folder, table, shard, name)
     try:
         path.unlink()
-        _synchronise(path.parent)
+        flush(path.parent)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -247,14 +241,6 @@ def damaged_error(paths: list[Path]) -> DamagedSliceError:
         f"project wrote. Run `{REPAIR_COMMAND}` to put damaged slices aside, then build "
         "their shards again; everything else is intact."
     )
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _storage_error(path: Path, error: Exception) -> StorageError:

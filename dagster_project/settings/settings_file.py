@@ -20,6 +20,7 @@ from dagster_project.settings.sections import (
     merged,
     validated,
 )
+from toolformer.ground.whole_files import write_whole
 
 _HEADER = """\
 # Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
@@ -82,7 +83,7 @@ def write_settings_file(file: Path, *, preset: str) -> bool:
             lines.extend(_section_lines(name, section, indent=0))
             lines.append("")
     file.parent.mkdir(parents=True, exist_ok=True)
-    _replace(file, "\n".join(lines))
+    write_whole(file, "\n".join(lines))
     return True
 
 
@@ -133,7 +134,7 @@ def add_sources(file: Path, sources: list[SourceSettings]) -> None:
 
     text = io.StringIO()
     yaml.dump(document, text)
-    _replace(file, text.getvalue())
+    write_whole(file, text.getvalue())
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -150,9 +151,3 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds no settings. Expected lines such as `preset: laptop`.")
     return {key: value for key, value in content.items() if value is not None}
-
-
-def _replace(file: Path, text: str) -> None:
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(file)

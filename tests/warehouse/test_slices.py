@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
+from toolformer.ground.whole_files import beside
 from warehouse.errors import SliceNotFoundError, SliceValidationError
-from warehouse.layout import temporary_name
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
 
@@ -144,13 +144,12 @@ def test_files_of_dead_writers_are_removed_and_those_of_living_ones_stay(
 ) -> None:
     write_documents(warehouse, TEXT)
     folder = warehouse.folder / "documents" / f"shard={SHARD}"
-    living = folder / temporary_name("all.parquet")
+    living = beside(folder / "all.parquet")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     dead = folder / living.name.replace(f".{os.getpid()}.", f".{ended.pid}.")
-    spill = warehouse.folder / temporary_name(".spill").replace(
-        f".{os.getpid()}.", f".{ended.pid}."
-    )
+    spill = beside(warehouse.folder / ".spill")
+    spill = spill.with_name(spill.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
     spill.mkdir()
     elsewhere = folder / f"all.parquet.{ended.pid}.00000000000000.tmp"
     for path in (living, dead, elsewhere, spill / "block"):
@@ -168,7 +167,7 @@ def test_files_of_dead_writers_are_removed_and_those_of_living_ones_stay(
 def test_unfinished_files_are_never_read(warehouse: Warehouse) -> None:
     write_documents(warehouse, TEXT)
     folder = warehouse.folder / "documents" / f"shard={SHARD}"
-    (folder / temporary_name("all.parquet")).write_text("half a file")
+    beside(folder / "all.parquet").write_text("half a file")
     assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
     assert len(warehouse.slices("documents")) == 1
 

@@ -26,7 +26,6 @@ Does not read the clock, build prompts or score answers (see `prompts.question_p
 """
 
 import datetime
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from dataclasses import dataclass
 from dateutil.relativedelta import relativedelta
 
 from toolformer.evaluation.dateset_templates import COMBINATIONS, Combination, Kind, Moment
+from toolformer.ground.digests import number_digest
 
 FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
 LAST_CURRENT_DATE = datetime.date(2025, 12, 31)
@@ -193,5 +193,4 @@ def _fill(
 
 def _draw(*key: object) -> int:
     """Map a key to a number that looks random and is the same everywhere."""
-    text = "|".join(map(str, key))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return number_digest(*key, separator="|")

@@ -5,11 +5,12 @@ exactly, so a resumed stage gives the rows of an undisturbed one. Does not know 
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from toolformer.ground.whole_files import write_whole
 
 _FINGERPRINT_FILE = "fingerprint"
 
@@ -66,6 +67,5 @@ class Checkpoint:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, file: Path, text: str) -> None:
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(text)
-        temporary.replace(file)
+        # A crash of the machine costs these steps; forcing each to the disk would cost more.
+        write_whole(file, text, is_durable=False)

@@ -3,7 +3,6 @@
 Does not touch shards whose records are the same as before, whatever happened to their files.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from toolformer.ground.digests import hex_digest
+from toolformer.ground.whole_files import flush
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.manifest import (
@@ -27,7 +28,6 @@ from toolformer.sources.records import RawRecord
 from toolformer.sources.slices import (
     SLICE_SUFFIX,
     SLICE_VERSION,
-    sync_folder,
     write_error,
     write_slice,
 )
@@ -225,7 +225,7 @@ class _Update:
                     added.append(entry)
                     number += 1
                 slice_.path.replace(slice_path(self.folder, entry.key))
-            sync_folder(slice_path(self.folder, "").parent)
+            flush(slice_path(self.folder, "").parent)
         except OSError as error:
             raise write_error(self.folder, error) from error
         self.manifest.shards = [kept.get(entry.key, entry) for entry in self.manifest.shards]
@@ -296,4 +296,4 @@ def _identity(source: Source, files: list[SourceFile]) -> str:
         "source": asdict(source),
         "files": [file_identity(file) for file in files],
     }
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    return hex_digest(json.dumps(facts))

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from toolformer.ground.whole_files import write_whole
 from toolformer.sources.errors import DamagedSliceError, ShardNotFoundError
 from toolformer.sources.records import ParsedDocument, Rejection, parse_record
-from toolformer.sources.slices import SLICE_SUFFIX, read_slice, write_atomically
+from toolformer.sources.slices import SLICE_SUFFIX, read_slice, write_error
 
 ShardStatus = Literal["active", "retired"]
 
@@ -92,7 +93,11 @@ class Manifest:
             SliceWriteError: it cannot be written; the old one is as it was.
         """
         content = {"version": _MANIFEST_VERSION, **asdict(self)}
-        write_atomically(manifest_path(folder), json.dumps(content, indent=1) + "\n")
+        path = manifest_path(folder)
+        try:
+            write_whole(path, json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise write_error(path, error) from error
 
     @property
     def active_shards(self) -> list[ShardEntry]:

@@ -4,13 +4,13 @@ Does not read files, and never raises for what a record contains.
 """
 
 import datetime
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toolformer.ground.digests import hex_digest
 from toolformer.sources.dates import parse_publication_date
 from toolformer.sources.source import RecordLayout
 from toolformer.sources.wikipedia_dump import MINIMUM_SECTION_WORDS, article_of
@@ -97,7 +97,7 @@ def document_id(source: str, offset: int, section: int | None = None) -> str:
         True
     """
     key = [source, offset] if section is None else [source, offset, section]
-    return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
+    return hex_digest(json.dumps(key))
 
 
 def excerpt_of(raw: object) -> str:

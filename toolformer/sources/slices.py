@@ -6,13 +6,13 @@ Does not decide what belongs to which shard.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
+from toolformer.ground.whole_files import flush
 from toolformer.sources.compression import ZstandardReader
 from toolformer.sources.errors import DamagedSliceError, ShardNotFoundError, SliceWriteError
 from toolformer.sources.files import unreadable
@@ -49,15 +49,13 @@ def write_slice(path: Path, layout: RecordLayout, records: Iterable[RawRecord]) 
     compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL, write_checksum=True)
     header = {"version": SLICE_VERSION, "layout": asdict(layout)}
     try:
-        with path.open("wb") as file:
-            with compressor.stream_writer(file, closefd=False) as writer:
-                for content in chain([header], map(asdict, records)):
-                    # ASCII only: surrogate escapes survive in it.
-                    line = json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
-                    digest.update(line)
-                    writer.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with path.open("wb") as file, compressor.stream_writer(file, closefd=False) as writer:
+            for content in chain([header], map(asdict, records)):
+                # ASCII only: surrogate escapes survive in it.
+                line = json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+                digest.update(line)
+                writer.write(line)
+        flush(path)
     except OSError as error:
         with suppress(OSError):
             path.unlink()
@@ -102,37 +100,6 @@ def read_slice(path: Path, digest: str) -> Iterator[tuple[RawRecord, RecordLayou
             f"The raw slice {str(path)!r} has the digest {seen.hexdigest()}. Expected {digest}, as "
             f"when it was written. {_REMEDY}"
         )
-
-
-def write_atomically(path: Path, content: str) -> None:
-    """Replaces a text file as a whole, by way of a file beside it.
-
-    Raises:
-        SliceWriteError: the file cannot be written; the old one is as it was.
-    """
-    beside = path.with_name(f"{path.name}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise write_error(path, error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Forces the names in a folder to the disk, where the system can."""
-    if os.name == "nt":  # Windows has no such call for folders.
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_error(path: Path, error: OSError) -> SliceWriteError:

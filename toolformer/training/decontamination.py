@@ -4,12 +4,12 @@ A model that was trained on a benchmark's own sentences shows a gain that is non
 what is held out, and does not find paraphrases or translations.
 """
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
 
 from toolformer.errors import TrainingError
+from toolformer.ground.digests import digest
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -58,16 +58,16 @@ class NgramIndex:
         if name not in self._names:
             self._names.append(name)
         number = self._names.index(name)
-        for digest in self._digests(text):
-            self._name_of.setdefault(digest, number)
+        for of_ngram in self._digests(text):
+            self._name_of.setdefault(of_ngram, number)
 
     def first_overlap(self, text: str) -> str | None:
         """Name of the set that the text's first shared n-gram comes from, None where none is.
 
         An n-gram that stands in several sets belongs to the one that was added first.
         """
-        for digest in self._digests(text):
-            number = self._name_of.get(digest)
+        for of_ngram in self._digests(text):
+            number = self._name_of.get(of_ngram)
             if number is not None:
                 return self._names[number]
         return None
@@ -77,5 +77,4 @@ class NgramIndex:
         if not words:
             return
         for start in range(max(len(words) - self._n, 0) + 1):
-            joined = " ".join(words[start : start + self._n])
-            yield hashlib.blake2b(joined.encode(), digest_size=8).digest()
+            yield digest(*words[start : start + self._n], size=8, separator=" ")

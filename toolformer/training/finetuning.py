@@ -4,7 +4,6 @@ All tokens count, calls and results included; a beginning-of-sequence token stan
 in scoring, and each text is a row of its own. Does not choose the texts and does not tokenise.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 from toolformer.errors import TrainingError
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.language_model import LanguageModel, resolve_precision
+from toolformer.ground.digests import digest_of_bytes, hex_digest
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.training_loss import add_gradient, summed_loss
 from toolformer.training.training_rows import batch_rows, fit_row
@@ -25,7 +25,7 @@ from toolformer.training.training_state import (
     Progress,
     StepReport,
     TrainingState,
-    write_whole,
+    write_folder_whole,
     writing,
 )
 
@@ -104,7 +104,7 @@ def finetune(
     development = [list(row[:length]) for row in development_rows if row]
     _check_rows(rows, len(train_rows), development)
     _check_output(output)
-    key = _digest(
+    key = hex_digest(
         fingerprint,
         base.name,
         bos_token,
@@ -147,7 +147,7 @@ def finetune(
         trainer.model.tokenizer.backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
 
-    write_whole(output, write)
+    write_folder_whole(output, write)
     state.clear()
     return result
 
@@ -238,7 +238,7 @@ class _Trainer:
         ]
         tokens = sum(map(len, batch))
         # A generator of its own for every step, so that a resumed run draws the same numbers.
-        torch.manual_seed(int(_digest(parameters.seed, step)[:15], 16))
+        torch.manual_seed(int(hex_digest(parameters.seed, step)[:15], 16))
         self.model.model.train()
         loss = 0.0
         for micro_batch in self._micro_batches(batch):
@@ -338,10 +338,5 @@ def _check_output(output: Path) -> None:
         trial.rmdir()
 
 
-def _digest(*parts: object) -> str:
-    joined = "\x1f".join(str(part) for part in parts)
-    return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
-
-
 def _digest_ids(ids: Sequence[int]) -> str:
-    return hashlib.blake2b(array("q", ids).tobytes(), digest_size=16).hexdigest()
+    return digest_of_bytes(array("q", ids).tobytes()).hex()

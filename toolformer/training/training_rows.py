@@ -3,9 +3,10 @@
 Does not know the model; works on ids and lengths.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+
+from toolformer.ground.digests import digest
 
 
 def fit_row(segments: Sequence[Sequence[int]], *, max_tokens: int) -> list[int]:
@@ -89,9 +90,4 @@ def _stream(rows: int, first: int, last: int, seed: int) -> Iterator[int]:
 
 @lru_cache(maxsize=2)
 def _epoch_order(rows: int, epoch: int, seed: int) -> tuple[int, ...]:
-    return tuple(sorted(range(rows), key=lambda row: (_digest(seed, epoch, row), row)))
-
-
-def _digest(*parts: object) -> bytes:
-    joined = "\x1f".join(str(part) for part in parts)
-    return hashlib.blake2b(joined.encode(), digest_size=16).digest()
+    return tuple(sorted(range(rows), key=lambda row: (digest(seed, epoch, row), row)))

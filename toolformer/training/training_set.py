@@ -3,13 +3,13 @@
 Paper §4.1, spec §5 and §1.9 item 22. Does not read the warehouse and does not tokenise.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolformer.augmentation import KeptCall
 from toolformer.errors import TrainingError
+from toolformer.ground.digests import digest
 
 _DIGEST_BITS = 64
 
@@ -123,12 +123,11 @@ def _distinct_and_clean(
         if not text.calls:
             dropped["no_call"] += 1
             continue
-        normalised = " ".join(text.text.split())
-        digest = hashlib.blake2b(normalised.encode(), digest_size=16).digest()
-        if digest in seen:
+        of_text = digest(" ".join(text.text.split()))
+        if of_text in seen:
             dropped["duplicate_text"] += 1
             continue
-        seen.add(digest)
+        seen.add(of_text)
         name = excluded(text.text)
         if name is None:
             clean.append(text)
@@ -142,9 +141,9 @@ def _development_documents(documents: set[str], share: float) -> set[str]:
 
     By digest and not by rank: more documents do not move those there are to the other side.
     """
-    ranked = sorted(documents, key=lambda document: (_digest("development", document), document))
+    ranked = sorted(documents, key=lambda document: (_rank("development", document), document))
     limit = share * 2**_DIGEST_BITS
-    chosen = [document for document in ranked if _digest("development", document) < limit]
+    chosen = [document for document in ranked if _rank("development", document) < limit]
     # A handful of documents can all fall on one side, which would leave nothing to train on or
     # no way to tell the best checkpoint.
     if share > 0 and len(ranked) > 1:
@@ -160,7 +159,7 @@ def _capped(
     taken: Counter[str] = Counter()
     kept: list[AugmentedText] = []
     by_chance = sorted(
-        texts, key=lambda text: (_digest(seed, text.document_id, text.window), _key(text))
+        texts, key=lambda text: (_rank(seed, text.document_id, text.window), _key(text))
     )
     for text in by_chance:
         if all(taken[tool] >= cap for tool in text.tools):
@@ -175,9 +174,5 @@ def _key(text: AugmentedText) -> tuple[str, int, str]:
     return text.document_id, text.window, text.shard
 
 
-def _digest(*parts: object) -> int:
-    # Not `hash`: it is salted per process.
-    joined = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(
-        hashlib.blake2b(joined.encode(), digest_size=_DIGEST_BITS // 8).digest(), "little"
-    )
+def _rank(*parts: object) -> int:
+    return int.from_bytes(digest(*parts, size=_DIGEST_BITS // 8), "little")

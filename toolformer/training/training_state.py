@@ -5,7 +5,6 @@ never runs code. A state or checkpoint appears whole, by rename. Does not train.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import CheckpointError, TrainingError
+from toolformer.ground.whole_files import flush, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -92,13 +92,11 @@ class TrainingState:
         marker = folder / _FINGERPRINT_FILE
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for own in (_FINGERPRINT_FILE, "state-*", "best-*"):
-                _remove(folder.glob(f".{own}.tmp"))
+            for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".best-*.tmp"):
+                _remove(folder.glob(leftover))
             if not marker.exists() or marker.read_text() != fingerprint:
                 self.clear()
-                temporary = folder / f".{_FINGERPRINT_FILE}.tmp"
-                temporary.write_text(fingerprint)
-                temporary.replace(marker)
+                write_whole(marker, fingerprint)
 
     def load_progress(self) -> Progress | None:
         """The progress of the newest saved state, None where there is none.
@@ -186,7 +184,7 @@ class TrainingState:
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        write_whole(self.best_folder(step), model.save_pretrained)
+        write_folder_whole(self.best_folder(step), model.save_pretrained)
         self._remove_best_except({step, self._saved_best})
 
     def best_folder(self, step: int) -> Path:
@@ -201,7 +199,7 @@ class TrainingState:
 
     def _save_state(self, progress: Progress, write: Callable[[Path], object]) -> None:
         target = self._folder / f"state-{progress.step:08d}"
-        write_whole(target, write)
+        write_folder_whole(target, write)
         _remove(each for each in self._folder.glob("state-*") if each != target)
         self._saved_best = progress.best_step
         self._remove_best_except({progress.best_step})
@@ -229,7 +227,7 @@ class TrainingState:
         )
 
 
-def write_whole(target: Path, write: Callable[[Path], object]) -> None:
+def write_folder_whole(target: Path, write: Callable[[Path], object]) -> None:
     """Let a folder appear whole, by rename; one that is there is replaced.
 
     Args:
@@ -247,11 +245,11 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
         temporary.mkdir()
         write(temporary)
         for path in (*temporary.iterdir(), temporary):
-            _flush(path)
+            flush(path)
         if target.exists():
             target.rename(outgoing)
         temporary.rename(target)
-        _flush(target.parent)
+        flush(target.parent)
         _remove([outgoing])
 
 
@@ -278,14 +276,6 @@ def _save_tensors(tensors: "Mapping[str, torch.Tensor]", file: Path) -> None:
 
 def _write_progress(folder: Path, progress: Progress) -> None:
     (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(paths: Iterable[Path]) -> None:

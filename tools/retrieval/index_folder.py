@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from toolformer.ground.whole_files import write_whole
 from tools.errors import ToolError
 
 INFORMATION_FILE = "index.json"
@@ -55,11 +56,7 @@ def write_information(folder: Path, information: Mapping[str, Any]) -> None:
         folder: Where the finished index lies for now.
         information: With `format`, `fingerprint` and `passages`.
     """
-    with (folder / INFORMATION_FILE).open("w", encoding="utf-8") as file:
-        json.dump(information, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
 
 
 def check_replaceable(directory: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from toolformer.ground.whole_files import replacing, write_whole
 from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passages import Passage
 
@@ -38,7 +39,7 @@ class UnfinishedIndex:
         if folder.exists() and not (file.is_file() and file.read_text("utf-8") == plan):
             shutil.rmtree(folder)
         folder.mkdir(exist_ok=True)
-        _write_whole(file, lambda part: part.write_text(plan, encoding="utf-8"))
+        write_whole(file, plan, is_durable=False)
 
     def write_passages(self, passages: Iterable[Passage]) -> int:
         """Write the passages that are not there yet.
@@ -60,17 +61,14 @@ class UnfinishedIndex:
         iterator = islice(passages, count, None)
         while chunk := list(islice(iterator, self._chunk_passages)):
             lines = "".join(f"{json.dumps(asdict(passage))}\n" for passage in chunk)
-            _write_whole(
-                self._passages_file(chunks),
-                lambda part, lines=lines: part.write_text(lines, encoding="utf-8"),
-            )
+            write_whole(self._passages_file(chunks), lines, is_durable=False)
             chunks, count = chunks + 1, count + len(chunk)
         if count == 0:
             raise IndexBuildError(
                 "There are no passages to index. Expected at least one: check that the Wikipedia "
                 "source has articles with text."
             )
-        _write_whole(counted, lambda part: part.write_text(json.dumps(count), encoding="utf-8"))
+        write_whole(counted, json.dumps(count), is_durable=False)
         return count
 
     @property
@@ -110,7 +108,8 @@ class UnfinishedIndex:
         if file.exists():
             return 0
         vectors = encode(self.passages_of(chunk))
-        _write_whole(file, lambda part: _save(part, vectors))
+        with replacing(file, is_durable=False) as part:
+            _save(part, vectors)
         return len(vectors)
 
     def vectors(self) -> Sequence[np.ndarray]:
@@ -148,13 +147,6 @@ class _VectorChunks(Sequence[np.ndarray]):
 
     def __getitem__(self, chunk: Any) -> Any:
         return np.load(self._files[chunk], mmap_mode="r")
-
-
-def _write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and rename it."""
-    part = file.with_name(f"{file.name}.part")
-    write(part)
-    part.replace(file)
 
 
 def _save(file: Path, array: np.ndarray) -> None:

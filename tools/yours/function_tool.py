@@ -5,12 +5,12 @@ about the call. Does not check more of a JSON schema than types, choices and lim
 import what an annotation does not name.
 """
 
-import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
+from toolformer.ground.digests import hex_digest
 from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.prompting import draft_prompt
@@ -247,7 +247,7 @@ def _source_version(function: Callable[..., object], shown: str) -> str:
             f"The source of the function {shown} cannot be read, so it has no version: {error}. "
             "Give one with `version=`."
         ) from error
-    return f"source {hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}"
+    return f"source {hex_digest(source, size=8)}"
 
 
 def _snake_case(name: str) -> str:

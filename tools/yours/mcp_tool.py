@@ -9,7 +9,6 @@ The server is a program of the user's choice, started at the first use and ended
 Needs the package `mcp`, which is not installed by default. Does not speak the protocol itself.
 """
 
-import hashlib
 import json
 import threading
 import weakref
@@ -17,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from toolformer.ground.digests import hex_digest
 from tools.base import BaseTool
 from tools.errors import (
     MissingDependencyError,
@@ -159,8 +159,7 @@ class McpTool(BaseTool):
             raise ToolUnavailableError(
                 self.name, f"its arguments cannot be written in calls ({error})", "Leave it out"
             ) from error
-        schema = json.dumps(of_server.input_schema, sort_keys=True).encode()
-        digest = hashlib.blake2b(schema, digest_size=8).hexdigest()
+        digest = hex_digest(json.dumps(of_server.input_schema, sort_keys=True), size=8)
         return FunctionTool(
             name=self.name,
             description=of_server.description.split("\n\n")[0]
