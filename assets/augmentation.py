@@ -2,32 +2,26 @@
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
+from assets.outputs import Made
+from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors
 from assets.shard_texts import documents_of, typed_frame, windows_of
-from dagster_project.fingerprints import CODE_VERSIONS, augmented_texts_fingerprint
-from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
+from dagster_project.fingerprints import augmented_texts_fingerprint
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.losses import WindowKey
+from warehouse.schema import ALL
 
 
-@dg.asset(
-    group_name="build_dataset",
-    kinds={"polars", "duckdb"},
-    partitions_def=SHARDS,
-    deps=["filtered_calls", "documents"],
-    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
-    code_version=CODE_VERSIONS["augmented_texts"],
-    metadata=table_metadata("augmented_texts"),
-)
+@shard_asset(kinds={"polars", "duckdb"}, deps=["filtered_calls", "documents"])
 def augmented_texts(
     context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult:
@@ -53,12 +47,12 @@ def augmented_texts(
         upstream = {name: digest for name, digest in found.items() if digest is not None}
         report.slices["all tools"] = stage.replace_if_stale(
             key,
-            stage.slice_name("all"),
+            stage.slice_name(ALL),
             augmented_texts_fingerprint(upstream),
             partial(_augment, stage, key, model_directory),
         )
         report.slices.update({f"calls of {name}": "merged" for name in upstream})
-        rows = stage.warehouse.read_slice("augmented_texts", key, stage.slice_name("all"))
+        rows = stage.warehouse.read_slice("augmented_texts", key, stage.slice_name(ALL))
         report.count({"texts with calls": rows.height})
         report.count({"calls": int(rows["calls"].list.len().sum())})
         report.preview = rows.select(
@@ -71,7 +65,7 @@ def augmented_texts(
     return stage.run(make_shard)
 
 
-def _augment(stage: ShardStage, shard: str, model_directory) -> pl.DataFrame:
+def _augment(stage: ShardStage, shard: str, model_directory: Path) -> Made:
     kept = (
         stage.rows_of("filtered_calls", shard)
         .filter("is_kept")
@@ -92,7 +86,7 @@ def _augment(stage: ShardStage, shard: str, model_directory) -> pl.DataFrame:
         .sort("document_id", "window", "position", "tool", "sample_index")
     )
     if kept.is_empty():
-        return typed_frame("augmented_texts", [])
+        return Made(typed_frame("augmented_texts", []))
     tokenizer = load_tokenizer(model_directory)
     windows = {
         (window.document_id, window.index): window
@@ -133,4 +127,4 @@ def _augment(stage: ShardStage, shard: str, model_directory) -> pl.DataFrame:
                 "round": stage.settings.sampling.round,
             }
         )
-    return typed_frame("augmented_texts", rows)
+    return Made(typed_frame("augmented_texts", rows))

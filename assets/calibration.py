@@ -1,108 +1,129 @@
 """The safety band of a model: measured when first needed, then read from `calibration/`.
 
-Does not score calls of the corpus.
+Does not measure; `toolformer.calibration` does.
 """
 
 import json
-import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from assets.call_scoring import CallScoring, call_format
+from assets.outputs import DONE, make_once
+from assets.shard_stage import ShardStage
 from assets.stage_costs import store_cost
 from dagster_project.fingerprints import calibration_fingerprint
 from toolformer.calibration import Calibration, measure
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import resolve_device
+from toolformer.ground.whole_files import write_whole
+from toolformer.shard_scoring import ScoringParameters
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
 
 _MEASURED_ON = "measured_on"
 
 
 class Calibrator:
-    """Gives the calibration of the run's model, where its decisions need a band.
+    """Gives the calibration of the run's model.
+
+    Args:
+        stage: of the run.
+        model_id: identity of the model.
+        load_model: gives the model in bfloat16.
+        load_reference: gives the same model in float32.
+        hold_device: waits for the device.
+        parameters: how calls are scored.
 
     Attributes:
         found: the calibration, once it was asked for.
     """
 
-    def __init__(self, model_id: str, precision: str):
+    def __init__(
+        self,
+        stage: ShardStage,
+        model_id: str,
+        *,
+        load_model: Callable[[], "LanguageModel"],
+        load_reference: Callable[[], "LanguageModel"],
+        hold_device: Callable[[], object],
+        parameters: ScoringParameters,
+    ):
+        self._stage = stage
         self._model_id = model_id
-        self._precision = precision
+        self._load_model = load_model
+        self._load_reference = load_reference
+        self._hold_device = hold_device
+        self._parameters = parameters
         self.found: Calibration | None = None
 
-    def calibration(self, scoring: CallScoring, tool_name: str) -> Calibration | None:
-        """The stored calibration, or a new one; None where float32 decides anyway.
+    def calibration(self, shard: str, tool_name: str) -> Calibration:
+        """The stored calibration, or a new one.
 
         Args:
-            scoring: of the shard that is being scored; a new calibration is put on its account.
-            tool_name: likewise.
+            shard, tool_name: what is being scored; the cost of a new calibration is stored there.
         """
-        stage = scoring.stage
-        if self._precision != "bfloat16" or not stage.settings.scoring.rescoring:
-            return None
         if self.found is None:
-            self.found = self._open(scoring, tool_name)
+            self.found = self._open(shard, tool_name)
         return self.found
 
-    def _open(self, scoring: CallScoring, tool_name: str) -> Calibration:
-        stage = scoring.stage
+    def _open(self, shard: str, tool_name: str) -> Calibration:
+        stage = self._stage
         device = resolve_device(stage.settings.language_model.device)
         digest = calibration_fingerprint(stage.settings, self._model_id, device)
         file = stage.home.calibration / f"{self._model_id}.json"
-        stored = _read(file)
-        if stored.get(_MEASURED_ON) == digest:
-            return Calibration(**{each.name: stored[each.name] for each in fields(Calibration)})
-        calibration = self._measure(scoring, tool_name, digest)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        content = {**asdict(calibration), "model": scoring.model.name, _MEASURED_ON: digest}
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(file)
+
+        def make() -> str:
+            self._measure(file, digest, shard, tool_name)
+            return DONE
+
+        make_once(
+            stage.home.output_lock(f"calibration.{self._model_id}"),
+            is_stale=lambda: _stored(file, digest) is None,
+            make=make,
+            hold_device=self._hold_device,
+        )
+        calibration = _stored(file, digest)
+        assert calibration is not None
+        return calibration
+
+    def _measure(self, file: Path, digest: str, shard: str, tool_name: str) -> None:
+        stage, settings = self._stage, self._stage.settings
+        folder = stage.home.checkpoints / "calibration" / self._model_id
+        model, reference = self._load_model(), self._load_reference()
+        calibration, cost = measure(
+            model,
+            reference,
+            count=settings.scoring.calibration_calls,
+            window_tokens=settings.corpus.window_tokens,
+            call_format=self._parameters.call_format,
+            token_budget=self._parameters.token_budget,
+            checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
+            progress=stage.progress(f"calibrating {model.name}"),
+        )
+        content = {**asdict(calibration), "model": model.name, _MEASURED_ON: digest}
+        write_whole(file, json.dumps(content, indent=2) + "\n")
+        store_cost(stage, shard, tool_name, cost)
+        for precision in (model.precision, reference.precision):
+            Checkpoint(folder / precision, fingerprint=digest).clear()
         stage.context.log.info(
             f"bfloat16 moves a loss reduction by {calibration.sigma:.3f} nats (σ of "
             f"{calibration.calls} calls): calls within {calibration.band:.3f} of a threshold are "
             f"scored again in float32"
         )
-        return calibration
-
-    def _measure(self, scoring: CallScoring, tool_name: str, digest: str) -> Calibration:
-        stage, settings = scoring.stage, scoring.stage.settings
-        model = scoring.model
-        reference = scoring.reference
-        folder = stage.home.checkpoints / "calibration" / self._model_id
-        began, fed_before = time.monotonic(), model.tokens_fed + reference.tokens_fed
-        calibration = measure(
-            model,
-            reference,
-            count=settings.scoring.calibration_calls,
-            window_tokens=settings.corpus.window_tokens,
-            call_format=call_format(stage),
-            token_budget=settings.scoring.token_budget,
-            checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
-            progress=stage.progress(f"calibrating {model.name}"),
-        )
-        store_cost(
-            stage,
-            scoring.shard,
-            tool_name,
-            "calibration",
-            candidates=calibration.calls,
-            tokens_fed=model.tokens_fed + reference.tokens_fed - fed_before,
-            seconds=time.monotonic() - began,
-            model=reference,
-        )
-        for precision in (model.precision, reference.precision):
-            Checkpoint(folder / precision, fingerprint=digest).clear()
-        return calibration
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _stored(file: Path, digest: str) -> Calibration | None:
+    """The calibration in a file, if it was measured on what the digest stands for."""
     try:
-        return json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         # The file appears whole, by rename: a torn one is that of a crashed machine.
-        return {}
+        return None
+    if content.get(_MEASURED_ON) != digest:
+        return None
+    return Calibration(**{each.name: content[each.name] for each in fields(Calibration)})
 
 
 def calibration_metadata(calibration: Calibration) -> dict[str, float]:

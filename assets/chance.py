@@ -8,15 +8,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import polars as pl
-
-from assets.call_scoring import CallScoring
+from assets.outputs import Made
 from assets.shard_stage import ShardStage
 from assets.shard_texts import typed_frame
+from assets.stage_costs import store_cost
 from dagster_project.fingerprints import Fingerprint
 from toolformer.chance_level import chance_calls
 from toolformer.filtering import FilterReason, decide
 from toolformer.losses import ScoredCall
+from toolformer.shard_scoring import ShardScoring
 
 TABLE = "chance_calls"
 # No τ_f is lower, so a change of it never needs a loss that was left out.
@@ -25,54 +25,57 @@ _SCORED = "scored"
 
 
 def refresh_chance_calls(
-    scoring: CallScoring,
+    stage: ShardStage,
+    scoring: ShardScoring,
+    shard: str,
     tool_name: str,
     fingerprint: Fingerprint,
     calls: Callable[[], Sequence[ScoredCall]],
     *,
     hold_device: Callable[[], object],
-) -> str | None:
+) -> str:
     """Make the chance sample of one tool unless it is there with the same fingerprint.
 
     Args:
+        stage: the one that filters.
         scoring: of the shard.
-        tool_name: which tool.
+        shard, tool_name: whose calls.
         fingerprint: of the sample.
         calls: gives the tool's executed calls.
         hold_device: waits for the device of the model.
 
     Returns:
-        `done` or `up to date`; None where the settings ask for no sample.
+        `done` or `up to date`.
     """
-    if not scoring.stage.settings.scoring.chance_calls:
-        return None
-    stage = dataclasses.replace(scoring.stage, table=TABLE)
-    return stage.replace_if_stale(
-        scoring.shard,
-        stage.slice_name(tool_name),
+    beside = dataclasses.replace(stage, table=TABLE)
+    return beside.replace_if_stale(
+        shard,
+        beside.slice_name(tool_name),
         fingerprint,
-        partial(_score, scoring, stage, tool_name, fingerprint, calls),
+        partial(_score, beside, scoring, shard, tool_name, fingerprint, calls),
         hold_device=hold_device,
     )
 
 
 def _score(
-    scoring: CallScoring,
     stage: ShardStage,
+    scoring: ShardScoring,
+    shard: str,
     tool_name: str,
     fingerprint: Fingerprint,
     calls: Callable[[], Sequence[ScoredCall]],
-) -> pl.DataFrame:
+) -> Made:
     settings = stage.settings
     sample = chance_calls(calls(), most=settings.scoring.chance_calls, seed=settings.sampling.seed)
-    losses = scoring.score(
+    losses, cost = scoring.score(
         tool_name,
         [each.call for each in sample],
-        stage_name="chance_level",
+        stage="chance_level",
         pruning_threshold=_PRUNING_THRESHOLD,
         full_losses=False,
-        checkpoint=stage.checkpoint(scoring.shard, stage.slice_name(tool_name), fingerprint.digest),
+        checkpoint=stage.checkpoint(shard, stage.slice_name(tool_name), fingerprint.digest),
     )
+    store_cost(stage, shard, tool_name, cost)
     rows = []
     for each in sample:
         of_call = losses[each.call.call_id]
@@ -81,7 +84,7 @@ def _score(
         rows.append(
             {
                 "call_id": each.call.call_id,
-                "shard": scoring.shard,
+                "shard": shard,
                 "tool": tool_name,
                 "other_call_id": each.other_call_id,
                 "result": each.call.result,
@@ -95,4 +98,4 @@ def _score(
                 "round": settings.sampling.round,
             }
         )
-    return typed_frame(TABLE, rows)
+    return Made(typed_frame(TABLE, rows))

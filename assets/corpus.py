@@ -1,21 +1,26 @@
 """The corpus: shards cut from the sources, and the texts in them (paper §4.1)."""
 
+from functools import partial
+
 import dagster as dg
 import polars as pl
 
+from assets.outputs import Made
+from assets.shard_asset import shard_asset
 from assets.shard_stage import EXPECTED_ERRORS, ShardReport, ShardStage, failure_of
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
-from dagster_project.metadata import REJECTED_SOURCES, table_markdown, table_metadata
-from dagster_project.partitions import SHARDS, SHARDS_PER_RUN, register_shards
+from dagster_project.metadata import REJECTED_SOURCES, table_markdown
+from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings, SourceSettings
 from toolformer.language_identification import language_of
 from toolformer.sources.ingestion import update_manifest
-from toolformer.sources.manifest import Manifest, read_shard
+from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT, Source
+from warehouse.schema import ALL
 
 # Pages of the embedded Wikipedia excerpt to a shard: a page is some eight documents.
 _EXCERPT_PAGES_PER_SHARD = 10
@@ -93,15 +98,7 @@ def corpus_manifest(
     )
 
 
-@dg.asset(
-    group_name="build_dataset",
-    kinds={"polars", "duckdb"},
-    partitions_def=SHARDS,
-    deps=["corpus_manifest"],
-    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
-    code_version=CODE_VERSIONS["documents"],
-    metadata=table_metadata("documents"),
-)
+@shard_asset(kinds={"polars", "duckdb"}, deps=["corpus_manifest"])
 def documents(
     context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult:
@@ -113,34 +110,34 @@ def documents(
 
     def make_shard(key: str, report: ShardReport) -> None:
         entry = Manifest.load(stage.home.sources).entry(key)
-        rejections: list[dict] = []
-
-        def read() -> pl.DataFrame:
-            rows = []
-            for parsed in read_shard(stage.home.sources, entry):
-                fields = {name: getattr(parsed, name) for name in parsed.__slots__}
-                if isinstance(parsed, ParsedDocument):
-                    rows.append({**fields, "shard": key, "language": language_of(parsed.text)})
-                else:
-                    rejections.append({**fields, "shard": key})
-            # Rejections first: documents without them would look complete after a kill.
-            stage.warehouse.replace_slice(
-                "rejected_records",
-                key,
-                "all",
-                typed_frame("rejected_records", rejections),
-                metadata=fingerprint("documents", of=entry.digest).metadata(),
-            )
-            return typed_frame("documents", rows)
-
         report.slices["documents"] = stage.replace_if_stale(
-            key, "all", documents_fingerprint(entry), read
+            key, ALL, documents_fingerprint(entry), partial(_read, stage, entry)
         )
-        rows = stage.warehouse.read_slice("documents", key, "all")
-        rejected = stage.warehouse.read_slice("rejected_records", key, "all")
+        rows = stage.warehouse.read_slice("documents", key, ALL)
+        rejected = stage.warehouse.read_slice("rejected_records", key, ALL)
         report.counts = {"records": entry.records, "documents": rows.height}
         report.count({"rejected records": rejected.height})
         report.count_reasons("rejected", rejected)
         report.preview = rows.select("text", "title", "published_on", "language", "url")
 
     return stage.run(make_shard)
+
+
+def _read(stage: ShardStage, entry: ShardEntry) -> Made:
+    """The texts of a shard; what could not become one is stored on the way."""
+    rows, rejections = [], []
+    for parsed in read_shard(stage.home.sources, entry):
+        fields = {name: getattr(parsed, name) for name in parsed.__slots__}
+        if isinstance(parsed, ParsedDocument):
+            rows.append({**fields, "shard": entry.key, "language": language_of(parsed.text)})
+        else:
+            rejections.append({**fields, "shard": entry.key})
+    # Rejections first: documents without them would look complete after a kill.
+    stage.warehouse.replace_slice(
+        "rejected_records",
+        entry.key,
+        ALL,
+        typed_frame("rejected_records", rejections),
+        metadata=fingerprint("documents", of=entry.digest).metadata(),
+    )
+    return Made(typed_frame("documents", rows))

@@ -1,13 +1,15 @@
 """The benchmarks (paper §4.2–4.3): perplexity with calls disabled, and DATESET."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 
-from assets.finetuning import ALL, slice_fingerprints, training_and_held_out_shards
-from assets.shard_stage import DONE, UP_TO_DATE, expected_errors
+from assets.outputs import Made, replace_slice_if_stale
+from assets.shard_stage import expected_errors
 from assets.shard_texts import documents_in, typed_frame, windows_of
+from assets.training_set import slice_fingerprints, training_and_held_out_shards
 from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.progress import progress_of
@@ -31,6 +33,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import digest
 from toolformer.losses import token_losses
 from tools.model_identity import model_identity
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 PERPLEXITY, DATESET = "perplexity", "dateset"
@@ -80,26 +83,29 @@ def evaluation_results(
                     held_out_documents=upstream,
                     tool_versions={name: tool.version for name, tool in tools.tools.items()},
                 )
-                stored = store.slice_metadata("evaluation_results", ALL, slice_name)
-                if not settings.force and identity.difference(stored) is None:
-                    states[slice_name] = UP_TO_DATE
-                    continue
-                states[slice_name] = DONE
-                model = language_model.holder().load(directory, loaded, home)
-                progress = progress_of(f"{benchmark} with the {model_name} model", context.log)
-                if benchmark == PERPLEXITY:
-                    rows = _perplexity(model, store, sorted(upstream), loaded, progress)
-                else:
-                    rows = _dateset(model, tools, loaded, progress)
-                store.replace_slice(
-                    "evaluation_results",
-                    ALL,
-                    slice_name,
-                    typed_frame(
-                        "evaluation_results",
-                        [{"benchmark": benchmark, "model": model_name, **row} for row in rows],
-                    ),
-                    metadata=identity.metadata(),
+
+                def run(
+                    benchmark: str = benchmark,
+                    model_name: str = model_name,
+                    directory: Path = directory,
+                ) -> Made:
+                    model = language_model.holder().load(directory, loaded, home)
+                    progress = progress_of(f"{benchmark} with the {model_name} model", context.log)
+                    if benchmark == PERPLEXITY:
+                        rows = _perplexity(model, store, sorted(upstream), loaded, progress)
+                    else:
+                        rows = _dateset(model, tools, loaded, progress)
+                    named = [{"benchmark": benchmark, "model": model_name, **row} for row in rows]
+                    return Made(typed_frame("evaluation_results", named))
+
+                states[slice_name] = replace_slice_if_stale(
+                    store,
+                    home,
+                    ("evaluation_results", ALL, slice_name),
+                    identity,
+                    run,
+                    force=settings.force,
+                    hold_device=partial(language_model.hold_device, loaded, home),
                 )
         summary = store.query("select * from evaluation_summary order by benchmark, model, mode")
         examples = store.query(

@@ -1,7 +1,6 @@
 """Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -10,16 +9,15 @@ from typing import Any, TypeVar
 import dagster as dg
 import polars as pl
 
+from assets.outputs import Made
+from assets.shard_asset import shard_asset
 from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors
 from assets.shard_texts import documents_of, typed_frame
 from assets.stage_costs import store_cost
 from dagster_project.fingerprints import (
-    CODE_VERSIONS,
     Fingerprint,
     executed_calls_fingerprint,
 )
-from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -28,6 +26,7 @@ from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.stage_cost import CostMeter
 from tools.errors import ToolDiedError
 from tools.protocol import Document, Tool
 from tools.running.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
@@ -42,14 +41,8 @@ DONE_BUT_GIVEN_UP = (
 )
 
 
-@dg.asset(
-    group_name="build_dataset",
-    kinds={"python", "duckdb"},
-    partitions_def=SHARDS,
-    deps=["candidate_calls", "wikipedia_index", "passage_index"],
-    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
-    code_version=CODE_VERSIONS["executed_calls"],
-    metadata=table_metadata("executed_calls"),
+@shard_asset(
+    kinds={"python", "duckdb"}, deps=["candidate_calls", "wikipedia_index", "passage_index"]
 )
 def executed_calls(
     context: dg.AssetExecutionContext,
@@ -74,17 +67,14 @@ def executed_calls(
             if upstream is None:
                 return NOT_SAMPLED
             fingerprint = executed_calls_fingerprint(upstream, stage.settings, tool)
-            unfinished: dict[str, str] = {}
-            state = stage.replace_if_stale(
+            return stage.replace_if_stale(
                 key,
                 stage.slice_name(name),
                 fingerprint,
-                partial(_execute, stage, key, name, tool, texts, fingerprint, unfinished),
-                extra_metadata=unfinished,
+                partial(_execute, stage, key, name, tool, texts, fingerprint),
                 # Its model waits for the device here, where no call's deadline runs.
                 hold_device=hold_device if name in tools.on_device else None,
             )
-            return DONE_BUT_GIVEN_UP if unfinished else state
 
         died: list[str] = []
         for name, made in done_together(
@@ -140,12 +130,11 @@ def _execute(
     tool: Tool,
     texts: dict[str, Document],
     fingerprint: Fingerprint,
-    unfinished: dict[str, str],
-) -> pl.DataFrame:
-    """The results of one tool's calls; `unfinished` gets another fingerprint where some lack."""
+) -> Made:
+    """The results of one tool's calls."""
     candidates = stage.warehouse.read_slice("candidate_calls", shard, stage.slice_name(tool_name))
     calls = candidates.filter(pl.col("status") == "parsed")
-    began = time.monotonic()
+    meter = CostMeter()
     results = execute_calls(
         tool,
         [
@@ -156,20 +145,7 @@ def _execute(
         cache=result_cache(stage.settings, stage.home),
         progress=stage.progress(f"{shard}: calling {tool_name}"),
     )
-    store_cost(
-        stage,
-        shard,
-        tool_name,
-        "execution",
-        candidates=calls.height,
-        tokens_fed=0,
-        seconds=time.monotonic() - began,
-        model=None,
-    )
-    given_up = sum(result.reason == GIVEN_UP for result in results)
-    if given_up:
-        # Out of date at once, so that the next build makes the calls; the stages behind notice.
-        unfinished.update(fingerprint.with_part("given_up_calls", given_up).metadata())
+    store_cost(stage, shard, tool_name, meter.cost("execution", candidates=calls.height))
     tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
     limit = stage.settings.execution.max_result_tokens
     leaks = _LeakChecks(texts, stage.settings.execution.leak_share)
@@ -193,7 +169,13 @@ def _execute(
                 "round": stage.settings.sampling.round,
             }
         )
-    return typed_frame("executed_calls", rows)
+    frame = typed_frame("executed_calls", rows)
+    given_up = sum(result.reason == GIVEN_UP for result in results)
+    if given_up:
+        # Out of date at once, so that the next build makes the calls; the stages behind notice.
+        unfinished = fingerprint.with_part("given_up_calls", given_up)
+        return Made(frame, unfinished.metadata(), DONE_BUT_GIVEN_UP)
+    return Made(frame)
 
 
 class _LeakChecks:

@@ -1,47 +1,44 @@
 """Losses of executed calls, and the decision which are kept (paper §2, "Filtering API Calls")."""
 
-from functools import partial
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cache, partial
 
 import dagster as dg
 import polars as pl
 
 from assets.calibration import Calibrator, calibration_metadata
-from assets.call_scoring import CallScoring
 from assets.chance import refresh_chance_calls
-from assets.rescoring import SafetyBand, SliceLosses
-from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors
-from assets.shard_texts import typed_frame
-from assets.stage_costs import costs_of
+from assets.outputs import Made
+from assets.shard_asset import shard_asset
+from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors, state_of
+from assets.shard_texts import documents_of, typed_frame, windows_of
+from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import (
-    CODE_VERSIONS,
     LOSSES_FINGERPRINT,
     chance_calls_fingerprint,
     filtered_calls_fingerprint,
     losses_fingerprint,
 )
-from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
-from toolformer.filtering import CallLosses, decide, pruning_threshold
-from toolformer.forward.geometry import geometry_metadata
+from toolformer.calls import CallFormat
+from toolformer.filtering import CallLosses, FilterReason, decide, pruning_threshold
 from toolformer.losses import ScoredCall
+from toolformer.shard_scoring import SafetyBand, ScoringParameters, ShardScoring, SliceLosses
 from tools.protocol import ToolCall
 
+# What the second pass did, in the metadata of a slice.
+RESCORING = "rescoring"
 
-@dg.asset(
-    group_name="build_dataset",
-    kinds={"pytorch", "duckdb"},
-    partitions_def=SHARDS,
-    deps=["executed_calls", "documents"],
-    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
-    code_version=CODE_VERSIONS["filtered_calls"],
-    metadata=table_metadata("filtered_calls"),
-)
+
+@shard_asset(kinds={"pytorch", "duckdb"}, deps=["executed_calls", "documents"])
 def filtered_calls(
     context: dg.AssetExecutionContext,
     settings: SettingsResource,
@@ -59,40 +56,59 @@ def filtered_calls(
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
         annotator = Annotator.of(stage.settings, stage.home)
-    precision = precision_of(stage.settings)
-    calibrator = Calibrator(annotator.identity, precision)
-
-    def hold_device() -> str:
-        return language_model.hold_device(stage.settings, stage.home)
+    holder, chosen = language_model.holder(), stage.settings
+    identity, precision = annotator.identity, precision_of(chosen)
+    hold_device = partial(language_model.hold_device, chosen, stage.home)
+    load_model = partial(annotator.load, holder, chosen, stage.home)
+    load_reference = partial(annotator.load_reference, holder, chosen, stage.home)
+    parameters = scoring_parameters(chosen)
+    calibrator = Calibrator(
+        stage,
+        identity,
+        load_model=load_model,
+        load_reference=load_reference,
+        hold_device=hold_device,
+        parameters=parameters,
+    )
 
     def make_shard(key: str, report: ShardReport) -> None:
-        scoring = CallScoring(stage, annotator, language_model, key)
-        scorer = _ShardScorer(scoring, calibrator)
+        scoring = ShardScoring(
+            load_model=load_model,
+            load_reference=load_reference,
+            cut_windows=lambda tokenizer: windows_of(
+                documents_of(stage, key), tokenizer, window_tokens=chosen.corpus.window_tokens
+            ),
+            parameters=parameters,
+            progress=lambda scored, tool_name: stage.progress(
+                f"{key}: {scored.replace('_', ' ')} {tool_name}"
+            ),
+        )
         report.mark_unavailable(tools.unavailable)
         for name in tools.tools:
             upstream = stage.stored_fingerprint("executed_calls", key, stage.slice_name(name))
             if upstream is None:
                 report.slices[name] = NOT_SAMPLED
                 continue
-            losses = losses_fingerprint(upstream, stage.settings, annotator.identity, precision)
-            metadata = {LOSSES_FINGERPRINT: losses}
+            # Read once, by whichever pass needs them first.
+            calls = cache(partial(calls_to_score, stage, key, name))
+            losses = losses_fingerprint(upstream, chosen, identity, precision)
             report.slices[name] = stage.replace_if_stale(
                 key,
                 stage.slice_name(name),
-                filtered_calls_fingerprint(losses, stage.settings, name),
-                partial(scorer.decide, name, losses, metadata),
-                extra_metadata=metadata,
+                filtered_calls_fingerprint(losses, chosen, name),
+                partial(_filter, stage, scoring, calibrator, key, name, calls, losses),
                 hold_device=hold_device,
             )
-            state = refresh_chance_calls(
-                scoring,
-                name,
-                chance_calls_fingerprint(upstream, stage.settings, annotator.identity, precision),
-                partial(calls_to_score, stage, key, name),
-                hold_device=hold_device,
-            )
-            if state is not None:
-                report.slices[f"{name}, chance level"] = state
+            if chosen.scoring.chance_calls:
+                report.slices[f"{name}, chance level"] = refresh_chance_calls(
+                    stage,
+                    scoring,
+                    key,
+                    name,
+                    chance_calls_fingerprint(upstream, chosen, identity, precision),
+                    calls,
+                    hold_device=hold_device,
+                )
         _report_decisions(stage, key, report)
         if calibrator.found is not None:
             report.count(calibration_metadata(calibrator.found))
@@ -103,109 +119,110 @@ def filtered_calls(
         language_model.drop_reference()
 
 
-class _ShardScorer:
-    """Decides on the calls of one shard, from stored losses where they are still good."""
+def scoring_parameters(settings: Settings) -> ScoringParameters:
+    """What the engine is told about scoring."""
+    scoring = settings.scoring
+    return ScoringParameters(
+        call_format=CallFormat(
+            empty_result_keeps_arrow=scoring.empty_result_keeps_arrow, separator=scoring.separator
+        ),
+        token_budget=scoring.token_budget,
+        full_losses=scoring.full_losses,
+        # Losses of float32 need no second look.
+        is_rescored=scoring.rescoring and precision_of(settings) == "bfloat16",
+    )
 
-    def __init__(self, scoring: CallScoring, calibrator: Calibrator):
-        self._stage = scoring.stage
-        self._shard = scoring.shard
-        self._scoring = scoring
-        self._calibrator = calibrator
 
-    def decide(self, tool_name: str, losses_digest: str, metadata: dict[str, str]) -> pl.DataFrame:
-        """Rows of `filtered_calls`; what is to be stored with them is put into `metadata`."""
-        settings = self._stage.settings
-        threshold = settings.tools.of(tool_name).filtering_threshold
-        pruning = pruning_threshold(threshold)
-        found = self._stored_losses(tool_name, losses_digest, pruning)
-        calibration = self._calibrator.calibration(self._scoring, tool_name)
-        if calibration is None:
-            found = found or self._score(tool_name, losses_digest, pruning, metadata)
-        else:
-            band = SafetyBand.around(
-                threshold, calibration, with_sweep=settings.scoring.rescore_sweep
-            )
-            found = band.score_again(
-                self._scoring,
-                tool_name,
-                found
-                or self._score(
-                    tool_name, losses_digest, band.first_pass_pruning(pruning), metadata
-                ),
-                partial(calls_to_score, self._stage, self._shard, tool_name),
-                digest=losses_digest,
-                metadata=metadata,
-            )
-        rows = []
-        for call_id, of_call in found.losses.items():
-            decision = decide(of_call, filtering_threshold=threshold)
-            rows.append(
-                {
-                    "call_id": call_id,
-                    "shard": self._shard,
-                    "tool": tool_name,
-                    "loss_without_call": of_call.loss_without_call,
-                    "loss_call_without_result": of_call.loss_call_without_result,
-                    "loss_with_result": of_call.loss_with_result,
-                    "loss_reduction": decision.loss_reduction,
-                    "is_kept": decision.is_kept,
-                    "reason": decision.reason.value,
-                    "filtering_threshold": threshold,
-                    "pruning_threshold": found.pruning_threshold,
-                    "precision": found.precisions[call_id],
-                    "round": settings.sampling.round,
-                }
-            )
-        return typed_frame("filtered_calls", rows)
-
-    def _stored_losses(
-        self, tool_name: str, losses_digest: str, pruning: float
-    ) -> SliceLosses | None:
-        """Losses of an earlier decision, if they cover everything that this one needs."""
-        stage, slice_name = self._stage, self._stage.slice_name(tool_name)
-        stored = stage.warehouse.slice_metadata("filtered_calls", self._shard, slice_name)
-        if stage.force or stored is None or stored.get(LOSSES_FINGERPRINT) != losses_digest:
-            return None
-        rows = stage.warehouse.read_slice("filtered_calls", self._shard, slice_name)
-        if rows.is_empty():
-            return SliceLosses({}, {}, pruning)
-        stored_pruning = rows["pruning_threshold"][0]
-        if stored_pruning > pruning:
-            return None
-        stage.context.log.info(f"{self._shard}: deciding on {tool_name} from stored losses")
-        return SliceLosses(
-            losses={
-                row["call_id"]: CallLosses(
-                    loss_without_call=row["loss_without_call"],
-                    loss_with_result=row["loss_with_result"],
-                    loss_call_without_result=row["loss_call_without_result"],
-                    # Only whether there is any text is asked of stored losses.
-                    tokens_used=int(row["reason"] != "no_text_after_position"),
-                )
-                for row in rows.iter_rows(named=True)
-            },
-            precisions=dict(rows.select("call_id", "precision").iter_rows()),
-            pruning_threshold=stored_pruning,
+def _filter(
+    stage: ShardStage,
+    scoring: ShardScoring,
+    calibrator: Calibrator,
+    shard: str,
+    tool_name: str,
+    calls: Callable[[], Sequence[ScoredCall]],
+    losses_digest: str,
+) -> Made:
+    """Decide on the calls of one tool, from stored losses where they are still good."""
+    settings = stage.settings
+    threshold = settings.tools.of(tool_name).filtering_threshold
+    pruning = pruning_threshold(threshold)
+    known = _stored_losses(stage, shard, tool_name, losses_digest, pruning)
+    band = None
+    if scoring.parameters.is_rescored:
+        band = SafetyBand.around(
+            threshold,
+            width=calibrator.calibration(shard, tool_name).band,
+            with_sweep=settings.scoring.rescore_sweep,
         )
+    slice_name = stage.slice_name(tool_name)
+    found = scoring.losses_of(
+        tool_name,
+        calls,
+        pruning_threshold=pruning,
+        band=band,
+        known=known,
+        # A folder for each pass, below that of the slice, so that both go when the slice is there.
+        checkpoint=lambda name, state: stage.checkpoint(
+            shard, f"{slice_name}/{name}", f"{losses_digest} {state}"
+        ),
+    )
+    for cost in found.costs:
+        store_cost(stage, shard, tool_name, cost)
+    metadata = {LOSSES_FINGERPRINT: losses_digest, **found.geometry}
+    if found.rescoring is not None:
+        metadata[RESCORING] = json.dumps(asdict(found.rescoring))
+    rows = []
+    for call_id, of_call in found.losses.items():
+        decision = decide(of_call, filtering_threshold=threshold)
+        rows.append(
+            {
+                "call_id": call_id,
+                "shard": shard,
+                "tool": tool_name,
+                "loss_without_call": of_call.loss_without_call,
+                "loss_call_without_result": of_call.loss_call_without_result,
+                "loss_with_result": of_call.loss_with_result,
+                "loss_reduction": decision.loss_reduction,
+                "is_kept": decision.is_kept,
+                "reason": decision.reason.value,
+                "filtering_threshold": threshold,
+                "pruning_threshold": found.pruning_threshold,
+                "precision": found.precisions[call_id],
+                "round": settings.sampling.round,
+            }
+        )
+    return Made(typed_frame("filtered_calls", rows), metadata, state_of(found.geometry))
 
-    def _score(
-        self, tool_name: str, losses_digest: str, pruning: float, metadata: dict[str, str]
-    ) -> SliceLosses:
-        stage = self._stage
-        checkpoint = stage.checkpoint(
-            self._shard, stage.slice_name(tool_name), f"{losses_digest} {pruning}"
-        )
-        losses = self._scoring.score(
-            tool_name,
-            calls_to_score(stage, self._shard, tool_name),
-            stage_name="scoring",
-            pruning_threshold=pruning,
-            full_losses=stage.settings.scoring.full_losses,
-            checkpoint=checkpoint,
-        )
-        metadata.update(geometry_metadata(checkpoint))
-        precision = self._scoring.model.precision
-        return SliceLosses(losses, dict.fromkeys(losses, precision), pruning)
+
+def _stored_losses(
+    stage: ShardStage, shard: str, tool_name: str, losses_digest: str, pruning: float
+) -> SliceLosses | None:
+    """Losses of an earlier decision, if they cover everything that this one needs."""
+    slice_name = stage.slice_name(tool_name)
+    stored = stage.warehouse.slice_metadata("filtered_calls", shard, slice_name)
+    if stage.force or stored is None or stored.get(LOSSES_FINGERPRINT) != losses_digest:
+        return None
+    rows = stage.warehouse.read_slice("filtered_calls", shard, slice_name)
+    if rows.is_empty():
+        return SliceLosses({}, {}, pruning)
+    stored_pruning = rows["pruning_threshold"][0]
+    if stored_pruning > pruning:
+        return None
+    stage.context.log.info(f"{shard}: deciding on {tool_name} from stored losses")
+    return SliceLosses(
+        losses={
+            row["call_id"]: CallLosses(
+                loss_without_call=row["loss_without_call"],
+                loss_with_result=row["loss_with_result"],
+                loss_call_without_result=row["loss_call_without_result"],
+                # Only whether there is any text is asked of stored losses.
+                tokens_used=int(row["reason"] != FilterReason.NO_TEXT_AFTER_POSITION),
+            )
+            for row in rows.iter_rows(named=True)
+        },
+        precisions=dict(rows.select("call_id", "precision").iter_rows()),
+        pruning_threshold=stored_pruning,
+    )
 
 
 def calls_to_score(stage: ShardStage, shard: str, tool_name: str) -> list[ScoredCall]:

@@ -1,6 +1,5 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -9,12 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from assets.shard_stage import ShardReport, ShardStage, expected_errors
+from assets.outputs import Made
+from assets.shard_asset import shard_asset
+from assets.shard_stage import ShardReport, ShardStage, expected_errors, state_of
 from assets.shard_texts import documents_of, typed_frame, windows_of
 from assets.stage_costs import costs_of, store_cost
-from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, candidate_calls_fingerprint
-from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
+from dagster_project.fingerprints import Fingerprint, candidate_calls_fingerprint
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -26,8 +25,10 @@ from dagster_project.wiring.toolbox import Toolbox
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.samples import SamplingParameters, drop_misplaced
 from toolformer.sampling import sample_shard
+from toolformer.stage_cost import CostMeter
 from tools.protocol import Document
 from tools.yours.plugins import parse_arguments
+from warehouse.schema import ALL
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -48,15 +49,7 @@ def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameter
     )
 
 
-@dg.asset(
-    group_name="build_dataset",
-    kinds={"pytorch", "duckdb"},
-    partitions_def=SHARDS,
-    deps=["documents"],
-    backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
-    code_version=CODE_VERSIONS["candidate_calls"],
-    metadata=table_metadata("candidate_calls"),
-)
+@shard_asset(kinds={"pytorch", "duckdb"}, deps=["documents"])
 def candidate_calls(
     context: dg.AssetExecutionContext,
     settings: SettingsResource,
@@ -74,9 +67,12 @@ def candidate_calls(
         tools = toolbox.open(stage.settings, stage.home)
         annotator = Annotator.of(stage.settings, stage.home)
 
+    def load_annotator() -> "LanguageModel":
+        return annotator.load(language_model.holder(), stage.settings, stage.home)
+
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
-        upstream = stage.stored_fingerprint("documents", key, "all") or ""
+        upstream = stage.stored_fingerprint("documents", key, ALL) or ""
         report.mark_unavailable(tools.unavailable)
         report.count({"documents": len(texts)})
         for name, tool in tools.tools.items():
@@ -88,22 +84,11 @@ def candidate_calls(
                 annotator.identity,
                 precision_of(stage.settings),
             )
-            geometry: dict[str, str] = {}
             report.slices[name] = stage.replace_if_stale(
                 key,
                 stage.slice_name(name),
                 fingerprint,
-                lambda name=name, fingerprint=fingerprint, geometry=geometry: _sample(
-                    stage,
-                    tools,
-                    lambda: annotator.load(language_model.holder(), stage.settings, stage.home),
-                    key,
-                    name,
-                    texts,
-                    fingerprint,
-                    geometry,
-                ),
-                extra_metadata=geometry,
+                partial(_sample, stage, tools, load_annotator, key, name, texts, fingerprint),
                 hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
             )
         _report_samples(stage, key, report)
@@ -119,8 +104,7 @@ def _sample(
     tool_name: str,
     texts: dict[str, Document],
     fingerprint: Fingerprint,
-    geometry: dict[str, str],
-) -> pl.DataFrame:
+) -> Made:
     tool = tools.tools[tool_name]
     slice_name = stage.slice_name(tool_name)
     shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}
@@ -142,7 +126,7 @@ def _sample(
     model = load_annotator()
     window_tokens = stage.settings.corpus.window_tokens
     checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
-    began, fed_before = time.monotonic(), model.tokens_fed
+    meter = CostMeter(model)
     windows = list(windows_of(selected, model.tokenizer, window_tokens=window_tokens))
     samples = sample_shard(
         model,
@@ -160,18 +144,15 @@ def _sample(
     )
     samples = drop_misplaced(samples, windows, tool.check_place)
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
-    geometry.update(geometry_metadata(checkpoint), attention=attention)
-    store_cost(
-        stage,
-        shard,
-        tool_name,
-        "sampling",
-        candidates=sum(sample.status == "parsed" for sample in samples),
-        tokens_fed=model.tokens_fed - fed_before,
-        seconds=time.monotonic() - began,
-        model=model,
+    candidates = sum(sample.status == "parsed" for sample in samples)
+    store_cost(stage, shard, tool_name, meter.cost("sampling", candidates=candidates))
+    geometry = geometry_metadata(checkpoint)
+    rows = [{**asdict(sample), **shared} for sample in samples]
+    return Made(
+        typed_frame("candidate_calls", rows),
+        {**geometry, "attention": attention},
+        state_of(geometry),
     )
-    return typed_frame("candidate_calls", [{**asdict(sample), **shared} for sample in samples])
 
 
 def _report_samples(stage: ShardStage, shard: str, report: ShardReport) -> None:

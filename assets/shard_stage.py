@@ -3,9 +3,7 @@
 Does not compute rows: each stage hands in a function that does.
 """
 
-import datetime
 import errno
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.outputs import DONE, Made, replace_slice_if_stale
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown
@@ -37,8 +36,6 @@ EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OS
 
 _PREVIEW = 12
 _PREVIEW_OF_A_TOOL = 2
-UP_TO_DATE = "up to date"
-DONE = "done"
 DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
 
@@ -162,59 +159,31 @@ class ShardStage:
         shard: str,
         slice_name: str,
         fingerprint: Fingerprint,
-        make: Callable[[], pl.DataFrame],
+        make: Callable[[], Made],
         *,
-        extra_metadata: Mapping[str, str] | None = None,
         hold_device: Callable[[], object] | None = None,
     ) -> str:
-        """Make a slice unless it is there with the same fingerprint.
-
-        A second run over the same slice waits for the first and then finds the work done.
+        """Make a slice of this stage's table unless it is there with the same fingerprint.
 
         Args:
             shard, slice_name: which.
             fingerprint: of what it is made of.
             make: computes the rows.
-            extra_metadata: stored with the slice; read when `make` is done, which may add to it.
             hold_device: waits for the device that `make` needs.
 
         Returns:
-            `done`, `done, regrouped` where memory ran out meanwhile, or `up to date`.
+            The state of what was made, or `up to date`.
         """
-
-        def is_stale() -> bool:
-            stored = self.warehouse.slice_metadata(self.table, shard, slice_name)
-            return self.force or fingerprint.difference(stored) is not None
-
-        is_device_held = hold_device is None
-        while True:
-            # The device before the slice: a run keeps the device until it ends, and one that held
-            # a slice and waited for the device would wait for a run that waits for the slice.
-            if hold_device is not None and not is_device_held and is_stale():
-                hold_device()
-                is_device_held = True
-            with self.home.slice_lock(self.table, shard, slice_name):
-                if not is_stale():
-                    return UP_TO_DATE
-                if not is_device_held:
-                    continue
-                self.warehouse.replace_slice(
-                    self.table,
-                    shard,
-                    slice_name,
-                    make(),
-                    metadata={
-                        **fingerprint.metadata(),
-                        **(extra_metadata or {}),
-                        "made_at": datetime.datetime.now(datetime.UTC).isoformat(
-                            timespec="seconds"
-                        ),
-                    },
-                )
-                # Whatever the stage had put by for this slice has served its purpose.
-                shutil.rmtree(self._checkpoint_folder(shard, slice_name), ignore_errors=True)
-                is_regrouped = (extra_metadata or {}).get("regrouped") == "true"
-                return DONE_REGROUPED if is_regrouped else DONE
+        return replace_slice_if_stale(
+            self.warehouse,
+            self.home,
+            (self.table, shard, slice_name),
+            fingerprint,
+            make,
+            force=self.force,
+            hold_device=hold_device,
+            leftovers=self._checkpoint_folder(shard, slice_name),
+        )
 
     def stored_fingerprint(self, table: str, shard: str, slice_name: str) -> str | None:
         """The fingerprint of an upstream slice; None where there is none."""
@@ -237,6 +206,11 @@ class ShardStage:
     def progress(self, description: str) -> ProgressCallback:
         """Shows how far a long piece of work is."""
         return progress_of(description, self.context.log)
+
+
+def state_of(geometry: Mapping[str, str]) -> str:
+    """How a slice was made whose batches these were."""
+    return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from tools.protocol import Document
-from warehouse.schema import table_schema
+from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
 
@@ -22,7 +22,7 @@ def documents_of(stage: ShardStage, shard: str) -> dict[str, Document]:
     Raises:
         ToolformerError: they have not been read yet.
     """
-    if stage.stored_fingerprint("documents", shard, "all") is None:
+    if stage.stored_fingerprint("documents", shard, ALL) is None:
         raise ToolformerError(
             f"The shard {shard!r} has no documents yet. Materialise `documents` for it first "
             "(`toolformer build` does so)."
@@ -32,7 +32,7 @@ def documents_of(stage: ShardStage, shard: str) -> dict[str, Document]:
 
 def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
     """The documents of a shard that has been read, by id."""
-    frame = warehouse.read_slice("documents", shard, "all")
+    frame = warehouse.read_slice("documents", shard, ALL)
     return {
         row["document_id"]: Document(
             document_id=row["document_id"],

@@ -1,56 +1,35 @@
 """What a stage cost: tokens fed to the model and seconds, stored beside its rows.
 
-Does not measure; the stages do.
+Does not measure; `toolformer.stage_cost` does.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import polars as pl
 
 from assets.shard_stage import ShardStage
 from assets.shard_texts import typed_frame
-
-if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+from toolformer.stage_cost import StageCost
 
 
-def store_cost(
-    stage: ShardStage,
-    shard: str,
-    tool_name: str,
-    stage_name: str,
-    *,
-    candidates: int,
-    tokens_fed: int,
-    seconds: float,
-    model: "LanguageModel | None",
-) -> None:
+def store_cost(stage: ShardStage, shard: str, tool_name: str, cost: StageCost) -> None:
     """Replace the cost of one stage, tool and shard.
 
     Args:
         stage: the running stage.
         shard, tool_name: what it worked on.
-        stage_name: one of those that `schema.sql` allows.
-        candidates: calls it worked on.
-        tokens_fed: padding included; only those of this process where the stage was resumed.
-        seconds: likewise.
-        model: the model it used, if any.
+        cost: its stage is one of those that `schema.sql` allows.
     """
     row = {
         "shard": shard,
         "tool": tool_name,
-        "stage": stage_name,
         "round": stage.settings.sampling.round,
-        "candidates": candidates,
-        "tokens_fed": tokens_fed,
-        "seconds": seconds,
-        "model": model.name if model else None,
-        "precision": model.precision if model else None,
+        **asdict(cost),
     }
     stage.warehouse.replace_slice(
         "stage_costs",
         shard,
-        stage.slice_name(f"{tool_name}.{stage_name}"),
+        stage.slice_name(f"{tool_name}.{cost.stage}"),
         typed_frame("stage_costs", [row]),
         metadata={},
     )

@@ -13,6 +13,7 @@ from assets import (
     sampling,
     search_index,
     statistics,
+    training_set,
 )
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
@@ -29,6 +30,7 @@ STAGES = [
     execution,
     filtering,
     augmentation,
+    training_set,
     finetuning,
     evaluation,
     statistics,

@@ -93,6 +93,10 @@ class Home:
         """
         return self._lock(f"device-{device.replace(':', '-')}")
 
+    def output_lock(self, name: str) -> FileLock:
+        """Held while an output that is no slice is made, such as a model."""
+        return self._lock(name)
+
     def process_lock(self, name: str) -> FileLock:
         """Held by a command as long as it lives: who can take it knows that the command is gone."""
         return self._lock(name)

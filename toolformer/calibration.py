@@ -26,6 +26,7 @@ from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.rescoring import TextLossesWithExactStart, start_token_losses
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_TEXTS
+from toolformer.stage_cost import CostMeter, StageCost
 from tools.protocol import ToolCall
 
 # Half the width of the band in standard deviations. For normal noise it holds 99.7 % of the
@@ -152,7 +153,7 @@ def measure(
     token_budget: int | None,
     checkpoint: Callable[[str], Checkpoint],
     progress: Callable[[int, int], None],
-) -> Calibration:
+) -> tuple[Calibration, StageCost]:
     """Score the sample in both ways and take the band from the differences.
 
     Args:
@@ -161,7 +162,11 @@ def measure(
         count, window_tokens: see `calibration_calls`.
         call_format, token_budget, progress: as for `toolformer.losses.score_calls`.
         checkpoint: gives the one of a precision.
+
+    Returns:
+        The calibration, and what it cost.
     """
+    meter = CostMeter(model, reference)
     windows, calls = calibration_calls(model.tokenizer, count=count, window_tokens=window_tokens)
 
     texts = list(windows.values())
@@ -198,7 +203,8 @@ def measure(
         ),
     )
     exact = reductions(reference, TextLosses(reference, texts, token_budget=token_budget))
-    return calibrate([rough[call_id] - exact[call_id] for call_id in rough if call_id in exact])
+    found = calibrate([rough[call_id] - exact[call_id] for call_id in rough if call_id in exact])
+    return found, meter.cost("calibration", candidates=found.calls)
 
 
 def _words(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from toolformer.ground.whole_files import host_digits
 from warehouse.errors import SliceNameError
-from warehouse.schema import CROSS_SHARD, table_schema, tables
+from warehouse.schema import ALL, table_schema, tables
 
 EMPTY_SHARD = "none"
 """Directory key of the zero-row slice that lets a view exist over a table without rows."""
@@ -66,10 +66,10 @@ def slice_path(folder: Path, table: str, shard: str, name: str) -> Path:
             f"'{name}' is no slice name: expected letters, digits, '.', '_' and '-', and no '.' "
             "in front. Replace the other characters, for example '/' by '-'."
         )
-    if schema.is_cross_shard and shard not in (CROSS_SHARD, EMPTY_SHARD):
+    if schema.is_cross_shard and shard not in (ALL, EMPTY_SHARD):
         raise SliceNameError(
             f"Table '{table}' does not belong to one shard, but shard '{shard}' was given: "
-            f"expected '{CROSS_SHARD}'."
+            f"expected '{ALL}'."
         )
     return folder / schema.name / f"shard={shard}" / f"{name}.parquet"
 

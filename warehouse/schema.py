@@ -14,8 +14,8 @@ import polars as pl
 
 from warehouse.errors import SchemaError, UnknownTableError
 
-CROSS_SHARD = "all"
-"""Directory key of tables that do not belong to one shard."""
+ALL = "all"
+"""Name of a slice that is a shard's only one, and directory key of tables without shards."""
 
 _CROSS_SHARD_TABLES = frozenset({"training_texts", "training_metrics", "evaluation_results"})
 

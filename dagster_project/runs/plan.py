@@ -24,9 +24,9 @@ from dagster_project.wiring.toolbox import Toolbox
 from toolformer.chance_level import chance_sample_size
 from toolformer.sources.manifest import ShardEntry
 from warehouse.layout import name_in_round, split_round
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-ALL = "all"
 # Where nothing has been measured yet: characters of a token, of a record, tokens of a scored call,
 # and tokens a second of a small model on two cores.
 _CHARACTERS_PER_TOKEN = 4

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets import evaluation, finetuning
+from assets import evaluation, finetuning, training_set
 from dagster_project.home import Home
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -23,7 +23,7 @@ OTHER_TEXT = "Eight hundred of them came back in the spring, and the harbour was
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """One shard; d1 was annotated in both rounds, d2 in the first alone."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    monkeypatch.setattr(finetuning, "training_and_held_out_shards", lambda _: ([SHARD], []))
+    monkeypatch.setattr(training_set, "training_and_held_out_shards", lambda _: ([SHARD], []))
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     warehouse.prepare()
     first = {"calls": [CALL | {"call_id": "c1"}]}
@@ -55,7 +55,7 @@ def metadata_of(asset: dg.AssetsDefinition, overrides: dict) -> dict:
 def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
     """Make the training set; its metadata."""
     overrides = {"sampling": {"round": newest}, "training": {"rounds": rounds}}
-    return metadata_of(finetuning.training_set, overrides)
+    return metadata_of(training_set.training_set, overrides)
 
 
 def calls(warehouse: Warehouse) -> list[tuple[str, str]]:

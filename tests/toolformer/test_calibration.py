@@ -58,7 +58,7 @@ def test_the_same_model_twice_has_no_noise_and_bfloat16_has_some(tmp_path):
     rough = LanguageModel(copy.model.to(torch.bfloat16), copy.tokenizer, name="rough")
 
     def measured(model, folder):
-        return measure(
+        found, cost = measure(
             model,
             exact,
             count=20,
@@ -68,6 +68,9 @@ def test_the_same_model_twice_has_no_noise_and_bfloat16_has_some(tmp_path):
             checkpoint=lambda name: Checkpoint(tmp_path / folder / name, fingerprint="x"),
             progress=lambda *_: None,
         )
+        assert cost.candidates == found.calls
+        assert cost.tokens_fed > 0
+        return found
 
     assert measured(exact, "same").largest == 0.0
     noisy = measured(rough, "rough")

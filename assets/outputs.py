@@ -1,0 +1,113 @@
+"""Outputs that are made once: looked at, waited for, looked at again, made, stored.
+
+Does not know what an output is made of: who asks for it hands in its fingerprint and its maker.
+"""
+
+import datetime
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from filelock import FileLock
+
+from dagster_project.fingerprints import Fingerprint
+from dagster_project.home import Home
+from warehouse.warehouse import Warehouse
+
+UP_TO_DATE = "up to date"
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A slice that was made.
+
+    Attributes:
+        rows: of its table.
+        metadata: stored with them, besides the fingerprint.
+        state: how the making ended, for the report.
+    """
+
+    rows: pl.DataFrame
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    state: str = DONE
+
+
+def make_once(
+    lock: FileLock,
+    *,
+    is_stale: Callable[[], bool],
+    make: Callable[[], str],
+    hold_device: Callable[[], object] | None = None,
+) -> str:
+    """Make an output unless it is up to date, or has become so by the time its lock is ours.
+
+    Args:
+        lock: of this output; of two processes one makes it, and the other finds it made.
+        is_stale: whether it is to be made.
+        make: makes and stores it; returns how that ended.
+        hold_device: waits for the device that `make` needs, and keeps it.
+
+    Returns:
+        What `make` returned, or `up to date`.
+    """
+    is_device_held = hold_device is None
+    while True:
+        # The device before the lock: a run keeps the device until it ends, and one that held the
+        # lock and waited for the device would wait for a run that waits for the lock.
+        if hold_device is not None and not is_device_held and is_stale():
+            hold_device()
+            is_device_held = True
+        with lock:
+            if not is_stale():
+                return UP_TO_DATE
+            if is_device_held:
+                return make()
+
+
+def replace_slice_if_stale(
+    warehouse: Warehouse,
+    home: Home,
+    address: tuple[str, str, str],
+    fingerprint: Fingerprint,
+    make: Callable[[], Made],
+    *,
+    force: bool,
+    hold_device: Callable[[], object] | None = None,
+    leftovers: Path | None = None,
+) -> str:
+    """Make a slice of the warehouse unless it is there with the same fingerprint.
+
+    Args:
+        warehouse, home: where it is stored, and where its lock is.
+        address: table, shard and name of the slice.
+        fingerprint: of what it is made of.
+        make: computes the rows.
+        force: make it all the same.
+        hold_device: see `make_once`.
+        leftovers: a folder in which the maker puts by what it has; removed once the slice is there.
+
+    Returns:
+        The state of what was made, or `up to date`.
+    """
+
+    def is_stale() -> bool:
+        return force or fingerprint.difference(warehouse.slice_metadata(*address)) is not None
+
+    def replace() -> str:
+        made = make()
+        made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        warehouse.replace_slice(
+            *address,
+            made.rows,
+            metadata={**fingerprint.metadata(), **made.metadata, "made_at": made_at},
+        )
+        if leftovers is not None:
+            shutil.rmtree(leftovers, ignore_errors=True)
+        return made.state
+
+    return make_once(
+        home.slice_lock(*address), is_stale=is_stale, make=replace, hold_device=hold_device
+    )

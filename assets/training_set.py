@@ -1,0 +1,194 @@
+"""The training set: C* of all shards, ready for training (paper §2)."""
+
+from functools import partial
+
+import dagster as dg
+
+from assets.outputs import Made, replace_slice_if_stale
+from assets.shard_stage import expected_errors
+from assets.shard_texts import typed_frame
+from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, training_set_fingerprint
+from dagster_project.home import Home
+from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import Settings
+from toolformer.augmentation import KeptCall
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.dateset import generate_dateset
+from toolformer.sources.manifest import Manifest
+from toolformer.training.decontamination import NgramIndex
+from toolformer.training.training_set import AugmentedText, build_training_set
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+LEFT_OUT = "left out: "
+# Fingerprints of the shards of C* of each round, the newest round first.
+_Built = dict[int, dict[str, str]]
+
+
+def slice_fingerprints(
+    warehouse: Warehouse, table: str, shards: list[str], *, slice_name: str = ALL
+) -> dict[str, str]:
+    """Fingerprints of the slices of this name of these shards, where there are any."""
+    stored = {shard: warehouse.slice_metadata(table, shard, slice_name) for shard in shards}
+    return {shard: each[FINGERPRINT] for shard, each in stored.items() if each is not None}
+
+
+def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
+    """Keys of the active shards that are trained on, and of those that never are."""
+    active = Manifest.load(home.sources).active_shards
+    return (
+        [entry.key for entry in active if not entry.is_held_out],
+        [entry.key for entry in active if entry.is_held_out],
+    )
+
+
+@dg.asset(
+    group_name="train_and_evaluate",
+    kinds={"polars", "duckdb"},
+    deps=["augmented_texts", "documents"],
+    code_version=CODE_VERSIONS["training_set"],
+    metadata=table_metadata("training_texts"),
+)
+def training_set(
+    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
+) -> dg.MaterializeResult:
+    """C* of all shards, ready for training; one row = one window, by `document_id` and `window`.
+
+    Of the rounds of annotation those that `training.rounds` names, by default the newest. A text
+    that several of them annotated counts once, with the calls of the newest: losses of different
+    annotators cannot be compared, so calls of different rounds do not compete for a position.
+    Held-out shards stay out, and so do duplicates and texts that share 13 words in a row with a
+    held-out text or a benchmark. The texts of each tool are capped.
+    """
+    with expected_errors():
+        loaded, home, store = settings.load(), settings.home(), warehouse.open()
+        trained, held_out = training_and_held_out_shards(home)
+        built: _Built = {
+            number: slice_fingerprints(
+                store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
+            )
+            for number in loaded.training_rounds
+        }
+        _check_built(built)
+        upstream = {
+            name_in_round(number, shard): digest
+            for number, of_round in built.items()
+            for shard, digest in of_round.items()
+        }
+        guarded = slice_fingerprints(store, "documents", held_out)
+        state = replace_slice_if_stale(
+            store,
+            home,
+            ("training_texts", ALL, ALL),
+            training_set_fingerprint(upstream, guarded, loaded),
+            partial(_choose_texts, context, store, loaded, built, sorted(guarded)),
+            force=settings.force,
+        )
+        stored = store.slice_metadata("training_texts", ALL, ALL) or {}
+        rows = store.read_slice("training_texts", ALL, ALL)
+    splits = dict(rows["split"].value_counts().iter_rows())
+    missing = [
+        name_in_round(number, shard)
+        for number, of_round in built.items()
+        for shard in trained
+        if shard not in of_round
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": rows.height,
+            "state": state,
+            "train texts": splits.get("train", 0),
+            "development texts": splits.get("development", 0),
+            "calls": int(rows["calls"].list.len().sum()),
+            "rounds": ", ".join(map(str, sorted(built))),
+            "shards": ", ".join(sorted(upstream)),
+            "shards without augmented texts": ", ".join(missing) or "none",
+            "held-out shards": ", ".join(held_out) or "none",
+            **{name: int(count) for name, count in stored.items() if name.startswith(LEFT_OUT)},
+            "preview": dg.MetadataValue.md(table_markdown(rows.select("split", "text"))),
+        }
+    )
+
+
+def _check_built(built: _Built) -> None:
+    for number, of_round in built.items():
+        if not of_round:
+            which = f" of round {number}" if number > 1 else ""
+            remedy = f"with sampling.round {number}, " if len(built) > 1 else ""
+            raise ToolformerError(
+                f"There are no augmented texts{which} yet. Build the shards first: "
+                f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
+            )
+
+
+def _choose_texts(
+    context: dg.AssetExecutionContext,
+    store: Warehouse,
+    settings: Settings,
+    built: _Built,
+    held_out: list[str],
+) -> Made:
+    # The newest round first: of texts that are equal the first stays.
+    texts = [
+        text
+        for number, of_round in built.items()
+        for shard in sorted(of_round)
+        for text in _augmented_texts(store, shard, name_in_round(number, ALL))
+    ]
+    chosen = build_training_set(
+        texts,
+        max_texts_per_tool=settings.training.max_texts_per_tool,
+        development_share=settings.training.development_share,
+        seed=settings.training.seed,
+        excluded=_held_out_ngrams(store, held_out, settings).first_overlap,
+    )
+    for reason, count in sorted(chosen.dropped.items()):
+        context.log.info(f"left out {count} texts: {reason}")
+    rows = [
+        {**_row(text), "split": split}
+        for split, of_split in (("train", chosen.train), ("development", chosen.development))
+        for text in of_split
+    ]
+    dropped = {f"{LEFT_OUT}{reason}": str(count) for reason, count in chosen.dropped.items()}
+    return Made(typed_frame("training_texts", rows), dropped)
+
+
+def _augmented_texts(store: Warehouse, shard: str, slice_name: str) -> list[AugmentedText]:
+    rows = store.read_slice("augmented_texts", shard, slice_name)
+    return [augmented_text_of(row) for row in rows.iter_rows(named=True)]
+
+
+def augmented_text_of(row: dict) -> AugmentedText:
+    """A row of `augmented_texts` or `training_texts` as the engine has it."""
+    return AugmentedText(
+        document_id=row["document_id"],
+        window=row["window"],
+        shard=row["shard"],
+        text=row["text"],
+        calls=tuple(KeptCall(**call) for call in row["calls"]),
+    )
+
+
+def _row(text: AugmentedText) -> dict:
+    return {
+        "document_id": text.document_id,
+        "window": text.window,
+        "shard": text.shard,
+        "text": text.text,
+        "calls": [
+            {name: getattr(call, name) for name in KeptCall.__slots__} for call in text.calls
+        ],
+    }
+
+
+def _held_out_ngrams(store: Warehouse, shards: list[str], settings: Settings) -> NgramIndex:
+    index = NgramIndex()
+    for shard in shards:
+        for text in store.read_slice("documents", shard, ALL)["text"]:
+            index.add("held_out_shards", text)
+    for item in generate_dateset(seed=settings.evaluation.seed):
+        index.add("dateset", item.question)
+    return index

@@ -1,0 +1,177 @@
+"""A home that earlier code made is read, found up to date, and built on by the code of today."""
+
+import re
+from pathlib import Path
+from statistics import median
+
+import polars as pl
+import pytest
+
+from dagster_project.runs.run_job import RunFailedError, dagster_instance, run_job
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from toolformer.forward.embedded_model import embedded_model_directory
+from toolformer.sources.manifest import Manifest
+from warehouse.catalogue import STATISTICS_VIEWS
+from warehouse.schema import tables
+
+# Seconds each; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+OLD_HOME = Path(__file__).parents[1] / "old_home" / "home"
+# It converted the embedded model, and is named in the model's files.
+TRANSFORMERS_VERSION = "5.23.0"
+TOOLS = ("Calculator", "Calendar")
+# What the code that made the home counted in it.
+KEPT = {"Calculator": 16, "Calendar": 17}
+MERGED = {"Calculator": 10, "Calendar": 17}
+# Nothing was rejected, and no model was trained.
+WITHOUT_ROWS = {"rejected_records", "training_metrics"}
+
+
+@pytest.fixture
+def home(copy_of: MakeHome) -> PipelineHome:
+    copy = copy_of(PipelineHome(OLD_HOME))
+    # As every command does first.
+    copy.warehouse.prepare()
+    return copy
+
+
+@pytest.fixture
+def home_with_model(home: PipelineHome, embedded_model_path: Path) -> PipelineHome:
+    """With the model that the old home converted: its files name the version that wrote them."""
+    directory = embedded_model_directory(home.home.models)
+    directory.mkdir(parents=True)
+    for file in embedded_model_path.iterdir():
+        if file.name in ("config.json", "generation_config.json"):
+            version = rf"\g<1>{TRANSFORMERS_VERSION}"
+            text = re.sub(r'("transformers_version": ")[^"]*', version, file.read_text())
+            (directory / file.name).write_text(text)
+        else:
+            (directory / file.name).symlink_to(file)
+    return home
+
+
+def dry_run(home: PipelineHome, capsys: pytest.CaptureFixture[str]) -> str:
+    from dagster_project.commands.building import build_dataset
+    from dagster_project.commands.options import RunOptions
+
+    capsys.readouterr()
+    with home.entered():
+        build_dataset(RunOptions(), shards=(), dry_run=True)
+    return capsys.readouterr().out
+
+
+def slices_of(home: PipelineHome) -> dict[str, tuple[int, int]]:
+    """Which file each slice is; those without rows, which follow the schema, left out."""
+    states = home.slice_states()
+    return {name: state for name, state in states.items() if "shard=none" not in name}
+
+
+def changed_slices(home: PipelineHome, before: dict[str, tuple[int, int]]) -> set[str]:
+    after = slices_of(home)
+    assert before.keys() <= after.keys()
+    return {name for name, state in after.items() if before.get(name) != state}
+
+
+@pytest.mark.parametrize("view", STATISTICS_VIEWS)
+def test_every_view_has_rows(home: PipelineHome, view: str):
+    rows = home.warehouse.query(f"select * from {view}")
+    assert not rows.is_empty()
+    if "tool" in rows.columns:
+        assert set(rows["tool"]) == set(TOOLS)
+
+
+def test_the_views_say_what_the_code_that_made_the_home_said(home: PipelineHome):
+    funnel = home.warehouse.query("select * from call_funnel")
+    by_stage = {
+        stage: dict(rows.select("tool", "rows").iter_rows())
+        for (stage,), rows in funnel.group_by("stage")
+    }
+    assert by_stage["kept"] == KEPT
+    assert by_stage["merged"] == MERGED
+    examples = home.warehouse.query("select tool, count(*) from kept_examples group by tool")
+    assert dict(examples.iter_rows()) == KEPT
+    scores = home.warehouse.query("select benchmark, mode, items from evaluation_summary").rows()
+    assert sorted(scores) == [
+        ("dateset", "disabled", 2),
+        ("dateset", "enabled", 2),
+        ("perplexity", "disabled", 4),
+    ]
+
+
+def test_every_table_is_read_whole(home: PipelineHome):
+    assert home.warehouse.damaged_slices() == []
+    for table in tables():
+        (found,) = home.warehouse.query(f"select count(*) as rows from {table}")["rows"]
+        stored = sum(
+            home.warehouse.read_slice(table, each.shard, each.name).height
+            for each in home.warehouse.slices(table)
+        )
+        assert found == stored, table
+        assert (found == 0) == (table in WITHOUT_ROWS), table
+
+
+def test_the_corpus_cut_again_is_the_same_shards(home: PipelineHome):
+    """The file of the texts has another date in every checkout, so it is read again."""
+    before = Manifest.load(home.home.sources)
+    home.prepare()
+    after = Manifest.load(home.home.sources)
+    assert after.identities != before.identities
+    assert after.shards == before.shards
+    assert [entry.key for entry in after.active_shards] == list(SHARDS)
+
+
+@pytest.mark.model
+def test_a_build_would_do_nothing(
+    home_with_model: PipelineHome, capsys: pytest.CaptureFixture[str], no_model: None
+):
+    slices = slices_of(home_with_model)
+    told = dry_run(home_with_model, capsys)
+    assert told.strip() == "2 shards are up to date; a build would do nothing."
+    assert changed_slices(home_with_model, slices) == set()
+
+
+@pytest.mark.model
+def test_another_threshold_decides_again_from_the_losses_of_the_old_home(
+    home_with_model: PipelineHome, capsys: pytest.CaptureFixture[str], no_model: None
+):
+    home = home_with_model
+    before, slices = home.rows("filtered_calls"), slices_of(home)
+    of_calendar = pl.col("tool") == "Calendar"
+    kept = before.filter("is_kept")
+    threshold = median(kept.filter(of_calendar)["loss_reduction"])
+    home.change_settings({"tools": {"Calendar": {"filtering_threshold": threshold}}})
+    home.build()
+    after = home.rows("filtered_calls")
+    expected = kept.filter(~of_calendar | (pl.col("loss_reduction") >= threshold - 1e-9))
+    assert set(after.filter("is_kept")["call_id"]) == set(expected["call_id"])
+    assert 0 < expected.filter(of_calendar).height < KEPT["Calendar"]
+    losses = ["call_id", "loss_without_call", "loss_call_without_result", "loss_with_result"]
+    assert after.select(losses).equals(before.select(losses))
+    assert changed_slices(home, slices) == {
+        f"{table}/shard={shard}/{name}.parquet"
+        for shard in SHARDS
+        for table, name in (("filtered_calls", "Calendar"), ("augmented_texts", "all"))
+    }
+    assert "up to date" in dry_run(home, capsys)
+
+
+def test_the_training_set_is_up_to_date(home: PipelineHome):
+    slices = slices_of(home)
+    with home.entered(), dagster_instance(home.home) as instance:
+        run_job(instance, "train_and_evaluate", resources={}, assets=["training_set"])
+    reported = home.metadata("training_set")
+    assert reported["state"] == "up to date"
+    assert (reported["train texts"], reported["development texts"]) == (5, 1)
+    assert changed_slices(home, slices) == set()
+
+
+@pytest.mark.model
+def test_the_results_of_the_base_model_are_up_to_date(
+    home_with_model: PipelineHome, no_model: None
+):
+    """The finetuned model comes after the base model, and there was none."""
+    slices = slices_of(home_with_model)
+    with pytest.raises(RunFailedError, match="There is no finetuned model"):
+        home_with_model.evaluate()
+    assert changed_slices(home_with_model, slices) == set()

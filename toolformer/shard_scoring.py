@@ -1,0 +1,312 @@
+"""The filter stage of a shard: calls in; their losses, precisions and costs out (paper §2).
+
+    calls ─▶ first pass, by the model ─▶ losses ─▶ within the band of a threshold?
+                                                     no ─▶ as they are
+                                                     yes ─▶ second pass, in float32
+
+Loads a model when it first needs one. Does not decide; `toolformer.filtering` does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from toolformer.calls import CallFormat
+from toolformer.filtering import SWEEP_THRESHOLDS, CallLosses, decide
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import geometry_metadata
+from toolformer.forward.windows import Window
+from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.rescoring import (
+    TextLossesWithExactStart,
+    first_pass_pruning,
+    is_uncertain,
+    score_again,
+    start_token_losses,
+)
+from toolformer.stage_cost import CostMeter, StageCost
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.tokenization import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringParameters:
+    """How calls are scored.
+
+    Attributes:
+        call_format: how a call is written in front of a text.
+        token_budget: most tokens of a batch; None lets the device decide.
+        full_losses: compute all three losses of every call, also where two bounds decide.
+        is_rescored: the model computes in bfloat16, and a call near a threshold is scored again
+            in float32.
+    """
+
+    call_format: CallFormat
+    token_budget: int | None
+    full_losses: bool
+    is_rescored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyBand:
+    """Around which thresholds, and how far, decisions of bfloat16 are not relied on.
+
+    Attributes:
+        thresholds: in nats, rising.
+        width: half of it, in nats; from the calibration of the model.
+    """
+
+    thresholds: tuple[float, ...]
+    width: float
+
+    @classmethod
+    def around(cls, filtering_threshold: float, *, width: float, with_sweep: bool) -> "SafetyBand":
+        """The band around τ_f, and around the thresholds of the sweep if asked for."""
+        sweep = SWEEP_THRESHOLDS if with_sweep else ()
+        return cls(tuple(sorted({filtering_threshold, *sweep})), width)
+
+    def changed_decisions(
+        self, before: Mapping[str, CallLosses], after: Mapping[str, CallLosses]
+    ) -> int:
+        """How many of the calls in `after` are decided otherwise, at any of the thresholds."""
+        return sum(
+            any(
+                decide(before[call_id], filtering_threshold=threshold).is_kept
+                != decide(losses, filtering_threshold=threshold).is_kept
+                for threshold in self.thresholds
+            )
+            for call_id, losses in after.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rescoring:
+    """What the second pass did.
+
+    Attributes:
+        band: half the width of the band, in nats.
+        thresholds: that it lay around.
+        rescored: calls that float32 scored.
+        changed_decisions: of them, those that are decided otherwise.
+    """
+
+    band: float
+    thresholds: tuple[float, ...]
+    rescored: int
+    changed_decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class SliceLosses:
+    """The losses of one tool's calls in one shard.
+
+    Attributes:
+        losses: by call.
+        precisions: of the model that gave a call's losses.
+        pruning_threshold: reduction below which no further loss was computed, in nats.
+        costs: of the passes that were made for them.
+        geometry: the batches of the first pass, if it was made.
+        rescoring: None where no second pass was asked for.
+    """
+
+    losses: Mapping[str, CallLosses]
+    precisions: Mapping[str, str]
+    pruning_threshold: float
+    costs: tuple[StageCost, ...] = ()
+    geometry: Mapping[str, str] = field(default_factory=dict)
+    rescoring: Rescoring | None = None
+
+
+class ShardScoring:
+    """Scores the calls of one shard. Its texts are read without calls once, for all tools.
+
+    Args:
+        load_model: gives the scoring model M.
+        load_reference: gives the same model in float32.
+        cut_windows: gives the windows of the shard.
+        parameters: how calls are scored.
+        progress: gives the callback of a pass, by its name and that of the tool.
+    """
+
+    def __init__(
+        self,
+        *,
+        load_model: Callable[[], "LanguageModel"],
+        load_reference: Callable[[], "LanguageModel"],
+        cut_windows: Callable[["Tokenizer"], Iterable[Window]],
+        parameters: ScoringParameters,
+        progress: Callable[[str, str], Callable[[int, int], None]],
+    ):
+        self._load_model = load_model
+        self._load_reference = load_reference
+        self._cut_windows = cut_windows
+        self.parameters = parameters
+        self._progress = progress
+
+    @cached_property
+    def model(self) -> "LanguageModel":
+        """The scoring model, loaded at first use."""
+        return self._load_model()
+
+    @cached_property
+    def _windows(self) -> Mapping[WindowKey, Window]:
+        return {
+            (window.document_id, window.index): window
+            for window in self._cut_windows(self.model.tokenizer)
+        }
+
+    @cached_property
+    def _text_losses(self) -> TextLosses:
+        windows, budget = list(self._windows.values()), self.parameters.token_budget
+        if not self.parameters.is_rescored:
+            return TextLosses(self.model, windows, token_budget=budget)
+        return TextLossesWithExactStart(
+            self.model,
+            windows,
+            token_budget=budget,
+            start_losses=start_token_losses(self._load_reference()),
+        )
+
+    def losses_of(
+        self,
+        tool_name: str,
+        calls: Callable[[], Sequence[ScoredCall]],
+        *,
+        pruning_threshold: float,
+        band: SafetyBand | None,
+        known: SliceLosses | None,
+        checkpoint: Callable[[str, str], Checkpoint],
+    ) -> SliceLosses:
+        """The losses that decisions on one tool's calls need.
+
+        Loads no model where the known losses suffice.
+
+        Args:
+            tool_name: whose calls.
+            calls: gives its executed calls.
+            pruning_threshold: a call whose reduction cannot reach it gets no further losses.
+            band: where a second pass is made; None for none.
+            known: losses from an earlier decision, good for this threshold too.
+            checkpoint: given a pass and what it depends on, keeps the pass's finished batches.
+
+        Raises:
+            OutOfMemoryError: a single row does not fit the device's memory.
+        """
+        if band is None:
+            return known or self._first_pass(tool_name, calls(), pruning_threshold, checkpoint)
+        lowered = first_pass_pruning(pruning_threshold, band.thresholds, band=band.width)
+        first = known or self._first_pass(tool_name, calls(), lowered, checkpoint)
+        return self._second_pass(tool_name, first, calls, band, checkpoint)
+
+    def _first_pass(
+        self,
+        tool_name: str,
+        calls: Sequence[ScoredCall],
+        pruning_threshold: float,
+        checkpoint: Callable[[str, str], Checkpoint],
+    ) -> SliceLosses:
+        kept = checkpoint("scoring", str(pruning_threshold))
+        losses, cost = self.score(
+            tool_name,
+            calls,
+            stage="scoring",
+            pruning_threshold=pruning_threshold,
+            full_losses=self.parameters.full_losses,
+            checkpoint=kept,
+        )
+        return SliceLosses(
+            losses,
+            dict.fromkeys(losses, self.model.precision),
+            pruning_threshold,
+            costs=(cost,),
+            geometry=geometry_metadata(kept),
+        )
+
+    def _second_pass(
+        self,
+        tool_name: str,
+        first: SliceLosses,
+        calls: Callable[[], Sequence[ScoredCall]],
+        band: SafetyBand,
+        checkpoint: Callable[[str, str], Checkpoint],
+    ) -> SliceLosses:
+        """Replace the losses of the uncertain calls.
+
+        Calls that float32 scored already, for another threshold, keep those losses.
+        """
+        uncertain = {
+            call_id
+            for call_id, losses in first.losses.items()
+            if first.precisions[call_id] == "bfloat16"
+            and is_uncertain(losses, band.thresholds, band=band.width)
+        }
+        again: dict[str, CallLosses] = {}
+        costs = first.costs
+        if uncertain:
+            state = f"{first.pruning_threshold} {band.width} {band.thresholds}"
+            again, cost = self.score(
+                tool_name,
+                [call for call in calls() if call.call_id in uncertain],
+                stage="rescoring",
+                pruning_threshold=first.pruning_threshold,
+                full_losses=self.parameters.full_losses,
+                checkpoint=checkpoint("rescoring", state),
+                in_float32=True,
+            )
+            costs = (*costs, cost)
+        return SliceLosses(
+            losses={**first.losses, **again},
+            precisions={**first.precisions, **dict.fromkeys(again, "float32")},
+            pruning_threshold=first.pruning_threshold,
+            costs=costs,
+            geometry=first.geometry,
+            rescoring=Rescoring(
+                band=band.width,
+                thresholds=band.thresholds,
+                rescored=len(again),
+                changed_decisions=band.changed_decisions(first.losses, again),
+            ),
+        )
+
+    def score(
+        self,
+        tool_name: str,
+        calls: Sequence[ScoredCall],
+        *,
+        stage: str,
+        pruning_threshold: float,
+        full_losses: bool,
+        checkpoint: Checkpoint,
+        in_float32: bool = False,
+    ) -> tuple[dict[str, CallLosses], StageCost]:
+        """One pass over some calls of one tool.
+
+        Args:
+            tool_name: whose calls.
+            calls: with the results that are scored.
+            stage: names the pass in its cost and its progress.
+            pruning_threshold, full_losses: as for `toolformer.losses.score_calls`.
+            checkpoint: keeps finished batches.
+            in_float32: by the copy of the model in float32.
+        """
+        windows = self._windows
+        if in_float32:
+            model = self._load_reference()
+            score = partial(score_again, model, windows)
+        else:
+            model = self.model
+            score = partial(score_calls, model, windows, self._text_losses)
+        meter = CostMeter(model)
+        losses = score(
+            calls,
+            call_format=self.parameters.call_format,
+            pruning_threshold=pruning_threshold,
+            full_losses=full_losses,
+            token_budget=self.parameters.token_budget,
+            checkpoint=checkpoint,
+            progress=self._progress(stage, tool_name),
+        )
+        return losses, meter.cost(stage, candidates=len(calls))
