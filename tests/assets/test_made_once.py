@@ -1,0 +1,164 @@
+"""Two processes that ask for the same output at the same moment: one makes it, the other finds it.
+
+Each process stands for a run; with two devices neither waits for the device of the other.
+"""
+
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from tests.fakes import tiny_model
+from tests.warehouse.rows import CALL, frame
+from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer.training.finetuning import RECORD_FILE
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+pytestmark = pytest.mark.slow
+
+SHARDS = tuple(f"shard-0000{number}" for number in range(3))
+TOOL = "Calculator"
+TEXT = "Six crates of 24 make 144 bottles, sold before noon; 12 were broken, so 132 were paid."
+SETTINGS: dict[str, Any] = {
+    "corpus": {"window_tokens": 64},
+    "scoring": {"calibration_calls": 20},
+    "training": {"steps": 2, "batch_size": 2, "max_tokens": 128, "evaluate_every": 1},
+    "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2, "dateset_new_tokens": 8},
+}
+# Assets and the shards of the two processes. From the last stage to the first, so that each works
+# on rows that were there before. Both calibrate while they score different shards.
+STEPS = [
+    ("evaluation_results", (None, None)),
+    ("finetuned_model", (None, None)),
+    ("training_set", (None, None)),
+    ("augmented_texts", (SHARDS[0], SHARDS[0])),
+    ("filtered_calls", (SHARDS[1], SHARDS[2])),
+    ("filtered_calls", (SHARDS[0], SHARDS[0])),
+    ("executed_calls", (SHARDS[0], SHARDS[0])),
+]
+
+
+def materialise(number: int, own: int, root: str, model: str, start: Any, said: Any) -> None:
+    """What a process does; it waits before each step, so that both ask together."""
+    os.environ["TOOLFORMER_HOME"] = root
+    import dagster as dg
+
+    from dagster_project.definitions import defs
+    from dagster_project.partitions import SHARDS as PARTITIONS
+    from dagster_project.resources.settings import SettingsResource
+    from dagster_project.resources.toolbox import ToolboxResource
+
+    # Each device has a lock of its own; both are the processor here.
+    Home.device_lock = lambda self, device: self.output_lock(f"device-{own}")
+    of_model = {"path": model, "device": "cpu", "precision": "bfloat16"}
+    resources = {
+        **(defs.resources or {}),
+        "settings": SettingsResource(overrides={**SETTINGS, "language_model": of_model}),
+        "toolbox": ToolboxResource(tools=[TOOL]),
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(PARTITIONS.name), list(SHARDS))
+        for step, (asset, shards) in enumerate(STEPS):
+            start.wait(timeout=100)
+            result = dg.materialize(
+                [defs.get_assets_def(asset)],
+                partition_key=shards[number],
+                instance=instance,
+                resources=resources,
+                raise_on_error=False,
+            )
+            said.put((step, _states(result) if result.success else {"failed"}))
+
+
+def _states(result: Any) -> set[str]:
+    """How the outputs of an asset were made, whatever they are called."""
+    (event,) = result.get_asset_materialization_events()
+    metadata = {name: str(each.value) for name, each in event.materialization.metadata.items()}
+    if "slices" not in metadata:
+        return {state for name, state in metadata.items() if name.startswith("state")}
+    rows = metadata["slices"].splitlines()[2:]
+    return {row.split("|")[2].strip() for row in rows} - {"merged"}
+
+
+@pytest.fixture(scope="module")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model(context_length=1024)
+    model.model.save_pretrained(folder)
+    model.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, model_directory: Path) -> Home:
+    """Shards with the rows of every stage, a training set, and a model to evaluate."""
+    home = Home(tmp_path)
+    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse.prepare()
+    for number, shard in enumerate(SHARDS):
+        call: dict[str, object] = {"call_id": f"c{number}", "shard": shard}
+        document: dict[str, object] = {"document_id": f"d{number}", "shard": shard}
+        place: dict[str, object] = {"position": 3, "character_offset": 3}
+        rows = {
+            "documents": document | {"text": TEXT},
+            "candidate_calls": document | call | place,
+            "executed_calls": call,
+            "filtered_calls": call,
+            "augmented_texts": document | {"text": TEXT, "calls": [CALL | place]},
+        }
+        for table, row in rows.items():
+            name = ALL if table in ("documents", "augmented_texts") else TOOL
+            warehouse.replace_slice(
+                table, shard, name, frame(table, row), metadata={FINGERPRINT: f"{table} {shard}"}
+            )
+    training: list[dict[str, object]] = [
+        {"document_id": f"t{number}", "split": split}
+        for number, split in enumerate(("train", "train", "development"))
+    ]
+    warehouse.replace_slice(
+        "training_texts", ALL, ALL, frame("training_texts", *training), metadata={FINGERPRINT: "x"}
+    )
+    entries = [
+        ShardEntry(shard, "texts", number, 1, f"digest {number}", is_held_out=False)
+        for number, shard in enumerate(SHARDS)
+    ]
+    Manifest(shards=entries).save(home.sources)
+    shutil.copytree(model_directory, home.finetuned_model(1))
+    (home.finetuned_model(1) / RECORD_FILE).write_text("{}")
+    return home
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_two_processes_make_every_output_once(home: Home, model_directory: Path, devices: int):
+    context = multiprocessing.get_context("spawn")
+    start, said = context.Barrier(2), context.Queue()
+    processes = [
+        context.Process(
+            target=materialise,
+            args=(number, number % devices, str(home.root), str(model_directory), start, said),
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        process.start()
+    states: list[list[set[str]]] = [[] for _ in STEPS]
+    for _ in range(2 * len(STEPS)):
+        step, of_step = said.get(timeout=100)
+        states[step].append(of_step)
+    for process in processes:
+        process.join(timeout=60)
+    for (asset, shards), of_step in zip(STEPS, states, strict=True):
+        is_same_output = len(set(shards)) == 1
+        expected = [{"done"}, {"up to date"}] if is_same_output else [{"done"}, {"done"}]
+        assert (asset, sorted(of_step, key=str)) == (asset, expected)
+    # Whoever scored first measured it; its cost is stored once.
+    warehouse = Warehouse(home.warehouse, home.database)
+    costs = warehouse.query("select shard from stage_costs where stage = 'calibration'")
+    assert costs.height == 1
+    assert len(list(home.calibration.glob("*.json"))) == 1
