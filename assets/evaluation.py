@@ -107,11 +107,8 @@ def evaluation_results(
                     force=settings.force,
                     hold_device=partial(language_model.hold_device, loaded, home),
                 )
-        summary = store.query("select * from evaluation_summary order by benchmark, model, mode")
-        examples = store.query(
-            "select model, mode, prompt, output, gold, score from evaluation_results "
-            "where benchmark = 'dateset' order by item_id, model, mode limit 8"
-        )
+        summary = store.view("evaluation_summary")
+        examples = store.ask("dateset_examples")
     return dg.MaterializeResult(
         metadata={
             **{f"state of {name}": state for name, state in states.items()},

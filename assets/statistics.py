@@ -15,12 +15,8 @@ from dagster_project.plots.figures import (
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 
-_SCORED_CALLS = """
-select tool, loss_reduction, filtering_threshold
-from filtered_calls
-where
-    round = $round and loss_with_result is not null and loss_call_without_result is not null
-"""
+# Of each tool.
+_EXAMPLES = 5
 
 
 @dg.asset(
@@ -37,33 +33,16 @@ def call_statistics(
     Of the round of annotation that the settings name; `by tool` shows all rounds.
     """
     with expected_errors():
-        of_round = {"round": settings.load().sampling.round}
+        number = settings.load().sampling.round
         store = warehouse.open()
-        every_round = store.query("select * from call_statistics order by round, tool")
-        statistics = every_round.filter(**of_round)
-        funnel = store.query(
-            "select * exclude (round) from call_funnel where round = $round "
-            "order by tool, stage_order",
-            of_round,
-        )
-        sweep = store.query(
-            "select * exclude (round) from threshold_sweep where round = $round "
-            "order by tool, filtering_threshold",
-            of_round,
-        )
-        reasons = store.query(
-            "select * exclude (round) from drop_reasons where round = $round "
-            "order by tool, stage, rows desc",
-            of_round,
-        )
-        examples = store.query(
-            "select tool, loss_reduction, text_before, call, text_after from kept_examples "
-            "where round = $round "
-            "qualify row_number() over (partition by tool order by loss_reduction desc) <= 5 "
-            "order by tool, loss_reduction desc",
-            of_round,
-        )
-        scored = store.query(_SCORED_CALLS, of_round)
+        every_round = store.view("call_statistics")
+        statistics = every_round.filter(pl.col("round") == number)
+        funnel = store.view("call_funnel", round_number=number)
+        sweep = store.view("threshold_sweep", round_number=number)
+        reasons = store.view("drop_reasons", round_number=number)
+        examples = store.ask("best_examples", per_tool=_EXAMPLES).filter(pl.col("round") == number)
+        examples = examples.drop("round")
+        scored = store.ask("scored_calls", round=number)
     thresholds = dict(scored.group_by("tool").agg(pl.col("filtering_threshold").max()).iter_rows())
     return dg.MaterializeResult(
         metadata={
@@ -78,7 +57,7 @@ def call_statistics(
             "threshold sweep": dg.MetadataValue.md(table_markdown(sweep, rows=40)),
             "dropped": dg.MetadataValue.md(table_markdown(reasons, rows=60)),
             "kept examples": dg.MetadataValue.md(table_markdown(examples, rows=20, width=80)),
-            **of_round,
+            "round": number,
             "candidates": int(statistics["candidates"].sum()),
             "kept": int(statistics["kept"].sum()),
         }

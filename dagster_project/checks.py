@@ -7,17 +7,6 @@ import dagster as dg
 
 from dagster_project.resources.warehouse import WarehouseResource
 
-_DUPLICATE_KEYS = "select count(*) - count(distinct call_id) as surplus from candidate_calls"
-_WRONG_DECISIONS = """
-select count(*) as wrong from filtered_calls
-where loss_call_without_result is not null
-  and is_kept <> (least(loss_without_call, loss_call_without_result) - loss_with_result
-                  >= filtering_threshold - 1e-9)
-"""
-_KEPT_SHARES = """
-select if(round > 1, ', round ' || round, '') as of_round, avg(is_kept::int) as share
-from filtered_calls group by of_round order by of_round
-"""
 # Of executed calls; the paper's table 2 keeps a few per cent, and a share outside says that
 # thresholds and model do not fit.
 _KEPT_SHARE_BAND = (0.001, 0.5)
@@ -26,21 +15,21 @@ _KEPT_SHARE_BAND = (0.001, 0.5)
 @dg.asset_check(asset="candidate_calls", blocking=True)
 def call_ids_are_unique_across_slices(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """A call has one row, whatever slice it is in; within a slice the primary key sees to it."""
-    surplus = int(warehouse.open().query(_DUPLICATE_KEYS)["surplus"][0])
+    surplus = int(warehouse.open().ask("duplicate_calls")["surplus"][0])
     return dg.AssetCheckResult(passed=surplus == 0, metadata={"surplus rows": surplus})
 
 
 @dg.asset_check(asset="filtered_calls", blocking=True)
 def kept_calls_reach_the_threshold(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """The decision, taken again in SQL from the three losses, is the stored one."""
-    wrong = int(warehouse.open().query(_WRONG_DECISIONS)["wrong"][0])
+    wrong = int(warehouse.open().ask("wrong_decisions")["wrong"][0])
     return dg.AssetCheckResult(passed=wrong == 0, metadata={"wrong decisions": wrong})
 
 
 @dg.asset_check(asset="filtered_calls")
 def share_of_kept_calls_is_plausible(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Neither nearly none nor most of the executed calls should help the model, in any round."""
-    shares = dict(warehouse.open().query(_KEPT_SHARES).iter_rows())
+    shares = dict(warehouse.open().ask("kept_shares").iter_rows())
     low, high = _KEPT_SHARE_BAND
     return dg.AssetCheckResult(
         passed=all(low <= share <= high for share in shares.values()),

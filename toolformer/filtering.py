@@ -7,11 +7,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-# An exact tie counts as reaching the threshold, but float64 can land a hair below it
-# (spec §1.9, item 17; vector F10).
-THRESHOLD_TOLERANCE = 1e-9
-# The thresholds that the statistics always show (paper, table 2), in rising order.
-SWEEP_THRESHOLDS = (0.5, 1.0, 2.0)
+from toolformer.ground.thresholds import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
+
 LOWEST_SWEEP_THRESHOLD = SWEEP_THRESHOLDS[0]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.ground.whole_files import replacing, write_whole
-from warehouse.connection import open_connection, sql_literal, sql_name
+from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.damage import damaged_slices
 from warehouse.errors import SlicesChangingError, StorageError
 from warehouse.schema import TableSchema, schema_text, table_schema, tables
@@ -191,6 +191,6 @@ def _comment(connection: "duckdb.DuckDBPyConnection") -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    parts = [str(folder.absolute()), schema_text(), *map(view_text, STATISTICS_VIEWS)]
+    parts = [str(folder.absolute()), *MACROS, schema_text(), *map(view_text, STATISTICS_VIEWS)]
     parts += [table_view_statement(schema, folder) for schema in tables().values()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

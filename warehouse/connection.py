@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolformer.ground.thresholds import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -18,6 +20,12 @@ _SETTINGS = (
     "set python_enable_replacements = false",
     "set autoinstall_known_extensions = false",
     "set autoload_known_extensions = false",
+)
+# Stand in every database, so that views, rules and people ask in the same words.
+MACROS = (
+    "create or replace macro reaches(loss_reduction, threshold) as "
+    f"loss_reduction >= threshold - {THRESHOLD_TOLERANCE}",
+    f"create or replace macro sweep_thresholds() as {list(SWEEP_THRESHOLDS)}::double[]",
 )
 
 
@@ -33,14 +41,15 @@ def open_connection(
             default, a folder in the current directory.
 
     Yields:
-        The connection, with no progress bar, no extension loading and no look at variables.
+        The connection, with no progress bar, no extension loading and no look at variables. It
+        has the macros `reaches(loss_reduction, threshold)` and `sweep_thresholds()`.
     """
     import duckdb
 
     connection = duckdb.connect(":memory:" if database is None else str(database))
     try:
-        for setting in _SETTINGS:
-            connection.execute(setting)
+        for statement in (*_SETTINGS, *MACROS):
+            connection.execute(statement)
         if spill_folder is not None:
             connection.execute(f"set temp_directory = {sql_literal(str(spill_folder))}")
         yield connection

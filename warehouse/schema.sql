@@ -103,7 +103,7 @@ create table filtered_calls (
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
-    check (not is_kept or coalesce(loss_reduction >= filtering_threshold - 1e-9 and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false))
+    check (not is_kept or coalesce(reaches(loss_reduction, filtering_threshold) and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false))
 );
 
 -- One row per call of the chance sample: the call scored with the result of another one.

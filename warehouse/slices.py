@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from toolformer.ground.whole_files import flush, replacing
+from toolformer.ground.whole_files import replacing
 from warehouse.connection import open_connection, sql_name
 from warehouse.errors import (
     DamagedSliceError,
@@ -211,25 +211,6 @@ def read_slices(
         if round_number is None or split_round(info.name)[0] == round_number
     ]
     return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
-
-
-def remove_slice(folder: Path, table: str, shard: str, name: str) -> bool:
-    """Removes a slice; returns whether there was one.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
-        StorageError: The file system refused.
-    """
-    path = slice_path(folder, table, shard, name)
-    try:
-        path.unlink()
-        flush(path.parent)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise _storage_error(path, error) from error
-    return True
 
 
 def damaged_error(paths: list[Path]) -> DamagedSliceError:

@@ -4,11 +4,13 @@ Does not hold anything open between calls, so any number of processes may use th
 """
 
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 
 import polars as pl
 
 from warehouse import catalogue, damage, slices
+from warehouse.connection import sql_name
 from warehouse.layout import (
     SliceInfo,
     empty_slice_path,
@@ -115,14 +117,6 @@ class Warehouse:
         named = [split_round(info.name) for info in self.slices(table, shard)]
         return [name for number, name in named if number == round_number]
 
-    def remove_slice(self, table: str, shard: str, slice_name: str) -> bool:
-        """Removes a slice; returns whether there was one.
-
-        Raises:
-            StorageError: The file system refused.
-        """
-        return slices.remove_slice(self.folder, table, shard, slice_name)
-
     def retire_shard(self, shard: str) -> Path | None:
         """Moves all slices of a shard aside; returns their new folder, None where there are none.
 
@@ -148,6 +142,32 @@ class Warehouse:
             if not empty_slice_path(self.folder, table).exists():
                 slices.ensure_empty_slice(self.folder, table)
         return run_query(self.folder, sql, parameters)
+
+    def view(self, name: str, *, round_number: int | None = None) -> pl.DataFrame:
+        """Returns the rows of a statistics view in its own order.
+
+        Args:
+            name: Of a file in `warehouse/views`.
+            round_number: Only the rows of this sampling round, without the column `round`.
+
+        Raises: See `query`.
+        """
+        if round_number is None:
+            return self.query(f"select * from {sql_name(name)}")
+        statement = f"select * exclude (round) from {sql_name(name)} where round = $round"
+        return self.query(statement, {"round": round_number})
+
+    def ask(self, name: str, **values: object) -> pl.DataFrame:
+        """Returns the rows of a query of the project.
+
+        Args:
+            name: Of a file in `warehouse/queries`.
+            values: What stands in it as `$name`.
+
+        Raises: See `query`.
+        """
+        file = resources.files("warehouse").joinpath("queries", f"{name}.sql")
+        return self.query(file.read_text(encoding="utf-8"), values)
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that cannot be read to their end; None looks at all tables."""

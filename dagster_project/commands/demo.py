@@ -129,17 +129,13 @@ def _run(command: str) -> None:
 def _summarise(home: Home, settings: Settings) -> None:
     warehouse = open_warehouse(home)
     console.heading("Funnel")
-    of_round = {"round": settings.sampling.round}
-    funnel = warehouse.query(
-        "select * from call_funnel where round = $round order by stage_order, tool", of_round
-    )
+    number = settings.sampling.round
+    funnel = warehouse.view("call_funnel", round_number=number).sort("stage_order", "tool")
     console.frame(funnel.pivot("tool", index="stage", values="rows", maintain_order=True))
     console.heading("Kept calls at the demo's threshold and at the paper's")
     sweep = {
         (row["tool"], row["filtering_threshold"]): row["kept_calls"]
-        for row in warehouse.query(
-            "select * from threshold_sweep where round = $round", of_round
-        ).iter_rows(named=True)
+        for row in warehouse.view("threshold_sweep", round_number=number).iter_rows(named=True)
     }
     rows = []
     for name in sorted({tool for tool, _ in sweep}):

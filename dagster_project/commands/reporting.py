@@ -17,23 +17,13 @@ def show_statistics(*, examples: bool = True) -> None:
     """Print the statistics views; the round of annotation only where there are several."""
     warehouse = open_warehouse()
     console.heading("Calls by tool")
-    console.frame(_readable(warehouse.query("select * from call_statistics order by round, tool")))
+    console.frame(_readable(warehouse.view("call_statistics")))
     console.heading("Kept calls by threshold")
-    console.frame(
-        _readable(
-            warehouse.query(
-                "select * from threshold_sweep order by round, tool, filtering_threshold"
-            )
-        )
-    )
+    console.frame(_readable(warehouse.view("threshold_sweep")))
     if not examples:
         return
     console.heading("Dropped")
-    console.frame(
-        _readable(
-            warehouse.query("select * from drop_reasons order by round, tool, stage, rows desc")
-        )
-    )
+    console.frame(_readable(warehouse.view("drop_reasons")))
     show_examples(warehouse, per_tool=3)
 
 
@@ -44,13 +34,7 @@ def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
 def show_examples(warehouse: Warehouse, *, per_tool: int) -> None:
     """Print the kept calls that help most, in their sentences."""
     console.heading("Kept calls, in their text")
-    rows = warehouse.query(
-        "select tool, loss_reduction, text_before, call, text_after, round from kept_examples "
-        "qualify row_number() over ("
-        "partition by round, tool order by loss_reduction desc, call_id) <= $n "
-        "order by round, tool, loss_reduction desc",
-        {"n": per_tool},
-    )
+    rows = warehouse.ask("best_examples", per_tool=per_tool)
     has_rounds = rows["round"].n_unique() > 1
     for row in rows.iter_rows(named=True):
         context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())

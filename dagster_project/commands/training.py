@@ -28,12 +28,7 @@ def train_model(options: RunOptions) -> None:
             assets=["training_set", "finetuned_model", "call_statistics"],
         )
     console.say(f"The finetuned model is in {finetuned_model_directory(settings, home)}.")
-    console.frame(
-        open_warehouse(home).query(
-            "select step, loss, learning_rate, tokens, development_perplexity "
-            "from training_metrics where development_perplexity is not null order by run, step"
-        )
-    )
+    console.frame(open_warehouse(home).ask("development_curve"))
 
 
 def evaluate_models(options: RunOptions, *, benchmarks: Sequence[str]) -> None:
@@ -50,8 +45,4 @@ def evaluate_models(options: RunOptions, *, benchmarks: Sequence[str]) -> None:
             resources=options.resources(),
             assets=["evaluation_results"],
         )
-    console.frame(
-        open_warehouse(home).query(
-            "select * from evaluation_summary order by benchmark, model, mode"
-        )
-    )
+    console.frame(open_warehouse(home).view("evaluation_summary"))

@@ -188,14 +188,8 @@ def _measured_rates(
     Those of the round where there are any (without the prompt a round feeds far less), else those
     of all others.
     """
-    costs = warehouse.query(
-        "select shard, tool, stage, tokens_fed, seconds, round = $round as is_of_round "
-        "from stage_costs where tokens_fed > 0",
-        {"round": round_number},
-    )
-    characters = warehouse.query(
-        "select shard, sum(length(text)) as characters from documents group by shard"
-    )
+    costs = warehouse.ask("tokens_fed", round=round_number)
+    characters = warehouse.ask("document_characters")
     joined = (
         costs.join(characters, on="shard")
         .group_by("tool", "stage", "is_of_round")

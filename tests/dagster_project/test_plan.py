@@ -22,6 +22,7 @@ from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import Toolbox
+from tests.warehouse.rows import remove_slice
 from toolformer.sources.manifest import ShardEntry
 from tools.prompting import load_prompt
 from tools.registry import create_tool
@@ -259,7 +260,7 @@ def test_a_changed_raw_slice_reads_the_texts_again(built: Warehouse):
 
 
 def test_a_lost_slice_alone_is_made_again(built: Warehouse):
-    built.remove_slice("executed_calls", ENTRY.key, "Calendar")
+    remove_slice(built, "executed_calls", ENTRY.key, "Calendar")
     planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH)))
     assert planned == {("executed_calls", "Calendar"): "missing"}
 

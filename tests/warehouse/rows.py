@@ -4,7 +4,9 @@ import datetime
 
 import polars as pl
 
+from warehouse.layout import slice_path
 from warehouse.schema import table_schema
+from warehouse.warehouse import Warehouse
 
 SHARD = "shard-00000"
 TEXT = "Out of 1400 participants, 400 (or 29%) passed."
@@ -181,3 +183,8 @@ def frame(table: str, *changes: dict[str, object]) -> pl.DataFrame:
     """A frame with one row per mapping of changes; one unchanged row without any."""
     rows = [row(table, **change) for change in changes or ({},)]
     return pl.DataFrame(rows, schema=table_schema(table).polars_schema)
+
+
+def remove_slice(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> None:
+    """Lose a slice."""
+    slice_path(warehouse.folder, table, shard, slice_name).unlink()

@@ -86,13 +86,6 @@ def test_slices_of_a_shard_are_read_together_by_name(warehouse: Warehouse) -> No
     assert warehouse.slices("candidate_calls", "shard-00001") == []
 
 
-def test_removed_slice_is_gone_and_removing_it_again_says_so(warehouse: Warehouse) -> None:
-    write_documents(warehouse, TEXT)
-    assert warehouse.remove_slice("documents", SHARD, "all") is True
-    assert warehouse.remove_slice("documents", SHARD, "all") is False
-    assert warehouse.slices("documents") == []
-
-
 def test_old_slice_survives_a_refused_one(warehouse: Warehouse) -> None:
     write_documents(warehouse, TEXT)
     with pytest.raises(SliceValidationError):

@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import CALL, SHARD, SLICES, TEXT, frame
+from tests.warehouse.rows import CALL, SHARD, SLICES, TEXT, frame, remove_slice
 from warehouse.errors import SliceNameError, SliceValidationError, UnknownTableError
 from warehouse.warehouse import Warehouse
 
@@ -23,7 +23,7 @@ def test_correct_rows_are_accepted_and_read_back_equal(
     rows = frame(table)
     write(shared_warehouse, table, rows)
     assert shared_warehouse.read_slice(table, *SLICES[table]).equals(rows)
-    shared_warehouse.remove_slice(table, *SLICES[table])
+    remove_slice(shared_warehouse, table, *SLICES[table])
 
 
 ACCEPTED = [
@@ -52,7 +52,7 @@ def test_rare_but_right_rows_are_accepted(
     shared_warehouse: Warehouse, table: str, change: dict[str, object]
 ) -> None:
     write(shared_warehouse, table, frame(table, change))
-    shared_warehouse.remove_slice(table, *SLICES[table])
+    remove_slice(shared_warehouse, table, *SLICES[table])
 
 
 REFUSED = [
@@ -145,7 +145,7 @@ def test_columns_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -
     rows = frame("documents")
     write(shared_warehouse, "documents", rows.select(reversed(rows.columns)))
     assert shared_warehouse.read_slice("documents", SHARD, "all").equals(rows)
-    shared_warehouse.remove_slice("documents", SHARD, "all")
+    remove_slice(shared_warehouse, "documents", SHARD, "all")
 
 
 def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Warehouse) -> None:
@@ -154,7 +154,7 @@ def test_fields_of_calls_are_matched_by_name_not_by_place(shared_warehouse: Ware
     assert turned.schema["calls"] != rows.schema["calls"]
     write(shared_warehouse, "augmented_texts", turned)
     assert shared_warehouse.read_slice("augmented_texts", SHARD, "all").equals(rows)
-    shared_warehouse.remove_slice("augmented_texts", SHARD, "all")
+    remove_slice(shared_warehouse, "augmented_texts", SHARD, "all")
 
 
 def test_optional_column_may_be_missing_and_defaults_are_filled(
@@ -165,7 +165,7 @@ def test_optional_column_may_be_missing_and_defaults_are_filled(
     stored = shared_warehouse.read_slice("evaluation_results", "all", "dateset.base")
     assert stored["gold"].to_list() == [None]
     assert stored["score_weight"].to_list() == [1.0]
-    shared_warehouse.remove_slice("evaluation_results", "all", "dateset.base")
+    remove_slice(shared_warehouse, "evaluation_results", "all", "dateset.base")
 
 
 def test_missing_column_is_named(shared_warehouse: Warehouse) -> None:
@@ -230,7 +230,7 @@ def test_later_round_goes_into_its_own_slice(shared_warehouse: Warehouse) -> Non
     name = "round-2.Calculator"
     shared_warehouse.replace_slice("candidate_calls", SHARD, name, rows, metadata={})
     assert shared_warehouse.read_slice("candidate_calls", SHARD, name).equals(rows)
-    shared_warehouse.remove_slice("candidate_calls", SHARD, name)
+    remove_slice(shared_warehouse, "candidate_calls", SHARD, name)
 
 
 def test_long_value_is_cut_in_the_error(shared_warehouse: Warehouse) -> None:

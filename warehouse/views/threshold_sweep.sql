@@ -14,7 +14,7 @@ tools as (
     group by tool, round
 ),
 thresholds as (
-    select tool, round, unnest([0.5, 1.0, 2.0])::double as filtering_threshold from tools
+    select tool, round, unnest(sweep_thresholds()) as filtering_threshold from tools
     union
     select tool, round, filtering_threshold from filtered_calls
 ),
@@ -39,7 +39,7 @@ kept as (
     left join scored
         on scored.tool = thresholds.tool
         and scored.round = thresholds.round
-        and scored.loss_reduction >= thresholds.filtering_threshold - 1e-9
+        and reaches(scored.loss_reduction, thresholds.filtering_threshold)
     group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
 ),
 by_chance as (
@@ -50,12 +50,12 @@ by_chance as (
         count(*) as chance_calls,
         avg((
             chance_calls.reason = 'scored'
-            and chance_calls.loss_reduction >= thresholds.filtering_threshold - 1e-9
+            and reaches(chance_calls.loss_reduction, thresholds.filtering_threshold)
         )::integer) as chance_share
     from thresholds
     inner join chance_calls
         on chance_calls.tool = thresholds.tool and chance_calls.round = thresholds.round
-    where chance_calls.pruning_threshold <= thresholds.filtering_threshold + 1e-9
+    where reaches(thresholds.filtering_threshold, chance_calls.pruning_threshold)
     group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
 )
 select
@@ -74,5 +74,5 @@ left join by_chance
     on by_chance.tool = kept.tool
     and by_chance.round = kept.round
     and by_chance.filtering_threshold = kept.filtering_threshold
-where kept.filtering_threshold >= tools.pruning_threshold - 1e-9
+where reaches(kept.filtering_threshold, tools.pruning_threshold)
 order by kept.round, kept.tool, kept.filtering_threshold
