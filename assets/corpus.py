@@ -14,29 +14,22 @@ from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings.sections import Settings, SourceSettings
-from toolformer.language_identification import language_of
+from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
-from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT, Source
+from toolformer.sources.source import Source
+from tools.translation.identification import guess_language
 from warehouse.schema import ALL
-
-# Pages of the embedded Wikipedia excerpt to a shard: a page is some eight documents.
-_EXCERPT_PAGES_PER_SHARD = 10
 
 
 def configured_sources(settings: Settings) -> list[Source]:
     """The sources of the settings; the embedded corpus where none is listed."""
-    listed = settings.corpus.sources or (
-        SourceSettings(path=STARTER_TEXTS),
-        SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=_EXCERPT_PAGES_PER_SHARD),
-    )
     return [
         Source(
             **{**source.model_dump(), "shard_size": source.shard_size or settings.corpus.shard_size}
         )
-        for source in listed
+        for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]
 
 
@@ -129,7 +122,8 @@ def _read(stage: ShardStage, entry: ShardEntry) -> Made:
     for parsed in read_shard(stage.home.sources, entry):
         fields = {name: getattr(parsed, name) for name in parsed.__slots__}
         if isinstance(parsed, ParsedDocument):
-            rows.append({**fields, "shard": entry.key, "language": language_of(parsed.text)})
+            guess = guess_language(parsed.text)
+            rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
         else:
             rejections.append({**fields, "shard": entry.key})
     # Rejections first: documents without them would look complete after a kill.

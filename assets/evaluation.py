@@ -1,6 +1,7 @@
 """The benchmarks (paper §4.2–4.3): perplexity with calls disabled, and DATESET."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import dagster as dg
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_stage import expected_errors
 from assets.shard_texts import documents_in, typed_frame, windows_of
-from assets.training_set import slice_fingerprints, training_and_held_out_shards
+from assets.training_set import LEFT_OUT, slice_fingerprints, training_and_held_out_shards
 from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.progress import progress_of
@@ -83,39 +84,67 @@ def evaluation_results(
                     held_out_documents=upstream,
                     tool_versions={name: tool.version for name, tool in tools.tools.items()},
                 )
-
-                def run(
-                    benchmark: str = benchmark,
-                    model_name: str = model_name,
-                    directory: Path = directory,
-                ) -> Made:
-                    model = language_model.holder().load(directory, loaded, home)
-                    progress = progress_of(f"{benchmark} with the {model_name} model", context.log)
-                    if benchmark == PERPLEXITY:
-                        rows = _perplexity(model, store, sorted(upstream), loaded, progress)
-                    else:
-                        rows = _dateset(model, tools, loaded, progress)
-                    named = [{"benchmark": benchmark, "model": model_name, **row} for row in rows]
-                    return Made(typed_frame("evaluation_results", named))
-
                 states[slice_name] = replace_slice_if_stale(
                     store,
                     home,
                     ("evaluation_results", ALL, slice_name),
                     identity,
-                    run,
+                    partial(
+                        _run_benchmark,
+                        benchmark,
+                        partial(language_model.holder().load, directory, loaded, home),
+                        model_name,
+                        store,
+                        sorted(upstream),
+                        tools,
+                        loaded,
+                        progress_of(f"{benchmark} with the {model_name} model", context.log),
+                    ),
                     force=settings.force,
                     hold_device=partial(language_model.hold_device, loaded, home),
                 )
+        left_out = {
+            f"{name}: {reason}": int(count)
+            for name in states
+            for reason, count in _metadata_of(store, name).items()
+            if reason.startswith(LEFT_OUT)
+        }
         summary = store.view("evaluation_summary")
         examples = store.ask("dateset_examples")
     return dg.MaterializeResult(
         metadata={
             **{f"state of {name}": state for name, state in states.items()},
             "tools": ", ".join(tools.tools) or "none",
+            **left_out,
             "summary": dg.MetadataValue.md(table_markdown(summary, rows=40)),
             "examples": dg.MetadataValue.md(table_markdown(examples, rows=8)),
         }
+    )
+
+
+def _metadata_of(store: Warehouse, slice_name: str) -> Mapping[str, str]:
+    return store.slice_metadata("evaluation_results", ALL, slice_name) or {}
+
+
+def _run_benchmark(
+    benchmark: str,
+    load_model: Callable[[], LanguageModel],
+    model_name: str,
+    store: Warehouse,
+    held_out: list[str],
+    tools: Toolbox,
+    settings: Settings,
+    progress: Progress,
+) -> Made:
+    left_out: Mapping[str, int] = {}
+    if benchmark == PERPLEXITY:
+        rows, left_out = _perplexity(load_model(), store, held_out, settings, progress)
+    else:
+        rows = _dateset(load_model(), tools, settings, progress)
+    named = [{"benchmark": benchmark, "model": model_name, **row} for row in rows]
+    return Made(
+        typed_frame("evaluation_results", named),
+        {f"{LEFT_OUT}{reason}": str(count) for reason, count in left_out.items()},
     )
 
 
@@ -139,7 +168,8 @@ def _perplexity(
     shards: list[str],
     settings: Settings,
     progress: Progress,
-) -> list[dict]:
+) -> tuple[list[dict], Mapping[str, int]]:
+    """The rows of the windows, and how many have no score, by reason."""
     if not shards:
         raise ToolformerError(
             "There is no held-out shard with documents, so perplexity has nothing to measure. Cut "
@@ -163,6 +193,7 @@ def _perplexity(
     )
     windows = windows[: settings.evaluation.perplexity_windows]
     rows = []
+    left_out: Counter[str] = Counter()
     batches = plan_batches(
         [len(window.ids) for window in windows],
         token_budget=settings.scoring.token_budget
@@ -174,6 +205,8 @@ def _perplexity(
         for index, of_window in zip(batch, losses, strict=True):
             window = windows[index]
             row = perplexity_row(of_window)
+            if row.reason is not None:
+                left_out[row.reason] += 1
             rows.append(
                 {
                     "item_id": f"{window.document_id}-{window.index}",
@@ -186,7 +219,7 @@ def _perplexity(
                 }
             )
         progress(len(rows), len(windows))
-    return sorted(rows, key=lambda row: row["item_id"])
+    return sorted(rows, key=lambda row: row["item_id"]), left_out
 
 
 def _dateset(

@@ -112,7 +112,7 @@ def done_together(work: Mapping[str, Callable[[], _T]]) -> dict[str, _T | Except
         try:
             outcomes[name] = work[name]()
         except Exception as error:  # noqa: BLE001
-            # Raised again by who waits.
+            # The waiting thread raises it again.
             outcomes[name] = error
 
     threads = [threading.Thread(target=do, args=(name,), name=name, daemon=True) for name in work]

@@ -1,6 +1,6 @@
 """Outputs that are made once: looked at, waited for, looked at again, made, stored.
 
-Does not know what an output is made of: who asks for it hands in its fingerprint and its maker.
+Does not know what an output is made of: the caller hands in its fingerprint and its maker.
 """
 
 import datetime

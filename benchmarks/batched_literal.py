@@ -113,7 +113,7 @@ class LiteralEngine:
         Args:
             tool: the tool.
             contexts: from `contexts`.
-            every: draw only every so manieth sample; samples do not depend on each other, so the
+            every: draw only every n-th sample; samples do not depend on each other, so the
                 time of all is that many times as long.
         """
         parameters = tool.parameters()

@@ -58,7 +58,7 @@ class Schedule:
         model: with our engine.
         stock: the batched literal engine; alone in its batches it is the literal one.
         documents: all of them for ours, the first of them for the others.
-        literal_every: the unbatched engine does every so manieth sample and call.
+        literal_every: the unbatched engine does every n-th sample and call.
         say: told what was done.
     """
 

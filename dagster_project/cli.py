@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dagster_project.commands import console
+from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
 
 app = typer.Typer(
     help="Let a language model teach itself to use tools (Toolformer, Schick et al. 2023).",
@@ -63,16 +64,18 @@ def ingest(
         list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
     ],
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many records.")
+        int | None, typer.Option(min=1, help="At most this many records, from the start.")
     ] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
     file_format: Annotated[
         SourceFormat, typer.Option("--format", help="By default what the file's name says.")
     ] = "auto",
-    text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
-    url_column: Annotated[str, typer.Option(help="Column with the address.")] = "url",
-    date_column: Annotated[str, typer.Option(help="Column with the publication date.")] = "date",
-    title_column: Annotated[str, typer.Option(help="Column with the title.")] = "title",
+    text_column: Annotated[str, typer.Option(help="Column with the text.")] = TEXT_COLUMN,
+    url_column: Annotated[str, typer.Option(help="Column with the address.")] = URL_COLUMN,
+    date_column: Annotated[
+        str, typer.Option(help="Column with the publication date.")
+    ] = DATE_COLUMN,
+    title_column: Annotated[str, typer.Option(help="Column with the title.")] = TITLE_COLUMN,
 ) -> None:
     """Add sources of text to toolformer.yaml and cut them into shards."""
     from dagster_project.commands.ingestion import ingest_sources
@@ -205,10 +208,10 @@ def tools_try(
     ] = "",
     today: Annotated[
         str | None,
-        typer.Option("--date", help="Date of the text that asks, YYYY-MM-DD. Default: today."),
+        typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Address of the text that asks, as while building.")
+        str | None, typer.Option(help="Address of the call's text, as while building.")
     ] = None,
     changes: Changes = None,
 ) -> None:

@@ -98,7 +98,7 @@ class Home:
         return self._lock(name)
 
     def process_lock(self, name: str) -> FileLock:
-        """Held by a command as long as it lives: who can take it knows that the command is gone."""
+        """Held by a command while it lives: whoever gets it knows that the command has ended."""
         return self._lock(name)
 
     def _lock(self, name: str) -> FileLock:

@@ -1,6 +1,6 @@
 """What a person sees of a table in the UI: a preview of its rows, and its columns.
 
-Does not read the warehouse and draws no plots; `plots.py` does.
+Does not read the warehouse and draws no plots; `plots/figures.py` does.
 """
 
 import json

@@ -7,6 +7,7 @@ attention mask, so a key that is wrongly visible or hidden changes what it says.
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer as BackendTokenizer
@@ -15,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.samples import SamplingParameters
 
 START, END = "<|endoftext|>", "<|im_end|>"
 # Pairs as the vocabulary writes them: Ġ is the space.
@@ -127,3 +129,18 @@ class ScriptedModel:
         scores = torch.full((self.tokenizer.vocabulary_size,), -100.0)
         scores[ranked] = -torch.arange(len(ranked), dtype=torch.float32)
         return scores
+
+
+def sampling_parameters(**changes: Any) -> SamplingParameters:
+    """Two positions with two short samples each, but for what is changed."""
+    chosen = {
+        "sampling_threshold": 0.0,
+        "positions_per_text": 2,
+        "calls_per_position": 2,
+        "max_new_tokens": 8,
+        "temperature": 1.0,
+        "seed": 7,
+        "is_constrained": True,
+        "round": 1,
+    }
+    return SamplingParameters(**{**chosen, **changes})

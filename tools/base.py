@@ -73,7 +73,7 @@ class BaseTool(ABC):
 
         Args:
             arguments: Normalised by `parse_arguments`.
-            document: The text that asks.
+            document: The text that the call stands in.
 
         Returns:
             The answer, before markers are removed from it.
@@ -86,7 +86,7 @@ class BaseTool(ABC):
         """Answer several calls one after the other.
 
         Args:
-            requests: Pairs of normalised arguments and the text that asks.
+            requests: Pairs of normalised arguments and the text of the call.
 
         Returns:
             One entry per request, in the same order: the answer, or the error of that call.
@@ -122,7 +122,7 @@ class BaseTool(ABC):
         """The publication date of the text: an answer may depend on it, and on nothing else of it.
 
         Args:
-            document: The text that asks.
+            document: The text that the call stands in.
 
         Returns:
             What an answer depends on besides name, version and arguments; None for a tool whose

@@ -1,4 +1,4 @@
-"""The calendar: says what day it is for the text that asks (paper, section 3 and appendix A).
+"""The calendar: says what day it is for a text (paper, section 3 and appendix A).
 
 For building data the current day is the document's own: the date in its URL, or the date its
 source gives. Does not read the wall clock; whoever wants the real day passes a clock in.
@@ -90,7 +90,7 @@ class Calendar(BaseTool):
 
         Args:
             arguments: Empty text.
-            document: The text that asks.
+            document: The text that the call stands in.
 
         Returns:
             A sentence such as `Today is Friday, May 3, 2024.`

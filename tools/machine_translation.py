@@ -140,7 +140,7 @@ class MachineTranslation(BaseTool):
 
         Args:
             arguments: The phrase.
-            document: The text that asks.
+            document: The text that the call stands in.
 
         Returns:
             The translation.
@@ -160,7 +160,7 @@ class MachineTranslation(BaseTool):
         """Translate several phrases: those of one language together, each distinct one once.
 
         Args:
-            requests: Pairs of phrase and the text that asks, which is not used.
+            requests: Pairs of phrase and the text of the call, which is not used.
 
         Returns:
             One entry per request, in the same order: the translation, or the error of that call,
@@ -224,7 +224,7 @@ class MachineTranslation(BaseTool):
         )
 
     def cache_key(self, document: Document) -> tuple[str, ...]:  # noqa: ARG002
-        """Nothing: a translation does not depend on the text that asks."""
+        """Nothing: a translation does not depend on the text of the call."""
         return ()
 
     def check_available(self) -> None:

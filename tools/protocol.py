@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tools.errors import ToolCallError
 
@@ -27,7 +27,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a tool may know about the text that asks.
+    """What a tool may know about the text that a call stands in.
 
     Attributes:
         document_id: Stable key of the text.
@@ -148,3 +148,28 @@ class Tool(Protocol):
     def check_available(self) -> None:
         """Raise ToolUnavailableError when the tool cannot run, before anything expensive."""
         ...
+
+
+# Characters that are kept of an answer: a tool may give a hundred megabytes, and results are cut
+# far below.
+LONGEST_ANSWER = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call.
+
+    Attributes:
+        answer: What the tool gave; None where it failed.
+        reason: Short snake_case word for why there is no answer; None where there is one.
+        seconds: Time of the call; an equal share of its batch's.
+        is_lasting: Whether the same call would come to the same again: an answer, or a refusal of
+            the tool's own, and not a timeout or a crash.
+        from_cache: Whether it was found in a cache instead of computed.
+    """
+
+    answer: Any
+    reason: str | None
+    seconds: float
+    is_lasting: bool = True
+    from_cache: bool = False

@@ -35,7 +35,7 @@ class QA(RetrievalTool):
         depth: Passages that are ranked before those of the text itself are passed over.
         least_probability: Answers that the reader finds less probable are not given, 0 to 1.
         overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
-            copy when the text that asks contains them.
+            copy when the call's own text contains them.
 
     Raises:
         ToolSettingsError: When a setting is out of range.
@@ -138,7 +138,7 @@ class QA(RetrievalTool):
 
         Args:
             passages: In the order of their ranking.
-            document: The text that asks.
+            document: The text that the call stands in.
 
         Returns:
             As many as are read, in the same order.
@@ -199,7 +199,7 @@ class QA(RetrievalTool):
 def _no_result(question: str) -> ToolCallError:
     return ToolCallError(
         "no_result",
-        f"Question answering found no passage for {question[:60]!r} outside the text that asks. "
+        f"Question answering found no passage for {question[:60]!r} outside the call's own text. "
         "Expected words that occur in another article.",
     )
 

@@ -1,6 +1,6 @@
 """WikiSearch: BM25 over passages of Wikipedia (paper, section 3).
 
-Answers with one snippet, `Title > Section > text`. The text that asks is never its own answer:
+Answers with one snippet, `Title > Section > text`. A text never answers its own calls:
 passages of its own article, and passages that it repeats, are passed over. Does not build the
 index, `tools.retrieval.wikipedia_index` does.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.protocol import Document
 from tools.retrieval.passage_ranking import PassageRanker
-from tools.retrieval.passages import Passage
+from tools.retrieval.passages import BM25_B, BM25_K1, Passage
 from tools.retrieval.retrieval_tool import RetrievalTool, StoredPassage, stored_passage
 from tools.running.source_exclusion import AskingText
 from tools.syntax import clean_result, strip_quotes
@@ -38,7 +38,7 @@ class WikiSearch(RetrievalTool):
         depth: Passages fetched before those of the text itself are passed over; where all are,
             ten times as many are looked at.
         overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
-            copy when the text that asks contains them.
+            copy when the call's own text contains them.
 
     Raises:
         ToolSettingsError: When a setting is out of range.
@@ -53,8 +53,8 @@ class WikiSearch(RetrievalTool):
         self,
         index_directory: Path | str,
         *,
-        k1: float = 0.9,
-        b: float = 0.4,
+        k1: float = BM25_K1,
+        b: float = BM25_B,
         snippet_words: int = 100,
         threads: int = 2,
         depth: int = 20,
@@ -134,7 +134,7 @@ class WikiSearch(RetrievalTool):
 
         Args:
             passages: A ranking.
-            document: The text that asks.
+            document: The text that the call stands in.
         """
         text = _asking_text(document, self.overlap_share)
         for stored in passages:

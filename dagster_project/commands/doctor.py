@@ -303,12 +303,12 @@ def _isolation() -> Iterator[Finding]:
 
 
 def _manifest(home: Home) -> Iterator[Finding]:
-    from toolformer.sources.errors import DamagedSliceError
+    from toolformer.sources.errors import DamagedRawSliceError
     from toolformer.sources.manifest import Manifest, slice_path
 
     try:
         shards = Manifest.load(home.sources).active_shards
-    except DamagedSliceError as error:
+    except DamagedRawSliceError as error:
         remedy = f"Restore {home.sources} from a copy, or move it aside and ingest again"
         yield Finding("manifest", "missing", str(error), remedy)
         return

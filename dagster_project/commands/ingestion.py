@@ -15,11 +15,12 @@ from dagster_project.runs.run_job import (
     rejected_sources,
     run_job,
 )
-from dagster_project.settings.sections import Settings, SourceSettings
+from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
 from dagster_project.settings.settings_file import add_sources, load_settings
 from toolformer.errors import ToolformerError
+from toolformer.ground.whole_files import write_whole
 from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
+from toolformer.sources.source import BUILT_IN_SOURCES
 
 
 def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
@@ -43,15 +44,10 @@ def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
                 f"{path} is listed in {home.settings_file} already; change its entry there."
             )
     has_embedded_shards = any(
-        entry.source in (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
-        for entry in Manifest.load(home.sources).active_shards
+        entry.source in BUILT_IN_SOURCES for entry in Manifest.load(home.sources).active_shards
     )
     if not settings.corpus.sources and has_embedded_shards:
-        new = [
-            SourceSettings(path=STARTER_TEXTS),
-            SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),
-            *new,
-        ]
+        new = [*EMBEDDED_SOURCES, *new]
     before = home.settings_file.read_text()
     if new:
         add_sources(home.settings_file, new)
@@ -63,11 +59,11 @@ def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
             rejected = rejected_sources(instance)
     except BaseException:
         # A source that cannot be used must not stay in the settings and fail every later run.
-        home.settings_file.write_text(before)
+        write_whole(home.settings_file, before)
         raise
     refused = [source for source in new if source.path in rejected]
     if refused:
-        home.settings_file.write_text(before)
+        write_whole(home.settings_file, before)
         usable = [source for source in new if source not in refused]
         if usable:
             add_sources(home.settings_file, usable)
@@ -86,7 +82,7 @@ def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
 
 def _absolute(path: str) -> str:
     """Paths are kept absolute: the UI runs in another folder than the command did."""
-    if path in (STARTER_TEXTS, WIKIPEDIA_EXCERPT) or "://" in path:
+    if path in BUILT_IN_SOURCES or "://" in path:
         return path
     return str(Path(path).expanduser().absolute())
 

@@ -60,7 +60,7 @@ def try_tool(
         name: the tool.
         text: what stands between the brackets.
         options: of the command.
-        today: date of the text that asks; by default the present day.
+        today: date of the text around the call; by default the present day.
         url: its address; with one, the Calendar answers as while building, else as in `complete`.
 
     Returns:

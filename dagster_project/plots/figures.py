@@ -1,7 +1,7 @@
 """The plots of the UI, as PNG files in memory.
 
 Does not read the warehouse: each plot takes the frame that the view of its name gives. Colours,
-panels and the file format are in `plot_style.py`.
+panels and the file format are in `style.py`.
 """
 
 import base64

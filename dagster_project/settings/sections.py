@@ -21,8 +21,17 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from toolformer.sources.source import (
+    DATE_COLUMN,
+    STARTER_TEXTS,
+    TEXT_COLUMN,
+    TITLE_COLUMN,
+    URL_COLUMN,
+    WIKIPEDIA_EXCERPT,
+)
 from tools.errors import ToolRegistrationError
 from tools.registry import tool_names
+from tools.retrieval.passages import BM25_B, BM25_K1
 
 PresetName = Literal["paper", "laptop", "demo"]
 
@@ -70,12 +79,19 @@ class SourceSettings(_Section):
 
     path: str = Field(description="file, folder, glob, or starter-texts / wikipedia-excerpt")
     format: Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"] = "auto"
-    text_column: str = "text"
-    url_column: str | None = "url"
-    date_column: str | None = "date"
-    title_column: str | None = "title"
-    limit: int | None = Field(None, ge=1, description="use only the first so many records")
+    text_column: str = TEXT_COLUMN
+    url_column: str | None = URL_COLUMN
+    date_column: str | None = DATE_COLUMN
+    title_column: str | None = TITLE_COLUMN
+    limit: int | None = Field(None, ge=1, description="at most this many records, from the start")
     shard_size: int | None = Field(None, ge=1, description="records per shard, if not the corpus's")
+
+
+# The corpus where no source is listed. A page of the excerpt is some eight documents.
+EMBEDDED_SOURCES = (
+    SourceSettings(path=STARTER_TEXTS),
+    SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),
+)
 
 
 class CorpusSettings(_Section):
@@ -91,7 +107,7 @@ class CorpusSettings(_Section):
         512, ge=8, description="longest stretch of text that is annotated at once, in tokens"
     )
     held_out_every: int = Field(
-        10, ge=0, description="every so manieth shard is never trained on; 0 for none"
+        10, ge=0, description="every n-th shard is held out from training; 0 for none"
     )
 
 
@@ -346,7 +362,9 @@ class PassageIndexSettings(_Section):
         10_000, ge=1, description="passages encoded at once; what a killed build does again"
     )
     flat_limit: int = Field(
-        200_000, ge=0, description="up to so many passages vectors are kept whole, else as IVF-PQ"
+        200_000,
+        ge=0,
+        description="up to this many passages, vectors are kept whole; beyond it as IVF-PQ",
     )
     code_bytes: int = Field(64, ge=1, description="bytes of a compressed vector")
     seed: int = Field(0, ge=0)
@@ -358,8 +376,8 @@ class QuestionAnsweringSettings(_Section):
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
         "bm25", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
     )
-    k1: float = Field(0.9, ge=0, description="BM25's saturation of term frequency")
-    b: float = Field(0.4, ge=0, le=1, description="BM25's weight of passage length")
+    k1: float = Field(BM25_K1, ge=0, description="BM25's saturation of term frequency")
+    b: float = Field(BM25_B, ge=0, le=1, description="BM25's weight of passage length")
     fused_passages: int = Field(100, ge=1, description="passages of each ranking that are fused")
     fusion_constant: float = Field(
         60.0, gt=0, description="of the fusion; the larger, the less first ranks stand out"

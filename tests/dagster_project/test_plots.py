@@ -16,7 +16,6 @@ from dagster_project.plots.figures import (
     threshold_plot,
     training_curve,
 )
-from dagster_project.plots.style import colour_of
 from tools.registry import TOOL_NAMES
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -112,11 +111,6 @@ def assert_not_clipped(pixels: np.ndarray) -> None:
         assert (edge == 255).all()
 
 
-def has_colour(pixels: np.ndarray, colour: str) -> bool:
-    wanted = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)])
-    return bool((np.abs(pixels.astype(int) - wanted).max(axis=2) <= 6).sum() > 20)
-
-
 FULL = {
     "funnel": lambda tools: funnel_plot(funnel(tools)),
     "huge funnel": lambda tools: funnel_plot(funnel(tools, [10**9] * 8)),
@@ -129,23 +123,9 @@ FULL = {
 
 
 @pytest.mark.parametrize("plot", FULL)
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_every_tool_is_drawn_in_its_colour_and_nothing_is_cut_off(plot, count):
-    tools = TOOL_NAMES[:count]
-    pixels = picture(FULL[plot](tools))
-    assert_not_clipped(pixels)
-    for tool in TOOL_NAMES:
-        assert has_colour(pixels, colour_of(tool)) == (tool in tools)
-
-
-def test_a_tool_of_the_user_is_drawn_too():
-    pixels = picture(funnel_plot(funnel(["Weather"])))
-    assert has_colour(pixels, colour_of("Weather"))
-    assert colour_of("Weather") not in {colour_of(tool) for tool in TOOL_NAMES}
-
-
-def test_colours_of_the_tools_differ():
-    assert len({colour_of(tool) for tool in TOOL_NAMES}) == len(TOOL_NAMES)
+@pytest.mark.parametrize("tools", [TOOL_NAMES, ["Weather"]])
+def test_nothing_is_cut_off(plot, tools):
+    assert_not_clipped(picture(FULL[plot](tools)))
 
 
 @pytest.mark.parametrize(
@@ -159,35 +139,10 @@ def test_colours_of_the_tools_differ():
     ],
     ids=["funnel", "histogram", "histogram of no numbers", "training", "thresholds"],
 )
-def test_an_empty_frame_gives_a_picture_without_data(plot):
+def test_an_empty_frame_gives_a_picture(plot):
     pixels = picture(plot())
     assert_not_clipped(pixels)
     assert (pixels != 255).any()
-    assert not any(has_colour(pixels, colour_of(tool)) for tool in TOOL_NAMES)
-
-
-def test_a_tick_marks_the_calls_kept_by_chance():
-    def dark_columns(chance_share):
-        """Columns of the picture with something dark, text or tick, inside the bars' colour."""
-        pixels = picture(threshold_plot(sweep(["QA"], chance_share))).astype(int)
-        blue = (np.abs(pixels - np.array([0x00, 0x72, 0xB2])).max(axis=2) <= 6).any(axis=1)
-        return set(np.flatnonzero((pixels[blue].max(axis=2) < 100).any(axis=0)).tolist())
-
-    none = dark_columns(None)
-    few, many = (dark_columns(share) - none for share in (0.1, 0.3))
-    assert few
-    assert many
-    assert max(few) < min(many)
-    # More by chance than kept: the tick is not cut off.
-    assert_not_clipped(picture(threshold_plot(sweep(["QA"], 1.0))))
-
-
-def test_a_funnel_of_zeros_has_no_bars():
-    pixels = picture(funnel_plot(funnel(["QA"], [0] * 8)))
-    full = picture(funnel_plot(funnel(["QA"])))
-    blue = np.array([0x00, 0x72, 0xB2])
-    count = [(np.abs(each.astype(int) - blue).max(axis=2) <= 6).sum() for each in (pixels, full)]
-    assert count[0] < count[1] / 4
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 1 / 3, 2.0, 10.0, None])

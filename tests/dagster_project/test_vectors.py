@@ -29,32 +29,6 @@ def run_content(folder: Path, content: object) -> list[VectorOutcome]:
     return list(run_vectors(file))
 
 
-def numbers_and_texts(value, path=()):
-    """The places of all single values in a nest of lists and objects."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from numbers_and_texts(item, (*path, key))
-    elif isinstance(value, list) and value:
-        for place, item in enumerate(value):
-            yield from numbers_and_texts(item, (*path, place))
-    else:
-        yield path
-
-
-def changed(value):
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 0.001
-    if value is None:
-        return "1"
-    if isinstance(value, list):
-        return [7]
-    return {"inf": 1.0, "nan": 0.0}.get(value) or (
-        "1/7" if value[:1].isdigit() and "/" in value else value + "x"
-    )
-
-
 def with_value(case: dict, path: tuple, value: object) -> dict:
     mutated = copy.deepcopy(case)
     holder = mutated["expected"]
@@ -69,21 +43,6 @@ def test_the_case_passes(tmp_path, group, case):
     outcome = run_case(tmp_path, group, case)
     assert outcome.is_passed, outcome.detail
     assert (outcome.group, outcome.id) == (group, case["id"])
-
-
-@pytest.mark.parametrize(("group", "case"), CASES)
-def test_any_other_expected_value_fails(tmp_path, group, case):
-    tried = 0
-    for path in numbers_and_texts(case["expected"]):
-        value = case["expected"]
-        for key in path:
-            value = value[key]
-        mutated = with_value(case, path, changed(value))
-        outcome = run_case(tmp_path, group, mutated)
-        assert not outcome.is_passed, path
-        assert outcome.detail
-        tried += 1
-    assert tried >= 1
 
 
 @pytest.mark.parametrize(("group", "case"), CASES)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests import literal
+from tests.fakes import sampling_parameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -11,7 +12,6 @@ from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.samples import (
     CallReader,
-    SamplingParameters,
     branch_uniforms,
     forced_text,
     sample_text_of,
@@ -26,16 +26,7 @@ TEXTS = (
     "Mount Etna – auf Sizilien „der Berg“ 🌋 – last erupted in 2021, and it is a [sic] volcano.",
     "Rain.",
 )
-PARAMETERS = SamplingParameters(
-    sampling_threshold=0.0,
-    positions_per_text=2,
-    calls_per_position=2,
-    max_new_tokens=8,
-    temperature=1.0,
-    seed=7,
-    is_constrained=True,
-    round=1,
-)
+PARAMETERS = sampling_parameters()
 
 
 # Shorter than the shipped prompt: the literal engine feeds it again for every single token.
@@ -101,12 +92,7 @@ def test_the_chosen_positions_are_the_most_probable_ones(embedded_model, prompt,
 
 @pytest.mark.parametrize("is_constrained", [True, False])
 def test_sampled_calls_equal_the_literal_ones(embedded_model, prompt, windows, is_constrained):
-    parameters = SamplingParameters(
-        **{
-            **{name: getattr(PARAMETERS, name) for name in PARAMETERS.__slots__},
-            "is_constrained": is_constrained,
-        }
-    )
+    parameters = sampling_parameters(is_constrained=is_constrained)
     with literal.recorded_draws() as draws:
         rows = sample_calls(
             embedded_model,

@@ -6,6 +6,7 @@ from importlib.resources import files
 import pytest
 
 from tests import literal
+from tests.fakes import sampling_parameters
 from toolformer.calls import CallFormat
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -13,7 +14,6 @@ from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.samples import (
     SampledCall,
-    SamplingParameters,
     branch_uniforms,
     forced_text,
 )
@@ -23,15 +23,8 @@ from tools.protocol import ToolCall
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 TEXTS = 8
-PARAMETERS = SamplingParameters(
-    sampling_threshold=0.0,
-    positions_per_text=5,
-    calls_per_position=5,
-    max_new_tokens=16,
-    temperature=1.0,
-    seed=3,
-    is_constrained=True,
-    round=1,
+PARAMETERS = sampling_parameters(
+    positions_per_text=5, calls_per_position=5, max_new_tokens=16, seed=3
 )
 PROMPT = (
     "Add calls to a calculator.\n\n"

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import windows_of
 from toolformer.forward.windows import Window
 from toolformer.samples import (
     CallReader,
     SampledCall,
-    SamplingParameters,
     branch_uniforms,
     call_id,
     drop_misplaced,
@@ -22,16 +22,7 @@ from tools.calculator import Calculator
 from tools.errors import CallSyntaxError
 from tools.syntax import parse_sample
 
-PARAMETERS = SamplingParameters(
-    sampling_threshold=0.0,
-    positions_per_text=2,
-    calls_per_position=2,
-    max_new_tokens=8,
-    temperature=1.0,
-    seed=7,
-    is_constrained=True,
-    round=1,
-)
+PARAMETERS = sampling_parameters()
 PIECES = st.lists(
     st.sampled_from(["a", "1", " ", "(", ")", ")]", "]", "].", "[", " [", "->", "\n", "())", "é"]),
     min_size=1,

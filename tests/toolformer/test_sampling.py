@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import literal
+from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
@@ -14,7 +15,6 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import compute_prompt_prefix, prompt_prefix
 from toolformer.samples import (
     CallReader,
-    SamplingParameters,
     branch_uniforms,
     forced_text,
     sample_text_of,
@@ -29,16 +29,7 @@ from tools.errors import CallSyntaxError
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
-PARAMETERS = SamplingParameters(
-    sampling_threshold=0.0,
-    positions_per_text=3,
-    calls_per_position=2,
-    max_new_tokens=8,
-    temperature=1.0,
-    seed=7,
-    is_constrained=True,
-    round=1,
-)
+PARAMETERS = sampling_parameters(positions_per_text=3)
 EVERYWHERE = dataclasses.replace(PARAMETERS, positions_per_text=1000)
 
 

@@ -5,24 +5,18 @@ import dataclasses
 import pytest
 
 from tests import literal
+from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import windows_of
 from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import compute_prompt_prefix
-from toolformer.samples import CallReader, SamplingParameters, branch_uniforms, sample_text_of
+from toolformer.samples import CallReader, branch_uniforms, sample_text_of
 from toolformer.sampling import allowed_positions, sample_calls, sample_shard
 
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋")
-PARAMETERS = SamplingParameters(
-    sampling_threshold=0.0,
-    positions_per_text=1000,
-    calls_per_position=1,
-    max_new_tokens=6,
-    temperature=1.0,
-    seed=7,
-    is_constrained=True,
-    round=2,
+PARAMETERS = sampling_parameters(
+    positions_per_text=1000, calls_per_position=1, max_new_tokens=6, round=2
 )
 
 

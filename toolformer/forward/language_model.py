@@ -316,16 +316,18 @@ class LanguageModel:
 
     def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """The model's own forward pass, in which the body is told what it has computed already."""
-        from unittest.mock import patch
-
         import torch
         from transformers.modeling_outputs import BaseModelOutputWithPast
 
         flat = hidden_states.reshape(1, -1, hidden_states.shape[-1])
         known: Any = BaseModelOutputWithPast(last_hidden_state=flat)
         ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
-        with patch.object(self._body, "forward", lambda *_, **__: known):
+        # An attribute of the instance, which hides the class's method until it is deleted.
+        self._body.forward = lambda *_, **__: known
+        try:
             logits = self.model(input_ids=ids, use_cache=False).logits
+        finally:
+            del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
     def _why_stock(self, attention: str) -> str | None:

@@ -18,7 +18,7 @@ class ShardNotFoundError(SourceError, LookupError):
     """The manifest has no such shard, or its raw slice is gone."""
 
 
-class DamagedSliceError(SourceError):
+class DamagedRawSliceError(SourceError):
     """A raw slice is truncated or altered, or the manifest cannot be read."""
 
 

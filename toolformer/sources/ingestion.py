@@ -92,7 +92,7 @@ def update_manifest(
     Args:
         folder: `$TOOLFORMER_HOME/sources`; made where it is missing.
         sources: all sources of the corpus, in order.
-        held_out_every: every so manieth shard by number is held out from training; 0 for none.
+        held_out_every: every n-th shard by number is held out from training; 0 for none.
         progress: told about each cut slice.
 
     Returns:
@@ -100,7 +100,7 @@ def update_manifest(
 
     Raises:
         ValueError: `held_out_every` is negative.
-        DamagedSliceError: the manifest cannot be read.
+        DamagedRawSliceError: the manifest cannot be read.
         SliceWriteError: the disk is full or the folder not writable.
     """
     if held_out_every < 0:

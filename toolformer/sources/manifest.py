@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from toolformer.ground.whole_files import write_whole
-from toolformer.sources.errors import DamagedSliceError, ShardNotFoundError
+from toolformer.sources.errors import DamagedRawSliceError, ShardNotFoundError
 from toolformer.sources.records import ParsedDocument, Rejection, parse_record
 from toolformer.sources.slices import SLICE_SUFFIX, read_slice, write_error
 
@@ -65,7 +65,7 @@ class Manifest:
             folder: `$TOOLFORMER_HOME/sources`.
 
         Raises:
-            DamagedSliceError: the file is not a manifest.
+            DamagedRawSliceError: the file is not a manifest.
         """
         path = manifest_path(folder)
         try:
@@ -80,7 +80,7 @@ class Manifest:
         except FileNotFoundError:
             return cls()
         except (ValueError, LookupError, TypeError) as error:
-            raise DamagedSliceError(
+            raise DamagedRawSliceError(
                 f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
                 f"ingesting wrote, version {_MANIFEST_VERSION}. Restore it from a copy; if there "
                 "is none, move the whole folder aside and ingest again."
@@ -164,7 +164,7 @@ def read_shard(folder: Path, entry: ShardEntry) -> Iterator[ParsedDocument | Rej
 
     Raises:
         ShardNotFoundError: the slice is missing.
-        DamagedSliceError: the slice is truncated or altered; raised after what comes before.
+        DamagedRawSliceError: the slice is truncated or altered; raised after what comes before.
     """
     for record, layout in read_slice(slice_path(folder, entry.key), entry.digest):
         yield from parse_record(record, layout)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from toolformer.ground.whole_files import flush
 from toolformer.sources.compression import ZstandardReader
-from toolformer.sources.errors import DamagedSliceError, ShardNotFoundError, SliceWriteError
+from toolformer.sources.errors import DamagedRawSliceError, ShardNotFoundError, SliceWriteError
 from toolformer.sources.files import unreadable
 from toolformer.sources.records import RawRecord
 from toolformer.sources.source import RecordLayout
@@ -72,7 +72,7 @@ def read_slice(path: Path, digest: str) -> Iterator[tuple[RawRecord, RecordLayou
 
     Raises:
         ShardNotFoundError: there is no such file.
-        DamagedSliceError: it is truncated or altered; raised after the records before the damage.
+        DamagedRawSliceError: it is truncated or altered; raised after the records before.
     """
     seen = hashlib.blake2b(digest_size=16)
     layout: RecordLayout | None = None
@@ -94,9 +94,9 @@ def read_slice(path: Path, digest: str) -> Iterator[tuple[RawRecord, RecordLayou
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(str(path), error) from error
         message = f"The raw slice {str(path)!r} is damaged: {error}. {_REMEDY}"
-        raise DamagedSliceError(message) from error
+        raise DamagedRawSliceError(message) from error
     if seen.hexdigest() != digest:
-        raise DamagedSliceError(
+        raise DamagedRawSliceError(
             f"The raw slice {str(path)!r} has the digest {seen.hexdigest()}. Expected {digest}, as "
             f"when it was written. {_REMEDY}"
         )

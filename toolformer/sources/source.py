@@ -17,6 +17,9 @@ STARTER_TEXTS = "starter-texts"
 WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
 BUILT_IN_SOURCES = (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
 
+# Names of the columns where a source does not say otherwise.
+TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
+
 MAXIMUM_TEXT_BYTES = 5_000_000
 
 
@@ -34,10 +37,10 @@ class RecordLayout:
     """
 
     format: SourceFormat
-    text_column: str = "text"
-    url_column: str | None = "url"
-    date_column: str | None = "date"
-    title_column: str | None = "title"
+    text_column: str = TEXT_COLUMN
+    url_column: str | None = URL_COLUMN
+    date_column: str | None = DATE_COLUMN
+    title_column: str | None = TITLE_COLUMN
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
 
     @property
@@ -56,7 +59,7 @@ class Source:
             source (`starter-texts`, `wikipedia-excerpt`).
         format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
         text_column, url_column, date_column, title_column: see `RecordLayout`.
-        limit: use only the first so many raw records; None for all.
+        limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
         maximum_text_bytes: texts longer than this in UTF-8 are rejected.
 
@@ -67,10 +70,10 @@ class Source:
     path: str
     _: KW_ONLY
     format: SourceFormat | Literal["auto"] = "auto"
-    text_column: str = "text"
-    url_column: str | None = "url"
-    date_column: str | None = "date"
-    title_column: str | None = "title"
+    text_column: str = TEXT_COLUMN
+    url_column: str | None = URL_COLUMN
+    date_column: str | None = DATE_COLUMN
+    title_column: str | None = TITLE_COLUMN
     limit: int | None = None
     shard_size: int
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES

@@ -8,13 +8,12 @@ optimiser.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 
 if TYPE_CHECKING:
     import torch
 
 # Rows of the output layer computed at once.
-_LOGIT_ROWS = 128
 
 
 def add_gradient(
@@ -98,7 +97,7 @@ def _hidden_states(
 def _pieces(
     hidden: "torch.Tensor", targets: "torch.Tensor"
 ) -> "list[tuple[torch.Tensor, torch.Tensor]]":
-    return list(zip(hidden.split(_LOGIT_ROWS), targets.split(_LOGIT_ROWS), strict=True))
+    return list(zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True))
 
 
 def _cross_entropy(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":

@@ -1,7 +1,7 @@
 """Ranks passages by the inner product of dense vectors, with FAISS.
 
-Imports FAISS and reads the encoder at the first ranking, never before. Does not know calls or the
-texts that ask.
+Imports FAISS and reads the encoder at the first ranking, never before. Does not know calls or
+the texts that they stand in.
 """
 
 import json

@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+# BM25's saturation of term frequency and weight of passage length, where nobody says otherwise.
+BM25_K1, BM25_B = 0.9, 0.4
+
 # Quotes and brackets after the full stop belong to the sentence that they close.
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+")
 

@@ -1,6 +1,6 @@
 """Tools that answer from passages: look up, pass over the text's own, read.
 
-    look up    query                -> ranked passages       the same for every text that asks
+    look up    query                -> ranked passages       the same for every text
     select     passages, document   -> foreign passages      what the text itself holds is no answer
     read       query, passages      -> answer
 
@@ -17,9 +17,8 @@ from typing import Any, Protocol, TypeAlias
 
 from tools.base import BaseTool
 from tools.errors import ToolCallError
-from tools.protocol import Document
+from tools.protocol import Document, Outcome
 from tools.retrieval.passage_ranking import Hit
-from tools.running.deadlines import Outcome
 
 # A passage as it can be kept: passage_id, title, section, text, url, score.
 StoredPassage = Mapping[str, str | float]
@@ -131,7 +130,7 @@ class RetrievalTool(BaseTool):
         """Answer several queries.
 
         Args:
-            requests: Pairs of query and the text that asks.
+            requests: Pairs of query and the text of the call.
 
         Returns:
             The answers in order, the error of a query without one.
@@ -142,7 +141,7 @@ class RetrievalTool(BaseTool):
             if outcome.reason is None or isinstance(outcome.answer, ToolCallError)
             else ToolCallError(
                 outcome.reason,
-                f"{self.name} has no answer to {query[:60]!r} outside the text that asks "
+                f"{self.name} has no answer to {query[:60]!r} outside the call's own text "
                 f"({outcome.reason}). Expected a query that other passages answer.",
             )
             for (query, _), outcome in zip(requests, outcomes, strict=True)
@@ -168,7 +167,7 @@ def answer_from_passages(
 
     Args:
         tool: The tool.
-        requests: Pairs of query and the text that asks.
+        requests: Pairs of query and the text of the call.
         run_step: Runs one step; keeps and limits it where that is wanted.
 
     Returns:

@@ -27,6 +27,7 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.protocol import Outcome
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ RequestT = TypeVar("RequestT")
 
 # Errors after which no call of the tool can work.
 WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError, MissingDependencyError)
-# After so many calls in a row without any answer, those that follow are not made: a server that is
-# down would otherwise cost the deadline of thousands of calls.
+# After this many calls in a row without any answer, those that follow are not made: a server that
+# is down would otherwise cost the deadline of thousands of calls.
 MOST_FAILURES_IN_A_ROW = 20
 # The reason of calls that were not made.
 GIVEN_UP = "given_up"
@@ -75,26 +76,6 @@ class Limits:
         for name in ("batch_size", "attempts", "at_once"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}. Expected at least 1.")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one call.
-
-    Attributes:
-        answer: What the tool gave; None where it failed.
-        reason: Short snake_case word for why there is no answer; None where there is one.
-        seconds: Time of the call; an equal share of its batch's.
-        is_lasting: Whether the same call would come to the same again: an answer, or a refusal of
-            the tool's own, and not a timeout or a crash.
-        from_cache: Whether it was found in a cache instead of computed.
-    """
-
-    answer: Any
-    reason: str | None
-    seconds: float
-    is_lasting: bool = True
-    from_cache: bool = False
 
 
 _NOT_MADE = Outcome(None, GIVEN_UP, 0.0, is_lasting=False)

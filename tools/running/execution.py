@@ -12,14 +12,11 @@ from functools import partial
 from typing import Any
 
 from tools.base import BaseTool
-from tools.protocol import Document, Tool, ToolResult
+from tools.protocol import LONGEST_ANSWER, Document, Outcome, Tool, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
-from tools.running.deadlines import Calls, Limits, Outcome
+from tools.running.deadlines import Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
 from tools.syntax import clean_result
-
-# What is kept of an outcome: JSON holds nothing longer, and results are cut far below.
-_LONGEST_ANSWER = 100_000
 
 _Request = tuple[str, Document]
 _Progress = Callable[[int, int], None]
@@ -42,7 +39,7 @@ def execute_calls(
 
     Args:
         tool: The tool.
-        requests: Pairs of normalised arguments and the text that asks.
+        requests: Pairs of normalised arguments and the text of the call.
         limits: What the calls may take.
         cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
             are made once. None to make every call.
@@ -249,4 +246,4 @@ def _text(answer: object) -> str:
     """The answer, cut where nothing reads on: a tool may give a hundred megabytes."""
     if not isinstance(answer, str):
         raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
-    return answer[:_LONGEST_ANSWER]
+    return answer[:LONGEST_ANSWER]

@@ -4,14 +4,9 @@ A result that repeats what follows makes it easy to predict without being of any
 the paper would keep such calls for the wrong reason. Does not decide what is dropped.
 """
 
-import re
 from dataclasses import dataclass
 
-GRAM_WORDS = 8
-
-_WORD = re.compile(r"\w+")
-
-_Gram = tuple[str, ...]
+from tools.running.word_grams import GRAM_WORDS, WORD, Gram, grams_of, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +26,13 @@ class LeakCheck:
     """One text, prepared for the results of many calls.
 
     Args:
-        text: The text that asks.
+        text: The call's own text.
     """
 
     def __init__(self, text: str) -> None:
         # For each sequence where its first occurrence ends and its last one begins.
-        self._places: dict[_Gram, tuple[int, int]] = {}
-        words = list(_WORD.finditer(text.casefold()))
+        self._places: dict[Gram, tuple[int, int]] = {}
+        words = list(WORD.finditer(text.casefold()))
         for number in range(len(words) - GRAM_WORDS + 1):
             of_gram = words[number : number + GRAM_WORDS]
             gram = tuple(word.group() for word in of_gram)
@@ -60,10 +55,7 @@ class LeakCheck:
             >>> check.shares("One two three four five six seven eight nine", 0)
             RepeatedShares(before=0.0, after=0.5)
         """
-        words = _WORD.findall(result.casefold())
-        grams = {
-            tuple(words[start : start + GRAM_WORDS]) for start in range(len(words) - GRAM_WORDS + 1)
-        }
+        grams = grams_of(words_of(result))
         if not grams:
             return None
         there = [self._places[gram] for gram in grams if gram in self._places]

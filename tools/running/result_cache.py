@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.running.deadlines import Outcome
+from tools.protocol import Outcome
 
 _LOGGER = logging.getLogger(__name__)
 

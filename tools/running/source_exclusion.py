@@ -1,4 +1,4 @@
-"""Decides whether a passage is the source, or a copy, of the text that asks.
+"""Decides whether a passage is the source, or a copy, of a call's own text.
 
 A search result that holds the text's own sentences makes those sentences easy to predict without
 being of any use, so such calls would pass the filter of the paper for the wrong reason. Does not
@@ -10,15 +10,13 @@ from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from tools.protocol import Document
+from tools.running.word_grams import GRAM_WORDS, Gram, grams_of, words_of
 
-GRAM_WORDS = 8
-
-_WORD = re.compile(r"\w+")
 _SITE_NAME = re.compile(r"\s+[-–—|]\s+wikipedia\b.*$")
 
 
 class AskingText:
-    """The text that asks, prepared for comparison with many passages.
+    """A call's own text, prepared for comparison with many passages.
 
     Args:
         document: The text; its url and title count only where it has them.
@@ -58,21 +56,21 @@ class AskingText:
         Returns:
             0 to 1; 0 for a passage without words.
         """
-        words = _words(text)
+        words = words_of(text)
         if not words:
             return 0.0
         if len(words) < GRAM_WORDS:
             return float(f" {' '.join(words)} " in f" {' '.join(self._words)} ")
-        grams = _grams(words)
+        grams = grams_of(words)
         return len(grams & self._grams) / len(grams)
 
     @cached_property
     def _words(self) -> list[str]:
-        return _words(self._text)
+        return words_of(self._text)
 
     @cached_property
-    def _grams(self) -> frozenset[tuple[str, ...]]:
-        return _grams(self._words)
+    def _grams(self) -> frozenset[Gram]:
+        return grams_of(self._words)
 
 
 def normalised_url(url: str) -> str:
@@ -112,13 +110,3 @@ def normalised_title(title: str) -> str:
         'suez canal'
     """
     return _SITE_NAME.sub("", " ".join(title.replace("_", " ").split()).casefold())
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
-def _grams(words: list[str]) -> frozenset[tuple[str, ...]]:
-    return frozenset(
-        tuple(words[start : start + GRAM_WORDS]) for start in range(len(words) - GRAM_WORDS + 1)
-    )

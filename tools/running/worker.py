@@ -26,12 +26,10 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
-from tools.protocol import Document, Tool
+from tools.protocol import LONGEST_ANSWER, Document, Tool
 from tools.registry import create_tool
 from tools.yours.plugins import parse_arguments
 
-# Answers are cut far below this; a tool may give a hundred megabytes.
-LONGEST_ANSWER = 20_000
 # Seconds beyond the deadline after which the kernel ends the process.
 _ALARM_GRACE = 5.0
 

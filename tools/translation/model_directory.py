@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.errors import ToolUnavailableError
 
 
-def check_model_directory(
+def check_translation_model(
     directory: Path, *, tool_name: str, weight_patterns: Sequence[str], remedy: str
 ) -> None:
     """Check that the files of a model are there.

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tools.errors import ToolCallError, ToolUnavailableError
 from tools.model_identity import model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
-from tools.translation.model_directory import check_model_directory
+from tools.translation.model_directory import check_translation_model
 from tools.translation.translator import TranslationFailedError, unsupported_language
 
 # Longest wait at exit for a batch that was left behind.
@@ -91,7 +91,7 @@ class NllbTranslator(ABC):
         Raises:
             ToolUnavailableError: When one is missing.
         """
-        check_model_directory(
+        check_translation_model(
             self.directory,
             tool_name=self.tool_name,
             weight_patterns=self.weight_patterns,

@@ -23,8 +23,8 @@ from tools.yours.trial import (
     CANNOT_RUN,
     BrokenRuleError,
     NotTriedError,
-    Outcome,
     Trial,
+    TrialOutcome,
     shortened,
 )
 
@@ -73,7 +73,7 @@ def prompt_is_usable(trial: Trial) -> str:
 
 
 def demonstrations_are_calls(trial: Trial) -> str:
-    """Each call that the prompt shows is one for the tool ittrial."""
+    """Each call that the prompt shows is one for the tool itself."""
     for text, call in trial.shown_calls:
         try:
             trial.tool.parse_arguments(parse_sample(f"{call}]", trial.name))
@@ -216,7 +216,7 @@ def batch_equals_single(trial: Trial) -> str:
             f"{what} gives {shortened(answers)}. Expected a list with one entry per call."
         )
     for (request, single), answer in zip(expected, answers, strict=True):
-        batched = Outcome.of(answer)
+        batched = TrialOutcome.of(answer)
         if batched != single:
             raise BrokenRuleError(
                 f"{shortened(request[0])} gives {shortened(single)} alone, and in a batch "

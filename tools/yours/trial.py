@@ -49,7 +49,7 @@ class _LateError(TimeoutError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialOutcome:
     """What a call gave: an answer, the reason for none, or what it should not have given.
 
     Attributes:
@@ -65,7 +65,7 @@ class Outcome:
     is_late: bool = False
 
     @classmethod
-    def of(cls, answer: object) -> "Outcome":
+    def of(cls, answer: object) -> "TrialOutcome":
         """The outcome of a call that returned or raised this."""
         if isinstance(answer, str):
             return cls(answer=answer)
@@ -141,7 +141,7 @@ class Trial:
 
     @cached_property
     def requests(self) -> list[Request]:
-        """The demonstrated calls with texts that ask; those that are none are left out."""
+        """The demonstrated calls with their texts; those that are none are left out."""
         found = []
         try:
             shown = self.shown_calls
@@ -170,12 +170,12 @@ class Trial:
         return found
 
     @cached_property
-    def answered(self) -> list[tuple[Request, Outcome]]:
+    def answered(self) -> list[tuple[Request, TrialOutcome]]:
         """What the demonstrated calls give."""
         return self.outcomes(self.requests)
 
     @cached_property
-    def answered_garbage(self) -> list[tuple[Request, Outcome]]:
+    def answered_garbage(self) -> list[tuple[Request, TrialOutcome]]:
         """What the garbage that the tool takes for calls gives."""
         document = Document("garbage", "A text.", url=_URL, published_on=_DATE)
         return self.outcomes([(arguments, document) for arguments in {*self.accepted.values()}])
@@ -210,7 +210,7 @@ class Trial:
             raise CallSyntaxError("parse_error", f"It raises {type(error).__name__}.") from error
         return str(arguments)
 
-    def outcomes(self, requests: Sequence[Request]) -> list[tuple[Request, Outcome]]:
+    def outcomes(self, requests: Sequence[Request]) -> list[tuple[Request, TrialOutcome]]:
         """Make calls one by one, until some were late: each of these leaves a thread behind."""
         found = []
         for request in sorted(requests, key=lambda request: request[0]):
@@ -219,13 +219,13 @@ class Trial:
                 break
         return found
 
-    def outcome(self, tool: Tool, request: Request) -> Outcome:
+    def outcome(self, tool: Tool, request: Request) -> TrialOutcome:
         """Make one call."""
         try:
-            return Outcome.of(self.timed(lambda: tool.call(*request)))
+            return TrialOutcome.of(self.timed(lambda: tool.call(*request)))
         # Foreign code may raise anything, which is an outcome like others here.
         except Exception as error:  # noqa: BLE001
-            return Outcome.of(error)
+            return TrialOutcome.of(error)
 
     def guarded(
         self, action: Callable[[], _Value], what: str, seconds: float | None = None

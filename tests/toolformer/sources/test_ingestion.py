@@ -7,7 +7,7 @@ import pytest
 
 from toolformer.sources import ingestion
 from toolformer.sources.errors import (
-    DamagedSliceError,
+    DamagedRawSliceError,
     ShardNotFoundError,
     SliceWriteError,
     SourceNotFoundError,
@@ -263,7 +263,7 @@ def test_a_damaged_slice_is_named(folder, source_of, write_jsonl):
     stored = path.read_bytes()
     for damaged in (stored[:-10], stored[:40] + b"\x00\x01" + stored[42:], b"", b"no slice"):
         path.write_bytes(damaged)
-        with pytest.raises(DamagedSliceError, match=r"shard-00000\.jsonl\.zst"):
+        with pytest.raises(DamagedRawSliceError, match=r"shard-00000\.jsonl\.zst"):
             list(read_shard(folder, entry))
 
 
@@ -279,7 +279,7 @@ def test_a_shard_that_never_was_is_told_from_those_there_are(folder, source_of, 
 def test_a_damaged_manifest_is_not_overwritten(folder, content):
     folder.mkdir(parents=True)
     manifest_path(folder).write_text(content)
-    with pytest.raises(DamagedSliceError, match="cannot be understood"):
+    with pytest.raises(DamagedRawSliceError, match="cannot be understood"):
         update(folder)
     assert manifest_path(folder).read_text() == content
 
