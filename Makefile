@@ -20,6 +20,7 @@ export HF_HUB_OFFLINE := 1
 # default, slows two runs on the same cores down tenfold; sleeping at once halves the speed of one.
 export GOMP_SPINCOUNT ?= 10000
 UI_PORT ?= 3000
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui test test-fast bench check format lock clean
@@ -52,11 +53,12 @@ ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home i
 	$(BIN)/python -m dagster_project.commands.prepare_home
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
+# Two tests at a time, slow ones handed over where a worker runs dry.
 test: $(STAMP)  ## All tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal
 
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute
-	$(BIN)/pytest -m "not model and not java and not slow and not gpu"
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal -m "not model and not java and not slow and not gpu"
 
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
 bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look; ABLATE=1: each reduction off)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from assets.outputs import DONE, make_once
 from assets.shard_stage import ShardStage
@@ -17,10 +16,7 @@ from toolformer.calibration import Calibration, measure
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import resolve_device
 from toolformer.ground.whole_files import write_whole
-from toolformer.shard_scoring import ScoringParameters
-
-if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+from toolformer.shard_scoring import ShardScoring
 
 _MEASURED_ON = "measured_on"
 
@@ -31,51 +27,37 @@ class Calibrator:
     Args:
         stage: of the run.
         model_id: identity of the model.
-        load_model: gives the model in bfloat16.
-        load_reference: gives the same model in float32.
         hold_device: waits for the device.
-        parameters: how calls are scored.
 
     Attributes:
         found: the calibration, once it was asked for.
     """
 
-    def __init__(
-        self,
-        stage: ShardStage,
-        model_id: str,
-        *,
-        load_model: Callable[[], "LanguageModel"],
-        load_reference: Callable[[], "LanguageModel"],
-        hold_device: Callable[[], object],
-        parameters: ScoringParameters,
-    ):
+    def __init__(self, stage: ShardStage, model_id: str, hold_device: Callable[[], object]):
         self._stage = stage
         self._model_id = model_id
-        self._load_model = load_model
-        self._load_reference = load_reference
         self._hold_device = hold_device
-        self._parameters = parameters
         self.found: Calibration | None = None
 
-    def calibration(self, shard: str, tool_name: str) -> Calibration:
+    def calibration(self, scoring: ShardScoring, shard: str, tool_name: str) -> Calibration:
         """The stored calibration, or a new one.
 
         Args:
+            scoring: of the shard, with the model in both precisions.
             shard, tool_name: what is being scored; the cost of a new calibration is stored there.
         """
         if self.found is None:
-            self.found = self._open(shard, tool_name)
+            self.found = self._open(scoring, shard, tool_name)
         return self.found
 
-    def _open(self, shard: str, tool_name: str) -> Calibration:
+    def _open(self, scoring: ShardScoring, shard: str, tool_name: str) -> Calibration:
         stage = self._stage
         device = resolve_device(stage.settings.language_model.device)
         digest = calibration_fingerprint(stage.settings, self._model_id, device)
         file = stage.home.calibration / f"{self._model_id}.json"
 
         def make() -> str:
-            self._measure(file, digest, shard, tool_name)
+            self._measure(scoring, file, digest, shard, tool_name)
             return DONE
 
         make_once(
@@ -88,17 +70,19 @@ class Calibrator:
         assert calibration is not None
         return calibration
 
-    def _measure(self, file: Path, digest: str, shard: str, tool_name: str) -> None:
+    def _measure(
+        self, scoring: ShardScoring, file: Path, digest: str, shard: str, tool_name: str
+    ) -> None:
         stage, settings = self._stage, self._stage.settings
         folder = stage.home.checkpoints / "calibration" / self._model_id
-        model, reference = self._load_model(), self._load_reference()
+        model, reference = scoring.model, scoring.load_reference()
         calibration, cost = measure(
             model,
             reference,
             count=settings.scoring.calibration_calls,
             window_tokens=settings.corpus.window_tokens,
-            call_format=self._parameters.call_format,
-            token_budget=self._parameters.token_budget,
+            call_format=scoring.parameters.call_format,
+            token_budget=scoring.parameters.token_budget,
             checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
             progress=stage.progress(f"calibrating {model.name}"),
         )

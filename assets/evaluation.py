@@ -101,7 +101,7 @@ def evaluation_results(
                         progress_of(f"{benchmark} with the {model_name} model", context.log),
                     ),
                     force=settings.force,
-                    hold_device=partial(language_model.hold_device, loaded, home),
+                    hold_device=partial(language_model.holder().hold_device, loaded, home),
                 )
         left_out = {
             f"{name}: {reason}": int(count)

@@ -56,7 +56,7 @@ def executed_calls(
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
 
-    hold_device = partial(language_model.hold_device, stage.settings, stage.home)
+    hold_device = partial(language_model.holder().hold_device, stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)

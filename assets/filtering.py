@@ -58,23 +58,14 @@ def filtered_calls(
         annotator = Annotator.of(stage.settings, stage.home)
     holder, chosen = language_model.holder(), stage.settings
     identity, precision = annotator.identity, precision_of(chosen)
-    hold_device = partial(language_model.hold_device, chosen, stage.home)
-    load_model = partial(annotator.load, holder, chosen, stage.home)
-    load_reference = partial(annotator.load_reference, holder, chosen, stage.home)
+    hold_device = partial(holder.hold_device, chosen, stage.home)
     parameters = scoring_parameters(chosen)
-    calibrator = Calibrator(
-        stage,
-        identity,
-        load_model=load_model,
-        load_reference=load_reference,
-        hold_device=hold_device,
-        parameters=parameters,
-    )
+    calibrator = Calibrator(stage, identity, hold_device)
 
     def make_shard(key: str, report: ShardReport) -> None:
         scoring = ShardScoring(
-            load_model=load_model,
-            load_reference=load_reference,
+            load_model=partial(annotator.load, holder, chosen, stage.home),
+            load_reference=partial(annotator.load_reference, holder, chosen, stage.home),
             cut_windows=lambda tokenizer: windows_of(
                 documents_of(stage, key), tokenizer, window_tokens=chosen.corpus.window_tokens
             ),
@@ -116,7 +107,7 @@ def filtered_calls(
     try:
         return stage.run(make_shard)
     finally:
-        language_model.drop_reference()
+        holder.drop_reference()
 
 
 def scoring_parameters(settings: Settings) -> ScoringParameters:
@@ -151,7 +142,7 @@ def _filter(
     if scoring.parameters.is_rescored:
         band = SafetyBand.around(
             threshold,
-            width=calibrator.calibration(shard, tool_name).band,
+            width=calibrator.calibration(scoring, shard, tool_name).band,
             with_sweep=settings.scoring.rescore_sweep,
         )
     slice_name = stage.slice_name(tool_name)

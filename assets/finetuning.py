@@ -171,17 +171,7 @@ def _train(
         ],
         [tokenizer.encode(text.text) for text in texts["development"]],
         parameters=FinetuningParameters(
-            learning_rate=training.learning_rate,
-            warmup_share=training.warmup_share,
-            batch_size=training.batch_size,
-            steps=training.steps,
-            max_tokens=training.max_tokens,
-            micro_batch_tokens=training.micro_batch_tokens,
-            evaluate_every=training.evaluate_every,
-            seed=training.seed,
-            clip_norm=training.clip_norm,
-            precision=training.precision,
-            save_every=training.save_every,
+            **training.model_dump(exclude={"max_texts_per_tool", "development_share", "rounds"})
         ),
         bos_token=settings.language_model.bos_token,
         resume_folder=home.checkpoints / "finetuned_model",

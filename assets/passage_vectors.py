@@ -87,5 +87,5 @@ def _encoder(
         Path(chosen.encoder).expanduser(),
         similarity=chosen.similarity,
         most_tokens=chosen.encoder_tokens,
-        device=language_model.hold_device(settings, home),
+        device=language_model.holder().hold_device(settings, home),
     )

@@ -89,7 +89,7 @@ def candidate_calls(
                 stage.slice_name(name),
                 fingerprint,
                 partial(_sample, stage, tools, load_annotator, key, name, texts, fingerprint),
-                hold_device=lambda: language_model.hold_device(stage.settings, stage.home),
+                hold_device=lambda: language_model.holder().hold_device(stage.settings, stage.home),
             )
         _report_samples(stage, key, report)
 

@@ -141,7 +141,7 @@ class ShardScoring:
         progress: Callable[[str, str], Callable[[int, int], None]],
     ):
         self._load_model = load_model
-        self._load_reference = load_reference
+        self.load_reference = load_reference
         self._cut_windows = cut_windows
         self.parameters = parameters
         self._progress = progress
@@ -167,7 +167,7 @@ class ShardScoring:
             self.model,
             windows,
             token_budget=budget,
-            start_losses=start_token_losses(self._load_reference()),
+            start_losses=start_token_losses(self.load_reference()),
         )
 
     def losses_of(
@@ -294,7 +294,7 @@ class ShardScoring:
         """
         windows = self._windows
         if in_float32:
-            model = self._load_reference()
+            model = self.load_reference()
             score = partial(score_again, model, windows)
         else:
             model = self.model

@@ -23,6 +23,7 @@ from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
 from tools.yours.contract import check_contract
 from tools.yours.plugins import parse_arguments
+from tools.yours.trial import Trial
 
 
 def list_tools() -> None:
@@ -112,11 +113,13 @@ def check_tool(name: str, options: RunOptions) -> bool:
         return create_tool(name, {**of_home, **given}, targets=settings.tools.targets)
 
     findings = check_contract(
-        name,
-        create,
-        of_user,
-        read_prompt=lambda tool: prompt_of(settings, tool),
-        deadline_seconds=settings.execution.deadline_seconds,
+        Trial(
+            name,
+            create,
+            of_user,
+            read_prompt=lambda tool: prompt_of(settings, tool),
+            deadline_seconds=settings.execution.deadline_seconds,
+        )
     )
     for finding in findings:
         console.say(f"{finding.status}  {finding.rule}: {finding.detail}")

@@ -2,8 +2,6 @@
 
 import dagster as dg
 
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 
 
@@ -13,14 +11,6 @@ class LanguageModelResource(dg.ConfigurableResource):
     def holder(self) -> ModelHolder:
         """The process's holder."""
         return process_holder()
-
-    def hold_device(self, settings: Settings, home: Home) -> str:
-        """Wait for the device and keep it for this run; loads nothing."""
-        return process_holder().hold_device(settings, home)
-
-    def drop_reference(self) -> None:
-        """Free the memory of the float32 copy."""
-        process_holder().drop_reference()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the device back when the run ends."""

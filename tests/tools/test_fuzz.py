@@ -120,6 +120,7 @@ def test_the_search_takes_whatever_a_model_writes_and_finds_injections_as_text(i
     assert "->" not in found.result
 
 
+@pytest.mark.slow
 def test_qa_reads_whatever_is_asked_with_a_random_model(fuzz_strings):
     # To a random model all beginnings of answers are improbable; each byte of one is a step.
     tool = question_answering(tiny_model(context_length=4096), answer_words=1, least_beginning=0.0)

@@ -2,6 +2,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from warehouse.warehouse import Warehouse
 
 WRITERS = 4
@@ -31,6 +33,7 @@ for version in range({REPLACEMENTS}):
 """
 
 
+@pytest.mark.slow
 def test_reader_sees_whole_versions_while_four_processes_replace_slices(
     warehouse: Warehouse,
 ) -> None:

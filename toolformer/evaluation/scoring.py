@@ -8,11 +8,9 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
-LAMA_WORDS = 5
-QA_WORDS = 20
-MLQA_WORDS = 10
 NUMBER_TOLERANCE = 1e-4
 
 # A digit that follows a letter or another digit starts no number ("H2O"), and a minus sign that
@@ -44,65 +42,45 @@ def normalised_words(text: str) -> list[str]:
     return [word for word in words if word]
 
 
-def score_lama(prediction: str, gold: Sequence[str]) -> bool:
-    """Tell whether an answer stands within the first five words of a completion.
+def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
+    """Tell whether an answer stands within the first words of a completion.
 
     Args:
         prediction: The model's output without the prompt and without calls.
         gold: The accepted answers; any of them counts.
+        first_words: How many words are looked at.
 
     Returns:
-        True when all words of one answer occur in order, side by side, within the first 5 words.
+        True when all words of one answer occur in order, side by side, within the first words.
 
     Raises:
         TypeError: If `gold` is one string instead of a sequence of strings.
         ValueError: If `gold` is empty.
-
-    Paper: section 4.2.1; also used for the temporal sets (section 4.2.5).
 
     Example:
         >>> score_lama("a small town near Lyon in France", ["Lyon"])
         True
     """
-    return _contains_answer(prediction, gold, first_words=LAMA_WORDS)
+    if isinstance(gold, str):
+        raise TypeError(
+            f"The accepted answers are the single text {gold!r}; expected a sequence of texts. "
+            f"Pass [{gold!r}]."
+        )
+    if not gold:
+        raise ValueError(
+            "There are no accepted answers; at least one is needed to score an output. "
+            "Leave the example out."
+        )
+    words = list(islice(normalised_words(prediction), first_words))
+    return any(_occurs(normalised_words(answer), words) for answer in gold)
 
 
-def score_qa(prediction: str, gold: Sequence[str]) -> bool:
-    """Tell whether an answer stands within the first twenty words of an output.
-
-    Args:
-        prediction: The model's output without the prompt and without calls.
-        gold: The accepted answers; any of them counts.
-
-    Returns:
-        True when all words of one answer occur in order, side by side, within the first 20 words.
-
-    Raises:
-        TypeError: If `gold` is one string instead of a sequence of strings.
-        ValueError: If `gold` is empty.
-
-    Paper: section 4.2.3.
-    """
-    return _contains_answer(prediction, gold, first_words=QA_WORDS)
-
-
-def score_mlqa(prediction: str, gold: Sequence[str]) -> bool:
-    """Tell whether an answer stands within the first ten words of an output.
-
-    Args:
-        prediction: The model's output without the prompt and without calls.
-        gold: The accepted answers, in English; any of them counts.
-
-    Returns:
-        True when all words of one answer occur in order, side by side, within the first 10 words.
-
-    Raises:
-        TypeError: If `gold` is one string instead of a sequence of strings.
-        ValueError: If `gold` is empty.
-
-    Paper: section 4.2.4.
-    """
-    return _contains_answer(prediction, gold, first_words=MLQA_WORDS)
+# Paper, section 4.2.1; also for the temporal sets (section 4.2.5).
+score_lama = partial(contains_answer, first_words=5)
+# Section 4.2.3.
+score_qa = partial(contains_answer, first_words=20)
+# Section 4.2.4; the answers are in English.
+score_mlqa = partial(contains_answer, first_words=10)
 
 
 def score_math(prediction: str, gold: float) -> bool:
@@ -153,21 +131,6 @@ def answered_number(text: str) -> float | None:
     _, _, after_equals = plain.partition("=")
     match = _NUMBER.search(after_equals) or _NUMBER.search(plain)
     return None if match is None else float(match[0].replace(",", ""))
-
-
-def _contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
-    if isinstance(gold, str):
-        raise TypeError(
-            f"The accepted answers are the single text {gold!r}; expected a sequence of texts. "
-            f"Pass [{gold!r}]."
-        )
-    if not gold:
-        raise ValueError(
-            "There are no accepted answers; at least one is needed to score an output. "
-            "Leave the example out."
-        )
-    words = list(islice(normalised_words(prediction), first_words))
-    return any(_occurs(normalised_words(answer), words) for answer in gold)
 
 
 def _occurs(answer: list[str], words: list[str]) -> bool:

@@ -250,17 +250,11 @@ def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
 
 
-_NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, of the machine or of the device."""
-    import torch
+    from accelerate.utils.memory import should_reduce_batch_size
 
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # Errors of the processor's allocator and of cuBLAS have no class of their own.
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY)
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def _check_can_halve(error: Exception, rows: int) -> None:

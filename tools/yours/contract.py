@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.protocol import Tool
 from tools.yours import contract_rules
 from tools.yours.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, shortened
 
@@ -29,30 +28,8 @@ class ContractFinding:
     detail: str
 
 
-def check_contract(
-    name: str,
-    create: Callable[[Mapping[str, object]], Tool],
-    settings: Mapping[str, object],
-    *,
-    read_prompt: Callable[[Tool], str],
-    deadline_seconds: float,
-) -> list[ContractFinding]:
-    """Try out what a tool promises.
-
-    Args:
-        name: What the tool is registered as.
-        create: Makes a fresh tool with settings.
-        settings: Those of the tool.
-        read_prompt: Gives the few-shot prompt of the tool; may raise PromptError.
-        deadline_seconds: Longest time of one call.
-
-    Returns:
-        One finding per rule, in a fixed order.
-
-    Raises:
-        ToolError: When there is no tool to try: it cannot be created.
-    """
-    trial = Trial(name, create, settings, read_prompt, deadline_seconds)
+def check_contract(trial: Trial) -> list[ContractFinding]:
+    """Try out what a tool promises: one finding per rule, in a fixed order."""
     return [_finding(rule, try_rule, trial) for rule, try_rule in _RULES.items()]
 
 

@@ -72,6 +72,7 @@ def literal_answer(model, question, passages, parameters):
     return probabilities
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_likeliest_span_of_all_passages(model):
     expected = literal_answer(model, QUESTION, PASSAGES, EVERYTHING)
     answer = read_answer(model, QUESTION, PASSAGES, EVERYTHING)

@@ -302,6 +302,7 @@ def test_a_model_that_hangs_is_given_up(nllb_directory):
     assert [result.reason for result in results[-2:]] == ["timeout", "given_up"]
 
 
+@pytest.mark.slow
 def test_a_program_ends_well_while_a_translation_is_left_behind(nllb_directory):
     # A thread that is inside the model when the interpreter goes would bring the process down.
     code = f"""

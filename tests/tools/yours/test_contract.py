@@ -21,6 +21,7 @@ from tools.registry import TOOL_NAMES, create_tool
 from tools.yours.contract import check_contract
 from tools.yours.function_tool import FunctionTool
 from tools.yours.nasty_arguments import NASTY_ARGUMENTS
+from tools.yours.trial import Trial
 
 EXAMPLES = [
     "It says [Echo(one)] one.",
@@ -44,11 +45,13 @@ class Echo(BaseTool):
 
 def findings(create, settings=None, *, name="Echo", deadline=DEADLINE):
     return check_contract(
-        name,
-        create,
-        settings or {},
-        read_prompt=lambda tool: load_prompt(name, own=tool.prompt),
-        deadline_seconds=deadline,
+        Trial(
+            name,
+            create,
+            settings or {},
+            read_prompt=lambda tool: load_prompt(name, own=tool.prompt),
+            deadline_seconds=deadline,
+        )
     )
 
 
@@ -314,7 +317,7 @@ class ForgetfulPreselection(Echo):
         (SlowParser, "garbage is refused with the right error"),
         (PickyPreselection, "texts are preselected"),
         (NoPreselection, "texts are preselected"),
-        (Hanging, "answers within the deadline"),
+        pytest.param(Hanging, "answers within the deadline", marks=pytest.mark.slow),
         (Crashing, "fails with the right error"),
         (Exiting, "fails with the right error"),
         (NoText, "fails with the right error"),

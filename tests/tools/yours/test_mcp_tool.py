@@ -24,6 +24,7 @@ from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.yours.contract import check_contract
 from tools.yours.mcp_tool import McpTool
+from tools.yours.trial import Trial
 
 DOCUMENT = Document("d", "a text")
 SERVER = [sys.executable, str(Path(__file__).with_name("mcp_example_server.py"))]
@@ -212,10 +213,12 @@ def test_the_server_ends_with_the_process(make, tmp_path):
 
 def test_it_keeps_the_contract(make):
     findings = check_contract(
-        "Words",
-        lambda given: make(**given),
-        {"examples": EXAMPLES, "seconds": 20.0},
-        read_prompt=lambda tool: load_prompt("Words", own=tool.prompt),
-        deadline_seconds=20,
+        Trial(
+            "Words",
+            lambda given: make(**given),
+            {"examples": EXAMPLES, "seconds": 20.0},
+            read_prompt=lambda tool: load_prompt("Words", own=tool.prompt),
+            deadline_seconds=20,
+        )
     )
     assert [each for each in findings if each.status == "failed"] == []
