@@ -6,7 +6,6 @@ another τ_f leaves it as it is. Does not choose the calls; `toolformer.chance_l
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from assets.outputs import Made
 from assets.shard_stage import ShardStage
@@ -48,54 +47,43 @@ def refresh_chance_calls(
         `done` or `up to date`.
     """
     beside = dataclasses.replace(stage, table=TABLE)
-    return beside.replace_if_stale(
-        shard,
-        beside.slice_name(tool_name),
-        fingerprint,
-        partial(_score, beside, scoring, shard, tool_name, fingerprint, calls),
-        hold_device=hold_device,
-    )
+    slice_name, settings = beside.slice_name(tool_name), stage.settings
 
-
-def _score(
-    stage: ShardStage,
-    scoring: ShardScoring,
-    shard: str,
-    tool_name: str,
-    fingerprint: Fingerprint,
-    calls: Callable[[], Sequence[ScoredCall]],
-) -> Made:
-    settings = stage.settings
-    sample = chance_calls(calls(), most=settings.scoring.chance_calls, seed=settings.sampling.seed)
-    losses, cost = scoring.score(
-        tool_name,
-        [each.call for each in sample],
-        stage="chance_level",
-        pruning_threshold=_PRUNING_THRESHOLD,
-        full_losses=False,
-        checkpoint=stage.checkpoint(shard, stage.slice_name(tool_name), fingerprint.digest),
-    )
-    store_cost(stage, shard, tool_name, cost)
-    rows = []
-    for each in sample:
-        of_call = losses[each.call.call_id]
-        decision = decide(of_call, filtering_threshold=_PRUNING_THRESHOLD)
-        is_scored = decision.reason in (FilterReason.KEPT, FilterReason.BELOW_THRESHOLD)
-        rows.append(
-            {
-                "call_id": each.call.call_id,
-                "shard": shard,
-                "tool": tool_name,
-                "other_call_id": each.other_call_id,
-                "result": each.call.result,
-                "loss_without_call": of_call.loss_without_call,
-                "loss_call_without_result": of_call.loss_call_without_result,
-                "loss_with_result": of_call.loss_with_result,
-                "loss_reduction": decision.loss_reduction,
-                "reason": _SCORED if is_scored else decision.reason.value,
-                "pruning_threshold": _PRUNING_THRESHOLD,
-                "precision": scoring.model.precision,
-                "round": settings.sampling.round,
-            }
+    def score() -> Made:
+        sample = chance_calls(
+            calls(), most=settings.scoring.chance_calls, seed=settings.sampling.seed
         )
-    return Made(typed_frame(TABLE, rows))
+        losses, cost = scoring.score(
+            tool_name,
+            [each.call for each in sample],
+            stage="chance_level",
+            pruning_threshold=_PRUNING_THRESHOLD,
+            full_losses=False,
+            checkpoint=beside.checkpoint(shard, slice_name, fingerprint.digest),
+        )
+        store_cost(stage, shard, tool_name, cost)
+        rows = []
+        for each in sample:
+            of_call = losses[each.call.call_id]
+            decision = decide(of_call, filtering_threshold=_PRUNING_THRESHOLD)
+            is_scored = decision.reason in (FilterReason.KEPT, FilterReason.BELOW_THRESHOLD)
+            rows.append(
+                {
+                    "call_id": each.call.call_id,
+                    "shard": shard,
+                    "tool": tool_name,
+                    "other_call_id": each.other_call_id,
+                    "result": each.call.result,
+                    "loss_without_call": of_call.loss_without_call,
+                    "loss_call_without_result": of_call.loss_call_without_result,
+                    "loss_with_result": of_call.loss_with_result,
+                    "loss_reduction": decision.loss_reduction,
+                    "reason": _SCORED if is_scored else decision.reason.value,
+                    "pruning_threshold": _PRUNING_THRESHOLD,
+                    "precision": scoring.model.precision,
+                    "round": settings.sampling.round,
+                }
+            )
+        return Made(typed_frame(TABLE, rows))
+
+    return beside.replace_if_stale(shard, slice_name, fingerprint, score, hold_device=hold_device)

@@ -1,5 +1,6 @@
 """The corpus: shards cut from the sources, and the texts in them (paper §4.1)."""
 
+from dataclasses import asdict
 from functools import partial
 
 import dagster as dg
@@ -120,7 +121,7 @@ def _read(stage: ShardStage, entry: ShardEntry) -> Made:
     """The texts of a shard; what could not become one is stored on the way."""
     rows, rejections = [], []
     for parsed in read_shard(stage.home.sources, entry):
-        fields = {name: getattr(parsed, name) for name in parsed.__slots__}
+        fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
             rows.append({**fields, "shard": entry.key, "language": guess and guess.language})

@@ -41,6 +41,8 @@ PERPLEXITY, DATESET = "perplexity", "dateset"
 ENABLED, DISABLED = "enabled", "disabled"
 
 Progress = Callable[[int, int], None]
+# Rows of a benchmark, and how many items have no score, by reason.
+_Rows = tuple[list[dict], Mapping[str, int]]
 
 
 @dg.asset(
@@ -69,6 +71,10 @@ def evaluation_results(
         tools = open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True)
         held_out = training_and_held_out_shards(home)[1]
         upstream = slice_fingerprints(store, "documents", held_out)
+        runs: dict[str, Callable[[LanguageModel, Progress], _Rows]] = {
+            PERPLEXITY: partial(_perplexity, store, sorted(upstream), loaded),
+            DATESET: partial(_dateset, tools, loaded),
+        }
         for model_name, directory in (
             (BASE, base_model_directory(loaded, home)),
             (finetuned_name(loaded), finetuned_model_directory(loaded, home)),
@@ -92,12 +98,9 @@ def evaluation_results(
                     partial(
                         _run_benchmark,
                         benchmark,
-                        partial(language_model.holder().load, directory, loaded, home),
                         model_name,
-                        store,
-                        sorted(upstream),
-                        tools,
-                        loaded,
+                        partial(language_model.holder().load, directory, loaded, home),
+                        runs[benchmark],
                         progress_of(f"{benchmark} with the {model_name} model", context.log),
                     ),
                     force=settings.force,
@@ -128,24 +131,15 @@ def _metadata_of(store: Warehouse, slice_name: str) -> Mapping[str, str]:
 
 def _run_benchmark(
     benchmark: str,
-    load_model: Callable[[], LanguageModel],
     model_name: str,
-    store: Warehouse,
-    held_out: list[str],
-    tools: Toolbox,
-    settings: Settings,
+    load_model: Callable[[], LanguageModel],
+    run: Callable[[LanguageModel, Progress], _Rows],
     progress: Progress,
 ) -> Made:
-    left_out: Mapping[str, int] = {}
-    if benchmark == PERPLEXITY:
-        rows, left_out = _perplexity(load_model(), store, held_out, settings, progress)
-    else:
-        rows = _dateset(load_model(), tools, settings, progress)
+    rows, left_out = run(load_model(), progress)
     named = [{"benchmark": benchmark, "model": model_name, **row} for row in rows]
-    return Made(
-        typed_frame("evaluation_results", named),
-        {f"{LEFT_OUT}{reason}": str(count) for reason, count in left_out.items()},
-    )
+    reasons = {f"{LEFT_OUT}{reason}": str(count) for reason, count in left_out.items()}
+    return Made(typed_frame("evaluation_results", named), reasons)
 
 
 def finetuned_name(settings: Settings) -> str:
@@ -163,13 +157,12 @@ def _check_trained(directory: Path) -> None:
 
 
 def _perplexity(
-    model: LanguageModel,
     store: Warehouse,
     shards: list[str],
     settings: Settings,
+    model: LanguageModel,
     progress: Progress,
-) -> tuple[list[dict], Mapping[str, int]]:
-    """The rows of the windows, and how many have no score, by reason."""
+) -> _Rows:
     if not shards:
         raise ToolformerError(
             "There is no held-out shard with documents, so perplexity has nothing to measure. Cut "
@@ -222,9 +215,7 @@ def _perplexity(
     return sorted(rows, key=lambda row: row["item_id"]), left_out
 
 
-def _dateset(
-    model: LanguageModel, tools: Toolbox, settings: Settings, progress: Progress
-) -> list[dict]:
+def _dateset(tools: Toolbox, settings: Settings, model: LanguageModel, progress: Progress) -> _Rows:
     evaluation = settings.evaluation
     items = sample_dateset(
         generate_dateset(seed=evaluation.seed), evaluation.dateset_items, evaluation.seed
@@ -259,4 +250,4 @@ def _dateset(
                     }
                 )
             progress(len(rows), 2 * len(items))
-    return rows
+    return rows, {}

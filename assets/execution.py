@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -60,7 +60,7 @@ def executed_calls(
 
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
-        report.mark_unavailable(tools.unavailable)
+        report.slices.update(tools.unavailable)
 
         def make_slice(name: str, tool: Tool) -> str:
             upstream = stage.stored_fingerprint("candidate_calls", key, stage.slice_name(name))
@@ -148,7 +148,8 @@ def _execute(
     store_cost(stage, shard, tool_name, meter.cost("execution", candidates=calls.height))
     tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
     limit = stage.settings.execution.max_result_tokens
-    leaks = _LeakChecks(texts, stage.settings.execution.leak_share)
+    leak_share = stage.settings.execution.leak_share
+    check_of = cache(lambda document_id: LeakCheck(texts[document_id].text))
     # Once: a version may read the files of an index or a model.
     version = tool.version
     rows = []
@@ -156,7 +157,8 @@ def _execute(
         row = asdict(result)
         if result.result is not None:
             row["result"] = cut_result(tokenizer, result.result, max_tokens=limit)
-            row.update(leaks.of(row["result"], call["document_id"], call["character_offset"]))
+            check = check_of(call["document_id"])
+            row.update(_leak_columns(check, row["result"], call["character_offset"], leak_share))
         rows.append(
             {
                 "repeated_before": None,
@@ -178,25 +180,15 @@ def _execute(
     return Made(frame)
 
 
-class _LeakChecks:
-    """Tells which results repeat what follows their call."""
-
-    def __init__(self, texts: dict[str, Document], leak_share: float):
-        self._texts = texts
-        self._leak_share = leak_share
-        self._checks: dict[str, LeakCheck] = {}
-
-    def of(self, result: str, document_id: str, character_offset: int) -> dict[str, Any]:
-        """The shares, and what becomes of a result that is a leak."""
-        if document_id not in self._checks:
-            self._checks[document_id] = LeakCheck(self._texts[document_id].text)
-        shares = self._checks[document_id].shares(result, character_offset)
-        if shares is None:
-            return {}
-        columns = {"repeated_before": shares.before, "repeated_after": shares.after}
-        if shares.after < self._leak_share:
-            return columns
-        return {**columns, "status": "failed", "result": None, "reason": "leak"}
+def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:
+    """How much of a result repeats its text, and what becomes of one that is a leak."""
+    shares = check.shares(result, offset)
+    if shares is None:
+        return {}
+    columns = {"repeated_before": shares.before, "repeated_after": shares.after}
+    if shares.after < leak_share:
+        return columns
+    return {**columns, "status": "failed", "result": None, "reason": "leak"}
 
 
 def _report_results(stage: ShardStage, shard: str, report: ShardReport) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import cache, partial
 
 import dagster as dg
@@ -74,7 +73,7 @@ def filtered_calls(
                 f"{key}: {scored.replace('_', ' ')} {tool_name}"
             ),
         )
-        report.mark_unavailable(tools.unavailable)
+        report.slices.update(tools.unavailable)
         for name in tools.tools:
             upstream = stage.stored_fingerprint("executed_calls", key, stage.slice_name(name))
             if upstream is None:
@@ -161,7 +160,7 @@ def _filter(
         store_cost(stage, shard, tool_name, cost)
     metadata = {LOSSES_FINGERPRINT: losses_digest, **found.geometry}
     if found.rescoring is not None:
-        metadata[RESCORING] = json.dumps(asdict(found.rescoring))
+        metadata[RESCORING] = json.dumps(found.rescoring)
     rows = []
     for call_id, of_call in found.losses.items():
         decision = decide(of_call, filtering_threshold=threshold)

@@ -1,6 +1,7 @@
 """The model finetuned on the training set (paper §2 and §4.1)."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
@@ -157,7 +158,7 @@ def _train(
     steps: list[dict] = []
 
     def report(step: StepReport) -> None:
-        steps.append({name: getattr(step, name) for name in StepReport.__slots__})
+        steps.append(asdict(step))
         progress(step.step, training.steps)
 
     finetune(

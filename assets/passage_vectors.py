@@ -5,9 +5,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.search_index import dump_files, dump_passages, index_result
-from assets.shard_stage import EXPECTED_ERRORS, failure_of
-from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
+from assets.search_index import dump_files, dump_passages, refresh_index
+from assets.shard_stage import expected_errors
+from dagster_project.fingerprints import CODE_VERSIONS, fingerprint
 from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
@@ -39,7 +39,7 @@ def passage_index(
     language_model: LanguageModelResource,
 ) -> dg.MaterializeResult:
     """A FAISS index of dense vectors over the passages that the Wikipedia index holds."""
-    try:
+    with expected_errors():
         loaded, home = settings.load(), settings.home()
         files, chosen = dump_files(loaded), loaded.passage_index
         is_latent = chosen.encoder == LATENT
@@ -50,29 +50,27 @@ def passage_index(
             # How far a kill sets the build back changes nothing in it.
             settings=chosen.model_dump(exclude={"chunk_passages"}),
             encoder=None if is_latent else encoder_identity(Path(chosen.encoder).expanduser()),
-        ).digest
-        information = dense_index_information(home.passage_index)
-        is_up_to_date = (
-            information is not None and information[FINGERPRINT] == identity and not settings.force
         )
-        if not is_up_to_date:
-            build_dense_index(
+        build = DenseBuild(
+            fingerprint=identity.digest,
+            make_encoder=lambda texts: _encoder(texts, loaded, home, language_model),
+            sample_passages=chosen.sample_passages,
+            chunk_passages=chosen.chunk_passages,
+            kind=DenseIndexKind(chosen.flat_limit, chosen.code_bytes),
+            seed=chosen.seed,
+        )
+        return refresh_index(
+            settings,
+            home.passage_index,
+            identity,
+            dense_index_information,
+            lambda: build_dense_index(
                 dump_passages(files, loaded),
                 home.passage_index,
-                DenseBuild(
-                    fingerprint=identity,
-                    make_encoder=lambda texts: _encoder(texts, loaded, home, language_model),
-                    sample_passages=chosen.sample_passages,
-                    chunk_passages=chosen.chunk_passages,
-                    kind=DenseIndexKind(chosen.flat_limit, chosen.code_bytes),
-                    seed=chosen.seed,
-                ),
+                build,
                 progress=progress_of("encoding passages", context.log),
-            )
-            information = dense_index_information(home.passage_index)
-    except EXPECTED_ERRORS as error:
-        raise failure_of(error) from error
-    return index_result(loaded, home.passage_index, information, is_up_to_date=is_up_to_date)
+            ),
+        )
 
 
 def _encoder(

@@ -73,7 +73,7 @@ def candidate_calls(
     def make_shard(key: str, report: ShardReport) -> None:
         texts = documents_of(stage, key)
         upstream = stage.stored_fingerprint("documents", key, ALL) or ""
-        report.mark_unavailable(tools.unavailable)
+        report.slices.update(tools.unavailable)
         report.count({"documents": len(texts)})
         for name, tool in tools.tools.items():
             fingerprint = candidate_calls_fingerprint(

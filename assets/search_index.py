@@ -1,13 +1,14 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from assets.shard_stage import EXPECTED_ERRORS, failure_of
-from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, fingerprint
+from assets.outputs import DONE, UP_TO_DATE
+from assets.shard_stage import expected_errors
+from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, Fingerprint, fingerprint
 from dagster_project.progress import progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.sections import Settings
@@ -44,24 +45,32 @@ def dump_passages(files: Iterable[SourceFile], settings: Settings) -> Iterator[P
             )
 
 
-def index_result(
-    settings: Settings,
+def refresh_index(
+    settings: SettingsResource,
     directory: Path,
-    information: Mapping[str, Any] | None,
-    *,
-    is_up_to_date: bool,
+    identity: Fingerprint,
+    information_of: Callable[[Path], Mapping[str, Any] | None],
+    build: Callable[[], None],
 ) -> dg.MaterializeResult:
-    """What an index over these passages shows: where it is, and what its `index.json` says."""
+    """Build an index unless it is there with the same fingerprint, and show its `index.json`.
+
+    Two builds at once are told apart by the lock of the index itself.
+    """
+    information = information_of(directory)
+    is_stale = information is None or information[FINGERPRINT] != identity.digest
+    if is_stale or settings.force:
+        build()
+    shown = {
+        name: value
+        for name, value in (information_of(directory) or {}).items()
+        if isinstance(value, str | int | float)
+    }
     return dg.MaterializeResult(
         metadata={
-            "state": "up to date" if is_up_to_date else "done",
-            "source": settings.wikipedia_index.source,
+            "state": DONE if is_stale or settings.force else UP_TO_DATE,
+            "source": settings.load().wikipedia_index.source,
             "directory": dg.MetadataValue.path(str(directory)),
-            **{
-                key: value
-                for key, value in (information or {}).items()
-                if isinstance(value, str | int | float)
-            },
+            **shown,
         }
     )
 
@@ -75,27 +84,24 @@ def wikipedia_index(
     context: dg.AssetExecutionContext, settings: SettingsResource
 ) -> dg.MaterializeResult:
     """A Lucene index (Pyserini BM25) over the passages of a Wikipedia dump."""
-    try:
+    with expected_errors():
         loaded, home = settings.load(), settings.home()
         files = dump_files(loaded)
         identity = fingerprint(
             "wikipedia_index",
             dump=[file_identity(file) for file in files],
             passage_words=loaded.wikipedia_index.passage_words,
-        ).digest
-        information = index_information(home.wikipedia_index)
-        is_up_to_date = (
-            information is not None and information[FINGERPRINT] == identity and not settings.force
         )
-        if not is_up_to_date:
-            progress = progress_of("indexing passages", context.log)
-            build_index(
+        progress = progress_of("indexing passages", context.log)
+        return refresh_index(
+            settings,
+            home.wikipedia_index,
+            identity,
+            index_information,
+            lambda: build_index(
                 dump_passages(files, loaded),
                 home.wikipedia_index,
-                fingerprint=identity,
+                fingerprint=identity.digest,
                 progress=lambda done: progress(done, done),
-            )
-            information = index_information(home.wikipedia_index)
-    except EXPECTED_ERRORS as error:
-        raise failure_of(error) from error
-    return index_result(loaded, home.wikipedia_index, information, is_up_to_date=is_up_to_date)
+            ),
+        )

@@ -54,10 +54,6 @@ class ShardReport:
     counts: dict[str, float] = field(default_factory=dict)
     preview: pl.DataFrame | None = None
 
-    def mark_unavailable(self, unavailable: Mapping[str, str]) -> None:
-        """Say which tools cannot run here, and the remedy."""
-        self.slices.update(unavailable)
-
     def count(self, numbers: Mapping[str, float]) -> None:
         """Add numbers to the counts."""
         for name, number in numbers.items():

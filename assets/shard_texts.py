@@ -34,13 +34,7 @@ def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
     """The documents of a shard that has been read, by id."""
     frame = warehouse.read_slice("documents", shard, ALL)
     return {
-        row["document_id"]: Document(
-            document_id=row["document_id"],
-            text=row["text"],
-            url=row["url"],
-            title=row["title"],
-            published_on=row["published_on"],
-        )
+        row["document_id"]: Document(**{name: row[name] for name in Document.__slots__})
         for row in frame.iter_rows(named=True)
     }
 

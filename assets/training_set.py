@@ -1,5 +1,6 @@
 """The training set: C* of all shards, ready for training (paper §2)."""
 
+from dataclasses import asdict
 from functools import partial
 
 import dagster as dg
@@ -148,7 +149,7 @@ def _choose_texts(
     for reason, count in sorted(chosen.dropped.items()):
         context.log.info(f"left out {count} texts: {reason}")
     rows = [
-        {**_row(text), "split": split}
+        {**asdict(text), "split": split}
         for split, of_split in (("train", chosen.train), ("development", chosen.development))
         for text in of_split
     ]
@@ -170,18 +171,6 @@ def augmented_text_of(row: dict) -> AugmentedText:
         text=row["text"],
         calls=tuple(KeptCall(**call) for call in row["calls"]),
     )
-
-
-def _row(text: AugmentedText) -> dict:
-    return {
-        "document_id": text.document_id,
-        "window": text.window,
-        "shard": text.shard,
-        "text": text.text,
-        "calls": [
-            {name: getattr(call, name) for name in KeptCall.__slots__} for call in text.calls
-        ],
-    }
 
 
 def _held_out_ngrams(store: Warehouse, shards: list[str], settings: Settings) -> NgramIndex:

@@ -83,23 +83,6 @@ class SafetyBand:
 
 
 @dataclass(frozen=True, slots=True)
-class Rescoring:
-    """What the second pass did.
-
-    Attributes:
-        band: half the width of the band, in nats.
-        thresholds: that it lay around.
-        rescored: calls that float32 scored.
-        changed_decisions: of them, those that are decided otherwise.
-    """
-
-    band: float
-    thresholds: tuple[float, ...]
-    rescored: int
-    changed_decisions: int
-
-
-@dataclass(frozen=True, slots=True)
 class SliceLosses:
     """The losses of one tool's calls in one shard.
 
@@ -109,7 +92,8 @@ class SliceLosses:
         pruning_threshold: reduction below which no further loss was computed, in nats.
         costs: of the passes that were made for them.
         geometry: the batches of the first pass, if it was made.
-        rescoring: None where no second pass was asked for.
+        rescoring: of the second pass: half the width of the band, its thresholds, how many calls
+            were rescored, and how many decisions changed; None where it was not asked for.
     """
 
     losses: Mapping[str, CallLosses]
@@ -117,7 +101,7 @@ class SliceLosses:
     pruning_threshold: float
     costs: tuple[StageCost, ...] = ()
     geometry: Mapping[str, str] = field(default_factory=dict)
-    rescoring: Rescoring | None = None
+    rescoring: Mapping[str, object] | None = None
 
 
 class ShardScoring:
@@ -263,12 +247,12 @@ class ShardScoring:
             pruning_threshold=first.pruning_threshold,
             costs=costs,
             geometry=first.geometry,
-            rescoring=Rescoring(
-                band=band.width,
-                thresholds=band.thresholds,
-                rescored=len(again),
-                changed_decisions=band.changed_decisions(first.losses, again),
-            ),
+            rescoring={
+                "band": band.width,
+                "thresholds": band.thresholds,
+                "rescored": len(again),
+                "changed_decisions": band.changed_decisions(first.losses, again),
+            },
         )
 
     def score(

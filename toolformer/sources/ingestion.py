@@ -56,13 +56,11 @@ class ManifestUpdate:
 
     Attributes:
         added: new shards.
-        unchanged: active shards that were there before.
         retired: shards that were active before and are not any more.
         rejected_sources: sources that could not be used, with the error.
     """
 
     added: list[ShardEntry] = field(default_factory=list)
-    unchanged: list[ShardEntry] = field(default_factory=list)
     retired: list[ShardEntry] = field(default_factory=list)
     rejected_sources: list[RejectedSource] = field(default_factory=list)
 
@@ -153,13 +151,6 @@ class _Update:
                 self._reject(source, error)
         for name in self.manifest.identities.keys() - seen.keys():
             self._retire(self._active(name), forget=name)
-        retired = {entry.key for entry in self.result.retired}
-        added = {entry.key for entry in self.result.added}
-        self.result.unchanged = [
-            entry
-            for entry in self.manifest.active_shards
-            if entry.key not in added and entry.key not in retired
-        ]
         return self.result
 
     def _reject(self, source: Source, error: SourceError) -> None:
