@@ -53,12 +53,14 @@ ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home i
 	$(BIN)/python -m dagster_project.commands.prepare_home
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
-# Two tests at a time, slow ones handed over where a worker runs dry.
+# Two tests at a time, each with one thread: two with two threads would wait for each other's.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+
 test: $(STAMP)  ## All tests
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal
+	$(PYTEST)
 
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal -m "not model and not java and not slow and not gpu"
+	$(PYTEST) -m "not model and not java and not slow and not gpu"
 
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
 bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look; ABLATE=1: each reduction off)

@@ -1,6 +1,9 @@
 """All tools that are on by default, at once: QA and WikiSearch search the same index together."""
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 
 from tests.assets.conftest import MakeHome, PipelineHome
 
@@ -8,6 +11,16 @@ SHARD = "shard-00000"
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two batches at once, as a build has them on two cores; the other tests have one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_default_tools_build_real_documents_together(
     prepared_home: PipelineHome, copy_of: MakeHome
 ):

