@@ -76,6 +76,8 @@ def executed_calls(
                 hold_device=hold_device if name in tools.on_device else None,
             )
 
+        # Before the threads: those that import transformers together fail on its lazy modules.
+        load_tokenizer(base_model_directory(stage.settings, stage.home))
         died: list[str] = []
         for name, made in done_together(
             {name: partial(make_slice, name, tool) for name, tool in tools.tools.items()}
