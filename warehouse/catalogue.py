@@ -9,7 +9,7 @@ import functools
 import glob
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from warehouse.damage import damaged_slices
 from warehouse.errors import SlicesChangingError, StorageError
 from warehouse.schema import TableSchema, schema_text, table_schema, tables
 from warehouse.slices import damaged_error
+from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,47 +78,63 @@ def tables_in(sql: str) -> frozenset[str]:
     return found or frozenset(tables())
 
 
-def create_views(
-    connection: "duckdb.DuckDBPyConnection", folder: Path, table_names: Iterable[str]
-) -> None:
+def create_views(connection: "duckdb.DuckDBPyConnection", sources: Mapping[str, str]) -> None:
     """Creates the views of some tables and every statistics view that reads only these.
 
     Args:
         connection: Where to create them.
-        folder: Folder of the warehouse; each table has at least its zero-row slice.
-        table_names: Names of the tables.
+        sources: Of each table the SQL behind `from`: `listed_source` or `lasting_source`.
 
     Raises:
-        duckdb.Error: A slice is damaged or was replaced at that moment.
+        duckdb.Error: A slice is damaged, or was moved away at that moment.
     """
-    chosen = frozenset(table_names)
-    for name in tables():
-        if name in chosen:
-            connection.execute(table_view_statement(table_schema(name), folder))
+    for name, source in sources.items():
+        # The columns are named, so that their order does not depend on which file comes first.
+        columns = ", ".join(sql_name(column) for column in table_schema(name).column_names)
+        connection.execute(f"create view {sql_name(name)} as select {columns} from {source}")
     for name in STATISTICS_VIEWS:
-        if tables_behind(name) <= chosen:
+        if tables_behind(name) <= sources.keys():
             connection.execute(f"create view {sql_name(name)} as {view_text(name)}")
 
 
-def table_view_statement(schema: TableSchema, folder: Path) -> str:
-    """Returns the statement that creates the view over a table's slices.
+def listed_source(schema: TableSchema, files: Iterable[Path]) -> str:
+    """Returns the SQL that reads these versions of a table's slices."""
+    listed = ", ".join(sql_literal(str(path)) for path in files)
+    return f"read_parquet([{listed}], {_options(schema)})"
 
-    The columns are named, so that their order does not depend on which file comes first. A
-    table that is not cut by shard keeps its own `shard` column: the directory must not
-    overrule it.
+
+def lasting_source(schema: TableSchema, folder: Path) -> str:
+    """Returns the SQL that reads the slices of a table as they are whenever it is run.
+
+    Both patterns list the folder, one after the other. What was published in between would be in
+    one list alone, so versions count that were stamped before the transaction began.
     """
-    pattern = f"{glob.escape(str(folder.absolute()))}/{schema.name}/*/*.parquet"
+    pattern = f"{glob.escape(str(folder.absolute()))}/{schema.name}/*/{VERSION_GLOB}"
+    # A view takes no parameters: paths are the one kind of value that is written into a statement.
+    return f"""read_parquet({sql_literal(pattern)}, {_options(schema)})
+    where filename in (
+        select coalesce(max(file) filter (where stamp <= epoch_us(now())), min(file))
+        from (
+            select
+                file,
+                regexp_extract(file, {sql_literal(VERSION_PATTERN)}, 1) as slice,
+                try_cast(regexp_extract(file, {sql_literal(VERSION_PATTERN)}, 2) as bigint) as stamp
+            from glob({sql_literal(pattern)})
+        )
+        where stamp is not null
+        group by slice
+    )"""
+
+
+def _options(schema: TableSchema) -> str:
+    # A table that is not cut by shard keeps its own `shard` column: the directory must not
+    # overrule it.
     partitioning = (
         "hive_partitioning = false"
         if schema.is_cross_shard
         else "hive_partitioning = true, hive_types = {shard: varchar}"
     )
-    columns = ", ".join(sql_name(column) for column in schema.column_names)
-    # A view takes no parameters: the path is the one value that is written into a statement.
-    return (
-        f"create view {sql_name(schema.name)} as select {columns} from read_parquet("
-        f"{sql_literal(pattern)}, union_by_name = true, {partitioning})"
-    )
+    return f"union_by_name = true, {partitioning}"
 
 
 def write_database(folder: Path, database_file: Path) -> bool:
@@ -136,7 +153,7 @@ def write_database(folder: Path, database_file: Path) -> bool:
     Raises:
         StorageError: The disk refused the write.
         DamagedSliceError: A slice cannot be read, so its table has no view.
-        SlicesChangingError: Slices were replaced at every attempt.
+        SlicesChangingError: Slices were moved away at every attempt.
     """
     stamp = database_file.with_name(f"{database_file.name}.views")
     fingerprint = _fingerprint(folder)
@@ -164,7 +181,7 @@ def _build_database(folder: Path, file: Path) -> None:
             with open_connection(file) as connection:
                 # One transaction: each comment alone would bind its view again on a commit.
                 connection.begin()
-                create_views(connection, folder, tables())
+                create_views(connection, _lasting_sources(folder))
                 _comment(connection)
                 connection.commit()
         except duckdb.Error as error:
@@ -190,7 +207,11 @@ def _comment(connection: "duckdb.DuckDBPyConnection") -> None:
             )
 
 
+def _lasting_sources(folder: Path) -> dict[str, str]:
+    return {name: lasting_source(schema, folder) for name, schema in tables().items()}
+
+
 def _fingerprint(folder: Path) -> str:
     parts = [str(folder.absolute()), *MACROS, schema_text(), *map(view_text, STATISTICS_VIEWS)]
-    parts += [table_view_statement(schema, folder) for schema in tables().values()]
+    parts += _lasting_sources(folder).values()
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

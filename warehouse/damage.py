@@ -1,4 +1,4 @@
-"""Finds slices that cannot be read and moves slices out of the way.
+"""Finds slices that are not as they were written, and moves slices out of the way.
 
 Does not repair rows: a slice put aside is built again by the stage that wrote it.
 """
@@ -7,28 +7,32 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from warehouse.errors import SliceNotFoundError, StorageError
-from warehouse.layout import empty_slice_path, list_slices, slice_path
+from warehouse.layout import (
+    empty_slice_path,
+    files_without_version,
+    list_slices,
+    slice_folder,
+)
 from warehouse.schema import tables
-
-_BATCH_ROWS = 8192
+from warehouse.slices import is_of_this_project
+from warehouse.versions import is_intact
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
-    """Returns the slices that cannot be read to their end, by path.
-
-    Every row is decoded, since a file can be damaged behind an intact footer.
+    """Returns the slices whose bytes are not those that were written, and foreign files, by path.
 
     Args:
         folder: Folder of the warehouse.
         table_names: Tables to look at; None is all.
     """
-    found = []
-    for table in tables() if table_names is None else table_names:
+    names = list(tables() if table_names is None else table_names)
+    found = [path for path in files_without_version(folder, names) if not is_of_this_project(path)]
+    for table in names:
         paths = [info.path for info in list_slices(folder, table)]
         empty = empty_slice_path(folder, table)
-        if empty.exists():
+        if empty is not None:
             paths.append(empty)
-        found += [path for path in paths if not _is_readable(path)]
+        found += [path for path in paths if _is_damaged(path)]
     return sorted(found)
 
 
@@ -47,7 +51,7 @@ def set_aside(folder: Path, path: Path) -> Path:
         StorageError: The file system refused.
     """
     source = path.absolute()
-    if not source.is_file() or not source.is_relative_to(folder.absolute()):
+    if not source.exists() or not source.is_relative_to(folder.absolute()):
         raise SliceNotFoundError(
             f"'{path}' is no slice of the warehouse '{folder}'. Give a path that "
             "`damaged_slices` returned."
@@ -76,7 +80,7 @@ def retire_shard(folder: Path, shard: str) -> Path | None:
     sources = [
         directory
         for directory in (
-            slice_path(folder, table, shard, "x").parent
+            slice_folder(folder, table, shard, "x")
             for table, schema in tables().items()
             if not schema.is_cross_shard
         )
@@ -111,16 +115,11 @@ def _move(source: Path, target: Path) -> None:
         ) from error
 
 
-def _is_readable(path: Path) -> bool:
-    import pyarrow
-    import pyarrow.parquet
-
+def _is_damaged(path: Path) -> bool:
     try:
-        with path.open("rb") as file, pyarrow.parquet.ParquetFile(file) as parquet:
-            for _ in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                pass
+        return not is_intact(path)
     except FileNotFoundError:
-        return True
-    except (pyarrow.ArrowException, OSError):
+        # Swept or moved meanwhile.
         return False
-    return True
+    except OSError:
+        return True

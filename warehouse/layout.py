@@ -1,7 +1,7 @@
 """Where slices lie on disk and how they may be named.
 
-`<folder>/<table>/shard=<shard>/<slice>.parquet`; a file being written stands beside its target
-and ends in `.tmp`, since whatever ends in `.parquet` would be read by the views.
+`<folder>/<table>/shard=<shard>/<slice>@<version>.parquet` (`versions.py`); a file being written
+stands there too and ends in `.tmp`. Other files are nobody's rows, whatever they are called.
 Does not read or write rows.
 """
 
@@ -10,17 +10,19 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolformer.ground.whole_files import host_digits
 from warehouse.errors import SliceNameError
 from warehouse.schema import ALL, table_schema, tables
+from warehouse.versions import newest_version, newest_versions, slice_of, superseded, versions
 
 EMPTY_SHARD = "none"
 """Directory key of the zero-row slice that lets a view exist over a table without rows."""
 
-_EMPTY_SLICE = "empty"
+EMPTY_SLICE = "empty"
 _SHARD = re.compile(r"[a-z0-9-]+")
 _SLICE = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
@@ -30,7 +32,7 @@ _FOREIGN_FILE_AGE_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class SliceInfo:
-    """One slice on disk."""
+    """One slice on disk; the path is that of its newest version."""
 
     table: str
     shard: str
@@ -48,8 +50,8 @@ def table_folder(folder: Path, table: str) -> Path:
     return folder / table_schema(table).name
 
 
-def slice_path(folder: Path, table: str, shard: str, name: str) -> Path:
-    """Returns the path of a slice, whether or not it exists.
+def slice_folder(folder: Path, table: str, shard: str, name: str) -> Path:
+    """Returns the folder of a slice's versions, whether or not there are any.
 
     Raises:
         UnknownTableError: There is no such table.
@@ -71,12 +73,22 @@ def slice_path(folder: Path, table: str, shard: str, name: str) -> Path:
             f"Table '{table}' does not belong to one shard, but shard '{shard}' was given: "
             f"expected '{ALL}'."
         )
-    return folder / schema.name / f"shard={shard}" / f"{name}.parquet"
+    return folder / schema.name / f"shard={shard}"
 
 
-def empty_slice_path(folder: Path, table: str) -> Path:
-    """Returns the path of a table's zero-row slice."""
-    return slice_path(folder, table, EMPTY_SHARD, _EMPTY_SLICE)
+def slice_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
+    """Returns the newest version of a slice; None where there is none.
+
+    Raises:
+        UnknownTableError: There is no such table.
+        SliceNameError: The shard or the name cannot be part of a path.
+    """
+    return newest_version(slice_folder(folder, table, shard, name), name)
+
+
+def empty_slice_path(folder: Path, table: str) -> Path | None:
+    """Returns the path of a table's zero-row slice; None where it has none."""
+    return slice_path(folder, table, EMPTY_SHARD, EMPTY_SLICE)
 
 
 def split_round(name: str) -> tuple[int, str]:
@@ -105,31 +117,52 @@ def list_slices(folder: Path, table: str, shard: str | None = None) -> list[Slic
 
     A slice that disappears while the list is made is left out.
     """
-    pattern = "shard=*" if shard is None else slice_path(folder, table, shard, "x").parent.name
+    pattern = "shard=*" if shard is None else slice_folder(folder, table, shard, "x").name
     found = []
-    for path in table_folder(folder, table).glob(f"{pattern}/*.parquet"):
-        key = path.parent.name.removeprefix("shard=")
+    for directory in sorted(table_folder(folder, table).glob(pattern)):
+        key = directory.name.removeprefix("shard=")
         if key == EMPTY_SHARD:
             continue
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            continue
-        found.append(SliceInfo(table, key, path.stem, path, size))
-    return sorted(found, key=lambda info: (info.shard, info.name))
+        for path in newest_versions(versions(directory)):
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                continue
+            found.append(SliceInfo(table, key, slice_of(path) or "", path, size))
+    return found
+
+
+def files_without_version(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
+    """Returns the Parquet files that are no version of a slice.
+
+    Args:
+        folder: Folder of the warehouse.
+        table_names: Tables to look at; None is all.
+    """
+    return sorted(
+        path
+        for table in (tables() if table_names is None else table_names)
+        for path in table_folder(folder, table).glob("shard=*/*.parquet")
+        if slice_of(path) is None
+    )
 
 
 def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
-    """Removes what processes left behind that were killed, and returns the paths.
+    """Removes what killed processes left behind and versions nobody reads; returns the paths.
 
-    A file of this machine is stale when its process is gone, one of another machine when it is
-    a day old.
+    A temporary file of this machine is stale when its process is gone, one of another machine when
+    it is a day old.
     """
     candidates = [*folder.glob(".spill.*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp")
     for table in tables():
         candidates += table_folder(folder, table).glob("shard=*/*.tmp")
     removed = []
+    for table in tables():
+        for directory in table_folder(folder, table).glob("shard=*"):
+            removed += superseded(versions(directory))
+    for path in removed:
+        path.unlink(missing_ok=True)
     for path in candidates:
         if _is_stale(path):
             if path.is_dir():

@@ -1,24 +1,25 @@
 """Runs one reading statement over the views and gives the rows to Polars.
 
-DuckDB opens a slice by name twice; a slice that is replaced in between can fail the query, so a
-query during which a slice was replaced is run again. Does not write: only a single select is
-accepted, and the connection sees no file outside the warehouse and no network.
+The versions of the slices are chosen once, before the statement runs, so each slice is read as it
+was at one moment. Does not write: only a single select is accepted, and the connection sees no file
+outside the warehouse and no network.
 """
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from toolformer.ground.whole_files import beside
-from warehouse.catalogue import create_views, tables_in
+from warehouse.catalogue import create_views, listed_source, tables_in
 from warehouse.connection import confine, open_connection
 from warehouse.damage import damaged_slices
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.layout import table_folder
+from warehouse.layout import empty_slice_path, list_slices
+from warehouse.schema import table_schema
 from warehouse.slices import damaged_error
 
 if TYPE_CHECKING:
@@ -46,16 +47,16 @@ def run_query(
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
         DamagedSliceError: A slice of a table in the statement cannot be read.
-        SlicesChangingError: Slices were replaced at every attempt.
+        SlicesChangingError: Slices were moved away at every attempt.
     """
     import duckdb
 
     needed = tables_in(sql)
     failure: duckdb.Error | None = None
-    for attempt in range(1, MAXIMUM_ATTEMPTS + 1):
-        before = _state(folder, needed)
+    for _ in range(MAXIMUM_ATTEMPTS):
+        files = {table: _files(folder, table) for table in needed}
         try:
-            frame = _attempt(folder, needed, sql, parameters)
+            return _attempt(folder, files, sql, parameters)
         except (
             duckdb.ParserException,
             duckdb.CatalogException,
@@ -65,20 +66,23 @@ def run_query(
         ) as error:
             raise _refused(error) from error
         except duckdb.Error as error:
-            if _was_replaced(before, _state(folder, needed)):
+            if not all(path.exists() for of_table in files.values() for path in of_table):
                 failure = error
                 continue
             if damaged := damaged_slices(folder, needed):
                 raise damaged_error(damaged) from error
             raise _refused(error) from error
-        # Without an error the rows are right but for one remote case: a plan made from the old
-        # file's statistics and run on a new file of the very same layout.
-        if attempt == MAXIMUM_ATTEMPTS or not _was_replaced(before, _state(folder, needed)):
-            return frame
     raise SlicesChangingError(
-        f"Slices of {', '.join(sorted(needed))} were replaced during each of {MAXIMUM_ATTEMPTS} "
+        f"Slices of {', '.join(sorted(needed))} were moved away during each of {MAXIMUM_ATTEMPTS} "
         f"attempts of the query (last error: {failure}). Run it again, or after the build."
     ) from failure
+
+
+def _files(folder: Path, table: str) -> list[Path]:
+    """The newest versions of a table's slices, that without rows among them."""
+    empty = empty_slice_path(folder, table)
+    found = [info.path for info in list_slices(folder, table)]
+    return found if empty is None else [empty, *found]
 
 
 def _refused(error: Exception) -> QueryError:
@@ -86,13 +90,17 @@ def _refused(error: Exception) -> QueryError:
 
 
 def _attempt(
-    folder: Path, needed: Iterable[str], sql: str, parameters: Mapping[str, object] | None
+    folder: Path,
+    files: Mapping[str, Sequence[Path]],
+    sql: str,
+    parameters: Mapping[str, object] | None,
 ) -> pl.DataFrame:
     spill = beside(folder / ".spill")
     try:
         with open_connection(spill_folder=spill) as connection:
             _require_select(connection, sql)
-            create_views(connection, folder, needed)
+            sources = {name: listed_source(table_schema(name), files[name]) for name in files}
+            create_views(connection, sources)
             confine(connection, folder)
             relation = connection.sql(sql, params=dict(parameters or {}))
             names = relation.columns
@@ -165,19 +173,3 @@ def _not_reading(kinds: Iterable[str]) -> QueryError:
         f"got: {', '.join(kinds)}. To write files or change settings, open warehouse.duckdb in "
         "DuckDB."
     )
-
-
-def _state(folder: Path, needed: Iterable[str]) -> dict[Path, tuple[int, int]]:
-    state = {}
-    for table in needed:
-        for path in table_folder(folder, table).glob("shard=*/*.parquet"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            state[path] = (status.st_ino, status.st_mtime_ns)
-    return state
-
-
-def _was_replaced(before: dict[Path, tuple[int, int]], after: dict[Path, tuple[int, int]]) -> bool:
-    return any(after.get(path) != identity for path, identity in before.items())

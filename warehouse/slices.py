@@ -1,19 +1,21 @@
-"""Writes, reads and removes whole slices; a slice appears and disappears at once.
+"""Writes and reads whole slices; a slice appears at once, as a new version of it.
 
 Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
 before anything on disk changes. Does not join or aggregate: that is SQL, see `query.py`.
 """
 
 import hashlib
+import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from toolformer.ground.whole_files import replacing
+from toolformer.ground.digests import hex_digest
+from toolformer.ground.whole_files import beside
 from warehouse.connection import open_connection, sql_name
 from warehouse.errors import (
     DamagedSliceError,
@@ -24,20 +26,28 @@ from warehouse.errors import (
 )
 from warehouse.layout import (
     EMPTY_SHARD,
+    EMPTY_SLICE,
     empty_slice_path,
     list_slices,
+    slice_folder,
     slice_path,
     split_round,
 )
 from warehouse.schema import TableSchema, table_schema
 from warehouse.validation import check_calls, check_path_agreement, conform, constraint_error
+from warehouse.versions import digest_of, has_digest, publish, superseded, versions
 
 if TYPE_CHECKING:
     import duckdb
 
+_T = TypeVar("_T")
+
 REPAIR_COMMAND = "toolformer doctor --repair"
 
 _METADATA_KEY = "toolformer"
+_ATTEMPTS = 3
+# The metadata is read without the rows, so it has a digest of its own.
+_METADATA_DIGEST_KEY = "toolformer_digest"
 
 
 def replace_slice(
@@ -70,12 +80,12 @@ def replace_slice(
     """
     if shard == EMPTY_SHARD:
         raise SliceNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
-    path = slice_path(folder, table, shard, name)
+    place = slice_folder(folder, table, shard, name)
     schema = table_schema(table)
     typed = conform(schema, frame)
     check_path_agreement(schema, shard, name, typed)
     check_calls(schema, typed)
-    _write_file(path, schema, typed, metadata)
+    _write_version(place, name, schema, typed, metadata)
     return typed.height
 
 
@@ -90,21 +100,25 @@ def ensure_empty_slice(folder: Path, table: str) -> bool:
         StorageError: The disk refused the write.
     """
     schema = table_schema(table)
-    path = empty_slice_path(folder, table)
+    place = slice_folder(folder, table, EMPTY_SHARD, EMPTY_SLICE)
     expected = {"schema": hashlib.sha256(schema.create_statement.encode()).hexdigest()}
+    path = empty_slice_path(folder, table)
     try:
-        if _stored_metadata(path) == expected:
+        if path is not None and _stored_metadata(path) == expected:
             return False
-    except DamagedSliceError:
+    except (DamagedSliceError, OSError):
         pass
-    _write_file(path, schema, schema.polars_schema.to_frame(), expected)
+    _write_version(place, EMPTY_SLICE, schema, schema.polars_schema.to_frame(), expected)
+    # A damaged one would go on to be read, and one of an older schema says nothing any more.
+    for old in versions(place)[:-1]:
+        old.unlink(missing_ok=True)
     return True
 
 
-def _write_file(
-    path: Path, schema: TableSchema, frame: pl.DataFrame, metadata: Mapping[str, str]
+def _write_version(
+    place: Path, name: str, schema: TableSchema, frame: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
-    """Writes checked rows beside `path` and renames them over it.
+    """Writes checked rows and makes them the newest version of a slice.
 
     Raises:
         SliceValidationError: A row breaks a constraint of `schema.sql`.
@@ -122,15 +136,21 @@ def _write_file(
         except duckdb.Error as error:
             raise _explain(connection, schema, error) from error
         stored = json.dumps(dict(metadata), sort_keys=True)
+        temporary = beside(place / f"{name}.parquet")
         try:
-            with replacing(path) as temporary:
-                connection.execute(
-                    f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
-                    f"kv_metadata {{{_METADATA_KEY}: $metadata}})",
-                    {"path": str(temporary), "metadata": stored},
-                )
+            place.mkdir(parents=True, exist_ok=True)
+            connection.execute(
+                f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
+                f"kv_metadata {{{_METADATA_KEY}: $metadata, {_METADATA_DIGEST_KEY}: $digest}})",
+                {"path": str(temporary), "metadata": stored, "digest": hex_digest(stored)},
+            )
+            publish(temporary, place, name)
         except (duckdb.IOException, OSError) as error:
-            raise _storage_error(path, error) from error
+            raise _storage_error(place / name, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    for old in superseded(versions(place, name)):
+        old.unlink(missing_ok=True)
 
 
 def slice_metadata(folder: Path, table: str, shard: str, name: str) -> dict[str, str] | None:
@@ -139,23 +159,54 @@ def slice_metadata(folder: Path, table: str, shard: str, name: str) -> dict[str,
     Raises:
         UnknownTableError: There is no such table.
         SliceNameError: The shard or the name cannot be part of a path.
-        DamagedSliceError: The file is truncated or no Parquet file.
+        DamagedSliceError: The file is not as it was written.
     """
-    return _stored_metadata(slice_path(folder, table, shard, name))
+    return _of_newest(folder, table, shard, name, _stored_metadata)
 
 
-def _stored_metadata(path: Path) -> dict[str, str] | None:
+def _of_newest(
+    folder: Path, table: str, shard: str, name: str, read: Callable[[Path], _T]
+) -> _T | None:
+    """Reads the newest version of a slice; None where there is no slice."""
+    path = slice_path(folder, table, shard, name)
+    for _ in range(_ATTEMPTS):
+        if path is None:
+            return None
+        try:
+            return read(path)
+        except FileNotFoundError:
+            # Moved aside, or swept after another took its place.
+            path = slice_path(folder, table, shard, name)
+        except OSError as error:
+            raise damaged_error([path]) from error
+    raise damaged_error([path] if path else [])
+
+
+def _stored_metadata(path: Path) -> dict[str, str]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with path.open("rb") as file:
             stored = pyarrow.parquet.read_metadata(file).metadata or {}
-    except FileNotFoundError:
-        return None
-    except (pyarrow.ArrowException, OSError) as error:
+        content = stored[_METADATA_KEY.encode()].decode()
+        digest = stored.get(_METADATA_DIGEST_KEY.encode())
+    # A footer of flipped bits can ask for any amount of memory, and hold any bytes.
+    except (pyarrow.ArrowException, KeyError, UnicodeDecodeError, MemoryError) as error:
         raise damaged_error([path]) from error
-    return json.loads(stored.get(_METADATA_KEY.encode(), b"{}"))
+    # Slices of older homes have none.
+    if digest is not None and digest != hex_digest(content).encode():
+        raise damaged_error([path])
+    return json.loads(content)
+
+
+def is_of_this_project(path: Path) -> bool:
+    """Whether a Parquet file has the metadata that is written with every slice."""
+    try:
+        _stored_metadata(path)
+    except (DamagedSliceError, OSError, ValueError):
+        return False
+    return True
 
 
 def read_slice(folder: Path, table: str, shard: str, name: str) -> pl.DataFrame:
@@ -165,28 +216,30 @@ def read_slice(folder: Path, table: str, shard: str, name: str) -> pl.DataFrame:
         UnknownTableError: There is no such table.
         SliceNameError: The shard or the name cannot be part of a path.
         SliceNotFoundError: The slice does not exist.
-        DamagedSliceError: The file is truncated or no Parquet file.
+        DamagedSliceError: The file is not as it was written.
     """
-    path = slice_path(folder, table, shard, name)
     schema = table_schema(table)
-    try:
-        # One open file: a path would be opened again after a replacement.
-        with path.open("rb") as file:
-            frame = pl.read_parquet(file, hive_partitioning=False)
-    except FileNotFoundError as error:
+    frame = _of_newest(folder, table, shard, name, _rows)
+    if frame is None:
         known = ", ".join(info.name for info in list_slices(folder, table, shard)) or "none"
         raise SliceNotFoundError(
             f"Table '{table}' has no slice '{name}' of shard '{shard}'. Slices there: {known}. "
             "Build the stage that writes it first."
-        ) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise damaged_error([path]) from error
+        )
     return frame.select(
         pl.col(column.name).cast(column.dtype)
         if column.name in frame.columns
         else pl.lit(None, dtype=column.dtype).alias(column.name)
         for column in schema.columns
     )
+
+
+def _rows(path: Path) -> pl.DataFrame:
+    content = path.read_bytes()
+    # Before anything is decoded: flipped bits can decode to other rows.
+    if not has_digest(path, digest_of(content)):
+        raise damaged_error([path])
+    return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
 
 
 def read_slices(
@@ -203,7 +256,7 @@ def read_slices(
     Raises:
         UnknownTableError: There is no such table.
         SliceNameError: The shard cannot be part of a path.
-        DamagedSliceError: A file is truncated or no Parquet file.
+        DamagedSliceError: A file is not as it was written.
     """
     frames = [
         read_slice(folder, table, shard, info.name)
@@ -218,9 +271,9 @@ def damaged_error(paths: list[Path]) -> DamagedSliceError:
     names = ", ".join(f"'{path}'" for path in paths)
     noun = "Slice" if len(paths) == 1 else "Slices"
     return DamagedSliceError(
-        f"{noun} {names} cannot be read: truncated, or no Parquet file. Expected what this "
-        f"project wrote. Run `{REPAIR_COMMAND}` to put damaged slices aside, then build "
-        "their shards again; everything else is intact."
+        f"{noun} {names} cannot be used: the content is not what this project wrote there. Run "
+        f"`{REPAIR_COMMAND}` to put damaged slices aside, then build their shards again; "
+        "everything else is intact."
     )
 
 

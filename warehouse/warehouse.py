@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from warehouse import catalogue, damage, slices
+from warehouse.adoption import adopt_slices
 from warehouse.connection import sql_name
 from warehouse.layout import (
     SliceInfo,
@@ -37,8 +38,8 @@ class Warehouse:
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Writes the zero-row slices, removes what killed writers left behind, and writes the
-        database file anew when a view or the folder has changed.
+        Writes the zero-row slices, adopts slices of older homes, removes what killed writers left
+        behind, and writes the database file anew when a view or the folder has changed.
 
         Raises:
             StorageError: The disk refused a write.
@@ -46,6 +47,7 @@ class Warehouse:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_stale_files(self.folder, self.database_file)
+        adopt_slices(self.folder)
         for table in tables():
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
@@ -139,7 +141,7 @@ class Warehouse:
             StorageError: The warehouse was not prepared and cannot be.
         """
         for table in catalogue.tables_in(sql):
-            if not empty_slice_path(self.folder, table).exists():
+            if empty_slice_path(self.folder, table) is None:
                 slices.ensure_empty_slice(self.folder, table)
         return run_query(self.folder, sql, parameters)
 
@@ -170,7 +172,7 @@ class Warehouse:
         return self.query(file.read_text(encoding="utf-8"), values)
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
-        """Returns the slices that cannot be read to their end; None looks at all tables."""
+        """Returns the slices that are not as they were written; None looks at all tables."""
         return damage.damaged_slices(self.folder, table_names)
 
     def set_aside(self, path: Path) -> Path:

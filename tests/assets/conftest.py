@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import merged
+from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
 SHARDS = ("shard-00000", "shard-00001")
@@ -124,8 +125,11 @@ class PipelineHome:
 
     def slice_states(self) -> dict[str, tuple[int, int]]:
         """Which file each slice is: one that was made anew is another."""
-        found = sorted(self.home.warehouse.rglob("*.parquet"))
-        return {str(path.relative_to(self.home.warehouse)): _identity(path) for path in found}
+        return {
+            f"{table}/shard={info.shard}/{info.name}": _identity(info.path)
+            for table in tables()
+            for info in self.warehouse.slices(table)
+        }
 
     def environment(self) -> dict[str, str]:
         return {

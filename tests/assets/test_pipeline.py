@@ -80,8 +80,8 @@ def test_a_forced_build_of_a_shard_in_another_home_gives_equal_rows(
     remade = {name for name, state in home.slice_states().items() if before.get(name) != state}
     for table in ("candidate_calls", "executed_calls", "filtered_calls"):
         for tool in TOOLS:
-            assert f"{table}/shard={SHARDS[0]}/{tool}.parquet" in remade
-            assert f"{table}/shard={SHARDS[1]}/{tool}.parquet" not in remade
+            assert f"{table}/shard={SHARDS[0]}/{tool}" in remade
+            assert f"{table}/shard={SHARDS[1]}/{tool}" not in remade
 
 
 def test_one_tool_of_one_shard_gives_the_rows_of_the_full_build(

@@ -278,10 +278,10 @@ def test_a_truncated_slice_is_named_and_put_aside(home):
     truncate(path)
     found = finding(home, "slices")
     assert found.status == "warning"
-    assert f"documents/shard={SHARD}/documents.parquet" in found.detail
+    assert f"documents/shard={SHARD}/{path.name}" in found.detail
     assert "--repair" in found.remedy
     (sentence,) = repair(home)
-    assert f"documents/shard={SHARD}/documents.parquet" in sentence
+    assert f"documents/shard={SHARD}/{path.name}" in sentence
     assert str(home.root / "damaged") in sentence
     assert finding(home, "slices").detail == "no damage in 1 slice"
     warehouse = Warehouse(home.warehouse, home.database)

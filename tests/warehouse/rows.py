@@ -4,8 +4,9 @@ import datetime
 
 import polars as pl
 
-from warehouse.layout import slice_path
+from warehouse.layout import slice_folder
 from warehouse.schema import table_schema
+from warehouse.versions import versions
 from warehouse.warehouse import Warehouse
 
 SHARD = "shard-00000"
@@ -187,4 +188,5 @@ def frame(table: str, *changes: dict[str, object]) -> pl.DataFrame:
 
 def remove_slice(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> None:
     """Lose a slice."""
-    slice_path(warehouse.folder, table, shard, slice_name).unlink()
+    for path in versions(slice_folder(warehouse.folder, table, shard, slice_name), slice_name):
+        path.unlink()

@@ -1,14 +1,23 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import duckdb
 import pytest
 
+from tests.warehouse.rows import frame
 from warehouse.warehouse import Warehouse
 
 WRITERS = 4
 ROWS = 400
 REPLACEMENTS = 12
+READ = """
+select shard, count(*) as n, count(distinct document_id) as ids, min(source_offset) as low,
+    max(source_offset) as high, min(title) as first, max(title) as last
+from documents
+group by shard
+"""
 
 # Every version of a slice has the same layout, which is the hardest case: nothing but the
 # values tells an old file from a new one.
@@ -33,10 +42,21 @@ for version in range({REPLACEMENTS}):
 """
 
 
+def by_our_query(warehouse: Warehouse) -> list[tuple]:
+    return warehouse.query(READ).rows()
+
+
+def by_a_shell(warehouse: Warehouse) -> list[tuple]:
+    with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
+        return connection.execute(READ).fetchall()
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("read", [by_our_query, by_a_shell])
 def test_reader_sees_whole_versions_while_four_processes_replace_slices(
-    warehouse: Warehouse,
+    warehouse: Warehouse, read
 ) -> None:
+    warehouse.prepare()
     home = warehouse.folder.parent
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(home), str(number)])
@@ -47,12 +67,7 @@ def test_reader_sees_whole_versions_while_four_processes_replace_slices(
     deadline = time.monotonic() + 60
     while any(writer.poll() is None for writer in writers) and time.monotonic() < deadline:
         queries += 1
-        found = warehouse.query(
-            "select shard, count(*) as n, count(distinct document_id) as ids, "
-            "min(source_offset) as low, max(source_offset) as high, "
-            "min(title) as first, max(title) as last from documents group by shard"
-        )
-        for shard, count, ids, low, high, first, last in found.rows():
+        for shard, count, ids, low, high, first, last in read(warehouse):
             assert count == ids == ROWS
             assert low == high == int(first) == int(last)
             seen.add((shard, low))
@@ -69,3 +84,30 @@ def test_reader_sees_whole_versions_while_four_processes_replace_slices(
     assert last["version"].to_list() == [9 + REPLACEMENTS]
     assert warehouse.damaged_slices() == []
     assert list(warehouse.folder.rglob("*.tmp")) == []
+
+
+def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
+    warehouse: Warehouse,
+) -> None:
+    def version(stamp: int) -> Path:
+        warehouse.replace_slice("documents", "shard-00000", "all", frame("documents"), metadata={})
+        [info] = warehouse.slices("documents")
+        name, _, digest = info.path.name.partition("@")
+        return info.path.rename(info.path.with_name(f"{name}@{stamp:016d}{digest[16:]}"))
+
+    now = time.time_ns() // 1000
+    oldest, old, newest = (version(stamp) for stamp in (1, now - 700_000_000, now - 60_000_000))
+    warehouse.prepare()
+    assert not oldest.exists()
+    assert old.exists()
+    assert [info.path for info in warehouse.slices("documents")] == [newest]
+
+
+def test_clock_that_was_set_back_does_not_bring_old_rows_back(warehouse: Warehouse) -> None:
+    warehouse.replace_slice("documents", "shard-00000", "all", frame("documents"), metadata={})
+    [info] = warehouse.slices("documents")
+    future = info.path.rename(info.path.with_name(info.path.name.replace("@00", "@90")))
+    newer = frame("documents", {"title": "newer"})
+    warehouse.replace_slice("documents", "shard-00000", "all", newer, metadata={})
+    assert warehouse.query("select title from documents")["title"].to_list() == ["newer"]
+    assert future.exists()

@@ -1,0 +1,151 @@
+"""Versions of a slice: each is a file of its own that never changes once it is there.
+
+    <name>@<stamp>-<digest>.parquet
+
+The newest stamp is the slice. A query that began with an older version reads it to its end, since
+that file stays for a while: DuckDB opens a file by name several times, and a name that came to
+stand for other rows in between would give it rows of both. The digest is that of the file's bytes,
+so a bit that was flipped on the disk is noticed before anything is decoded.
+Does not know tables or rows.
+"""
+
+import glob
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby, pairwise
+from pathlib import Path
+
+from toolformer.ground.whole_files import flush
+
+VERSION_GLOB = "*@*.parquet"
+# For SQL: takes the slice out of the name of a version, and the stamp.
+VERSION_PATTERN = r"^(.*)@(\d{16})-[0-9a-f]{16}\.parquet$"
+
+_VERSION = re.compile(r"(?P<name>.+)@(?P<stamp>\d{16})-(?P<digest>[0-9a-f]{16})\.parquet")
+_DIGEST_BYTES = 8
+_CHUNK_BYTES = 1 << 20
+# A file is in its place before its stamp's time, in microseconds: whoever looks twice, as a view
+# of `warehouse.duckdb` does, and takes what was stamped before it began, sees the same both times.
+_AHEAD = 100_000
+# How long a version is kept after another took its place; a query takes no longer.
+_KEPT_SECONDS = 600.0
+
+
+def slice_of(path: Path) -> str | None:
+    """Returns the slice that a file is a version of; None where it is none.
+
+    Example:
+        >>> slice_of(Path("QA@0001763712000000-0123456789abcdef.parquet"))
+        'QA'
+    """
+    match = _VERSION.fullmatch(path.name)
+    return match["name"] if match else None
+
+
+def versions(folder: Path, name: str = "*") -> list[Path]:
+    """Returns the versions of one slice in a folder, or of all, the newest of each slice last."""
+    pattern = name if name == "*" else glob.escape(name)
+    found = [path for path in folder.glob(f"{pattern}@*.parquet") if slice_of(path)]
+    return sorted(found, key=lambda path: (slice_of(path), path.name))
+
+
+def newest_versions(paths: Iterable[Path]) -> list[Path]:
+    """Returns of each slice the newest version.
+
+    Args:
+        paths: Versions, those of a slice side by side and the newest last.
+    """
+    return [list(of_slice)[-1] for _, of_slice in groupby(paths, _place)]
+
+
+def newest_version(folder: Path, name: str) -> Path | None:
+    """Returns the newest version of a slice; None where there is none."""
+    return max(versions(folder, name), default=None)
+
+
+def publish(temporary: Path, folder: Path, name: str) -> Path:
+    """Makes a finished file the newest version of a slice.
+
+    Args:
+        temporary: The file, on the same disk.
+        folder: Where the slice lies.
+        name: Of the slice.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        OSError: The file system refused; the slice is as it was.
+    """
+    flush(temporary)
+    digest = _digest_of_file(temporary)
+    before = versions(folder, name)
+    path = temporary
+    while True:
+        stamp = _now() + _AHEAD
+        if before:
+            # Clocks are set back at times.
+            stamp = max(stamp, _stamp(before[-1]) + 1)
+        path = path.rename(folder / f"{name}@{stamp:016d}-{digest}.parquet")
+        if _now() <= stamp:
+            break
+    flush(folder)
+    return path
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a version has the bytes that it was written with.
+
+    Raises:
+        FileNotFoundError: It is gone.
+        OSError: It cannot be read.
+    """
+    return has_digest(path, _digest_of_file(path))
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    """Whether a version was written with this digest."""
+    match = _VERSION.fullmatch(path.name)
+    return match is not None and match["digest"] == digest
+
+
+def digest_of(content: bytes) -> str:
+    """Returns the digest of a file's bytes."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def superseded(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yields the versions whose place another took so long ago that nobody reads them.
+
+    Args:
+        paths: See `newest_versions`.
+    """
+    limit = _now() - _KEPT_SECONDS * 1e6
+    for _, of_slice in groupby(paths, _place):
+        files = list(of_slice)
+        for old, new in pairwise(files):
+            if _stamp(new) < limit:
+                yield old
+
+
+def _place(path: Path) -> tuple[Path, str | None]:
+    return path.parent, slice_of(path)
+
+
+def _stamp(path: Path) -> int:
+    match = _VERSION.fullmatch(path.name)
+    return int(match["stamp"]) if match else 0
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _digest_of_file(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
