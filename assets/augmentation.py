@@ -1,12 +1,12 @@
 """Kept calls of all tools merged into the texts: C* (paper §2)."""
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
+from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors
@@ -35,23 +35,31 @@ def augmented_texts(
         model_directory = base_model_directory(stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
-        # What is there, and not what the settings name: the calls of a tool that is no longer
-        # registered are still rows of the shard.
-        names = stage.warehouse.slice_names(
-            "filtered_calls", key, round_number=stage.settings.sampling.round
-        )
-        found = {
-            name: stage.stored_fingerprint("filtered_calls", key, stage.slice_name(name))
-            for name in names
-        }
-        upstream = {name: digest for name, digest in found.items() if digest is not None}
+        def wanted() -> Wanted:
+            # What is there, and not what the settings name: the calls of a tool that is no longer
+            # registered are still rows of the shard.
+            decided = stage.inputs("filtered_calls", key)
+            calls = [stage.inputs(table, key) for table in ("executed_calls", "candidate_calls")]
+            return Wanted(
+                augmented_texts_fingerprint(
+                    {name: each.fingerprint for name, each in decided.items()}
+                ),
+                (
+                    *decided.values(),
+                    *(each for of_table in calls for each in of_table.values()),
+                    stage.input("documents", key, ALL),
+                ),
+            )
+
         report.slices["all tools"] = stage.replace_if_stale(
             key,
             stage.slice_name(ALL),
-            augmented_texts_fingerprint(upstream),
-            partial(_augment, stage, key, model_directory),
+            wanted,
+            lambda _: _augment(stage, key, model_directory),
         )
-        report.slices.update({f"calls of {name}": "merged" for name in upstream})
+        report.slices.update(
+            {f"calls of {name}": "merged" for name in stage.inputs("filtered_calls", key)}
+        )
         rows = stage.warehouse.read_slice("augmented_texts", key, stage.slice_name(ALL))
         report.count({"texts with calls": rows.height})
         report.count({"calls": int(rows["calls"].list.len().sum())})

@@ -7,11 +7,11 @@ another τ_f leaves it as it is. Does not choose the calls; `toolformer.chance_l
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_stage import ShardStage
 from assets.shard_texts import typed_frame
 from assets.stage_costs import store_cost
-from dagster_project.fingerprints import Fingerprint
 from toolformer.chance_level import chance_calls
 from toolformer.filtering import FilterReason, decide
 from toolformer.losses import ScoredCall
@@ -28,8 +28,8 @@ def refresh_chance_calls(
     scoring: ShardScoring,
     shard: str,
     tool_name: str,
-    fingerprint: Fingerprint,
-    calls: Callable[[], Sequence[ScoredCall]],
+    wanted: Callable[[], Wanted],
+    calls: Callable[[Wanted], Sequence[ScoredCall]],
     *,
     hold_device: Callable[[], object],
 ) -> str:
@@ -39,8 +39,8 @@ def refresh_chance_calls(
         stage: the one that filters.
         scoring: of the shard.
         shard, tool_name: whose calls.
-        fingerprint: of the sample.
-        calls: gives the tool's executed calls.
+        wanted: looks at what the sample is made of.
+        calls: gives the tool's executed calls, of what was looked at.
         hold_device: waits for the device of the model.
 
     Returns:
@@ -49,9 +49,9 @@ def refresh_chance_calls(
     beside = dataclasses.replace(stage, table=TABLE)
     slice_name, settings = beside.slice_name(tool_name), stage.settings
 
-    def score() -> Made:
+    def score(looked_at: Wanted) -> Made:
         sample = chance_calls(
-            calls(), most=settings.scoring.chance_calls, seed=settings.sampling.seed
+            calls(looked_at), most=settings.scoring.chance_calls, seed=settings.sampling.seed
         )
         losses, cost = scoring.score(
             tool_name,
@@ -59,7 +59,7 @@ def refresh_chance_calls(
             stage="chance_level",
             pruning_threshold=_PRUNING_THRESHOLD,
             full_losses=False,
-            checkpoint=beside.checkpoint(shard, slice_name, fingerprint.digest),
+            checkpoint=beside.checkpoint(shard, slice_name, looked_at.fingerprint.digest),
         )
         store_cost(stage, shard, tool_name, cost)
         rows = []
@@ -86,4 +86,4 @@ def refresh_chance_calls(
             )
         return Made(typed_frame(TABLE, rows))
 
-    return beside.replace_if_stale(shard, slice_name, fingerprint, score, hold_device=hold_device)
+    return beside.replace_if_stale(shard, slice_name, wanted, score, hold_device=hold_device)

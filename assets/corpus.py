@@ -1,11 +1,11 @@
 """The corpus: shards cut from the sources, and the texts in them (paper §4.1)."""
 
 from dataclasses import asdict
-from functools import partial
 
 import dagster as dg
 import polars as pl
 
+from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import EXPECTED_ERRORS, ShardReport, ShardStage, failure_of
@@ -104,8 +104,9 @@ def documents(
 
     def make_shard(key: str, report: ShardReport) -> None:
         entry = Manifest.load(stage.home.sources).entry(key)
+        wanted = Wanted(documents_fingerprint(entry))
         report.slices["documents"] = stage.replace_if_stale(
-            key, ALL, documents_fingerprint(entry), partial(_read, stage, entry)
+            key, ALL, lambda: wanted, lambda _: _read(stage, entry)
         )
         rows = stage.warehouse.read_slice("documents", key, ALL)
         rejected = stage.warehouse.read_slice("rejected_records", key, ALL)

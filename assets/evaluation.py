@@ -7,10 +7,16 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.inputs import Wanted
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_stage import expected_errors
 from assets.shard_texts import documents_in, typed_frame, windows_of
-from assets.training_set import LEFT_OUT, slice_fingerprints, training_and_held_out_shards
+from assets.training_set import (
+    LEFT_OUT,
+    fingerprints_of,
+    slice_inputs,
+    training_and_held_out_shards,
+)
 from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.progress import progress_of
@@ -70,9 +76,8 @@ def evaluation_results(
         loaded, home, store = settings.load(), settings.home(), warehouse.open()
         tools = open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True)
         held_out = training_and_held_out_shards(home)[1]
-        upstream = slice_fingerprints(store, "documents", held_out)
         runs: dict[str, Callable[[LanguageModel, Progress], _Rows]] = {
-            PERPLEXITY: partial(_perplexity, store, sorted(upstream), loaded),
+            PERPLEXITY: partial(_perplexity, store, held_out, loaded),
             DATESET: partial(_dateset, tools, loaded),
         }
         for model_name, directory in (
@@ -82,19 +87,11 @@ def evaluation_results(
             _check_trained(directory)
             for benchmark in loaded.evaluation.benchmarks:
                 slice_name = f"{benchmark}.{model_name}"
-                identity = evaluation_fingerprint(
-                    benchmark,
-                    loaded,
-                    model_identity(directory),
-                    precision_of(loaded),
-                    held_out_documents=upstream,
-                    tool_versions={name: tool.version for name, tool in tools.tools.items()},
-                )
                 states[slice_name] = replace_slice_if_stale(
                     store,
                     home,
                     ("evaluation_results", ALL, slice_name),
-                    identity,
+                    partial(_wanted, store, held_out, benchmark, loaded, directory, tools),
                     partial(
                         _run_benchmark,
                         benchmark,
@@ -125,6 +122,27 @@ def evaluation_results(
     )
 
 
+def _wanted(
+    store: Warehouse,
+    held_out: list[str],
+    benchmark: str,
+    settings: Settings,
+    directory: Path,
+    tools: Toolbox,
+) -> Wanted:
+    documents = slice_inputs(store, "documents", held_out)
+    identity = evaluation_fingerprint(
+        benchmark,
+        settings,
+        # Of the model that is there now: another run may have trained it while this one waited.
+        model_identity(directory),
+        precision_of(settings),
+        held_out_documents=fingerprints_of(documents),
+        tool_versions={name: tool.version for name, tool in tools.tools.items()},
+    )
+    return Wanted(identity, tuple(documents.values()))
+
+
 def _metadata_of(store: Warehouse, slice_name: str) -> Mapping[str, str]:
     return store.slice_metadata("evaluation_results", ALL, slice_name) or {}
 
@@ -135,6 +153,7 @@ def _run_benchmark(
     load_model: Callable[[], LanguageModel],
     run: Callable[[LanguageModel, Progress], _Rows],
     progress: Progress,
+    _: Wanted,
 ) -> Made:
     rows, left_out = run(load_model(), progress)
     named = [{"benchmark": benchmark, "model": model_name, **row} for row in rows]
@@ -158,11 +177,12 @@ def _check_trained(directory: Path) -> None:
 
 def _perplexity(
     store: Warehouse,
-    shards: list[str],
+    held_out: list[str],
     settings: Settings,
     model: LanguageModel,
     progress: Progress,
 ) -> _Rows:
+    shards = sorted(slice_inputs(store, "documents", held_out))
     if not shards:
         raise ToolformerError(
             "There is no held-out shard with documents, so perplexity has nothing to measure. Cut "

@@ -9,15 +9,13 @@ from typing import Any, TypeVar
 import dagster as dg
 import polars as pl
 
+from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors
 from assets.shard_texts import documents_of, typed_frame
 from assets.stage_costs import store_cost
-from dagster_project.fingerprints import (
-    Fingerprint,
-    executed_calls_fingerprint,
-)
+from dagster_project.fingerprints import executed_calls_fingerprint
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -25,13 +23,14 @@ from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
-from toolformer.forward.tokenization import load_tokenizer
+from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.stage_cost import CostMeter
 from tools.errors import ToolDiedError
-from tools.protocol import Document, Tool
+from tools.protocol import Tool
 from tools.running.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
 from tools.running.execution import execute_calls
 from tools.running.leak_check import LeakCheck
+from warehouse.schema import ALL
 
 _T = TypeVar("_T")
 
@@ -59,25 +58,28 @@ def executed_calls(
     hold_device = partial(language_model.holder().hold_device, stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
-        texts = documents_of(stage, key)
         report.slices.update(tools.unavailable)
+        # Before the threads: those that import transformers together fail on its lazy modules.
+        tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
+
+        def wanted(name: str, tool: Tool) -> Wanted:
+            candidates = stage.input("candidate_calls", key, stage.slice_name(name))
+            documents = stage.input("documents", key, ALL)
+            fingerprint = executed_calls_fingerprint(candidates.fingerprint, stage.settings, tool)
+            return Wanted(fingerprint, (candidates, documents))
 
         def make_slice(name: str, tool: Tool) -> str:
-            upstream = stage.stored_fingerprint("candidate_calls", key, stage.slice_name(name))
-            if upstream is None:
+            if not stage.has_input("candidate_calls", key, stage.slice_name(name)):
                 return NOT_SAMPLED
-            fingerprint = executed_calls_fingerprint(upstream, stage.settings, tool)
             return stage.replace_if_stale(
                 key,
                 stage.slice_name(name),
-                fingerprint,
-                partial(_execute, stage, key, name, tool, texts, fingerprint),
+                partial(wanted, name, tool),
+                partial(_execute, stage, key, name, tool, tokenizer),
                 # Its model waits for the device here, where no call's deadline runs.
                 hold_device=hold_device if name in tools.on_device else None,
             )
 
-        # Before the threads: those that import transformers together fail on its lazy modules.
-        load_tokenizer(base_model_directory(stage.settings, stage.home))
         died: list[str] = []
         for name, made in done_together(
             {name: partial(make_slice, name, tool) for name, tool in tools.tools.items()}
@@ -130,10 +132,11 @@ def _execute(
     shard: str,
     tool_name: str,
     tool: Tool,
-    texts: dict[str, Document],
-    fingerprint: Fingerprint,
+    tokenizer: Tokenizer,
+    wanted: Wanted,
 ) -> Made:
     """The results of one tool's calls."""
+    texts = documents_of(stage, shard)
     candidates = stage.warehouse.read_slice("candidate_calls", shard, stage.slice_name(tool_name))
     calls = candidates.filter(pl.col("status") == "parsed")
     meter = CostMeter()
@@ -148,7 +151,6 @@ def _execute(
         progress=stage.progress(f"{shard}: calling {tool_name}"),
     )
     store_cost(stage, shard, tool_name, meter.cost("execution", candidates=calls.height))
-    tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
     limit = stage.settings.execution.max_result_tokens
     leak_share = stage.settings.execution.leak_share
     check_of = cache(lambda document_id: LeakCheck(texts[document_id].text))
@@ -177,7 +179,7 @@ def _execute(
     given_up = sum(result.reason == GIVEN_UP for result in results)
     if given_up:
         # Out of date at once, so that the next build makes the calls; the stages behind notice.
-        unfinished = fingerprint.with_part("given_up_calls", given_up)
+        unfinished = wanted.fingerprint.with_part("given_up_calls", given_up)
         return Made(frame, unfinished.metadata(), DONE_BUT_GIVEN_UP)
     return Made(frame)
 

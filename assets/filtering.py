@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 
 import dagster as dg
 import polars as pl
 
 from assets.calibration import Calibrator, calibration_metadata
 from assets.chance import refresh_chance_calls
+from assets.inputs import Input, Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors, state_of
@@ -32,6 +33,7 @@ from toolformer.filtering import CallLosses, FilterReason, decide, pruning_thres
 from toolformer.losses import ScoredCall
 from toolformer.shard_scoring import SafetyBand, ScoringParameters, ShardScoring, SliceLosses
 from tools.protocol import ToolCall
+from warehouse.schema import ALL
 
 # What the second pass did, in the metadata of a slice.
 RESCORING = "rescoring"
@@ -74,19 +76,48 @@ def filtered_calls(
             ),
         )
         report.slices.update(tools.unavailable)
+
+        def inputs(name: str) -> tuple[Input, ...]:
+            slice_name = stage.slice_name(name)
+            return (
+                stage.input("executed_calls", key, slice_name),
+                stage.input("candidate_calls", key, slice_name),
+                stage.input("documents", key, ALL),
+            )
+
+        def losses_digest(executed: Input) -> str:
+            return losses_fingerprint(executed.fingerprint, chosen, identity, precision)
+
+        def wanted(name: str) -> Wanted:
+            found = inputs(name)
+            return Wanted(filtered_calls_fingerprint(losses_digest(found[0]), chosen, name), found)
+
+        def wanted_by_chance(name: str) -> Wanted:
+            found = inputs(name)
+            upstream = found[0].fingerprint
+            return Wanted(chance_calls_fingerprint(upstream, chosen, identity, precision), found)
+
         for name in tools.tools:
-            upstream = stage.stored_fingerprint("executed_calls", key, stage.slice_name(name))
-            if upstream is None:
+            if not stage.has_input("executed_calls", key, stage.slice_name(name)):
                 report.slices[name] = NOT_SAMPLED
                 continue
             # Read once, by whichever pass needs them first.
-            calls = cache(partial(calls_to_score, stage, key, name))
-            losses = losses_fingerprint(upstream, chosen, identity, precision)
+            calls = lru_cache(maxsize=1)(
+                lambda _versions, name=name: calls_to_score(stage, key, name)
+            )
             report.slices[name] = stage.replace_if_stale(
                 key,
                 stage.slice_name(name),
-                filtered_calls_fingerprint(losses, chosen, name),
-                partial(_filter, stage, scoring, calibrator, key, name, calls, losses),
+                partial(wanted, name),
+                lambda looked_at, name=name, calls=calls: _filter(
+                    stage,
+                    scoring,
+                    calibrator,
+                    key,
+                    name,
+                    partial(calls, looked_at.versions),
+                    losses_digest(looked_at.inputs[0]),
+                ),
                 hold_device=hold_device,
             )
             if chosen.scoring.chance_calls:
@@ -95,8 +126,8 @@ def filtered_calls(
                     scoring,
                     key,
                     name,
-                    chance_calls_fingerprint(upstream, chosen, identity, precision),
-                    calls,
+                    partial(wanted_by_chance, name),
+                    lambda looked_at, calls=calls: calls(looked_at.versions),
                     hold_device=hold_device,
                 )
         _report_decisions(stage, key, report)

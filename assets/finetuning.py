@@ -7,11 +7,12 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
 from assets.shard_stage import expected_errors
 from assets.shard_texts import typed_frame
 from assets.training_set import LEFT_OUT, augmented_text_of
-from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, finetuned_model_fingerprint
+from dagster_project.fingerprints import CODE_VERSIONS, finetuned_model_fingerprint
 from dagster_project.home import Home
 from dagster_project.plots.figures import png_markdown, training_curve
 from dagster_project.progress import progress_of
@@ -51,15 +52,20 @@ def finetuned_model(
     with expected_errors():
         loaded, home, store = settings.load(), settings.home(), warehouse.open()
         holder = language_model.holder()
-        identity = finetuned_model_fingerprint(
-            _usable_training_set(store), loaded, model_identity(base_model_directory(loaded, home))
-        )
-        run = f"finetuning-{identity.digest[:12]}"
+        base = base_model_directory(loaded, home)
         directory = finetuned_model_directory(loaded, home)
 
+        def wanted() -> Wanted:
+            texts = _usable_training_set(store)
+            return Wanted(
+                finetuned_model_fingerprint(texts.fingerprint, loaded, model_identity(base)),
+                (texts,),
+            )
+
         def is_stale() -> bool:
+            identity = wanted().fingerprint
             # The curve of an earlier training stays when the model is replaced by another's.
-            metrics = store.slice_metadata("training_metrics", ALL, run)
+            metrics = store.slice_metadata("training_metrics", ALL, _run_of(identity.digest))
             is_there = _fingerprint_of_training(directory) == identity.digest
             return settings.force or not is_there or identity.difference(metrics) is not None
 
@@ -69,13 +75,19 @@ def finetuned_model(
             return holder.hold_device(loaded, home)
 
         def make() -> str:
-            steps = _train(context, loaded, home, store, directory, identity.digest, hold_device())
+            looked_at = wanted()
+            rows = store.read_slice("training_texts", ALL, ALL)
+            # From here on nothing but these rows and the base model is read.
+            looked_at.check_unchanged(wanted())
+            digest = looked_at.fingerprint.digest
+            steps = _train(context, loaded, home, rows, directory, digest, hold_device())
+            run = _run_of(digest)
             store.replace_slice(
                 "training_metrics",
                 ALL,
                 run,
                 typed_frame("training_metrics", [{"run": run, **step} for step in steps]),
-                metadata=identity.metadata(),
+                metadata=looked_at.metadata(),
             )
             return DONE
 
@@ -86,6 +98,7 @@ def finetuned_model(
             make=make,
             hold_device=hold_device,
         )
+        run = _run_of(_fingerprint_of_training(directory) or "")
         curve = store.read_slice("training_metrics", ALL, run)
     measured = curve.filter(pl.col("development_perplexity").is_not_null())
     best = measured.sort("development_perplexity", "step").head(1)
@@ -106,24 +119,30 @@ def finetuned_model(
     )
 
 
-def _usable_training_set(store: Warehouse) -> str:
-    """The fingerprint of the training set.
+def _run_of(fingerprint: str) -> str:
+    """How the curve of a training is named."""
+    return f"finetuning-{fingerprint[:12]}"
+
+
+def _usable_training_set(store: Warehouse) -> Input:
+    """The training set as it is now.
 
     Raises:
         ToolformerError: there is none, or nothing in it to train on.
     """
-    stored = store.slice_metadata("training_texts", ALL, ALL)
-    if stored is None:
+    found = look_at(store, "training_texts", ALL, ALL)
+    if found is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
     rows = store.read_slice("training_texts", ALL, ALL)
     if rows.filter(pl.col("split") == "train").is_empty():
+        stored = store.slice_metadata("training_texts", ALL, ALL) or {}
         reasons = [f"{name} {count}" for name, count in stored.items() if name.startswith(LEFT_OUT)]
         raise ToolformerError(
             "The training set holds no text to train on"
             f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
             "filtering thresholds (tools.*.filtering_threshold)."
         )
-    return stored[FINGERPRINT]
+    return found
 
 
 def _fingerprint_of_training(directory: Path) -> str | None:
@@ -138,14 +157,13 @@ def _train(
     context: dg.AssetExecutionContext,
     settings: Settings,
     home: Home,
-    store: Warehouse,
+    rows: pl.DataFrame,
     directory: Path,
     fingerprint: str,
     device: str,
 ) -> list[dict]:
     base = base_model_directory(settings, home)
     tokenizer = load_tokenizer(base)
-    rows = store.read_slice("training_texts", ALL, ALL)
     texts = {
         split: [
             augmented_text_of(row)

@@ -1,6 +1,6 @@
 """Outputs that are made once: looked at, waited for, looked at again, made, stored.
 
-Does not know what an output is made of: the caller hands in its fingerprint and its maker.
+Does not know what an output is made of: the caller hands in how to look at it, and its maker.
 """
 
 import datetime
@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 from filelock import FileLock
 
-from dagster_project.fingerprints import Fingerprint
+from assets.inputs import Wanted
 from dagster_project.home import Home
 from warehouse.warehouse import Warehouse
 
@@ -71,8 +71,8 @@ def replace_slice_if_stale(
     warehouse: Warehouse,
     home: Home,
     address: tuple[str, str, str],
-    fingerprint: Fingerprint,
-    make: Callable[[], Made],
+    wanted: Callable[[], Wanted],
+    make: Callable[[Wanted], Made],
     *,
     force: bool,
     hold_device: Callable[[], object] | None = None,
@@ -83,26 +83,33 @@ def replace_slice_if_stale(
     Args:
         warehouse, home: where it is stored, and where its lock is.
         address: table, shard and name of the slice.
-        fingerprint: of what it is made of.
-        make: computes the rows.
+        wanted: looks at what it is made of; asked again after every wait and before publishing.
+        make: computes the rows from what was looked at.
         force: make it all the same.
         hold_device: see `make_once`.
         leftovers: a folder in which the maker puts by what it has; removed once the slice is there.
 
     Returns:
         The state of what was made, or `up to date`.
+
+    Raises:
+        InputChangedError: its inputs do not belong together, or were replaced while it was made.
     """
 
     def is_stale() -> bool:
-        return force or fingerprint.difference(warehouse.slice_metadata(*address)) is not None
+        stored = warehouse.slice_metadata(*address)
+        return force or wanted().fingerprint.difference(stored) is not None
 
     def replace() -> str:
-        made = make()
+        looked_at = wanted()
+        looked_at.check_agreement()
+        made = make(looked_at)
+        looked_at.check_unchanged(wanted())
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         warehouse.replace_slice(
             *address,
             made.rows,
-            metadata={**fingerprint.metadata(), **made.metadata, "made_at": made_at},
+            metadata={**looked_at.metadata(), **made.metadata, "made_at": made_at},
         )
         if leftovers is not None:
             shutil.rmtree(leftovers, ignore_errors=True)

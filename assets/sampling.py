@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
+from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors, state_of
 from assets.shard_texts import documents_of, typed_frame, windows_of
 from assets.stage_costs import costs_of, store_cost
-from dagster_project.fingerprints import Fingerprint, candidate_calls_fingerprint
+from dagster_project.fingerprints import candidate_calls_fingerprint
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -26,7 +27,7 @@ from toolformer.forward.geometry import geometry_metadata
 from toolformer.samples import SamplingParameters, drop_misplaced
 from toolformer.sampling import sample_shard
 from toolformer.stage_cost import CostMeter
-from tools.protocol import Document
+from tools.protocol import Document, Tool
 from tools.yours.plugins import parse_arguments
 from warehouse.schema import ALL
 
@@ -71,26 +72,31 @@ def candidate_calls(
         return annotator.load(language_model.holder(), stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
-        texts = documents_of(stage, key)
-        upstream = stage.stored_fingerprint("documents", key, ALL) or ""
+        # Read once for all tools.
+        texts = lru_cache(maxsize=1)(lambda _versions: documents_of(stage, key))
         report.slices.update(tools.unavailable)
-        report.count({"documents": len(texts)})
-        for name, tool in tools.tools.items():
+
+        def wanted(tool: Tool) -> Wanted:
+            documents = stage.input("documents", key, ALL)
             fingerprint = candidate_calls_fingerprint(
-                upstream,
+                documents.fingerprint,
                 stage.settings,
                 tool,
-                tools.prompts[name],
+                tools.prompts[tool.name],
                 annotator.identity,
                 precision_of(stage.settings),
             )
+            return Wanted(fingerprint, (documents,))
+
+        for name, tool in tools.tools.items():
             report.slices[name] = stage.replace_if_stale(
                 key,
                 stage.slice_name(name),
-                fingerprint,
-                partial(_sample, stage, tools, load_annotator, key, name, texts, fingerprint),
+                partial(wanted, tool),
+                partial(_sample, stage, tools, load_annotator, key, name, texts),
                 hold_device=lambda: language_model.holder().hold_device(stage.settings, stage.home),
             )
+        report.count({"documents": stage.rows_of("documents", key).height})
         _report_samples(stage, key, report)
 
     return stage.run(make_shard)
@@ -102,9 +108,10 @@ def _sample(
     load_annotator: Callable[[], "LanguageModel"],
     shard: str,
     tool_name: str,
-    texts: dict[str, Document],
-    fingerprint: Fingerprint,
+    texts_of: Callable[[tuple[str, ...]], dict[str, Document]],
+    wanted: Wanted,
 ) -> Made:
+    texts, fingerprint = texts_of(wanted.versions), wanted.fingerprint
     tool = tools.tools[tool_name]
     slice_name = stage.slice_name(tool_name)
     shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}

@@ -14,8 +14,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, Made, replace_slice_if_stale
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown
 from dagster_project.progress import ProgressCallback, progress_of
@@ -154,8 +154,8 @@ class ShardStage:
         self,
         shard: str,
         slice_name: str,
-        fingerprint: Fingerprint,
-        make: Callable[[], Made],
+        wanted: Callable[[], Wanted],
+        make: Callable[[Wanted], Made],
         *,
         hold_device: Callable[[], object] | None = None,
     ) -> str:
@@ -163,8 +163,7 @@ class ShardStage:
 
         Args:
             shard, slice_name: which.
-            fingerprint: of what it is made of.
-            make: computes the rows.
+            wanted, make: see `replace_slice_if_stale`.
             hold_device: waits for the device that `make` needs.
 
         Returns:
@@ -174,17 +173,38 @@ class ShardStage:
             self.warehouse,
             self.home,
             (self.table, shard, slice_name),
-            fingerprint,
+            wanted,
             make,
             force=self.force,
             hold_device=hold_device,
             leftovers=self._checkpoint_folder(shard, slice_name),
         )
 
-    def stored_fingerprint(self, table: str, shard: str, slice_name: str) -> str | None:
-        """The fingerprint of an upstream slice; None where there is none."""
-        stored = self.warehouse.slice_metadata(table, shard, slice_name)
-        return None if stored is None else stored[FINGERPRINT]
+    def inputs(self, table: str, shard: str) -> dict[str, Input]:
+        """The upstream slices of the run's round that are there, by their names without it."""
+        names = self.warehouse.slice_names(table, shard, round_number=self.settings.sampling.round)
+        found = {
+            name: look_at(self.warehouse, table, shard, self.slice_name(name)) for name in names
+        }
+        return {name: each for name, each in found.items() if each is not None}
+
+    def has_input(self, table: str, shard: str, slice_name: str) -> bool:
+        """Whether an upstream slice is there."""
+        return look_at(self.warehouse, table, shard, slice_name) is not None
+
+    def input(self, table: str, shard: str, slice_name: str) -> Input:
+        """An upstream slice as it is now.
+
+        Raises:
+            ToolformerError: there is none.
+        """
+        found = look_at(self.warehouse, table, shard, slice_name)
+        if found is None:
+            raise ToolformerError(
+                f"The shard {shard!r} has no rows of {table} ({slice_name}) yet. Materialise "
+                f"`{table}` for it first (`toolformer build` does so)."
+            )
+        return found
 
     def checkpoint(self, shard: str, slice_name: str, fingerprint: str) -> Checkpoint:
         """Where an unfinished slice keeps what it has."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from assets.shard_stage import ShardStage
-from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from tools.protocol import Document
@@ -22,11 +21,7 @@ def documents_of(stage: ShardStage, shard: str) -> dict[str, Document]:
     Raises:
         ToolformerError: they have not been read yet.
     """
-    if stage.stored_fingerprint("documents", shard, ALL) is None:
-        raise ToolformerError(
-            f"The shard {shard!r} has no documents yet. Materialise `documents` for it first "
-            "(`toolformer build` does so)."
-        )
+    stage.input("documents", shard, ALL)
     return documents_in(stage.warehouse, shard)
 
 

@@ -1,14 +1,15 @@
 """The training set: C* of all shards, ready for training (paper §2)."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 
 import dagster as dg
 
+from assets.inputs import Input, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_stage import expected_errors
 from assets.shard_texts import typed_frame
-from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, training_set_fingerprint
+from dagster_project.fingerprints import CODE_VERSIONS, training_set_fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.resources.settings import SettingsResource
@@ -25,16 +26,21 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 LEFT_OUT = "left out: "
-# Fingerprints of the shards of C* of each round, the newest round first.
-_Built = dict[int, dict[str, str]]
+# The shards of C* of each round, the newest round first.
+_Built = dict[int, dict[str, Input]]
 
 
-def slice_fingerprints(
+def slice_inputs(
     warehouse: Warehouse, table: str, shards: list[str], *, slice_name: str = ALL
-) -> dict[str, str]:
-    """Fingerprints of the slices of this name of these shards, where there are any."""
-    stored = {shard: warehouse.slice_metadata(table, shard, slice_name) for shard in shards}
-    return {shard: each[FINGERPRINT] for shard, each in stored.items() if each is not None}
+) -> dict[str, Input]:
+    """The slices of this name of these shards, where there are any."""
+    found = {shard: look_at(warehouse, table, shard, slice_name) for shard in shards}
+    return {shard: each for shard, each in found.items() if each is not None}
+
+
+def fingerprints_of(inputs: Mapping[str, Input]) -> dict[str, str]:
+    """Their fingerprints, named as they are."""
+    return {name: each.fingerprint for name, each in inputs.items()}
 
 
 def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
@@ -67,25 +73,34 @@ def training_set(
     with expected_errors():
         loaded, home, store = settings.load(), settings.home(), warehouse.open()
         trained, held_out = training_and_held_out_shards(home)
-        built: _Built = {
-            number: slice_fingerprints(
-                store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
+
+        def look() -> tuple[_Built, dict[str, Input]]:
+            built = {
+                number: slice_inputs(
+                    store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
+                )
+                for number in loaded.training_rounds
+            }
+            return built, slice_inputs(store, "documents", held_out)
+
+        def wanted() -> Wanted:
+            built, guarded = look()
+            upstream = _by_round(built)
+            return Wanted(
+                training_set_fingerprint(
+                    fingerprints_of(upstream), fingerprints_of(guarded), loaded
+                ),
+                (*upstream.values(), *guarded.values()),
             )
-            for number in loaded.training_rounds
-        }
+
+        built, _ = look()
         _check_built(built)
-        upstream = {
-            name_in_round(number, shard): digest
-            for number, of_round in built.items()
-            for shard, digest in of_round.items()
-        }
-        guarded = slice_fingerprints(store, "documents", held_out)
         state = replace_slice_if_stale(
             store,
             home,
             ("training_texts", ALL, ALL),
-            training_set_fingerprint(upstream, guarded, loaded),
-            partial(_choose_texts, context, store, loaded, built, sorted(guarded)),
+            wanted,
+            lambda _: _choose_texts(context, store, loaded, *look()),
             force=settings.force,
         )
         stored = store.slice_metadata("training_texts", ALL, ALL) or {}
@@ -105,13 +120,21 @@ def training_set(
             "development texts": splits.get("development", 0),
             "calls": int(rows["calls"].list.len().sum()),
             "rounds": ", ".join(map(str, sorted(built))),
-            "shards": ", ".join(sorted(upstream)),
+            "shards": ", ".join(sorted(_by_round(built))),
             "shards without augmented texts": ", ".join(missing) or "none",
             "held-out shards": ", ".join(held_out) or "none",
             **{name: int(count) for name, count in stored.items() if name.startswith(LEFT_OUT)},
             "preview": dg.MetadataValue.md(table_markdown(rows.select("split", "text"))),
         }
     )
+
+
+def _by_round(built: _Built) -> dict[str, Input]:
+    return {
+        name_in_round(number, shard): each
+        for number, of_round in built.items()
+        for shard, each in of_round.items()
+    }
 
 
 def _check_built(built: _Built) -> None:
@@ -130,7 +153,7 @@ def _choose_texts(
     store: Warehouse,
     settings: Settings,
     built: _Built,
-    held_out: list[str],
+    held_out: Mapping[str, Input],
 ) -> Made:
     # The newest round first: of texts that are equal the first stays.
     texts = [
@@ -144,7 +167,7 @@ def _choose_texts(
         max_texts_per_tool=settings.training.max_texts_per_tool,
         development_share=settings.training.development_share,
         seed=settings.training.seed,
-        excluded=_held_out_ngrams(store, held_out, settings).first_overlap,
+        excluded=_held_out_ngrams(store, sorted(held_out), settings).first_overlap,
     )
     for reason, count in sorted(chosen.dropped.items()):
         context.log.info(f"left out {count} texts: {reason}")

@@ -161,7 +161,18 @@ def slice_metadata(folder: Path, table: str, shard: str, name: str) -> dict[str,
         SliceNameError: The shard or the name cannot be part of a path.
         DamagedSliceError: The file is not as it was written.
     """
-    return _of_newest(folder, table, shard, name, _stored_metadata)
+    found = slice_version(folder, table, shard, name)
+    return None if found is None else found[1]
+
+
+def slice_version(
+    folder: Path, table: str, shard: str, name: str
+) -> tuple[str, dict[str, str]] | None:
+    """Returns the newest version of a slice by its file name, and its metadata; None without one.
+
+    Raises: See `slice_metadata`.
+    """
+    return _of_newest(folder, table, shard, name, lambda path: (path.name, _stored_metadata(path)))
 
 
 def _of_newest(

@@ -86,6 +86,16 @@ class Warehouse:
         """
         return slices.slice_metadata(self.folder, table, shard, slice_name)
 
+    def slice_version(
+        self, table: str, shard: str, slice_name: str
+    ) -> tuple[str, dict[str, str]] | None:
+        """Returns what tells a slice from others in its place, and its metadata; None without one.
+
+        Raises:
+            DamagedSliceError: The file is not as it was written.
+        """
+        return slices.slice_version(self.folder, table, shard, slice_name)
+
     def read_slice(self, table: str, shard: str, slice_name: str) -> pl.DataFrame:
         """Returns the rows of one slice in the order they were written.
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -53,7 +54,7 @@ class ModelHolder:
 
     def __init__(self) -> None:
         self._model: LanguageModel | None = None
-        self._directory: Path | None = None
+        self._loaded_from: tuple[Path, str] | None = None
         self._reference: LanguageModel | None = None
         self._lock: FileLock | None = None
         self._device = ""
@@ -82,14 +83,15 @@ class ModelHolder:
             return self._device
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
-        """The model of a directory; the one held before is dropped if it is another."""
+        """The model that is in a directory now; the one held before is dropped if it is another."""
         with self._turn:
             device = self.hold_device(settings, home)
-            if self._model is None or self._directory != directory:
+            wanted = directory, model_identity(directory)
+            if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
                 precision = settings.language_model.precision
                 self._model = self._loaded(directory, settings, device, precision)
-                self._directory = directory
+                self._loaded_from = wanted
             return self._model
 
     def load_reference(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
@@ -107,7 +109,7 @@ class ModelHolder:
 
     def drop_model(self) -> None:
         """Free the models' memory; the device stays held."""
-        self._model = self._directory = None
+        self._model = self._loaded_from = None
         self.drop_reference()
 
     def _loaded(

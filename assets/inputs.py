@@ -1,0 +1,110 @@
+"""What an output is made of: slices, each in the version that its fingerprint was taken from.
+
+Other runs may replace a slice at any moment. So a stage looks at its inputs when it begins to make
+an output, reads their rows, and looks again before it publishes: rows of one version under the
+fingerprint of another would count as up to date for ever. Does not read rows.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.errors import ToolformerError
+from warehouse.warehouse import Warehouse
+
+MADE_FROM = "made_from"
+
+
+class InputChangedError(ToolformerError):
+    """Another run replaced what an output is made of while it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A slice that is read.
+
+    Attributes:
+        name: table, shard and slice.
+        fingerprint: of it.
+        version: tells it from what stood and will stand in its place, of equal fingerprint too.
+        made_from: fingerprints that its own inputs had, by name.
+    """
+
+    name: str
+    fingerprint: str
+    version: str
+    made_from: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An output as it would be made now.
+
+    Attributes:
+        fingerprint: of the output.
+        inputs: what is read for it.
+    """
+
+    fingerprint: Fingerprint
+    inputs: tuple[Input, ...] = field(default=())
+
+    def metadata(self) -> dict[str, str]:
+        """What is stored with the output."""
+        made_from = {each.name: each.fingerprint for each in self.inputs}
+        return {**self.fingerprint.metadata(), MADE_FROM: json.dumps(made_from)}
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Of the inputs; what was read of them may be kept as long as these are the same."""
+        return tuple(each.version for each in self.inputs)
+
+    def check_agreement(self) -> None:
+        """Refuse inputs that were not made from each other.
+
+        Raises:
+            InputChangedError: one was replaced after another was made from it, and rows of the two
+                do not belong together.
+        """
+        found = {each.name: each.fingerprint for each in self.inputs}
+        for each in self.inputs:
+            for name, fingerprint in each.made_from.items():
+                if found.get(name, fingerprint) != fingerprint:
+                    raise InputChangedError(
+                        f"{name} was replaced after {each.name} was made from it: another run "
+                        "works on this shard with other settings. Wait until it has ended, then "
+                        "run the same again."
+                    )
+
+    def check_unchanged(self, now: "Wanted") -> None:
+        """Refuse to publish what was made of inputs that are not there any more.
+
+        Args:
+            now: the same output, looked at after it was made.
+
+        Raises:
+            InputChangedError: it would be made of something else by now.
+        """
+        if now == self:
+            return
+        versions = {each.name: each.version for each in now.inputs}
+        changed = [each.name for each in self.inputs if versions.get(each.name) != each.version]
+        raise InputChangedError(
+            f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made of it: "
+            "another run works here with other settings. Nothing was stored. Wait until it has "
+            "ended, then run the same again."
+        )
+
+
+def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> Input | None:
+    """A slice as it is now; None where there is none."""
+    found = warehouse.slice_version(table, shard, slice_name)
+    if found is None:
+        return None
+    version, metadata = found
+    return Input(
+        f"{table} of {shard}, {slice_name}",
+        metadata[FINGERPRINT],
+        version,
+        json.loads(metadata.get(MADE_FROM, "{}")),
+    )
