@@ -21,6 +21,12 @@ _ARROW_SIGN = ARROW.strip()
 _QUOTE_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CALL_START = re.compile(rf"({_NAME.pattern})\(")
+# Marks of writing direction, joiners and breaks without width, tags. Those that scripts need to be
+# read (U+200C, U+200D, signs over numbers) stay.
+_UNSEEN = re.compile(
+    "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
 
 
 def is_tool_name(name: str) -> bool:
@@ -190,7 +196,8 @@ def clean_result(text: str) -> str:
     """Make a result fit to stand inside a call: one line without markers.
 
     `[` and `]` become round brackets, `->` becomes the word `to`, control characters become
-    spaces, runs of white space one space. Cleaning twice changes nothing.
+    spaces, runs of white space one space; characters that nobody sees, such as those that turn the
+    direction of writing around, are removed. Cleaning twice changes nothing.
 
     Args:
         text: What a tool answered.
@@ -204,8 +211,9 @@ def clean_result(text: str) -> str:
     """
     # A lone surrogate cannot be encoded as UTF-8: neither tokenizers nor Parquet take it.
     text = text.encode("utf-8", errors="replace").decode("utf-8")
-    # Before the arrow: a control character that vanished could join '-' and '>'.
+    # Before the arrow: a character that vanishes can join '-' and '>'.
     text = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+    text = _UNSEEN.sub("", text)
     text = text.replace("[", "(").replace("]", ")").replace(_ARROW_SIGN, " to ")
     return " ".join(text.split())
 

@@ -224,3 +224,20 @@ def test_an_offset_outside_the_text_is_named(offset):
 def test_removing_a_call_that_is_not_there_is_an_error():
     with pytest.raises(ValueError, match="does not stand at character offset 1"):
         remove_calls("a [y]bc", [(1, " [x]")])
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        *"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c",
+        *"\u00ad\u200b\u2060\u2064\ufeff\U000e0001\U000e0041\U000e007f",
+    ],
+)
+def test_what_nobody_sees_leaves_results(unseen):
+    assert clean_result(f"4{unseen}2 {unseen}") == "42"
+    assert clean_result(f"a -{unseen}> b") == "a to b"
+
+
+def test_joiners_that_scripts_need_stay_in_results():
+    for text in ("می\u200cخواهم", "क्\u200dष", "\u0600٤٢"):
+        assert clean_result(text) == text
