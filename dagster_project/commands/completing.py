@@ -32,6 +32,7 @@ def complete_text(
 
     home = Home.find()
     settings = options.load_settings(home)
+    date = given_date(today)
     holder = ModelHolder()
     toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True, holder=holder)
     if not with_calls:
@@ -43,7 +44,7 @@ def complete_text(
             [text],
             toolbox,
             settings,
-            dates=[given_date(today)],
+            dates=[date],
             with_calls=with_calls,
             max_new_tokens=max_new_tokens,
         )
@@ -74,8 +75,10 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
     """The directory of the model that a command names.
 
     Raises:
-        ToolformerError: the finetuned model is asked for and not there.
+        ToolformerError: the finetuned model is asked for and not there, or a directory has none.
     """
+    from toolformer.forward.language_model import check_model_directory
+
     finetuned = finetuned_model_directory(settings, home)
     newest = settings.training_rounds[0]
     of_round = f" of round {newest}" if newest > 1 else ""
@@ -90,7 +93,9 @@ def model_directory(name: str | None, settings: Settings, home: Home) -> Path:
         return finetuned
     if name in (None, "base"):
         return base_model_directory(settings, home)
-    return Path(name).expanduser()
+    directory = Path(name).expanduser()
+    check_model_directory(directory)
+    return directory
 
 
 def given_date(given: str | None) -> datetime.date:

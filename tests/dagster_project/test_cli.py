@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.cli import main
+from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.warehouse.rows import SHARD, frame
 from tools.registry import TOOL_NAMES
@@ -335,11 +336,16 @@ def test_a_round_without_its_annotator_is_named(run, home: Path, texts: Path):
     assert outcome.is_one_paragraph_naming("sampling.uses_prompt", "sampling.annotator")
 
 
-def test_a_date_of_the_wrong_form_is_named(run, home: Path):
+def test_what_is_wrong_with_a_completion_is_named_before_anything_is_loaded(
+    run, home: Path, tmp_path: Path, monkeypatch
+):
+    # Nor does it wait for a device that a build holds.
+    monkeypatch.setattr(ModelHolder, "hold_device", lambda *_: pytest.fail("the device is held"))
     write_settings(home, {"language_model": {"path": "/nowhere"}})
-    outcome = run("complete", "x", "--model", "base", "--today", "3 May 2024")
-    assert outcome.code == 1
-    assert "Error: " in outcome.err
+    outcome = run("complete", "x", "--model", "base", "--today", "31.5.2024")
+    assert outcome.is_one_paragraph_naming("'31.5.2024' is not a date", "YYYY-MM-DD")
+    outcome = run("complete", "x", "--model", str(tmp_path / "nothing"))
+    assert outcome.is_one_paragraph_naming("no model directory", "nothing")
 
 
 def test_training_and_evaluating_too_early_say_what_comes_first(run, home: Path, texts: Path):
