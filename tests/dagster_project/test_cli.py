@@ -236,6 +236,47 @@ def test_an_interrupt_says_that_nothing_is_lost(run, texts, monkeypatch):
     )
 
 
+INTERRUPTED_WHILE_FREEING = """
+import sys, time
+from dagster._core.errors import raise_execution_interrupts
+from dagster_project.commands.options import errors_told
+
+class Freed:
+    def __del__(self):
+        print("ready", flush=True)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            pass
+
+with errors_told():
+    {work}
+"""
+WORK = "Freed(); time.sleep(60)"
+
+
+@pytest.mark.parametrize("work", [WORK, f"with raise_execution_interrupts(): {WORK}"])
+def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
+    code = INTERRUPTED_WHILE_FREEING.format(work=work)
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(SIGINT)
+            _, told = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert told.strip() == (
+        "Error: Interrupted. What was finished is kept, and the same command goes on from there."
+    )
+
+
 def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
     outcome = run("ingest", str(texts), "--shard-size", "2")
     assert outcome.code == 0, outcome.err
