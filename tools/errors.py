@@ -42,6 +42,23 @@ class ToolDiedError(ToolError, RuntimeError):
     """A tool stopped working during a run; no result of it may be published."""
 
 
+class ToolBugError(ToolError, RuntimeError):
+    """A tool raised what no tool should.
+
+    Args:
+        place: Where in its own code.
+        message: What it raised.
+    """
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(place, message)
+        self.place = place
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class CallSyntaxError(ToolError, ValueError):
     """A text is not a call of the tool.
 

@@ -247,6 +247,9 @@ class PluginSettings(ToolSettings):
         description="where the tool is, as module:Class; not needed for a tool of a package that "
         "is installed",
     )
+    environment: tuple[str, ...] = Field(
+        (), description="names of environment variables that its process gets, an API key say"
+    )
 
 
 class ToolsSettings(_Section):
@@ -306,7 +309,13 @@ class ToolsSettings(_Section):
         own = (self.model_extra or {}).get(tool_name)
         if own is None:
             return self.others
-        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude={"target"}))
+        not_shared = set(PluginSettings.model_fields) - set(ToolSettings.model_fields)
+        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude=not_shared))
+
+    def environment_of(self, tool_name: str) -> tuple[str, ...]:
+        """Names of the environment variables that a tool from outside gets."""
+        own = (self.model_extra or {}).get(tool_name)
+        return own.environment if own else ()
 
 
 def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:

@@ -129,6 +129,7 @@ def open_tool(
             options,
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
+            environment=settings.tools.environment_of(name),
         )
     return create_tool(name, options, targets=settings.tools.targets)
 

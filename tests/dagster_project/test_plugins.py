@@ -13,6 +13,7 @@ from tests.dagster_project.test_plan import ENTRY, STAGES, plan_of, store, toolb
 from tests.outside import ECHO
 from tests.warehouse.rows import SHARD, frame
 from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError, UnknownToolError
+from tools.protocol import Document
 from tools.registry import TOOL_NAMES, create_tool
 from warehouse.layout import split_round
 from warehouse.warehouse import Warehouse
@@ -66,6 +67,24 @@ def test_options_of_a_tool_may_hold_lists():
     assert settings_with({"Echo": {**ECHO_SECTION, "options": options}}).tools.of(
         "Echo"
     ).options == (options)
+
+
+def test_a_tool_gets_the_variables_that_its_section_names(outside, home, monkeypatch):
+    outside.module(
+        "echo_module",
+        "import os\n"
+        + ECHO.replace('"1 times={times}"', '"1"').replace(
+            '" ".join([arguments] * self.times)', "str(os.environ.get(arguments))"
+        ),
+    )
+    monkeypatch.setenv("WEATHER_KEY", "secret")
+    section = {**ECHO_SECTION, "environment": ["WEATHER_KEY"]}
+    for tools, seen in (({"Echo": section}, "secret"), ({"Echo": ECHO_SECTION}, "None")):
+        echo = opened(home, tools).tools["Echo"]
+        assert echo.call("WEATHER_KEY", Document("d", "")) == seen
+    # It is part of no setting that others share, or that a slice depends on.
+    of_echo = settings_with({"Echo": section}).tools.of("Echo")
+    assert of_echo == settings_with({"Echo": ECHO_SECTION}).tools.of("Echo")
 
 
 def test_an_installed_tool_needs_no_class(outside):

@@ -22,6 +22,7 @@ from tenacity.wait import wait_exponential_jitter
 from tools.errors import (
     CallSyntaxError,
     MissingDependencyError,
+    ToolBugError,
     ToolCallError,
     ToolDiedError,
     ToolTimeoutError,
@@ -113,7 +114,7 @@ class Calls(Generic[RequestT]):
         self._limits = limits
         self._failures_in_a_row = 0
         self._is_given_up = False
-        self._reported: set[type] = set()
+        self._reported: set[object] = set()
         self._lock = threading.Lock()
         policy: dict[str, Any] = {
             "stop": stop_after_attempt(limits.attempts),
@@ -335,10 +336,15 @@ class Calls(Generic[RequestT]):
         )
 
     def _report_once(self, answer: object) -> None:
-        """Log what a tool should not have given, once per kind: there may be thousands."""
-        if type(answer) in self._reported:
+        """Log what a tool should not have given, once per kind or place: it may be thousands."""
+        kind = answer.place if isinstance(answer, ToolBugError) else type(answer)
+        if kind in self._reported:
             return
-        self._reported.add(type(answer))
+        self._reported.add(kind)
+        if isinstance(answer, ToolBugError):
+            # Without the stack, which leads to the other process and no further.
+            _LOGGER.warning("A call failed by an error in the tool's code. %s", answer)
+            return
         _LOGGER.warning(
             "%s gave %s instead of an answer: %s",
             self._name,

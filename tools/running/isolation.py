@@ -21,6 +21,7 @@ from typing import Any
 
 from tools.errors import (
     CallSyntaxError,
+    ToolBugError,
     ToolCallError,
     ToolError,
     ToolSettingsError,
@@ -53,7 +54,9 @@ class IsolatedTool:
         target: `module:name` of a class or of a tool.
         options: Keyword arguments for it.
         deadline_seconds: Longest time of one call.
-        memory_bytes: Most memory that the worker may map.
+        memory_bytes: Most memory that the worker may map, and that it and what it starts may hold.
+        environment: Names of variables that the tool gets of our environment, an API key say,
+            beside the usual few such as PATH and HOME.
 
     Raises:
         ToolUnavailableError: By any method, when the tool cannot be imported or made.
@@ -68,6 +71,7 @@ class IsolatedTool:
         *,
         deadline_seconds: float = 10.0,
         memory_bytes: int = _MEMORY_BYTES,
+        environment: Sequence[str] = (),
     ) -> None:
         self._registered_name = name
         self.start_seconds = _START_SECONDS
@@ -75,6 +79,7 @@ class IsolatedTool:
         self.options = dict(options or {})
         self.deadline_seconds = deadline_seconds
         self.memory_bytes = memory_bytes
+        self.environment = tuple(environment)
         # The worker answers one request after the other.
         self.calls_at_once = 1
         self._worker: WorkerProcess | None = None
@@ -182,7 +187,8 @@ class IsolatedTool:
     def _ask(self, method: str, *, deadline_seconds: float | None = None, **fields: Any) -> Any:
         seconds = deadline_seconds or self.deadline_seconds
         with self._lock:
-            if self._worker is None:
+            if self._worker is None or self._worker.has_said_more:
+                self.close()
                 self._start()
             assert self._worker is not None
             request = {"method": method, "deadline_seconds": seconds, **fields}
@@ -191,8 +197,8 @@ class IsolatedTool:
             except ToolTimeoutError:
                 self.close()
                 raise
-            except EOFError:
-                raise self._died() from None
+            except EOFError as error:
+                raise self._died(str(error)) from None
         if "answer" in reply:
             return reply["answer"]
         raise self._error(reply)
@@ -200,7 +206,11 @@ class IsolatedTool:
     def _start(self) -> None:
         """Start the worker; without network, unless the tool turns out to declare it."""
         for with_network in (False, True):
-            self._worker = WorkerProcess(with_network=with_network)
+            self._worker = WorkerProcess(
+                with_network=with_network,
+                memory_bytes=self.memory_bytes,
+                environment=self.environment,
+            )
             reply = self._greet(self._worker, with_network=with_network)
             if "error" in reply:
                 self.close()
@@ -235,14 +245,15 @@ class IsolatedTool:
                 "Try it with `python -c` first; what a module does when it is imported counts too",
             ) from error
 
-    def _died(self) -> ToolCallError:
+    def _died(self, cause: str) -> ToolCallError:
         """The worker is gone; the next call starts another."""
         assert self._worker is not None
-        said = self._worker.last_words()
+        said = cause or self._worker.last_words()
         self.close()
         message = (
-            f"The process of {self._registered_name} ended in the middle of a call{said}. It may "
-            f"map {self.memory_bytes / 2**30:g} GiB (execution.worker_memory_gib)."
+            f"The process of {self._registered_name} ended in the middle of a call{said}. It and "
+            f"what it starts may take {self.memory_bytes / 2**30:g} GiB of memory "
+            "(execution.worker_memory_gib)."
         )
         _LOGGER.warning("%s", message)
         return ToolCallError("process_ended", message, is_lasting=False)
@@ -269,6 +280,8 @@ class IsolatedTool:
                 f"{self.target} cannot be made ({message})",
                 "Correct its class or its options in the settings",
             )
+        if kind == "other":
+            return ToolBugError(str(reply.get("place")), f"{self._registered_name}: {message}")
         errors = {
             "settings": ToolSettingsError,
             "timeout": ToolTimeoutError,

@@ -1,12 +1,13 @@
 """The process in which a tool from outside runs: `python -m tools.running.worker`.
 
-    parent -> stdin     one JSON object a line: {"method": …, …}
-    parent <- stdout    one JSON object a line: {"answer": …} or {"error": kind, …}
+    parent -> stdin     one JSON object a line: {"id": …, "method": …, …}
+    parent <- stdout    one JSON object a line: {"id": …, "answer": …} or {…, "error": kind, …}
 
-Nothing is pickled, either way. The tool sees neither pipe: its own standard input is empty, and
-what it prints goes to standard error. Limits memory, and lets the kernel end the process when a
-call takes far longer than it may, whatever code it hangs in. Network and process namespaces are
-the parent's business (`tools.running.isolation`).
+The id of a reply is that of its request. Nothing is pickled, either way. The tool sees neither
+pipe: its own standard input is empty, and what it prints goes to standard error. What it forks or
+starts has no pipe at all. Limits memory, and lets the kernel end the process when a call takes far
+longer than it may, whatever code it hangs in. Network and process namespaces are the parent's
+business (`tools.running.isolation`).
 """
 
 import json
@@ -28,7 +29,7 @@ from tools.errors import (
 )
 from tools.protocol import LONGEST_ANSWER, Document, Tool
 from tools.registry import create_tool
-from tools.yours.plugins import parse_arguments
+from tools.yours.plugins import parse_arguments, place_of
 
 # Seconds beyond the deadline after which the kernel ends the process.
 _ALARM_GRACE = 5.0
@@ -37,6 +38,7 @@ _ALARM_GRACE = 5.0
 def main() -> None:
     """Serve the parent until it closes the pipe."""
     requests, answers = _private_pipes()
+    own_process = os.getpid()
     start = json.loads(requests.readline())
     _limit_memory(start["memory_bytes"])
     if start["refuses_sockets"]:
@@ -48,9 +50,9 @@ def main() -> None:
         served: dict[str, Any] = {"answer": _description(tool)}
     except Exception as error:  # noqa: BLE001
         # Importing a stranger's module may raise anything.
-        _reply(answers, _error(error))
+        _reply(answers, start, _error(error))
         return
-    _reply(answers, served)
+    _reply(answers, start, served)
     for line in requests:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, request["deadline_seconds"] + _ALARM_GRACE)
@@ -58,8 +60,11 @@ def main() -> None:
             reply = {"answer": _serve(tool, request)}
         except Exception as error:  # noqa: BLE001
             reply = _error(error)
+        if os.getpid() != own_process:
+            # A child that the tool forked and that came back like its parent.
+            os._exit(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _reply(answers, reply)
+        _reply(answers, request, reply)
 
 
 def _private_pipes() -> tuple[TextIO, TextIO]:
@@ -70,7 +75,16 @@ def _private_pipes() -> tuple[TextIO, TextIO]:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
+    os.register_at_fork(after_in_child=lambda: _forget(requests.fileno(), answers.fileno()))
     return requests, answers
+
+
+def _forget(*pipes: int) -> None:
+    """Put nothing in the place of pipes, so that a forked child neither reads nor writes them."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for pipe in pipes:
+        os.dup2(nothing, pipe, inheritable=False)
+    os.close(nothing)
 
 
 def _limit_memory(memory_bytes: int) -> None:
@@ -161,7 +175,7 @@ def _error(error: BaseException) -> dict[str, Any]:
         return {"error": kind, "reason": str(error.reason), "message": str(error)[:2000]}
     if isinstance(error, ToolUnavailableError):
         return {"error": "unavailable", "reason": error.reason, "message": error.remedy}
-    kind = "other"
+    kind, place = "other", place_of(error)
     if isinstance(error, MissingDependencyError | ImportError):
         kind = "dependency"
     elif isinstance(error, ToolSettingsError):
@@ -170,12 +184,13 @@ def _error(error: BaseException) -> dict[str, Any]:
         kind = "timeout"
     elif isinstance(error, ConnectionError):
         kind = "transient"
-    return {"error": kind, "message": f"{type(error).__name__}: {error}"[:2000]}
+    told = f"{type(error).__name__}: {error}"[:2000]
+    return {"error": kind, "place": place, "message": f"{told} ({place})" if place else told}
 
 
-def _reply(answers: TextIO, reply: Mapping[str, Any]) -> None:
+def _reply(answers: TextIO, request: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
     # ASCII: half a surrogate pair in an answer must not end the process.
-    answers.write(json.dumps(reply) + "\n")
+    answers.write(json.dumps({"id": request["id"], **reply}) + "\n")
     answers.flush()
 
 

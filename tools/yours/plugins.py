@@ -9,10 +9,13 @@ import importlib
 import importlib.metadata
 import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from tools.base import BaseTool
 from tools.errors import (
@@ -25,6 +28,15 @@ from tools.protocol import Tool
 from tools.syntax import check_arguments, is_tool_name
 
 ENTRY_POINT_GROUP = "toolformer.tools"
+
+# Code that is not the user's own: this project, Python itself and installed packages.
+_NOT_OWN = tuple(
+    f"{folder}/"
+    for folder in (
+        Path(__file__).resolve().parents[1],
+        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+    )
+)
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 
@@ -182,6 +194,24 @@ def parse_arguments(tool: Tool, text: str) -> str:
     return arguments
 
 
+def place_of(error: BaseException) -> str:
+    """Where in a user's own file an error was raised, as `my_tools.py:12 in call`.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The innermost such frame; where all are those of packages, the innermost of these that is
+        not this project's. Empty where there is none.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    others = [frame for frame in frames if not frame.filename.startswith((_NOT_OWN[0], "<"))]
+    own = [frame for frame in others if not frame.filename.startswith(_NOT_OWN)]
+    for frame in reversed(own or others):
+        return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+    return ""
+
+
 @contextmanager
 def foreign_code(tool_name: str, what: str) -> Iterator[None]:
     """Turn whatever foreign code raises inside the block into an error of the tools package.
@@ -203,9 +233,11 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
         ) from error
     # Foreign code may raise anything, and a module may even call sys.exit.
     except (Exception, SystemExit) as error:
+        place = place_of(error)
         raise ToolUnavailableError(
             tool_name,
-            f"{what} failed with {type(error).__name__}: {' '.join(str(error).split())}",
+            f"{what} failed with {type(error).__name__}: {' '.join(str(error).split())}"
+            + (f" ({place})" if place else ""),
             "Correct the tool, or leave it out of the selected tools",
         ) from error
 
