@@ -3,9 +3,8 @@
 Does not parse the command line.
 """
 
-from collections.abc import Mapping
-
 from dagster_project.commands import console
+from dagster_project.commands.checking import try_rules, try_rules_apart
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
@@ -13,17 +12,13 @@ from dagster_project.wiring.toolbox import (
     execution_limits,
     open_tool,
     open_toolbox,
-    options_of,
-    prompt_of,
 )
 from tools.errors import CallSyntaxError
-from tools.protocol import Document, Tool, ToolCall
-from tools.registry import check_usable, create_tool, is_plugin, origin_of
+from tools.protocol import Document, ToolCall
+from tools.registry import check_tool_name, check_usable, is_plugin, origin_of
 from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
-from tools.yours.contract import check_contract
 from tools.yours.plugins import parse_arguments
-from tools.yours.trial import Trial
 
 
 def list_tools() -> None:
@@ -100,30 +95,14 @@ def check_tool(name: str, options: RunOptions) -> bool:
     """
     home = Home.find()
     settings = options.load_settings(home)
-
-    of_user = dict(settings.tools.of(name).options)
-    # What the home gives, a path or a model, is no setting that travels.
-    of_home = {
-        option: value
-        for option, value in options_of(settings, home, name).items()
-        if option not in of_user
-    }
-
-    def create(given: Mapping[str, object]) -> Tool:
-        return create_tool(name, {**of_home, **given}, targets=settings.tools.targets)
-
-    findings = check_contract(
-        Trial(
-            name,
-            create,
-            of_user,
-            read_prompt=lambda tool: prompt_of(settings, tool),
-            deadline_seconds=settings.execution.deadline_seconds,
-        )
+    check_tool_name(name, targets=settings.tools.targets)
+    findings = (
+        try_rules_apart(name, options) if is_plugin(name) else try_rules(name, settings, home)
     )
+    states = []
     for finding in findings:
         console.say(f"{finding.status}  {finding.rule}: {finding.detail}")
-    states = [finding.status for finding in findings]
+        states.append(finding.status)
     console.say(
         f"{states.count('passed')} passed, {states.count('failed')} failed, "
         f"{states.count('skipped')} skipped"

@@ -105,6 +105,39 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, outside):
     assert (code, "is not a date" in err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("source", "rule", "passed"),
+    [
+        ("import os\n\nos.abort()\n", "describes itself", 0),
+        ("import os\n\nos._exit(3)\n", "describes itself", 0),
+        (ECHO.replace("return", "import os; os.abort(); return"), "answers within the deadline", 8),
+    ],
+)
+def test_a_tool_that_ends_its_process_fails_the_check(run, outside, source, rule, passed):
+    outside.module("echo_module", source)
+    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[passed].startswith(f"failed  {rule}: The process ended (")
+    assert lines[-1] == f"{passed} passed, 1 failed, {13 - passed} skipped"
+
+
+def test_an_error_in_a_tool_is_shown_with_its_place(run, outside, caplog):
+    outside.module("echo_module", ECHO.replace("return", "1 / 0\n        return"))
+    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    assert code == 1
+    assert "gives 'ZeroDivisionError: division by zero' (echo_module.py:24 in call)." in out
+    assert run("try", "Echo", "word", "--set", ECHO_CLASS)[0] == 1
+    assert "ZeroDivisionError: division by zero (echo_module.py:24 in call)" in caplog.text
+    outside.module(
+        "echo_module",
+        ECHO.replace("return", "1 / 0\n        return").replace("self.times = times", "1 / 0"),
+    )
+    code, _, err = run("check", "Echo", "--set", ECHO_CLASS)
+    assert code == 1
+    assert "(echo_module.py:20 in __init__)" in err
+
+
 @pytest.mark.parametrize("name", ["Calculator", "Calendar", "QA", "MT", "WikiSearch"])
 def test_the_built_in_tools_pass_the_check(run, name):
     code, out, err = run("check", name)

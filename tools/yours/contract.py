@@ -5,12 +5,12 @@ nothing to try it on, is skipped and says so. The rules themselves are in `contr
 module does not know what they ask.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tools.yours import contract_rules
-from tools.yours.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, shortened
+from tools.yours.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class ContractFinding:
     detail: str
 
 
-def check_contract(trial: Trial) -> list[ContractFinding]:
-    """Try out what a tool promises: one finding per rule, in a fixed order."""
-    return [_finding(rule, try_rule, trial) for rule, try_rule in _RULES.items()]
+def check_contract(trial: Trial) -> Iterator[ContractFinding]:
+    """Try out what a tool promises: one finding per rule, in the order of `RULES`."""
+    return (_finding(rule, try_rule, trial) for rule, try_rule in _RULES.items())
 
 
 # Those that need no call come first.
@@ -50,6 +50,7 @@ _RULES: Mapping[str, Callable[[Trial], str]] = {
     "answers survive cleaning": contract_rules.answers_survive_cleaning,
     "version names what answers depend on": contract_rules.version_covers_settings,
 }
+RULES = tuple(_RULES)
 
 
 def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> ContractFinding:
@@ -61,5 +62,4 @@ def _finding(rule: str, try_rule: Callable[[Trial], str], trial: Trial) -> Contr
         return ContractFinding(rule, "skipped", str(error))
     # Foreign code may raise anything, from a property for example.
     except Exception as error:  # noqa: BLE001
-        what = f"It raises {type(error).__name__}: {shortened(str(error))}."
-        return ContractFinding(rule, "failed", what)
+        return ContractFinding(rule, "failed", f"It raises {told(error)}.")

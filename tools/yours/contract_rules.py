@@ -26,6 +26,7 @@ from tools.yours.trial import (
     Trial,
     TrialOutcome,
     shortened,
+    told,
 )
 
 _REASON = re.compile(r"[a-z][a-z0-9_]*")
@@ -129,8 +130,8 @@ def garbage_is_refused(trial: Trial) -> str:
         # Foreign code may raise anything; this is what the rule is about.
         except Exception as error:
             raise BrokenRuleError(
-                f"Parsing {shortened(text)} raises {type(error).__name__}: "
-                f"{shortened(str(error))}. Expected a CallSyntaxError, or the arguments."
+                f"Parsing {shortened(text)} raises {told(error)}. Expected a CallSyntaxError, or "
+                "the arguments."
             ) from error
         else:
             _check_arguments(arguments, text)
@@ -179,8 +180,8 @@ def fails_with_the_right_error(trial: Trial) -> str:
     for (arguments, _), outcome in [*trial.answered, *trial.answered_garbage]:
         if outcome.wrong is not None:
             raise BrokenRuleError(
-                f"{shortened(arguments)} gives {shortened(outcome.wrong)}. Expected text, or a "
-                "ToolCallError with a reason."
+                f"{shortened(arguments)} gives {shortened(outcome.wrong)}{outcome.place}. Expected "
+                "text, or a ToolCallError with a reason."
             )
         if outcome.reason is not None and not outcome.is_late:
             _check_reason(outcome.reason, arguments)
@@ -239,7 +240,7 @@ def answers_survive_cleaning(trial: Trial) -> str:
         if not cleaned or cleaned != " ".join(answer.split()):
             raise BrokenRuleError(
                 f"The answer {shortened(answer)} becomes {shortened(cleaned)} in a text. Expected "
-                "text that is not empty, without '[', ']', '->' and control characters."
+                "text that is not empty, without '[', ']', '->', control and invisible characters."
             )
     return f"{len(answers)} answers, such as {shortened(answers[0])}"
 

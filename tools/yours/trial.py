@@ -8,7 +8,7 @@ import datetime
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from tools.prompting import demonstrations_of
 from tools.protocol import Document, Tool
 from tools.syntax import parse_sample
 from tools.yours.nasty_arguments import NASTY_ARGUMENTS
+from tools.yours.plugins import place_of
 
 _Value = TypeVar("_Value")
 
@@ -57,12 +58,14 @@ class TrialOutcome:
         reason: Of a call without an answer.
         wrong: What it raised or returned instead of either.
         is_late: Whether the deadline passed.
+        place: Of what it raised, as an insertion; tells no outcomes apart.
     """
 
     answer: str | None = None
     reason: str | None = None
     wrong: str | None = None
     is_late: bool = False
+    place: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, answer: object) -> "TrialOutcome":
@@ -74,7 +77,8 @@ class TrialOutcome:
         if isinstance(answer, _LateError | ToolTimeoutError):
             return cls(reason="timeout", is_late=True)
         if isinstance(answer, BaseException):
-            return cls(wrong=f"{type(answer).__name__}: {answer}")
+            wrong = f"{type(answer).__name__}: {answer}"
+            return cls(wrong=wrong, place=in_brackets(place_of(answer)))
         return cls(wrong=f"{type(answer).__name__} {answer!r}")
 
     def __repr__(self) -> str:
@@ -235,9 +239,7 @@ class Trial:
             return self.timed(action, seconds)
         # Foreign code may raise anything.
         except Exception as error:
-            raise BrokenRuleError(
-                f"{what} raises {type(error).__name__}: {shortened(str(error))}. Expected no error."
-            ) from error
+            raise BrokenRuleError(f"{what} raises {told(error)}. Expected no error.") from error
 
     def timed(self, action: Callable[[], _Value], seconds: float | None = None) -> _Value:
         """Do something in a thread that is left behind when it takes longer than the deadline."""
@@ -261,6 +263,16 @@ class Trial:
         if not results:
             raise _LateError(f"no answer within {seconds or self.deadline_seconds:g} s")
         return results[0]
+
+
+def told(error: BaseException) -> str:
+    """An error in a message, with the place in the user's own file."""
+    return f"{type(error).__name__}: {shortened(str(error))}{in_brackets(place_of(error))}"
+
+
+def in_brackets(place: str) -> str:
+    """A place as an insertion; nothing where it is not known."""
+    return f" ({place})" if place else ""
 
 
 def shortened(value: object) -> str:

@@ -44,15 +44,14 @@ class Echo(BaseTool):
 
 
 def findings(create, settings=None, *, name="Echo", deadline=DEADLINE):
-    return check_contract(
-        Trial(
-            name,
-            create,
-            settings or {},
-            read_prompt=lambda tool: load_prompt(name, own=tool.prompt),
-            deadline_seconds=deadline,
-        )
+    trial = Trial(
+        name,
+        create,
+        settings or {},
+        read_prompt=lambda tool: load_prompt(name, own=tool.prompt),
+        deadline_seconds=deadline,
     )
+    return list(check_contract(trial))
 
 
 def states(create, settings=None, **options):
