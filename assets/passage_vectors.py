@@ -58,6 +58,7 @@ def passage_index(
             chunk_passages=chosen.chunk_passages,
             kind=DenseIndexKind(chosen.flat_limit, chosen.code_bytes),
             seed=chosen.seed,
+            device=lambda: language_model.holder().hold_device(loaded, home),
         )
         return refresh_index(
             settings,

@@ -7,7 +7,7 @@ choose which texts are worth annotating; the rules are in `tools.translation.pre
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -45,7 +45,8 @@ class MachineTranslation(BaseTool):
         beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
         max_new_tokens: Longest translation by NLLB, in its tokens.
         batch_size: Phrases that NLLB translates together; does not change what they become.
-        device: Of NLLB: `auto`, `cpu` or a CUDA device such as `cuda:0`.
+        device: Of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one when the
+            model is loaded.
         precision: NLLB computes in: `float32`, `bfloat16` or `float16`.
         timeout_seconds: Longest time of one run of Apertium.
         max_characters: Longest phrase, in characters.
@@ -68,7 +69,7 @@ class MachineTranslation(BaseTool):
         beam_size: int = 1,
         max_new_tokens: int = 128,
         batch_size: int = 16,
-        device: str = "auto",
+        device: str | Callable[[], str] = "auto",
         precision: str = "float32",
         timeout_seconds: float = 60.0,
         max_characters: int = 500,
@@ -90,7 +91,7 @@ class MachineTranslation(BaseTool):
             raise _wrong("timeout_seconds", timeout_seconds, "a number of seconds above 0")
         if not _is_number(foreign_confidence) or not 0 <= foreign_confidence <= 1:
             raise _wrong("foreign_confidence", foreign_confidence, "a number from 0 to 1")
-        if not isinstance(device, str):
+        if not isinstance(device, str) and not callable(device):
             raise _wrong("device", device, "auto, cpu or a CUDA device such as 'cuda:0'")
         self.model_directory = _as_directory(model_directory)
         if self.model_directory is None and backend in ("nllb", "ctranslate2"):

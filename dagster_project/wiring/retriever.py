@@ -5,6 +5,7 @@ Opens no index: each is opened at the first question.
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from tools.retrieval.dense_ranking import DenseRetriever
 from tools.retrieval.hybrid_ranking import BM25Retriever, HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
@@ -14,8 +15,8 @@ from tools.retrieval.retrieval_tool import Retriever
 _THREADS = 2
 
 
-def open_retriever(settings: Settings, home: Home) -> Retriever:
-    """The retriever that the settings name."""
+def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
+    """The retriever that the settings name; `holder` has the device, by default the process's."""
     chosen = settings.question_answering
     lexical = BM25Retriever(
         PassageRanker(home.wikipedia_index, k1=chosen.k1, b=chosen.b, threads=_THREADS),
@@ -25,7 +26,10 @@ def open_retriever(settings: Settings, home: Home) -> Retriever:
     if chosen.retriever == "bm25":
         return lexical
     dense = DenseRetriever(
-        home.passage_index, probes=chosen.probes, temperature=chosen.dense_temperature
+        home.passage_index,
+        probes=chosen.probes,
+        temperature=chosen.dense_temperature,
+        device=lambda: (holder or process_holder()).hold_device(settings, home),
     )
     if chosen.retriever == "dense":
         return dense

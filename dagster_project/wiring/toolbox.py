@@ -172,7 +172,11 @@ def options_of(
         options.setdefault("seed", settings.sampling.seed)
     if name == "Calendar" and while_decoding:
         options["date_source"] = "published_on"
+    held_by = holder or process_holder()
     if name == "QA":
-        options["retriever"] = open_retriever(settings, home)
-        options["reader"] = open_reader(settings, home, holder or process_holder())
+        options["retriever"] = open_retriever(settings, home, held_by)
+        options["reader"] = open_reader(settings, home, held_by)
+    if name == "MT" and options.get("device", "auto") == "auto":
+        # The device that the run holds, and not the first one there is.
+        options["device"] = lambda: held_by.hold_device(settings, home)
     return options

@@ -8,8 +8,13 @@ import torch
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.retriever import open_retriever
+from dagster_project.wiring.toolbox import open_tool
 from toolformer.forward import language_model
 from toolformer.forward.language_model import devices_of
+from tools.machine_translation import MachineTranslation
+from tools.retrieval.dense_ranking import DenseRetriever
+from tools.translation.nllb import NllbTranslator
 
 
 @pytest.fixture
@@ -67,3 +72,31 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holder
     second.release()
     waiting.join(timeout=10)
     assert got == ["cuda:1"]
+
+
+def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> str:
+    tool = open_tool(settings, home, "MT", holder=holder)
+    assert isinstance(tool, MachineTranslation)
+    assert isinstance(tool._translator, NllbTranslator)
+    return tool._translator.device()
+
+
+def test_the_models_of_tools_go_to_the_device_that_the_run_holds(
+    home, holders, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+    other, ours, _ = holders
+    options = {"model_directory": str(tmp_path)}
+    settings = Settings.model_validate(
+        {"tools": {"MT": {"options": options}}, "question_answering": {"retriever": "dense"}}
+    )
+    other.hold_device(settings, home)
+    assert translation_device(settings, home, ours) == "cuda:1"
+    retriever = open_retriever(settings, home, ours)
+    assert isinstance(retriever, DenseRetriever)
+    assert retriever._device is not None
+    assert retriever._device() == "cuda:1"
+    # Unless the user names one.
+    options["device"] = "cpu"
+    settings = Settings.model_validate({"tools": {"MT": {"options": options}}})
+    assert translation_device(settings, home, ours) == "cpu"

@@ -72,6 +72,7 @@ class DenseBuild:
         chunk_passages: Passages that are encoded at once: what a kill loses.
         kind: Flat or compressed, by size.
         seed: Of the samples.
+        device: Gives the device of a pretrained encoder, also where the building goes on.
     """
 
     fingerprint: str
@@ -80,6 +81,7 @@ class DenseBuild:
     chunk_passages: int
     kind: DenseIndexKind
     seed: int
+    device: Callable[[], str] | None = None
 
 
 def build_dense_index(
@@ -128,17 +130,18 @@ def dense_index_information(directory: Path) -> dict[str, Any] | None:
     return read_information(directory, index_format=DENSE_FORMAT)
 
 
-def load_encoder(folder: Path) -> PassageEncoder:
+def load_encoder(folder: Path, device: Callable[[], str] | None = None) -> PassageEncoder:
     """Read the encoder of an index.
 
     Args:
         folder: Where `PassageEncoder.save` wrote it.
+        device: Gives the device of a pretrained encoder; by default the one it was saved with.
 
     Raises:
         ToolUnavailableError: When a pretrained encoder is not where it was.
     """
     kind = json.loads((folder / ENCODER_FILE).read_text("utf-8"))["kind"]
-    return TextEncoder.load(folder) if kind == TEXT_ENCODER else LatentVectors.load(folder)
+    return TextEncoder.load(folder, device) if kind == TEXT_ENCODER else LatentVectors.load(folder)
 
 
 def searched_text(passage: Passage) -> str:
@@ -162,7 +165,7 @@ def _build(
     sample = _sample(count, build.sample_passages, build.seed)
     encoder_folder = work.encoder_folder(lambda folder: _make_encoder(work, build, sample, folder))
     # Read back also when it was just made, so that both ways give the same vectors.
-    encoder = load_encoder(encoder_folder)
+    encoder = load_encoder(encoder_folder, build.device)
     encoded, encoding_started = 0, time.perf_counter()
     for chunk in range(work.chunks):
         encoded += work.write_vectors(

@@ -6,7 +6,7 @@ the texts that they stand in.
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,21 @@ class DenseRetriever:
         directory: Folder made by `tools.retrieval.dense_index.build_dense_index`.
         probes: Cells of a compressed index that are looked into, at least 1.
         temperature: A passage is e times as probable as one whose inner product is less by this.
+        device: Gives the device of a pretrained encoder, at the first ranking.
     """
 
-    def __init__(self, directory: Path, *, probes: int, temperature: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        probes: int,
+        temperature: float,
+        device: Callable[[], str] | None = None,
+    ) -> None:
         self.directory = directory
         self._probes = probes
         self._temperature = temperature
+        self._device = device
         self._opened: _Opened | None = None
         self._lock = threading.Lock()
 
@@ -109,7 +118,7 @@ class DenseRetriever:
         information = dense_index_information(self.directory) or {}
         if self._opened is None or self._opened.information != information:
             try:
-                self._opened = _Opened(self.directory, information, self._probes)
+                self._opened = _Opened(self.directory, information, self._probes, self._device)
             except (EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
                 if isinstance(error, ToolUnavailableError):
                     raise
@@ -124,9 +133,15 @@ class DenseRetriever:
 class _Opened:
     """An index that is open: vectors and passages are read from their files as needed."""
 
-    def __init__(self, directory: Path, information: dict[str, Any], probes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        information: dict[str, Any],
+        probes: int,
+        device: Callable[[], str] | None,
+    ) -> None:
         self.information = information
-        self.encoder: PassageEncoder = load_encoder(directory / ENCODER_FOLDER)
+        self.encoder: PassageEncoder = load_encoder(directory / ENCODER_FOLDER, device)
         self.index: Any = open_faiss_index(
             directory / VECTORS_FILE, information["index"], probes=probes
         )

@@ -6,7 +6,7 @@ directory and from safetensors only. Does not search and does not download.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -105,8 +105,12 @@ class TextEncoder:
         (folder / ENCODER_FILE).write_text(json.dumps(fields), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, device: Callable[[], str] | None = None) -> Self:
         """Read an encoder that `save` wrote.
+
+        Args:
+            folder: Where it was saved.
+            device: Gives the device; by default the one that the index was built on.
 
         Raises:
             ToolUnavailableError: When its directory holds another one by now: questions would be
@@ -124,7 +128,7 @@ class TextEncoder:
             directory,
             similarity=fields["similarity"],
             most_tokens=fields["most_tokens"],
-            device=fields["device"],
+            device=device() if device else fields["device"],
         )
 
     def information(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ language is forced, always English. Does not run the model: subclasses do.
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +31,14 @@ class NllbOptions:
         beam_size: Hypotheses kept while searching; 1 is greedy decoding.
         max_new_tokens: Longest translation; a longer one ends there.
         batch_size: Texts translated together; does not change what they become.
-        device: `auto`, `cpu` or a CUDA device such as `cuda:0`.
+        device: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one.
         precision: `float32`, `bfloat16` or `float16`.
     """
 
     beam_size: int
     max_new_tokens: int
     batch_size: int
-    device: str
+    device: str | Callable[[], str]
     precision: str
 
 
@@ -166,6 +166,11 @@ class NllbTranslator(ABC):
     @abstractmethod
     def longest_input(self) -> int:
         """Most tokens of an input, special ones included."""
+
+    def device(self) -> str:
+        """Where the model is loaded; to be asked then, since a run may wait for its device."""
+        device = self.options.device
+        return device() if callable(device) else device
 
     @property
     def model(self) -> Any:

@@ -45,7 +45,7 @@ class CTranslate2Nllb(NllbTranslator):
         import importlib
 
         ctranslate2 = importlib.import_module("ctranslate2")
-        device, _, index = self.options.device.partition(":")
+        device, _, index = self.device().partition(":")
         return ctranslate2.Translator(
             str(self.directory),
             device=device,

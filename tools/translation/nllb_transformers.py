@@ -50,7 +50,7 @@ class TransformersNllb(NllbTranslator):
         vocabulary, known = len(self.tokenizer), model.config.vocab_size
         if vocabulary > known:
             raise ValueError(f"the tokenizer has {vocabulary} tokens, the model {known}")
-        device = options.device
+        device = self.device()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device).eval()

@@ -115,6 +115,33 @@ def test_an_index_is_built_and_searched_with_it(directory, tmp_path, similarity)
         assert ranking[0].passage.text == TEXTS[2]
 
 
+def test_it_runs_on_the_device_that_is_given_and_not_on_that_of_another_run(directory, tmp_path):
+    made = encoder(directory, device="cuda:7")
+    found = [Passage(str(number), "", "", text, "") for number, text in enumerate(TEXTS)]
+    asked = []
+
+    def device():
+        asked.append("cpu")
+        return "cpu"
+
+    build = DenseBuild(
+        "x",
+        lambda _: made,
+        sample_passages=10,
+        chunk_passages=2,
+        kind=DenseIndexKind(100, 4),
+        seed=0,
+        device=device,
+    )
+    build_dense_index(found, tmp_path / "index", build)
+    assert asked
+    asked.clear()
+    retriever = DenseRetriever(tmp_path / "index", probes=1, temperature=1.0, device=device)
+    assert not asked
+    assert len(retriever.rank([TEXTS[2]], 4)[0]) == 4
+    assert asked
+
+
 def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):
     import shutil
 
