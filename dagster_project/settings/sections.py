@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from toolformer.sources.compression import MAXIMUM_EXPANSION, MAXIMUM_WINDOW_BYTES
 from toolformer.sources.source import (
     DATE_COLUMN,
     STARTER_TEXTS,
@@ -85,6 +86,20 @@ class SourceSettings(_Section):
     title_column: str | None = TITLE_COLUMN
     limit: int | None = Field(None, ge=1, description="at most this many records, from the start")
     shard_size: int | None = Field(None, ge=1, description="records per shard, if not the corpus's")
+    maximum_expansion: int = Field(
+        MAXIMUM_EXPANSION,
+        ge=1,
+        description="a file is read up to so many times its size, beyond the first 64 MiB",
+    )
+    maximum_file_bytes: int | None = Field(
+        None, ge=1, description="at most so many bytes of each file, decompressed"
+    )
+    maximum_window_bytes: int = Field(
+        MAXIMUM_WINDOW_BYTES,
+        ge=1,
+        le=1 << 31,
+        description="memory for a Zstandard file; `zstd --long=31` needs 2147483648",
+    )
 
 
 # The corpus where no source is listed. A page of the excerpt is some eight documents.

@@ -14,6 +14,14 @@ class SourceNotFoundError(SourceError, LookupError):
     """No file, folder or built-in source has this name."""
 
 
+class ExpansionError(SourceError):
+    """A file grows beyond what its source allows when it is read."""
+
+
+class PagelessError(SourceError):
+    """XML without a page."""
+
+
 class ShardNotFoundError(SourceError, LookupError):
     """The manifest has no such shard, or its raw slice is gone."""
 

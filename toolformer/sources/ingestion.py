@@ -6,7 +6,7 @@ Does not touch shards whose records are the same as before, whatever happened to
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -284,7 +284,7 @@ def _identity(source: Source, files: list[SourceFile]) -> str:
     """A digest of all that decides how a source is cut."""
     facts = {
         "version": SLICE_VERSION,
-        "source": asdict(source),
+        "source": source.facts,
         "files": [file_identity(file) for file in files],
     }
     return hex_digest(json.dumps(facts))

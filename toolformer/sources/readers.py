@@ -5,34 +5,40 @@ Does not parse them, and does not stop for a damaged file: what comes before the
 
 import codecs
 import json
+import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 from xml.etree import ElementTree
 
-from toolformer.sources.compression import ByteStream, decompressed
-from toolformer.sources.errors import SourceError
+from toolformer.sources.compression import Allowance, ByteStream, ReadingLimits, decompressed
+from toolformer.sources.errors import ExpansionError, PagelessError, SourceError
 from toolformer.sources.files import SourceFile, list_files, open_stored, unreadable
+from toolformer.sources.parquet_rows import open_parquet, read_rows
 from toolformer.sources.records import (
     DAMAGED_SOURCE,
+    DECOMPRESSION_LIMIT,
     TOO_LONG,
     TRUNCATED_SOURCE,
+    UNREADABLE,
+    XML_WITHOUT_PAGES,
     RawRecord,
     excerpt_of,
+    has_too_many_values,
 )
 from toolformer.sources.source import RecordLayout, Source, SourceFormat
 from toolformer.sources.wikipedia_dump import read_pages
-
-if TYPE_CHECKING:
-    import pyarrow
 
 CHECKED_RECORDS = 100
 
 # A line holds more than its text: other columns, and up to six bytes for an escaped character.
 _LINE_BYTES_PER_TEXT_BYTE = 8
 _EXCERPT_BYTES = 4_096
-_ROWS_PER_BATCH = 1_024
+_NOT_BLANK = re.compile(rb"\S[^\n]*")
+# What a record costs beside its text: in its slice, as a row, in time.
+_RECORD_BYTES = 500
 # What expat reports where a well-formed document just stops.
 _XML_STOPS = frozenset({3, 4, 5})
 
@@ -52,7 +58,7 @@ def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> I
     files = list_files(source) if files is None else files
     check_first_records(source, files)
     layout = source.layout(files[0].format)
-    records = (record for file in files for record in read_file(file, layout))
+    records = (record for file in files for record in read_file(file, layout, source.limits))
     yield from islice(records, source.limit)
 
 
@@ -64,9 +70,9 @@ def check_first_records(source: Source, files: list[SourceFile]) -> None:
     """
     layout = source.layout(files[0].format)
     checked, failed, columns = 0, None, dict[str, None]()
-    records = (record for file in files for record in read_file(file, layout))
+    records = (record for file in files for record in read_file(file, layout, source.limits))
     for record in islice(records, CHECKED_RECORDS):
-        if record.reason in (TRUNCATED_SOURCE, DAMAGED_SOURCE):
+        if record.reason in UNREADABLE:
             failed = record
             continue
         if layout.format == "text" and isinstance(record.raw, str) and not record.raw.strip():
@@ -90,10 +96,11 @@ def check_first_records(source: Source, files: list[SourceFile]) -> None:
     )
 
 
-def read_file(file: SourceFile, layout: RecordLayout) -> Iterator[RawRecord]:
+def read_file(file: SourceFile, layout: RecordLayout, limits: ReadingLimits) -> Iterator[RawRecord]:
     """Yields the raw records of one file.
 
-    Where the data stop in the middle or are damaged, the last record says so in its `reason`.
+    Where the data stop in the middle, are damaged or grow beyond the limits, the last record says
+    so in its `reason`.
 
     Raises:
         SourceError: the disk or the network fails, or a Parquet file has no text column.
@@ -101,7 +108,7 @@ def read_file(file: SourceFile, layout: RecordLayout) -> Iterator[RawRecord]:
     offset = 0
     try:
         with open_stored(file) as stream:
-            for record in _READERS[layout.format](file, stream, layout):
+            for record in _READERS[layout.format](file, stream, layout, limits):
                 yield record
                 offset = record.offset + 1
     except EOFError as error:
@@ -109,6 +116,10 @@ def read_file(file: SourceFile, layout: RecordLayout) -> Iterator[RawRecord]:
     except ElementTree.ParseError as error:
         reason = TRUNCATED_SOURCE if error.code in _XML_STOPS else DAMAGED_SOURCE
         yield _failed(file, offset, reason, error)
+    except ExpansionError as error:
+        yield _failed(file, offset, DECOMPRESSION_LIMIT, error)
+    except PagelessError as error:
+        yield _failed(file, offset, XML_WITHOUT_PAGES, error)
     except zlib.error as error:
         yield _failed(file, offset, DAMAGED_SOURCE, error)
     except OSError as error:
@@ -123,9 +134,13 @@ def _failed(file: SourceFile, offset: int, reason: str, error: Exception) -> Raw
     return RawRecord(file.name, offset, excerpt_of(explanation), reason)
 
 
-def _read_lines(file: SourceFile, stream: IO[bytes], layout: RecordLayout) -> Iterator[RawRecord]:
+def _read_lines(
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+) -> Iterator[RawRecord]:
     longest = layout.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
-    for offset, (line, is_complete) in enumerate(_lines(decompressed(stream, file.path), longest)):
+    lines = decompressed(stream, file.path, limits)
+    for offset, line, is_complete in _lines(lines, longest):
+        lines.allowance.spend(_RECORD_BYTES)
         if offset == 0:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not is_complete:
@@ -136,24 +151,37 @@ def _read_lines(file: SourceFile, stream: IO[bytes], layout: RecordLayout) -> It
             yield RawRecord(file.name, offset, raw)
 
 
-def _lines(stream: ByteStream, longest: int) -> Iterator[tuple[bytes, bool]]:
-    """Yields lines without their end; of a line over `longest` bytes the beginning, and False."""
-    pieces: list[bytes] = []
-    size = 0
+def _lines(stream: ByteStream, longest: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Yields lines that are not blank, without their end, and their numbers from 0.
+
+    Of a line over `longest` bytes the beginning comes, with False. A blank line costs nothing.
+    """
+    number, pieces, size = 0, list[bytes](), 0
     while chunk := stream.read():
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            yield b"".join((*pieces, end)), size + len(end) <= longest
-            pieces, size = [], 0
-        size += len(rest)
+        end, newline, chunk = chunk.partition(b"\n")
+        size += len(end)
         if size <= longest or not pieces:
-            pieces.append(rest)
-    if size:
-        yield b"".join(pieces), size <= longest
+            pieces.append(end)
+        if not newline:
+            continue
+        yield number, b"".join(pieces), size <= longest
+        number += 1
+        whole, newline, rest = chunk.rpartition(b"\n")
+        place = 0
+        for found in _NOT_BLANK.finditer(whole):
+            number += whole.count(b"\n", place, found.start())
+            line = whole[whole.rfind(b"\n", place, found.start()) + 1 : found.end()]
+            yield number, line, len(line) <= longest
+            place = found.end()
+        number += whole.count(b"\n", place) + len(newline)
+        pieces, size = [rest], len(rest)
+    yield number, b"".join(pieces), size <= longest
 
 
-def _read_text(file: SourceFile, stream: IO[bytes], layout: RecordLayout) -> Iterator[RawRecord]:
-    decompressing = decompressed(stream, file.path)
+def _read_text(
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+) -> Iterator[RawRecord]:
+    decompressing = decompressed(stream, file.path, limits)
     pieces: list[bytes] = []
     size = 0
     while size <= layout.maximum_text_bytes and (chunk := decompressing.read()):
@@ -167,58 +195,46 @@ def _read_text(file: SourceFile, stream: IO[bytes], layout: RecordLayout) -> Ite
         yield RawRecord(file.name, 0, content.decode("utf-8", "surrogateescape"))
 
 
-def _read_dump(file: SourceFile, stream: IO[bytes], layout: RecordLayout) -> Iterator[RawRecord]:
-    for offset, page in enumerate(read_pages(decompressed(stream, file.path))):
+def _read_dump(
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+) -> Iterator[RawRecord]:
+    xml = decompressed(stream, file.path, limits)
+    pages = read_pages(xml, maximum_text_bytes=layout.maximum_text_bytes)
+    for offset, page in enumerate(pages):
+        xml.allowance.spend(_RECORD_BYTES)
         if len(page["text"]) > layout.maximum_text_bytes:
             yield RawRecord(file.name, offset, excerpt_of(page["text"]), TOO_LONG)
         else:
             yield RawRecord(file.name, offset, page)
 
 
-def _read_rows(file: SourceFile, stream: IO[bytes], layout: RecordLayout) -> Iterator[RawRecord]:
+def _read_rows(
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+) -> Iterator[RawRecord]:
     import pyarrow
-    from pyarrow import parquet
 
+    longest = layout.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
+    allowance = Allowance(limits, stored=stream.seek(0, os.SEEK_END))
     try:
-        # Without the read-ahead a row group's columns are not held whole.
-        table = parquet.ParquetFile(stream, pre_buffer=False)
+        table = open_parquet(stream)
         present = table.schema_arrow.names
         if layout.text_column not in present:
             raise _no_text_column(file.name, layout, present, table.metadata.num_rows)
         columns = [name for name in layout.columns if name in present]
-        offset = 0
-        for batch in table.iter_batches(batch_size=_ROWS_PER_BATCH, columns=columns):
-            values = [_values(batch.column(name)) for name in columns]
-            for row in zip(*values, strict=True):
+        for offset, row in enumerate(read_rows(table, stream, columns, allowance)):
+            size = sum(len(cell) for cell in row if isinstance(cell, str))
+            allowance.spend(_RECORD_BYTES + size)
+            if size > longest:
+                yield RawRecord(file.name, offset, excerpt_of(row[0]), TOO_LONG)
+            else:
                 yield RawRecord(file.name, offset, dict(zip(columns, row, strict=True)))
-                offset += 1
     except pyarrow.ArrowException as error:
         raise OSError(str(error)) from error
 
 
-def _values(column: "pyarrow.Array") -> list[Any]:
-    """The cells as JSON values: text as it is, days as ISO text, numbers; others as text."""
-    import pyarrow
-    from pyarrow import types
-
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    kind = column.type
-    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    if is_text or is_bytes:
-        # By way of bytes: Parquet does not check that its strings are UTF-8.
-        cells = column.cast(pyarrow.large_binary()).to_pylist()
-        return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
-    if types.is_timestamp(kind) or types.is_date(kind):
-        return column.cast(pyarrow.date32(), safe=False).cast(pyarrow.string()).to_pylist()
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        return column.to_pylist()
-    return [None if cell is None else [str(cell)] for cell in column.to_pylist()]
-
-
 _READERS: dict[
-    SourceFormat, Callable[[SourceFile, IO[bytes], RecordLayout], Iterator[RawRecord]]
+    SourceFormat,
+    Callable[[SourceFile, IO[bytes], RecordLayout, ReadingLimits], Iterator[RawRecord]],
 ] = {
     "jsonl": _read_lines,
     "parquet": _read_rows,
@@ -228,6 +244,8 @@ _READERS: dict[
 
 
 def _columns_of(record: RawRecord) -> list[str]:
+    if isinstance(record.raw, str) and has_too_many_values(record.raw):
+        return []
     try:
         row = json.loads(record.raw) if isinstance(record.raw, str) else record.raw
     except (ValueError, RecursionError):

@@ -21,6 +21,14 @@ EXCERPT_CHARACTERS = 200
 TRUNCATED_SOURCE = "truncated_source"
 DAMAGED_SOURCE = "damaged_source"
 TOO_LONG = "too_long"
+DECOMPRESSION_LIMIT = "decompression_limit"
+XML_WITHOUT_PAGES = "xml_without_pages"
+# After it nothing of the file is read.
+UNREADABLE = frozenset({TRUNCATED_SOURCE, DAMAGED_SOURCE, DECOMPRESSION_LIMIT, XML_WITHOUT_PAGES})
+
+# A value takes up to 72 bytes of memory, however short it is written.
+_MOST_VALUES = 3_000_000
+_LONGEST_LABEL = 10_000
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -113,6 +121,11 @@ def excerpt_of(raw: object) -> str:
     return "".join(character if character.isprintable() else "�" for character in line)
 
 
+def has_too_many_values(line: str) -> bool:
+    """Whether a line of JSON may hold more values than memory should; no text has as many."""
+    return sum(map(line.count, "{[,")) > _MOST_VALUES
+
+
 def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument | Rejection]:
     """Parses one raw record.
 
@@ -125,7 +138,7 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
         at least 40 words, or one rejection. Reasons: `invalid_json`, `not_an_object`,
         `missing_text`, `text_not_a_string`, `empty_text`, `invalid_utf8`, `too_long`, `redirect`,
         `not_an_article`, `no_text_after_markup`, `unparsable_markup`, `truncated_source`,
-        `damaged_source`.
+        `damaged_source`, `decompression_limit`, `xml_without_pages`.
     """
     if record.reason is not None:
         return [_rejection(record, record.reason)]
@@ -138,6 +151,8 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
     if isinstance(row, str):
         if _SURROGATE.search(row):
             return [_rejection(record, "invalid_utf8")]
+        if has_too_many_values(row):
+            return [_rejection(record, TOO_LONG)]
         try:
             row = json.loads(row)
         except (ValueError, RecursionError):
@@ -197,8 +212,8 @@ def _parse_fields(
 
 
 def _label(value: object) -> str | None:
-    """A title or address on one line; None where there is none."""
-    if not isinstance(value, str):
+    """A title or address on one line; None where there is none, or no end."""
+    if not isinstance(value, str) or len(value) > _LONGEST_LABEL:
         return None
     return " ".join(_SURROGATE.sub("�", _CONTROL.sub("", value)).split()) or None
 

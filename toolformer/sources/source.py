@@ -5,9 +5,14 @@ Does not open anything.
 
 import difflib
 import posixpath
-from dataclasses import KW_ONLY, dataclass
-from typing import Literal, get_args
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any, Literal, get_args
 
+from toolformer.sources.compression import (
+    MAXIMUM_EXPANSION,
+    MAXIMUM_WINDOW_BYTES,
+    ReadingLimits,
+)
 from toolformer.sources.errors import SourceError
 
 SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump"]
@@ -21,6 +26,7 @@ BUILT_IN_SOURCES = (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
 TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
 
 MAXIMUM_TEXT_BYTES = 5_000_000
+_LIMITS = tuple(ReadingLimits.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Source:
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
         maximum_text_bytes: texts longer than this in UTF-8 are rejected.
+        maximum_expansion, maximum_file_bytes, maximum_window_bytes: see `ReadingLimits`.
 
     Raises:
         SourceError: a field is out of range or the format is unknown.
@@ -77,6 +84,9 @@ class Source:
     limit: int | None = None
     shard_size: int
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
+    maximum_expansion: int = MAXIMUM_EXPANSION
+    maximum_file_bytes: int | None = None
+    maximum_window_bytes: int = MAXIMUM_WINDOW_BYTES
 
     def __post_init__(self) -> None:
         if not self.path.strip():
@@ -91,7 +101,7 @@ class Source:
                 f"Source {self.path!r} has the unknown format {self.format!r}.{hint} Expected "
                 f"auto or one of {', '.join(SOURCE_FORMATS)}."
             )
-        for name in ("limit", "shard_size", "maximum_text_bytes"):
+        for name in ("limit", "shard_size", "maximum_text_bytes", *_LIMITS):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise SourceError(
@@ -108,6 +118,21 @@ class Source:
     def is_built_in(self) -> bool:
         """Whether the source comes with the program."""
         return self.path in BUILT_IN_SOURCES
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How far its files may grow when they are read."""
+        return ReadingLimits(**{name: getattr(self, name) for name in _LIMITS})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides how it is cut: all fields, of the limits those that are not the defaults.
+
+        Homes from before there were limits need not read their sources again.
+        """
+        usual = asdict(ReadingLimits())
+        values = asdict(self)
+        return {key: each for key, each in values.items() if usual.get(key, self) != each}
 
     def layout(self, source_format: SourceFormat) -> RecordLayout:
         """The reading rules of this source for files of the given format."""

@@ -1,8 +1,9 @@
 """Pages and articles of a Wikipedia XML dump, one at a time.
 
-Does not hold more than one page in memory, and does not read dumps of other projects' formats.
+Does not hold more than a chunk and its pages in memory, and does not read other projects' dumps.
 """
 
+import io
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,8 +15,19 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from toolformer.sources.compression import ByteStream, decompressed
-from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.wiki_markup import MEDIA_NAMESPACES, ArticleSection, sections_of
+from toolformer.sources.errors import (
+    ExpansionError,
+    PagelessError,
+    SourceError,
+    SourceNotFoundError,
+)
+from toolformer.sources.source import MAXIMUM_TEXT_BYTES
+from toolformer.sources.wiki_markup import (
+    MEDIA_NAMESPACES,
+    ArticleSection,
+    is_costly,
+    sections_of,
+)
 
 # A shorter section gives the language model nothing to ask about.
 MINIMUM_SECTION_WORDS = 40
@@ -25,9 +37,13 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*$")
 # What MediaWiki itself leaves unescaped in addresses.
 _URL_SAFE = ";@$!*(),/~:"
 _KEPT_OF_OTHER_PAGES = 200
-# The markup parser's time grows with the square of these: 0.3 s for 1,000, minutes for 20,000.
-_BRACKETS = (("{{", "}}"), ("[[", "]]"))
-_MOST_UNCLOSED = 1_000
+# Of other elements no text is kept.
+_FIELDS = {"title": "page", "ns": "page", "id": "page", "model": "revision", "text": "revision"}
+_WITH_TEXT = frozenset({*_FIELDS, "base", "namespace"})
+_XML_BYTES = 1 << 16
+# Far above what MediaWiki writes.
+_LONGEST_TAG, _LONGEST_FIELD = 4 << 20, 1_000
+_DEEPEST, _MOST_NAMESPACES = 100, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +73,16 @@ def article_url(title: str, base: str = "https://en.wikipedia.org/wiki/") -> str
     return base + quote(title.replace(" ", "_"), safe=_URL_SAFE)
 
 
-def read_pages(stream: ByteStream) -> Iterator[dict[str, Any]]:
+def read_pages(
+    stream: ByteStream, *, maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
+) -> Iterator[dict[str, Any]]:
     """Yields the pages of a dump in order, of all namespaces.
+
+    Memory does not grow with a page, a tag or the distance between pages.
 
     Args:
         stream: the XML, decompressed.
+        maximum_text_bytes: of a longer text, so many characters are kept and one more.
 
     Yields:
         `page_id`, `title`, `namespace` (0 = article), `redirect` (bool), `is_wikitext`, `text`
@@ -70,37 +91,107 @@ def read_pages(stream: ByteStream) -> Iterator[dict[str, Any]]:
 
     Raises:
         xml.etree.ElementTree.ParseError: the XML is malformed or cut; pages before it came.
-        EOFError, OSError: the stream says so.
+        OSError: without a number, a tag or comment does not end; or the stream says so.
+        PagelessError: there is no page.
+        EOFError, ExpansionError: the stream says so.
     """
-    base, media = "https://en.wikipedia.org/wiki/", MEDIA_NAMESPACES
-    events = ElementTree.iterparse(stream, events=("start", "end"))
-    _, root = next(events)
-    language = root.get("{http://www.w3.org/XML/1998/namespace}lang", "en")
-    if _LANGUAGE.match(language):
-        base = f"https://{language}.wikipedia.org/wiki/"
-    for event, element in events:
-        if event == "start":
-            continue
-        name = _local_name(element)
-        if name == "siteinfo":
-            base = _base_address(element) or base
-            media |= frozenset(
-                (namespace.text or "").lower()
-                for namespace in element.iterfind("{*}namespaces/{*}namespace")
-                if namespace.get("key") in _MEDIA_NAMESPACE_KEYS
-            )
+    target = _Pages(maximum_text_bytes)
+    parser = ElementTree.XMLParser(target=target)
+    chunk, pages = b"<", 0
+    while chunk:
+        chunk = stream.read(_XML_BYTES)
+        try:
+            if chunk:
+                target.feed(parser, chunk)
+            else:
+                parser.close()
+        except (ElementTree.ParseError, OSError):
+            yield from target.pages
+            raise
+        pages += len(target.pages)
+        yield from target.pages
+        target.pages.clear()
+    if not pages:
+        raise PagelessError("the XML has no page. Expected a Wikipedia dump (pages-articles)")
+
+
+class _Pages:
+    """Gathers pages from the events of an XML parser; what belongs to no page is let go."""
+
+    def __init__(self, maximum_text_bytes: int) -> None:
+        self.pages: list[dict[str, Any]] = []
+        self._unseen_bytes = 0
+        self._longest_text = maximum_text_bytes + 1
+        self._base, self._media = "https://en.wikipedia.org/wiki/", MEDIA_NAMESPACES
+        self._path: list[str] = []
+        self._key: str | None = None
+        self._fields: dict[str, str] = {}
+        self._content = io.StringIO()
+        self._room = 0
+
+    def feed(self, parser: ElementTree.XMLParser, chunk: bytes) -> None:
+        """Lets the parser, whose target this is, read on."""
+        self._unseen_bytes += len(chunk)
+        parser.feed(chunk)
+        # The parser holds a tag or comment whole until it ends.
+        if self._unseen_bytes > _LONGEST_TAG:
+            raise OSError(f"a tag or comment of over {_LONGEST_TAG:,} bytes, which no dump has")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+        self._unseen_bytes = 0
+        name = tag.rpartition("}")[2]
+        self._path.append(name)
+        if len(self._path) > _DEEPEST:
+            raise OSError(f"elements nested more than {_DEEPEST} deep, which no dump has")
+        if len(self._path) == 1:
+            language = attributes.get("{http://www.w3.org/XML/1998/namespace}lang", "en")
+            if _LANGUAGE.match(language):
+                self._base = f"https://{language}.wikipedia.org/wiki/"
         elif name == "page":
-            yield _page(element) | {"base": base, "media": sorted(media)}
-            # The root would otherwise keep an empty element for every page of the dump.
-            root.clear()
+            self._fields = {}
+        elif name == "redirect":
+            self._fields["redirect"] = ""
+        elif name == "revision":
+            # The last one counts.
+            self._fields.pop("model", None)
+            self._fields.pop("text", None)
+        self._room = 0
+        if name in _WITH_TEXT:
+            self._room = self._longest_text if name == "text" else _LONGEST_FIELD
+            self._content = io.StringIO()
+            self._key = attributes.get("key")
+
+    def data(self, content: str) -> None:
+        """A piece of text; however many there are, only the beginning is kept."""
+        self._unseen_bytes = 0
+        if self._room:
+            self._room -= self._content.write(content[: self._room])
+
+    def end(self, _tag: str) -> None:
+        """An element ends."""
+        self._unseen_bytes = 0
+        name = self._path.pop()
+        parent = self._path[-1] if self._path else ""
+        self._room = 0
+        if name in _FIELDS and parent == _FIELDS[name]:
+            self._fields[name] = self._content.getvalue()
+        elif (parent, name) == ("siteinfo", "base"):
+            self._base = _base_address(self._content.getvalue()) or self._base
+        elif (parent, name) == ("namespaces", "namespace"):
+            if self._key in _MEDIA_NAMESPACE_KEYS and len(self._media) < _MOST_NAMESPACES:
+                self._media |= {self._content.getvalue().lower()}
+        elif name == "page":
+            self.pages.append(
+                _page(self._fields) | {"base": self._base, "media": sorted(self._media)}
+            )
 
 
 def article_of(page: dict[str, Any]) -> Article | None:
     """Removes the markup of a page; None where the markup parser gives up on it."""
     from mwparserfromhell.parser import ParserError
 
-    unclosed = (page["text"].count(a) - page["text"].count(b) for a, b in _BRACKETS)
-    if max(unclosed) > _MOST_UNCLOSED:
+    if is_costly(page["text"]):
         return None
     try:
         sections = sections_of(page["text"], media_namespaces=frozenset(page["media"]))
@@ -124,6 +215,8 @@ def read_articles(path: str | PathLike[str]) -> Iterator[Article]:
     try:
         with path.open("rb") as stream:
             for page in read_pages(decompressed(stream, path.name)):
+                if len(page["text"]) > MAXIMUM_TEXT_BYTES:
+                    continue
                 if page["namespace"] != 0 or page["redirect"] or not page["is_wikitext"]:
                     continue
                 article = article_of(page)
@@ -134,36 +227,36 @@ def read_articles(path: str | PathLike[str]) -> Iterator[Article]:
             f"There is no Wikipedia dump {str(path)!r}. Expected a file such as "
             "enwiki-latest-pages-articles.xml.bz2. Check the path."
         ) from error
-    except (ElementTree.ParseError, EOFError, OSError, zlib.error) as error:
+    except (
+        ElementTree.ParseError,
+        ExpansionError,
+        PagelessError,
+        EOFError,
+        OSError,
+        zlib.error,
+    ) as error:
         raise SourceError(
             f"The Wikipedia dump {str(path)!r} cannot be read to its end: {error}. Expected a "
             "complete XML dump (pages-articles). Fetch the file again."
         ) from error
 
 
-def _local_name(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _base_address(siteinfo: ElementTree.Element) -> str | None:
-    main_page = (siteinfo.findtext("{*}base") or "").strip()
+def _base_address(main_page: str) -> str | None:
+    main_page = main_page.strip()
     return main_page.rpartition("/")[0] + "/" if main_page.startswith("http") else None
 
 
-def _page(element: ElementTree.Element) -> dict[str, Any]:
-    revisions = element.findall("{*}revision")
-    revision = revisions[-1] if revisions else None
-    text = "" if revision is None else revision.findtext("{*}text") or ""
-    model = None if revision is None else revision.findtext("{*}model")
-    namespace = _number(element.findtext("{*}ns"))
-    is_redirect = element.find("{*}redirect") is not None
+def _page(fields: dict[str, str]) -> dict[str, Any]:
+    text = fields.get("text", "")
+    namespace = _number(fields.get("ns"))
+    is_redirect = "redirect" in fields
     is_article = namespace == 0 and not is_redirect
     return {
-        "page_id": _number(element.findtext("{*}id")),
-        "title": (element.findtext("{*}title") or "").strip(),
+        "page_id": _number(fields.get("id")),
+        "title": fields.get("title", "").strip(),
         "namespace": namespace,
         "redirect": is_redirect,
-        "is_wikitext": model in (None, "wikitext"),
+        "is_wikitext": fields.get("model") in (None, "wikitext"),
         "text": text if is_article else text[:_KEPT_OF_OTHER_PAGES],
     }
 

@@ -1,0 +1,144 @@
+import gzip
+import json
+from dataclasses import asdict
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.faults.bombs import gzip_of_newlines, zstandard_window_of_two_gigabytes
+from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+from tests.toolformer.sources.test_readers import outcomes
+from toolformer.sources import compression, readers
+from toolformer.sources.records import ParsedDocument
+from toolformer.sources.source import RecordLayout, Source
+from toolformer.sources.wiki_markup import is_costly
+
+LINES = b"".join(json.dumps({"text": f"Text {number}."}).encode() + b"\n" for number in range(1000))
+
+
+def test_the_limits_at_their_defaults_are_no_part_of_what_identifies_a_source():
+    """Otherwise every home would read its sources again, or cut them into other slices."""
+    source = Source("a.jsonl", shard_size=3)
+    assert list(source.facts) == [
+        "path",
+        "format",
+        "text_column",
+        "url_column",
+        "date_column",
+        "title_column",
+        "limit",
+        "shard_size",
+        "maximum_text_bytes",
+    ]
+    assert source.facts["limit"] is None
+    raised = Source("a.jsonl", shard_size=3, maximum_expansion=1000, maximum_file_bytes=5)
+    assert raised.facts == source.facts | {"maximum_expansion": 1000, "maximum_file_bytes": 5}
+    assert "maximum_expansion" not in asdict(RecordLayout("jsonl"))
+
+
+def test_what_comes_before_the_limit_of_bytes_is_kept(tmp_path, source_of, monkeypatch):
+    monkeypatch.setattr(compression, "CHUNK_BYTES", 1000)
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(b"".join(gzip.compress(LINES) for _ in range(20)))
+    found = outcomes(source_of(path, maximum_file_bytes=len(LINES) * 15))
+    assert found[-1] == "decompression_limit"
+    assert len(found) > 10_000
+    assert set(found[:-1]) == {f"Text {number}." for number in range(1000)}
+
+
+@pytest.mark.slow
+def test_a_file_that_grows_far_is_read_when_the_source_allows_it(tmp_path, source_of):
+    path = gzip_of_newlines(tmp_path)
+    assert outcomes(source_of(path))[1:] == ["decompression_limit"]
+    assert len(outcomes(source_of(path, maximum_expansion=2000))) == 1
+
+
+def test_a_large_window_is_read_when_the_source_allows_it(tmp_path, source_of):
+    path = zstandard_window_of_two_gigabytes(tmp_path)
+    assert outcomes(source_of(path))[1:] == ["decompression_limit"]
+    found = outcomes(source_of(path, maximum_window_bytes=1 << 31))
+    assert found[1:] == ["invalid_json"]
+
+
+@pytest.mark.parametrize("window_log", [20, 27])
+def test_files_of_long_windows_are_read(tmp_path, source_of, window_log):
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, enable_ldm=True)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(compressor.compress(LINES) + compressor.flush())
+    assert len(outcomes(source_of(path))) == 1000
+
+
+@given(
+    content=st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\t", b"bc"])).map(b"".join),
+    chunk_bytes=st.integers(1, 9),
+)
+def test_lines_and_their_numbers_do_not_depend_on_chunks(content: bytes, chunk_bytes: int):
+    class Chunks:
+        def __init__(self) -> None:
+            self.rest = content
+
+        def read(self) -> bytes:
+            chunk, self.rest = self.rest[:chunk_bytes], self.rest[chunk_bytes:]
+            return chunk
+
+    lines = [(number, line) for number, line, _ in readers._lines(Chunks(), 99) if line.strip()]  # pyright: ignore[reportArgumentType]
+    expected = enumerate(content.split(b"\n"))
+    assert lines == [(number, line) for number, line in expected if line.strip()]
+
+
+def test_blank_lines_take_next_to_no_time(tmp_path, source_of):
+    """Two hundred million of them: one by one they would take a minute."""
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(LINES[:19]) + gzip.compress(b"\n" * (1 << 20)) * 200)
+    with_last = path.read_bytes() + gzip.compress(b'{"text": "last"}')
+    path.write_bytes(with_last)
+    assert outcomes(source_of(path, maximum_expansion=2000)) == ["Text 0.", "last"]
+
+
+def test_pages_before_damage_in_the_same_chunk_are_read(tmp_path, source_of):
+    page = page_xml("A", "word " * 50)
+    (tmp_path / "a.xml").write_text(DUMP_HEAD + page * 3 + "<page></wrong>")
+    assert outcomes(source_of(tmp_path / "a.xml"))[3:] == ["damaged_source"]
+
+
+def test_the_last_revision_of_a_page_counts(tmp_path, source_of):
+    page = page_xml("A", "old " * 50)
+    second = "<revision><text>" + "new " * 50 + "</text></revision></page>"
+    (tmp_path / "a.xml").write_text(DUMP_HEAD + page.replace("</page>", second) + "</mediawiki>")
+    assert outcomes(source_of(tmp_path / "a.xml")) == [("new " * 50).strip()]
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "}}" * 3_000 + "={{a|" * 3_000,
+        "{|\n" * 2_000,
+        "<ref>" * 2_000 + "</b>" * 2_000,
+        '<b a="' * 2_000,
+        "[http://a " * 2_000,
+        "<!--" * 2_000,
+        "\n" + ";" * 600_000,
+    ],
+)
+def test_markup_that_would_take_minutes_is_known(markup):
+    assert is_costly(markup)
+
+
+def test_long_but_regular_markup_is_parsed():
+    table = (
+        "{|\n" + "|-\n| [[a|b]] || {{c|d|}} <br> [http://a.org b]<ref name=x />\n" * 5_000 + "|}"
+    )
+    assert not is_costly(table)
+    assert not is_costly("<br>" * 5_000)
+
+
+def test_a_title_without_end_is_none(source_of, write_jsonl):
+    from tests.toolformer.sources.test_readers import parsed
+
+    path = write_jsonl("a.jsonl", [{"text": "x", "title": "t" * 20_000, "url": "u"}])
+    (document,) = parsed(source_of(path))
+    assert isinstance(document, ParsedDocument)
+    assert (document.title, document.url) == (None, "u")
