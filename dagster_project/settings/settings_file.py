@@ -21,6 +21,7 @@ from dagster_project.settings.sections import (
     validated,
 )
 from toolformer.ground.whole_files import write_whole
+from tools.registry import TOOL_NAMES
 
 _HEADER = """\
 # Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
@@ -60,15 +61,43 @@ def load_settings(
         preset: wins over the file's.
 
     Raises:
-        SettingsError: the file or an override is not valid; names setting and remedy.
+        SettingsError: the file or an override is not valid, or an override could name code; names
+            setting and remedy.
     """
     given = _read(file)
     chosen = preset or str(given.get("preset", "laptop"))
     values = merged(preset_values(chosen), {**given, "preset": chosen})
     settings = validated(values, origin=str(file))
     if overrides:
+        _refuse_code(overrides)
         settings = validated(merged(values, overrides), origin="The settings of this run")
     return settings
+
+
+def _refuse_code(overrides: Mapping[str, Any]) -> None:
+    """Refuse changes for one run that could name code or a program.
+
+    Whoever can start a run gives them; only the user writes the file. What a tool from outside
+    makes of an option, it alone knows, so of its options only what cannot name anything is taken.
+
+    Raises:
+        SettingsError: names the setting and the remedy.
+    """
+    tools = overrides.get("tools")
+    for name, section in tools.items() if isinstance(tools, Mapping) else ():
+        if name in TOOL_NAMES or not isinstance(section, Mapping):
+            continue
+        options = section.get("options")
+        given = {"class": section.get("class")}
+        if isinstance(options, Mapping):
+            given |= {f"options.{option}": value for option, value in options.items()}
+        for setting, value in given.items():
+            if not isinstance(value, int | float | None):
+                raise SettingsError(
+                    f"The settings of this run: tools.{name}.{setting} = {value!r} could name code "
+                    "or a program to run. These are taken from toolformer.yaml alone: write the "
+                    "setting there, and leave it out of --set and of the Launchpad's overrides."
+                )
 
 
 def write_settings_file(file: Path, *, preset: str) -> bool:

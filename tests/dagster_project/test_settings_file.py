@@ -1,10 +1,12 @@
 """`toolformer.yaml`: what is written, what is read, and what a mistake in it says."""
 
+import json
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from dagster_project.commands.options import RunOptions
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, SettingsError, SourceSettings, validated
 from dagster_project.settings.settings_file import (
@@ -103,6 +105,50 @@ def test_a_mistake_in_an_override_is_not_blamed_on_the_file(file: Path):
     with pytest.raises(SettingsError, match="settings of this run") as raised:
         load_settings(file, overrides={"samplin": {"seed": 1}})
     assert str(file) not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("tools", "setting"),
+    [
+        ({"Echo": {"class": "os:system"}}, "tools.Echo.class = 'os:system'"),
+        ({"New": {"class": "os:system"}}, "tools.New.class = 'os:system'"),
+        ({"Echo": {"options": {"command": ["sh"]}}}, "tools.Echo.options.command = ['sh']"),
+        ({"Echo": {"options": {"environment": {"LD_PRELOAD": "x"}}}}, "options.environment"),
+        ({"Echo": {"options": {"deep": [{"url": "x"}]}}}, "tools.Echo.options.deep"),
+        ({"Echo": {"options": {"times": 2, "module": "os"}}}, "tools.Echo.options.module = 'os'"),
+        # What all tools from outside have.
+        ({"others": {"options": {"command": ["sh"]}}}, "tools.others.options.command"),
+    ],
+)
+@pytest.mark.parametrize("source", ["the Launchpad", "--set"])
+def test_what_could_name_code_is_taken_from_the_file_alone(
+    file: Path, tools: dict, setting: str, source: str
+):
+    file.parent.mkdir()
+    file.write_text("tools:\n  Echo: {class: 'm:Echo', options: {command: [python, a.py]}}\n")
+    overrides = {"tools": tools}
+    if source == "--set":
+        overrides = RunOptions.of(None, [f"tools={json.dumps(tools)}"]).overrides
+    with pytest.raises(SettingsError, match=r"taken from toolformer\.yaml alone") as raised:
+        load_settings(file, overrides=overrides)
+    assert setting in str(raised.value)
+
+
+def test_what_cannot_name_code_can_be_changed_for_one_run(file: Path):
+    file.parent.mkdir()
+    file.write_text("tools:\n  Echo: {class: 'm:Echo', options: {command: [python, a.py]}}\n")
+    changes = {
+        "Echo": {"prompt": "/a.txt", "options": {"times": 2, "seconds": 0.5, "is_loud": True}},
+        "MT": {"options": {"model_directory": "/models/nllb"}},
+    }
+    tools = load_settings(file, overrides={"tools": changes}).tools
+    assert tools.targets == {"Echo": "m:Echo"}
+    expected = {"command": ["python", "a.py"], "times": 2, "seconds": 0.5, "is_loud": True}
+    assert tools.of("Echo").options == expected
+    assert tools.of("Echo").prompt == "/a.txt"
+    assert tools.of("MT").options["model_directory"] == "/models/nllb"
+    with pytest.raises(SettingsError, match="QA is built in and cannot be replaced"):
+        load_settings(file, overrides={"tools": {"QA": {"class": "os:system"}}})
 
 
 def test_sources_are_added_and_comments_are_kept(file: Path):

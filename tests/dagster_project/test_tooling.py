@@ -1,5 +1,6 @@
 """`toolformer tools list`, `try` and `check`."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from tests.outside import ECHO
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
-ECHO_CLASS = "tools.Echo.class=echo_module:Echo"
+ECHO_SECTION = "tools:\n  Echo: {class: 'echo_module:Echo'}\n"
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "home"
+    root.mkdir()
     monkeypatch.setenv("TOOLFORMER_HOME", str(root))
     monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
     return root
@@ -43,7 +45,6 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     outside.module("echo_module")
     outside.module("broken_module", "1 / 0")
     outside.package("echo-tools", {"Echo": "echo_module:Echo", "Broken": "broken_module:Broken"})
-    home.mkdir()
     (home / "toolformer.yaml").write_text("tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
     code, out, _ = run("list")
     assert code == 0
@@ -56,7 +57,8 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     assert "echo-tools" in out
 
 
-def test_a_call_is_made_and_printed_with_its_result(run, outside):
+def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
+    (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module")
     for arguments, printed in (
         (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
@@ -66,7 +68,7 @@ def test_a_call_is_made_and_printed_with_its_result(run, outside):
             ["Calendar", "", "--url", "https://a.org/2024/05/03/x"],
             "[Calendar() -> Today is Friday, May 3, 2024.]",
         ),
-        (["Echo", "'a word'", "--set", ECHO_CLASS], "[Echo(a word) -> a word]"),
+        (["Echo", "'a word'"], "[Echo(a word) -> a word]"),
     ):
         assert run("try", *arguments) == (0, f"{printed}\n", "")
 
@@ -88,12 +90,13 @@ def test_a_call_without_a_result_says_why_and_fails(run):
     assert "empty_arguments" in out
 
 
-def test_a_tool_that_cannot_be_tried_is_an_error(run, outside):
+def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
+    (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module", "import nowhere")
     for command in ("try", "check"):
         for arguments, message in (
             (["Calulator"], "Did you mean 'Calculator'"),
-            (["Echo", "--set", ECHO_CLASS], "pip install nowhere"),
+            (["Echo"], "pip install nowhere"),
         ):
             code, _, err = run(command, *arguments)
             assert code == 1
@@ -113,29 +116,41 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, outside):
         (ECHO.replace("return", "import os; os.abort(); return"), "answers within the deadline", 8),
     ],
 )
-def test_a_tool_that_ends_its_process_fails_the_check(run, outside, source, rule, passed):
+def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source, rule, passed):
+    (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module", source)
-    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    code, out, _ = run("check", "Echo")
     assert code == 1
     lines = out.splitlines()
     assert lines[passed].startswith(f"failed  {rule}: The process ended (")
     assert lines[-1] == f"{passed} passed, 1 failed, {13 - passed} skipped"
 
 
-def test_an_error_in_a_tool_is_shown_with_its_place(run, outside, caplog):
+def test_an_error_in_a_tool_is_shown_with_its_place(run, home, outside, caplog):
+    (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module", ECHO.replace("return", "1 / 0\n        return"))
-    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    code, out, _ = run("check", "Echo")
     assert code == 1
     assert "gives 'ZeroDivisionError: division by zero' (echo_module.py:24 in call)." in out
-    assert run("try", "Echo", "word", "--set", ECHO_CLASS)[0] == 1
+    assert run("try", "Echo", "word")[0] == 1
     assert "ZeroDivisionError: division by zero (echo_module.py:24 in call)" in caplog.text
     outside.module(
         "echo_module",
         ECHO.replace("return", "1 / 0\n        return").replace("self.times = times", "1 / 0"),
     )
-    code, _, err = run("check", "Echo", "--set", ECHO_CLASS)
+    code, _, err = run("check", "Echo")
     assert code == 1
     assert "(echo_module.py:20 in __init__)" in err
+
+
+def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
+    outside.module("echo_module", "raise RuntimeError('imported')")
+    for command in ("try", "check"):
+        code, _, err = run(command, "Echo", "--set", "tools.Echo.class=echo_module:Echo")
+        assert code == 1
+        assert "tools.Echo.class = 'echo_module:Echo'" in " ".join(err.split())
+        assert "toolformer.yaml alone" in " ".join(err.split())
+    assert "echo_module" not in sys.modules
 
 
 @pytest.mark.parametrize("name", ["Calculator", "Calendar", "QA", "MT", "WikiSearch"])
@@ -146,16 +161,18 @@ def test_the_built_in_tools_pass_the_check(run, name):
     assert "garbage is refused" in out
 
 
-def test_a_good_tool_from_outside_passes_the_check(run, outside):
+def test_a_good_tool_from_outside_passes_the_check(run, home, outside):
+    (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module")
-    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    code, out, _ = run("check", "Echo")
     assert code == 0
     assert out.splitlines()[-1] == "14 passed, 0 failed, 0 skipped"
 
 
-def test_a_broken_tool_fails_the_check_and_says_at_which_rule(run, outside):
+def test_a_broken_tool_fails_the_check_and_says_at_which_rule(run, home, outside):
+    (home / "toolformer.yaml").write_text(ECHO_SECTION)
     outside.module("echo_module", ECHO.replace("[arguments] *", "[f'[{arguments}]'] *"))
-    code, out, _ = run("check", "Echo", "--set", ECHO_CLASS)
+    code, out, _ = run("check", "Echo")
     assert code == 1
     assert out.splitlines()[-1] == "13 passed, 1 failed, 0 skipped"
     assert "failed  answers survive cleaning: The answer '[" in out
