@@ -51,7 +51,7 @@ demo: $(STAMP)  ## The whole pipeline on the embedded model and texts, in minute
 
 ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home is prepared first
 	$(BIN)/python -m dagster_project.commands.prepare_home
-	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
+	$(BIN)/python -m dagster_project.commands.ui -p $(UI_PORT)
 
 # Two tests at a time, each with one thread: two with two threads would wait for each other's.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
