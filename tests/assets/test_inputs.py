@@ -1,0 +1,124 @@
+"""Rows of one version of an input are never stored under the fingerprint of another."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assets.inputs import InputChangedError, Wanted, look_at
+from assets.outputs import Made, replace_slice_if_stale
+from dagster_project.fingerprints import FINGERPRINT, fingerprint
+from dagster_project.home import Home
+from tests.warehouse.rows import SHARD, frame
+from warehouse.warehouse import Warehouse
+
+TOOL = "Calculator"
+
+
+class Stage:
+    """Makes `filtered_calls` whose one row says of which result it was made."""
+
+    def __init__(self, root: Path):
+        self.home = Home(root)
+        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
+        self.candidates("first")
+        self.execute("first")
+
+    def candidates(self, version: str) -> None:
+        self.warehouse.replace_slice(
+            "candidate_calls",
+            SHARD,
+            TOOL,
+            frame("candidate_calls", {"arguments": version}),
+            metadata={FINGERPRINT: f"candidates {version}"},
+        )
+
+    def execute(self, version: str) -> None:
+        """What another run does: new results under another fingerprint."""
+        candidates = look_at(self.warehouse, "candidate_calls", SHARD, TOOL)
+        assert candidates is not None
+        wanted = Wanted(fingerprint("executed_calls", version=version), (candidates,))
+        rows = frame("executed_calls", {"result": version})
+        self.warehouse.replace_slice(
+            "executed_calls", SHARD, TOOL, rows, metadata=wanted.metadata()
+        )
+
+    def wanted(self) -> Wanted:
+        inputs = [
+            look_at(self.warehouse, table, SHARD, TOOL)
+            for table in ("executed_calls", "candidate_calls")
+        ]
+        executed, candidates = inputs
+        assert executed is not None
+        assert candidates is not None
+        return Wanted(
+            fingerprint("filtered_calls", executed_calls=executed.fingerprint),
+            (executed, candidates),
+        )
+
+    def make(
+        self,
+        *,
+        while_waiting: Callable[[], object] = lambda: None,
+        while_making: Callable[[], object] = lambda: None,
+    ) -> str:
+        def score(_: Wanted) -> Made:
+            rows = self.warehouse.read_slice("executed_calls", SHARD, TOOL)
+            while_making()
+            return Made(frame("filtered_calls", {"call_id": rows["result"][0]}))
+
+        return replace_slice_if_stale(
+            self.warehouse,
+            self.home,
+            ("filtered_calls", SHARD, TOOL),
+            self.wanted,
+            score,
+            force=False,
+            hold_device=while_waiting,
+        )
+
+    def stored(self) -> tuple[str, str] | None:
+        """The result that the stored row was made of, and the fingerprint it is stored under."""
+        metadata = self.warehouse.slice_metadata("filtered_calls", SHARD, TOOL)
+        if metadata is None:
+            return None
+        rows = self.warehouse.read_slice("filtered_calls", SHARD, TOOL)
+        return rows["call_id"][0], metadata[FINGERPRINT]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_an_input_that_changes_while_the_device_is_waited_for_is_looked_at_again(stage: Stage):
+    assert stage.make(while_waiting=lambda: stage.execute("second")) == "done"
+    assert stage.stored() == ("second", stage.wanted().fingerprint.digest)
+    assert stage.make() == "up to date"
+
+
+def test_an_input_that_changes_while_rows_are_made_of_it_fails(stage: Stage):
+    with pytest.raises(InputChangedError, match=f"executed_calls of {SHARD}, {TOOL} was replaced"):
+        stage.make(while_making=lambda: stage.execute("second"))
+    assert stage.stored() is None
+    assert stage.make() == "done"
+    assert stage.stored() == ("second", stage.wanted().fingerprint.digest)
+
+
+def test_an_input_that_changes_and_is_changed_back_fails_too(stage: Stage):
+    def there_and_back() -> None:
+        stage.execute("second")
+        stage.execute("first")
+
+    with pytest.raises(InputChangedError):
+        stage.make(while_making=there_and_back)
+    assert stage.stored() is None
+
+
+def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
+    stage.candidates("second")
+    with pytest.raises(InputChangedError, match=r"candidate_calls of .* was replaced after"):
+        stage.make()
+    assert stage.stored() is None
+    stage.execute("second")
+    assert stage.make() == "done"
