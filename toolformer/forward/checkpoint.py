@@ -1,18 +1,25 @@
 """Intermediate results of a long stage, so that a killed one goes on where it was.
 
 Each step of a stage is one small JSON file that appears whole, by rename. Floats survive JSON
-exactly, so a resumed stage gives the rows of an undisturbed one. Does not know what the steps hold.
+exactly, so a resumed stage gives the rows of an undisturbed one. A digest in each file binds its
+result to stage and step: a file that was altered, torn or moved here counts as none. Does not know
+what the steps hold.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import write_whole
 
+_LOGGER = logging.getLogger(__name__)
 _FINGERPRINT_FILE = "fingerprint"
+# Raised when the form of a step's file changes: steps of another form are done again.
+_FORM = "2"
 
 
 class Checkpoint:
@@ -23,12 +30,15 @@ class Checkpoint:
 
     def __init__(self, folder: Path, *, fingerprint: str):
         self._folder = folder
+        self._identity = f"{_FORM} {fingerprint}"
         marker = folder / _FINGERPRINT_FILE
-        if folder.exists() and (not marker.exists() or marker.read_text() != fingerprint):
+        if folder.exists() and (
+            not marker.exists() or marker.read_bytes() != self._identity.encode()
+        ):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            self._write(marker, fingerprint)
+            self._write(marker, self._identity)
         self.resumed_steps = sum(1 for _ in folder.glob("*.json"))
 
     def step(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -38,33 +48,48 @@ class Checkpoint:
             name: unique within the stage, usable as a file name.
             compute: gives something that JSON can hold.
         """
-        file = self._folder / f"{name}.json"
-        try:
-            return json.loads(file.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            # An empty or torn file can only come from a crash of the machine; it is redone.
-            result = compute()
-        return self.store(name, result)
+        content = self._content(name)
+        return self.store(name, compute()) if content is None else json.loads(content)
 
     def has(self, name: str) -> bool:
         """Whether a step is stored."""
-        return (self._folder / f"{name}.json").exists()
+        return self._content(name) is not None
 
     def store(self, name: str, result: Any) -> Any:
         """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
-        text = json.dumps(result)
-        self._write(self._folder / f"{name}.json", text)
-        return json.loads(text)
+        content = json.dumps(result)
+        self._write(self._file(name), self._sealed(name, content))
+        return json.loads(content)
 
     def stored(self, pattern: str) -> list[Any]:
         """The stored results of the steps whose names match a glob pattern."""
-        return [
-            json.loads(file.read_text()) for file in sorted(self._folder.glob(f"{pattern}.json"))
-        ]
+        names = sorted(file.stem for file in self._folder.glob(f"{pattern}.json"))
+        contents = map(self._content, names)
+        return [json.loads(content) for content in contents if content is not None]
 
     def clear(self) -> None:
         """Remove everything, once the stage's slice is published."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    def _sealed(self, name: str, content: str) -> str:
+        digest = hex_digest(self._identity, name, content)
+        return f'{{"digest": "{digest}", "result": {content}}}'
+
+    def _content(self, name: str) -> str | None:
+        """The result of a step as JSON; None where there is none, or none that can be trusted."""
+        file = self._file(name)
+        try:
+            text = file.read_bytes().decode(errors="replace")
+        except FileNotFoundError:
+            return None
+        content = text.removesuffix("}")[len(self._sealed(name, "")) - 1 :]
+        if text == self._sealed(name, content):
+            return content
+        _LOGGER.warning("%s was altered or torn; the step is done again.", file)
+        return None
 
     def _write(self, file: Path, text: str) -> None:
         # A crash of the machine costs these steps; forcing each to the disk would cost more.

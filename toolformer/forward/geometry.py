@@ -140,8 +140,9 @@ def feed_in_batches(
     # Pairs: from this row on, this size.
     sizes: list[list[int]] = checkpoint.step(name, lambda: [[0, size]])
 
-    def step_of(row: int) -> str:
-        return f"{label}-{row:06d}"
+    def step_of(row: int, end: int) -> str:
+        # Both ends: a result is of no use to batches of other sizes, should the sizes get lost.
+        return f"{label}-{row:06d}-{end:06d}"
 
     def batches_from(row: int) -> Iterator[tuple[int, int]]:
         while row < count:
@@ -152,13 +153,13 @@ def feed_in_batches(
     start = 0
     with side_by_side(at_once) as begin:
         ahead = _BatchesAhead(
-            begin, compute, most=at_once, is_stored=lambda row: checkpoint.has(step_of(row))
+            begin, compute, most=at_once, is_stored=lambda *batch: checkpoint.has(step_of(*batch))
         )
         while start < count:
             _, end = next(batches_from(start))
             try:
                 result = checkpoint.step(
-                    step_of(start), lambda start=start: ahead.first_of(batches_from(start))
+                    step_of(start, end), lambda start=start: ahead.first_of(batches_from(start))
                 )
             except (RuntimeError, MemoryError) as error:
                 _check_can_halve(error, end - start)
@@ -186,7 +187,7 @@ class _BatchesAhead:
         compute: Callable[[int, int], Any],
         *,
         most: int,
-        is_stored: Callable[[int], bool],
+        is_stored: Callable[[int, int], bool],
     ):
         self._begin = begin
         self._compute = compute
@@ -198,7 +199,7 @@ class _BatchesAhead:
     def first_of(self, batches: Iterator[tuple[int, int]]) -> Any:
         """The result of the first of some batches; the next ones are begun as well."""
         wanted, *others = islice(batches, self._most)
-        for start, end in [wanted, *(each for each in others if not self._is_stored(each[0]))]:
+        for start, end in [wanted, *(each for each in others if not self._is_stored(*each))]:
             if start not in self._begun:
                 self._begun[start] = self._begin(partial(self._compute, start, end))
         return self._begun.pop(wanted[0])()

@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import struct
 
 import pytest
@@ -60,13 +61,43 @@ def test_steps_without_a_fingerprint_are_thrown_away(tmp_path):
     assert Checkpoint(tmp_path / "stage", fingerprint="a").step("one", lambda: 2) == 2
 
 
-@pytest.mark.parametrize("torn", ["", '[1, 2, "unfin', "\0\0\0\0"])
+@pytest.mark.parametrize("torn", [b"", b'[1, 2, "unfin', b"\0\0\0\0", b"\xff\xfe", b"[1]"])
 def test_a_torn_step_is_computed_again(tmp_path, torn):
     checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
     checkpoint.step("one", lambda: [1])
-    (tmp_path / "stage" / "one.json").write_text(torn)
+    (tmp_path / "stage" / "one.json").write_bytes(torn)
+    assert not checkpoint.has("one")
+    assert checkpoint.stored("o*") == []
     assert checkpoint.step("one", lambda: [2]) == [2]
     assert checkpoint.step("one", never) == [2]
+    assert checkpoint.has("one")
+    assert checkpoint.stored("o*") == [[2]]
+
+
+def test_no_altered_byte_of_a_step_is_used(tmp_path, caplog):
+    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
+    file = tmp_path / "stage" / "one.json"
+    checkpoint.step("one", lambda: [1.5, "x"])
+    stored = file.read_bytes()
+    for place in range(len(stored)):
+        file.write_bytes(stored[:place] + bytes([stored[place] ^ 1]) + stored[place + 1 :])
+        assert checkpoint.step("one", lambda: "again") == "again"
+    assert f"{file} was altered or torn" in caplog.text
+
+
+def test_a_step_of_another_name_or_stage_is_not_used(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "a", fingerprint="a")
+    checkpoint.step("one", lambda: 1)
+    for folder, fingerprint, name in (("a", "a", "two"), ("b", "b", "one")):
+        other = Checkpoint(tmp_path / folder, fingerprint=fingerprint)
+        shutil.copy(tmp_path / "a" / "one.json", tmp_path / folder / f"{name}.json")
+        assert other.step(name, lambda: 2) == 2
+
+
+def test_an_altered_fingerprint_is_another(tmp_path):
+    Checkpoint(tmp_path, fingerprint="a").step("one", lambda: 1)
+    (tmp_path / "fingerprint").write_bytes(b"\xff")
+    assert Checkpoint(tmp_path, fingerprint="a").resumed_steps == 0
 
 
 def test_a_step_that_fails_leaves_nothing(tmp_path):
@@ -86,7 +117,8 @@ def test_a_step_that_fails_leaves_nothing(tmp_path):
 def test_steps_are_files_that_a_person_can_read(tmp_path):
     checkpoint = Checkpoint(tmp_path / "deep" / "stage", fingerprint="a")
     checkpoint.step("one", lambda: {"loss": 0.5})
-    assert json.loads((tmp_path / "deep" / "stage" / "one.json").read_text()) == {"loss": 0.5}
+    content = json.loads((tmp_path / "deep" / "stage" / "one.json").read_text())
+    assert content["result"] == {"loss": 0.5}
 
 
 def test_clearing_removes_the_folder_and_may_be_repeated(tmp_path):

@@ -98,6 +98,15 @@ def test_a_resumed_slice_keeps_its_sizes_whatever_the_device_would_take_now(tmp_
     assert taken == [(4, 6), (6, 8), (8, 10)]
 
 
+def test_results_of_other_sizes_are_not_taken_when_the_sizes_are_lost(tmp_path):
+    """Their file was altered on the disk: what batches of two gave is none of a batch of four."""
+    assert feed(tmp_path, rows, size=2) == rows(0, 10)
+    (tmp_path / "fed-sizes.json").write_text("[[0, 2]]")
+    taken = []
+    assert feed(tmp_path, rows, size=4, taken=taken) == rows(0, 10)
+    assert taken == [(0, 4), (4, 8)]
+
+
 def test_a_single_row_that_does_not_fit_says_what_to_do(tmp_path):
     def never(start, end):
         raise MemoryError
@@ -105,7 +114,7 @@ def test_a_single_row_that_does_not_fit_says_what_to_do(tmp_path):
     with pytest.raises(OutOfMemoryError, match=r"Lower corpus\.window_tokens"):
         feed(tmp_path, never)
     # Nothing that was computed is lost, and the next attempt begins small.
-    assert json.loads((tmp_path / "fed-sizes.json").read_text())[-1] == [0, 1]
+    assert Checkpoint(tmp_path, fingerprint="x").step("fed-sizes", list)[-1] == [0, 1]
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
@@ -152,7 +161,7 @@ def test_memory_that_ran_out_halves_also_what_was_begun_ahead(tmp_path):
         (8, 10),
         (8, 10),
     ]
-    sizes = json.loads((tmp_path / "fed-sizes.json").read_text())
+    sizes = json.loads((tmp_path / "fed-sizes.json").read_text())["result"]
     assert sizes == [[0, 4], [4, 2]]
 
 
