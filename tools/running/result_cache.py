@@ -1,7 +1,10 @@
 """Finished calls on disk, so that no run pays for one twice, over whatever shard.
 
     key     digest of tool, version, step, arguments and what else the answer depends on
-    value   JSON: what the tool answered, or the reason why it refuses
+    value   JSON: what the tool answered, or the reason why it refuses, and a digest of key and both
+
+A value that its digest does not fit was altered, and counts as none. Values of earlier releases
+have no digest; they are taken as they are, since some were paid for.
 
 Does not decide what is worth keeping; `tools.running.execution` does.
 """
@@ -10,10 +13,12 @@ import hashlib
 import json
 import logging
 import sqlite3
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from toolformer.ground.digests import hex_digest
 from tools.protocol import Outcome
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,7 +50,7 @@ class ResultCache:
             keys: From `outcome_key`.
         """
         return self._guarded(
-            lambda cache: [_outcome(cache.get(key)) for key in keys], [None] * len(keys)
+            lambda cache: [_outcome(cache, key) for key in keys], [None] * len(keys)
         )
 
     def keep(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -56,7 +61,8 @@ class ResultCache:
             with cache.transact():
                 for key, outcome in outcomes.items():
                     if outcome.is_lasting:
-                        cache.set(key, json.dumps([outcome.answer, outcome.reason]))
+                        content = [outcome.answer, outcome.reason]
+                        cache.set(key, json.dumps([*content, _digest(key, content)]))
 
         self._guarded(write, None)
 
@@ -67,11 +73,10 @@ class ResultCache:
             return otherwise
         try:
             if self._cache is None:
-                # JSONDisk never unpickles, whatever a stranger put into the folder.
                 self._cache = diskcache.Cache(
                     str(self._folder),
                     timeout=_LOCK_SECONDS,
-                    disk=diskcache.JSONDisk,
+                    disk=_disk(),
                     size_limit=_MOST_BYTES,
                 )
             return action(self._cache)
@@ -101,10 +106,35 @@ def outcome_key(tool_name: str, version: str, *parts: str) -> str:
     return hashlib.sha256(json.dumps([tool_name, version, *parts]).encode()).hexdigest()
 
 
-def _outcome(stored: Any) -> Outcome | None:
-    """Read a value back; one that this module did not write counts as none."""
+def _disk() -> type:
+    from diskcache import JSONDisk
+    from diskcache.core import MODE_BINARY, MODE_RAW
+
+    class Disk(JSONDisk):
+        """Reads what `JSONDisk` writes, and never unpickles, whatever a stranger put there."""
+
+        def fetch(self, mode: int, filename: str, value: object, read: bool) -> Any:
+            if mode not in (MODE_RAW, MODE_BINARY):
+                raise ValueError(f"a value is stored in mode {mode}, which is not JSON")
+            return super().fetch(mode, filename, value, read)
+
+    return Disk
+
+
+def _outcome(cache: Any, key: str) -> Outcome | None:
+    """Read a value back; one that was altered, or that this module did not write, is none."""
     try:
-        answer, reason = json.loads(stored)
-    except (TypeError, ValueError):
+        stored = cache.get(key)
+        if stored is None:
+            return None
+        answer, reason, *digest = json.loads(stored)
+        if digest not in ([], [_digest(key, [answer, reason])]):
+            raise ValueError("its digest does not fit")
+    except (TypeError, ValueError, zlib.error) as error:
+        _LOGGER.warning("A stored tool result was altered (%s); its call is made again.", error)
         return None
     return Outcome(answer, reason, 0.0, from_cache=True)
+
+
+def _digest(key: str, content: list[str | None]) -> str:
+    return hex_digest(key, json.dumps(content))

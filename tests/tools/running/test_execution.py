@@ -328,6 +328,42 @@ def test_values_that_others_put_into_the_folder_are_calls_not_found(cache, tmp_p
     assert tool.calls == ["a"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Of the value, of the bytes that stand for it, and of what kind of value it is.
+        lambda raw, key, other: raw.set(key, raw[key].replace('"a"', '"c"')),
+        lambda raw, key, other: raw.set(key, raw[other]),
+        lambda raw, key, other: raw._sql("UPDATE Cache SET value = substr(value, 1, 9)"),
+        lambda raw, key, other: raw._sql("UPDATE Cache SET mode = 4"),
+        lambda raw, key, other: raw._sql("UPDATE Cache SET value = 'text'"),
+    ],
+)
+def test_an_altered_value_is_a_call_not_found(cache, tmp_path, caplog, change):
+    import diskcache
+
+    execute(Echo(), ["a", "b"], cache=cache)
+    key, other = (outcome_key("Echo", "1", "call", text, "") for text in "ab")
+    with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
+        change(raw, key, other)
+    tool = Echo()
+    results = execute(tool, ["a", "b"], cache=ResultCache(tmp_path / "cache"))
+    assert outcomes(results) == ["a", "b"]
+    assert "a" in tool.calls
+    assert "A stored tool result was altered" in caplog.text
+    assert "made without it" not in caplog.text
+
+
+def test_values_of_earlier_releases_have_no_digest_and_are_taken(cache, tmp_path):
+    import diskcache
+
+    with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
+        raw[outcome_key("Echo", "1", "call", "a", "")] = '["a", null]'
+    tool = Echo()
+    assert outcomes(execute(tool, ["a"], cache=cache)) == ["a"]
+    assert tool.calls == []
+
+
 def test_processes_share_a_cache(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
