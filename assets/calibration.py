@@ -4,7 +4,7 @@ Does not measure; `toolformer.calibration` does.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from dagster_project.fingerprints import calibration_fingerprint
 from toolformer.calibration import Calibration, measure
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import resolve_device
+from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import write_whole
 from toolformer.shard_scoring import ShardScoring
 
-_MEASURED_ON = "measured_on"
+_MEASURED_ON, _DIGEST = "measured_on", "digest"
 
 
 class Calibrator:
@@ -54,9 +55,14 @@ class Calibrator:
         stage = self._stage
         device = resolve_device(stage.settings.language_model.device)
         digest = calibration_fingerprint(stage.settings, self._model_id, device)
-        file = stage.home.calibration / f"{self._model_id}.json"
+        # The kinds of device stand beside each other, as their digests differ.
+        file = stage.home.calibration / f"{self._model_id}.{device.partition(':')[0]}.json"
 
         def make() -> str:
+            if file.exists():
+                stage.context.log.info(
+                    f"{file} was measured with other settings, or altered: measuring again"
+                )
             self._measure(scoring, file, digest, shard, tool_name)
             return DONE
 
@@ -74,7 +80,7 @@ class Calibrator:
         self, scoring: ShardScoring, file: Path, digest: str, shard: str, tool_name: str
     ) -> None:
         stage, settings = self._stage, self._stage.settings
-        folder = stage.home.checkpoints / "calibration" / self._model_id
+        folder = stage.home.checkpoints / "calibration" / file.stem
         model, reference = scoring.model, scoring.load_reference()
         calibration, cost = measure(
             model,
@@ -86,7 +92,7 @@ class Calibrator:
             checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
             progress=stage.progress(f"calibrating {model.name}"),
         )
-        content = {**asdict(calibration), "model": model.name, _MEASURED_ON: digest}
+        content = _sealed({**asdict(calibration), "model": model.name, _MEASURED_ON: digest})
         write_whole(file, json.dumps(content, indent=2) + "\n")
         store_cost(stage, shard, tool_name, cost)
         for precision in (model.precision, reference.precision):
@@ -99,15 +105,25 @@ class Calibrator:
 
 
 def _stored(file: Path, digest: str) -> Calibration | None:
-    """The calibration in a file, if it was measured on what the digest stands for."""
+    """The calibration in a file, if it was measured on what the digest stands for.
+
+    None too where its own digest does not fit: a band that was altered would decide on calls.
+    """
     try:
-        content = json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        # The file appears whole, by rename: a torn one is that of a crashed machine.
+        content = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(content, dict) or content != _sealed(content):
         return None
     if content.get(_MEASURED_ON) != digest:
         return None
     return Calibration(**{each.name: content[each.name] for each in fields(Calibration)})
+
+
+def _sealed(content: Mapping[str, object]) -> dict[str, object]:
+    """The content of a file with the digest of all else in it."""
+    rest = {name: value for name, value in content.items() if name != _DIGEST}
+    return {**rest, _DIGEST: hex_digest(json.dumps(rest, sort_keys=True))}
 
 
 def calibration_metadata(calibration: Calibration) -> dict[str, float]:

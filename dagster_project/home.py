@@ -69,7 +69,7 @@ class Home:
 
     @property
     def calibration(self) -> Path:
-        """How far bfloat16 lies from float32, one file per model."""
+        """How far bfloat16 lies from float32, one file per model and kind of device."""
         return self.root / "calibration"
 
     @property

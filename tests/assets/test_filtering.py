@@ -281,6 +281,42 @@ def test_a_calibration_is_measured_once_and_again_for_other_settings(home: Score
     assert (first["calls"], other["calls"]) == (20, 30)
 
 
+def test_each_kind_of_device_keeps_its_calibration(
+    home: ScoredHome, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
+    home.run(0.0)
+    monkeypatch.setattr("assets.calibration.resolve_device", lambda device: "cuda:1")
+    home.run(0.25)
+    assert len(home.calibrations()) == 2
+    request.getfixturevalue("no_model")
+    monkeypatch.undo()
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.home.root))
+    home.run(50.0)
+    assert len(home.calibrations()) == 2
+
+
+def test_a_calibration_that_was_altered_is_measured_again(
+    home: ScoredHome, capfd: pytest.CaptureFixture[str]
+):
+    home.run(0.0)
+    (file,) = home.home.calibration.glob("*.json")
+    measured = file.read_bytes()
+    unsealed = {name: each for name, each in json.loads(measured).items() if name != "digest"}
+    for threshold, altered in enumerate(
+        (
+            measured.replace(b'"band": ', b'"band": 9'),
+            measured.replace(b'"sigma"', b'"\xff"'),
+            # As earlier releases wrote it.
+            json.dumps(unsealed).encode(),
+        ),
+        start=1,
+    ):
+        file.write_bytes(altered)
+        home.run(float(threshold))
+        assert file.read_bytes() == measured
+        assert f"{file} was measured with other settings, or altered" in capfd.readouterr().err
+
+
 def test_the_chance_sample_is_scored_with_results_of_other_calls(home: ScoredHome, tmp_path: Path):
     reported = home.run(1.0, precision="float32")
     rows = home.rows("chance_calls")
