@@ -4,6 +4,7 @@ Python's own `hash` is of no use here: it is salted per process.
 """
 
 import hashlib
+from pathlib import Path
 
 # Two values joined by it cannot be taken for two others: it stands in no text that is digested.
 _SEPARATOR = "\x1f"
@@ -23,6 +24,12 @@ def digest(*parts: object, size: int = 16, separator: str = _SEPARATOR) -> bytes
 def digest_of_bytes(content: bytes, *, size: int = 16) -> bytes:
     """BLAKE2b of some bytes."""
     return hashlib.blake2b(content, digest_size=size).digest()
+
+
+def hex_digest_of_file(file: Path, *, size: int = 16) -> str:
+    """BLAKE2b of the bytes of a file, in hexadecimal; read in pieces."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
 
 
 def hex_digest(*parts: object, size: int = 16) -> str:

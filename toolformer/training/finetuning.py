@@ -6,7 +6,6 @@ in scoring, and each text is a row of its own. Does not choose the texts and doe
 
 import json
 import math
-import shutil
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -143,7 +142,7 @@ def finetune(
     }
 
     def write(folder: Path) -> None:
-        shutil.copytree(state.best_folder(result.best_step), folder, dirs_exist_ok=True)
+        state.copy_best(result.best_step, folder)
         trainer.model.tokenizer.backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
 
@@ -278,8 +277,8 @@ class _Trainer:
         remedy = (
             "The base model cannot be measured: look at its weights and at the texts."
             if step == 0
-            else "Training diverged: set a smaller finetuning.learning_rate, or float32 as "
-            "finetuning.precision."
+            else "Training diverged: set a smaller training.learning_rate, or float32 as "
+            "training.precision."
         )
         raise TrainingError(
             f"The {name} at step {step} is {value}; expected a finite number. {remedy}"
@@ -298,7 +297,7 @@ class _Trainer:
         if longest > self.model.context_length:
             raise TrainingError(
                 f"A row has {longest} tokens, but {self.model.name!r} takes at most "
-                f"{self.model.context_length}. Set finetuning.max_tokens to at most that."
+                f"{self.model.context_length}. Set training.max_tokens to at most that."
             )
 
 
@@ -311,7 +310,7 @@ def _enable_checkpointing(model: Any) -> None:
 def _check_rows(rows: Sequence[object], given: int, development: Sequence[object]) -> None:
     if not rows:
         cause = (
-            "none holds a call that fits into finetuning.max_tokens; raise it"
+            "none holds a call that fits into training.max_tokens; raise it"
             if given
             else "build more shards, or lower the filtering thresholds, so that calls are kept"
         )
@@ -319,7 +318,7 @@ def _check_rows(rows: Sequence[object], given: int, development: Sequence[object
     if not development:
         raise TrainingError(
             "There is no text for the development perplexity, by which the best checkpoint is "
-            "chosen. Raise training_set.development_share or build more shards."
+            "chosen. Raise training.development_share or build more shards."
         )
 
 

@@ -1,7 +1,8 @@
 """The state of a finetuning run on disk: a killed run goes on, the best checkpoint is kept.
 
 Weights and optimiser moments lie in safetensors files, everything else in JSON, so reading a state
-never runs code. A state or checkpoint appears whole, by rename. Does not train.
+never runs code. A state or checkpoint appears whole, by rename, with the digests of its files: one
+that was altered is not gone on with. Does not train.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import CheckpointError, TrainingError
+from toolformer.ground.digests import hex_digest_of_file
 from toolformer.ground.whole_files import flush, write_whole
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
+_DIGESTS_FILE = "digests"
 _WEIGHTS_FILE = "weights.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -88,13 +91,14 @@ class TrainingState:
 
     def __init__(self, folder: Path, *, fingerprint: str):
         self._folder = folder
+        self._fingerprint = fingerprint
         self._saved_best: int | None = None
         marker = folder / _FINGERPRINT_FILE
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".best-*.tmp"):
                 _remove(folder.glob(leftover))
-            if not marker.exists() or marker.read_text() != fingerprint:
+            if not marker.exists() or marker.read_bytes() != fingerprint.encode():
                 self.clear()
                 write_whole(marker, fingerprint)
 
@@ -107,12 +111,16 @@ class TrainingState:
         newest = self._newest_state()
         if newest is None:
             return None
+        self._check(newest)
         with self._reading(newest):
             stored = json.loads((newest / _PROGRESS_FILE).read_text())
             stored["history"] = [StepReport(**row) for row in stored["history"]]
             progress = Progress(**stored)
-        if progress.best_step is not None and not self.best_folder(progress.best_step).is_dir():
-            raise self._damaged(newest, f"its best checkpoint {progress.best_step} is missing")
+        if progress.best_step is not None:
+            best = self.best_folder(progress.best_step)
+            if not best.is_dir():
+                raise self._damaged(newest, f"its best checkpoint {progress.best_step} is missing")
+            self._check(best)
         self._saved_best = progress.best_step
         return progress
 
@@ -184,8 +192,19 @@ class TrainingState:
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        write_folder_whole(self.best_folder(step), model.save_pretrained)
+        self._write_sealed(self.best_folder(step), model.save_pretrained)
         self._remove_best_except({step, self._saved_best})
+
+    def copy_best(self, step: int, target: Path) -> None:
+        """Copy the checkpoint of `step`, the best one, into a folder.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        best = self.best_folder(step)
+        self._check(best)
+        without_digests = shutil.ignore_patterns(_DIGESTS_FILE)
+        shutil.copytree(best, target, dirs_exist_ok=True, ignore=without_digests)
 
     def best_folder(self, step: int) -> Path:
         """Where the checkpoint of `step` lies while it is the best."""
@@ -199,10 +218,33 @@ class TrainingState:
 
     def _save_state(self, progress: Progress, write: Callable[[Path], object]) -> None:
         target = self._folder / f"state-{progress.step:08d}"
-        write_folder_whole(target, write)
+        self._write_sealed(target, write)
         _remove(each for each in self._folder.glob("state-*") if each != target)
         self._saved_best = progress.best_step
         self._remove_best_except({progress.best_step})
+
+    def _write_sealed(self, target: Path, write: Callable[[Path], object]) -> None:
+        def write_and_seal(folder: Path) -> None:
+            write(folder)
+            (folder / _DIGESTS_FILE).write_text(self._digests(folder, target.name))
+
+        write_folder_whole(target, write_and_seal)
+
+    def _digests(self, folder: Path, name: str) -> str:
+        files = sorted(each for each in folder.iterdir() if each.name != _DIGESTS_FILE)
+        digests = {each.name: hex_digest_of_file(each) for each in files}
+        return json.dumps({"of": [self._fingerprint, name], "files": digests})
+
+    def _check(self, folder: Path) -> None:
+        """Raise unless the files are those that were written; earlier releases wrote no digests."""
+        with self._reading(folder):
+            file = folder / _DIGESTS_FILE
+            is_whole = (
+                not file.exists()
+                or file.read_bytes() == self._digests(folder, folder.name).encode()
+            )
+        if not is_whole:
+            raise self._damaged(folder, "its files were altered after they were written")
 
     def _remove_best_except(self, steps: set[int | None]) -> None:
         kept = {self.best_folder(step) for step in steps if step is not None}
@@ -243,9 +285,14 @@ def write_folder_whole(target: Path, write: Callable[[Path], object]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove([temporary, outgoing])
         temporary.mkdir()
-        write(temporary)
-        for path in (*temporary.iterdir(), temporary):
-            flush(path)
+        try:
+            write(temporary)
+            for path in (*temporary.iterdir(), temporary):
+                flush(path)
+        except BaseException:
+            # On a full disk half a model would take what is left.
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         if target.exists():
             target.rename(outgoing)
         temporary.rename(target)

@@ -283,6 +283,52 @@ def test_a_damaged_state_is_named_with_the_remedy(run, tmp_path):
         run(steps=6, save_every=4)
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        "state-*/weights.safetensors",
+        "state-*/exp_avg.safetensors",
+        "state-*/progress.json",
+        "state-*/digests",
+        "best-*/model.safetensors",
+        "best-*/config.json",
+    ],
+)
+def test_a_single_altered_bit_of_a_state_is_noticed(run, tmp_path, file):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4, evaluate_every=2)
+    (found,) = (tmp_path / "tuned-state").glob(file)
+    content = bytearray(found.read_bytes())
+    # In the last number of weights and history; JSON is as valid as before.
+    content[-4 if file.endswith("s") else content.rindex(b"1")] ^= 1
+    found.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"altered after they were written.*Remove"):
+        run(steps=6, save_every=4, evaluate_every=2)
+
+
+def test_a_best_checkpoint_altered_before_the_end_becomes_no_model(run, tmp_path, monkeypatch):
+    from toolformer.training.training_state import TrainingState
+
+    def alter_then_save(state, progress, save=TrainingState.save_finished):
+        save(state, progress)
+        (file,) = (tmp_path / "tuned-state").glob("best-*/model.safetensors")
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+    monkeypatch.setattr(TrainingState, "save_finished", alter_then_save)
+    with pytest.raises(CheckpointError, match="altered"):
+        run(steps=2)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_a_state_of_an_earlier_release_has_no_digests_and_is_gone_on_with(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=5, steps=6, save_every=4)
+    for file in (tmp_path / "tuned-state").glob("*/digests"):
+        file.unlink()
+    _, reports = run(steps=6, save_every=4)
+    assert len(reports) == 6
+
+
 def test_a_full_disk_is_named_and_the_state_before_it_is_gone_on_with(run, tmp_path, monkeypatch):
     from toolformer.training import training_state
 
@@ -298,6 +344,8 @@ def test_a_full_disk_is_named_and_the_state_before_it_is_gone_on_with(run, tmp_p
         patch.setattr(training_state, "_save_tensors", full_disk)
         with pytest.raises(TrainingError, match=r"state-00000008' cannot be written.*No space"):
             run(**settings)
+    # Half a state would fill the disk until the next run.
+    assert not list(tmp_path.rglob(".*.tmp"))
     assert run(**settings)[1] == undisturbed
 
 
@@ -305,13 +353,16 @@ def test_a_state_is_made_of_safetensors_and_json_alone(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(stop_at=5, steps=6, save_every=4)
     files = {path.name for path in (tmp_path / "tuned-state").rglob("*") if path.is_file()}
-    assert {path.rpartition(".")[2] for path in files} <= {"safetensors", "json", "fingerprint"}
+    assert {path.rpartition(".")[2] for path in files} <= {
+        *("safetensors", "json", "digests", "fingerprint")
+    }
 
 
 def test_the_output_is_a_model_with_its_record(run, tmp_path):
     result, reports = run(steps=2)
     model = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
     assert model.tokenizer.encode("w5") == [5]
+    assert not (tmp_path / "tuned" / "digests").exists()
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
     assert record["fingerprint"] == "f1"
     assert record["parameters"]["steps"] == 2
@@ -371,9 +422,7 @@ def test_a_missing_base_model_is_named(run, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(run):
-    with pytest.raises(
-        TrainingError, match=r"at step \d+ is nan.*smaller finetuning.learning_rate"
-    ):
+    with pytest.raises(TrainingError, match=r"at step \d+ is nan.*smaller training.learning_rate"):
         run(steps=20, learning_rate=1e30)
 
 
@@ -383,7 +432,7 @@ def test_rows_of_another_vocabulary_are_refused(run):
 
 
 def test_rows_longer_than_the_context_are_refused(run):
-    with pytest.raises(TrainingError, match=r"takes at most 64.*finetuning.max_tokens"):
+    with pytest.raises(TrainingError, match=r"takes at most 64.*training.max_tokens"):
         run(rows=[[[5]] * 80], max_tokens=100)
 
 
