@@ -6,9 +6,10 @@ slices or load models.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dagster_project.settings.sections import Settings
+from dagster_project.settings.settings_file import preset_values
 from toolformer.filtering import pruning_threshold
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
@@ -35,13 +36,22 @@ PARTS = "parts"
 LOSSES_FINGERPRINT = "losses_fingerprint"
 # Of the section `scoring`: what changes a single loss.
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
+# Of the section `execution`: what a result depends on while decoding.
+_LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A digest and the named parts it was made of."""
+    """A digest and the named parts it was made of.
+
+    Attributes:
+        parts: by name, as JSON.
+        earlier: digest of what earlier releases named for the same rows, where they named other
+            parts; a slice that is stored with it is up to date.
+    """
 
     parts: Mapping[str, str]
+    earlier: str | None = None
 
     @property
     def digest(self) -> str:
@@ -57,11 +67,15 @@ class Fingerprint:
         """The same with one part more."""
         return Fingerprint({**self.parts, name: json.dumps(part)})
 
+    def as_good_as(self, earlier: "Fingerprint") -> "Fingerprint":
+        """The same, met also by what earlier releases stored for it."""
+        return replace(self, earlier=earlier.digest)
+
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
         """Why a slice with the stored metadata is out of date; None when it is not."""
         if stored is None:
             return "missing"
-        if stored.get(FINGERPRINT) == self.digest:
+        if stored.get(FINGERPRINT) in (self.digest, self.earlier):
             return None
         old = json.loads(stored.get(PARTS, "{}"))
         changed = sorted(
@@ -89,26 +103,33 @@ def candidate_calls_fingerprint(
     Args:
         upstream: fingerprint of the documents.
         settings: of the run.
-        tool: its version covers preselection and parsing.
+        tool: what its version says of preselection and parsing counts; an index, which only
+            changes answers, does not.
         prompt: the few-shot prompt; None where it is left out.
         model: identity of the annotating model, whatever the settings call it.
         precision: it computes in.
     """
     tool_settings = settings.tools.of(tool.name)
+    common = {
+        "documents": upstream,
+        "language_model": [model, settings.language_model.bos_token],
+        "precision": precision,
+        "prompt": prompt and hex_digest(prompt),
+        "sampling_threshold": tool_settings.sampling_threshold,
+        "positions_per_text": tool_settings.positions_per_text,
+        "calls_per_position": tool_settings.calls_per_position,
+        "window_tokens": settings.corpus.window_tokens,
+        # Which annotator and whether a prompt: the model's identity and the prompt say so above.
+        "sampling": settings.sampling.model_dump(exclude={"annotator", "uses_prompt"}),
+    }
+    # The version alone, and no budget, in earlier releases.
+    earlier = fingerprint("candidate_calls", **common, tool_version=tool.version)
     return fingerprint(
         "candidate_calls",
-        documents=upstream,
-        language_model=[model, settings.language_model.bos_token],
-        precision=precision,
-        tool_version=tool.version,
-        prompt=prompt and hex_digest(prompt),
-        sampling_threshold=tool_settings.sampling_threshold,
-        positions_per_text=tool_settings.positions_per_text,
-        calls_per_position=tool_settings.calls_per_position,
-        window_tokens=settings.corpus.window_tokens,
-        # Which annotator and whether a prompt: the model's identity and the prompt say so above.
-        sampling=settings.sampling.model_dump(exclude={"annotator", "uses_prompt"}),
-    )
+        **common,
+        tool_version=getattr(tool, "sampling_version", tool.version),
+        token_budget=settings.scoring.token_budget,
+    ).as_good_as(earlier)
 
 
 def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) -> Fingerprint:
@@ -203,16 +224,19 @@ def training_set_fingerprint(
 
     `upstream` is named by shard, with `round-<n>.` in front from round 2 on; so are the rounds.
     """
-    training = settings.training
-    return fingerprint(
-        "training_set",
-        augmented_texts=dict(upstream),
-        held_out_documents=dict(held_out),
-        max_texts_per_tool=training.max_texts_per_tool,
-        development_share=training.development_share,
-        seed=training.seed,
-        benchmarks=[settings.evaluation.seed, settings.evaluation.dateset_items],
+    training, evaluation = settings.training, settings.evaluation
+    common = {
+        "augmented_texts": dict(upstream),
+        "held_out_documents": dict(held_out),
+        "max_texts_per_tool": training.max_texts_per_tool,
+        "development_share": training.development_share,
+        "seed": training.seed,
+    }
+    earlier = fingerprint(
+        "training_set", **common, benchmarks=[evaluation.seed, evaluation.dateset_items]
     )
+    # However many questions of DATESET are asked, all are kept out.
+    return fingerprint("training_set", **common, benchmarks=[evaluation.seed]).as_good_as(earlier)
 
 
 def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
@@ -238,16 +262,41 @@ def evaluation_fingerprint(
     held_out_documents: Mapping[str, str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
-    """Of one benchmark with one model."""
+    """Of one benchmark with one model: what that benchmark reads, and nothing of the other's."""
+    chosen = settings.evaluation
     is_perplexity = benchmark == "perplexity"
-    return fingerprint(
+    common = {
+        "benchmark": benchmark,
+        "language_model": [model, settings.language_model.bos_token],
+        "precision": precision,
+        "held_out_documents": dict(held_out_documents) if is_perplexity else {},
+        "tool_versions": {} if is_perplexity else dict(tool_versions),
+    }
+    earlier = fingerprint(
         "evaluation_results",
-        benchmark=benchmark,
-        language_model=[model, settings.language_model.bos_token],
-        precision=precision,
-        held_out_documents=dict(held_out_documents) if is_perplexity else {},
-        tool_versions={} if is_perplexity else dict(tool_versions),
-        evaluation=settings.evaluation.model_dump(exclude={"benchmarks"}),
+        **common,
+        evaluation=chosen.model_dump(exclude={"benchmarks"}),
         decoding={} if is_perplexity else settings.decoding.model_dump(),
         window_tokens=settings.corpus.window_tokens,
     )
+    if is_perplexity:
+        return fingerprint(
+            "evaluation_results",
+            **common,
+            evaluation=chosen.model_dump(include={"perplexity_windows", "seed"}),
+            window_tokens=settings.corpus.window_tokens,
+            token_budget=settings.scoring.token_budget,
+        ).as_good_as(earlier)
+    limits = settings.execution.model_dump(include=_LIMITS_OF_LIVE_CALLS)
+    made_of = fingerprint(
+        "evaluation_results",
+        **common,
+        evaluation=chosen.model_dump(exclude={"benchmarks", "perplexity_windows"}),
+        # How long an answer may be, `evaluation.dateset_new_tokens` says.
+        decoding=settings.decoding.model_dump(exclude={"max_new_tokens"}),
+        execution=limits,
+    )
+    # Earlier releases did not name the limits; a slice of theirs has those of the preset.
+    preset = preset_values(settings.preset)["execution"]
+    has_limits_of_preset = all(preset[name] == limit for name, limit in limits.items())
+    return made_of.as_good_as(earlier) if has_limits_of_preset else made_of

@@ -16,7 +16,9 @@ class BaseTool(ABC):
     """A tool that answers one call at a time, is always available and takes every text.
 
     Subclasses set the first three attributes and implement `call`. The version names every setting
-    on which results depend, so that a tool with other settings has another version.
+    on which results depend, so that a tool with other settings has another version. A tool whose
+    `preselect`, `parse_arguments` and `check_place` depend on fewer of them may say which in an
+    attribute `sampling_version`: where that stays, its calls are made again and not sampled again.
 
     Attributes:
         name: As written in calls.

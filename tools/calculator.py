@@ -84,6 +84,8 @@ class Calculator(BaseTool):
         self.max_magnitude = Fraction(max_magnitude)
         self.weak_share = weak_share
         self.seed = seed
+        # Of the preselection; every expression may be tried.
+        self.sampling_version = f"1 weak_share={float(weak_share)!r} seed={seed}"
         self.version = (
             f"1 max_characters={max_characters} max_depth={max_depth} "
             f"max_magnitude={float(max_magnitude)!r} weak_share={float(weak_share)!r} seed={seed}"

@@ -103,6 +103,10 @@ class MachineTranslation(BaseTool):
         self.foreign_confidence = float(foreign_confidence)
         self.chunk_tokens = chunk_tokens
         self._translator = self._make_translator()
+        # Of the preselection; which phrases can be asked for depends on no setting.
+        self.sampling_version = (
+            f"1 foreign_confidence={self.foreign_confidence:g} chunk_tokens={self.chunk_tokens}"
+        )
         self._kept: dict[str, str] = {}
 
     @cached_property

@@ -42,6 +42,8 @@ class QA(RetrievalTool):
     """
 
     name = "QA"
+    # Which questions can be asked depends on no setting.
+    sampling_version = "1"
     # Seconds each on a processor, and a batch has at most 20 deadlines.
     readings_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
@@ -81,7 +83,7 @@ class QA(RetrievalTool):
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on, index and model included."""
         return (
-            f"1 passages={self.passages} depth={self.depth} "
+            f"{self.sampling_version} passages={self.passages} depth={self.depth} "
             f"least_probability={self.least_probability:g} overlap_share={self.overlap_share:g} "
             f"retriever=({self.retriever.version()}) reader=({self.reader.version()})"
         )

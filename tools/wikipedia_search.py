@@ -46,6 +46,8 @@ class WikiSearch(RetrievalTool):
 
     name = "WikiSearch"
     description = "Finds the Wikipedia passage that matches a search term best."
+    # Which terms can be searched depends on no setting.
+    sampling_version = "1"
     # Writing a passage down costs less than looking the answer up.
     keeps_readings = False
 
@@ -84,9 +86,9 @@ class WikiSearch(RetrievalTool):
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on, the fingerprint of the index included."""
         return (
-            f"1 k1={self.k1:g} b={self.b:g} snippet_words={self.snippet_words} "
-            f"depth={self.depth} overlap_share={self.overlap_share:g} "
-            f"index={self.ranker.fingerprint()}"
+            f"{self.sampling_version} k1={self.k1:g} b={self.b:g} "
+            f"snippet_words={self.snippet_words} depth={self.depth} "
+            f"overlap_share={self.overlap_share:g} index={self.ranker.fingerprint()}"
         )
 
     def parse_arguments(self, text: str) -> str:

@@ -87,11 +87,13 @@ class BuildPlan:
         def expect(table: str, slice_name: str, fingerprint: Fingerprint) -> str:
             stored = self._warehouse.slice_metadata(table, shard, slice_name)
             reason = "forced" if self._force else fingerprint.difference(stored)
-            if reason is not None:
-                tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
-                if table == "filtered_calls" and reason == "changed: filtering threshold":
-                    tokens, seconds = 0, 0.0
-                planned.append(PlannedSlice(shard, table, slice_name, reason, tokens, seconds))
+            if reason is None and stored is not None:
+                # What the stages behind it will read; earlier releases may have named other parts.
+                return stored[FINGERPRINT]
+            tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
+            if table == "filtered_calls" and reason == "changed: filtering threshold":
+                tokens, seconds = 0, 0.0
+            planned.append(PlannedSlice(shard, table, slice_name, str(reason), tokens, seconds))
             return fingerprint.digest
 
         documents = expect("documents", ALL, documents_fingerprint(entry))

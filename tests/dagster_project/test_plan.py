@@ -1,5 +1,6 @@
 """What a build would do, from stored fingerprints alone: no model, no Java."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,15 +9,18 @@ import pytest
 
 from dagster_project.fingerprints import (
     CODE_VERSIONS,
+    FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
     chance_calls_fingerprint,
     documents_fingerprint,
+    evaluation_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
     fingerprint,
     losses_fingerprint,
+    training_set_fingerprint,
 )
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings, merged, validated
@@ -26,6 +30,8 @@ from tests.warehouse.rows import remove_slice
 from toolformer.sources.manifest import ShardEntry
 from tools.prompting import load_prompt
 from tools.registry import create_tool
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.wikipedia_search import WikiSearch
 from warehouse.layout import name_in_round
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
@@ -242,6 +248,139 @@ def test_another_version_of_a_tool_samples_that_tool_again(built: Warehouse):
     planned = reasons(plan_of(built, toolbox=Toolbox(tools, toolbox.prompts, {})))
     assert planned["candidate_calls", "Calculator"] == "changed: tool version"
     assert not [key for key in planned if key[1] == "Calendar"]
+
+
+class OtherSearch(WikiSearch):
+    """A search whose index was built anew."""
+
+    @property
+    def version(self) -> str:
+        return f"{super().version} built anew"
+
+
+def search_of(tmp_path: Path, made: type[WikiSearch] = WikiSearch, **options: float) -> Toolbox:
+    (tmp_path / "index").mkdir(exist_ok=True)
+    tool = made(tmp_path / "index", **options)
+    return Toolbox({tool.name: tool}, {tool.name: load_prompt(tool.name, None)}, {})
+
+
+def test_what_changes_answers_alone_makes_the_calls_again_and_samples_none(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(PassageRanker, "fingerprint", lambda _: "f")
+    store(warehouse, settings_with(), search_of(tmp_path))
+    for other in (search_of(tmp_path, k1=1.2), search_of(tmp_path, OtherSearch)):
+        planned = reasons(plan_of(warehouse, toolbox=other))
+        assert next(iter(planned)) == ("executed_calls", "WikiSearch")
+        assert planned["executed_calls", "WikiSearch"] == "changed: tool version"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("Calculator", {"weak_share": 0.5}, {"max_depth": 3}),
+        ("MT", {"chunk_tokens": 9}, {"max_characters": 9}),
+        ("Calendar", {"latest_date": "2020-01-01"}, None),
+    ],
+)
+def test_settings_of_the_preselection_sample_again_and_others_do_not(
+    name: str, before: dict, after: dict | None
+):
+    def of(options: dict) -> str:
+        tool = create_tool(name, options)
+        return candidate_calls_fingerprint("d", settings_with(), tool, None, "m", "float32").digest
+
+    assert of(before) != of({})
+    assert after is None or of(after) == of({})
+
+
+def as_earlier(made: Fingerprint) -> dict[str, str]:
+    """What an earlier release stored with the same rows."""
+    return {FINGERPRINT: str(made.earlier)}
+
+
+def test_a_slice_of_an_earlier_release_is_up_to_date_and_the_stages_behind_it_follow_it(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(PassageRanker, "fingerprint", lambda _: "f")
+    settings, toolbox = settings_with(), search_of(tmp_path)
+    (tool,) = toolbox.tools.values()
+    sampled = candidate_calls_fingerprint(
+        documents_fingerprint(ENTRY).digest,
+        settings,
+        tool,
+        toolbox.prompts[tool.name],
+        "model-1",
+        "float32",
+    )
+    # As it was put together before answers and samples had versions of their own.
+    old = {name: part for name, part in sampled.parts.items() if name != "token_budget"}
+    earlier = Fingerprint({**old, "tool_version": json.dumps(tool.version)})
+    assert earlier.digest == sampled.earlier != sampled.digest
+    monkeypatch.setattr(f"{__name__}.candidate_calls_fingerprint", lambda *_arguments: earlier)
+    store(warehouse, settings, toolbox)
+    assert plan_of(warehouse, settings, toolbox) == []
+    changed = reasons(plan_of(warehouse, settings, search_of(tmp_path, k1=1.2)))
+    assert changed["candidate_calls", "WikiSearch"] == "changed: token budget, tool version"
+
+
+def test_a_token_budget_regroups_what_is_sampled(built: Warehouse):
+    planned = plan_of(built, settings_with({"scoring": {"token_budget": 999}}), toolbox_of(*BOTH))
+    assert planned[0].table == "candidate_calls"
+    assert planned[0].reason == "changed: token budget"
+
+
+def evaluated(benchmark: str, changes: dict | None = None) -> Fingerprint:
+    return evaluation_fingerprint(
+        benchmark,
+        settings_with(changes),
+        "model-1",
+        "float32",
+        held_out_documents={"shard-00000": "d"},
+        tool_versions={"Calendar": "1"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "concerned"),
+    [
+        ({"evaluation": {"seed": 7}}, {"perplexity", "dateset"}),
+        ({"evaluation": {"perplexity_windows": 7}}, {"perplexity"}),
+        ({"corpus": {"window_tokens": 77}}, {"perplexity"}),
+        ({"scoring": {"token_budget": 777}}, {"perplexity"}),
+        ({"evaluation": {"dateset_items": 7}}, {"dateset"}),
+        ({"evaluation": {"dateset_new_tokens": 7}}, {"dateset"}),
+        ({"decoding": {"call_top_k": 7}}, {"dateset"}),
+        ({"execution": {"max_result_tokens": 7}}, {"dateset"}),
+        ({"execution": {"deadline_seconds": 7}}, {"dateset"}),
+        ({"decoding": {"max_new_tokens": 7}}, set()),
+        ({"execution": {"attempts": 7, "leak_share": 0.7}}, set()),
+    ],
+)
+def test_a_benchmark_depends_on_what_it_reads_alone(changes: dict, concerned: set[str]):
+    of_preset = {name: evaluated(name) for name in ("perplexity", "dateset")}
+    found = {
+        name
+        for name, made in of_preset.items()
+        if evaluated(name, changes).difference(made.metadata()) is not None
+    }
+    assert found == concerned
+    # Of an earlier release, under unchanged settings.
+    assert all(made.difference(as_earlier(made)) is None for made in of_preset.values())
+    if "execution" in changes:
+        stored = as_earlier(of_preset["dateset"])
+        is_stale = evaluated("dateset", changes).difference(stored) is not None
+        assert is_stale == (concerned == {"dateset"})
+
+
+def test_the_number_of_questions_is_no_part_of_the_training_set():
+    def of(changes: dict) -> Fingerprint:
+        return training_set_fingerprint({"a": "x"}, {"b": "y"}, settings_with(changes))
+
+    stored = of({}).metadata()
+    assert of({"evaluation": {"dateset_items": 7}}).difference(stored) is None
+    assert of({"evaluation": {"seed": 7}}).difference(stored) == "changed: benchmarks"
+    assert of({}).difference(as_earlier(of({}))) is None
 
 
 def test_another_prompt_samples_that_tool_again(built: Warehouse):

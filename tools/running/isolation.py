@@ -103,6 +103,11 @@ class IsolatedTool:
         return self._described("version")
 
     @property
+    def sampling_version(self) -> str:
+        """Of what the tool does before it is called."""
+        return self._described("sampling_version")
+
+    @property
     def description(self) -> str:
         """One sentence for people."""
         return self._described("description")

@@ -109,6 +109,7 @@ def _description(tool: Tool) -> dict[str, Any]:
     return {
         "name": tool.name,
         "version": tool.version,
+        "sampling_version": getattr(tool, "sampling_version", tool.version),
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
         "has_batches": getattr(type(tool), "call_batch", None) is not BaseTool.call_batch,
