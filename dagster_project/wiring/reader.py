@@ -31,9 +31,7 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
     if chosen.reader == LANGUAGE_MODEL:
         return LanguageModelReader(
             lambda: holder.load(base_model_directory(settings, home), settings, home),
-            identity=lambda: " ".join(
-                (model_identity(base_model_directory(settings, home)), precision_of(settings))
-            ),
+            identity=lambda: _identity(settings, home),
             parameters=ReadingParameters(
                 passage_words=chosen.passage_words,
                 answer_words=chosen.answer_words,
@@ -50,3 +48,11 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
         most_tokens=chosen.reader_tokens,
         answer_tokens=chosen.answer_tokens,
     )
+
+
+def _identity(settings: Settings, home: Home) -> str:
+    parts = [model_identity(base_model_directory(settings, home)), precision_of(settings)]
+    if settings.language_model.bos_token is not None:
+        # It stands in front of every passage; answers are kept under the version of QA.
+        parts.append(f"bos_token={settings.language_model.bos_token}")
+    return " ".join(parts)
