@@ -3,6 +3,7 @@
 Does not print; the command line does.
 """
 
+import errno
 import os
 import shutil
 import time
@@ -64,9 +65,13 @@ def prepare_dagster_home(home: Home) -> None:
 
 @contextmanager
 def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    """The instance whose runs the UI shows; runs of killed processes are closed first."""
+    """The instance whose runs the UI shows; runs of killed processes are closed first.
+
+    Raises:
+        OSError: the disk is full.
+    """
     prepare_dagster_home(home)
-    with dg.DagsterInstance.get() as instance:
+    with _full_disk_told(home.dagster), dg.DagsterInstance.get() as instance:
         close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         try:
@@ -74,6 +79,19 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
                 yield instance
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
+    """A full disk, which SQLite tells as an error of its own, becomes that of any other file."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        if "disk is full" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:

@@ -34,6 +34,8 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
             flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        # The log of a DuckDB file, which stays where the disk was too full to write it out.
+        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 
 
 def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:

@@ -1,0 +1,39 @@
+"""How a run is started, without starting one."""
+
+import sqlite3
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from dagster_project.commands.options import errors_told
+from dagster_project.home import Home
+from dagster_project.runs.run_job import dagster_instance
+
+
+def open_instance(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError(told))
+
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setattr(dg.DagsterInstance, "get", fail)
+    with errors_told(), dagster_instance(Home(tmp_path)):
+        pytest.fail("there is no instance")
+
+
+def test_a_disk_too_full_for_dagsters_records_is_one_paragraph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        open_instance("database or disk is full", tmp_path, monkeypatch)
+    told = capsys.readouterr().err
+    assert "The disk is full" in told
+    assert "Free some space" in told
+
+
+def test_other_errors_of_the_records_are_shown_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(OperationalError, match="no such table"):
+        open_instance("no such table: runs", tmp_path, monkeypatch)
