@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolformer.errors import ModelNotFoundError, ModelWriteError
+from toolformer.ground.kept_digests import keep_digests
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 
@@ -90,6 +91,7 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     try:
         plain.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
+        keep_digests(temporary)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ModelWriteError(

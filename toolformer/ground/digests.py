@@ -27,7 +27,11 @@ def digest_of_bytes(content: bytes, *, size: int = 16) -> bytes:
 
 
 def hex_digest_of_file(file: Path, *, size: int = 16) -> str:
-    """BLAKE2b of the bytes of a file, in hexadecimal; read in pieces."""
+    """BLAKE2b of the bytes of a file, in hexadecimal; read in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
 

@@ -17,6 +17,7 @@ from toolformer.errors import TrainingError
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.language_model import LanguageModel, resolve_precision
 from toolformer.ground.digests import digest_of_bytes, hex_digest
+from toolformer.ground.kept_digests import keep_digests
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.training_loss import add_gradient, summed_loss
 from toolformer.training.training_rows import batch_rows, fit_row
@@ -145,6 +146,7 @@ def finetune(
         state.copy_best(result.best_step, folder)
         trainer.model.tokenizer.backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        keep_digests(folder)
 
     write_folder_whole(output, write)
     state.clear()

@@ -23,6 +23,7 @@ from tools.retrieval.dense_index import (
     load_encoder,
 )
 from tools.retrieval.dense_vectors import open_faiss_index
+from tools.retrieval.index_folder import check_files
 from tools.retrieval.passage_ranking import NO_INDEX, Hit
 from tools.retrieval.passages import Passage
 
@@ -117,6 +118,7 @@ class DenseRetriever:
         self.check_available()
         information = dense_index_information(self.directory) or {}
         if self._opened is None or self._opened.information != information:
+            check_files(self.directory, _TOOL_NAME)
             try:
                 self._opened = _Opened(self.directory, information, self._probes, self._device)
             except (EOFError, OSError, RuntimeError, ValueError, KeyError) as error:

@@ -15,8 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from toolformer.ground.kept_digests import damaged_files, described, keep_digests
 from toolformer.ground.whole_files import write_whole
-from tools.errors import ToolError
+from tools.errors import ToolError, ToolUnavailableError
 
 INFORMATION_FILE = "index.json"
 
@@ -50,13 +51,39 @@ def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | 
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
-    """Write `index.json`, the last file of an index.
+    """Write `index.json` and the digests of all files, the last of an index.
 
     Args:
         folder: Where the finished index lies for now.
         information: With `format`, `fingerprint` and `passages`.
     """
     write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
+    keep_digests(folder)
+
+
+def check_files(directory: Path, tool_name: str) -> None:
+    """Compare names and sizes of an index's files with those that it was built with.
+
+    An index of earlier code, or one built elsewhere, has no digests and is taken as it is.
+
+    Args:
+        directory: The folder of the index.
+        tool_name: The tool that wants to open it.
+
+    Raises:
+        ToolUnavailableError: When a file is missing, cut short or cannot be looked at.
+    """
+    try:
+        damaged = damaged_files(directory, most_bytes=0)
+    except OSError as error:
+        damaged = {str(error.filename or directory): f"cannot be read ({error.strerror})"}
+    if damaged:
+        raise ToolUnavailableError(
+            tool_name,
+            f"the index in {directory} is damaged: {described(damaged)}",
+            "Run `toolformer doctor --repair`: it puts the index aside, and the next build makes "
+            "it again",
+        )
 
 
 def check_replaceable(directory: Path) -> None:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tools.errors import MissingDependencyError, ToolDiedError, ToolUnavailableError
+from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
 from tools.retrieval.passages import Passage, passage_from_raw
 from tools.retrieval.wikipedia_index import index_information
@@ -151,6 +152,7 @@ class PassageRanker:
             self._start_java()
             return self._searcher
         self.check_available()
+        check_files(self.directory, _TOOL_NAME)
         self._start_java()
         searcher_class = _import_searcher()
         from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]

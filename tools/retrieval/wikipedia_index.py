@@ -165,7 +165,6 @@ def _write_lucene_files(
 def _write_information(
     folder: Path, fingerprint: str, count: int, seconds: float, java: JavaHome, jar: Path
 ) -> None:
-    """Write `index.json`, the last file of an index."""
     information = {
         "format": INDEX_FORMAT,
         "fingerprint": fingerprint,

@@ -1,5 +1,6 @@
 import errno
 import importlib.util
+import json
 import stat
 import threading
 from pathlib import Path
@@ -18,6 +19,7 @@ from toolformer.forward.embedded_model import (
     ensure_embedded_model,
 )
 from toolformer.forward.language_model import LanguageModel
+from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
 
 
 @pytest.fixture
@@ -74,6 +76,14 @@ def test_the_converted_model_is_a_plain_one_with_equal_weights(wheel, tmp_path, 
         assert torch.equal(state[name], weights)
     assert "quantization_config" not in (directory / "config.json").read_text()
     assert converted.tokenizer.encode("Cal [QA(é)") == byte_tokenizer().encode("Cal [QA(é)")
+
+
+def test_the_digests_of_the_converted_model_are_kept(wheel, tmp_path):
+    directory = ensure_embedded_model(tmp_path / "models")
+    assert damaged_files(directory) == {}
+    names = set(json.loads((directory / DIGESTS_FILE).read_text())["files"])
+    assert names == {file.name for file in directory.iterdir()} - {DIGESTS_FILE}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
 
 
 def test_others_on_the_machine_may_read_the_model(wheel, tmp_path):

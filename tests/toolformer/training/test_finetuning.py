@@ -6,6 +6,7 @@ import pytest
 
 from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
 from toolformer.forward.language_model import LanguageModel
+from toolformer.ground.kept_digests import damaged_files
 from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -364,6 +365,7 @@ def test_the_output_is_a_model_with_its_record(run, tmp_path):
     assert model.tokenizer.encode("w5") == [5]
     assert not (tmp_path / "tuned" / "digests").exists()
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
+    assert damaged_files(tmp_path / "tuned") == {}
     assert record["fingerprint"] == "f1"
     assert record["parameters"]["steps"] == 2
     assert (record["rows"], record["rows_without_fitting_call"]) == (4, 0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval.dense_index import (
     DenseBuild,
@@ -55,11 +56,11 @@ def latent(texts) -> LatentVectors:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """All files of an index but the times in its description."""
+    """All files of an index but the times in its description, and hence its digest."""
     found = {
         str(file.relative_to(directory)): file.read_bytes()
         for file in directory.rglob("*")
-        if file.is_file() and file.name != "index.json"
+        if file.is_file() and file.name not in ("index.json", DIGESTS_FILE)
     }
     information = json.loads((directory / "index.json").read_text())
     for name in ("seconds", "encoded_per_second"):
@@ -309,8 +310,18 @@ def test_a_missing_index_is_unavailable_with_a_remedy(tmp_path):
 def test_a_damaged_index_is_unavailable(tmp_path, name):
     build_dense_index(passages(10), tmp_path / "index", how())
     (tmp_path / "index" / name).write_bytes(b"")
+    with pytest.raises(ToolUnavailableError, match=f"{name} has 0 bytes .*doctor --repair"):
+        retriever_of(tmp_path / "index").rank(["word3"], 1)
+    # As an index of earlier code is, which has no digests.
+    (tmp_path / "index" / DIGESTS_FILE).unlink()
     with pytest.raises(ToolUnavailableError, match="cannot be opened"):
         retriever_of(tmp_path / "index").rank(["word3"], 1)
+
+
+def test_an_index_is_built_with_the_digests_of_its_files(built):
+    assert damaged_files(built) == {}
+    names = json.loads((built / DIGESTS_FILE).read_text())["files"]
+    assert {"index.json", "vectors.faiss", "passages.jsonl", "encoder/encoder.json"} < set(names)
 
 
 def test_importing_imports_neither_faiss_nor_gensim():

@@ -5,11 +5,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+from os import truncate
 
 import pytest
 from filelock import FileLock
 
-from tools.errors import MissingDependencyError
+from toolformer.ground.kept_digests import damaged_files
+from tools.errors import MissingDependencyError, ToolUnavailableError
+from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.wikipedia_index import IndexBuildError, Passage, build_index, index_information
 
 
@@ -38,6 +41,20 @@ def test_index_says_what_it_was_built_from(tmp_path):
     assert information["passages"] == 2_500
     assert set(information["versions"]) == {"pyserini", "anserini", "java"}
     assert siblings(directory) == {"index"}
+    assert damaged_files(directory) == {}
+
+
+@pytest.mark.java
+def test_an_index_that_was_cut_short_is_not_opened(tmp_path):
+    directory = tmp_path / "index"
+    build_index(passages(2), directory, fingerprint="x")
+    ranker = PassageRanker(directory, k1=0.9, b=0.4, threads=1)
+    assert len(ranker.rank(["otter"], 5)[0]) == 2
+    (file,) = directory.glob("segments_*")
+    truncate(file, file.stat().st_size - 1)
+    ranker = PassageRanker(directory, k1=0.9, b=0.4, threads=1)
+    with pytest.raises(ToolUnavailableError, match=rf"{file.name} has .*doctor --repair"):
+        ranker.rank(["otter"], 5)
 
 
 @pytest.mark.java

@@ -1,0 +1,86 @@
+"""Digests of all files of a folder, kept in a file `digests` among them.
+
+Its name has no suffix: JSON files are part of what a model is (`tools.model_identity`), and a model
+that gets digests later has to stay the same model. Does not repair.
+"""
+
+import json
+from pathlib import Path
+
+from toolformer.ground.digests import file_digest, hex_digest
+from toolformer.ground.whole_files import write_whole
+
+DIGESTS_FILE = "digests"
+
+
+def keep_digests(folder: Path, file: Path | None = None) -> int:
+    """Write down size and digest of all files of a folder; returns how many there are.
+
+    Args:
+        folder: its hidden files do not count.
+        file: where to; `digests` in the folder by default.
+
+    Raises:
+        OSError: something cannot be read, or the file cannot be written.
+    """
+    files = {
+        name: [path.stat().st_size, file_digest(path)]
+        for path in sorted(folder.rglob("*"))
+        if not (name := path.relative_to(folder).as_posix()).startswith(".")
+        and "/." not in name
+        and name != DIGESTS_FILE
+        and path.is_file()
+    }
+    # With a digest of its own, so that damage to it is not taken for damage to the files.
+    content = {"digest": hex_digest(json.dumps(files)), "files": files}
+    write_whole(file or folder / DIGESTS_FILE, json.dumps(content, indent=1) + "\n")
+    return len(files)
+
+
+def damaged_files(
+    folder: Path, file: Path | None = None, *, most_bytes: int | None = None
+) -> dict[str, str] | None:
+    """Find the files that are not as they were when their digests were kept.
+
+    Args:
+        folder: the folder.
+        file: as for `keep_digests`.
+        most_bytes: of a folder with more than this only names and sizes are compared; None reads
+            all files, 0 none.
+
+    Returns:
+        What is wrong, by name; where the digests themselves are damaged, only that. None where no
+        digests are kept.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    file = file or folder / DIGESTS_FILE
+    try:
+        content = json.loads(file.read_bytes())
+        files = {name: (int(size), digest) for name, (size, digest) in content["files"].items()}
+        is_whole = content["digest"] == hex_digest(json.dumps(content["files"]))
+    except FileNotFoundError:
+        return None
+    except (AttributeError, LookupError, TypeError, ValueError):
+        files, is_whole = {}, False
+    if not is_whole:
+        return {file.name: "is damaged itself"}
+    reads = most_bytes is None or sum(size for size, _ in files.values()) <= most_bytes
+    found = {}
+    for name, (size, digest) in files.items():
+        path = folder / name
+        if not path.is_file():
+            found[name] = "is missing"
+        elif (bytes_now := path.stat().st_size) != size:
+            found[name] = f"has {bytes_now:,} bytes instead of {size:,}"
+        elif reads and file_digest(path) != digest:
+            found[name] = "has other content than when it was written"
+    return found
+
+
+def described(damaged: dict[str, str], most: int = 5) -> str:
+    """What is wrong, in one line; of many files the first."""
+    parts = [f"{name} {what}" for name, what in damaged.items()]
+    more = len(parts) - most
+    return ", ".join(parts[:most]) + (f" and {more} more" if more > 0 else "")
