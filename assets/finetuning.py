@@ -21,6 +21,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import augmented_ids
 from toolformer.calls import CallFormat
@@ -149,7 +150,7 @@ def _fingerprint_of_training(directory: Path) -> str | None:
     """What the model in a directory was trained on; None where there is no finetuned model."""
     try:
         return json.loads((directory / RECORD_FILE).read_text())["fingerprint"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -163,6 +164,7 @@ def _train(
     device: str,
 ) -> list[dict]:
     base = base_model_directory(settings, home)
+    check_undamaged(base, home)
     tokenizer = load_tokenizer(base)
     texts = {
         split: [

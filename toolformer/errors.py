@@ -16,6 +16,10 @@ class ModelWriteError(ToolformerError, OSError):
     """A model cannot be written to disk."""
 
 
+class DamagedModelError(ToolformerError, ValueError):
+    """The files of a model are not as they were when it was made."""
+
+
 class SequenceTooLongError(ToolformerError, ValueError):
     """Prompt, call and text together do not fit the model's context."""
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_damage import check_undamaged
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class ModelHolder:
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
                 precision = settings.language_model.precision
-                self._model = self._loaded(directory, settings, device, precision)
+                self._model = self._loaded(directory, settings, home, device, precision)
                 self._loaded_from = wanted
             return self._model
 
@@ -99,7 +100,7 @@ class ModelHolder:
         self.load(directory, settings, home)
         if self._reference is None:
             device = self.hold_device(settings, home)
-            self._reference = self._loaded(directory, settings, device, "float32")
+            self._reference = self._loaded(directory, settings, home, device, "float32")
         return self._reference
 
     def drop_reference(self) -> None:
@@ -113,11 +114,12 @@ class ModelHolder:
         self.drop_reference()
 
     def _loaded(
-        self, directory: Path, settings: Settings, device: str, precision: str
+        self, directory: Path, settings: Settings, home: Home, device: str, precision: str
     ) -> "LanguageModel":
         from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
+        check_undamaged(directory, home)
         model = LanguageModel.load(
             directory,
             precision=precision,
