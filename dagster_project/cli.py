@@ -43,19 +43,27 @@ SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
+    ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Set damaged slices aside, to be built again.")
+        bool, typer.Option("--repair", help="Put damaged files aside, to be made again.")
     ] = False,
 ) -> None:
-    """What is available here, and how to get what is missing."""
-    from dagster_project.commands.doctor import examine
+    """What is available here, and how to get what is missing; exit code 1 if files are damaged."""
+    from dagster_project.commands.doctor import Finding, examine
     from dagster_project.commands.doctor import repair as repair_home
     from dagster_project.home import Home
 
-    if repair:
-        for line in repair_home(Home.find()):
-            console.say(line)
-    console.findings(examine(Home.find()), as_json=as_json)
+    home = Home.find()
+    found = [
+        Finding("repair", "ok", line)
+        for line in (repair_home(home, is_full=full) if repair else ())
+    ]
+    found += examine(home, is_full=full)
+    console.findings(found, as_json=as_json)
+    if any(finding.files for finding in found):
+        raise typer.Exit(1)
 
 
 @app.command()

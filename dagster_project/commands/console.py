@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dagster_project.commands.machine import Finding
+from dagster_project.commands.findings import Finding
 from dagster_project.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def findings(found: list[Finding], *, as_json: bool) -> None:
                         "status": each.status,
                         "detail": each.detail,
                         "remedy": each.remedy,
+                        "files": each.files,
                     }
                     for each in found
                 ]

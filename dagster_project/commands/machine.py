@@ -8,11 +8,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
+from dagster_project.commands.findings import Finding
 from toolformer.forward.language_model import BFLOAT16_FLAGS
 
 _GIB = 2**30
@@ -22,24 +21,6 @@ _GPU_SECONDS = 1.5
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _PROCESSOR = Path("/proc/cpuinfo")
 _MEMORY = Path("/proc/meminfo")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what it is.
-        status: `ok`; `warning` for something that works less well or will stop working; `missing`
-            for something that cannot be used here.
-        detail: what was found.
-        remedy: how to get what is missing; empty where nothing has to be done.
-    """
-
-    name: str
-    status: Literal["ok", "warning", "missing"]
-    detail: str
-    remedy: str = ""
 
 
 def examine_machine(root: Path) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from dagster_project.cli import main
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.warehouse.rows import SHARD, frame
+from toolformer.ground.kept_digests import keep_digests
 from tools.registry import TOOL_NAMES
 from warehouse.warehouse import Warehouse
 
@@ -500,10 +501,28 @@ def test_doctor_speaks_json(run, home: Path):
     outcome = run("doctor", "--json")
     assert outcome.code == 0
     findings = json.loads(outcome.out)
-    assert {"name", "status", "detail", "remedy"} == set(findings[0])
+    assert {"name", "status", "detail", "remedy", "files"} == set(findings[0])
     assert {each["status"] for each in findings} <= {"ok", "warning", "missing"}
     assert {f"tool {name}" for name in TOOL_NAMES} <= {each["name"] for each in findings}
     assert not home.exists()
+
+
+def test_the_full_examination_names_damaged_files_and_ends_with_1(run, home: Path):
+    folder = home / "models" / "toolformer"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    keep_digests(folder)
+    assert run("doctor", "--full").code == 0
+    (folder / "model.safetensors").write_bytes(b"weighty")
+    assert run("doctor").code == 0
+    outcome = run("doctor", "--full", "--json")
+    assert outcome.code == 1
+    files = [file for each in json.loads(outcome.out) for file in each["files"]]
+    assert files == [str(folder / "model.safetensors")]
+    repaired = run("doctor", "--full", "--repair", "--json")
+    assert repaired.code == 0
+    assert "train" in json.loads(repaired.out)[0]["detail"]
+    assert not folder.exists()
 
 
 def test_vectors_pass(run):

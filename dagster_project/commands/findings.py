@@ -1,0 +1,67 @@
+"""What `doctor` finds: one thing that was looked at, how it is, and what to do.
+
+Does not look at anything itself.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+INSTALL = "Run `make setup`"
+# What a broken home or installation shows itself in.
+BREAKAGE = (
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what it is.
+        status: `ok`; `warning` for something that works less well or will stop working; `missing`
+            for something that cannot be used here.
+        detail: what was found.
+        remedy: how to get what is missing; empty where nothing has to be done.
+        files: those that are damaged or cannot be read.
+    """
+
+    name: str
+    status: Literal["ok", "warning", "missing"]
+    detail: str
+    remedy: str = ""
+    files: tuple[str, ...] = ()
+
+
+def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings of one look; what it raises is a finding too."""
+    from toolformer.errors import ToolformerError
+    from tools.errors import ToolError
+    from warehouse.errors import WarehouseError
+
+    findings: list[Finding] = []
+    try:
+        # One by one, so that what was found before an error is kept.
+        findings.extend(look())
+    except (ToolError, ToolformerError, WarehouseError) as error:
+        findings.append(Finding(name, "missing", str(error)))
+    except BREAKAGE as error:
+        detail = f"could not be examined: {type(error).__name__}: {error}"
+        remedy = f"{INSTALL}, and check the home folder"
+        file = error.filename if isinstance(error, OSError) else None
+        findings.append(Finding(name, "warning", detail, remedy, (str(file),) if file else ()))
+    return findings
+
+
+def named(names: Sequence[str]) -> str:
+    """Some names in one line; of many the first."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,408 @@
+"""A bit that flips in stored data is found, and what is damaged is put aside."""
+
+import json
+import random
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from assets import finetuning
+from dagster_project.commands.doctor import Finding, examine, repair
+from dagster_project.commands.doctor_damage import examine_files
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.settings.settings_file import load_settings
+from dagster_project.wiring.model_damage import check_undamaged, digests_file
+from dagster_project.wiring.model_holder import ModelHolder
+from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
+from toolformer.errors import DamagedModelError
+from toolformer.forward.embedded_model import embedded_model_directory
+from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
+from toolformer.sources.errors import DamagedRawSliceError
+from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer.sources.slices import read_slice
+from toolformer.sources.source import Source
+from tools.model_identity import model_identity
+from tools.retrieval.index_folder import write_information
+
+EMBEDDED, FINETUNED = "models/smollm2-135m-instruct", "models/toolformer-round-2"
+FOLDERS = ("indexes/wikipedia", "indexes/passages", EMBEDDED, FINETUNED)
+RAW, RETIRED_RAW = "slices/shard-00000.jsonl.zst", "retired/shard-00001.jsonl.zst"
+
+
+def put_model(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "toolformer.json"):
+        (folder / name).write_text(json.dumps({"name": name}))
+    # A header, and more than the 64 blocks that an identity reads.
+    weights = struct.pack("<Q", 2) + b"{}" + random.Random(0).randbytes(599_990)
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def put_index(folder: Path) -> None:
+    (folder / "encoder").mkdir(parents=True)
+    for name in ("vectors.faiss", "passages.jsonl", "encoder/terms.txt"):
+        (folder / name).write_text(f"{folder.name} {name}" * 50)
+    write_information(folder, {"format": 1, "fingerprint": "f", "passages": 3})
+
+
+def put_texts(home: Home, folder: Path, words: str) -> None:
+    file = folder / "texts.jsonl"
+    file.write_text("".join(json.dumps({"text": f"{word} day."}) + "\n" for word in words.split()))
+    source = Source(path=str(file), shard_size=1)
+    update_manifest(home.sources, [source], held_out_every=0)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """One of everything, one active and one retired shard; copied, never changed."""
+    made = Home(tmp_path_factory.mktemp("made") / "home")
+    for model in (EMBEDDED, FINETUNED):
+        keep_digests(put_model(made.root / model))
+    for index in (made.wikipedia_index, made.passage_index):
+        put_index(index)
+    put_texts(made, made.root.parent, "One Two")
+    put_texts(made, made.root.parent, "One")
+    return made
+
+
+@pytest.fixture
+def home(made: Home, tmp_path: Path) -> Home:
+    shutil.copytree(made.root, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+def flip(path: Path, seed: int) -> None:
+    content = bytearray(path.read_bytes())
+    bit = random.Random(seed).randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(file): (file.stat().st_mtime_ns, file.read_bytes())
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def damaged(home: Home, *, is_full: bool = True) -> list[Finding]:
+    settings = load_settings(home.settings_file)
+    return [each for each in examine_files(home, settings, is_full=is_full) if each.files]
+
+
+def settings_of(model: Path) -> Settings:
+    given = {"language_model": {"path": str(model), "device": "cpu"}}
+    return validated(given, origin="test")
+
+
+def files_with_digests() -> Iterator[str]:
+    for folder in FOLDERS:
+        is_model = folder.startswith("models")
+        yield from (
+            f"{folder}/{name}"
+            for name in (
+                ("config.json", "tokenizer.json", "toolformer.json", "model.safetensors")
+                if is_model
+                else ("index.json", "vectors.faiss", "passages.jsonl", "encoder/terms.txt")
+            )
+        )
+
+
+def test_a_sound_home_is_said_to_be_and_stays_as_it_is(home):
+    before = tree(home.root)
+    assert damaged(home) == damaged(home, is_full=False) == []
+    for folder in (
+        "the Wikipedia index",
+        "the passage index",
+        *(home.root / each for each in FOLDERS[2:]),
+    ):
+        name = f"files of {folder if isinstance(folder, str) else f'the model {folder}'}"
+        assert finding(home, name, is_full=True) == Finding(name, "ok", "as they were written")
+    assert finding(home, "raw slices", is_full=True).status == "ok"
+    assert repair(home) == repair(home, is_full=True) == []
+    assert tree(home.root) == before
+
+
+@pytest.mark.parametrize(
+    "name", [*files_with_digests(), f"sources/{RAW}", f"sources/{RETIRED_RAW}"]
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
+    flip(home.root / name, seed)
+    before = tree(home.root)
+    (found,) = damaged(home)
+    assert found.files == (str(home.root / name),)
+    assert Path(name).name in found.detail
+    assert "toolformer doctor --full --repair" in found.remedy
+    assert tree(home.root) == before
+
+
+def test_a_flipped_bit_in_digests_is_told_from_one_in_the_files(home):
+    directory = home.root / FINETUNED
+    (directory / DIGESTS_FILE).write_text(
+        (directory / DIGESTS_FILE).read_text().replace("model.safe", "model.saff")
+    )
+    (found,) = damaged(home)
+    assert found.files == (str(directory / DIGESTS_FILE),)
+    written = (directory / "model.safetensors").stat().st_mtime_ns
+    assert len(repair(home, is_full=True)) == 2
+    assert (directory / "model.safetensors").stat().st_mtime_ns == written
+    assert (home.root / "damaged" / FINETUNED / DIGESTS_FILE).is_file()
+    assert damaged(home) == []
+
+
+def test_a_flipped_bit_anywhere_in_a_raw_slice_is_noticed(home):
+    """Or changes nothing: a few bits of the compressed form have no meaning."""
+    path = home.sources / RAW
+    digest = Manifest.load(home.sources).active_shards[0].digest
+    content, records = path.read_bytes(), list(read_slice(path, digest))
+    unnoticed = 0
+    for bit in range(0, 8 * len(content), 3):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert list(read_slice(path, digest)) == records
+        except DamagedRawSliceError:
+            continue
+        unnoticed += 1
+    assert unnoticed < len(content) / 10
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("change", ["cut", "remove", "folder"])
+def test_without_reading_a_file_that_is_gone_or_cut_is_found(home, folder, change):
+    file = home.root / folder / ("model.safetensors" if "models" in folder else "vectors.faiss")
+    if change == "cut":
+        truncate(file)
+    else:
+        file.unlink()
+        if change == "folder":
+            file.mkdir()
+    (found,) = damaged(home, is_full=False)
+    assert found.files == (str(file),)
+    assert "`toolformer doctor --repair`" in found.remedy
+    (sentence,) = repair(home)
+    assert str(home.root / "damaged" / folder) in sentence
+    assert not (home.root / folder).exists()
+    assert damaged(home, is_full=False) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_damaged_folder_is_put_aside_whole_and_beside_an_earlier_one(home, folder):
+    copy = home.root / "copy"
+    shutil.copytree(home.root / folder, copy)
+    for number in ("", "-2"):
+        file = next(file for file in (home.root / folder).iterdir() if file.suffix != ".json")
+        flip(next((home.root / folder).glob("*[sf][sa]*"), file), 1)
+        before = {name: content for name, (_, content) in tree(home.root / folder).items()}
+        (sentence,) = repair(home, is_full=True)
+        aside = home.root / "damaged" / f"{folder}{number}"
+        assert f"as {aside}; " in sentence
+        assert sorted(before.values()) == sorted(content for _, content in tree(aside).values())
+        shutil.copytree(copy, home.root / folder)
+    assert damaged(home) == []
+
+
+def test_a_damaged_raw_slice_comes_back_when_it_is_ingested_again(home, made):
+    path, retired = home.sources / RAW, home.sources / RETIRED_RAW
+    sound = path.read_bytes()
+    for file in (path, retired):
+        truncate(file)
+    assert repair(home) == []
+    of_active, of_retired = repair(home, is_full=True)
+    assert "`toolformer ingest` cuts it again" in of_active
+    assert str(made.root.parent / "texts.jsonl") in of_active
+    assert "retired" in of_retired
+    assert (home.root / "damaged" / "sources" / RETIRED_RAW).is_file()
+    assert finding(home, "manifest").files == (str(path),)
+    put_texts(home, made.root.parent, "One")
+    assert path.read_bytes() == sound
+    assert damaged(home) == []
+
+
+@pytest.mark.parametrize("place", ["slices", "retired"])
+def test_a_folder_in_the_place_of_a_raw_slice_is_left_there(home, place):
+    path = home.sources / (RAW if place == "slices" else RETIRED_RAW)
+    path.unlink()
+    path.mkdir()
+    found = finding(home, "raw slices", is_full=True)
+    assert found.files == (str(path),)
+    assert "cannot be read" in found.detail
+    (sentence,) = repair(home, is_full=True)
+    assert sentence.startswith(f"Left {path} where it is")
+    assert path.is_dir()
+
+
+def test_files_without_permission_are_findings_and_left_where_they_are(home, monkeypatch):
+    """Root may read everything, so reading is refused here."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("toolformer.ground.kept_digests.file_digest", refuse)
+    found = damaged(home)
+    assert len(found) == len(FOLDERS)
+    for each, place in zip(found, FOLDERS, strict=True):
+        assert Path(each.files[0]).is_relative_to(home.root / place)
+    assert all("Permission denied" in each.detail for each in found)
+    before = tree(home.root)
+    sentences = repair(home, is_full=True)
+    assert all(each.startswith("Could not repair ") for each in sentences), sentences
+    assert tree(home.root) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"files": 1, "digest": 2}', b"{"])
+def test_digests_that_cannot_be_understood_are_a_finding(home, content):
+    (home.passage_index / DIGESTS_FILE).write_bytes(content)
+    (found,) = damaged(home, is_full=False)
+    assert found.files == (str(home.passage_index / DIGESTS_FILE),)
+
+
+def test_a_home_of_earlier_code_passes_and_gets_digests_when_it_is_repaired(home):
+    identities = {}
+    for folder in FOLDERS:
+        (home.root / folder / DIGESTS_FILE).unlink()
+        identities[folder] = model_identity(home.root / folder)
+    assert damaged(home) == damaged(home, is_full=False) == []
+    notices = [each for each in examine(home, is_full=True) if "no digests" in each.detail]
+    assert len(notices) == len(FOLDERS)
+    assert {each.status for each in notices} == {"ok"}
+    assert repair(home) == []
+    assert len(repair(home, is_full=True)) == len(FOLDERS)
+    for folder in FOLDERS:
+        assert damaged_files(home.root / folder) == {}
+        # The slices of the home stay up to date.
+        assert model_identity(home.root / folder) == identities[folder]
+    flip(home.root / EMBEDDED / "model.safetensors", 3)
+    assert len(damaged(home)) == 1
+
+
+def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
+    model = put_model(tmp_path / "gptj")
+    home.settings_file.write_text(f"language_model:\n  path: {model}\n")
+    before = tree(model)
+    (sentence,) = repair(home, is_full=True)
+    assert "Kept the digests of 4 files" in sentence
+    assert tree(model) == before
+    assert digests_file(model, home).parent == home.root / "digests"
+    flip(model / "model.safetensors", 1)
+    before = tree(model)
+    (found,) = damaged(home)
+    assert found.files == (str(model / "model.safetensors"),)
+    assert found.remedy.startswith("Restore these files")
+    assert repair(home, is_full=True) == []
+    assert tree(model) == before
+    with pytest.raises(DamagedModelError, match="Restore these files"):
+        check_undamaged(model, home)
+
+
+@pytest.mark.parametrize("content", ["{", "\xff", '{"version": 1}', "folder", "null byte"])
+def test_a_broken_manifest_stops_neither_the_examination_nor_the_repair(home, content):
+    path = manifest_path(home.sources)
+    written = path.read_text()
+    path.unlink()
+    if content == "folder":
+        path.mkdir()
+    elif content == "null byte":
+        path.write_text(written.replace("shard-00000", "\\u0000"))
+    else:
+        path.write_bytes(content.encode("latin-1"))
+    flip(home.root / EMBEDDED / "config.json", 1)
+    assert str(home.root / EMBEDDED / "config.json") in damaged(home)[0].files
+    of_model, of_raw_slices = repair(home, is_full=True)
+    assert of_model.startswith("Put aside ")
+    assert of_raw_slices.startswith("Could not repair the raw slices: ")
+
+
+@pytest.mark.parametrize("name", ["warehouse", "sources", "models", "indexes", "damaged"])
+def test_a_file_where_a_folder_belongs_stops_neither(home, name):
+    shutil.rmtree(home.root / name, ignore_errors=True)
+    (home.root / name).write_text("not a folder")
+    for path in (home.passage_index, home.root / FINETUNED):
+        if path.is_dir():
+            truncate(next(each for each in path.iterdir() if each.suffix == ".json"))
+    assert len(damaged(home)) <= 3
+    before = tree(home.root)
+    sentences = repair(home, is_full=True)
+    if name == "damaged":
+        assert all(each.startswith("Could not repair the ") for each in sentences), sentences
+        assert tree(home.root) == before
+
+
+def test_slices_of_any_size_are_read_in_full(home, monkeypatch):
+    monkeypatch.setattr("dagster_project.commands.doctor_damage._MOST_BYTES_READ", 0)
+    filled_warehouse(home)
+    path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
+    truncate(path)
+    assert damaged(home, is_full=False) == []
+    (found,) = damaged(home)
+    assert found.files == (str(path),)
+
+
+# Loading
+
+
+@pytest.mark.parametrize("directory", [EMBEDDED, FINETUNED])
+def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
+    path = home.root / directory
+    identity = model_identity(path)
+    weights = path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 64 + 5_000] ^= 4
+    weights.write_bytes(content)
+    assert model_identity(path) == identity
+    holder = ModelHolder()
+    for load in (holder.load, holder.load_reference):
+        with pytest.raises(DamagedModelError, match=r"model\.safetensors.*--full --repair"):
+            load(path, settings_of(path), home)
+    holder.release()
+
+
+def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
+    flip(embedded_model_directory(home.models) / "model.safetensors", 1)
+    context = SimpleNamespace()
+    train = vars(finetuning)["_train"]
+    with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
+        train(context, validated({}, origin="test"), home, None, home.models, "f", "cpu")
+
+
+def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, monkeypatch):
+    path = home.root / FINETUNED
+    read = []
+    monkeypatch.setattr(
+        "dagster_project.wiring.model_damage.damaged_files",
+        lambda *arguments, **options: read.append(damaged_files(*arguments, **options)),
+    )
+    for _ in range(2):
+        check_undamaged(path, home)
+    assert read == [{}]
+    keep_digests(path)
+    check_undamaged(path, home)
+    assert read == [{}, {}]
+
+
+def test_of_a_large_model_only_sizes_are_compared_before_it_is_loaded(home, monkeypatch):
+    monkeypatch.setattr("dagster_project.wiring.model_damage._MOST_BYTES_READ", 1000)
+    path = home.root / FINETUNED
+    flip(path / "model.safetensors", 1)
+    check_undamaged(path, home)
+    keep_digests(path)
+    truncate(path / "model.safetensors")
+    with pytest.raises(DamagedModelError, match=r"599,980 bytes instead of 600,000"):
+        check_undamaged(path, home)
+
+
+def test_a_model_without_digests_is_taken_as_it_is(home):
+    path = home.root / EMBEDDED
+    (path / DIGESTS_FILE).unlink()
+    flip(path / "model.safetensors", 1)
+    check_undamaged(path, home)
