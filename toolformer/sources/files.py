@@ -15,8 +15,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
+from toolformer.sources.addresses import (
+    errors_told,
+    is_local,
+    located,
+    open_file,
+)
+from toolformer.sources.addresses import unreadable as unreadable  # for those who read the files
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
@@ -90,21 +97,20 @@ def list_files(source: Source) -> list[SourceFile]:
     Raises:
         SourceNotFoundError: there is no such file, or nothing matches the pattern.
         SourceError: the format is unknown or mixed, the folder holds nothing to read, or the
-            driver for the address is not installed.
+            address is not supported or does not answer.
     """
-    filesystem, path = _filesystem_of(source)
-    try:
-        if filesystem.isfile(path):
-            paths, is_folder = [path], False
-        elif filesystem.isdir(path):
-            paths, is_folder = _files_below(filesystem, path), True
+    address = str(built_in_path(source.path)) if source.is_built_in else source.path
+    filesystem, path, kind = located(address)
+    is_folder = kind == "directory"
+    with errors_told(source.path):
+        if kind == "file":
+            paths = [path]
+        elif is_folder:
+            paths = _files_below(filesystem, path)
         elif any(character in path for character in "*?["):
             paths = [found for found in filesystem.glob(path) if filesystem.isfile(str(found))]
-            is_folder = False
         else:
             raise _not_found(source, filesystem, path)
-    except OSError as error:
-        raise unreadable(source.path, error) from error
     if not paths:
         if is_folder:
             raise SourceError(
@@ -125,7 +131,7 @@ def list_files(source: Source) -> list[SourceFile]:
 @contextmanager
 def open_stored(file: SourceFile) -> Iterator[IO[bytes]]:
     """Opens a file for reading as it is stored, without decompression."""
-    with cast("IO[bytes]", file.filesystem.open(file.path, "rb")) as stream:
+    with open_file(file.filesystem, file.path) as stream:
         yield stream
 
 
@@ -135,7 +141,7 @@ def file_identity(file: SourceFile) -> str:
     Raises:
         SourceError: the file cannot be read.
     """
-    try:
+    with errors_told(file.name):
         size, modified = _size_and_modification(file)
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([file.name, file.format, size, modified]).encode())
@@ -144,34 +150,7 @@ def file_identity(file: SourceFile) -> str:
             if size > _DIGESTED_BYTES:
                 stream.seek(max(_DIGESTED_BYTES, size - _DIGESTED_BYTES))
                 digest.update(stream.read(_DIGESTED_BYTES))
-    except OSError as error:
-        raise unreadable(file.name, error) from error
     return digest.hexdigest()
-
-
-def unreadable(name: str, error: Exception) -> SourceError:
-    """The error for a file that is there and cannot be read."""
-    return SourceError(
-        f"The source {name!r} cannot be read: {error}. Expected a readable file. Check its "
-        "permissions and the disk or network it is on, then ingest again."
-    )
-
-
-def _filesystem_of(source: Source) -> tuple["AbstractFileSystem", str]:
-    import fsspec
-
-    if source.is_built_in:
-        return fsspec.filesystem("file"), str(built_in_path(source.path))
-    try:
-        filesystem, path = fsspec.url_to_fs(source.path)
-    except (ImportError, ValueError) as error:
-        scheme = source.path.partition("://")[0]
-        raise SourceError(
-            f"The source {source.path!r} cannot be opened: {error}. Expected a local path or an "
-            f"address whose fsspec driver is installed. Install the driver for {scheme!r} in this "
-            "environment (s3fs for s3, gcsfs for gs, adlfs for abfs), or copy the files here."
-        ) from error
-    return filesystem, path
 
 
 def built_in_path(name: str) -> Path:
@@ -229,12 +208,10 @@ def _agreed_format(
 
 
 def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
-    from fsspec.implementations.local import LocalFileSystem
-
     if source.is_built_in:
         is_single = source.path != STARTER_TEXTS
         return source.path if is_single else f"{source.path}/{posixpath.basename(path)}"
-    if not isinstance(filesystem, LocalFileSystem):
+    if not is_local(filesystem):
         return str(filesystem.unstrip_protocol(path))
     if source.name.startswith(("/", "~")):
         name = Path(path).as_posix()
@@ -245,9 +222,7 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
 
 
 def _size_and_modification(file: SourceFile) -> tuple[int, str]:
-    from fsspec.implementations.local import LocalFileSystem
-
-    if isinstance(file.filesystem, LocalFileSystem):
+    if is_local(file.filesystem):
         status = Path(file.path).stat()
         return status.st_size, str(status.st_mtime_ns)
     facts = file.filesystem.info(file.path)
@@ -258,12 +233,14 @@ def _size_and_modification(file: SourceFile) -> tuple[int, str]:
 def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> SourceNotFoundError:
     folder, _, wanted = path.rstrip("/").rpartition("/")
     neighbours: Iterable[str] = ()
-    if filesystem.isdir(folder or "/"):
+    where = ""
+    if not is_local(filesystem):
+        pass  # a listing can be long
+    elif filesystem.isdir(folder or "/"):
         neighbours = (
             posixpath.basename(str(entry).rstrip("/"))
             for entry in filesystem.ls(folder or "/", detail=False)
         )
-        where = ""
     else:
         where = f" There is no folder {folder!r} either."
     close = difflib.get_close_matches(wanted, [*neighbours, *BUILT_IN_SOURCES], n=2)

@@ -288,11 +288,6 @@ class TestErrors:
         with pytest.raises(SourceError, match="mixes formats: jsonl, text"):
             parsed(source_of(tmp_path))
 
-    @pytest.mark.parametrize("address", ["nosuch://bucket/a.jsonl", "dropbox://a.jsonl"])
-    def test_address_without_a_driver_says_how_to_get_it(self, source_of, address):
-        with pytest.raises(SourceError, match=r"Install the driver for '(nosuch|dropbox)'"):
-            parsed(source_of(address))
-
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
     def test_unreadable_file_is_an_error(self, source_of, write_jsonl):
         path = write_jsonl("a.jsonl", [{"text": "x"}])
