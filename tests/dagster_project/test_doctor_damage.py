@@ -248,7 +248,7 @@ def test_files_without_permission_are_findings_and_left_where_they_are(home, mon
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("toolformer.ground.kept_digests.file_digest", refuse)
+    monkeypatch.setattr("toolformer.ground.kept_digests.hex_digest_of_file", refuse)
     found = damaged(home)
     assert len(found) == len(FOLDERS)
     for each, place in zip(found, FOLDERS, strict=True):

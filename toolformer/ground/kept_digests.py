@@ -7,7 +7,7 @@ that gets digests later has to stay the same model. Does not repair.
 import json
 from pathlib import Path
 
-from toolformer.ground.digests import file_digest, hex_digest
+from toolformer.ground.digests import hex_digest_of_file, hex_digest
 from toolformer.ground.whole_files import write_whole
 
 DIGESTS_FILE = "digests"
@@ -24,7 +24,7 @@ def keep_digests(folder: Path, file: Path | None = None) -> int:
         OSError: something cannot be read, or the file cannot be written.
     """
     files = {
-        name: [path.stat().st_size, file_digest(path)]
+        name: [path.stat().st_size, hex_digest_of_file(path)]
         for path in sorted(folder.rglob("*"))
         if not (name := path.relative_to(folder).as_posix()).startswith(".")
         and "/." not in name
@@ -74,7 +74,7 @@ def damaged_files(
             found[name] = "is missing"
         elif (bytes_now := path.stat().st_size) != size:
             found[name] = f"has {bytes_now:,} bytes instead of {size:,}"
-        elif reads and file_digest(path) != digest:
+        elif reads and hex_digest_of_file(path) != digest:
             found[name] = "has other content than when it was written"
     return found
 

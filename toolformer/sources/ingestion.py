@@ -1,40 +1,35 @@
 """Brings the manifest in line with a list of sources.
 
-Does not touch shards whose records are the same as before, whatever happened to their files.
+Does not touch shards whose records are the same as before, whatever happened to their files. A
+source that is missing or not listed keeps its shards: a disk that is not mounted, or other settings
+for one run, must not cost what was computed from them. Only `retire_source` removes a source, and
+records that come back get their old shards.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
 from pathlib import Path
 
 from filelock import FileLock
 
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import flush
-from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.cutting import CutSlice, Progress, cut_source, remove_cut_slices
+from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.manifest import (
     Manifest,
     ShardEntry,
+    check_complete,
+    is_held_out,
     retired_slice_path,
     shard_key,
     slice_path,
 )
-from toolformer.sources.readers import read_raw_records
-from toolformer.sources.records import RawRecord
-from toolformer.sources.slices import (
-    SLICE_SUFFIX,
-    SLICE_VERSION,
-    write_error,
-    write_slice,
-)
+from toolformer.sources.slices import SLICE_VERSION, write_error
 from toolformer.sources.source import Source
-
-# Called with the name of a source and the number of raw records cut from it so far.
-Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +38,7 @@ class RejectedSource:
 
     Attributes:
         source: as it was given.
-        error: why; shards that were cut from it earlier stay, unless its files are gone.
+        error: why; shards that were cut from it earlier stay.
     """
 
     source: Source
@@ -57,20 +52,16 @@ class ManifestUpdate:
     Attributes:
         added: new shards.
         retired: shards that were active before and are not any more.
+        restored: shards that were retired before and are active again.
         rejected_sources: sources that could not be used, with the error.
+        unlisted: names of sources that have active shards and were not listed.
     """
 
     added: list[ShardEntry] = field(default_factory=list)
     retired: list[ShardEntry] = field(default_factory=list)
+    restored: list[ShardEntry] = field(default_factory=list)
     rejected_sources: list[RejectedSource] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _CutSlice:
-    path: Path
-    first_record: int
-    records: int
-    digest: str
+    unlisted: list[str] = field(default_factory=list)
 
 
 def update_manifest(
@@ -80,12 +71,13 @@ def update_manifest(
     held_out_every: int,
     progress: Progress | None = None,
 ) -> ManifestUpdate:
-    """Registers new shards and retires those whose sources changed or are no longer listed.
+    """Registers new shards and retires those whose records changed.
 
     A source whose files are as they were is not read. A source with any change is cut anew, and
-    shards whose records came out the same keep their keys. The manifest is written after each
-    source, when its slices are in place: an update that is interrupted loses nothing it had
-    registered, and the next one removes what was left half done.
+    shards whose records came out the same keep their keys; a retired one with these records is
+    active again. The manifest is written after each source, when its slices are in place: an
+    update that is interrupted loses nothing it had registered, and the next one removes what was
+    left half done.
 
     Args:
         folder: `$TOOLFORMER_HOME/sources`; made where it is missing.
@@ -98,7 +90,7 @@ def update_manifest(
 
     Raises:
         ValueError: `held_out_every` is negative.
-        DamagedRawSliceError: the manifest cannot be read.
+        DamagedRawSliceError: the manifest cannot be read, is missing, or is older than the slices.
         SliceWriteError: the disk is full or the folder not writable.
     """
     if held_out_every < 0:
@@ -106,6 +98,29 @@ def update_manifest(
             f"held_out_every is {held_out_every}. Expected 0 for no held-out shards, or how many "
             "shards there are to each held-out one. Correct the setting."
         )
+    with locked(folder):
+        return _Update(folder, held_out_every, progress).run(sources)
+
+
+def retire_source(folder: Path, name: str) -> list[ShardEntry]:
+    """Retires all shards of a source, and moves their slices aside; returns them.
+
+    Raises:
+        DamagedRawSliceError, SliceWriteError: see `update_manifest`.
+    """
+    with locked(folder):
+        update = _Update(folder)
+        update.retire(update.active(name), forget=name)
+        return update.result.retired
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps others from changing the manifest; makes its folders.
+
+    Raises:
+        SliceWriteError: the folder is not writable.
+    """
     lock = FileLock(folder / "manifest.lock")
     try:
         for path in (slice_path(folder, ""), retired_slice_path(folder, "")):
@@ -114,7 +129,7 @@ def update_manifest(
     except OSError as error:
         raise write_error(folder, error) from error
     try:
-        return _Update(folder, held_out_every, progress).run(sources)
+        yield
     finally:
         lock.release()
 
@@ -122,16 +137,21 @@ def update_manifest(
 class _Update:
     """One update, under the lock."""
 
-    def __init__(self, folder: Path, held_out_every: int, progress: Progress | None) -> None:
+    def __init__(
+        self, folder: Path, held_out_every: int = 0, progress: Progress | None = None
+    ) -> None:
         self.folder = folder
         self.held_out_every = held_out_every
         self.progress = progress or (lambda _name, _records: None)
         self.manifest = Manifest.load(folder)
+        check_complete(folder, self.manifest)
         self.result = ManifestUpdate()
+        self.listed: set[str] = set()
         self.owner_of_file: dict[str, str] = {}
 
     def run(self, sources: Sequence[Source]) -> ManifestUpdate:
         self._remove_leftovers()
+        self.listed = {source.name for source in sources}
         seen: dict[str, Source] = {}
         for source in sources:
             if seen.get(source.name) == source:
@@ -144,31 +164,25 @@ class _Update:
                     )
                 seen[source.name] = source
                 self._register(source)
-            except SourceNotFoundError as error:
-                self._reject(source, error)
-                self._retire(self._active(source.name), forget=source.name)
             except SourceError as error:
-                self._reject(source, error)
-        for name in self.manifest.identities.keys() - seen.keys():
-            self._retire(self._active(name), forget=name)
+                self.result.rejected_sources.append(RejectedSource(source, error))
+        active = {entry.source for entry in self.manifest.active_shards}
+        self.result.unlisted = sorted(active - self.listed)
         return self.result
 
-    def _reject(self, source: Source, error: SourceError) -> None:
-        self.result.rejected_sources.append(RejectedSource(source, error))
-
-    def _active(self, name: str) -> list[ShardEntry]:
+    def active(self, name: str) -> list[ShardEntry]:
         return [entry for entry in self.manifest.active_shards if entry.source == name]
 
     def _register(self, source: Source) -> None:
         files = list_files(source)
         self._claim(source, files)
         identity = _identity(source, files)
-        before = self._active(source.name)
+        before = self.active(source.name)
         is_complete = all(slice_path(self.folder, entry.key).exists() for entry in before)
         if self.manifest.identities.get(source.name) == identity and is_complete:
             return
-        cut = list(self._cut(source, files))
-        self._replace(source.name, identity, before, cut)
+        folder = slice_path(self.folder, "").parent
+        self._replace(source.name, identity, list(cut_source(folder, source, files, self.progress)))
 
     def _claim(self, source: Source, files: list[SourceFile]) -> None:
         """Refuses a file of two sources: its documents would be in the corpus twice."""
@@ -180,64 +194,76 @@ class _Update:
                     f"{owner!r}. Expected each file in one source. Narrow one of the two patterns."
                 )
 
-    def _cut(self, source: Source, files: list[SourceFile]) -> Iterator[_CutSlice]:
-        layout = source.layout(files[0].format)
-        records = read_raw_records(source, files)
-        first_record = 0
-        try:
-            # A shard is written as it is read: peek for its first record, count the rest.
-            while (record := next(records, None)) is not None:
-                path = slice_path(self.folder, f"cut-{first_record}")
-                counter = _Counter(chain([record], islice(records, source.shard_size - 1)))
-                digest = write_slice(path, layout, counter)
-                yield _CutSlice(path, first_record, counter.count, digest)
-                first_record += counter.count
-                self.progress(source.name, first_record)
-        except SourceError:
-            self._remove_leftovers()
-            raise
-
-    def _replace(
-        self, name: str, identity: str, before: list[ShardEntry], cut: list[_CutSlice]
-    ) -> None:
+    def _replace(self, name: str, identity: str, cut: list[CutSlice]) -> None:
         """Puts slices in place, then the manifest, then moves retired slices aside."""
-        kept_by_digest = {entry.digest: entry for entry in before}
+        before = self.active(name)
+        known = self._known_shards(name)
         kept: dict[str, ShardEntry] = {}
         added: list[ShardEntry] = []
-        number = self.manifest.next_number
+        for slice_ in cut:
+            same = known.get(slice_.digest)
+            if same is None:
+                number = self.manifest.next_number + len(added)
+                added.append(self._new_entry(number, name, slice_))
+            else:
+                kept[same.key] = replace(
+                    same, source=name, first_record=slice_.first_record, status="active"
+                )
+        # The keys are given before a slice has one: whatever interrupts this, they are not given
+        # again, and a slice with a key beyond shows that the manifest is an old one.
+        self.manifest.next_number += len(added)
+        self.manifest.save(self.folder)
+        self._place(cut, [*kept.values(), *added])
+        for entry in self.manifest.shards:
+            if entry.key in kept and entry.status == "active" and entry.source != name:
+                # Not all of that source's shards are its own any more: it is to be cut again.
+                self.manifest.identities.pop(entry.source, None)
+        restored = [
+            kept[entry.key]
+            for entry in self.manifest.shards
+            if entry.key in kept and entry.status == "retired"
+        ]
+        self.manifest.shards = [kept.get(entry.key, entry) for entry in self.manifest.shards]
+        self.manifest.shards += added
+        self.manifest.identities[name] = identity
+        self.retire([entry for entry in before if entry.key not in kept])
+        self.result.added += added
+        self.result.restored += restored
+        for entry in restored:
+            with suppress(OSError):  # what was cut again has taken its place
+                retired_slice_path(self.folder, entry.key).unlink()
+
+    def _known_shards(self, name: str) -> dict[str, ShardEntry]:
+        """By digest the shards that these records may get: the source's own, or nobody's."""
+        free = [
+            entry
+            for entry in self.manifest.shards
+            if entry.status == "retired" or entry.source == name or entry.source not in self.listed
+        ]
+        # The last one counts: rather an active one, rather the source's own, rather a later one.
+        free.sort(key=lambda entry: (entry.status == "active", entry.source == name))
+        return {entry.digest: entry for entry in free}
+
+    def _place(self, cut: list[CutSlice], entries: list[ShardEntry]) -> None:
+        key_of = {entry.digest: entry.key for entry in entries}
         try:
             for slice_ in cut:
-                known = kept_by_digest.get(slice_.digest)
-                if known is not None:
-                    entry = replace(known, first_record=slice_.first_record)
-                    kept[entry.key] = entry
-                else:
-                    entry = self._new_entry(number, name, slice_)
-                    added.append(entry)
-                    number += 1
-                slice_.path.replace(slice_path(self.folder, entry.key))
+                slice_.path.replace(slice_path(self.folder, key_of[slice_.digest]))
             flush(slice_path(self.folder, "").parent)
         except OSError as error:
             raise write_error(self.folder, error) from error
-        self.manifest.shards = [kept.get(entry.key, entry) for entry in self.manifest.shards]
-        self.manifest.shards += added
-        self.manifest.next_number = number
-        self.manifest.identities[name] = identity
-        self._retire([entry for entry in before if entry.key not in kept])
-        self.result.added += added
 
-    def _new_entry(self, number: int, name: str, slice_: _CutSlice) -> ShardEntry:
-        every = self.held_out_every
+    def _new_entry(self, number: int, name: str, slice_: CutSlice) -> ShardEntry:
         return ShardEntry(
             key=shard_key(number),
             source=name,
             first_record=slice_.first_record,
             records=slice_.records,
             digest=slice_.digest,
-            is_held_out=every > 0 and number % every == every - 1,
+            is_held_out=is_held_out(number, every=self.held_out_every),
         )
 
-    def _retire(self, entries: list[ShardEntry], forget: str | None = None) -> None:
+    def retire(self, entries: list[ShardEntry], forget: str | None = None) -> None:
         """Marks shards as retired, saves, and moves their slices aside."""
         keys = {entry.key for entry in entries}
         self.manifest.shards = [
@@ -259,25 +285,9 @@ class _Update:
                     )
 
     def _remove_leftovers(self) -> None:
-        """Removes what an interrupted update left: slices that no shard owns."""
+        """Removes what an interrupted update left: slices that were cut and have no key yet."""
         self._move_retired_slices()
-        owned = {entry.key + SLICE_SUFFIX for entry in self.manifest.shards}
-        for path in slice_path(self.folder, "").parent.iterdir():
-            if path.name not in owned:
-                path.unlink()
-
-
-class _Counter:
-    """An iterator that knows how many records it has given."""
-
-    def __init__(self, records: Iterator[RawRecord]) -> None:
-        self.count = 0
-        self._records = records
-
-    def __iter__(self) -> Iterator[RawRecord]:
-        for record in self._records:
-            self.count += 1
-            yield record
+        remove_cut_slices(slice_path(self.folder, "").parent)
 
 
 def _identity(source: Source, files: list[SourceFile]) -> str:

@@ -4,6 +4,7 @@ Does not parse texts or know Dagster: a shard's key is a name here, and a partit
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ ShardStatus = Literal["active", "retired"]
 
 _MANIFEST_VERSION = 1
 _KEY_PREFIX = "shard-"
+_SLICE_NAME = re.compile(rf"({_KEY_PREFIX}\d+){re.escape(SLICE_SUFFIX)}")
+REBUILD_COMMAND = "toolformer sources rebuild"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class ShardEntry:
         records: how many raw records it holds.
         digest: of the raw slice, uncompressed, with the layout.
         is_held_out: whether it is kept from training; settled when it is registered.
-        status: `retired` once its source has changed or is gone.
+        status: `retired` once its records have changed or its source was removed; `active` again
+            when the same records come back.
     """
 
     key: str
@@ -65,7 +69,7 @@ class Manifest:
             folder: `$TOOLFORMER_HOME/sources`.
 
         Raises:
-            DamagedRawSliceError: the file is not a manifest.
+            DamagedRawSliceError: the file is not a manifest, or is gone while raw slices are there.
         """
         path = manifest_path(folder)
         try:
@@ -77,13 +81,21 @@ class Manifest:
                 identities=dict(content["identities"]),
                 shards=[ShardEntry(**entry) for entry in content["shards"]],
             )
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            stored = stored_slices(folder)
+            if stored:
+                raise DamagedRawSliceError(
+                    f"The manifest {str(path)!r} is missing, but {len(stored)} raw slices lie in "
+                    f"{str(folder)!r}: {stored[0].name} to {stored[-1].name}. Expected the file "
+                    "that ingesting wrote beside them. Put it back from a copy, or run "
+                    f"`{REBUILD_COMMAND}` to make it anew from the slices."
+                ) from error
             return cls()
         except (ValueError, LookupError, TypeError) as error:
             raise DamagedRawSliceError(
                 f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
-                f"ingesting wrote, version {_MANIFEST_VERSION}. Restore it from a copy; if there "
-                "is none, move the whole folder aside and ingest again."
+                f"ingesting wrote, version {_MANIFEST_VERSION}. Put it back from a copy, or run "
+                f"`{REBUILD_COMMAND}` to make it anew from the raw slices."
             ) from error
 
     def save(self, folder: Path) -> None:
@@ -115,8 +127,8 @@ class Manifest:
                 if entry.status == "active":
                     return entry
                 raise ShardNotFoundError(
-                    f"The shard {key!r} is retired: its source {entry.source!r} has changed or is "
-                    "gone. Expected an active shard. Use the shards that replaced it, or ingest "
+                    f"The shard {key!r} is retired: its source {entry.source!r} has changed or was "
+                    "removed. Expected an active shard. Use the shards that replaced it, or ingest "
                     "the source again."
                 )
         active = self.active_shards
@@ -137,6 +149,21 @@ def shard_key(number: int) -> str:
     return f"{_KEY_PREFIX}{number:05d}"
 
 
+def shard_number(key: str) -> int:
+    """The number in a key.
+
+    Example:
+        >>> shard_number("shard-00007")
+        7
+    """
+    return int(key.removeprefix(_KEY_PREFIX))
+
+
+def is_held_out(number: int, *, every: int) -> bool:
+    """Whether a new shard is kept from training: every n-th is, none where `every` is 0."""
+    return every > 0 and number % every == every - 1
+
+
 def manifest_path(folder: Path) -> Path:
     """Where the manifest lies in the folder of the sources."""
     return folder / "manifest.json"
@@ -150,6 +177,36 @@ def slice_path(folder: Path, key: str) -> Path:
 def retired_slice_path(folder: Path, key: str) -> Path:
     """Where the raw slice of a retired shard lies; it may be the last copy of its texts."""
     return folder / "retired" / f"{key}{SLICE_SUFFIX}"
+
+
+def stored_slices(folder: Path) -> list[Path]:
+    """The raw slices that carry a shard's key, retired ones too, by key."""
+    folders = (slice_path(folder, "").parent, retired_slice_path(folder, "").parent)
+    found = [path for each in folders if each.is_dir() for path in each.iterdir()]
+    return sorted(filter(key_of_slice, found), key=lambda path: path.name)
+
+
+def key_of_slice(path: Path) -> str | None:
+    """The key of the shard whose raw slice this is; None where it is none."""
+    match = _SLICE_NAME.fullmatch(path.name)
+    return match and match[1]
+
+
+def check_complete(folder: Path, manifest: Manifest) -> None:
+    """Refuses a manifest that is older than the raw slices: new shards would take their keys.
+
+    Raises:
+        DamagedRawSliceError: a slice has a key that the manifest has not given yet.
+    """
+    keys = filter(None, map(key_of_slice, stored_slices(folder)))
+    unknown = [key for key in keys if shard_number(key) >= manifest.next_number]
+    if unknown:
+        raise DamagedRawSliceError(
+            f"The manifest {str(manifest_path(folder))!r} has given {manifest.next_number} keys, "
+            f"but {len(unknown)} raw slices beside it have later ones: {unknown[0]} to "
+            f"{unknown[-1]}. Expected a manifest that is as new as they are. Put the newer one "
+            f"back, or run `{REBUILD_COMMAND}` to make it anew from the slices."
+        )
 
 
 def read_shard(folder: Path, entry: ShardEntry) -> Iterator[ParsedDocument | Rejection]:

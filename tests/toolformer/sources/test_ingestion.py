@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.sources import ingestion
+from toolformer.sources import cutting
 from toolformer.sources.errors import (
     DamagedRawSliceError,
     ShardNotFoundError,
     SliceWriteError,
     SourceNotFoundError,
 )
-from toolformer.sources.ingestion import ManifestUpdate, update_manifest
+from toolformer.sources.ingestion import ManifestUpdate, retire_source, update_manifest
 from toolformer.sources.manifest import (
     Manifest,
     manifest_path,
@@ -94,7 +94,7 @@ def test_the_same_ingest_twice_registers_and_reads_nothing(
     source = source_of(write_jsonl("a.jsonl", texts(7)))
     first = update(folder, source)
     before = manifest_path(folder).read_bytes()
-    monkeypatch.setattr(ingestion, "read_raw_records", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(cutting, "read_raw_records", lambda *_: pytest.fail("read again"))
     second = update(folder, source, source)
     assert (second.added, second.retired, second.rejected_sources) == ([], [], [])
     assert kept(folder, second) == keys(first.added)
@@ -121,21 +121,25 @@ def test_appended_records_cost_only_the_last_shard(folder, source_of, write_json
     assert contents(folder) == [f"Text {number}." for number in range(10)]
 
 
-def test_a_changed_record_retires_its_shard_and_no_key_is_used_again(
+def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(
     folder, source_of, write_jsonl
 ):
     path = write_jsonl("a.jsonl", texts(6))
-    update(folder, source_of(path))
+    (_, first) = update(folder, source_of(path)).added
     write_jsonl("a.jsonl", [*texts(3), *texts(3, "Nova")])  # same size
     result = update(folder, source_of(path))
     assert (keys(result.retired), keys(result.added)) == (["shard-00001"], ["shard-00002"])
+    assert slices_on_disk(folder) == {"shard-00000", "shard-00002"}
+    assert retired_slice_path(folder, "shard-00001").exists()
     write_jsonl("a.jsonl", texts(6))
     result = update(folder, source_of(path))
-    assert (keys(result.retired), keys(result.added)) == (["shard-00002"], ["shard-00003"])
-    manifest = Manifest.load(folder)
-    assert [entry.status for entry in manifest.shards] == ["active", "retired", "retired", "active"]
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00003"}
-    assert retired_slice_path(folder, "shard-00001").exists()
+    assert (keys(result.retired), result.added) == (["shard-00002"], [])
+    assert result.restored == [first]
+    assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}
+    assert not retired_slice_path(folder, "shard-00001").exists()
+    assert contents(folder) == [f"Text {number}." for number in range(6)]
+    write_jsonl("a.jsonl", texts(7))
+    assert keys(update(folder, source_of(path)).added) == ["shard-00003"]
 
 
 @pytest.mark.parametrize("change", [{"text_column": "body"}, {"shard_size": 2}])
@@ -154,17 +158,59 @@ def test_a_raised_limit_keeps_the_full_shards(folder, source_of, write_jsonl):
     assert (kept(folder, result), keys(result.added)) == (["shard-00000"], ["shard-00001"])
 
 
-def test_removed_files_and_unlisted_sources_retire(folder, source_of, write_jsonl):
-    a, b = write_jsonl("a.jsonl", texts(3)), write_jsonl("b.jsonl", texts(3))
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_source_that_is_missing_or_not_listed_keeps_its_shards(
+    folder, source_of, write_jsonl, is_listed
+):
+    a, b = write_jsonl("a.jsonl", texts(6)), write_jsonl("b.jsonl", texts(3))
     update(folder, source_of(a), source_of(b))
-    a.unlink()
+    before = Manifest.load(folder)
+    if is_listed:
+        a.rename(a.with_suffix(".away"))
+    result = update(folder, *([source_of(a)] if is_listed else []), source_of(b))
+    assert (result.added, result.retired) == ([], [])
+    assert [type(each.error) for each in result.rejected_sources] == (
+        [SourceNotFoundError] if is_listed else []
+    )
+    assert result.unlisted == ([] if is_listed else [str(a)])
+    assert len(contents(folder)) == 9
+    if is_listed:
+        a.with_suffix(".away").rename(a)
     result = update(folder, source_of(a), source_of(b))
-    assert keys(result.retired) == ["shard-00000"]
-    assert isinstance(result.rejected_sources[0].error, SourceNotFoundError)
-    result = update(folder)
-    assert keys(result.retired) == ["shard-00001"]
+    assert (result.added, result.restored, result.unlisted) == ([], [], [])
+    assert Manifest.load(folder) == before
+
+
+def test_a_removed_source_retires_and_its_records_come_back_under_their_keys(
+    folder, source_of, write_jsonl, tmp_path
+):
+    a, b = write_jsonl("a.jsonl", texts(6)), write_jsonl("b.jsonl", texts(3))
+    update(folder, source_of(a), source_of(b))
+    before = Manifest.load(folder).active_shards
+    assert keys(retire_source(folder, str(a))) == ["shard-00000", "shard-00001"]
+    assert slices_on_disk(folder) == {"shard-00002"}
     with pytest.raises(ShardNotFoundError, match="is retired"):
         Manifest.load(folder).entry("shard-00001")
+    # By another name, and cut beside others.
+    result = update(folder, source_of(tmp_path / "a.json*"), source_of(b))
+    assert (result.added, keys(result.restored)) == ([], ["shard-00000", "shard-00001"])
+    assert keys(Manifest.load(folder).active_shards) == keys(before)
+    assert {entry.source for entry in result.restored} == {str(tmp_path / "a.json*")}
+    assert len(contents(folder)) == 9
+
+
+def test_an_unlisted_source_gives_its_shards_to_the_one_that_has_its_records(
+    folder, source_of, write_jsonl, tmp_path
+):
+    a = write_jsonl("a.jsonl", texts(6))
+    update(folder, source_of(a))
+    result = update(folder, source_of(tmp_path / "*.jsonl"))
+    assert (result.added, result.retired, result.unlisted) == ([], [], [])
+    assert keys(Manifest.load(folder).active_shards) == ["shard-00000", "shard-00001"]
+    # And back: what the first one was cut from is not taken for what it has.
+    result = update(folder, source_of(a))
+    assert (result.added, result.unlisted) == ([], [])
+    assert len(contents(folder)) == 6
 
 
 def test_an_unusable_source_stops_no_other_and_loses_nothing(folder, source_of, write_jsonl):
@@ -209,7 +255,7 @@ def test_an_interrupted_update_registers_nothing_half_done(
     folder, source_of, write_jsonl, monkeypatch
 ):
     a, b = write_jsonl("a.jsonl", texts(6)), write_jsonl("b.jsonl", texts(9))
-    genuine = ingestion.read_raw_records
+    genuine = cutting.read_raw_records
 
     def interrupted(source, files):
         for count, record in enumerate(genuine(source, files)):
@@ -217,7 +263,7 @@ def test_an_interrupted_update_registers_nothing_half_done(
                 raise KeyboardInterrupt
             yield record
 
-    monkeypatch.setattr(ingestion, "read_raw_records", interrupted)
+    monkeypatch.setattr(cutting, "read_raw_records", interrupted)
     with pytest.raises(KeyboardInterrupt):
         update(folder, source_of(a), source_of(b))
     assert keys(Manifest.load(folder).shards) == ["shard-00000", "shard-00001"]
@@ -230,14 +276,37 @@ def test_an_interrupted_update_registers_nothing_half_done(
     assert len(contents(folder)) == 15
 
 
-def test_slices_in_place_without_a_manifest_are_cut_again(folder, source_of, write_jsonl):
+def test_a_kill_before_the_manifest_is_written_gives_no_key_twice(
+    folder, source_of, write_jsonl, monkeypatch
+):
+    a, b = source_of(write_jsonl("a.jsonl", texts(3))), source_of(write_jsonl("b.jsonl", texts(6)))
+    update(folder, a)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "toolformer.sources.ingestion.flush", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            update(folder, a, b)
+    assert slices_on_disk(folder) == {"shard-00000", "shard-00001", "shard-00002"}
+    assert keys(Manifest.load(folder).shards) == ["shard-00000"]
+    assert keys(update(folder, a, b).added) == ["shard-00003", "shard-00004"]
+    assert len(contents(folder)) == 9
+
+
+def test_slices_without_their_manifest_are_refused_and_stay(folder, source_of, write_jsonl):
     source = source_of(write_jsonl("a.jsonl", texts(6)))
     update(folder, source)
-    manifest_path(folder).unlink()  # as if killed just before it was written
-    (folder / "slices/shard-00007.jsonl.zst").write_bytes(b"half")
-    update(folder, source)
+    newer = manifest_path(folder).read_bytes()
+    manifest_path(folder).unlink()
+    with pytest.raises(DamagedRawSliceError, match=r"2 raw slices.*toolformer sources rebuild"):
+        update(folder, source)
+    older = {"version": 1, "next_number": 1, "identities": {}, "shards": []}
+    manifest_path(folder).write_text(json.dumps(older))
+    with pytest.raises(DamagedRawSliceError, match=r"1 keys.*shard-00001.*sources rebuild"):
+        update(folder, source)
     assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}
-    assert len(contents(folder)) == 6
+    manifest_path(folder).write_bytes(newer)
+    assert update(folder, source).added == []
 
 
 def test_updates_at_the_same_time_register_each_shard_once(folder, source_of, write_jsonl):
