@@ -6,6 +6,7 @@ that becomes an `OSError` or a `SourceError`, within a minute. Does not know wha
 
 import errno
 import io
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -62,7 +63,8 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
     if match is None:
         local = fsspec.filesystem("file")
         # Not by `url_to_fs`: it takes `data:` and `::` in the name of a file for something else.
-        path = Path(address).expanduser().absolute().as_posix()
+        # Not by `Path`, which raises for the home of an unknown user.
+        path = Path(os.path.abspath(os.path.expanduser(address))).as_posix()  # noqa: PTH100, PTH111
         return local, path, _kind_of_local(local, path)
     package = _PACKAGES_OF_SCHEME.get(match[1])
     if package is None or "::" in address:

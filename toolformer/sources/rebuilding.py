@@ -106,7 +106,7 @@ def _known_entries(folder: Path) -> dict[str, ShardEntry]:
 
 def _entry_of(file: Path, key: str, held_out_every: int) -> ShardEntry:
     digest = hashlib.blake2b(digest_size=16)
-    lines = 0
+    lines, first = 0, {}
     with file.open("rb") as stored, io.BufferedReader(ZstandardReader(stored)) as content:
         for line in content:
             digest.update(line)

@@ -154,6 +154,8 @@ def test_an_odd_file_name_is_a_file_name(name, tmp_path):
         list_files(source(str(tmp_path / name)))
     with pytest.raises(SourceNotFoundError, match="no source"):
         list_files(source(name))
+    with pytest.raises(SourceNotFoundError, match="no source"):
+        list_files(source("~nobody-of-this-name/a.txt"))
     (tmp_path / f"{name}.txt").write_text("x")
     (file,) = list_files(source(str(tmp_path / f"{name}.txt")))
     assert file.path == str(tmp_path / f"{name}.txt")
