@@ -3,7 +3,9 @@
 Does not repair rows: a slice put aside is built again by the stage that wrote it.
 """
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import count, takewhile
 from pathlib import Path
 
 from warehouse.errors import SliceNotFoundError, StorageError
@@ -88,12 +90,44 @@ def retire_shard(folder: Path, shard: str) -> Path | None:
     ]
     if not sources:
         return None
-    number = 1
-    while (target := folder.parent / "retired" / f"{shard}-{number}").exists():
-        number += 1
+    target = next(path for path in _retired_folders(folder, shard) if not path.exists())
     for source in sources:
         _move(source, target / source.relative_to(folder))
     return target
+
+
+def restore_shard(folder: Path, shard: str) -> int:
+    """Moves the slices of a retired shard back, from where `retire_shard` put them.
+
+    A slice that was made anew meanwhile stays; of several retired ones the newest comes back. A
+    kill in the middle leaves what the next call moves.
+
+    Args:
+        folder: Folder of the warehouse.
+        shard: Key of the shard.
+
+    Returns:
+        How many slices came back.
+
+    Raises:
+        StorageError: The file system refused.
+    """
+    moved = 0
+    aside = list(takewhile(Path.exists, _retired_folders(folder, shard)))
+    for source in reversed(aside):
+        for path in sorted(source.rglob("*.parquet")):
+            target = folder / path.relative_to(source)
+            if not target.exists():
+                _move(path, target)
+                moved += 1
+        if not any(source.rglob("*.parquet")):
+            shutil.rmtree(source, ignore_errors=True)
+    return moved
+
+
+def _retired_folders(folder: Path, shard: str) -> Iterator[Path]:
+    """Where a shard's slices go when it is retired for the first time, the second, and so on."""
+    return (folder.parent / "retired" / f"{shard}-{number}" for number in count(1))
 
 
 def _free(path: Path) -> Path:

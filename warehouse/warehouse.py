@@ -137,6 +137,14 @@ class Warehouse:
         """
         return damage.retire_shard(self.folder, shard)
 
+    def restore_shard(self, shard: str) -> int:
+        """Moves the slices of a retired shard back; returns how many, 0 where there are none.
+
+        Raises:
+            StorageError: The file system refused.
+        """
+        return damage.restore_shard(self.folder, shard)
+
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pl.DataFrame:
         """Runs one select statement over the tables and statistics views.
 

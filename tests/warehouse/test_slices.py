@@ -9,6 +9,7 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
 from toolformer.ground.whole_files import beside
+from warehouse import damage
 from warehouse.errors import SliceNotFoundError, SliceValidationError
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
@@ -102,6 +103,7 @@ import resource, sys, pathlib
 import polars as pl
 from tests.warehouse.rows import SHARD, frame
 from warehouse.errors import WarehouseError
+from warehouse import damage
 from warehouse.warehouse import Warehouse
 home = pathlib.Path(sys.argv[1])
 warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
@@ -182,6 +184,56 @@ def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse)
     assert warehouse.retire_shard(SHARD) is None
     write_documents(warehouse, TEXT)
     assert warehouse.retire_shard(SHARD) == target.with_name(f"{SHARD}-2")
+
+
+def test_restored_shard_has_its_newest_slices_and_keeps_what_was_made_anew(
+    warehouse: Warehouse,
+) -> None:
+    def calls(argument: str) -> None:
+        rows = frame("candidate_calls", {"arguments": argument})
+        warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata={})
+
+    write_documents(warehouse, TEXT)
+    calls("1 + 1")
+    warehouse.retire_shard(SHARD)
+    calls("2 + 2")
+    warehouse.retire_shard(SHARD)
+    assert warehouse.restore_shard(SHARD) == 2
+    assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
+    rows = warehouse.query("select arguments from candidate_calls")
+    assert rows["arguments"].to_list() == ["2 + 2"]
+    assert [path.name for path in (warehouse.folder.parent / "retired").iterdir()] == [f"{SHARD}-1"]
+
+    warehouse.retire_shard(SHARD)
+    calls("3 + 3")
+    assert warehouse.restore_shard(SHARD) == 1
+    assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
+    assert warehouse.restore_shard(SHARD) == 0
+
+
+def test_restoring_goes_on_after_a_kill(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_documents(warehouse, TEXT)
+    rows = frame("candidate_calls")
+    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata={})
+    target = warehouse.retire_shard(SHARD)
+    genuine, moved = damage._move, []
+
+    def killed(source: Path, goal: Path) -> None:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(source)
+        genuine(source, goal)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(damage, "_move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            warehouse.restore_shard(SHARD)
+    assert warehouse.restore_shard(SHARD) == 1
+    assert warehouse.query("select count(*) from documents, candidate_calls").item() == 1
+    assert target is not None
+    assert not target.exists()
 
 
 def test_home_with_odd_characters_works(tmp_path: Path) -> None:
