@@ -4,13 +4,11 @@ Every setting stands there as a commented line with the preset's value, so that 
 can be set and a change of the preset still reaches what was not touched. Does not define settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import (
@@ -20,6 +18,7 @@ from dagster_project.settings.sections import (
     merged,
     validated,
 )
+from dagster_project.settings.yaml_text import parsed, read_text, with_sources, without_source
 from toolformer.ground.whole_files import write_whole
 from tools.registry import TOOL_NAMES
 
@@ -66,7 +65,8 @@ def load_settings(
     """
     given = _read(file)
     chosen = preset or str(given.get("preset", "laptop"))
-    values = merged(preset_values(chosen), {**given, "preset": chosen})
+    preset_given = preset_values(chosen)
+    values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
     settings = validated(values, origin=str(file))
     if overrides:
         _refuse_code(overrides)
@@ -143,40 +143,49 @@ def _inline(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
-def add_sources(file: Path, sources: list[SourceSettings]) -> None:
+def add_sources(file: Path, sources: Sequence[SourceSettings]) -> None:
     """Append sources to the file, leaving the user's comments and values as they are.
 
     Raises:
         SettingsError: the file is not valid.
     """
-    yaml = YAML()
-    document = yaml.load(file.read_text()) or {}
-    corpus = document.setdefault("corpus", {})
-    if corpus is None:
-        corpus = document["corpus"] = {}
-    listed = corpus.setdefault("sources", [])
-    listed.extend(source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources)
-    validated(
-        merged(preset_values(str(document.get("preset", "laptop"))), document), origin=str(file)
-    )
-    import io
+    load_settings(file)
+    entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
+    write_whole(file, with_sources(read_text(file), entries, origin=str(file)))
 
-    text = io.StringIO()
-    yaml.dump(document, text)
-    write_whole(file, text.getvalue())
+
+def remove_sources(file: Path, paths: Sequence[str]) -> None:
+    """Take the entries with these paths out of the file, leaving all else as it is.
+
+    Raises:
+        SettingsError: the file is not valid.
+    """
+    text = read_text(file)
+    for path in paths:
+        text = without_source(text, path, origin=str(file))
+    write_whole(file, text)
+
+
+def listed_sources(file: Path) -> list[str]:
+    """The paths of the sources that the file itself lists, not its preset."""
+    corpus = _read(file).get("corpus", {})
+    return [source["path"] for source in corpus.get("sources") or []]
 
 
 def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
-    try:
-        content = YAML(typ="safe").load(file.read_text())
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{file} is not valid YAML: {error}. Correct it, or move it aside to get a new one."
-        ) from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} holds no settings. Expected lines such as `preset: laptop`.")
+    content = parsed(read_text(file), origin=str(file))
     return {key: value for key, value in content.items() if value is not None}
+
+
+def _without_empty(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The values given, without sections and lists that stand there with nothing below."""
+    values = {}
+    for name, value in given.items():
+        of_base = base.get(name)
+        if value is None and isinstance(of_base, Mapping | tuple | list):
+            continue
+        is_section = isinstance(value, Mapping) and isinstance(of_base, Mapping)
+        values[name] = _without_empty(value, of_base) if is_section else value
+    return values
