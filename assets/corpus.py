@@ -8,20 +8,23 @@ import polars as pl
 from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
-from assets.shard_stage import EXPECTED_ERRORS, ShardReport, ShardStage, failure_of
+from assets.shard_stage import ShardReport, ShardStage, expected_errors, failure_of
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
+from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
 from tools.translation.identification import guess_language
 from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
 
 def configured_sources(settings: Settings) -> list[Source]:
@@ -34,6 +37,27 @@ def configured_sources(settings: Settings) -> list[Source]:
     ]
 
 
+def bring_in_line(
+    home: Home, store: Warehouse, instance: dg.DagsterInstance
+) -> tuple[list[ShardEntry], list[str]]:
+    """Move slices aside or back, and register partitions, as the manifest says.
+
+    Looks at all shards and not at what changed, so that it finishes what a kill left half done.
+    To be called under `Home.shards_lock`.
+
+    Returns:
+        The active shards, and the keys that were not registered before.
+    """
+    manifest = Manifest.load(home.sources)
+    for entry in manifest.shards:
+        if entry.status == "active":
+            store.restore_shard(entry.key)
+        else:
+            store.retire_shard(entry.key)
+    active = manifest.active_shards
+    return active, register_shards(instance, [entry.key for entry in active])
+
+
 @dg.asset(
     group_name="prepare",
     kinds={"python", "json"},
@@ -44,28 +68,24 @@ def corpus_manifest(
 ) -> dg.MaterializeResult:
     """The shards of the corpus: slices of the sources, registered as partitions.
 
-    Keys are never renumbered or reused. The same sources register nothing new; a changed or removed
-    file retires its shards, whose slices are moved aside.
+    Keys are never renumbered or given to other records. The same sources register nothing new;
+    records that changed retire their shards, whose slices are moved aside, and bring them back when
+    they return. A source that is missing or not listed keeps its shards.
     """
-    try:
-        loaded, home = settings.load(), settings.home()
+    home = settings.home()
+    with expected_errors(), home.shards_lock():
+        loaded = settings.load()
         update = update_manifest(
             home.sources,
             configured_sources(loaded),
             held_out_every=loaded.corpus.held_out_every,
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )
-        store = warehouse.open()
-        for entry in update.retired:
-            store.retire_shard(entry.key)
-    except EXPECTED_ERRORS as error:
-        raise failure_of(error) from error
-    active = Manifest.load(home.sources).active_shards
-    new = register_shards(context.instance, [entry.key for entry in active])
+        active, new = bring_in_line(home, warehouse.open(), context.instance)
     for rejected in update.rejected_sources:
         context.log.error(f"{rejected.source.path}: {rejected.error}")
     if update.rejected_sources and not active:
-        raise failure_of(update.rejected_sources[0].error)
+        raise failure_of(ToolformerError(" ".join(str(r.error) for r in update.rejected_sources)))
     shards = pl.DataFrame(
         [
             {
@@ -83,6 +103,8 @@ def corpus_manifest(
             "new shards": len(update.added),
             "partitions registered": len(new),
             "retired shards": ", ".join(entry.key for entry in update.retired) or "none",
+            "restored shards": ", ".join(entry.key for entry in update.restored) or "none",
+            "sources not listed": ", ".join(update.unlisted) or "none",
             REJECTED_SOURCES: dg.MetadataValue.json(
                 {each.source.path: str(each.error) for each in update.rejected_sources}
             ),

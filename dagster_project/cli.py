@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
 app.add_typer(tools_app, name="tools")
+sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
+app.add_typer(sources_app, name="sources")
 
 Preset = Annotated[
     str | None, typer.Option(help="Preset for this run: paper, laptop or demo.", show_default=False)
@@ -243,6 +245,32 @@ def tools_check(
 
     if not check_tool(name, RunOptions.of(None, changes)):
         raise typer.Exit(1)
+
+
+@sources_app.command("list")
+def sources_list() -> None:
+    """The sources with their shards and records, and whether they are listed and there."""
+    from dagster_project.commands.sources import list_sources
+
+    list_sources()
+
+
+@sources_app.command("remove")
+def sources_remove(
+    source: Annotated[str, typer.Argument(help="The source, as `sources list` shows it.")],
+) -> None:
+    """Take a source out of toolformer.yaml and its shards out of the corpus."""
+    from dagster_project.commands.sources import remove_source
+
+    remove_source(source)
+
+
+@sources_app.command("rebuild")
+def sources_rebuild() -> None:
+    """Make the list of the shards anew where it is lost or damaged, from their texts."""
+    from dagster_project.commands.sources import rebuild
+
+    rebuild()
 
 
 @app.command("check-vectors")

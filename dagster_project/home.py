@@ -1,5 +1,9 @@
 """The folders below `$TOOLFORMER_HOME`, and the locks that keep processes out of each other's way.
 
+Locks are taken in this order, so that no two processes wait for each other: a device, the corpus,
+the shards, the manifest's own (`sources/manifest.lock`), a slice or another output. Who holds one
+may wait for a later one only: a command that changes the sources loads no model while it does.
+
 Does not know what is in the files.
 """
 
@@ -81,6 +85,17 @@ class Home:
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"
+
+    def corpus_lock(self) -> FileLock:
+        """Held by a command that changes which sources are listed, from its first look to its end.
+
+        Then no command writes an older state of the settings file over another's.
+        """
+        return self._lock("corpus")
+
+    def shards_lock(self) -> FileLock:
+        """Held while manifest, warehouse and registered partitions are brought in line."""
+        return self._lock("shards")
 
     def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
         """Held while a slice is made: a second run over it waits, then finds the work done."""

@@ -3,6 +3,8 @@
 Does not cut the corpus.
 """
 
+from contextlib import suppress
+
 import dagster as dg
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shard")
@@ -12,11 +14,18 @@ SHARDS_PER_RUN = 64
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> list[str]:
     """Make the registered partitions those of the active shards; returns the new ones."""
+    from sqlalchemy.exc import IntegrityError
+
     name = SHARDS.name or "shard"
     registered = set(instance.get_dynamic_partitions(name))
     for key in sorted(registered.difference(active_keys)):
         instance.delete_dynamic_partition(name, key)
     new = [key for key in active_keys if key not in registered]
-    if new:
-        instance.add_dynamic_partitions(name, new)
+    missing = new
+    while missing:
+        # Another process may register the same keys at the same time.
+        with suppress(IntegrityError):
+            instance.add_dynamic_partitions(name, missing)
+        registered = set(instance.get_dynamic_partitions(name))
+        missing = [key for key in missing if key not in registered]
     return new

@@ -8,61 +8,63 @@ from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.commands.planning import (
+    SEARCHING_TOOLS,
+    chosen_shards,
+    indexes_of,
+    show_plan,
+    unbuilt,
+)
 from dagster_project.commands.reporting import show_statistics
+from dagster_project.commands.sources import tell_about_sources
 from dagster_project.home import Home
-from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import (
     RunFailedError,
     dagster_instance,
     neighbouring,
+    rejected_sources,
     run_job,
 )
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
-from dagster_project.wiring.retriever import needs_passage_index
 from dagster_project.wiring.toolbox import open_toolbox
-from toolformer.sources.manifest import Manifest, ShardEntry
-from tools.retrieval.dense_index import dense_index_information
-from tools.retrieval.wikipedia_index import index_information
+from toolformer.errors import ToolformerError
+from toolformer.sources.manifest import Manifest
 
-# Their indexes are made by `prepare`.
-SEARCHING_TOOLS = ("WikiSearch", "QA")
+# In the order in which they run.
+_STAGES = ("documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts")
 
 
-def prepare(options: RunOptions, home: Home, settings: Settings) -> None:
-    """Cut the corpus and build the indexes where that was not done or the settings changed."""
-    assets = ["corpus_manifest"]
-    searching = [
-        name
-        for name in SEARCHING_TOOLS
-        if (name in options.tools if options.tools else settings.tools.of(name).is_enabled)
-    ]
-    if searching:
-        assets.append("wikipedia_index")
-        if index_information(home.wikipedia_index) is None:
-            console.say("Building the Wikipedia index first; this is done once.")
-    if "QA" in searching and needs_passage_index(settings):
-        assets.append("passage_index")
-        if dense_index_information(home.passage_index) is None:
-            console.say("Building the passage index first; this is done once.")
+def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, str]:
+    """Cut the corpus and build the indexes where that was not done or the settings changed.
+
+    What goes wrong is told: a source that cannot be used, and an index that cannot be built while
+    no tool that searches was named (it is left out then).
+
+    Returns:
+        Sources that cannot be used and have no shards, by path, with the reason.
+
+    Raises:
+        RunFailedError: there is no corpus, or a named tool has no index.
+    """
+    # Forcing a build means its stages; the index is only made anew when it is stale.
+    resources = {**options.resources(), "settings": _unforced(options)}
     with dagster_instance(home) as instance:
+        run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
+        unusable = tell_about_sources(home, settings, rejected_sources(instance))
+        indexes = indexes_of(options, settings)
+        for name in unbuilt(indexes, home):
+            console.say(f"Building the {name} first; this is done once.")
         try:
-            run_job(
-                instance,
-                "prepare",
-                # Forcing a build means its stages; the index is only made anew when it is stale.
-                resources={**options.resources(), "settings": _unforced(options)},
-                assets=assets,
-            )
-        except RunFailedError:
-            # Without an index the other tools can still be sampled, and those that search say why
-            # they cannot be.
-            if (
-                any(name in options.tools for name in SEARCHING_TOOLS)
-                or not Manifest.load(home.sources).active_shards
-            ):
+            if indexes:
+                run_job(instance, "prepare", resources=resources, assets=list(indexes))
+        except RunFailedError as error:
+            if any(name in options.tools for name in SEARCHING_TOOLS):
                 raise
+            console.say(f"Tools that search are left out where their index is missing: {error}")
+    return unusable
 
 
 def _unforced(options: RunOptions) -> dict[str, Any]:
@@ -74,18 +76,21 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
 
     Raises:
         RunFailedError: shards failed; the others are finished all the same.
+        ToolformerError: a source cannot be used and has no shards; the others are built.
     """
     home = Home.find()
+    if dry_run:
+        show_plan(options, home, shards)
+        return
     settings = options.load_settings(home)
     open_toolbox(
         settings, home, named=[name for name in options.tools if name not in SEARCHING_TOOLS]
     )
-    if not (dry_run and Manifest.load(home.sources).active_shards):
-        prepare(options, home, settings)
+    unusable = prepare(options, home, settings)
     toolbox = open_toolbox(settings, home, named=options.tools)
     for name, why in toolbox.unavailable.items():
         console.say(f"{name} is left out: {why}")
-    entries = _chosen_shards(Manifest.load(home.sources), shards)
+    entries = chosen_shards(Manifest.load(home.sources), shards)
     annotator = Annotator.of(settings, home)
     plan = BuildPlan(
         open_warehouse(home),
@@ -95,63 +100,39 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         precision=precision_of(settings),
         force=options.force,
     ).of(entries)
-    if dry_run:
-        _show_plan(plan, entries)
-        return
-    if not plan:
+    if plan:
+        _build(options, home, sorted({planned.shard for planned in plan}))
+        show_statistics(examples=False)
+    else:
         console.say(f"{len(entries)} shards are up to date; nothing to do.")
-        return
-    todo = sorted({planned.shard for planned in plan})
+    if unusable:
+        raise ToolformerError(
+            "Everything else is built, but these sources cannot be used and have no shards: "
+            f"{', '.join(unusable)}. The reasons are above. Correct them, or take them out with "
+            "`toolformer sources remove`."
+        )
+
+
+def _build(options: RunOptions, home: Home, todo: list[str]) -> None:
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        pending = neighbouring(instance, todo)
+        pending = [(group, _STAGES) for group in neighbouring(instance, todo)]
         while pending:
-            group = pending.pop(0)
+            group, stages = pending.pop(0)
             try:
-                run_job(instance, "build_dataset", resources=options.resources(), shards=group)
+                run_job(
+                    instance,
+                    "build_dataset",
+                    resources=options.resources(),
+                    shards=group,
+                    assets=None if stages == _STAGES else stages,
+                )
             except RunFailedError as error:
                 failures.append(error)
                 rest = [shard for shard in group if shard not in error.failed_shards]
-                if error.failed_shards and rest:
-                    # A failed stage ends its run; the other shards go on in runs of their own.
-                    pending += neighbouring(instance, rest)
+                # A failed stage ends its run, and has finished these; they go on behind it.
+                behind = stages[1 + max(map(stages.index, error.failed_assets), default=0) :]
+                if error.failed_shards and rest and behind:
+                    pending += [(each, behind) for each in neighbouring(instance, rest)]
     if failures:
         raise RunFailedError("\n".join(str(failure) for failure in failures))
-    show_statistics(examples=False)
-
-
-def _chosen_shards(manifest: Manifest, shards: Sequence[str]) -> list[ShardEntry]:
-    if not shards:
-        return manifest.active_shards
-    return [manifest.entry(key) for key in shards]
-
-
-def _show_plan(plan: Sequence[PlannedSlice], entries: Sequence[ShardEntry]) -> None:
-    import polars as pl
-
-    if not plan:
-        console.say(f"{len(entries)} shards are up to date; a build would do nothing.")
-        return
-    rows = pl.DataFrame(
-        [
-            {
-                "stage": planned.table,
-                "tool": planned.slice_name,
-                "why": planned.reason,
-                "shard": planned.shard,
-                "tokens": planned.tokens,
-                "seconds": planned.seconds,
-            }
-            for planned in plan
-        ]
-    )
-    summary = rows.group_by("stage", "tool", "why", maintain_order=True).agg(
-        pl.len().alias("shards"),
-        pl.col("tokens").sum().alias("expected tokens"),
-        (pl.col("seconds").sum() / 60).round(1).alias("expected minutes"),
-    )
-    console.frame(summary)
-    console.say(
-        f"{len(plan)} slices of {len({planned.shard for planned in plan})} shards, about "
-        f"{rows['tokens'].sum():,} tokens and {rows['seconds'].sum() / 60:.1f} minutes."
-    )

@@ -43,11 +43,15 @@ class RunFailedError(RuntimeError):
 
     Attributes:
         failed_shards: keys of the shards that failed, where stages named them.
+        failed_assets: the assets that failed; those downstream of them were not run.
     """
 
-    def __init__(self, message: str, failed_shards: Sequence[str] = ()):
+    def __init__(
+        self, message: str, failed_shards: Sequence[str] = (), failed_assets: Sequence[str] = ()
+    ):
         super().__init__(message)
         self.failed_shards = tuple(failed_shards)
+        self.failed_assets = tuple(failed_assets)
 
 
 class RunInterruptedError(Exception):
@@ -184,9 +188,11 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:
     messages: list[str] = []
     failed: list[str] = []
+    assets: list[str] = []
     for event in result.all_events:
         if not event.is_step_failure:
             continue
+        assets.append(str(event.step_key))
         data = event.step_failure_data
         given = data.user_failure_data
         if given is not None:
@@ -196,7 +202,7 @@ def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:
         elif data.error is not None:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
-    return RunFailedError("\n".join(messages) or f"run {result.run_id} failed", failed)
+    return RunFailedError("\n".join(messages) or f"run {result.run_id} failed", failed, assets)
 
 
 def neighbouring(instance: dg.DagsterInstance, shards: Sequence[str]) -> list[list[str]]:

@@ -117,6 +117,7 @@ def test_without_a_command_the_help_is_shown(run):
         "sql",
         "stats",
         "tools",
+        "sources",
         "check-vectors",
     ):
         assert command in help_text.out

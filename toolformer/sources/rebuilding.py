@@ -7,6 +7,7 @@ digest. Does not read sources.
 import hashlib
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,12 +44,15 @@ class RebuiltManifest:
     damaged: dict[Path, str]
 
 
-def rebuild_manifest(folder: Path, *, held_out_every: int) -> RebuiltManifest:
+def rebuild_manifest(
+    folder: Path, *, held_out_every: int, used_keys: Iterable[str] = ()
+) -> RebuiltManifest:
     """Writes a manifest of the raw slices that are there; an unusable one is kept beside it.
 
     Args:
         folder: `$TOOLFORMER_HOME/sources`.
         held_out_every: see `update_manifest`; the number of a shard tells whether it is held out.
+        used_keys: keys that are in use elsewhere, and so are not given to new shards.
 
     Raises:
         SourceError: there is a manifest that fits the slices, or there are no slices.
@@ -76,7 +80,7 @@ def rebuild_manifest(folder: Path, *, held_out_every: int) -> RebuiltManifest:
             if key not in entries or entry.status == "active":
                 entries[key] = entry
         manifest = Manifest(
-            next_number=1 + max(map(shard_number, slices.values())),
+            next_number=1 + max(map(shard_number, [*slices.values(), *used_keys])),
             shards=_each_digest_active_once(entries),
         )
         if path.exists():

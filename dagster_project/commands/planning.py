@@ -1,0 +1,146 @@
+"""`toolformer build --dry-run`: what a build would do, why, and for how long.
+
+Changes nothing: writes no settings, cuts no source, converts no model, builds no index.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from assets.corpus import configured_sources
+from dagster_project.commands import console
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.settings_file import load_settings
+from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.model_holder import precision_of
+from dagster_project.wiring.retriever import needs_passage_index
+from dagster_project.wiring.toolbox import open_toolbox
+from toolformer.forward.embedded_model import embedded_model_directory
+from toolformer.sources.errors import SourceError
+from toolformer.sources.files import list_files
+from toolformer.sources.manifest import Manifest, ShardEntry
+from tools.retrieval.dense_index import dense_index_information
+from tools.retrieval.wikipedia_index import index_information
+from warehouse.warehouse import Warehouse
+
+# Their indexes are made by `prepare`.
+SEARCHING_TOOLS = ("WikiSearch", "QA")
+_MOST_FILES_NAMED = 5
+
+
+def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> None:
+    """Say what a build of these shards would do; of a home without shards, what comes first."""
+    settings = load_settings(home.settings_file, overrides=options.overrides, preset=options.preset)
+    manifest = Manifest.load(home.sources)
+    missing = unbuilt(indexes_of(options, settings), home)
+    named = [name for name in options.tools if not (missing and name in SEARCHING_TOOLS)]
+    open_toolbox(settings, home, named=named)
+    if not manifest.active_shards:
+        _show_sources(settings)
+    for name in missing:
+        console.say(f"The {name} would be built first.")
+    is_converted = _is_converted(settings, home)
+    if not is_converted:
+        console.say("The embedded model would be converted first, in 10 to 20 s.")
+    if not manifest.active_shards or (options.tools and not named):
+        return
+    toolbox = open_toolbox(settings, home, named=named)
+    for name, why in toolbox.unavailable.items():
+        console.say(f"{name} is left out: {why}")
+    entries = chosen_shards(manifest, shards)
+    with tempfile.TemporaryDirectory() as scratch:
+        # To ask a warehouse makes its folders.
+        folder = home.warehouse if home.warehouse.is_dir() else Path(scratch) / "warehouse"
+        plan = BuildPlan(
+            Warehouse(folder, home.database),
+            settings,
+            toolbox,
+            # Of a model that is still to be converted, nothing can be told yet.
+            model=Annotator.of(settings, home).identity if is_converted else "",
+            precision=precision_of(settings),
+            force=options.force,
+        ).of(entries)
+    _show_slices(plan, entries)
+
+
+def chosen_shards(manifest: Manifest, shards: Sequence[str]) -> list[ShardEntry]:
+    """The active shards, or those of them that were named."""
+    if not shards:
+        return manifest.active_shards
+    return [manifest.entry(key) for key in shards]
+
+
+def indexes_of(options: RunOptions, settings: Settings) -> dict[str, str]:
+    """The indexes that the tools of a run search: asset, and what a person calls it."""
+    searching = [
+        name
+        for name in SEARCHING_TOOLS
+        if (name in options.tools if options.tools else settings.tools.of(name).is_enabled)
+    ]
+    indexes = {"wikipedia_index": "Wikipedia index"} if searching else {}
+    if "QA" in searching and needs_passage_index(settings):
+        indexes["passage_index"] = "passage index"
+    return indexes
+
+
+def unbuilt(indexes: Mapping[str, str], home: Home) -> list[str]:
+    """Those of the indexes that are not there."""
+    information = {
+        "wikipedia_index": partial(index_information, home.wikipedia_index),
+        "passage_index": partial(dense_index_information, home.passage_index),
+    }
+    return [name for asset, name in indexes.items() if information[asset]() is None]
+
+
+def _is_converted(settings: Settings, home: Home) -> bool:
+    if settings.language_model.path != "embedded":
+        return True
+    return (embedded_model_directory(home.models) / "model.safetensors").exists()
+
+
+def _show_sources(settings: Settings) -> None:
+    console.say("No shards yet. These sources would be cut first:")
+    for source in configured_sources(settings):
+        try:
+            files = [file.name for file in list_files(source)]
+        except SourceError as error:
+            console.say(f"  {source.path}: {error}")
+            continue
+        more = len(files) - _MOST_FILES_NAMED
+        shown = ", ".join(files[:_MOST_FILES_NAMED]) + (f" and {more} more" if more > 0 else "")
+        console.say(f"  {source.path}, records per shard: {source.shard_size}; {shown}")
+
+
+def _show_slices(plan: Sequence[PlannedSlice], entries: Sequence[ShardEntry]) -> None:
+    import polars as pl
+
+    if not plan:
+        console.say(f"{len(entries)} shards are up to date; a build would do nothing.")
+        return
+    rows = pl.DataFrame(
+        [
+            {
+                "stage": planned.table,
+                "tool": planned.slice_name,
+                "why": planned.reason,
+                "shard": planned.shard,
+                "tokens": planned.tokens,
+                "seconds": planned.seconds,
+            }
+            for planned in plan
+        ]
+    )
+    summary = rows.group_by("stage", "tool", "why", maintain_order=True).agg(
+        pl.len().alias("shards"),
+        pl.col("tokens").sum().alias("expected tokens"),
+        (pl.col("seconds").sum() / 60).round(1).alias("expected minutes"),
+    )
+    console.frame(summary)
+    console.say(
+        f"{len(plan)} slices of {len({planned.shard for planned in plan})} shards, about "
+        f"{rows['tokens'].sum():,} tokens and {rows['seconds'].sum() / 60:.1f} minutes."
+    )

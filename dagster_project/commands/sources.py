@@ -1,0 +1,169 @@
+"""`toolformer sources`: the sources of the corpus, listed and removed; a lost manifest made anew.
+
+A source is removed here and nowhere else: one that is missing, or no longer listed in the settings,
+keeps its shards. Does not parse the command line.
+"""
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from assets.corpus import bring_in_line, configured_sources
+from dagster_project.commands import console
+from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.home import Home
+from dagster_project.runs.run_job import dagster_instance
+from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
+from dagster_project.settings.settings_file import (
+    add_sources,
+    listed_sources,
+    load_settings,
+    remove_sources,
+)
+from toolformer.errors import ToolformerError
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.files import list_files
+from toolformer.sources.ingestion import retire_source
+from toolformer.sources.manifest import Manifest, key_of_slice
+from toolformer.sources.rebuilding import rebuild_manifest
+from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
+
+
+def absolute(path: str) -> str:
+    """A source as the settings keep it: the UI runs in another folder than the command did."""
+    if path in BUILT_IN_SOURCES or "://" in path:
+        return path
+    # Not by `Path`, which raises for the home of an unknown user.
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+
+
+def list_sources() -> None:
+    """Show each source with its shards and records, and whether it is listed and there."""
+    home = Home.find()
+    settings = load_settings(home.settings_file)
+    active = Manifest.load(home.sources).active_shards
+    shards = Counter(entry.source for entry in active)
+    records = Counter[str]()
+    for entry in active:
+        records[entry.source] += entry.records
+    states = {source.name: _state(source, settings) for source in configured_sources(settings)}
+    states |= {name: "not listed any more" for name in shards if name not in states}
+    rows = [
+        {"source": name, "shards": shards[name], "records": records[name], "state": state}
+        for name, state in states.items()
+    ]
+    console.frame(pl.DataFrame(rows))
+
+
+def _state(source: Source, settings: Settings) -> str:
+    try:
+        list_files(source)
+    except SourceNotFoundError:
+        return "missing"
+    except SourceError as error:
+        return f"cannot be used: {error}"
+    return "listed" if settings.corpus.sources else "embedded; no source is listed"
+
+
+def remove_source(given: str) -> None:
+    """Take a source out of the settings file and retire its shards.
+
+    Raises:
+        ToolformerError: there is no such source, or it is the last and comes with the program.
+    """
+    home = Home.find()
+    with home.corpus_lock():
+        settings = RunOptions().load_settings(home)
+        configured = settings.corpus.sources or EMBEDDED_SOURCES
+        name = _known_name(given, configured, Manifest.load(home.sources))
+        if any(normalised_path(source.path) == name for source in configured):
+            _unlist(home, configured, name)
+        with home.shards_lock(), dagster_instance(home) as instance:
+            retired = retire_source(home.sources, name)
+            bring_in_line(home, open_warehouse(home), instance)
+    console.say(
+        f"{name} is removed; its {len(retired)} shards are kept aside, and come back with what was "
+        "computed from them when it is ingested again."
+    )
+    if not load_settings(home.settings_file).corpus.sources:
+        console.say("No source is listed now: the next build uses the embedded corpus.")
+
+
+def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:
+    known = {normalised_path(source.path) for source in configured}
+    known |= {entry.source for entry in manifest.active_shards}
+    for name in (given, normalised_path(given), normalised_path(absolute(given))):
+        if name in known:
+            return name
+    raise SourceNotFoundError(
+        f"There is no source {given!r} in this home. Expected one of those that `toolformer "
+        f"sources list` shows: {', '.join(sorted(known))}."
+    )
+
+
+def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None:
+    kept = [source for source in configured if normalised_path(source.path) != name]
+    if not kept and name in BUILT_IN_SOURCES:
+        raise ToolformerError(
+            f"{name} is the only source, and it is what a home without sources uses. Ingest a "
+            "source of your own first, then remove it."
+        )
+    listed = listed_sources(home.settings_file)
+    if listed:
+        paths = [path for path in listed if normalised_path(path) == name]
+        remove_sources(home.settings_file, paths)
+    else:
+        # They come from the preset, or are what a home without sources uses.
+        add_sources(home.settings_file, kept)
+
+
+def rebuild() -> None:
+    """Make a lost or damaged manifest anew from the raw slices."""
+    home = Home.find()
+    with home.corpus_lock():
+        settings = RunOptions().load_settings(home)
+        store = open_warehouse(home)
+        with home.shards_lock(), dagster_instance(home) as instance:
+            rebuilt = rebuild_manifest(
+                home.sources,
+                held_out_every=settings.corpus.held_out_every,
+                used_keys={info.shard for info in store.slices("documents")},
+            )
+            active, _ = bring_in_line(home, store, instance)
+            for key in set(map(key_of_slice, rebuilt.damaged)) - {entry.key for entry in active}:
+                store.retire_shard(str(key))
+    for path, why in rebuilt.damaged.items():
+        console.say(f"{path} is damaged and left out: {why}.")
+    console.say(
+        f"The manifest has {len(active)} active and {len(rebuilt.retired)} retired shards again. "
+        "The next build cuts the sources anew; what is the same keeps its shard."
+    )
+
+
+def tell_about_sources(
+    home: Home, settings: Settings, rejected: Mapping[str, str]
+) -> dict[str, str]:
+    """Say which sources could not be used, and which are not listed any more.
+
+    Args:
+        home: has the manifest.
+        settings: of the run.
+        rejected: sources that could not be used, by path, with the error.
+
+    Returns:
+        Those of the rejected that have no shards.
+    """
+    shards = Counter(entry.source for entry in Manifest.load(home.sources).active_shards)
+    for path, error in rejected.items():
+        count = shards[normalised_path(path)]
+        console.say(f"{error} Its {count} shards stay." if count else error)
+    listed = {source.name for source in configured_sources(settings)}
+    for name in sorted(shards.keys() - listed):
+        console.say(
+            f"The source {name!r} is not listed in the settings of this run; its {shards[name]} "
+            f"shards stay. `toolformer sources remove {shlex.quote(name)}` removes them."
+        )
+    return {path: why for path, why in rejected.items() if not shards[normalised_path(path)]}

@@ -1,0 +1,351 @@
+"""`toolformer sources`, and what ingesting and building do where sources are missing or left."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dagster_project.cli import main
+from dagster_project.commands import building
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.partitions import register_shards
+from dagster_project.runs.run_job import RunFailedError, dagster_instance
+from dagster_project.settings.settings_file import (
+    listed_sources,
+    load_settings,
+    write_settings_file,
+)
+from tests.warehouse.rows import frame
+from toolformer.sources.manifest import Manifest, manifest_path, slice_path
+from warehouse.warehouse import Warehouse
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    root = tmp_path / "home"
+    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    return Home(root)
+
+
+@pytest.fixture
+def run(home: Home, capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process; gives its exit code, output and errors."""
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(list(arguments))
+        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
+
+    return run_command
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write_texts(name: str, count: int) -> Path:
+        file = tmp_path / name
+        lines = [json.dumps({"text": f"Text {n} of {name}."}) for n in range(count)]
+        file.write_text("\n".join(lines) + "\n")
+        return file
+
+    return write_texts
+
+
+def active(home: Home) -> list[str]:
+    return [entry.key for entry in Manifest.load(home.sources).active_shards]
+
+
+def registered(home: Home) -> set[str]:
+    with dagster_instance(home) as instance:
+        return set(instance.get_dynamic_partitions("shard"))
+
+
+def store_call(home: Home, shard: str) -> bytes:
+    """What a stage has computed from a shard, as the bytes of its slice."""
+    rows = frame("candidate_calls", {"shard": shard, "call_id": shard})
+    warehouse(home).replace_slice("candidate_calls", shard, "Calculator", rows, metadata={})
+    return call_file(home, shard).read_bytes()
+
+
+def call_file(home: Home, shard: str) -> Path:
+    return home.warehouse / "candidate_calls" / f"shard={shard}" / "Calculator.parquet"
+
+
+def warehouse(home: Home) -> Warehouse:
+    return Warehouse(home.warehouse, home.database)
+
+
+def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: Home, write):
+    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
+    assert run("ingest", str(a), str(b), "--shard-size", "2")[0] == 0
+    file = home.settings_file
+    file.write_text(file.read_text().replace("  sources:", "  # my note\n  sources:"))
+    stored = {key: store_call(home, key) for key in active(home)}
+    assert len(stored) == 3
+    code, out, err = run("sources", "remove", str(a))
+    assert (code, err) == (0, "")
+    assert f"{a} is removed; its 2 shards are kept aside" in out
+    assert "# my note" in file.read_text()
+    assert listed_sources(file) == [str(b)]
+    (left,) = active(home)
+    assert registered(home) == {left}
+    assert warehouse(home).query("select shard from candidate_calls")["shard"].to_list() == [left]
+
+    code, out, _ = run("ingest", str(a), "--shard-size", "2")
+    assert code == 0
+    assert "0 new shards" in out
+    assert "2 shards came back" in out
+    assert registered(home) == set(stored)
+    assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
+    assert run("sources", "remove", "nowhere")[0] == 1
+
+
+def test_a_missing_source_costs_nothing_and_is_told(run, home: Home, write):
+    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
+    assert run("ingest", str(a), str(b), "--shard-size", "2")[0] == 0
+    stored = {key: store_call(home, key) for key in active(home)}
+    a.rename(a.with_suffix(".away"))
+    code, out, _ = run("sources", "list")
+    assert code == 0
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if str(a.parent) in line}
+    assert "missing" in rows[str(a)]
+    assert "listed" in rows[str(b)]
+    c = write("c.jsonl", 2)
+    code, out, _ = run("ingest", str(c))
+    assert code == 0, out
+    assert f"There is no source '{a}'" in out
+    assert "Its 2 shards stay." in out
+    assert set(stored) < set(active(home)) == registered(home)
+    assert {key: call_file(home, key).read_bytes() for key in stored} == stored
+
+
+def test_a_source_that_is_not_listed_any_more_keeps_its_shards(run, home: Home, write):
+    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
+    assert run("ingest", str(a))[0] == 0
+    before = active(home)
+    home.settings_file.unlink()
+    code, out, _ = run("ingest", str(b))
+    assert code == 0
+    assert f"`toolformer sources remove {a}` removes them" in out
+    assert len(active(home)) == len(before) + 1
+    assert "not listed any more" in run("sources", "list")[1]
+    assert run("sources", "remove", str(a))[0] == 0
+    assert len(active(home)) == 1
+    code, out, _ = run("sources", "remove", str(b))
+    assert (code, active(home)) == (0, [])
+    assert "the next build uses the embedded corpus" in out
+
+
+def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: Home):
+    assert run("ingest", "starter-texts", "--limit", "2")[0] == 0
+    code, _, err = run("sources", "remove", "starter-texts")
+    assert code == 1
+    assert "the only source" in err
+    assert len(active(home)) == 1
+    home.settings_file.unlink()
+    code, _, _ = run("sources", "remove", "starter-texts")
+    assert (code, active(home)) == (0, [])
+    settings = load_settings(home.settings_file)
+    assert [source.path for source in settings.corpus.sources] == ["wikipedia-excerpt"]
+    assert settings.corpus.sources[0].shard_size == 10
+
+
+def test_a_lost_manifest_is_refused_and_rebuilt(run, home: Home, write):
+    a = write("a.jsonl", 4)
+    assert run("ingest", str(a), "--shard-size", "2")[0] == 0
+    stored = {key: store_call(home, key) for key in active(home)}
+    manifest_path(home.sources).unlink()
+    for arguments in (("build", "--dry-run"), ("ingest", str(a)), ("sources", "list")):
+        code, _, err = run(*arguments)
+        assert code == 1
+        assert "2 raw slices" in err
+        assert "`toolformer sources rebuild`" in err
+    code, out, err = run("sources", "rebuild")
+    assert (code, err) == (0, "")
+    assert "2 active and 0 retired shards" in out
+    assert run("ingest", str(a))[0] == 0
+    assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
+    assert run("sources", "rebuild")[0] == 1
+
+    slice_path(home.sources, "shard-00001").write_bytes(b"damaged")
+    manifest_path(home.sources).write_text("{")
+    code, out, _ = run("sources", "rebuild")
+    assert code == 0
+    assert "shard-00001.jsonl.zst is damaged and left out" in out
+    assert active(home) == ["shard-00000"] == sorted(registered(home))
+    assert not call_file(home, "shard-00001").exists()
+
+
+def test_ingests_at_once_lose_nothing(home: Home, write):
+    write_settings_file(home.settings_file, preset="laptop")
+    empty = write("empty.jsonl", 1)
+    empty.write_text("\n")
+    files = [*(write(f"{n}.jsonl", 4) for n in range(4)), empty]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dagster_project.cli", "ingest", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+        )
+        for file in files
+    ]
+    outcomes = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    assert [code for _, _, code in outcomes] == [0, 0, 0, 0, 1], outcomes
+    assert sorted(listed_sources(home.settings_file)) == sorted(map(str, files[:4]))
+    assert len(active(home)) == 4
+    assert registered(home) == set(active(home))
+
+
+def test_a_failing_ingest_takes_back_its_own_entries_only(run, home: Home, write, monkeypatch):
+    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
+    write_settings_file(home.settings_file, preset="laptop")
+
+    def edited_meanwhile(*_arguments: object, **_settings: object) -> None:
+        text = home.settings_file.read_text()
+        home.settings_file.write_text(f"{text}  - path: {b}\nsampling:\n  seed: 7\n")
+        raise RunFailedError("no luck")
+
+    text = home.settings_file.read_text()
+    home.settings_file.write_text(text[: text.index("\n# language_model")] + "\n")
+    monkeypatch.setattr("dagster_project.commands.ingestion.run_job", edited_meanwhile)
+    assert run("ingest", str(a))[0] == 1
+    assert listed_sources(home.settings_file) == [str(b)]
+    assert load_settings(home.settings_file).sampling.seed == 7
+
+
+def test_partitions_that_another_process_registers_meanwhile_are_no_error(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    with dagster_instance(home) as instance:
+        genuine = type(instance).add_dynamic_partitions
+
+        def beaten(self, name, keys):
+            from sqlalchemy.exc import IntegrityError
+
+            monkeypatch.undo()
+            genuine(self, name, keys[:1])
+            raise IntegrityError("insert", {}, Exception("UNIQUE constraint failed"))
+
+        monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
+        assert register_shards(instance, ["shard-00000", "shard-00001"]) == [
+            "shard-00000",
+            "shard-00001",
+        ]
+        assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
+
+
+# Building
+
+
+def without_model(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A build whose stages are not run; gives the shards that they would be run for."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(building, "_build", lambda _options, _home, todo: asked.append(todo))
+    monkeypatch.setattr(building, "show_statistics", lambda **_: None)
+    annotator = type("Annotator", (), {"identity": "m"})
+    monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
+    return asked
+
+
+def test_a_build_goes_on_without_a_missing_source(run, home: Home, write, monkeypatch):
+    asked = without_model(monkeypatch)
+    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
+    assert run("ingest", str(a), str(b))[0] == 0
+    a.unlink()
+    code, out, err = run("build", "--tools", "Calendar")
+    assert (code, err) == (0, "")
+    assert f"There is no source '{a}'" in out
+    assert asked == [["shard-00000", "shard-00001"]]
+    code, out, _ = run("build", "--tools", "Calendar", "--set", f"corpus.sources=[{{path: {b}}}]")
+    assert code == 0
+    assert f"sources remove {a}" in out
+    assert asked[1] == ["shard-00000", "shard-00001"]
+
+
+def test_a_source_that_never_had_shards_is_an_error_behind_the_build(
+    run, home: Home, write, monkeypatch
+):
+    asked = without_model(monkeypatch)
+    a = write("a.jsonl", 2)
+    assert run("ingest", str(a))[0] == 0
+    file = home.settings_file
+    file.write_text(
+        file.read_text().replace("  sources:\n", "  sources:\n  - path: /no/such.txt\n")
+    )
+    code, out, err = run("build", "--tools", "Calendar")
+    assert code == 1
+    assert "There is no source '/no/such.txt'" in out
+    assert err.startswith("Error: Everything else is built")
+    assert "/no/such.txt" in err
+    assert asked == [["shard-00000"]]
+
+
+def test_an_index_that_cannot_be_built_is_told_with_the_reason(
+    home: Home, write, monkeypatch, capsys
+):
+    genuine = building.run_job
+
+    def fail(*arguments: object, assets: list[str], **settings: object) -> None:
+        if assets != ["corpus_manifest"]:
+            raise RunFailedError("the dump is not there")
+        genuine(*arguments, assets=assets, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(building, "run_job", fail)
+    home.root.mkdir()
+    home.settings_file.write_text(f"corpus:\n  sources:\n  - path: {write('a.jsonl', 2)}\n")
+    options = RunOptions()
+    building.prepare(options, home, options.load_settings(home))
+    assert "the dump is not there" in capsys.readouterr().out
+    named = RunOptions(tools=("WikiSearch",))
+    with pytest.raises(RunFailedError, match="the dump is not there"):
+        building.prepare(named, home, named.load_settings(home))
+
+
+@pytest.mark.parametrize("tools", [(), ("--tools", "Calendar"), ("--tools", "WikiSearch")])
+def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
+    code, out, err = run("build", "--dry-run", *tools)
+    assert (code, err) == (0, "")
+    assert "starter-texts/starter_texts.jsonl" in out
+    assert "wikipedia-excerpt" in out
+    assert "model would be converted" in out
+    assert ("Wikipedia index would be built" in out) == ("Calendar" not in tools)
+    assert not home.root.exists()
+
+
+def test_a_dry_run_of_a_home_with_shards_changes_nothing(run, home: Home, write):
+    assert run("ingest", str(write("a.jsonl", 2)))[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
+    code, out, err = run("build", "--dry-run", "--tools", "Calendar")
+    assert (code, err) == (0, "")
+    assert "model would be converted" in out
+    assert "candidate_calls" in out
+    assert {path: path.stat().st_mtime_ns for path in home.root.rglob("*")} == before
+
+
+def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home, monkeypatch):
+    shards = [f"shard-{number:05d}" for number in range(3)]
+    asked: list[tuple[list[str], object]] = []
+
+    def run_job(_instance, _job, *, resources, shards, assets):
+        assert resources["settings"]["force"] is True
+        asked.append((list(shards), assets))
+        if len(asked) == 1:
+            raise RunFailedError("damaged", ["shard-00001"], ["candidate_calls"])
+        if len(asked) == 2:
+            raise RunFailedError("no memory", ["shard-00000"], ["filtered_calls"])
+
+    monkeypatch.setattr(building, "run_job", run_job)
+    with dagster_instance(home) as instance:
+        instance.add_dynamic_partitions("shard", shards)
+    with pytest.raises(RunFailedError, match="damaged\nno memory"):
+        building._build(RunOptions(force=True), home, shards)
+    rest = ("executed_calls", "filtered_calls", "augmented_texts")
+    assert asked == [(shards, None), ([shards[0]], rest), ([shards[2]], rest)]
