@@ -300,6 +300,8 @@ def test_slices_without_their_manifest_are_refused_and_stay(folder, source_of, w
     manifest_path(folder).unlink()
     with pytest.raises(DamagedRawSliceError, match=r"2 raw slices.*toolformer sources rebuild"):
         update(folder, source)
+    with pytest.raises(DamagedRawSliceError, match="2 raw slices"):
+        Manifest.load(folder)
     older = {"version": 1, "next_number": 1, "identities": {}, "shards": []}
     manifest_path(folder).write_text(json.dumps(older))
     with pytest.raises(DamagedRawSliceError, match=r"1 keys.*shard-00001.*sources rebuild"):
