@@ -77,7 +77,10 @@ def _ingest(home: Home, paths: Sequence[str], given: Mapping[str, Any]) -> None:
     others = {path: why for path, why in rejected.items() if path not in {s.path for s in refused}}
     tell_about_sources(home, load_settings(home.settings_file), others)
     if refused:
-        raise ToolformerError(" ".join(rejected.get(s.path, s.path) for s in refused))
+        # A build of other settings at the same time can have had the last word on what is rejected.
+        unknown = "The source {!r} gave no shards. Ingest it again."
+        errors = [rejected.get(source.path, unknown.format(source.path)) for source in refused]
+        raise ToolformerError(" ".join(errors))
 
 
 def _new_sources(
