@@ -7,7 +7,7 @@ from pathlib import Path
 
 from warehouse.layout import EMPTY_SHARD, files_without_version
 from warehouse.slices import is_of_this_project
-from warehouse.versions import publish
+from warehouse.versions import adopt
 
 
 def adopt_slices(folder: Path) -> None:
@@ -27,7 +27,7 @@ def adopt_slices(folder: Path) -> None:
             if path.parent.name == f"shard={EMPTY_SHARD}":
                 path.unlink()
             else:
-                publish(path, path.parent, path.stem)
+                adopt(path)
         except FileNotFoundError:
             # Another process adopts them too.
             continue

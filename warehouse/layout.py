@@ -26,7 +26,7 @@ EMPTY_SLICE = "empty"
 _SHARD = re.compile(r"[a-z0-9-]+")
 _SLICE = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
-_TEMPORARY = re.compile(r".+\.(?P<pid>\d+)\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r".+\.(?P<pid>\d+)\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp(?:\.wal)?")
 _FOREIGN_FILE_AGE_SECONDS = 24 * 3600.0
 
 
@@ -154,7 +154,7 @@ def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
     it is a day old.
     """
     candidates = [*folder.glob(".spill.*.tmp")]
-    candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp")
+    candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     for table in tables():
         candidates += table_folder(folder, table).glob("shard=*/*.tmp")
     removed = []

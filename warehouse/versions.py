@@ -10,13 +10,13 @@ Does not know tables or rows.
 """
 
 import glob
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 from pathlib import Path
 
+from toolformer.ground.digests import digest_of_bytes, hex_digest_of_file
 from toolformer.ground.whole_files import flush
 
 VERSION_GLOB = "*@*.parquet"
@@ -25,7 +25,6 @@ VERSION_PATTERN = r"^(.*)@(\d{16})-[0-9a-f]{16}\.parquet$"
 
 _VERSION = re.compile(r"(?P<name>.+)@(?P<stamp>\d{16})-(?P<digest>[0-9a-f]{16})\.parquet")
 _DIGEST_BYTES = 8
-_CHUNK_BYTES = 1 << 20
 # A file is in its place before its stamp's time, in microseconds: whoever looks twice, as a view
 # of `warehouse.duckdb` does, and takes what was stamped before it began, sees the same both times.
 _AHEAD = 100_000
@@ -80,7 +79,7 @@ def publish(temporary: Path, folder: Path, name: str) -> Path:
         OSError: The file system refused; the slice is as it was.
     """
     flush(temporary)
-    digest = _digest_of_file(temporary)
+    digest = hex_digest_of_file(temporary, size=_DIGEST_BYTES)
     before = versions(folder, name)
     path = temporary
     while True:
@@ -88,11 +87,22 @@ def publish(temporary: Path, folder: Path, name: str) -> Path:
         if before:
             # Clocks are set back at times.
             stamp = max(stamp, _stamp(before[-1]) + 1)
-        path = path.rename(folder / f"{name}@{stamp:016d}-{digest}.parquet")
+        path = path.rename(folder / _file_name(name, stamp, digest))
         if _now() <= stamp:
             break
     flush(folder)
     return path
+
+
+def adopt(path: Path) -> Path:
+    """Makes a slice that has no version the version of the time it was written.
+
+    Raises:
+        OSError: The file system refused.
+    """
+    stamp = path.stat().st_mtime_ns // 1000
+    digest = hex_digest_of_file(path, size=_DIGEST_BYTES)
+    return path.rename(path.with_name(_file_name(path.stem, stamp, digest)))
 
 
 def is_intact(path: Path) -> bool:
@@ -102,7 +112,7 @@ def is_intact(path: Path) -> bool:
         FileNotFoundError: It is gone.
         OSError: It cannot be read.
     """
-    return has_digest(path, _digest_of_file(path))
+    return has_digest(path, hex_digest_of_file(path, size=_DIGEST_BYTES))
 
 
 def has_digest(path: Path, digest: str) -> bool:
@@ -113,7 +123,7 @@ def has_digest(path: Path, digest: str) -> bool:
 
 def digest_of(content: bytes) -> str:
     """Returns the digest of a file's bytes."""
-    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+    return digest_of_bytes(content, size=_DIGEST_BYTES).hex()
 
 
 def superseded(paths: Iterable[Path]) -> Iterator[Path]:
@@ -130,6 +140,10 @@ def superseded(paths: Iterable[Path]) -> Iterator[Path]:
                 yield old
 
 
+def _file_name(name: str, stamp: int, digest: str) -> str:
+    return f"{name}@{stamp:016d}-{digest}.parquet"
+
+
 def _place(path: Path) -> tuple[Path, str | None]:
     return path.parent, slice_of(path)
 
@@ -141,11 +155,3 @@ def _stamp(path: Path) -> int:
 
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-def _digest_of_file(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

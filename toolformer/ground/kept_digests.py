@@ -7,7 +7,7 @@ that gets digests later has to stay the same model. Does not repair.
 import json
 from pathlib import Path
 
-from toolformer.ground.digests import hex_digest_of_file, hex_digest
+from toolformer.ground.digests import hex_digest, hex_digest_of_file
 from toolformer.ground.whole_files import write_whole
 
 DIGESTS_FILE = "digests"
