@@ -99,15 +99,15 @@ def retire_shard(folder: Path, shard: str) -> Path | None:
 def restore_shard(folder: Path, shard: str) -> int:
     """Moves the slices of a retired shard back, from where `retire_shard` put them.
 
-    A slice that was made anew meanwhile stays; of several retired ones the newest comes back. A
-    kill in the middle leaves what the next call moves.
+    All versions come back, so a slice that was made anew meanwhile stays the slice, and of several
+    retired ones the newest is it. A kill in the middle leaves what the next call moves.
 
     Args:
         folder: Folder of the warehouse.
         shard: Key of the shard.
 
     Returns:
-        How many slices came back.
+        How many files came back.
 
     Raises:
         StorageError: The file system refused.
