@@ -139,7 +139,15 @@ def _execute(
     texts = documents_of(stage, shard)
     candidates = stage.warehouse.read_slice("candidate_calls", shard, stage.slice_name(tool_name))
     calls = candidates.filter(pl.col("status") == "parsed")
-    meter = CostMeter()
+    meter = CostMeter(
+        checkpoint=stage.checkpoint(shard, stage.slice_name(tool_name), wanted.fingerprint.digest)
+    )
+    shown = stage.progress(f"{shard}: calling {tool_name}")
+
+    def progress(done: int, total: int) -> None:
+        meter.keep()
+        shown(done, total)
+
     results = execute_calls(
         tool,
         [
@@ -148,7 +156,7 @@ def _execute(
         ],
         limits=execution_limits(stage.settings),
         cache=result_cache(stage.settings, stage.home),
-        progress=stage.progress(f"{shard}: calling {tool_name}"),
+        progress=progress,
     )
     store_cost(stage, shard, tool_name, meter.cost("execution", candidates=calls.height))
     limit = stage.settings.execution.max_result_tokens

@@ -133,7 +133,7 @@ def _sample(
     model = load_annotator()
     window_tokens = stage.settings.corpus.window_tokens
     checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
-    meter = CostMeter(model)
+    meter = CostMeter(model, checkpoint=checkpoint)
     windows = list(windows_of(selected, model.tokenizer, window_tokens=window_tokens))
     samples = sample_shard(
         model,

@@ -166,7 +166,9 @@ def measure(
     Returns:
         The calibration, and what it cost.
     """
-    meter = CostMeter(model, reference)
+    kept = {each.precision: checkpoint(each.precision) for each in (model, reference)}
+    meter = CostMeter(model, reference, checkpoint=kept[model.precision])
+    meter.follow(kept[reference.precision])
     windows, calls = calibration_calls(model.tokenizer, count=count, window_tokens=window_tokens)
 
     texts = list(windows.values())
@@ -181,7 +183,7 @@ def measure(
             pruning_threshold=-math.inf,
             full_losses=True,
             token_budget=token_budget,
-            checkpoint=checkpoint(of_model.precision),
+            checkpoint=kept[of_model.precision],
             progress=progress,
         )
         decisions = {

@@ -283,7 +283,7 @@ class ShardScoring:
         else:
             model = self.model
             score = partial(score_calls, model, windows, self._text_losses)
-        meter = CostMeter(model)
+        meter = CostMeter(model, checkpoint=checkpoint)
         losses = score(
             calls,
             call_format=self.parameters.call_format,

@@ -1,8 +1,13 @@
-"""What a stage costs: tokens fed to a model, and seconds. Does not store it."""
+"""What a stage costs: tokens fed to a model, and seconds, over all processes that worked on it.
+
+Does not store the cost of a finished stage.
+"""
 
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from toolformer.forward.checkpoint import COST, Checkpoint
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -15,8 +20,8 @@ class StageCost:
     Attributes:
         stage: what was done, such as `scoring`.
         candidates: calls that it was done with.
-        tokens_fed: padding included; only those of this process where the stage was resumed.
-        seconds: likewise.
+        tokens_fed: padding included.
+        seconds: of work; what a killed process had begun and not stored is in neither.
         model: the model it used, if any.
         precision: of that model.
     """
@@ -30,27 +35,47 @@ class StageCost:
 
 
 class CostMeter:
-    """Measures from its making on.
+    """Measures from its making on, and adds what killed processes had spent on the same.
 
     Args:
         models: whose tokens are counted; the last one gives its name.
+        checkpoint: of the work; keeps the cost after each of its steps.
     """
 
-    def __init__(self, *models: "LanguageModel"):
+    def __init__(self, *models: "LanguageModel", checkpoint: Checkpoint):
         self._models = models
+        self._checkpoint = checkpoint
         self._began = time.monotonic()
         self._fed_before = self._tokens_fed()
+        self._spent_before: list[float] = next(iter(checkpoint.stored(COST)), [0, 0.0])
+        self.follow(checkpoint)
+
+    def follow(self, checkpoint: Checkpoint) -> None:
+        """Keep the cost after the steps of another checkpoint too."""
+        checkpoint.after_step = self.keep
+
+    def keep(self) -> None:
+        """Store the cost so far, for the process that goes on after a kill."""
+        self._checkpoint.store(COST, self._spent())
 
     def cost(self, stage: str, *, candidates: int) -> StageCost:
         """The cost so far."""
         model = self._models[-1] if self._models else None
+        tokens_fed, seconds = self._spent()
         return StageCost(
             stage,
             candidates,
-            tokens_fed=self._tokens_fed() - self._fed_before,
-            seconds=time.monotonic() - self._began,
+            tokens_fed=int(tokens_fed),
+            seconds=seconds,
             model=model and model.name,
             precision=model and model.precision,
+        )
+
+    def _spent(self) -> tuple[float, float]:
+        tokens_before, seconds_before = self._spent_before
+        return (
+            tokens_before + self._tokens_fed() - self._fed_before,
+            seconds_before + time.monotonic() - self._began,
         )
 
     def _tokens_fed(self) -> int:

@@ -16,6 +16,9 @@ from typing import Any
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import write_whole
 
+# What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
+COST = "cost"
+
 _LOGGER = logging.getLogger(__name__)
 _FINGERPRINT_FILE = "fingerprint"
 # Raised when the form of a step's file changes: steps of another form are done again.
@@ -26,6 +29,10 @@ class Checkpoint:
     """The finished steps of one stage over one slice.
 
     Steps left by other settings are of no use: a folder with another fingerprint is emptied first.
+
+    Attributes:
+        resumed_steps: that were there when it was opened.
+        after_step: called once a step was computed and stored.
     """
 
     def __init__(self, folder: Path, *, fingerprint: str):
@@ -39,7 +46,8 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
             self._write(marker, self._identity)
-        self.resumed_steps = sum(1 for _ in folder.glob("*.json"))
+        self.resumed_steps = sum(file.stem != COST for file in folder.glob("*.json"))
+        self.after_step: Callable[[], None] = lambda: None
 
     def step(self, name: str, compute: Callable[[], Any]) -> Any:
         """The stored result of a step, or the computed one, stored.
@@ -49,7 +57,11 @@ class Checkpoint:
             compute: gives something that JSON can hold.
         """
         content = self._content(name)
-        return self.store(name, compute()) if content is None else json.loads(content)
+        if content is not None:
+            return json.loads(content)
+        result = self.store(name, compute())
+        self.after_step()
+        return result
 
     def has(self, name: str) -> bool:
         """Whether a step is stored."""
