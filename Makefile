@@ -23,7 +23,7 @@ UI_PORT ?= 3000
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-fast bench check format lock clean
+.PHONY: help setup demo ui test test-fast faults bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,10 @@ test: $(STAMP)  ## All tests
 
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 	$(PYTEST) -m "not model and not java and not slow and not gpu"
+
+# FAULTS holds further arguments: `make faults FAULTS="--only kills --json report.json"`.
+faults: $(STAMP)  ## Kills, full disks, crossings, flipped bits; half an hour (SHORT=1: three minutes)
+	$(BIN)/python -m tests.faults $(if $(SHORT),--short) $(FAULTS)
 
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
 bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look; ABLATE=1: each reduction off)

@@ -1,1 +1,1 @@
-"""Faults on purpose; see `python -m tests.faults`."""
+"""Faults on purpose: real commands killed, starved and crossed (`python -m tests.faults`)."""

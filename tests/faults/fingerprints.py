@@ -1,0 +1,80 @@
+"""Rows must be those that their slice's fingerprint stands for.
+
+The references are homes built alone, one for each choice of settings that crossed; a slice of the
+home in question carries the fingerprint of one of them, and must have its rows.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+from dagster_project.fingerprints import FINGERPRINT, PARTS
+from tests.faults.comparison import Address, Damage, slices_of
+from tests.faults.home import FaultyHome
+from warehouse.warehouse import Warehouse
+
+_MERGED_CALLS = "calls_of_"
+
+
+def damage_of_fingerprints(
+    home: FaultyHome,
+    references: Sequence[FaultyHome],
+    *,
+    may_be_unknown: Collection[str] = (),
+    without: Mapping[str, Sequence[str]] | None = None,
+) -> Damage:
+    """Slices whose rows are not those of any reference with the same fingerprint.
+
+    Args:
+        home: in question.
+        references: homes built alone.
+        may_be_unknown: tables in which other fingerprints are fine: something that they name was
+            changed.
+        without: columns by table that are not compared.
+    """
+    known: dict[tuple[Address, str | None], list] = {}
+    for reference in references:
+        for address, rows in slices_of(reference, without=without).items():
+            known.setdefault((address, _stored(reference, address).get(FINGERPRINT)), []).append(
+                rows
+            )
+    damage = Damage()
+    for address, rows in slices_of(home, without=without).items():
+        stored = _stored(home, address)
+        expected = known.get((address, stored.get(FINGERPRINT)))
+        if expected is None:
+            if address[0] in may_be_unknown:
+                continue
+            if address[0] == "augmented_texts":
+                damage.add(_damage_of_merge(address, rows, json.loads(stored[PARTS]), known))
+            else:
+                damage.wrong += 1
+                damage.remarks.append(f"{'/'.join(address)} has a fingerprint of no settings")
+        elif not any(rows.equals(each, null_equal=True) for each in expected):
+            damage.wrong += rows.height
+            damage.remarks.append(f"{'/'.join(address)}: wrong rows under a right fingerprint")
+    return damage
+
+
+def _damage_of_merge(address: Address, rows, parts: dict[str, str], known: dict) -> Damage:
+    """A merge of decisions of several settings: its calls are kept where its parts say so."""
+    kept: set[tuple[str, float]] = set()
+    for name, part in parts.items():
+        if not name.startswith(_MERGED_CALLS):
+            continue
+        tool = name.removeprefix(_MERGED_CALLS)
+        for decided in known.get((("filtered_calls", address[1], tool), json.loads(part)), []):
+            kept |= set(decided.filter("is_kept").select("call_id", "loss_reduction").iter_rows())
+    merged = {
+        (call["call_id"], call["loss_reduction"]) for calls in rows["calls"] for call in calls
+    }
+    if merged <= kept:
+        return Damage()
+    return Damage(
+        wrong=len(merged - kept),
+        remarks=[f"{'/'.join(address)} has calls that the decisions it names do not keep"],
+    )
+
+
+def _stored(home: FaultyHome, address: Address) -> dict[str, str]:
+    found = Warehouse(home.home.warehouse, home.home.database).slice_metadata(*address)
+    return found or {}
