@@ -57,13 +57,14 @@ class Calibrator:
         digest = calibration_fingerprint(stage.settings, self._model_id, device)
         # The kinds of device stand beside each other, as their digests differ.
         file = stage.home.calibration / f"{self._model_id}.{device.partition(':')[0]}.json"
+        folder = stage.home.checkpoints / "calibration" / file.stem
 
         def make() -> str:
             if file.exists():
                 stage.context.log.info(
                     f"{file} was measured with other settings, or altered: measuring again"
                 )
-            self._measure(scoring, file, digest, shard, tool_name)
+            self._measure(scoring, file, folder, digest, shard, tool_name)
             return DONE
 
         make_once(
@@ -71,16 +72,22 @@ class Calibrator:
             is_stale=lambda: _stored(file, digest) is None,
             make=make,
             hold_device=self._hold_device,
+            leftovers=folder,
         )
         calibration = _stored(file, digest)
         assert calibration is not None
         return calibration
 
     def _measure(
-        self, scoring: ShardScoring, file: Path, digest: str, shard: str, tool_name: str
+        self,
+        scoring: ShardScoring,
+        file: Path,
+        folder: Path,
+        digest: str,
+        shard: str,
+        tool_name: str,
     ) -> None:
         stage, settings = self._stage, self._stage.settings
-        folder = stage.home.checkpoints / "calibration" / file.stem
         model, reference = scoring.model, scoring.load_reference()
         calibration, cost = measure(
             model,
@@ -92,11 +99,10 @@ class Calibrator:
             checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
             progress=stage.progress(f"calibrating {model.name}"),
         )
+        # Before the file: once that is there, nobody measures again.
+        store_cost(stage, shard, tool_name, cost)
         content = _sealed({**asdict(calibration), "model": model.name, _MEASURED_ON: digest})
         write_whole(file, json.dumps(content, indent=2) + "\n")
-        store_cost(stage, shard, tool_name, cost)
-        for precision in (model.precision, reference.precision):
-            Checkpoint(folder / precision, fingerprint=digest).clear()
         stage.context.log.info(
             f"bfloat16 moves a loss reduction by {calibration.sigma:.3f} nats (σ of "
             f"{calibration.calls} calls): calls within {calibration.band:.3f} of a threshold are "

@@ -41,6 +41,7 @@ def make_once(
     is_stale: Callable[[], bool],
     make: Callable[[], str],
     hold_device: Callable[[], object] | None = None,
+    leftovers: Path | None = None,
 ) -> str:
     """Make an output unless it is up to date, or has become so by the time its lock is ours.
 
@@ -49,6 +50,8 @@ def make_once(
         is_stale: whether it is to be made.
         make: makes and stores it; returns how that ended.
         hold_device: waits for the device that `make` needs, and keeps it.
+        leftovers: a folder in which the maker puts by what it has; removed once the output is
+            there, also where a kill came in between.
 
     Returns:
         What `make` returned, or `up to date`.
@@ -61,10 +64,15 @@ def make_once(
             hold_device()
             is_device_held = True
         with lock:
-            if not is_stale():
-                return UP_TO_DATE
-            if is_device_held:
-                return make()
+            if is_stale():
+                if not is_device_held:
+                    continue
+                state = make()
+            else:
+                state = UP_TO_DATE
+            if leftovers is not None:
+                shutil.rmtree(leftovers, ignore_errors=True)
+            return state
 
 
 def replace_slice_if_stale(
@@ -87,7 +95,7 @@ def replace_slice_if_stale(
         make: computes the rows from what was looked at.
         force: make it all the same.
         hold_device: see `make_once`.
-        leftovers: a folder in which the maker puts by what it has; removed once the slice is there.
+        leftovers: see `make_once`.
 
     Returns:
         The state of what was made, or `up to date`.
@@ -111,10 +119,12 @@ def replace_slice_if_stale(
             made.rows,
             metadata={**looked_at.metadata(), **made.metadata, "made_at": made_at},
         )
-        if leftovers is not None:
-            shutil.rmtree(leftovers, ignore_errors=True)
         return made.state
 
     return make_once(
-        home.slice_lock(*address), is_stale=is_stale, make=replace, hold_device=hold_device
+        home.slice_lock(*address),
+        is_stale=is_stale,
+        make=replace,
+        hold_device=hold_device,
+        leftovers=leftovers,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dagster_project.settings.sections import home_folder
+from toolformer.ground.whole_files import remove_abandoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Home:
     def shards_lock(self) -> FileLock:
         """Held while manifest, warehouse and registered partitions are brought in line."""
         return self._lock("shards")
+
+    def remove_abandoned_files(self) -> None:
+        """Remove what killed processes left half written outside of the warehouse."""
+        for folder in (self.root, self.sources, self.calibration, self.root / "digests"):
+            remove_abandoned(folder.glob("*.tmp"))
 
     def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
         """Held while a slice is made: a second run over it waits, then finds the work done."""

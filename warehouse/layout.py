@@ -6,15 +6,12 @@ Does not read or write rows.
 """
 
 import glob
-import os
 import re
-import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.ground.whole_files import host_digits
+from toolformer.ground.whole_files import remove_abandoned
 from warehouse.errors import SliceNameError
 from warehouse.schema import ALL, table_schema, tables
 from warehouse.versions import newest_version, newest_versions, slice_of, superseded, versions
@@ -26,8 +23,6 @@ EMPTY_SLICE = "empty"
 _SHARD = re.compile(r"[a-z0-9-]+")
 _SLICE = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
-_TEMPORARY = re.compile(r".+\.(?P<pid>\d+)\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp(?:\.wal)?")
-_FOREIGN_FILE_AGE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +143,7 @@ def files_without_version(folder: Path, table_names: Iterable[str] | None = None
 
 
 def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
-    """Removes what killed processes left behind and versions nobody reads; returns the paths.
-
-    A temporary file of this machine is stale when its process is gone, one of another machine when
-    it is a day old.
-    """
+    """Removes what killed processes left behind and versions nobody reads; returns the paths."""
     candidates = [*folder.glob(".spill.*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     for table in tables():
@@ -163,33 +154,4 @@ def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
             removed += superseded(versions(directory))
     for path in removed:
         path.unlink(missing_ok=True)
-    for path in candidates:
-        if _is_stale(path):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
-
-
-def _is_stale(path: Path) -> bool:
-    match = _TEMPORARY.fullmatch(path.name)
-    if match is None:
-        return False
-    if match["host"] == host_digits():
-        return not _is_running(int(match["pid"]))
-    try:
-        return time.time() - path.stat().st_mtime > _FOREIGN_FILE_AGE_SECONDS
-    except FileNotFoundError:
-        return False
-
-
-def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    return removed + remove_abandoned(candidates)

@@ -149,6 +149,7 @@ class RunOptions:
 def open_warehouse(home: Home | None = None) -> Warehouse:
     """The warehouse of the home, ready for readers."""
     home = home or Home.find()
+    home.remove_abandoned_files()
     warehouse = Warehouse(home.warehouse, home.database)
     warehouse.prepare()
     return warehouse

@@ -12,6 +12,7 @@ class WarehouseResource(dg.ConfigurableResource):
     def open(self) -> Warehouse:
         """The warehouse, ready for readers."""
         home = Home.find()
+        home.remove_abandoned_files()
         warehouse = Warehouse(home.warehouse, home.database)
         warehouse.prepare()
         return warehouse

@@ -79,10 +79,6 @@ class Checkpoint:
         contents = map(self._content, names)
         return [json.loads(content) for content in contents if content is not None]
 
-    def clear(self) -> None:
-        """Remove everything, once the stage's slice is published."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 

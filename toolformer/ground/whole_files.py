@@ -5,11 +5,18 @@ A kill leaves what was there before, and a file that ends in `.tmp`.
 
 import hashlib
 import os
+import re
 import secrets
+import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# As `beside` names them, and the log that DuckDB keeps beside a file of its own.
+_TEMPORARY = re.compile(r".+\.(?P<pid>\d+)\.(?P<host>[0-9a-f]{6})[0-9a-f]{8}\.tmp(?:\.wal)?")
+_FOREIGN_FILE_AGE_SECONDS = 24 * 3600.0
 
 
 @contextmanager
@@ -52,6 +59,43 @@ def beside(target: Path) -> Path:
     """
     random = f"{host_digits()}{secrets.token_hex(4)}"
     return target.with_name(f"{target.name}.{os.getpid()}.{random}.tmp")
+
+
+def remove_abandoned(paths: Iterable[Path]) -> list[Path]:
+    """Remove the temporary files among these whose process was killed; returns them.
+
+    That of a file of this machine is asked for; a file of another machine counts as abandoned when
+    it is a day old.
+    """
+    abandoned = [path for path in paths if _is_abandoned(path)]
+    for path in abandoned:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return abandoned
+
+
+def _is_abandoned(path: Path) -> bool:
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None:
+        return False
+    if match["host"] == host_digits():
+        return not _is_running(int(match["pid"]))
+    try:
+        return time.time() - path.stat().st_mtime > _FOREIGN_FILE_AGE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def host_digits() -> str:

@@ -119,11 +119,3 @@ def test_steps_are_files_that_a_person_can_read(tmp_path):
     checkpoint.step("one", lambda: {"loss": 0.5})
     content = json.loads((tmp_path / "deep" / "stage" / "one.json").read_text())
     assert content["result"] == {"loss": 0.5}
-
-
-def test_clearing_removes_the_folder_and_may_be_repeated(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
-    checkpoint.step("one", lambda: 1)
-    checkpoint.clear()
-    checkpoint.clear()
-    assert not (tmp_path / "stage").exists()
