@@ -5,8 +5,6 @@ does not work.
 """
 
 import argparse
-import importlib
-import importlib.util
 import os
 import shutil
 import sys
@@ -21,7 +19,9 @@ from tests.faults.flips import flip_bits
 from tests.faults.kills import kill_commands
 from tests.faults.report import Outcome, print_table, write_json
 from tests.faults.search import kill_search
+from tests.faults.sources import lose_sources
 from tests.faults.stored import change_history
+from tests.faults.tested import run_tests
 from tests.faults.undisturbed import HarnessError, Workshop, prepare
 
 PARTS: dict[str, Callable[[Workshop], list[Outcome]]] = {
@@ -31,13 +31,8 @@ PARTS: dict[str, Callable[[Workshop], list[Outcome]]] = {
     "concurrency": cross_commands,
     "flips": flip_bits,
     "history": change_history,
-}
-# Parts in modules of their own with a function `break_homes(workshop) -> list[Outcome]`. One whose
-# module is not there is told as not run.
-OTHER_PARTS = {
-    "bombs": "tests.faults.bombs",
-    "foreign requests": "tests.faults.foreign_requests",
-    "workers out of step": "tests.faults.out_of_step",
+    "sources": lose_sources,
+    "tests": run_tests,
 }
 
 
@@ -46,9 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--short", action="store_true", help="a few of each, in three minutes")
     parser.add_argument("--seed", type=int, default=0, help="of all choices")
-    parser.add_argument(
-        "--only", action="append", choices=[*PARTS, *OTHER_PARTS], help="repeatable"
-    )
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="repeatable")
     parser.add_argument("--json", type=Path, help="write the report there too")
     parser.add_argument("--keep", type=Path, help="work in this new folder, and leave it there")
     chosen = parser.parse_args()
@@ -73,18 +66,11 @@ def run(folder: Path, *, seed: int, is_short: bool, only: list[str] | None = Non
     workshop = prepare(folder, seed=seed, is_short=is_short)
     _tell("undisturbed", began)
     outcomes: list[Outcome] = []
-    for name in only or [*PARTS, *OTHER_PARTS]:
+    for name in only or PARTS:
         began = time.monotonic()
-        outcomes += PARTS[name](workshop) if name in PARTS else _other_part(name, workshop)
+        outcomes += PARTS[name](workshop)
         _tell(name, began)
     return outcomes
-
-
-def _other_part(name: str, workshop: Workshop) -> list[Outcome]:
-    module = OTHER_PARTS[name]
-    if importlib.util.find_spec(module) is None:
-        return [Outcome(name, not_run=f"there is no module {module}")]
-    return importlib.import_module(module).break_homes(workshop)
 
 
 def _tell(name: str, began: float) -> None:

@@ -1,0 +1,75 @@
+"""Sources and the manifest disappear and come back: nothing that was computed may go with them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from tests.faults.comparison import Damage, damage_of
+from tests.faults.home import FaultyHome
+from tests.faults.report import Outcome
+from tests.faults.tries import Try, failure, told_plainly, try_all
+from tests.faults.undisturbed import Workshop
+
+FAULT = "sources and manifest gone"
+
+
+def lose_sources(workshop: Workshop) -> list[Outcome]:
+    """Each loss, what a build does without, and a build that finds everything as it was."""
+    losses: dict[str, Callable[[Workshop, FaultyHome], Damage]] = {
+        # First and alone: the file is that of all homes.
+        "the file of the source is away": _move_the_file_away,
+        "the source is removed and ingested again": _remove_the_source,
+        "the manifest is lost": _lose_the_manifest,
+    }
+    found = Outcome(FAULT)
+    for number, (name, lose) in enumerate(losses.items()):
+        home = workshop.stages["build"].after.copy(workshop.place(f"source-{number}"))
+        (outcome,) = try_all([Try(FAULT, name, partial(_unchanged, lose, workshop, home))])
+        found.tried += outcome.tried
+        found.damage.add(outcome.damage)
+        found.seconds += outcome.seconds
+    return [found]
+
+
+def _unchanged(
+    lose: Callable[[Workshop, FaultyHome], Damage], workshop: Workshop, home: FaultyHome
+) -> Damage:
+    before = _slices(home)
+    damage = lose(workshop, home)
+    damage.add(failure(home.run("build"), "the build afterwards"))
+    made_again = sorted(name for name in _slices(home) if name not in before)
+    if made_again:
+        damage.wrong += len(made_again)
+        damage.remarks.append(f"made again: {', '.join(made_again[:5])}")
+    damage.add(damage_of(home, workshop.stages["build"].after))
+    return damage
+
+
+def _move_the_file_away(workshop: Workshop, home: FaultyHome) -> Damage:
+    texts = workshop.ingredients.texts
+    aside = texts.rename(texts.with_name("aside"))
+    try:
+        damage = failure(home.run("build"), "a build without the file")
+        damage.add(damage_of(home, workshop.stages["build"].after))
+    finally:
+        aside.rename(texts)
+    return damage
+
+
+def _remove_the_source(workshop: Workshop, home: FaultyHome) -> Damage:
+    texts = str(workshop.ingredients.texts)
+    settings = home.home.settings_file.read_text()
+    damage = failure(home.run("sources", "remove", texts), "sources remove")
+    home.home.settings_file.write_text(settings)
+    return damage
+
+
+def _lose_the_manifest(workshop: Workshop, home: FaultyHome) -> Damage:
+    (home.home.sources / "manifest.json").unlink()
+    damage = told_plainly(home.run("build"))
+    damage.add(failure(home.run("sources", "rebuild"), "sources rebuild"))
+    return damage
+
+
+def _slices(home: FaultyHome) -> set[str]:
+    """The versions of all slices: one that was made again has another name."""
+    return {str(path.relative_to(home.root)) for path in home.home.warehouse.rglob("*.parquet")}
