@@ -4,7 +4,7 @@ Does not repair rows: a slice put aside is built again by the stage that wrote i
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from warehouse.layout import (
 )
 from warehouse.schema import tables
 from warehouse.slices import is_of_this_project
-from warehouse.versions import is_intact
+from warehouse.versions import is_intact, was_intact
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
@@ -30,12 +30,23 @@ def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> li
     names = list(tables() if table_names is None else table_names)
     found = [path for path in files_without_version(folder, names) if not is_of_this_project(path)]
     for table in names:
-        paths = [info.path for info in list_slices(folder, table)]
-        empty = empty_slice_path(folder, table)
-        if empty is not None:
-            paths.append(empty)
-        found += [path for path in paths if _is_damaged(path)]
+        found += [path for path in files_of(folder, table) if _is_damaged(path)]
     return sorted(found)
+
+
+def damaged_files(paths: Iterable[Path]) -> list[Path]:
+    """Returns the versions among these that are not as they were written, each read once.
+
+    A version that is gone is not among them.
+    """
+    return [path for path in paths if _is_damaged(path, is_intact=was_intact)]
+
+
+def files_of(folder: Path, table: str) -> list[Path]:
+    """Returns the newest versions of a table's slices, that without rows among them."""
+    empty = empty_slice_path(folder, table)
+    found = [info.path for info in list_slices(folder, table)]
+    return found if empty is None else [empty, *found]
 
 
 def set_aside(folder: Path, path: Path) -> Path:
@@ -149,7 +160,7 @@ def _move(source: Path, target: Path) -> None:
         ) from error
 
 
-def _is_damaged(path: Path) -> bool:
+def _is_damaged(path: Path, *, is_intact: Callable[[Path], bool] = is_intact) -> bool:
     try:
         return not is_intact(path)
     except FileNotFoundError:

@@ -16,9 +16,8 @@ import polars as pl
 from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, listed_source, tables_in
 from warehouse.connection import confine, open_connection
-from warehouse.damage import damaged_slices
+from warehouse.damage import damaged_files, files_of
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.layout import empty_slice_path, list_slices
 from warehouse.schema import table_schema
 from warehouse.slices import damaged_error
 
@@ -54,7 +53,10 @@ def run_query(
     needed = tables_in(sql)
     failure: duckdb.Error | None = None
     for _ in range(MAXIMUM_ATTEMPTS):
-        files = {table: _files(folder, table) for table in needed}
+        files = {table: files_of(folder, table) for table in needed}
+        # Before anything is decoded: flipped bits can decode to other rows.
+        if damaged := damaged_files(path for of_table in files.values() for path in of_table):
+            raise damaged_error(damaged)
         try:
             return _attempt(folder, files, sql, parameters)
         except (
@@ -69,20 +71,11 @@ def run_query(
             if not all(path.exists() for of_table in files.values() for path in of_table):
                 failure = error
                 continue
-            if damaged := damaged_slices(folder, needed):
-                raise damaged_error(damaged) from error
             raise _refused(error) from error
     raise SlicesChangingError(
         f"Slices of {', '.join(sorted(needed))} were moved away during each of {MAXIMUM_ATTEMPTS} "
         f"attempts of the query (last error: {failure}). Run it again, or after the build."
     ) from failure
-
-
-def _files(folder: Path, table: str) -> list[Path]:
-    """The newest versions of a table's slices, that without rows among them."""
-    empty = empty_slice_path(folder, table)
-    found = [info.path for info in list_slices(folder, table)]
-    return found if empty is None else [empty, *found]
 
 
 def _refused(error: Exception) -> QueryError:

@@ -38,6 +38,10 @@ _UNFINISHED = [
 ]
 
 
+# How SQLite tells it; the second when the log of a transaction cannot grow.
+_FULL_DISK = ("disk is full", "disk I/O error")
+
+
 class RunFailedError(RuntimeError):
     """A run failed; the message is what its stages said.
 
@@ -93,7 +97,7 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if "disk is full" not in str(error):
+        if not any(words in str(error) for words in _FULL_DISK):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 

@@ -209,9 +209,10 @@ class _Update:
                 kept[same.key] = replace(
                     same, source=name, first_record=slice_.first_record, status="active"
                 )
-        # The keys are given before a slice has one: whatever interrupts this, they are not given
-        # again, and a slice with a key beyond shows that the manifest is an old one.
+        # The keys are reserved before a slice has one: a slice with a key beyond shows that the
+        # manifest is an old one.
         self.manifest.next_number += len(added)
+        self.manifest.reserved = len(added)
         self.manifest.save(self.folder)
         self._place(cut, [*kept.values(), *added])
         for entry in self.manifest.shards:
@@ -225,6 +226,7 @@ class _Update:
         ]
         self.manifest.shards = [kept.get(entry.key, entry) for entry in self.manifest.shards]
         self.manifest.shards += added
+        self.manifest.reserved = 0
         self.manifest.identities[name] = identity
         self.retire([entry for entry in before if entry.key not in kept])
         self.result.added += added
@@ -285,9 +287,16 @@ class _Update:
                     )
 
     def _remove_leftovers(self) -> None:
-        """Removes what an interrupted update left: slices that were cut and have no key yet."""
+        """Removes what an interrupted update left: slices that no shard owns, and their keys."""
         self._move_retired_slices()
         remove_cut_slices(slice_path(self.folder, "").parent)
+        if self.manifest.reserved:
+            end = self.manifest.next_number
+            self.manifest.next_number -= self.manifest.reserved
+            for number in range(self.manifest.next_number, end):
+                slice_path(self.folder, shard_key(number)).unlink(missing_ok=True)
+            self.manifest.reserved = 0
+            self.manifest.save(self.folder)
 
 
 def _identity(source: Source, files: list[SourceFile]) -> str:

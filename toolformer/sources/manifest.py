@@ -55,11 +55,14 @@ class Manifest:
         next_number: number of the next new shard.
         identities: for each source, by normalised path, the digest of what it was cut from.
         shards: all shards in the order of their keys, retired ones too.
+        reserved: how many of the last keys belong to an update that is under way, and are free
+            again if it was interrupted.
     """
 
     next_number: int = 0
     identities: dict[str, str] = field(default_factory=dict)
     shards: list[ShardEntry] = field(default_factory=list)
+    reserved: int = 0
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -80,6 +83,7 @@ class Manifest:
                 next_number=int(content["next_number"]),
                 identities=dict(content["identities"]),
                 shards=[ShardEntry(**entry) for entry in content["shards"]],
+                reserved=int(content.get("reserved", 0)),
             )
         except FileNotFoundError as error:
             stored = stored_slices(folder)
