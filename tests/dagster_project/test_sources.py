@@ -74,7 +74,8 @@ def store_call(home: Home, shard: str) -> bytes:
 
 
 def call_file(home: Home, shard: str) -> Path:
-    return home.warehouse / "candidate_calls" / f"shard={shard}" / "Calculator.parquet"
+    folder = home.warehouse / "candidate_calls" / f"shard={shard}"
+    return max(folder.glob("Calculator@*.parquet"), default=folder / "none")
 
 
 def warehouse(home: Home) -> Warehouse:

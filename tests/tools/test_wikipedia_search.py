@@ -181,9 +181,9 @@ def test_damaged_index_is_unavailable_with_the_remedy(tmp_path):
     build_index([OTTER], directory, fingerprint="x")
     for file in directory.glob("segments_*"):
         file.write_bytes(b"")
-    with pytest.raises(ToolUnavailableError, match="cannot be opened") as caught:
+    with pytest.raises(ToolUnavailableError, match="is damaged: segments_1 has 0 bytes") as caught:
         WikiSearch(directory).call("otter", ASKING)
-    assert "wikipedia_index" in caught.value.remedy
+    assert "doctor --repair" in caught.value.remedy
 
 
 @pytest.mark.java
