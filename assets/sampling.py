@@ -12,7 +12,7 @@ from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors, state_of
-from assets.shard_texts import documents_of, typed_frame, windows_of
+from assets.shard_texts import cut_off, documents_of, typed_frame, windows_of
 from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import candidate_calls_fingerprint
 from dagster_project.resources.language_model import LanguageModelResource
@@ -33,6 +33,10 @@ from warehouse.schema import ALL
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
+
+
+# What the metadata of a slice, and the report, say of texts with more windows than are annotated.
+CUT_OFF = "texts cut off at corpus.max_windows_per_text"
 
 
 def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
@@ -96,6 +100,8 @@ def candidate_calls(
                 partial(_sample, stage, tools, load_annotator, key, name, texts),
                 hold_device=lambda: language_model.holder().hold_device(stage.settings, stage.home),
             )
+            stored = stage.warehouse.slice_metadata(stage.table, key, stage.slice_name(name)) or {}
+            report.count({CUT_OFF: int(stored.get(CUT_OFF, 0))})
         report.count({"documents": stage.rows_of("documents", key).height})
         _report_samples(stage, key, report)
 
@@ -134,7 +140,14 @@ def _sample(
     window_tokens = stage.settings.corpus.window_tokens
     checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
     meter = CostMeter(model, checkpoint=checkpoint)
-    windows = list(windows_of(selected, model.tokenizer, window_tokens=window_tokens))
+    windows = list(
+        windows_of(
+            selected,
+            model.tokenizer,
+            window_tokens=window_tokens,
+            most=stage.settings.corpus.max_windows_per_text,
+        )
+    )
     samples = sample_shard(
         model,
         tools.prompts[tool_name],
@@ -157,7 +170,7 @@ def _sample(
     rows = [{**asdict(sample), **shared} for sample in samples]
     return Made(
         typed_frame("candidate_calls", rows),
-        {**geometry, "attention": attention},
+        {**geometry, "attention": attention, CUT_OFF: str(cut_off(selected, windows))},
         state_of(geometry),
     )
 

@@ -3,7 +3,8 @@
 Does not store anything.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import polars as pl
 
@@ -35,13 +36,24 @@ def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
 
 
 def windows_of(
-    documents: Mapping[str, Document], tokenizer: Tokenizer, *, window_tokens: int
+    documents: Mapping[str, Document],
+    tokenizer: Tokenizer,
+    *,
+    window_tokens: int,
+    most: int | None = None,
 ) -> Iterator[Window]:
-    """The windows of these documents, in order."""
+    """The windows of these documents, in order; of each document at most the first `most`."""
     for document in documents.values():
-        yield from split_into_windows(
+        windows = split_into_windows(
             document.document_id, document.text, tokenizer, window_tokens=window_tokens
         )
+        yield from islice(windows, most)
+
+
+def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
+    """How many documents go on behind the last of their windows."""
+    ends = {each.document_id: each.start + len(each.text) for each in windows}
+    return sum(len(each.text) > ends.get(key, 0) for key, each in documents.items())
 
 
 def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:

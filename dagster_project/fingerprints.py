@@ -122,13 +122,14 @@ def candidate_calls_fingerprint(
         # Which annotator and whether a prompt: the model's identity and the prompt say so above.
         "sampling": settings.sampling.model_dump(exclude={"annotator", "uses_prompt"}),
     }
-    # The version alone, and no budget, in earlier releases.
+    # The version alone, no budget and no limit, in earlier releases.
     earlier = fingerprint("candidate_calls", **common, tool_version=tool.version)
     return fingerprint(
         "candidate_calls",
         **common,
         tool_version=getattr(tool, "sampling_version", tool.version),
         token_budget=settings.scoring.token_budget,
+        max_windows_per_text=settings.corpus.max_windows_per_text,
     ).as_good_as(earlier)
 
 

@@ -121,6 +121,9 @@ class CorpusSettings(_Section):
     window_tokens: int = Field(
         512, ge=8, description="longest stretch of text that is annotated at once, in tokens"
     )
+    max_windows_per_text: int = Field(
+        2000, ge=1, description="a longer text is annotated up to there; the report counts it"
+    )
     held_out_every: int = Field(
         10, ge=0, description="every n-th shard is held out from training; 0 for none"
     )

@@ -314,14 +314,16 @@ def test_a_slice_of_an_earlier_release_is_up_to_date_and_the_stages_behind_it_fo
         "float32",
     )
     # As it was put together before answers and samples had versions of their own.
-    old = {name: part for name, part in sampled.parts.items() if name != "token_budget"}
+    later = {"token_budget", "max_windows_per_text"}
+    old = {name: part for name, part in sampled.parts.items() if name not in later}
     earlier = Fingerprint({**old, "tool_version": json.dumps(tool.version)})
     assert earlier.digest == sampled.earlier != sampled.digest
     monkeypatch.setattr(f"{__name__}.candidate_calls_fingerprint", lambda *_arguments: earlier)
     store(warehouse, settings, toolbox)
     assert plan_of(warehouse, settings, toolbox) == []
     changed = reasons(plan_of(warehouse, settings, search_of(tmp_path, k1=1.2)))
-    assert changed["candidate_calls", "WikiSearch"] == "changed: token budget, tool version"
+    reason = "changed: max windows per text, token budget, tool version"
+    assert changed["candidate_calls", "WikiSearch"] == reason
 
 
 def test_a_token_budget_regroups_what_is_sampled(built: Warehouse):
