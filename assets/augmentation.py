@@ -1,12 +1,13 @@
 """Kept calls of all tools merged into the texts: C* (paper §2)."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
-from assets.inputs import Wanted
+from assets.inputs import Wanted, merged_inputs
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors
@@ -29,36 +30,39 @@ def augmented_texts(
 
     Only calls of the same round of annotation are merged, and at most one per position stays. Calls
     are offsets beside the text; that taking them out gives the text back is checked for every row.
+    A tool whose slices do not belong together, since its calls are being made again, is left out.
     """
     stage = ShardStage.open(context, "augmented_texts", settings, warehouse)
     with expected_errors():
         model_directory = base_model_directory(stage.settings, stage.home)
 
     def make_shard(key: str, report: ShardReport) -> None:
+        # What is there, and not what the settings name: the calls of a tool that is no longer
+        # registered are still rows of the shard.
+        look = partial(
+            merged_inputs,
+            stage.warehouse,
+            key,
+            round_number=stage.settings.sampling.round,
+            window_tokens=stage.settings.corpus.window_tokens,
+        )
+
         def wanted() -> Wanted:
-            # What is there, and not what the settings name: the calls of a tool that is no longer
-            # registered are still rows of the shard.
-            decided = stage.inputs("filtered_calls", key)
-            calls = [stage.inputs(table, key) for table in ("executed_calls", "candidate_calls")]
-            return Wanted(
-                augmented_texts_fingerprint(
-                    {name: each.fingerprint for name, each in decided.items()}
-                ),
-                (
-                    *decided.values(),
-                    *(each for of_table in calls for each in of_table.values()),
-                    stage.input("documents", key, ALL),
-                ),
-            )
+            merged, _ = look()
+            decided = {name: slices[0].fingerprint for name, slices in merged.items()}
+            inputs = {each.name: each for slices in merged.values() for each in slices}
+            return Wanted(augmented_texts_fingerprint(decided), tuple(inputs.values()))
 
         report.slices["all tools"] = stage.replace_if_stale(
             key,
             stage.slice_name(ALL),
             wanted,
-            lambda _: _augment(stage, key, model_directory),
+            lambda _: _augment(stage, key, list(look()[0]), model_directory),
         )
+        merged, left_out = look()
+        report.slices.update({f"calls of {name}": "merged" for name in merged})
         report.slices.update(
-            {f"calls of {name}": "merged" for name in stage.inputs("filtered_calls", key)}
+            {f"calls of {name}": f"left out: {why}" for name, why in left_out.items()}
         )
         rows = stage.warehouse.read_slice("augmented_texts", key, stage.slice_name(ALL))
         report.count({"texts with calls": rows.height})
@@ -73,10 +77,10 @@ def augmented_texts(
     return stage.run(make_shard)
 
 
-def _augment(stage: ShardStage, shard: str, model_directory: Path) -> Made:
+def _augment(stage: ShardStage, shard: str, tools: list[str], model_directory: Path) -> Made:
     kept = (
         stage.rows_of("filtered_calls", shard)
-        .filter("is_kept")
+        .filter("is_kept", pl.col("tool").is_in(tools))
         .select("call_id", "loss_reduction")
         .join(
             stage.rows_of("candidate_calls", shard),

@@ -6,11 +6,13 @@ fingerprint of another would count as up to date for ever. Does not read rows.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dagster_project.fingerprints import FINGERPRINT, Fingerprint
+from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.errors import ToolformerError
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MADE_FROM = "made_from"
@@ -29,12 +31,14 @@ class Input:
         fingerprint: of it.
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
         made_from: fingerprints that its own inputs had, by name.
+        parts: of the fingerprint, as JSON.
     """
 
     name: str
     fingerprint: str
     version: str
     made_from: Mapping[str, str]
+    parts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,12 @@ class Wanted:
             InputChangedError: one was replaced after another was made from it, and rows of the two
                 do not belong together.
         """
-        found = {each.name: each.fingerprint for each in self.inputs}
-        for each in self.inputs:
-            for name, fingerprint in each.made_from.items():
-                if found.get(name, fingerprint) != fingerprint:
-                    raise InputChangedError(
-                        f"{name} was replaced after {each.name} was made from it: another run "
-                        "works on this shard with other settings. Wait until it has ended, then "
-                        "run the same again."
-                    )
+        apart = torn_apart(self.inputs)
+        if apart is not None:
+            raise InputChangedError(
+                f"{apart}: another run works on this shard with other settings, or was stopped. "
+                "Wait until it has ended, then run the same again."
+            )
 
     def check_unchanged(self, now: "Wanted") -> None:
         """Refuse to publish what was made of inputs that are not there any more.
@@ -107,4 +108,56 @@ def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> In
         metadata[FINGERPRINT],
         version,
         json.loads(metadata.get(MADE_FROM, "{}")),
+        json.loads(metadata.get(PARTS, "{}")),
     )
+
+
+def torn_apart(inputs: Iterable[Input]) -> str | None:
+    """What was replaced after another of these was made from it, as a clause; None where nothing.
+
+    Slices of earlier releases do not say what they were made from.
+    """
+    inputs = tuple(inputs)
+    found = {each.name: each.fingerprint for each in inputs}
+    for each in inputs:
+        for name, fingerprint in each.made_from.items():
+            if found.get(name, fingerprint) != fingerprint:
+                return f"{name} was replaced after {each.name} was made from it"
+    return None
+
+
+def merged_inputs(
+    warehouse: Warehouse, shard: str, *, round_number: int, window_tokens: int
+) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
+    """What the calls of each tool of a shard are merged from, whatever tools the settings name.
+
+    Args:
+        warehouse: where the slices are.
+        shard: whose.
+        round_number: of annotation.
+        window_tokens: calls that were sampled in other windows stand at other places.
+
+    Returns:
+        By tool the slices with its decisions, results, candidates and texts; and why other tools
+        are left out: theirs do not belong together, until the tool is built again.
+    """
+    documents = look_at(warehouse, "documents", shard, ALL)
+    merged: dict[str, tuple[Input, ...]] = {}
+    left_out: dict[str, str] = {}
+    for name in warehouse.slice_names("filtered_calls", shard, round_number=round_number):
+        found = [
+            look_at(warehouse, table, shard, name_in_round(round_number, name))
+            for table in ("filtered_calls", "executed_calls", "candidate_calls")
+        ]
+        slices = tuple(each for each in (*found, documents) if each is not None)
+        sampled_in = found[-1] and found[-1].parts.get("window_tokens")
+        apart = torn_apart(slices)
+        if len(slices) <= len(found):
+            left_out[name] = "a slice of its calls is missing"
+        elif apart is not None:
+            left_out[name] = apart
+        elif sampled_in is not None and sampled_in != json.dumps(window_tokens):
+            left_out[name] = f"sampled in windows of {sampled_in} tokens"
+        else:
+            merged[name] = slices
+    return merged, left_out

@@ -180,14 +180,6 @@ class ShardStage:
             leftovers=self._checkpoint_folder(shard, slice_name),
         )
 
-    def inputs(self, table: str, shard: str) -> dict[str, Input]:
-        """The upstream slices of the run's round that are there, by their names without it."""
-        names = self.warehouse.slice_names(table, shard, round_number=self.settings.sampling.round)
-        found = {
-            name: look_at(self.warehouse, table, shard, self.slice_name(name)) for name in names
-        }
-        return {name: each for name, each in found.items() if each is not None}
-
     def has_input(self, table: str, shard: str, slice_name: str) -> bool:
         """Whether an upstream slice is there."""
         return look_at(self.warehouse, table, shard, slice_name) is not None

@@ -124,7 +124,7 @@ def manifest(home: Home) -> Iterator[Finding]:
     try:
         shards = Manifest.load(home.sources).active_shards
     except DamagedRawSliceError as error:
-        remedy = f"Restore {home.sources} from a copy, or move it aside and ingest again"
+        remedy = "Restore it from a copy, or run `toolformer sources rebuild`"
         files = (str(manifest_path(home.sources)),)
         yield Finding("manifest", "missing", str(error), remedy, files)
         return

@@ -119,7 +119,7 @@ class RunOptions:
                 )
             try:
                 nested: Any = YAML(typ="safe").load(io.StringIO(value))
-            except YAMLError as error:
+            except (YAMLError, RecursionError) as error:
                 raise SettingsError(
                     f"The value in --set {change} is not valid YAML. Expected a number, a text or "
                     "a list such as [a, b]; put quotes around a text with special characters."

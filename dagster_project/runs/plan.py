@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from assets.inputs import merged_inputs
 from dagster_project.fingerprints import (
     FINGERPRINT,
     Fingerprint,
@@ -140,14 +141,13 @@ class BuildPlan:
 
     def _stored_decisions(self, shard: str) -> dict[str, str]:
         """Decisions of tools that this build does not touch: they are merged all the same."""
-        names = self._warehouse.slice_names("filtered_calls", shard, round_number=self._round)
-        stored = {
-            name: self._warehouse.slice_metadata(
-                "filtered_calls", shard, name_in_round(self._round, name)
-            )
-            for name in names
-        }
-        return {name: each[FINGERPRINT] for name, each in stored.items() if each is not None}
+        merged, _ = merged_inputs(
+            self._warehouse,
+            shard,
+            round_number=self._round,
+            window_tokens=self._settings.corpus.window_tokens,
+        )
+        return {name: slices[0].fingerprint for name, slices in merged.items()}
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
         stage = {

@@ -1,8 +1,54 @@
 """The stage that makes calls: its tools work at the same time."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
+
+import pytest
 
 from assets.execution import done_together
+from tests.conftest import REPOSITORY
+from tests.fakes import tiny_model
+
+# In a process of its own: here others have imported transformers already.
+FIRST_IS_EXECUTION = """
+import sys
+from unittest import mock
+import dagster as dg
+from assets import execution
+from dagster_project.partitions import SHARDS
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from tests.warehouse.rows import SHARD, frame
+from warehouse.schema import ALL
+
+done_together = execution.done_together
+
+def before_the_threads(work):
+    assert "transformers.models.auto.tokenization_auto" in sys.modules, "threads would import it"
+    return done_together(work)
+
+warehouse = WarehouseResource().open()
+for table, name in (("documents", ALL), ("candidate_calls", "Calculator")):
+    warehouse.replace_slice(table, SHARD, name, frame(table), metadata={"fingerprint": table})
+assert "transformers" not in sys.modules
+with mock.patch.object(execution, "done_together", before_the_threads):
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
+        resources = {
+            "settings": SettingsResource(overrides={"language_model": {"path": sys.argv[1]}}),
+            "warehouse": WarehouseResource(),
+            "toolbox": ToolboxResource(tools=["Calculator"]),
+            "language_model": LanguageModelResource(),
+        }
+        dg.materialize(
+            [execution.executed_calls], partition_key=SHARD, instance=instance, resources=resources
+        )
+"""
 
 
 def test_pieces_of_work_wait_for_each_other_and_an_error_stops_no_other():
@@ -20,3 +66,19 @@ def test_pieces_of_work_wait_for_each_other_and_an_error_stops_no_other():
     assert list(done) == ["a", "b", "c"]
     assert (done["a"], done["b"]) == ("a", "b")
     assert isinstance(done["c"], ValueError)
+
+
+@pytest.mark.slow
+def test_a_first_stage_that_is_execution_imports_before_its_threads_start(tmp_path: Path):
+    model = tiny_model()
+    model.model.save_pretrained(tmp_path / "model")
+    model.tokenizer.backend.save_pretrained(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_IS_EXECUTION, str(tmp_path / "model")],
+        env={**os.environ, "TOOLFORMER_HOME": str(tmp_path / "home")},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

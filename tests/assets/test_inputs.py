@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from assets.inputs import InputChangedError, Wanted, look_at
+from assets.inputs import InputChangedError, Wanted, look_at, merged_inputs
 from assets.outputs import Made, replace_slice_if_stale
 from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 TOOL = "Calculator"
@@ -122,3 +123,31 @@ def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
     assert stage.stored() is None
     stage.execute("second")
     assert stage.make() == "done"
+
+
+def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stage: Stage):
+    def merged(window_tokens: int = 64) -> tuple[list[str], dict[str, str]]:
+        found, left_out = merged_inputs(
+            stage.warehouse, SHARD, round_number=1, window_tokens=window_tokens
+        )
+        return list(found), left_out
+
+    stage.make()
+    assert merged() == ([], {TOOL: "a slice of its calls is missing"})
+    texts = frame("documents")
+    metadata = {FINGERPRINT: "texts"}
+    stage.warehouse.replace_slice("documents", SHARD, ALL, texts, metadata=metadata)
+    assert merged() == ([TOOL], {})
+
+    stage.candidates("second")
+    names, left_out = merged()
+    assert names == []
+    assert left_out[TOOL].startswith("candidate_calls of")
+
+    sampled = fingerprint("candidate_calls", window_tokens=64).metadata()
+    rows = frame("candidate_calls")
+    stage.warehouse.replace_slice("candidate_calls", SHARD, TOOL, rows, metadata=sampled)
+    stage.execute("third")
+    stage.make()
+    assert merged() == ([TOOL], {})
+    assert merged(32) == ([], {TOOL: "sampled in windows of 64 tokens"})
