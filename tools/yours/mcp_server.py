@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from tools.errors import MissingDependencyError, ToolError
 
@@ -182,7 +182,8 @@ class McpConnection:
         parameters = StdioServerParameters(
             command=self._command[0], args=self._command[1:], env=self._environment
         )
-        async with Client(stdio_client(parameters, errlog=self._log)) as client:
+        log = cast("TextIO", self._log)
+        async with Client(stdio_client(parameters, errlog=log)) as client:
             self._ready.set_result(client)
             # The client has to be left by the task that entered it.
             await self._closing.wait()
