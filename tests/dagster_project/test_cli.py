@@ -239,7 +239,9 @@ def test_an_interrupt_says_that_nothing_is_lost(run, texts, monkeypatch):
 
 
 INTERRUPTED_WHILE_FREEING = """
-import sys, time
+import signal, sys, time
+# What a background job of a shell does not have.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from dagster._core.errors import raise_execution_interrupts
 from dagster_project.commands.options import errors_told
 

@@ -161,6 +161,7 @@ def test_rows_that_changed_silently_are_seen_by_both_readers(make_home):
     make_home("home", [*ROWS[1:], {"document_id": "a", "text": "other"}])
     damage, was_noticed = damage_of_reading(warehouse, info, before)
     assert (damage.wrong, was_noticed) == (2, False)
+    (info,) = warehouse.slices("documents")
     info.path.write_bytes(b"no slice")
     damage, was_noticed = damage_of_reading(warehouse, info, before)
     assert (bool(damage), was_noticed) == (False, True)
