@@ -52,6 +52,10 @@ class Warehouse:
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
 
+    def adopt_slices(self) -> None:
+        """Makes versions of the slices of an older home; `prepare` does so too."""
+        adopt_slices(self.folder)
+
     def replace_slice(
         self,
         table: str,

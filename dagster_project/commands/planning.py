@@ -55,8 +55,11 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # To ask a warehouse makes its folders.
         folder = home.warehouse if home.warehouse.is_dir() else Path(scratch) / "warehouse"
+        warehouse = Warehouse(folder, home.database)
+        # The one thing that is changed, by renaming: without it an older home looks empty.
+        warehouse.adopt_slices()
         plan = BuildPlan(
-            Warehouse(folder, home.database),
+            warehouse,
             settings,
             toolbox,
             # Of a model that is still to be converted, nothing can be told yet.
