@@ -190,7 +190,9 @@ def _of_newest(
             path = slice_path(folder, table, shard, name)
         except OSError as error:
             raise damaged_error([path]) from error
-    raise damaged_error([path] if path else [])
+    if path is None:
+        return None
+    raise damaged_error([path])
 
 
 def _stored_metadata(path: Path) -> dict[str, str]:
