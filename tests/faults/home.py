@@ -187,7 +187,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
             "max_tokens": 256,
             "evaluate_every": 2,
             "save_every": 1,
-            "development_share": 0.2,
+            "development_share": 0.4,
             "precision": "float32",
         },
         "evaluation": {"dateset_items": 3, "dateset_new_tokens": 8, "batch_size": 2},
