@@ -13,6 +13,7 @@ from assets.shard_stage import ShardStage
 from assets.stage_costs import store_cost
 from dagster_project.fingerprints import calibration_fingerprint
 from toolformer.calibration import Calibration, measure
+from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import resolve_device
 from toolformer.ground.digests import hex_digest
@@ -75,7 +76,11 @@ class Calibrator:
             leftovers=folder,
         )
         calibration = _stored(file, digest)
-        assert calibration is not None
+        if calibration is None:
+            raise ToolformerError(
+                f"The calibration {str(file)!r} was removed or altered as soon as it was written. "
+                "Run again; it is measured anew."
+            )
         return calibration
 
     def _measure(

@@ -189,9 +189,10 @@ def sql(
     output: Annotated[OutputFormat, typer.Option("--format", help="Of the result.")] = "table",
 ) -> None:
     """Query every candidate call, its losses and the reason it was kept or dropped."""
-    from dagster_project.commands.options import open_warehouse
+    from dagster_project.home import Home
+    from dagster_project.wiring.warehouse import open_warehouse
 
-    console.frame(open_warehouse().query(query), output)
+    console.frame(open_warehouse(Home.find()).query(query), output)
 
 
 @app.command()

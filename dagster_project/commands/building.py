@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dagster_project.commands import console
-from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import (
     SEARCHING_TOOLS,
     chosen_shards,
@@ -30,6 +30,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
 from dagster_project.wiring.toolbox import open_toolbox
+from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
 

@@ -12,7 +12,7 @@ import time
 import polars as pl
 
 from dagster_project.commands import console
-from dagster_project.commands.options import errors_told, open_warehouse
+from dagster_project.commands.options import errors_told
 from dagster_project.commands.reporting import show_examples
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, SettingsError
@@ -21,6 +21,7 @@ from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.live_calls import complete_with_tools
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import open_toolbox
+from dagster_project.wiring.warehouse import open_warehouse
 
 PRESET = "demo"
 # Completed with and without tools, each with the date that the Calendar takes for today.

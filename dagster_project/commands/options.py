@@ -23,7 +23,6 @@ from dagster_project.home import Home
 from dagster_project.runs.run_job import RunFailedError, RunInterruptedError
 from dagster_project.settings.sections import Settings, SettingsError, merged
 from dagster_project.settings.settings_file import load_settings, write_settings_file
-from warehouse.warehouse import Warehouse
 
 COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
 # What Ctrl-C raises, outside of Dagster's steps and within.
@@ -144,12 +143,3 @@ class RunOptions:
             },
             "toolbox": {"tools": list(self.tools)},
         }
-
-
-def open_warehouse(home: Home | None = None) -> Warehouse:
-    """The warehouse of the home, ready for readers."""
-    home = home or Home.find()
-    home.remove_abandoned_files()
-    warehouse = Warehouse(home.warehouse, home.database)
-    warehouse.prepare()
-    return warehouse

@@ -6,7 +6,8 @@ Does not parse the command line.
 from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
-from dagster_project.commands.options import open_warehouse
+from dagster_project.home import Home
+from dagster_project.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def show_statistics(*, examples: bool = True) -> None:
     """Print the statistics views; the round of annotation only where there are several."""
-    warehouse = open_warehouse()
+    warehouse = open_warehouse(Home.find())
     console.heading("Calls by tool")
     console.frame(_readable(warehouse.view("call_statistics")))
     console.heading("Kept calls by threshold")

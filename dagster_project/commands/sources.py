@@ -13,7 +13,7 @@ import polars as pl
 
 from assets.corpus import bring_in_line, configured_sources
 from dagster_project.commands import console
-from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
@@ -23,6 +23,7 @@ from dagster_project.settings.settings_file import (
     load_settings,
     remove_sources,
 )
+from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files

@@ -6,7 +6,7 @@ Does not parse the command line.
 from collections.abc import Sequence
 
 from dagster_project.commands import console
-from dagster_project.commands.options import RunOptions, open_warehouse
+from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.run_job import (
     dagster_instance,
@@ -14,6 +14,7 @@ from dagster_project.runs.run_job import (
 )
 from dagster_project.settings.sections import merged
 from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.warehouse import open_warehouse
 
 
 def train_model(options: RunOptions) -> None:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from dagster_project.home import Home
+from dagster_project.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 
@@ -11,8 +12,4 @@ class WarehouseResource(dg.ConfigurableResource):
 
     def open(self) -> Warehouse:
         """The warehouse, ready for readers."""
-        home = Home.find()
-        home.remove_abandoned_files()
-        warehouse = Warehouse(home.warehouse, home.database)
-        warehouse.prepare()
-        return warehouse
+        return open_warehouse(Home.find())

@@ -66,13 +66,12 @@ def test_what_is_missing_has_a_remedy(home):
         assert not each.remedy.endswith(".")
 
 
-def test_the_examination_is_quick_and_loads_no_heavy_library(home):
+def test_the_examination_loads_no_heavy_library(home):
     code = (
-        "import sys, time; from pathlib import Path; started = time.perf_counter();"
+        "import sys; from pathlib import Path;"
         "from dagster_project.commands.doctor import examine;"
         "from dagster_project.home import Home;"
         f"examine(Home(Path({str(home.root)!r})));"
-        "assert time.perf_counter() - started < 3;"
         "heavy = {'torch', 'transformers', 'duckdb', 'pyserini', 'jnius', 'faiss', 'matplotlib'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

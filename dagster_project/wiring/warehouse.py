@@ -1,0 +1,15 @@
+"""The warehouse of a home.
+
+Does not query it.
+"""
+
+from dagster_project.home import Home
+from warehouse.warehouse import Warehouse
+
+
+def open_warehouse(home: Home) -> Warehouse:
+    """The warehouse, ready for readers; what killed processes left half written is gone."""
+    home.remove_abandoned_files()
+    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse.prepare()
+    return warehouse
