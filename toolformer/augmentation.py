@@ -6,8 +6,9 @@ calls are kept.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from toolformer.calls import CallFormat, call_ids
+from toolformer.calls import CallFormat, asked_ids, call_ids
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -41,6 +42,19 @@ class KeptCall:
         return format_call(ToolCall(self.tool, self.arguments), self.result)
 
 
+class Segment(NamedTuple):
+    """Tokens that are not cut apart: one of the text, or all of a call.
+
+    Attributes:
+        ids: the tokens.
+        asked: of a call, how many of them a model writes itself, up to the arrow; the result and
+            the bracket behind it are the tool's. None for a token of the text.
+    """
+
+    ids: list[int]
+    asked: int | None
+
+
 def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
     """Settle the competition of calls, of one tool or several, for the same position.
 
@@ -67,27 +81,32 @@ def augmented_text(text: str, calls: Sequence[KeptCall]) -> str:
     return insert_calls(text, [(call.character_offset, call.text) for call in calls])
 
 
-def augmented_ids(
+def augmented_segments(
     tokenizer: Tokenizer,
     ids: Sequence[int],
     calls: Sequence[KeptCall],
     *,
     call_format: CallFormat,
-) -> list[list[int]]:
-    """The window's tokens with the calls between them, in segments that must not be cut.
+) -> list[Segment]:
+    """The window's tokens with the calls between them.
 
     Returns:
-        Segments in order: a call is one segment, every text token is one of its own. Joined they
-        are x[:p] + call + x[p:] for each call (spec §1.9, items 16 and 20).
+        Segments in order: a call is one, every text token is one. Joined they are
+        x[:p] + call + x[p:] for each call (spec §1.9, items 16 and 20).
     """
     by_position = {call.position: call for call in calls}
-    segments: list[list[int]] = []
+    segments: list[Segment] = []
     for position, token in enumerate(ids):
         call = by_position.get(position)
         if call is not None:
             tool_call = ToolCall(call.tool, call.arguments)
-            segments.append(call_ids(tokenizer, tool_call, call.result, call_format=call_format))
-        segments.append([token])
+            segments.append(
+                Segment(
+                    call_ids(tokenizer, tool_call, call.result, call_format=call_format),
+                    len(asked_ids(tokenizer, tool_call)),
+                )
+            )
+        segments.append(Segment([token], None))
     return segments
 
 

@@ -34,6 +34,11 @@ def call_ids(
     return tokenizer.encode_pieces(pieces)
 
 
+def asked_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
+    """Tokens of e(c, r) up to its arrow: what a model writes itself, the rest is the tool's."""
+    return tokenizer.encode_pieces(call_pieces(call, None)[:-1])
+
+
 def prefix_ids(
     tokenizer: Tokenizer, call: ToolCall, result: str | None, *, call_format: CallFormat
 ) -> list[int]:

@@ -17,7 +17,7 @@ from tests.assets.conftest import (
     PipelineHome,
     assert_equal_builds,
 )
-from toolformer.augmentation import KeptCall, augmented_ids
+from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.calls import CallFormat
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.sources.manifest import Manifest, slice_path
@@ -170,12 +170,11 @@ def test_calls_taken_out_of_augmented_texts_leave_the_text_token_for_token(
         calls = [KeptCall(**call) for call in row["calls"]]
         assert len({call.position for call in calls}) == len(calls)
         ids = tokenizer.encode(text)
-        segments = augmented_ids(tokenizer, ids, calls, call_format=CallFormat())
-        # A call is a segment of several tokens, a token of the text is one of its own.
-        assert [segment[0] for segment in segments if len(segment) == 1] == ids
+        segments = augmented_segments(tokenizer, ids, calls, call_format=CallFormat())
+        assert [segment.ids[0] for segment in segments if segment.asked is None] == ids
         assert len(segments) == len(ids) + len(calls)
         augmented = insert_calls(text, [(call.character_offset, call.text) for call in calls])
-        assert tokenizer.decode([token for segment in segments for token in segment]) == augmented
+        assert tokenizer.decode([token for segment in segments for token in segment.ids]) == augmented
         # From the left: what stood in front of a call is gone when its turn comes.
         for call in sorted(calls, key=lambda each: each.character_offset):
             end = call.character_offset + len(call.text)

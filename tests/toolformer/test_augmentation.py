@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.toolformer.architectures import windows_of
 from toolformer.augmentation import (
     KeptCall,
-    augmented_ids,
+    augmented_segments,
     augmented_text,
     check_restores,
     one_call_per_position,
@@ -88,14 +88,18 @@ def test_stripping_merged_calls_restores_the_text(tokenizer, data):
 @given(data=st.data())
 def test_tokens_with_calls_spell_the_augmented_text(tokenizer, data):
     window, calls = data.draw(windows_with_calls(tokenizer))
-    segments = augmented_ids(tokenizer, window.ids, calls, call_format=CallFormat())
-    joined = [token for segment in segments for token in segment]
+    segments = augmented_segments(tokenizer, window.ids, calls, call_format=CallFormat())
+    joined = [token for segment in segments for token in segment.ids]
     assert tokenizer.decode(joined) == augmented_text(window.text, calls)
     assert len(segments) == len(window.ids) + len(calls)
     # Without the calls, token for token the text.
-    places = {call.position + number for number, call in enumerate(calls)}
-    text_tokens = [segment for place, segment in enumerate(segments) if place not in places]
+    text_tokens = [segment.ids for segment in segments if segment.asked is None]
     assert text_tokens == [[token] for token in window.ids]
+    places = {call.position + number: call for number, call in enumerate(calls)}
+    for place, call in places.items():
+        ids, asked = segments[place]
+        assert tokenizer.decode(ids[:asked]) == f" [{call.tool}({call.arguments}) ->"
+        assert tokenizer.decode(ids[asked:]) == f" {call.result}]"
 
 
 @given(

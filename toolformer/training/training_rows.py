@@ -4,42 +4,104 @@ Does not know the model; works on ids and lengths.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
+from toolformer.augmentation import Segment
 from toolformer.ground.digests import digest
 
+# Kinds of tokens, each with a weight of its own in the loss.
+TEXT, CALL, RESULT = range(3)
 
-def fit_row(segments: Sequence[Sequence[int]], *, max_tokens: int) -> list[int]:
-    """Cut a text with its calls to a length, never inside a call (spec §1.9, item 16).
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """What a model is trained on at once.
+
+    Attributes:
+        ids: its tokens, without the beginning-of-sequence token.
+        kinds: of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result and
+            the bracket behind it, which are never generated).
+    """
+
+    ids: tuple[int, ...]
+    kinds: bytes
+
+
+def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None:
+    """Which tokens of a text with calls stand in its row (spec §1.9, item 16).
 
     The row begins with the text. Where that would leave out all of its calls, it begins later:
     around the first call that fits, with half of what is left for the text behind the call (which
     is where a model learns what the result is good for) and half for the text before it.
 
     Args:
-        segments: as `augmented_ids` gives them: a text token is a segment of one id, a call one
-            of several.
-        max_tokens: most ids of the row, without the beginning-of-sequence token.
+        segments: of the text with its calls.
+        max_tokens: most tokens of the row, calls included, without the beginning-of-sequence
+            token.
 
     Returns:
-        The ids of consecutive segments; empty where every call is longer than `max_tokens`.
+        Positions of the text's tokens, counted without calls; None where no call fits together
+        with a token behind it.
 
     Example:
-        >>> fit_row([[1], [2], [3], [70, 71, 72], [4], [5]], max_tokens=5)
-        [3, 70, 71, 72, 4]
-        >>> fit_row([[1], [70, 71, 72], [2], [3]], max_tokens=5)
-        [1, 70, 71, 72, 2]
+        >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
+        >>> kept_tokens(text[:3] + [Segment([70, 71, 72], 2)] + text[3:], max_tokens=5)
+        range(2, 4)
     """
-    lengths = [len(segment) for segment in segments]
-    calls = [place for place, length in enumerate(lengths) if length > 1]
+    lengths = [len(segment.ids) for segment in segments]
+    calls = [place for place, segment in enumerate(segments) if segment.asked is not None]
     start, end = 0, _end(lengths, 0, max_tokens)
-    if calls and calls[0] >= end:
-        call = next((place for place in calls if lengths[place] <= max_tokens), None)
+    # A call at the very end has no text behind it.
+    if calls and calls[0] >= end - 1:
+        call = next((place for place in calls if lengths[place] < max_tokens), None)
         if call is None:
-            return []
+            return None
         start = _start(lengths, call, max_tokens)
+        if start < call and start - 1 in calls:
+            # The call right before this token did not fit.
+            start += 1
         end = _end(lengths, start, max_tokens)
-    return [token for segment in segments[start:end] for token in segment]
+    before = start - sum(place < start for place in calls)
+    within = sum(start <= place < end for place in calls)
+    return range(before, before + end - start - within)
+
+
+def training_row(segments: Sequence[Segment], tokens: range, *, max_tokens: int) -> TrainingRow:
+    """The row of some tokens of a text, with the calls that stand in front of one of them.
+
+    Args:
+        segments: of the text with its calls.
+        tokens: positions of the text's tokens, counted without calls; `kept_tokens` of the same
+            text, or of the text with other calls: then the row is cut at the end, between
+            segments, where it is too long.
+        max_tokens: most tokens of the row, without the beginning-of-sequence token.
+
+    Example:
+        >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
+        >>> segments = text[:3] + [Segment([70, 71, 72], 2)] + text[3:]
+        >>> training_row(segments, range(2, 4), max_tokens=5)
+        TrainingRow(ids=(3, 70, 71, 72, 4), kinds=b'\\x00\\x01\\x01\\x02\\x00')
+    """
+    ids: list[int] = []
+    kinds = bytearray()
+    position = 0
+    for segment in segments:
+        is_kept = position in tokens
+        position += segment.asked is None
+        if not is_kept:
+            continue
+        if len(ids) + len(segment.ids) > max_tokens:
+            break
+        ids += segment.ids
+        kinds += _kinds(segment)
+    return TrainingRow(tuple(ids), bytes(kinds))
+
+
+def _kinds(segment: Segment) -> bytes:
+    if segment.asked is None:
+        return bytes([TEXT])
+    return bytes([CALL] * segment.asked + [RESULT] * (len(segment.ids) - segment.asked))
 
 
 def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
@@ -54,7 +116,7 @@ def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
 
 def _start(lengths: Sequence[int], call: int, max_tokens: int) -> int:
     room = max_tokens - lengths[call]
-    room -= min(room // 2, sum(lengths[call + 1 :]))
+    room -= min(max(room // 2, 1), sum(lengths[call + 1 :]))
     start = call
     while start > 0 and lengths[start - 1] <= room:
         start -= 1

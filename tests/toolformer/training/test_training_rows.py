@@ -1,67 +1,105 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.training.training_rows import batch_rows, fit_row
+from toolformer.augmentation import Segment
+from toolformer.training.training_rows import (
+    CALL,
+    RESULT,
+    TEXT,
+    batch_rows,
+    kept_tokens,
+    training_row,
+)
 
-CALL = [70, 71, 72, 73]
+OF_CALL = Segment([70, 71, 72, 73], 2)
+
+
+def text(*tokens: int) -> list[Segment]:
+    return [Segment([token], None) for token in tokens]
+
+
+def fit(segments: list[Segment], max_tokens: int) -> tuple[int, ...] | None:
+    tokens = kept_tokens(segments, max_tokens=max_tokens)
+    return tokens and training_row(segments, tokens, max_tokens=max_tokens).ids
 
 
 def test_a_text_that_fits_is_left_as_it_is():
-    assert fit_row([[1], CALL, [2]], max_tokens=6) == [1, *CALL, 2]
+    assert fit([*text(1), OF_CALL, *text(2)], 6) == (1, *OF_CALL.ids, 2)
 
 
 def test_a_call_that_does_not_fit_is_cut_whole():
-    segments = [[1], CALL, [2], [3], CALL, [4]]
-    assert fit_row(segments, max_tokens=10) == [1, *CALL, 2, 3]
+    segments = [*text(1), OF_CALL, *text(2, 3), OF_CALL, *text(4)]
+    assert fit(segments, 10) == (1, *OF_CALL.ids, 2, 3)
 
 
 def test_a_row_begins_later_when_its_only_call_would_be_cut_off():
-    segments = [[number] for number in range(20)] + [CALL] + [[number] for number in range(20, 40)]
-    row = fit_row(segments, max_tokens=12)
-    assert row == [16, 17, 18, 19, *CALL, 20, 21, 22, 23]
+    segments = [*text(*range(20)), OF_CALL, *text(*range(20, 40))]
+    assert fit(segments, 12) == (16, 17, 18, 19, *OF_CALL.ids, 20, 21, 22, 23)
 
 
-def test_a_late_call_at_the_end_of_its_text_keeps_as_much_text_before_it_as_fits():
-    segments = [[number] for number in range(20)] + [CALL, [20]]
-    assert fit_row(segments, max_tokens=10) == [15, 16, 17, 18, 19, *CALL, 20]
+def test_a_row_begins_later_when_no_text_would_stand_behind_its_only_call():
+    segments = [*text(*range(6)), OF_CALL, *text(6)]
+    assert fit(segments, 10) == (1, 2, 3, 4, 5, *OF_CALL.ids, 6)
 
 
 def test_a_call_longer_than_the_row_gives_way_to_one_that_fits():
-    segments = [[1], list(range(80, 99)), [2], [3], CALL, [4]]
-    assert fit_row(segments, max_tokens=6) == [3, *CALL, 4]
+    segments = [*text(1), Segment(list(range(80, 99)), 9), *text(2, 3), OF_CALL, *text(4)]
+    # 2 stands right behind the call that is left out: it would be put back in front of it.
+    assert fit(segments, 7) == (3, *OF_CALL.ids, 4)
 
 
 def test_a_text_of_which_no_call_fits_has_no_row():
-    assert fit_row([[1], CALL, [2]], max_tokens=3) == []
+    assert kept_tokens([*text(1), OF_CALL, *text(2)], max_tokens=4) is None
 
 
 def test_a_text_without_calls_is_cut_at_the_end():
-    assert fit_row([[1], [2], [3]], max_tokens=2) == [1, 2]
+    assert fit(text(1, 2, 3), 2) == (1, 2)
+
+
+def test_each_token_of_a_row_is_of_the_text_of_a_call_or_of_its_result():
+    row = training_row([*text(1), OF_CALL, *text(2)], range(2), max_tokens=9)
+    assert list(row.kinds) == [TEXT, CALL, CALL, RESULT, RESULT, TEXT]
+
+
+def test_a_row_with_other_calls_has_the_same_text_and_is_cut_at_the_end():
+    tokens = range(1, 4)
+    longer = Segment([*OF_CALL.ids, 74], 2)
+    other = [*text(1, 2), longer, *text(3), longer, *text(4)]
+    assert training_row(other, tokens, max_tokens=20).ids == (2, *longer.ids, 3, *longer.ids, 4)
+    assert training_row(other, tokens, max_tokens=10).ids == (2, *longer.ids, 3)
+    assert training_row(text(1, 2, 3, 4), tokens, max_tokens=10).ids == (2, 3, 4)
 
 
 # Text tokens are below 100; call n is made of 100 n + 0, 1, 2 …, so that a part of one shows.
-segment_lists = st.lists(st.integers(1, 6), max_size=25).map(
-    lambda lengths: [
-        [place % 100] if length == 1 else [100 * (place + 1) + each for each in range(length)]
-        for place, length in enumerate(lengths)
-    ]
-)
+@st.composite
+def segment_lists(draw):
+    segments: list[Segment] = []
+    for place, length in enumerate(draw(st.lists(st.integers(0, 6), max_size=25))):
+        if length > 1:
+            ids = [100 * (place + 1) + each for each in range(length)]
+            segments.append(Segment(ids, draw(st.integers(1, length - 1))))
+        # At most one call per position: a token of the text stands behind each.
+        segments.append(Segment([place], None))
+    return segments
 
 
-@given(segment_lists, st.integers(1, 40))
+@given(segment_lists(), st.integers(1, 40))
 def test_a_row_is_a_run_of_whole_segments_and_holds_a_call_where_one_fits(segments, max_tokens):
-    row = fit_row(segments, max_tokens=max_tokens)
+    row = fit(segments, max_tokens)
+    calls = [segment for segment in segments if segment.asked is not None]
+    fits = any(len(call.ids) < max_tokens for call in calls)
+    if row is None:
+        assert calls
+        assert not fits
+        return
     assert len(row) <= max_tokens
     runs = [
-        [token for segment in segments[start:end] for token in segment]
+        tuple(token for segment in segments[start:end] for token in segment.ids)
         for start in range(len(segments) + 1)
         for end in range(start, len(segments) + 1)
     ]
-    assert row in runs
-    calls = [segment for segment in segments if len(segment) > 1]
-    if calls:
-        fits = any(len(call) <= max_tokens for call in calls)
-        assert any(token >= 100 for token in row) == fits
+    assert row in runs or not segments
+    assert any(token >= 100 for token in row) == fits
 
 
 def test_every_row_comes_once_per_epoch_in_another_order_each_time():
