@@ -174,7 +174,9 @@ def test_calls_taken_out_of_augmented_texts_leave_the_text_token_for_token(
         assert [segment.ids[0] for segment in segments if segment.asked is None] == ids
         assert len(segments) == len(ids) + len(calls)
         augmented = insert_calls(text, [(call.character_offset, call.text) for call in calls])
-        assert tokenizer.decode([token for segment in segments for token in segment.ids]) == augmented
+        assert (
+            tokenizer.decode([token for segment in segments for token in segment.ids]) == augmented
+        )
         # From the left: what stood in front of a call is gone when its turn comes.
         for call in sorted(calls, key=lambda each: each.character_offset):
             end = call.character_offset + len(call.text)

@@ -138,6 +138,8 @@ def _attention(
     for name in _UNSERVED:
         if options.get(name) is not None:
             raise UnservedAttentionError(f"its attention uses {name}")
+    if options.get("dropout"):
+        raise UnservedAttentionError("its attention drops out at random")
     state: _Running = _thread.running
     layer = state.layer
     state.layer += 1

@@ -20,7 +20,7 @@ from toolformer.ground.digests import digest_of_bytes, hex_digest
 from toolformer.ground.kept_digests import keep_digests
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.training_loss import add_gradient, summed_loss
-from toolformer.training.training_rows import batch_rows, fit_row
+from toolformer.training.training_rows import TrainingRow, batch_rows
 from toolformer.training.training_state import (
     Progress,
     StepReport,
@@ -59,7 +59,7 @@ class FinetuningResult:
 def finetune(
     base: Path,
     output: Path,
-    train_rows: Sequence[Sequence[Sequence[int]]],
+    train_rows: Sequence[TrainingRow],
     development_rows: Sequence[Sequence[int]],
     *,
     parameters: FinetuningParameters,
@@ -79,8 +79,8 @@ def finetune(
     Args:
         base: directory of the model to begin with; stays as it is.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
-        train_rows: for each text its segments as `augmented_ids` gives them; cut by `fit_row`.
-        development_rows: ids of plain texts without calls; cut at the end.
+        train_rows: what to train on.
+        development_rows: ids of plain texts without calls.
         parameters: how to train.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         resume_folder: where the state of the run lies; emptied when the output is there.
@@ -98,18 +98,16 @@ def finetune(
         §4.1: batch 128, learning rate 1e-5, linear warmup over the first 10 %, at most 2,000
         steps, evaluation every 500. AdamW without decay, betas, clipping: ours (spec §5 `[D]`).
     """
-    # One place of the row belongs to the beginning-of-sequence token.
-    length = parameters.max_tokens - 1
-    rows = [row for row in (fit_row(each, max_tokens=length) for each in train_rows) if row]
-    development = [list(row[:length]) for row in development_rows if row]
-    _check_rows(rows, len(train_rows), development)
+    rows = [row for row in train_rows if row.ids]
+    development = [list(row) for row in development_rows if row]
+    _check_rows(rows, development, parameters)
     _check_output(output)
     key = hex_digest(
         fingerprint,
         base.name,
         bos_token,
         parameters,
-        *map(_digest_ids, rows),
+        *(f"{_digest_ids(row.ids)}{row.kinds.hex()}" for row in rows),
         "",
         *map(_digest_ids, development),
     )
@@ -137,7 +135,6 @@ def finetune(
         "precision": trainer.precision,
         "parameters": asdict(parameters),
         "rows": len(rows),
-        "rows_without_fitting_call": len(train_rows) - len(rows),
         "result": asdict(result),
         "history": [asdict(step) for step in progress.history],
     }
@@ -159,7 +156,7 @@ class _Trainer:
     def __init__(
         self,
         base: Path,
-        rows: Sequence[list[int]],
+        rows: Sequence[TrainingRow],
         development: Sequence[list[int]],
         parameters: FinetuningParameters,
         bos_token: str | None,
@@ -237,14 +234,20 @@ class _Trainer:
                 len(self._rows), batch_size=parameters.batch_size, step=step, seed=parameters.seed
             )
         ]
-        tokens = sum(map(len, batch))
+        tokens = sum(len(row.ids) for row in batch)
+        batch_weight = parameters.loss_weights.total(batch)
         # A generator of its own for every step, so that a resumed run draws the same numbers.
         torch.manual_seed(int(hex_digest(parameters.seed, step)[:15], 16))
         self.model.model.train()
         loss = 0.0
-        for micro_batch in self._micro_batches(batch):
+        for group in self._micro_batches([len(row.ids) for row in batch]):
             loss += add_gradient(
-                self.model, micro_batch, batch_tokens=tokens, precision=self.precision
+                self.model,
+                [batch[index] for index in group],
+                weights=parameters.loss_weights,
+                batch_weight=batch_weight,
+                precision=self.precision,
+                packs_rows=parameters.packs_rows,
             )
         norm = float(torch.nn.utils.clip_grad_norm_(self._weights, parameters.clip_norm))
         self._check_finite(step, "training loss", loss)
@@ -259,19 +262,25 @@ class _Trainer:
     def _development_perplexity(self, step: int) -> float:
         self.model.model.eval()
         losses = [
-            summed_loss(self.model, rows, precision=self.precision)
-            for rows in self._micro_batches(self._development)
+            summed_loss(
+                self.model,
+                [self._development[index] for index in group],
+                precision=self.precision,
+                packs_rows=self._parameters.packs_rows,
+            )
+            for group in self._micro_batches([len(row) for row in self._development])
         ]
         mean = math.fsum(losses) / sum(map(len, self._development))
         self._check_finite(step, "development loss", mean)
         # Above this the exponential overflows; no model that learns comes near.
         return math.exp(min(mean, 700.0))
 
-    def _micro_batches(self, rows: Sequence[list[int]]) -> list[list[list[int]]]:
-        plan = plan_batches(
-            [len(row) for row in rows], token_budget=self._parameters.micro_batch_tokens
+    def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        return plan_batches(
+            lengths,
+            token_budget=self._parameters.micro_batch_tokens,
+            is_padded=not self._parameters.packs_rows,
         )
-        return [[rows[index] for index in group] for group in plan]
 
     def _check_finite(self, step: int, name: str, value: float) -> None:
         if math.isfinite(value):
@@ -289,17 +298,23 @@ class _Trainer:
     def _check_fit(self) -> None:
         embeddings: Any = self.model.model.get_input_embeddings()
         vocabulary = int(embeddings.weight.shape[0])
-        largest = max(max(row) for row in (*self._rows, *self._development))
+        rows = [*(row.ids for row in self._rows), *self._development]
+        largest = max(map(max, rows))
         if largest >= vocabulary:
             raise TrainingError(
                 f"A row holds token {largest}, but {self.model.name!r} knows only {vocabulary}. "
                 "Expected rows made with this model's tokenizer; build the training set again."
             )
-        longest = max(len(row) for row in (*self._rows, *self._development))
+        longest = max(map(len, rows))
         if longest > self.model.context_length:
             raise TrainingError(
                 f"A row has {longest} tokens, but {self.model.name!r} takes at most "
                 f"{self.model.context_length}. Set training.max_tokens to at most that."
+            )
+        if self._parameters.packs_rows and not self.model.packs_rows:
+            raise TrainingError(
+                f"Rows cannot be packed for {self.model.name!r}: {self.model.stock_reason}. Set "
+                "training.packs_rows to false."
             )
 
 
@@ -309,14 +324,19 @@ def _enable_checkpointing(model: Any) -> None:
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
-def _check_rows(rows: Sequence[object], given: int, development: Sequence[object]) -> None:
+def _check_rows(
+    rows: Sequence[TrainingRow], development: Sequence[object], parameters: FinetuningParameters
+) -> None:
     if not rows:
-        cause = (
-            "none holds a call that fits into training.max_tokens; raise it"
-            if given
-            else "build more shards, or lower the filtering thresholds, so that calls are kept"
+        raise TrainingError(
+            "There is no text to train on: no call was kept that fits into training.max_tokens. "
+            "Build more shards, lower the filtering thresholds or raise training.max_tokens."
         )
-        raise TrainingError(f"There is no text to train on, of {given} given: {cause}.")
+    if weightless := sum(not parameters.loss_weights.total([row]) for row in rows):
+        raise TrainingError(
+            f"{weightless} of {len(rows)} rows have no token that counts in the loss. Set "
+            "training.loss_weights.text above 0; texts without calls consist of nothing else."
+        )
     if not development:
         raise TrainingError(
             "There is no text for the development perplexity, by which the best checkpoint is "

@@ -6,6 +6,7 @@ Does not hold defaults: `dagster_project/settings/sections.py` does.
 from dataclasses import dataclass
 
 from toolformer.errors import TrainingError
+from toolformer.training.training_loss import LossWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,6 @@ class FinetuningParameters:
         warmup_share: share of the steps over which it rises linearly.
         batch_size: rows of one optimiser step.
         steps: optimiser steps.
-        max_tokens: most tokens of a row, beginning-of-sequence token included.
         micro_batch_tokens: most tokens fed at once, padding included; a longer row is fed alone.
             Bounds the memory, changes nothing else.
         evaluate_every: steps between two development perplexities; the last step always has one.
@@ -26,6 +26,9 @@ class FinetuningParameters:
         precision: of the computation, `auto`, `float32` or `bfloat16` (autocast); the weights that
             are trained are float32 always.
         save_every: steps between two saved states.
+        loss_weights: of the tokens, by kind.
+        packs_rows: feed rows one behind the other without padding, none seeing another: no token
+            is computed for nothing. Only for models whose rows can be packed; the same numbers.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
 
@@ -37,13 +40,14 @@ class FinetuningParameters:
     warmup_share: float
     batch_size: int
     steps: int
-    max_tokens: int
     micro_batch_tokens: int
     evaluate_every: int
     seed: int
     clip_norm: float
     precision: str
     save_every: int
+    loss_weights: LossWeights
+    packs_rows: bool = False
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -52,7 +56,6 @@ class FinetuningParameters:
             ("warmup_share", 0 <= self.warmup_share <= 1, "from 0 to 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("steps", self.steps >= 1, "at least 1"),
-            ("max_tokens", self.max_tokens >= 2, "at least 2"),
             ("micro_batch_tokens", self.micro_batch_tokens >= 1, "at least 1"),
             ("evaluate_every", self.evaluate_every >= 1, "at least 1"),
             ("clip_norm", self.clip_norm > 0, "above 0"),

@@ -5,75 +5,141 @@ computed, and differentiated, in pieces of which each is freed before the next. 
 optimiser.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolformer.errors import TrainingError
+from toolformer.forward.attention import PackedRows, running
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.training.training_rows import TrainingRow
 
 if TYPE_CHECKING:
     import torch
 
-# Rows of the output layer computed at once.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """How much a token of each kind counts in the loss; the paper's are all 1.
+
+    Attributes:
+        text: of the text's tokens.
+        call: of a call's tokens up to its arrow, which the model writes itself.
+        result: of the result's and of the bracket behind it, which a tool writes.
+
+    Raises:
+        TrainingError: one is below 0, or all are 0.
+    """
+
+    text: float
+    call: float
+    result: float
+
+    def __post_init__(self) -> None:
+        weights = (self.text, self.call, self.result)
+        if min(weights) < 0 or not any(weights):
+            raise TrainingError(
+                f"training.loss_weights are {weights} for text, call and result; expected numbers "
+                "from 0 on, not all of them 0. Correct them in toolformer.yaml."
+            )
+
+    def of(self, row: TrainingRow) -> list[float]:
+        """The weight of each token of a row."""
+        by_kind = (self.text, self.call, self.result)
+        return [by_kind[kind] for kind in row.kinds]
+
+    def total(self, rows: Sequence[TrainingRow]) -> float:
+        """Of all tokens of some rows."""
+        return sum(
+            row.kinds.count(kind) * weight
+            for row in rows
+            for kind, weight in enumerate((self.text, self.call, self.result))
+        )
 
 
 def add_gradient(
-    model: LanguageModel, rows: Sequence[Sequence[int]], *, batch_tokens: int, precision: str
+    model: LanguageModel,
+    rows: Sequence[TrainingRow],
+    *,
+    weights: LossWeights,
+    batch_weight: float,
+    precision: str,
+    packs_rows: bool = False,
 ) -> float:
     """Add the gradient of some rows of a batch to that of the weights.
 
     Args:
         model: the model, with float32 weights.
-        rows: token ids without a beginning-of-sequence token, which is put in front; fed as one.
-        batch_tokens: tokens of the whole batch. The parts of a batch add up to its mean loss per
-            token, however it is divided.
+        rows: fed as one, each with a beginning-of-sequence token in front.
+        weights: of the tokens.
+        batch_weight: of all tokens of the whole batch together. The parts of a batch add up to
+            its mean loss per unit of weight, however it is divided.
         precision: `float32` or `bfloat16`.
+        packs_rows: feed the rows one behind the other, not padded to the longest; no row sees
+            another. Only where the model packs rows.
 
     Returns:
         These rows' share of the batch's mean loss, in nats per token.
     """
     import torch
 
-    with _autocast(model, precision):
-        hidden, targets = _hidden_states(model, rows)
-    loss = 0.0
-    gradients: list[torch.Tensor] = []
-    for piece, targets_of_piece in _pieces(hidden, targets):
-        leaf = piece.detach().requires_grad_()
+    of_tokens = torch.tensor(
+        [weight for row in rows for weight in weights.of(row)], device=model.device
+    )
+    fed = _packed if packs_rows else _padded
+    with _attention_kept(model, rows, packs_rows):
         with _autocast(model, precision):
-            logits = model.logits(leaf)
-        piece_loss = _cross_entropy(logits, targets_of_piece) / batch_tokens
-        piece_loss.backward()
-        gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
-        loss += piece_loss.item()
-    hidden.backward(torch.cat(gradients))
+            hidden, targets = fed(model, [row.ids for row in rows])
+        loss = 0.0
+        gradients: list[torch.Tensor] = []
+        for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, of_tokens):
+            leaf = piece.detach().requires_grad_()
+            with _autocast(model, precision):
+                logits = model.logits(leaf)
+            of_piece = (_token_losses(logits, targets_of_piece) * weights_of_piece).sum()
+            piece_loss = of_piece / batch_weight
+            piece_loss.backward()
+            gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+            loss += piece_loss.item()
+        hidden.backward(torch.cat(gradients))
     return loss
 
 
-def summed_loss(model: LanguageModel, rows: Sequence[Sequence[int]], *, precision: str) -> float:
+def summed_loss(
+    model: LanguageModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    precision: str,
+    packs_rows: bool = False,
+) -> float:
     """Sum of -log p over all tokens of some rows, in nats; leaves no gradient.
 
     Args:
         model: the model.
         rows: token ids without a beginning-of-sequence token, which is put in front; fed as one.
         precision: `float32` or `bfloat16`.
+        packs_rows: as for `add_gradient`.
     """
     import torch
 
+    fed = _packed if packs_rows else _padded
     with torch.no_grad(), _autocast(model, precision):
-        hidden, targets = _hidden_states(model, rows)
+        hidden, targets = fed(model, rows)
         return sum(
-            _cross_entropy(model.logits(piece), targets_of_piece).item()
+            _token_losses(model.logits(piece), targets_of_piece).sum().item()
             for piece, targets_of_piece in _pieces(hidden, targets)
         )
 
 
-def _hidden_states(
+# fed:       BOS  x_0  …  x_{n-2}  pad      hidden state j predicts x_j; x_{n-1} predicts
+# predicted: x_0  x_1  …  x_{n-1}   –       nothing and is not fed
+
+
+def _padded(
     model: LanguageModel, rows: Sequence[Sequence[int]]
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Hidden states from which the tokens are predicted, and these tokens, padding left out.
-
-    fed:       BOS  x_0  …  x_{n-2}  pad      hidden state j predicts x_j; x_{n-1} predicts
-    predicted: x_0  x_1  …  x_{n-1}   –       nothing and is not fed
 
     Returns:
         Shapes `(tokens, hidden)` and `(tokens,)`.
@@ -94,16 +160,49 @@ def _hidden_states(
     return hidden[is_token], targets.to(model.device)[is_token]
 
 
-def _pieces(
-    hidden: "torch.Tensor", targets: "torch.Tensor"
-) -> "list[tuple[torch.Tensor, torch.Tensor]]":
-    return list(zip(hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True))
+def _packed(
+    model: LanguageModel, rows: Sequence[Sequence[int]]
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """The same of rows one behind the other, of which each sees itself alone."""
+    import torch
+
+    fed = [token for row in rows for token in (model.bos_id, *row[:-1])]
+    positions = torch.cat([torch.arange(len(row)) for row in rows])
+    hidden = model.packed_hidden_states(torch.tensor(fed), positions, _plan(rows))
+    targets = [token for row in rows for token in row]
+    return hidden, torch.tensor(targets, device=model.device)
 
 
-def _cross_entropy(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+def _plan(rows: Sequence[Sequence[int]]) -> PackedRows:
+    return PackedRows([len(row) for row in rows])
+
+
+@contextmanager
+def _attention_kept(
+    model: LanguageModel, rows: Sequence[TrainingRow], packs_rows: bool
+) -> Iterator[None]:
+    """Where activations are computed again in the backward pass, each row sees itself alone there.
+
+    The engine's attention belongs to a thread, and on a GPU gradients have one of their own.
+    """
+    import torch
+
+    if not packs_rows:
+        yield
+        return
+    plan = _plan([row.ids for row in rows])
+    with running(model.model, plan), torch.autograd.set_multithreading_enabled(False):
+        yield
+
+
+def _pieces(*of_tokens: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
+    return list(zip(*(each.split(LOGIT_ROWS) for each in of_tokens), strict=True))
+
+
+def _token_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(logits, targets, reduction="sum")
+    return cross_entropy(logits, targets, reduction="none")
 
 
 def _autocast(model: LanguageModel, precision: str) -> Any:

@@ -80,8 +80,9 @@ def training_row(segments: Sequence[Segment], tokens: range, *, max_tokens: int)
     Example:
         >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
         >>> segments = text[:3] + [Segment([70, 71, 72], 2)] + text[3:]
-        >>> training_row(segments, range(2, 4), max_tokens=5)
-        TrainingRow(ids=(3, 70, 71, 72, 4), kinds=b'\\x00\\x01\\x01\\x02\\x00')
+        >>> row = training_row(segments, range(2, 4), max_tokens=5)
+        >>> row.ids, list(row.kinds)
+        ((3, 70, 71, 72, 4), [0, 1, 1, 2, 0])
     """
     ids: list[int] = []
     kinds = bytearray()

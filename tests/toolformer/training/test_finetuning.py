@@ -8,6 +8,8 @@ from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.kept_digests import damaged_files
 from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
+from toolformer.training.training_loss import LossWeights
+from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -20,22 +22,34 @@ PARAMETERS = FinetuningParameters(
     warmup_share=0.0,
     batch_size=4,
     steps=1,
-    max_tokens=32,
     micro_batch_tokens=64,
     evaluate_every=100,
     seed=3,
     clip_norm=1.0,
     precision="float32",
     save_every=100,
+    loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
 )
-# Rows of different lengths; the segment of five ids is a call.
+
+
+def row(*segments: list[int]) -> TrainingRow:
+    """Tokens of a text, and calls: lists of several tokens, the last two of which are a result."""
+    kinds = [
+        kind
+        for segment in segments
+        for kind in ([TEXT] if len(segment) == 1 else [CALL] * (len(segment) - 2) + [RESULT] * 2)
+    ]
+    return TrainingRow(tuple(token for segment in segments for token in segment), bytes(kinds))
+
+
+# Rows of different lengths.
 ROWS = [
-    [[5], [6], [40, 41, 42, 43, 44], [7], [8]],
-    [[9], [40, 41, 45, 43, 44], [10]],
-    [[11], [12], [13], [14], [15], [16], [40, 46, 43, 47, 44], [17], [18], [19], [20]],
-    [[40, 48, 44], [21]],
+    row([5], [6], [40, 41, 42, 43, 44], [7], [8]),
+    row([9], [40, 41, 45, 43, 44], [10]),
+    row([11], [12], [13], [14], [15], [16], [40, 46, 43, 47, 44], [17], [18], [19], [20]),
+    row([40, 48, 44], [21]),
 ]
-IDS = [[token for segment in row for token in segment] for row in ROWS]
+IDS = [each.ids for each in ROWS]
 DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
 
 
@@ -188,12 +202,51 @@ def test_four_rows_are_learnt_by_heart(run, tmp_path):
     assert mean(token_losses(tmp_path / "tuned", IDS)) < floor + 0.05
 
 
-def test_long_rows_are_cut_to_the_limit_beginning_of_sequence_token_included(run, base):
-    rows = [[[number] for number in range(1, 30)] + [[40, 41, 44]]]
-    _, reports = run(rows=rows, max_tokens=11, batch_size=1)
-    expected = [*range(23, 30), 40, 41, 44]
-    assert reports[0].tokens == 10
-    assert reports[0].loss == pytest.approx(mean(token_losses(base, [expected])), rel=1e-5)
+@pytest.mark.parametrize("by_kind", [(1.0, 1.0, 0.0), (0.0, 2.0, 1.0), (0.5, 3.0, 0.25)])
+def test_tokens_count_in_the_loss_by_their_kind(run, base, by_kind):
+    of_kinds = LossWeights(text=by_kind[0], call=by_kind[1], result=by_kind[2])
+    _, reports = run(loss_weights=of_kinds, micro_batch_tokens=8)
+    counted = [by_kind[kind] for each in ROWS for kind in each.kinds]
+    losses = token_losses(base, IDS)
+    expected = sum(map(math.prod, zip(counted, losses, strict=True))) / sum(counted)
+    assert reports[0].loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_rows_without_a_token_that_counts_are_told_before_training(run):
+    results_alone = LossWeights(text=0.0, call=1.0, result=1.0)
+    with pytest.raises(TrainingError, match=r"1 of 5 rows .* training.loss_weights.text above 0"):
+        run(rows=[*ROWS, row([5], [6])], loss_weights=results_alone)
+
+
+@pytest.mark.parametrize("by_kind", [(0.0, 0.0, 0.0), (1.0, -1.0, 1.0)])
+def test_loss_weights_that_mean_nothing_are_refused(by_kind):
+    with pytest.raises(TrainingError, match=r"training\.loss_weights are"):
+        LossWeights(text=by_kind[0], call=by_kind[1], result=by_kind[2])
+
+
+def test_the_losses_of_packed_rows_are_those_of_each_row_alone(run, base):
+    _, reports = run(packs_rows=True, micro_batch_tokens=1000)
+    assert reports[0].loss == pytest.approx(mean(token_losses(base, IDS)), rel=1e-5)
+    assert reports[-1].development_perplexity == pytest.approx(
+        run("alone", micro_batch_tokens=1)[1][-1].development_perplexity, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_packed_rows_give_the_weights_of_padded_ones(run, tmp_path, checkpoints):
+    import torch
+
+    run("padded", steps=2, clip_norm=1e9)
+    run("packed", steps=2, clip_norm=1e9, packs_rows=True, gradient_checkpointing=checkpoints)
+    padded, packed = weights(tmp_path / "padded"), weights(tmp_path / "packed")
+    for name in padded:
+        torch.testing.assert_close(packed[name], padded[name], atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_whose_rows_cannot_be_packed_says_so(run, monkeypatch):
+    monkeypatch.setattr(LanguageModel, "_why_stock", lambda *_: "it looks back 128 tokens")
+    with pytest.raises(TrainingError, match=r"looks back 128 tokens\. Set training\.packs_rows"):
+        run(packs_rows=True)
 
 
 def test_the_learning_rate_rises_over_its_share_of_the_steps_and_stays(run):
@@ -213,7 +266,7 @@ def test_the_paper_warms_up_for_200_of_2000_steps():
 def test_the_checkpoint_with_the_lowest_perplexity_wins(run, tmp_path):
     # Training on calls of words that the development texts lack makes them less likely in time.
     result, reports = run(
-        rows=[[[5], [6], [7], [30, 31, 32]]], batch_size=1, steps=30, evaluate_every=3
+        rows=[row([5], [6], [7], [30, 31, 32])], batch_size=1, steps=30, evaluate_every=3
     )
     measured = {
         report.step: report.development_perplexity
@@ -269,7 +322,7 @@ def test_a_resumed_run_does_only_the_steps_that_are_left(run, monkeypatch):
 def test_a_state_of_other_rows_is_not_gone_on_with(run):
     with pytest.raises(KeyboardInterrupt):
         run(stop_at=5, steps=6, save_every=4)
-    other = [[[25], [40, 41, 44]]]
+    other = [row([25], [40, 41, 44])]
     _, reports = run(rows=other, steps=6, save_every=4)
     assert [report.step for report in reports] == [1, 2, 3, 4, 5, 6]
     assert reports[0].tokens == PARAMETERS.batch_size * 4
@@ -367,7 +420,7 @@ def test_the_output_is_a_model_with_its_record(run, tmp_path):
     assert damaged_files(tmp_path / "tuned") == {}
     assert record["fingerprint"] == "f1"
     assert record["parameters"]["steps"] == 2
-    assert (record["rows"], record["rows_without_fitting_call"]) == (4, 0)
+    assert record["rows"] == 4
     assert record["result"]["best_step"] == result.best_step == 2
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
     assert list((tmp_path / "tuned-state").iterdir()) == []
@@ -409,10 +462,8 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
 
 
 def test_no_rows_is_an_error_before_the_model_is_looked_at(run, tmp_path):
-    with pytest.raises(TrainingError, match="no text to train on, of 0 given"):
+    with pytest.raises(TrainingError, match="no text to train on"):
         run(rows=[], model=tmp_path / "nowhere")
-    with pytest.raises(TrainingError, match="of 4 given: none holds a call that fits"):
-        run(max_tokens=3)
     with pytest.raises(TrainingError, match="development_share"):
         run(development=[])
 
@@ -429,12 +480,12 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(run):
 
 def test_rows_of_another_vocabulary_are_refused(run):
     with pytest.raises(TrainingError, match="token 60, but 'tiny' knows only 60"):
-        run(rows=[[[60]]])
+        run(rows=[row([60])])
 
 
 def test_rows_longer_than_the_context_are_refused(run):
     with pytest.raises(TrainingError, match=r"takes at most 64.*training.max_tokens"):
-        run(rows=[[[5]] * 80], max_tokens=100)
+        run(rows=[row(*([5] for _ in range(80)))])
 
 
 def test_an_output_that_cannot_be_written_is_named_before_training(run, tmp_path):
@@ -460,7 +511,7 @@ def test_the_state_folder_keeps_files_that_are_not_of_the_run(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("learning_rate", 0.0), ("warmup_share", 1.5), ("steps", 0), ("max_tokens", 1)],
+    [("learning_rate", 0.0), ("warmup_share", 1.5), ("steps", 0)],
 )
 def test_a_parameter_out_of_range_is_named(name, value):
     with pytest.raises(TrainingError, match=rf"finetuning.{name} is {value}"):
