@@ -19,6 +19,7 @@ from assets.training_set import (
 )
 from dagster_project.fingerprints import CODE_VERSIONS, evaluation_fingerprint
 from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -39,6 +40,7 @@ from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import digest
 from toolformer.losses import token_losses
+from toolformer.training.variants import CALLS
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -54,7 +56,13 @@ _Rows = tuple[list[dict], Mapping[str, int]]
 @dg.asset(
     group_name="train_and_evaluate",
     kinds={"pytorch", "duckdb"},
-    deps=["finetuned_model", "documents", "wikipedia_index", "passage_index"],
+    partitions_def=MODEL_VARIANTS,
+    deps=[
+        "finetuned_model",
+        dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
+        "wikipedia_index",
+        "passage_index",
+    ],
     code_version=CODE_VERSIONS["evaluation_results"],
     metadata=table_metadata("evaluation_results"),
 )
@@ -65,15 +73,18 @@ def evaluation_results(
     toolbox: ToolboxResource,
     language_model: LanguageModelResource,
 ) -> dg.MaterializeResult:
-    """One row = one benchmark item, by benchmark, item, model (base, finetuned) and mode.
+    """One row = one benchmark item, by benchmark, item, model and mode.
 
-    A model finetuned on a later round is `finetuned-round-2` and so on, beside that of round 1.
+    One partition = one variant of the finetuned model, measured beside the base model. Models are
+    `base`, `finetuned` (variant `calls`), and the controls `plain`, `shuffled` and `random`; one
+    that was finetuned on a later round has `-round-2` and so on behind its name.
     Perplexity is measured on held-out shards with calls disabled; DATESET with calls enabled and
     disabled.
     """
     states = {}
     with expected_errors():
-        loaded, home, store = settings.load(), settings.home(), warehouse.open()
+        loaded = settings.load(variant=context.partition_key)
+        home, store = settings.home(), warehouse.open()
         tools = open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True)
         held_out = training_and_held_out_shards(home)[1]
         runs: dict[str, Callable[[LanguageModel, Progress], _Rows]] = {
@@ -84,7 +95,7 @@ def evaluation_results(
             (BASE, base_model_directory(loaded, home)),
             (finetuned_name(loaded), finetuned_model_directory(loaded, home)),
         ):
-            _check_trained(directory)
+            _check_trained(directory, loaded.training.variant)
             for benchmark in loaded.evaluation.benchmarks:
                 slice_name = f"{benchmark}.{model_name}"
                 states[slice_name] = replace_slice_if_stale(
@@ -162,16 +173,17 @@ def _run_benchmark(
 
 
 def finetuned_name(settings: Settings) -> str:
-    """How the finetuned model is called in the results; models of several rounds stand together."""
-    newest = settings.training_rounds[0]
-    return FINETUNED if newest == 1 else f"{FINETUNED}-round-{newest}"
+    """How the finetuned model is called in the results, where all variants and rounds stand."""
+    newest, variant = settings.training_rounds[0], settings.training.variant
+    name = FINETUNED if variant == CALLS else variant
+    return name if newest == 1 else f"{name}-round-{newest}"
 
 
-def _check_trained(directory: Path) -> None:
+def _check_trained(directory: Path, variant: str) -> None:
     if not is_trained(directory):
         raise ToolformerError(
-            f"There is no finetuned model in {str(directory)!r} yet. Materialise `finetuned_model` "
-            "first (`toolformer train`)."
+            f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
+            f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
 
 

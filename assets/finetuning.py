@@ -1,7 +1,8 @@
-"""The model finetuned on the training set (paper §2 and §4.1)."""
+"""The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -11,9 +12,10 @@ from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
 from assets.shard_stage import expected_errors
 from assets.shard_texts import typed_frame
-from assets.training_set import LEFT_OUT, augmented_text_of
+from assets.training_set import LEFT_OUT
 from dagster_project.fingerprints import CODE_VERSIONS, finetuned_model_fingerprint
 from dagster_project.home import Home
+from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.figures import png_markdown, training_curve
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
@@ -23,17 +25,41 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import base_model_directory
-from toolformer.augmentation import augmented_ids
-from toolformer.calls import CallFormat
+from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
+from toolformer.forward.language_model import resolve_device, resolve_precision
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
-from tools.model_identity import model_identity
+from toolformer.training.training_loss import LossWeights
+from toolformer.training.training_plan import (
+    TrainingPlan,
+    matmul_speed,
+    parameter_count,
+    training_plan,
+)
+from toolformer.training.variants import TextWithCalls, VariantRows, variant_rows
+from tools.model_identity import SAFETENSORS, model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
+# Of the section `training`: how the loop trains.
+_OF_THE_LOOP = {
+    "learning_rate",
+    "warmup_share",
+    "batch_size",
+    "micro_batch_tokens",
+    "packs_rows",
+    "gradient_checkpointing",
+    "evaluate_every",
+    "save_every",
+    "clip_norm",
+    "precision",
+    "seed",
+}
+
 
 @dg.asset(
+    partitions_def=MODEL_VARIANTS,
     group_name="train_and_evaluate",
     kinds={"pytorch", "huggingface"},
     deps=["training_set"],
@@ -47,11 +73,16 @@ def finetuned_model(
 ) -> dg.MaterializeResult:
     """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights.
 
-    It begins with the base model, also in later rounds of annotation. Each round keeps its own
-    directory, since the model of one round annotates the next.
+    One partition = one variant. `calls` is the paper's model. The others are controls on the same
+    texts, in the same order: `plain` without calls, `shuffled` with results exchanged between the
+    calls of a tool, `random` with calls that the filter dropped.
+
+    It begins with the base model, also in later rounds of annotation. Each round and variant keeps
+    its own directory, since the model of one round annotates the next.
     """
     with expected_errors():
-        loaded, home, store = settings.load(), settings.home(), warehouse.open()
+        loaded = settings.load(variant=context.partition_key)
+        home, store = settings.home(), warehouse.open()
         holder = language_model.holder()
         base = base_model_directory(loaded, home)
         directory = finetuned_model_directory(loaded, home)
@@ -77,46 +108,143 @@ def finetuned_model(
 
         def make() -> str:
             looked_at = wanted()
-            rows = store.read_slice("training_texts", ALL, ALL)
+            work = planned_training(loaded, home, store)
             # From here on nothing but these rows and the base model is read.
             looked_at.check_unchanged(wanted())
+            context.log.info(f"{loaded.training.variant}: {work.told}")
+            if not settings.force:
+                work.check_size(loaded)
             digest = looked_at.fingerprint.digest
-            steps = _train(context, loaded, home, rows, directory, digest, hold_device())
+            steps = _train(context, loaded, home, work, directory, digest, hold_device())
             run = _run_of(digest)
+            of_run = {"run": run, "variant": loaded.training.variant}
             store.replace_slice(
                 "training_metrics",
                 ALL,
                 run,
-                typed_frame("training_metrics", [{"run": run, **step} for step in steps]),
+                typed_frame("training_metrics", [{**of_run, **step} for step in steps]),
                 metadata=looked_at.metadata(),
             )
             return DONE
 
-        # One lock for the models of all rounds, which share the folder of the saved state.
         state = make_once(
-            home.output_lock("finetuned_model"),
+            home.output_lock(f"finetuned_model.{directory.name}"),
             is_stale=is_stale,
             make=make,
             hold_device=hold_device,
         )
-        run = _run_of(_fingerprint_of_training(directory) or "")
+        record = _record_of(directory)
+        run = _run_of(record["fingerprint"])
         curve = store.read_slice("training_metrics", ALL, run)
-    measured = curve.filter(pl.col("development_perplexity").is_not_null())
-    best = measured.sort("development_perplexity", "step").head(1)
+    result = record["result"]
     return dg.MaterializeResult(
         metadata={
             "state": state,
+            "variant": loaded.training.variant,
             "directory": dg.MetadataValue.path(str(directory)),
             "round": loaded.training_rounds[0],
+            "texts": record["rows"],
+            **record["facts"],
             "steps": curve.height,
             "tokens": int(curve["tokens"].max() or 0),
+            "tokens per second": round(result["tokens"] / max(result["seconds"], 1e-9), 1),
             "last loss": float(curve["loss"][-1]),
-            "best step": int(best["step"][0]),
-            "best development perplexity": float(best["development_perplexity"][0]),
+            "best step": result["best_step"],
+            "development perplexity of the base model": result["base_perplexity"],
+            "best development perplexity": result["best_perplexity"],
             "training curve": dg.MetadataValue.md(
                 png_markdown(training_curve(curve), "training curve")
             ),
         }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTraining:
+    """What a run will train on, and how long.
+
+    Attributes:
+        rows: of the variant.
+        development: texts for the development perplexity, as token ids.
+        plan: what the run will do.
+        seconds: about how long it takes.
+    """
+
+    rows: VariantRows
+    development: list[list[int]]
+    plan: TrainingPlan
+    seconds: float
+
+    @property
+    def told(self) -> str:
+        """The plan in a line."""
+        plan = self.plan
+        return (
+            f"{plan.texts:,} texts with {plan.calls:,} calls; {plan.steps:,} steps of "
+            f"{plan.batch_size} texts, {plan.epochs:.1f} epochs, about {plan.tokens:,} tokens and "
+            f"{self.seconds / 60:.1f} minutes"
+        )
+
+    def check_size(self, settings: Settings) -> None:
+        """Refuse a training set on which nothing can be learnt but its texts.
+
+        Raises:
+            ToolformerError: it has fewer texts than `training.least_texts`.
+        """
+        least = settings.training.least_texts
+        if self.plan.texts < least:
+            raise ToolformerError(
+                f"The training set has {self.plan.texts} texts; expected at least {least} "
+                "(training.least_texts), since a model learns so few by heart and nothing else. "
+                "Build more shards or lower the filtering thresholds (tools.*.filtering_threshold)."
+                " To train all the same: `toolformer train --force`, or `force: true` in the "
+                "Launchpad."
+            )
+
+
+def planned_training(settings: Settings, home: Home, store: Warehouse) -> PlannedTraining:
+    """What a run with these settings would train on, and how long.
+
+    Raises:
+        ToolformerError: there is no training set, or none that can be used.
+    """
+    _usable_training_set(store)
+    base, training = base_model_directory(settings, home), settings.training
+    tokenizer = load_tokenizer(base)
+    texts = store.read_slice("training_texts", ALL, ALL)
+    rows = variant_rows(
+        tokenizer,
+        [_text_with_calls(row) for row in _split(texts, "train").iter_rows(named=True)],
+        training.variant,
+        max_tokens=training.max_tokens,
+        seed=training.seed,
+    )
+    plan = training_plan(
+        rows, batch_size=training.batch_size, epochs=training.epochs, steps=training.steps
+    )
+    device = resolve_device(settings.language_model.device)
+    precision = resolve_precision(training.precision, device)
+    weights = [file for pattern in SAFETENSORS for file in base.glob(pattern)]
+    return PlannedTraining(
+        rows,
+        [
+            tokenizer.encode(text)[: training.max_tokens - 1]
+            for text in _split(texts, "development")["text"]
+        ],
+        plan,
+        plan.seconds(parameter_count(weights), matmul_speed(device, precision)),
+    )
+
+
+def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
+    return texts.filter(pl.col("split") == name)
+
+
+def _text_with_calls(row: Mapping) -> TextWithCalls:
+    return TextWithCalls(
+        row["text"],
+        tuple(KeptCall(**call) for call in row["calls"]),
+        tuple(KeptCall(**call) for call in row.get("dropped_calls") or ()),
     )
 
 
@@ -135,7 +263,7 @@ def _usable_training_set(store: Warehouse) -> Input:
     if found is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
     rows = store.read_slice("training_texts", ALL, ALL)
-    if rows.filter(pl.col("split") == "train").is_empty():
+    if _split(rows, "train").is_empty():
         stored = store.slice_metadata("training_texts", ALL, ALL) or {}
         reasons = [f"{name} {count}" for name, count in stored.items() if name.startswith(LEFT_OUT)]
         raise ToolformerError(
@@ -146,10 +274,14 @@ def _usable_training_set(store: Warehouse) -> Input:
     return found
 
 
+def _record_of(directory: Path) -> dict:
+    return json.loads((directory / RECORD_FILE).read_text())
+
+
 def _fingerprint_of_training(directory: Path) -> str | None:
     """What the model in a directory was trained on; None where there is no finetuned model."""
     try:
-        return json.loads((directory / RECORD_FILE).read_text())["fingerprint"]
+        return _record_of(directory)["fingerprint"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -158,45 +290,39 @@ def _train(
     context: dg.AssetExecutionContext,
     settings: Settings,
     home: Home,
-    rows: pl.DataFrame,
+    work: PlannedTraining,
     directory: Path,
     fingerprint: str,
     device: str,
 ) -> list[dict]:
     base = base_model_directory(settings, home)
     check_undamaged(base, home)
-    tokenizer = load_tokenizer(base)
-    texts = {
-        split: [
-            augmented_text_of(row)
-            for row in rows.filter(pl.col("split") == split).iter_rows(named=True)
-        ]
-        for split in ("train", "development")
-    }
     training = settings.training
-    progress = progress_of("finetuning", context.log)
+    progress = progress_of(f"finetuning {training.variant}", context.log)
     steps: list[dict] = []
 
     def report(step: StepReport) -> None:
         steps.append(asdict(step))
-        progress(step.step, training.steps)
+        progress(step.step, work.plan.steps)
 
     finetune(
         base,
         directory,
-        [
-            augmented_ids(
-                tokenizer, tokenizer.encode(text.text), text.calls, call_format=CallFormat()
-            )
-            for text in texts["train"]
-        ],
-        [tokenizer.encode(text.text) for text in texts["development"]],
+        work.rows.rows,
+        work.development,
         parameters=FinetuningParameters(
-            **training.model_dump(exclude={"max_texts_per_tool", "development_share", "rounds"})
+            **training.model_dump(include=_OF_THE_LOOP),
+            steps=work.plan.steps,
+            loss_weights=LossWeights(**training.loss_weights.model_dump()),
         ),
         bos_token=settings.language_model.bos_token,
-        resume_folder=home.checkpoints / "finetuned_model",
+        resume_folder=home.checkpoints / f"finetuned_model.{directory.name}",
         fingerprint=fingerprint,
+        facts={
+            "variant": training.variant,
+            "calls": work.rows.calls,
+            "texts without a call that fits": work.rows.texts_without_row,
+        },
         report=report,
         device=device,
     )

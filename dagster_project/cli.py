@@ -10,6 +10,7 @@ import typer
 
 from dagster_project.commands import console
 from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
+from toolformer.training.variants import Variant
 
 app = typer.Typer(
     help="Let a language model teach itself to use tools (Toolformer, Schick et al. 2023).",
@@ -37,6 +38,15 @@ Changes = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to date.")]
 ToolNames = Annotated[
     str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
+]
+VariantName = Annotated[
+    Variant | None,
+    typer.Option(
+        help="calls (the paper's model), or a control on the same texts: plain (no calls), "
+        "shuffled (results exchanged), random (calls that the filter dropped). Default: "
+        "training.variant, which is calls unless toolformer.yaml says otherwise.",
+        show_default=False,
+    ),
 ]
 OutputFormat = Literal["table", "json", "csv"]
 SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
@@ -125,12 +135,22 @@ def build(
 
 
 @app.command()
-def train(force: Force = False, preset: Preset = None, changes: Changes = None) -> None:
-    """Finetune the model on the augmented texts of all shards."""
+def train(
+    variant: VariantName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make the training set and say what is planned.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
+    ] = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Finetune the model, or one of its controls, on the augmented texts of all shards."""
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.training import train_model
 
-    train_model(RunOptions.of(preset, changes, force=force))
+    train_model(RunOptions.of(preset, changes, force=force, variant=variant), dry_run=dry_run)
 
 
 @app.command()
@@ -138,16 +158,17 @@ def evaluate(
     benchmarks: Annotated[
         str | None, typer.Option(help="Only these, comma-separated: perplexity, dateset.")
     ] = None,
+    variant: VariantName = None,
     tools: ToolNames = None,
     force: Force = False,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
-    """Measure base and finetuned model."""
+    """Measure base and finetuned model, or the base model and a control."""
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.training import evaluate_models
 
-    options = RunOptions.of(preset, changes, force=force, tools=_names(tools))
+    options = RunOptions.of(preset, changes, force=force, tools=_names(tools), variant=variant)
     evaluate_models(options, benchmarks=_names(benchmarks))
 
 

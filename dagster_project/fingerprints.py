@@ -40,6 +40,12 @@ _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
 
 
+# Of the section `training`: what the fingerprint of the training set says.
+_OF_TRAINING_SET = {"max_texts_per_tool", "rounds"}
+# Of the same: what changes how the model is trained, not which.
+_WITHOUT_EFFECT_ON_MODEL = {"save_every", "least_texts", "gradient_checkpointing"}
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """A digest and the named parts it was made of.
@@ -242,9 +248,7 @@ def training_set_fingerprint(
 
 def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
     """Of the finetuned model."""
-    # How often a resumable state is saved changes nothing in the result; which rounds and how many
-    # texts, the training set's fingerprint says.
-    training = settings.training.model_dump(exclude={"save_every", "max_texts_per_tool", "rounds"})
+    training = settings.training.model_dump(exclude=_OF_TRAINING_SET | _WITHOUT_EFFECT_ON_MODEL)
     return fingerprint(
         "finetuned_model",
         training_set=upstream,

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from dagster_project.settings.sections import home_folder
 from toolformer.ground.whole_files import remove_abandoned
+from toolformer.training.variants import CALLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,10 @@ class Home:
         """Converted and finetuned models."""
         return self.root / "models"
 
-    def finetuned_model(self, round_number: int) -> Path:
+    def finetuned_model(self, round_number: int, variant: str = CALLS) -> Path:
         """The model that C* of a round taught (or of several rounds, this being the newest)."""
-        suffix = "" if round_number == 1 else f"-round-{round_number}"
+        suffix = "" if variant == CALLS else f"-{variant}"
+        suffix += "" if round_number == 1 else f"-round-{round_number}"
         return self.models / f"toolformer{suffix}"
 
     @property

@@ -1,4 +1,4 @@
-"""The shard partitions: dynamic, registered when the corpus is cut.
+"""The partitions: shards, registered when the corpus is cut, and the variants of the model.
 
 Does not cut the corpus.
 """
@@ -7,6 +7,10 @@ from contextlib import suppress
 
 import dagster as dg
 
+from toolformer.training.variants import VARIANTS
+
+# The finetuned model and its controls.
+MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
 SHARDS = dg.DynamicPartitionsDefinition(name="shard")
 # A run takes this many shards of a backfill at once, so that the model is loaded once for all.
 SHARDS_PER_RUN = 64

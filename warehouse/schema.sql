@@ -173,6 +173,7 @@ create table training_metrics (
     learning_rate double not null check (learning_rate >= 0),  -- Learning rate of the step.
     tokens bigint not null check (tokens >= 0),  -- Tokens trained on so far.
     development_perplexity double,  -- Perplexity of the development split; NULL where it was not measured.
+    variant varchar,  -- What was trained: calls (the paper's model) or one of the controls plain, shuffled and random; NULL in rows of earlier releases.
     primary key (run, step)
 );
 

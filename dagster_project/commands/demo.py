@@ -117,7 +117,9 @@ def _sources(settings: Settings) -> str:
 
 
 def _steps(settings: Settings) -> str:
-    return f"{settings.training.steps} × {settings.training.batch_size}"
+    training = settings.training
+    steps = training.steps or f"{training.epochs:g} epochs"
+    return f"{steps} × {training.batch_size}"
 
 
 def _run(command: str) -> None:

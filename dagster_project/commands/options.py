@@ -102,6 +102,7 @@ class RunOptions:
         *,
         force: bool = False,
         tools: Sequence[str] = (),
+        variant: str | None = None,
     ) -> "RunOptions":
         """From the command line's flags.
 
@@ -126,6 +127,8 @@ class RunOptions:
             for part in reversed(name.split(".")):
                 nested = {part: nested}
             overrides = merged(overrides, nested)
+        if variant is not None:
+            overrides = merged(overrides, {"training": {"variant": variant}})
         return cls(preset, overrides, force, tuple(tools))
 
     def load_settings(self, home: Home) -> Settings:

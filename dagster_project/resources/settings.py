@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
+from dagster_project.settings.sections import Settings, merged
 from dagster_project.settings.settings_file import load_settings
 
 
@@ -25,10 +25,17 @@ class SettingsResource(dg.ConfigurableResource):
     preset: str = Field(default="", description="wins over the preset named in toolformer.yaml")
     force: bool = Field(default=False, description="compute also what is up to date")
 
-    def load(self) -> Settings:
-        """The validated settings of this run."""
+    def load(self, *, variant: str | None = None) -> Settings:
+        """The validated settings of this run.
+
+        Args:
+            variant: the partition of the model, which wins over the setting.
+        """
+        overrides = self.overrides
+        if variant is not None:
+            overrides = merged(overrides, {"training": {"variant": variant}})
         return load_settings(
-            self.home().settings_file, overrides=self.overrides, preset=self.preset or None
+            self.home().settings_file, overrides=overrides, preset=self.preset or None
         )
 
     def home(self) -> Home:

@@ -145,6 +145,7 @@ def run_job(
     resources: dict[str, dict[str, Any]],
     assets: Sequence[str] | None = None,
     shards: Sequence[str] = (),
+    variant: str | None = None,
 ) -> None:
     """Run a job in this process.
 
@@ -154,6 +155,7 @@ def run_job(
         resources: configuration by resource name.
         assets: only these of the job's assets.
         shards: partition keys that are neighbours in the order of registration.
+        variant: which model `train_and_evaluate` trains or measures.
 
     Raises:
         RunFailedError: with the descriptions of the failed steps.
@@ -170,7 +172,7 @@ def run_job(
             "resources": {name: {"config": config} for name, config in resources.items()},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        partition_key=shards[0] if len(shards) == 1 else None,
+        partition_key=shards[0] if len(shards) == 1 else variant,
         tags=tags,
         asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
         raise_on_error=False,

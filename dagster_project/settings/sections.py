@@ -30,6 +30,7 @@ from toolformer.sources.source import (
     URL_COLUMN,
     WIKIPEDIA_EXCERPT,
 )
+from toolformer.training.variants import Variant
 from tools.errors import ToolRegistrationError
 from tools.registry import tool_names
 from tools.retrieval.passages import BM25_B, BM25_K1
@@ -442,9 +443,25 @@ class QuestionAnsweringSettings(_Section):
     answer_tokens: int = Field(20, ge=1, description="longest answer of such a checkpoint")
 
 
+class LossWeightsSettings(_Section):
+    """How much a token counts in the training loss, by its kind (paper: all alike)."""
+
+    text: float = Field(1.0, ge=0, description="tokens of the text")
+    call: float = Field(1.0, ge=0, description="tokens of a call, up to its arrow")
+    result: float = Field(
+        1.0, ge=0, description="tokens of a result, which the finished model never writes itself"
+    )
+
+
 class TrainingSettings(_Section):
     """Finetuning on C* (paper §4.1 and appendix B)."""
 
+    variant: Variant = Field(
+        "calls",
+        description="which model a command trains or measures: calls (the paper's), or a control "
+        "on the same texts: plain (no calls), shuffled (results exchanged), random (calls that "
+        "the filter dropped); in the UI the partition says it",
+    )
     rounds: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         None,
         min_length=1,
@@ -457,10 +474,26 @@ class TrainingSettings(_Section):
     learning_rate: float = Field(1e-5, gt=0)
     warmup_share: float = Field(0.1, ge=0, le=1, description="linear warm-up, share of the steps")
     batch_size: int = Field(128, ge=1, description="texts per step")
-    steps: int = Field(2000, ge=1)
+    epochs: float = Field(
+        2.0, gt=0, description="how often each text comes; 25,000 of five tools make 2,000 steps"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="steps, whatever the texts; null: as many as make the epochs"
+    )
+    least_texts: int = Field(
+        100, ge=1, description="with fewer texts nothing is trained unless it is forced"
+    )
+    loss_weights: LossWeightsSettings = LossWeightsSettings()  # pyright: ignore[reportCallIssue]
     max_tokens: int = Field(1024, ge=16, description="longest row after insertion, in tokens")
     micro_batch_tokens: int = Field(
         4096, ge=16, description="tokens fed at once; smaller needs less memory"
+    )
+    packs_rows: bool = Field(
+        False,
+        description="texts are fed one behind the other instead of padded; none sees another",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations twice: less memory, a third more time"
     )
     evaluate_every: int = Field(500, ge=1, description="steps between development perplexities")
     save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")

@@ -123,8 +123,8 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
 
 
 def finetuned_model_directory(settings: Settings, home: Home) -> Path:
-    """Where the model lies that is finetuned on the rounds of the settings, trained or not."""
-    return home.finetuned_model(settings.training_rounds[0])
+    """Where the model lies that is finetuned as the settings say, trained or not."""
+    return home.finetuned_model(settings.training_rounds[0], settings.training.variant)
 
 
 def is_trained(directory: Path) -> bool:

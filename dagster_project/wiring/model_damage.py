@@ -22,8 +22,8 @@ _compared: set[tuple[Path, int]] = set()
 def is_made_here(directory: Path, home: Home) -> bool:
     """Whether it is the converted model of a home, or one that was finetuned in it."""
     made = (EMBEDDED_MODEL_NAME, home.finetuned_model(1).name)
-    is_later_round = directory.name.startswith(f"{home.finetuned_model(1).name}-round-")
-    return directory.parent == home.models and (directory.name in made or is_later_round)
+    is_variant_or_round = directory.name.startswith(f"{home.finetuned_model(1).name}-")
+    return directory.parent == home.models and (directory.name in made or is_variant_or_round)
 
 
 def digests_file(directory: Path, home: Home) -> Path:

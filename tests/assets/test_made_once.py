@@ -28,14 +28,20 @@ TEXT = "Six crates of 24 make 144 bottles, sold before noon; 12 were broken, so 
 SETTINGS: dict[str, Any] = {
     "corpus": {"window_tokens": 64},
     "scoring": {"calibration_calls": 20},
-    "training": {"steps": 2, "batch_size": 2, "max_tokens": 128, "evaluate_every": 1},
+    "training": {
+        "steps": 2,
+        "least_texts": 1,
+        "batch_size": 2,
+        "max_tokens": 128,
+        "evaluate_every": 1,
+    },
     "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2, "dateset_new_tokens": 8},
 }
 # Assets and the shards of the two processes. From the last stage to the first, so that each works
 # on rows that were there before. Both calibrate while they score different shards.
 STEPS = [
-    ("evaluation_results", (None, None)),
-    ("finetuned_model", (None, None)),
+    ("evaluation_results", ("calls", "calls")),
+    ("finetuned_model", ("calls", "calls")),
     ("training_set", (None, None)),
     ("augmented_texts", (SHARDS[0], SHARDS[0])),
     ("filtered_calls", (SHARDS[1], SHARDS[2])),

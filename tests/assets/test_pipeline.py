@@ -297,6 +297,7 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
         {
             "training": {
                 "steps": 2,
+                "least_texts": 1,
                 "batch_size": 2,
                 "max_tokens": 128,
                 "micro_batch_tokens": 256,

@@ -21,6 +21,7 @@ PER_TOOL = (
 )
 TRAINING = {
     "steps": 2,
+    "least_texts": 1,
     "batch_size": 2,
     "max_tokens": 128,
     "micro_batch_tokens": 256,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import polars as pl
@@ -13,6 +14,7 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
+from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
@@ -39,9 +41,12 @@ def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
     warehouse.replace_slice("augmented_texts", SHARD, name, frames, metadata=metadata)
 
 
-def metadata_of(asset: dg.AssetsDefinition, overrides: dict) -> dict:
+def metadata_of(
+    asset: dg.AssetsDefinition, overrides: dict, *, partition: str | None = None
+) -> dict:
     result = dg.materialize(
         [asset],
+        partition_key=partition,
         resources={
             "settings": SettingsResource(overrides=overrides),
             "warehouse": WarehouseResource(),
@@ -108,26 +113,30 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (base / name).write_text("{}")
 
-    def train(_context, _settings, _home, _store, directory: Path, fingerprint: str, _device):
+    def train(_context, _settings, _home, _work, directory: Path, fingerprint: str, _device):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "model.safetensors").touch()
-        (directory / "toolformer.json").write_text(json.dumps({"fingerprint": fingerprint}))
+        result = {"tokens": 7, "seconds": 1.0, "best_step": 1}
+        result |= {"base_perplexity": 9.5, "best_perplexity": 9.0}
+        record = {"fingerprint": fingerprint, "rows": 2, "facts": {}, "result": result}
+        (directory / "toolformer.json").write_text(json.dumps(record))
         folders.append(directory.name)
         perplexity = {"development_perplexity": 9.0}
         return [{"step": 1, "loss": 2.0, "learning_rate": 1e-5, "tokens": 7} | perplexity]
 
     monkeypatch.setattr(finetuning, "_train", train)
+    monkeypatch.setattr(finetuning, "planned_training", lambda *_: Mock(told="2 texts"))
     return folders
 
 
-def finetune(tmp_path: Path, *, number: int, steps: int = 5) -> dict:
+def finetune(tmp_path: Path, *, number: int, steps: int = 5, variant: str = "calls") -> dict:
     train_on(None, newest=number)
     overrides = {
         "language_model": {"path": str(tmp_path / "base"), "device": "cpu"},
         "sampling": {"round": number},
         "training": {"steps": steps},
     }
-    return metadata_of(finetuning.finetuned_model, overrides)
+    return metadata_of(finetuning.finetuned_model, overrides, partition=variant)
 
 
 def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], tmp_path: Path):
@@ -140,6 +149,21 @@ def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], t
         assert finetune(tmp_path, number=number)["state"] == "up to date"
 
 
+def test_a_control_is_a_model_of_its_own(trained: list[str], tmp_path: Path):
+    for variant in VARIANTS:
+        assert finetune(tmp_path, number=1, variant=variant)["variant"] == variant
+    assert trained == [
+        "toolformer",
+        "toolformer-plain",
+        "toolformer-shuffled",
+        "toolformer-random",
+    ]
+    for variant in VARIANTS:
+        assert finetune(tmp_path, number=1, variant=variant)["state"] == "up to date"
+    assert finetune(tmp_path, number=2, variant="plain")["state"] == "done"
+    assert trained[-1] == "toolformer-plain-round-2"
+
+
 def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path: Path):
     for steps in (5, 6, 5):
         assert finetune(tmp_path, number=1, steps=steps)["state"] == "done"
@@ -147,8 +171,9 @@ def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str]
 
 
 def test_a_model_of_a_later_round_has_a_name_of_its_own_in_the_results(home: Warehouse):
-    def name(number: int) -> str:
-        overrides = {"sampling": {"round": number}}
-        return evaluation.finetuned_name(SettingsResource(overrides=overrides).load())
+    def name(number: int, variant: str = "calls") -> str:
+        settings = SettingsResource(overrides={"sampling": {"round": number}})
+        return evaluation.finetuned_name(settings.load(variant=variant))
 
     assert (name(1), name(2)) == ("finetuned", "finetuned-round-2")
+    assert (name(1, "plain"), name(2, "random")) == ("plain", "random-round-2")

@@ -61,12 +61,17 @@ def graph() -> dict[str, Any]:
             "group": spec.group_name,
             "kinds": sorted(spec.kinds),
             "code_version": spec.code_version,
-            "partitions": spec.partitions_def.name  # pyright: ignore
-            if isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
-            else None,
+            "partitions": partitions(spec.partitions_def),
         }
         for name, spec in sorted(specs().items())
     }
+
+
+def partitions(definition: dg.PartitionsDefinition | None) -> str | list[str] | None:
+    """Of shards their name, of variants the keys."""
+    if isinstance(definition, dg.DynamicPartitionsDefinition):
+        return definition.name
+    return list(definition.get_partition_keys()) if definition else None
 
 
 def test_definitions_validate():
@@ -103,16 +108,14 @@ def test_the_three_jobs_have_their_assets():
     assert set().union(*JOBS.values()) == set(specs())
 
 
-def test_no_job_mixes_partitioned_and_unpartitioned_assets():
+def test_no_job_mixes_assets_of_shards_with_others():
     for assets in JOBS.values():
-        partitions = {specs()[name].partitions_def is None for name in assets}
-        assert len(partitions) == 1
+        assert len({specs()[name].partitions_def == SHARDS for name in assets}) == 1
 
 
 def test_a_run_takes_many_shards_of_a_backfill():
     for definition in asset_definitions():
-        if definition.partitions_def is not None:
-            assert definition.partitions_def == SHARDS
+        if definition.partitions_def == SHARDS:
             assert definition.backfill_policy is not None
             assert (definition.backfill_policy.max_partitions_per_run or 0) > 1, definition.key
 

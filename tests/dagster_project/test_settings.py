@@ -43,7 +43,7 @@ def test_the_paper_preset_has_the_papers_numbers():
         assert (tool.positions_per_text, tool.calls_per_position) == (20, 10)
     training = paper.training
     assert (training.learning_rate, training.warmup_share) == (1e-5, 0.1)
-    assert (training.batch_size, training.steps, training.max_tokens) == (128, 2000, 1024)
+    assert (training.batch_size, training.epochs, training.max_tokens) == (128, 2, 1024)
     assert training.max_texts_per_tool == 25_000
     assert paper.decoding.call_top_k == 10
     assert paper.decoding.max_calls == 1
@@ -77,7 +77,7 @@ def test_a_preset_holds_only_what_differs_from_what_it_builds_on(preset: str):
 
 def test_the_demo_builds_on_the_laptop():
     assert of_preset("demo").sampling == of_preset("laptop").sampling
-    assert of_preset("demo").training.steps < of_preset("laptop").training.steps
+    assert of_preset("demo").training.max_tokens < of_preset("laptop").training.max_tokens
 
 
 def test_a_misspelt_setting_is_named_with_the_nearest_known():

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def finetune(
     bos_token: str | None,
     resume_folder: Path,
     fingerprint: str,
+    facts: Mapping[str, object],
     report: Callable[[StepReport], None],
     device: str = "auto",
 ) -> FinetuningResult:
@@ -85,6 +86,7 @@ def finetune(
         bos_token: text of the token in front of every row; None: the one used in scoring.
         resume_folder: where the state of the run lies; emptied when the output is there.
         fingerprint: of what the rows were made from; stands in the output's `toolformer.json`.
+        facts: what else the output's `toolformer.json` shall say of the rows.
         report: called after every step, and first for the steps of an interrupted run.
         device: `auto`, `cpu` or a CUDA device.
 
@@ -135,6 +137,7 @@ def finetune(
         "precision": trainer.precision,
         "parameters": asdict(parameters),
         "rows": len(rows),
+        "facts": dict(facts),
         "result": asdict(result),
         "history": [asdict(step) for step in progress.history],
     }

@@ -107,6 +107,7 @@ def run(base, tmp_path):
             bos_token=None,
             resume_folder=tmp_path / f"{name}-state",
             fingerprint="f1",
+            facts={"calls": 5},
             report=report,
             device="cpu",
         )
@@ -420,7 +421,7 @@ def test_the_output_is_a_model_with_its_record(run, tmp_path):
     assert damaged_files(tmp_path / "tuned") == {}
     assert record["fingerprint"] == "f1"
     assert record["parameters"]["steps"] == 2
-    assert record["rows"] == 4
+    assert (record["rows"], record["facts"]) == (4, {"calls": 5})
     assert record["result"]["best_step"] == result.best_step == 2
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
     assert list((tmp_path / "tuned-state").iterdir()) == []

@@ -1,0 +1,121 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import byte_tokenizer
+from toolformer.augmentation import KeptCall
+from toolformer.training.training_rows import CALL, RESULT, TEXT
+from toolformer.training.variants import (
+    CALLS,
+    PLAIN,
+    RANDOM,
+    SHUFFLED,
+    VARIANTS,
+    TextWithCalls,
+    calls_of_variant,
+    variant_rows,
+)
+
+
+def kept(position: int, result: str, *, tool: str = "Calculator", call_id: str = "c") -> KeptCall:
+    return KeptCall(call_id, position, position, tool, "1+2", result, 1.0)
+
+
+def spelled(tokenizer, row) -> str:
+    return tokenizer.decode(list(row.ids))
+
+
+def test_each_variant_has_its_own_calls_on_the_same_texts():
+    tokenizer = byte_tokenizer()
+    texts = [
+        TextWithCalls("abc", (kept(1, "7", call_id="a"),), (kept(2, "nil"),)),
+        TextWithCalls("def", (kept(2, "8", call_id="b"),), ()),
+    ]
+    spelled_by = {
+        variant: [
+            spelled(tokenizer, row)
+            for row in variant_rows(tokenizer, texts, variant, max_tokens=64, seed=0).rows
+        ]
+        for variant in VARIANTS
+    }
+    assert spelled_by == {
+        CALLS: ["a [Calculator(1+2) -> 7]bc", "de [Calculator(1+2) -> 8]f"],
+        PLAIN: ["abc", "def"],
+        SHUFFLED: ["a [Calculator(1+2) -> 8]bc", "de [Calculator(1+2) -> 7]f"],
+        RANDOM: ["ab [Calculator(1+2) -> nil]c", "def"],
+    }
+
+
+def test_kinds_tell_a_call_from_its_result():
+    tokenizer = byte_tokenizer()
+    texts = [TextWithCalls("ab", (kept(1, "7"),), ())]
+    (row,) = variant_rows(tokenizer, texts, CALLS, max_tokens=64, seed=0).rows
+    by_kind = {
+        kind: tokenizer.decode(
+            [token for token, of in zip(row.ids, row.kinds, strict=True) if of == kind]
+        )
+        for kind in (TEXT, CALL, RESULT)
+    }
+    assert by_kind == {TEXT: "ab", CALL: " [Calculator(1+2) ->", RESULT: " 7]"}
+
+
+def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
+    tokenizer = byte_tokenizer()
+    late = TextWithCalls("0123456789" * 8, (kept(70, "7"),), (kept(2, "9"), kept(69, "1")))
+    rows = {
+        variant: variant_rows(tokenizer, [late], variant, max_tokens=41, seed=0)
+        for variant in VARIANTS
+    }
+    with_call = spelled(tokenizer, rows[CALLS].rows[0])
+    text = with_call.replace(" [Calculator(1+2) -> 7]", "")
+    assert spelled(tokenizer, rows[PLAIN].rows[0]) == text
+    # The dropped call at token 2 stands outside of this part.
+    assert spelled(tokenizer, rows[RANDOM].rows[0]).count("[") == rows[RANDOM].calls == 1
+
+
+def test_a_text_of_which_no_call_fits_is_left_out_of_every_variant():
+    tokenizer = byte_tokenizer()
+    texts = [
+        TextWithCalls("ab", (kept(1, "7" * 90),), ()),
+        TextWithCalls("cd", (kept(1, "7"),), ()),
+    ]
+    for variant in VARIANTS:
+        made = variant_rows(tokenizer, texts, variant, max_tokens=50, seed=0)
+        assert (len(made.rows), made.texts_without_row) == (1, 1)
+
+
+results_of_calls = st.lists(
+    st.tuples(st.sampled_from(["Calculator", "Calendar"]), st.sampled_from("abcdef")), max_size=40
+)
+
+
+@given(results_of_calls, st.integers(0, 5))
+def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, seed):
+    texts = [
+        TextWithCalls("x", (kept(0, result, tool=tool, call_id=str(number)),), ())
+        for number, (tool, result) in enumerate(drawn)
+    ]
+    shuffled = [calls[0] for calls in calls_of_variant(texts, SHUFFLED, seed=seed)]
+    for tool in ("Calculator", "Calendar"):
+        own = [result for of, result in drawn if of == tool]
+        others = [call.result for call in shuffled if call.tool == tool]
+        assert Counter(own) == Counter(others)
+        commonest = max(Counter(own).values(), default=0)
+        same = sum(map(str.__eq__, own, others))
+        assert same == max(0, 2 * commonest - len(own))
+
+
+def test_another_seed_exchanges_otherwise():
+    texts = [TextWithCalls("x", (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
+    exchanged = {
+        tuple(calls[0].result for calls in calls_of_variant(texts, SHUFFLED, seed=seed))
+        for seed in range(5)
+    }
+    assert len(exchanged) == 5
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="unknown variant 'best'; expected one of calls"):
+        calls_of_variant([], "best", seed=0)
