@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 
 from assets.inputs import Wanted
 from assets.outputs import Made, replace_slice_if_stale
@@ -28,6 +29,7 @@ from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
 from dagster_project.wiring.live_calls import complete_with_tools
+from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import base_model_directory, precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.errors import ToolformerError
@@ -121,6 +123,13 @@ def evaluation_results(
             if reason.startswith(LEFT_OUT)
         }
         summary = store.view("evaluation_summary")
+        of_both = summary.filter(pl.col("model").is_in([BASE, finetuned_name(loaded)]))
+        write_model_card(
+            finetuned_model_directory(loaded, home),
+            base_model_directory(loaded, home),
+            loaded,
+            evaluation=of_both.to_dicts(),
+        )
         examples = store.ask("dateset_examples")
     return dg.MaterializeResult(
         metadata={

@@ -23,6 +23,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall
@@ -30,6 +31,7 @@ from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import resolve_device, resolve_precision
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
+from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_plan import (
     TrainingPlan,
@@ -133,6 +135,8 @@ def finetuned_model(
             make=make,
             hold_device=hold_device,
         )
+        if state == DONE or not (directory / CARD_FILE).exists():
+            write_model_card(directory, base, loaded)
         record = _record_of(directory)
         run = _run_of(record["fingerprint"])
         curve = store.read_slice("training_metrics", ALL, run)
@@ -142,9 +146,10 @@ def finetuned_model(
             "state": state,
             "variant": loaded.training.variant,
             "directory": dg.MetadataValue.path(str(directory)),
+            "model card": dg.MetadataValue.md((directory / CARD_FILE).read_text()),
             "round": loaded.training_rounds[0],
             "texts": record["rows"],
-            **record["facts"],
+            "calls": record["facts"]["calls"],
             "steps": curve.height,
             "tokens": int(curve["tokens"].max() or 0),
             "tokens per second": round(result["tokens"] / max(result["seconds"], 1e-9), 1),
@@ -320,7 +325,7 @@ def _train(
         fingerprint=fingerprint,
         facts={
             "variant": training.variant,
-            "calls": work.rows.calls,
+            "calls": dict(work.rows.calls),
             "texts without a call that fits": work.rows.texts_without_row,
         },
         report=report,

@@ -71,7 +71,7 @@ def training_plan(
     count = len(rows.rows)
     return TrainingPlan(
         texts=count,
-        calls=rows.calls,
+        calls=sum(rows.calls.values()),
         tokens_of_texts=sum(len(row.ids) for row in rows.rows),
         batch_size=batch_size,
         steps=steps or max(1, math.ceil(epochs * count / batch_size)),

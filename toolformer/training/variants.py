@@ -10,8 +10,8 @@ texts, and does not train.
 """
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -46,12 +46,12 @@ class VariantRows:
 
     Attributes:
         rows: of the texts that have one, in their order; the same texts for every variant.
-        calls: how many calls stand in them.
+        calls: how many calls of each tool stand in them.
         texts_without_row: texts of which no kept call fits into a row.
     """
 
     rows: tuple[TrainingRow, ...]
-    calls: int
+    calls: Mapping[str, int]
     texts_without_row: int
 
 
@@ -81,7 +81,7 @@ def variant_rows(
     length = max_tokens - 1
     own_calls = calls_of_variant(texts, variant, seed=seed)
     rows: list[TrainingRow] = []
-    calls = 0
+    calls: Counter[str] = Counter()
     for text, calls_of_text in zip(texts, own_calls, strict=True):
         ids = tokenizer.encode(text.text)
         of_kept = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
@@ -90,8 +90,8 @@ def variant_rows(
             continue
         own = augmented_segments(tokenizer, ids, calls_of_text, call_format=CallFormat())
         rows.append(training_row(own, tokens, max_tokens=length))
-        calls += sum(call.position in tokens for call in calls_of_text)
-    return VariantRows(tuple(rows), calls, len(texts) - len(rows))
+        calls.update(call.tool for call in calls_of_text if call.position in tokens)
+    return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows))
 
 
 def calls_of_variant(

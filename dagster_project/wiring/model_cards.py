@@ -1,0 +1,59 @@
+"""Writes the card of a finetuned model: after its training, and again when it was measured.
+
+Does not know what a card says; `toolformer.training.model_card` does.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.ground.whole_files import write_whole
+from toolformer.sources.source import STARTER_TEXTS
+from toolformer.training.finetuning import RECORD_FILE
+from toolformer.training.model_card import CARD_FILE, CardFacts, model_card
+
+_APACHE = "apache-2.0"
+_NOT_STATED = "not stated; see where they come from"
+
+
+def write_model_card(
+    directory: Path,
+    base: Path,
+    settings: Settings,
+    *,
+    evaluation: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the card; an earlier one is replaced. It has no part in the model's identity.
+
+    Args:
+        directory: of the finetuned model.
+        base: of the model that it began with.
+        settings: with the sources of the texts.
+        evaluation: rows of `evaluation_summary` of both models.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sources = [
+        (Path(source.path).name, _APACHE if source.path == STARTER_TEXTS else _NOT_STATED)
+        for source in settings.corpus.sources or EMBEDDED_SOURCES
+    ]
+    facts = CardFacts(_license_of(base), sources, evaluation)
+    record = json.loads((directory / RECORD_FILE).read_text())
+    write_whole(directory / CARD_FILE, model_card(directory.name, record, facts))
+
+
+def _license_of(base: Path) -> str | None:
+    """What the card of the base model says; None where there is no card or no word in it."""
+    if base.name == EMBEDDED_MODEL_NAME:
+        return _APACHE
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError
+
+    try:
+        return ModelCard.load(base / CARD_FILE).data.license
+    except (OSError, ValueError, YAMLError):
+        return None

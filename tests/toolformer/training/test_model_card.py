@@ -1,0 +1,61 @@
+import pytest
+from huggingface_hub import ModelCard
+
+from toolformer.training.model_card import CardFacts, model_card
+from toolformer.training.variants import CALLS, PLAIN, VARIANTS
+
+NOTHING = CardFacts(base_license=None, sources=[], evaluation=[])
+
+
+def record(variant: str = CALLS) -> dict:
+    return {
+        "base": "tiny",
+        "rows": 1200,
+        "facts": {"variant": variant, "calls": {"Calculator": 1500, "MT": 2}},
+        "precision": "float32",
+        "parameters": {"learning_rate": 1e-4, "steps": 7},
+        "result": {
+            "steps": 7,
+            "tokens": 12345,
+            "base_perplexity": 35.9,
+            "best_perplexity": 34.25,
+            "best_step": 6,
+        },
+    }
+
+
+def test_a_hub_reads_base_and_licence_from_the_card():
+    of_apache = CardFacts("apache-2.0", [("texts.jsonl", "not stated")], [])
+    card = ModelCard(model_card("toolformer", record(), of_apache))
+    assert (card.data.base_model, card.data.license) == ("tiny", "apache-2.0")
+    assert "toolformer" in (card.data.tags or [])
+
+
+def test_the_card_says_what_the_model_was_trained_on_and_what_came_out():
+    text = model_card("toolformer", record(), CardFacts(None, [("a.jsonl", "CC BY 4.0")], []))
+    for stated in (
+        "1,200 texts with 1,502 calls (1,500 of Calculator, 2 of MT); 12,345 tokens in 7 steps",
+        "| learning_rate | 0.0001 |",
+        "35.90 before training, 34.25 at step 6",
+        "toolformer evaluate --variant calls",
+        "- base model `tiny`: not stated",
+        "- texts of `a.jsonl`: CC BY 4.0",
+    ):
+        assert stated in text
+
+
+def test_measurements_take_the_place_of_the_advice_to_measure():
+    rows = [
+        {"benchmark": "dateset", "model": "base", "score": 0.5},
+        {"benchmark": "dateset", "model": "finetuned", "score": None},
+    ]
+    text = model_card("toolformer", record(), CardFacts(None, [], rows))
+    assert "toolformer evaluate" not in text
+    assert "| dateset | base | 0.500 |\n| dateset | finetuned | None |" in text
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_control_is_called_one(variant: str):
+    text = model_card("x", record(variant), NOTHING)
+    assert ("It is a control." in text) == (variant != CALLS)
+    assert ("## Use" in text) == (variant != PLAIN)

@@ -1,0 +1,141 @@
+"""The model card of a finetuned model: its README, in the form that model hubs read.
+
+Says what the model was trained on, how, what came out and what it must not be taken for. Does not
+measure anything and does not write files.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED
+
+CARD_FILE = "README.md"
+_WHAT_IT_IS = {
+    CALLS: "It was finetuned on texts into which its base model itself put calls of tools, each "
+    "kept because its result made the text behind it likelier (Toolformer, Schick et al. 2023, "
+    "arXiv 2302.04761).",
+    PLAIN: "**It is a control.** It was finetuned on the texts of a Toolformer model without any "
+    "call, and tells what the texts alone teach.",
+    SHUFFLED: "**It is a control.** It was finetuned as a Toolformer model, but every call has the "
+    "result of another call of its tool; it tells what calls teach whose results mean nothing.",
+    RANDOM: "**It is a control.** It was finetuned as a Toolformer model, but with calls that the "
+    "filter dropped, as many of each tool; it tells what the filter is good for.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What a card says beside the record of the training.
+
+    Attributes:
+        base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
+            its directory does not say.
+        sources: where the texts come from, each with its licence.
+        evaluation: rows of `evaluation_summary` of this model and its base; empty before it was
+            measured.
+    """
+
+    base_license: str | None
+    sources: Sequence[tuple[str, str]]
+    evaluation: Sequence[Mapping[str, Any]]
+
+
+def model_card(name: str, record: Mapping[str, Any], facts: CardFacts) -> str:
+    """The card.
+
+    Args:
+        name: of the model.
+        record: its `toolformer.json`.
+        facts: what the record does not hold.
+    """
+    from huggingface_hub import ModelCardData
+
+    head = ModelCardData(
+        base_model=record["base"],
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        license=facts.base_license or "unknown",
+        tags=["toolformer", "tool-use"],
+    )
+    variant = record["facts"]["variant"]
+    parts = [
+        f"---\n{head.to_yaml()}\n---",
+        f"# {name}",
+        f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
+        *([] if variant == PLAIN else ["## Use", _USE]),
+        "## What it was trained on",
+        _trained_on(record),
+        "## How",
+        _settings(record),
+        "## What came out",
+        _results(record, facts.evaluation),
+        "## Limits",
+        _LIMITS,
+        "## Licences",
+        _licences(record, facts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_USE = """\
+The model writes ` [Tool(arguments) ->`, and whoever decodes has to run the call and put the \
+result and `]` behind it. `toolformer complete` does so, and so does transformers' own `generate` \
+with `custom_generate=toolformer_generate` (package `toolformer`). Decoded otherwise it invents \
+results."""
+
+_LIMITS = """\
+- It calls a tool where that lowered the loss of its base model, not where a person would; calls \
+and their arguments can be wrong, and so can the tools' answers.
+- It is a language model, no assistant. It inherits what its base model gets wrong and the bias of \
+the texts.
+- One call cannot use the result of another, and no tool is asked twice about the same thing \
+(§7 of the paper).
+- A development perplexity says nothing about whether tools help. Compare the model with its \
+controls, with calls enabled and disabled."""
+
+
+def _trained_on(record: Mapping[str, Any]) -> str:
+    calls = record["facts"]["calls"]
+    result = record["result"]
+    of_tools = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
+    return (
+        f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
+        f"{f' ({of_tools})' if of_tools else ''}; {result['tokens']:,} tokens in "
+        f"{result['steps']:,} steps."
+    )
+
+
+def _settings(record: Mapping[str, Any]) -> str:
+    parameters = {**record["parameters"], "computed in": record["precision"]}
+    lines = [f"| {name} | {value} |" for name, value in parameters.items()]
+    return "\n".join(["| setting | value |", "|---|---|", *lines])
+
+
+def _results(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]) -> str:
+    result = record["result"]
+    development = (
+        f"Perplexity of the development texts, without calls: {result['base_perplexity']:.2f} "
+        f"before training, {result['best_perplexity']:.2f} at step {result['best_step']}, whose "
+        "weights these are."
+    )
+    if not evaluation:
+        variant = record["facts"]["variant"]
+        return (
+            f"{development}\n\nNot measured otherwise (`toolformer evaluate --variant {variant}`)."
+        )
+    names = list(evaluation[0])
+    lines = [" | ".join(_cell(row[name]) for name in names) for row in evaluation]
+    table = [" | ".join(names), "|".join("---" for _ in names), *lines]
+    return development + "\n\n" + "\n".join(f"| {line} |" for line in table)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _licences(record: Mapping[str, Any], facts: CardFacts) -> str:
+    of_base = facts.base_license or "not stated in its directory; see where it came from"
+    lines = [f"- base model `{record['base']}`: {of_base}"]
+    lines += [f"- texts of `{name}`: {licence}" for name, licence in facts.sources]
+    return "\n".join(lines)
