@@ -1,8 +1,9 @@
 """Small stand-ins for a language model: no weights, no download.
 
 `byte_tokenizer` is a real byte-level tokenizer with a handful of merges. `tiny_model` is a Llama of
-random weights. `ScriptedModel` says what a test wants it to say; it reads its context from the
-attention mask, so a key that is wrongly visible or hidden changes what it says.
+random weights; `taught_model` has learned some texts. `ScriptedModel` says what a test wants it to
+say; it reads its context from the attention mask, so a key that is wrongly visible or hidden
+changes what it says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,6 +79,20 @@ def tiny_model(
     model = LlamaForCausalLM(config)
     torch.random.set_rng_state(state)
     return LanguageModel(model, tokenizer, name="tiny", attention=attention)
+
+
+def taught_model(lessons: Sequence[str], *, splits_opening: bool = False) -> LanguageModel:
+    """A tiny network that knows the lessons by heart."""
+    model = tiny_model(seed=1, splits_opening=splits_opening)
+    rows = [[0, *model.tokenizer.encode(text), 1] for text in lessons]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [1] * (width - len(row)) for row in rows])
+    optimiser = torch.optim.Adam(model.model.parameters(), lr=1e-2)
+    for _ in range(120):
+        optimiser.zero_grad()
+        model.model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        optimiser.step()
+    return model
 
 
 class ScriptedModel:

@@ -123,6 +123,11 @@ class Completion:
     stopped_by: StopReason
     trace: tuple[TraceStep, ...]
 
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The tokens behind the prompt, calls and the token that ended the text included."""
+        return tuple(step.token for step in self.trace if step.kind != "undone")
+
 
 def _check_at_least(name: str, value: int, least: int) -> None:
     if value < least:

@@ -64,7 +64,9 @@ def complete(
     *,
     parameters: DecodingParameters,
     run_calls: RunCalls,
+    prompt_ids: Sequence[Sequence[int]] | None = None,
     parse_arguments: Callable[[str, str], str] | None = None,
+    end_ids: frozenset[int] | None = None,
     stop_texts: tuple[str, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
@@ -82,8 +84,11 @@ def complete(
         parameters: how to decode.
         run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
             returns for each a result free of call markers (`tools.syntax.clean_result`), or None.
+        prompt_ids: the tokens of each prompt, without the start token, where they are known; by
+            default the prompts are encoded.
         parse_arguments: tool name and arguments to normalised arguments; a CallSyntaxError of it
             undoes the call.
+        end_ids: tokens after which nothing follows; by default `end_of_text_ids`.
         stop_texts: the output ends before the first of these that appears outside calls.
         progress: told texts done and texts in all.
 
@@ -94,8 +99,16 @@ def complete(
         SequenceTooLongError: a prompt leaves no room for its continuation; see
             `longest_prompt_tokens`.
     """
-    decoder = _Decoder(model, parameters, run_calls, parse_arguments, stop_texts)
-    return decoder.run(prompts, progress or (lambda _done, _total: None))
+    if prompt_ids is None:
+        prompt_ids = [model.tokenizer.encode(prompt) for prompt in prompts]
+    rows = [
+        DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer)
+        for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
+    ]
+    if end_ids is None:
+        end_ids = end_of_text_ids(model)
+    decoder = _Decoder(model, parameters, run_calls, parse_arguments, end_ids, stop_texts)
+    return decoder.run(rows, progress or (lambda _done, _total: None))
 
 
 def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
@@ -129,6 +142,7 @@ class _Decoder:
         parameters: DecodingParameters,
         run_calls: RunCalls,
         parse_arguments: Callable[[str, str], str] | None,
+        end_ids: frozenset[int],
         stop_texts: tuple[str, ...],
     ):
         self._model = model
@@ -138,17 +152,15 @@ class _Decoder:
         self._parse_arguments = parse_arguments
         self._stop_texts = stop_texts
         self._open_ids = call_open_ids(model.tokenizer)
-        self._end_ids = end_of_text_ids(model)
+        self._end_ids = end_ids
         self._enabled = parameters.enabled_tools
         enabled_starts = {self._first_token(name) for name in self._enabled}
         blocked_starts = {self._first_token(name) for name in parameters.blocked_tools}
         self._masked_starts = sorted(blocked_starts - enabled_starts)
 
-    def run(self, prompts: Sequence[str], progress: Callable[[int, int], None]) -> list[Completion]:
-        rows = [
-            DecodingRow(index, prompt, self._model.bos_id, self._tokenizer)
-            for index, prompt in enumerate(prompts)
-        ]
+    def run(
+        self, rows: Sequence[DecodingRow], progress: Callable[[int, int], None]
+    ) -> list[Completion]:
         self._check_lengths(rows)
         # Rows of the cache are those of `active`, in that order.
         active = rows

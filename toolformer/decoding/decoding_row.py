@@ -77,9 +77,9 @@ class DecodingRow:
         stopped_by: why the text has ended; None while it goes on.
     """
 
-    def __init__(self, index: int, prompt: str, start_id: int, tokenizer: Tokenizer):
+    def __init__(self, index: int, prompt: str, prompt_ids: Sequence[int], tokenizer: Tokenizer):
         self.index = index
-        self.pending = [start_id, *tokenizer.encode(prompt)]
+        self.pending = list(prompt_ids)
         self.opening: Opening | None = None
         self.is_refused = False
         self.open_call: OpenCall | None = None

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import START, ScriptedModel, tiny_model
+from tests.fakes import END, START, ScriptedModel, taught_model, tiny_model
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import next_emission, read_open_call
@@ -234,6 +234,36 @@ def test_long_result_is_cut_at_a_word():
     assert completion.text_without_calls == " 42."
 
 
+def test_token_ids_are_the_whole_output_with_its_call_and_its_end():
+    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: 3})
+    completion = complete_one(model, run_calls=answer("42"))
+    pieces = [CALL.removesuffix(" ->"), " ->", " 42", "]", " 42."]
+    assert list(completion.token_ids) == [*model.tokenizer.encode_pieces(pieces), 1]
+
+
+def test_given_tokens_of_a_prompt_are_fed_as_they_are():
+    # ` [` as two tokens, which no text is encoded to.
+    split = NETWORK.tokenizer.encode_pieces(["See", " ", "["])
+    text = NETWORK.tokenizer.decode(split)
+    assert text == "See ["
+    assert NETWORK.tokenizer.encode(text) != split
+    run = {"parameters": parameters(tools=(), max_new_tokens=1), "run_calls": never}
+    (completion,) = complete(NETWORK, [text], prompt_ids=[split], **run)
+    logits = whole_logits(NETWORK, [0, *split])[-1]
+    logits[NETWORK.tokenizer.encode(" [")] = -torch.inf
+    assert completion.token_ids == (int(logits.argmax()),)
+    assert completion.prompt == text
+
+
+def test_given_end_tokens_take_the_place_of_the_models_own():
+    (comma,) = ScriptedModel([]).tokenizer.encode(",")
+    run = {"parameters": parameters(tools=()), "run_calls": never, "end_ids": frozenset({comma})}
+    (completion,) = complete(ScriptedModel([PROMPT + " many, say."]), [PROMPT], **run)
+    assert (completion.text, completion.stopped_by) == (" many", "end_of_text")
+    (completion,) = complete(ScriptedModel([PROMPT + f" one{END} two,"]), [PROMPT], **run)
+    assert completion.text == f" one{END} two"
+
+
 # --- calls that are taken back ------------------------------------------------------------------
 
 
@@ -265,8 +295,7 @@ def test_undone_call_leaves_exactly_the_continuation_without_calls(written, reas
     assert completion.calls == ()
     assert [undone.reason for undone in completion.undone_calls] == [reason]
     assert (PROMPT + written).startswith(PROMPT + completion.undone_calls[0].text)
-    kept = [step.token for step in completion.trace if step.kind != "undone"]
-    assert kept == [step.token for step in plain.trace]
+    assert completion.token_ids == plain.token_ids == tuple(step.token for step in plain.trace)
     assert sum(step.kind == "trigger" for step in completion.trace) == 0
 
 
@@ -418,18 +447,9 @@ LESSON_PROMPTS = ("6 times 7 is", "Half of 9 is", "And yesterday", "See the note
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
-def taught_model(request):
-    """A tiny network that knows the lessons by heart, and writes ` [` as one token or as two."""
-    model = tiny_model(seed=1, splits_opening=request.param)
-    rows = [[0, *model.tokenizer.encode(text), 1] for text in LESSONS]
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [1] * (width - len(row)) for row in rows])
-    optimiser = torch.optim.Adam(model.model.parameters(), lr=1e-2)
-    for _ in range(120):
-        optimiser.zero_grad()
-        model.model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
-        optimiser.step()
-    return model
+def pupil(request):
+    """Writes ` [` as one token or as two."""
+    return taught_model(LESSONS, splits_opening=request.param)
 
 
 def answer_lesson(requests):
@@ -442,9 +462,9 @@ def whole_logits(model, ids):
         return model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
 
 
-def test_network_calls_tools_and_goes_on_from_the_same_keys(taught_model):
+def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
     completions = complete(
-        taught_model,
+        pupil,
         LESSON_PROMPTS,
         parameters=parameters(call_top_k=1),
         run_calls=answer_lesson,
@@ -453,12 +473,12 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(taught_model):
         assert completion.prompt + completion.text == lesson
     assert completions[3].undone_calls == ((" [7", "not_a_call"),)
     for completion in completions:
-        ids = [0, *taught_model.tokenizer.encode(completion.prompt)]
+        ids = [0, *pupil.tokenizer.encode(completion.prompt)]
         context = len(ids)
         steps = [step for step in completion.trace if step.kind != "undone"]
         ids += [step.token for step in steps]
-        logits = whole_logits(taught_model, ids)[context - 1 : -1]
-        *before, last = taught_model.tokenizer.encode(" [")
+        logits = whole_logits(pupil, ids)[context - 1 : -1]
+        *before, last = pupil.tokenizer.encode(" [")
         for place in range(len(steps)):
             # A second call is banned: behind the other tokens of ` [` where there are some.
             tail = ids[: context + place][len(ids[: context + place]) - len(before) :]
@@ -516,15 +536,15 @@ def test_text_without_calls_never_holds_an_opening_of_two_tokens():
     assert not completion.undone_calls
 
 
-def test_batch_equals_single_prompts(taught_model):
+def test_batch_equals_single_prompts(pupil):
     prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
     for top_k in (1, 20):
         run = {
             "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
             "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
         }
-        together = complete(taught_model, prompts, **run)
-        alone = [complete(taught_model, [prompt], **run)[0] for prompt in prompts]
+        together = complete(pupil, prompts, **run)
+        alone = [complete(pupil, [prompt], **run)[0] for prompt in prompts]
         assert together == alone
         assert any(completion.undone_calls for completion in together)
 
