@@ -4,16 +4,15 @@ Does not decode or run tools itself.
 """
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox, execution_limits
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.forward.language_model import LanguageModel
-from tools.protocol import Document, ToolCall
-from tools.running.deadlines import Limits
-from tools.running.execution import execute_calls
+from tools.protocol import Document
+from tools.running.pending_calls import call_runner
 from tools.yours.plugins import parse_arguments
 
 
@@ -64,26 +63,7 @@ def complete_with_tools(
         model,
         prompts,
         parameters=decoding_parameters(settings, names, max_new_tokens=max_new_tokens),
-        run_calls=_runner(toolbox, askers, execution_limits(settings)),
+        run_calls=call_runner(toolbox.tools, askers, limits=execution_limits(settings)),
         parse_arguments=lambda name, text: parse_arguments(toolbox.tools[name], text),
         stop_texts=stop_texts,
     )
-
-
-def _runner(
-    toolbox: Toolbox, askers: Sequence[Document], limits: Limits
-) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
-    def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
-        results: list[str | None] = [None] * len(calls)
-        for name in sorted({call.tool_name for _, call in calls}):
-            places = [place for place, (_, call) in enumerate(calls) if call.tool_name == name]
-            outcomes = execute_calls(
-                toolbox.tools[name],
-                [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
-                limits=limits,
-            )
-            for place, outcome in zip(places, outcomes, strict=True):
-                results[place] = outcome.result
-        return results
-
-    return run

@@ -1,0 +1,48 @@
+"""The calls that texts wait for while they are decoded: of several tools, for several texts.
+
+Does not decode, and keeps no answers: a text that is written now is not written again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tools.protocol import Document, Tool, ToolCall
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+
+
+def call_runner(
+    tools: Mapping[str, Tool], askers: Sequence[Document], *, limits: Limits
+) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
+    """What a decoder runs its pending calls with.
+
+    Args:
+        tools: The tools that may be called, by name.
+        askers: The texts, as the tools know them.
+        limits: What the calls may take.
+
+    Returns:
+        A function from pairs of index into `askers` and call to one result each, free of call
+        markers; None where there is no result. It raises what `execute_calls` raises.
+
+    Example:
+        >>> from tools.calculator import Calculator
+        >>> limits = Limits(deadline_seconds=10)
+        >>> run = call_runner({"Calculator": Calculator()}, [Document("a", "")], limits=limits)
+        >>> run([(0, ToolCall("Calculator", "6 * 7")), (0, ToolCall("Calculator", "1 / 0"))])
+        ['42', None]
+    """
+
+    def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
+        results: list[str | None] = [None] * len(calls)
+        for name in sorted({call.tool_name for _, call in calls}):
+            places = [place for place, (_, call) in enumerate(calls) if call.tool_name == name]
+            outcomes = execute_calls(
+                tools[name],
+                [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
+                limits=limits,
+            )
+            for place, outcome in zip(places, outcomes, strict=True):
+                results[place] = outcome.result
+        return results
+
+    return run
