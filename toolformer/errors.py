@@ -24,6 +24,10 @@ class SequenceTooLongError(ToolformerError, ValueError):
     """Prompt, call and text together do not fit the model's context."""
 
 
+class UnservedGenerationError(ToolformerError, ValueError):
+    """Transformers' `generate` was told what decoding with calls cannot do."""
+
+
 class TrainingError(ToolformerError, ValueError):
     """There is nothing to train on, or training diverged."""
 

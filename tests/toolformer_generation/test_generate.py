@@ -1,0 +1,317 @@
+import datetime
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.live_calls import complete_with_tools
+from dagster_project.wiring.toolbox import Toolbox
+from tests.conftest import REPOSITORY
+from tests.fakes import END, START
+from tests.toolformer.architectures import ARCHITECTURES
+from tests.toolformer_generation.conftest import LESSONS, PROMPTS
+from toolformer.errors import ModelNotFoundError, SequenceTooLongError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
+from toolformer_generation import toolformer_generate
+from tools.base import BaseTool
+from tools.calculator import Calculator
+from tools.calendar import Calendar
+from tools.errors import ToolCallError
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+DAY = datetime.date(2024, 5, 3)
+
+README_LINES = """
+inputs = tokenizer("6 times 7 is", return_tensors="pt")
+output = model.generate(
+    **inputs, custom_generate=toolformer_generate, tools=[Calculator()], max_new_tokens=60
+)
+print(tokenizer.decode(output[0]))
+"""
+
+
+class Friend(BaseTool):
+    """A user's own tool; what it answers is no line of a call before it is cleaned."""
+
+    name = "Friend"
+    version = "1"
+    description = "Knows me."
+
+    def call(self, arguments, document):
+        return f"[{arguments}] ->\nyes"
+
+
+def generate(model, tokenizer, prompts, tools=(), *, padding_side="left", **changes):
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side=padding_side)
+    options = {"max_new_tokens": 40, "call_top_k": 1, "date": DAY, **changes}
+    return model.generate(**inputs, custom_generate=toolformer_generate, tools=tools, **options)
+
+
+def decoded(model, tokenizer, prompts, tools=(), *, top_k=1, date=DAY, max_new_tokens=40):
+    """The same by the way of `toolformer complete`."""
+    settings = Settings.model_validate({"decoding": {"call_top_k": top_k}})
+    return complete_with_tools(
+        LanguageModel(model, Tokenizer(tokenizer), name="taught"),
+        prompts,
+        Toolbox({tool.name: tool for tool in tools}, {}, {}),
+        settings,
+        dates=[date] * len(prompts),
+        with_calls=bool(tools),
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def padded(tokenizer, prompts, completions):
+    """What `generate` has to return: padding, prompt, new tokens, padding."""
+    rows = [
+        (tokenizer.encode(prompt), list(each.token_ids))
+        for prompt, each in zip(prompts, completions, strict=True)
+    ]
+    before, behind = (max(len(row[side]) for row in rows) for side in (0, 1))
+    pad = tokenizer.pad_token_id
+    return [
+        [pad] * (before - len(prompt)) + prompt + new + [pad] * (behind - len(new))
+        for prompt, new in rows
+    ]
+
+
+def all_tools():
+    return [Calculator(), Calendar(date_source="published_on"), Friend()]
+
+
+# --- the tokens of our decoder ------------------------------------------------------------------
+
+
+def test_the_three_lines_of_the_readme_work_in_a_process_without_dagster(taught_directory):
+    script = f"""
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from toolformer_generation import toolformer_generate
+from tools.calculator import Calculator
+model = AutoModelForCausalLM.from_pretrained({str(taught_directory)!r})
+tokenizer = AutoTokenizer.from_pretrained({str(taught_directory)!r})
+{README_LINES}
+assert not any(name.split(".")[0] == "dagster" for name in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == LESSONS[0] + END + "\n"
+
+
+@pytest.mark.parametrize("top_k", [1, 10])
+@pytest.mark.parametrize("tools", [(), all_tools()], ids=["without tools", "with tools"])
+def test_tokens_are_those_of_the_decoder(model, tokenizer, tools, top_k):
+    for prompts in (list(PROMPTS), *([prompt] for prompt in PROMPTS)):
+        output = generate(model, tokenizer, prompts, tools, call_top_k=top_k)
+        completions = decoded(model, tokenizer, prompts, tools, top_k=top_k)
+        assert output.tolist() == padded(tokenizer, prompts, completions)
+        for row, prompt, completion in zip(output, prompts, completions, strict=True):
+            text = tokenizer.decode(row, clean_up_tokenization_spaces=False).replace(END, "")
+            assert text == prompt + completion.text
+
+
+def test_calls_of_a_batch_have_their_results_and_one_is_taken_back(model, tokenizer):
+    output = generate(model, tokenizer, list(PROMPTS), all_tools())
+    texts = [text.replace(END, "") for text in tokenizer.batch_decode(output)]
+    assert texts[:3] == list(LESSONS[:3])
+    assert texts[3].startswith("Ask my friend [Friend(me) -> (me) to yes]")
+    assert "[" not in texts[4]
+    (undone,) = decoded(model, tokenizer, [PROMPTS[4]], all_tools())[0].undone_calls
+    assert undone == (" [7", "not_a_call")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gptj", "gpt_neox", "granite", "llama_split"])
+def test_tokens_of_other_architectures_are_those_of_the_decoder(name):
+    theirs = ARCHITECTURES[name]()
+    tokenizer = theirs.tokenizer.backend
+    tokenizer.pad_token = END
+    prompts = list(PROMPTS[:3])
+    for tools in ([], all_tools()):
+        completions = decoded(theirs.model, tokenizer, prompts, tools, max_new_tokens=12)
+        output = generate(
+            theirs.model,
+            tokenizer,
+            prompts,
+            tools,
+            max_new_tokens=12,
+            call_top_k=1,
+            processing_class=tokenizer,
+        )
+        assert output.tolist() == padded(tokenizer, prompts, completions)
+
+
+@pytest.mark.model
+def test_tokens_of_the_embedded_model_are_those_of_the_decoder(embedded_model_path):
+    model = AutoModelForCausalLM.from_pretrained(embedded_model_path)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path)
+    lesson = "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5. "
+    prompts = [f"{lesson}Five times 7 is", "The capital of France is", "The notes [1], [2] and"]
+    limits = {"top_k": 10, "max_new_tokens": 8}
+    for tools in ([], [Calculator(), Calendar(date_source="published_on")]):
+        completions = decoded(model, tokenizer, prompts, tools, **limits)
+        output = generate(model, tokenizer, prompts, tools, call_top_k=10, max_new_tokens=8)
+        assert output.tolist() == padded(tokenizer, prompts, completions)
+        assert [len(each.calls) for each in completions] == [len(tools[:1]), 0, 0]
+        assert [len(each.undone_calls) for each in completions] == [0, 0, len(tools[:1])]
+
+
+def test_tokens_without_tools_are_those_of_transformers_greedy_search(model, tokenizer):
+    prompts = [f"{START}I say. 6 times", f"{START}Friday", f"{START}A"]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    (opening,) = tokenizer.encode(" [")
+    plain = model.generate(**inputs, max_new_tokens=12, suppress_tokens=[opening])
+    ours = generate(model, tokenizer, prompts, None, max_new_tokens=12)
+    assert ours.tolist() == plain.tolist()
+
+
+# --- prompts ------------------------------------------------------------------------------------
+
+
+def test_prompt_is_seen_as_the_tokens_that_were_given(model, tokenizer):
+    ids = [0, *(tokenizer.encode(piece)[0] for piece in "Cal")]
+    assert tokenizer.decode(ids[1:]) == "Cal"
+    assert len(tokenizer.encode("Cal")) == 1
+    given = torch.tensor([ids])
+    ours = model.generate(given, custom_generate=toolformer_generate, max_new_tokens=8)
+    (opening,) = tokenizer.encode(" [")
+    assert (
+        ours.tolist() == model.generate(given, max_new_tokens=8, suppress_tokens=[opening]).tolist()
+    )
+
+
+@pytest.mark.parametrize("start", [START, END])
+def test_start_that_the_tokenizer_puts_in_front_changes_nothing_behind_the_prompt(
+    model, tokenizer, start
+):
+    bare = generate(model, tokenizer, list(PROMPTS), all_tools())
+    starting = AutoTokenizer.from_pretrained(model.name_or_path)
+    starting.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A", special_tokens=[(start, starting.convert_tokens_to_ids(start))]
+    )
+    output = generate(model, starting, list(PROMPTS), all_tools(), processing_class=starting)
+    at = max(len(tokenizer.encode(prompt)) for prompt in PROMPTS)
+    assert output[:, at + 1 :].tolist() == bare[:, at:].tolist()
+    assert (output[:, : at + 1] == starting.convert_tokens_to_ids(start)).any(dim=1).all()
+
+
+def test_start_token_that_the_user_wrote_is_no_second_one(model, tokenizer):
+    bare = generate(model, tokenizer, PROMPTS[0], all_tools())
+    started = generate(model, tokenizer, START + PROMPTS[0], all_tools())
+    assert started[0].tolist() == [0, *bare[0].tolist()]
+
+
+def test_generate_without_a_prompt_continues_the_empty_text(model, tokenizer):
+    output = model.generate(custom_generate=toolformer_generate, max_new_tokens=5)
+    (completion,) = decoded(model, tokenizer, [""], max_new_tokens=5)
+    assert output.tolist() == [[0, *completion.token_ids]]
+
+
+def test_prompt_that_leaves_no_room_is_named(model, tokenizer):
+    with pytest.raises(SequenceTooLongError, match="Prompt 1 has 400 tokens"):
+        generate(model, tokenizer, ["a", "a" * 400], all_tools())
+
+
+# --- what generate is told ----------------------------------------------------------------------
+
+
+def test_text_ends_at_the_given_eos_and_is_padded_with_the_given_token(model, tokenizer):
+    (comma,), (hash_sign,) = tokenizer.encode(","), tokenizer.encode("#")
+    output = generate(
+        model, tokenizer, list(PROMPTS[:3]), all_tools(),
+        eos_token_id=comma, pad_token_id=hash_sign, max_new_tokens=12,
+    )  # fmt: skip
+    first, second, third = tokenizer.batch_decode(output)
+    assert first.replace(END, "").rstrip("#") == "6 times 7 is [Calculator(6 * 7) -> 42] 42,"
+    assert second.replace(END, "").rstrip("#") == "Half of 9 is [Calculator(9 / 2) -> 4.50] 4.50,"
+    assert first.endswith("#")
+    # The model's own end of text is none here.
+    assert third.replace(END, "").startswith(LESSONS[2])
+    assert END in third.rstrip("#")
+
+
+def test_settings_of_a_generation_config_object_are_taken(model, tokenizer):
+    config = model.generation_config
+    config.max_new_tokens = 1
+    config.pad_token_id = tokenizer.pad_token_id
+    inputs = tokenizer(PROMPTS[0], return_tensors="pt")
+    output = model.generate(
+        **inputs, generation_config=config, custom_generate=toolformer_generate,
+        tools=[Calculator()], call_top_k=1,
+    )  # fmt: skip
+    assert tokenizer.decode(output[0]) == "6 times 7 is [Calculator(6 * 7) -> 42] "
+
+
+def test_sequences_come_in_an_object_where_one_is_asked_for(model, tokenizer):
+    plain = generate(model, tokenizer, list(PROMPTS), all_tools())
+    output = generate(model, tokenizer, list(PROMPTS), all_tools(), return_dict_in_generate=True)
+    assert output.sequences.tolist() == plain.tolist()
+
+
+@pytest.mark.parametrize("changes", [{"call_top_k": 0}, {"max_calls": 0}, {"tools": None}])
+def test_calls_can_be_switched_off(model, tokenizer, changes):
+    off = generate(model, tokenizer, PROMPTS[0], **{"tools": all_tools(), **changes})
+    assert "[" not in tokenizer.decode(off[0])
+
+
+def test_limits_of_calls_and_results_are_taken(model, tokenizer):
+    cut = generate(model, tokenizer, PROMPTS[2], all_tools(), max_result_tokens=8)
+    assert "-> Today is]" in tokenizer.decode(cut[0])
+    undone = generate(model, tokenizer, PROMPTS[0], all_tools(), max_call_tokens=5)
+    assert "[" not in tokenizer.decode(undone[0])
+
+
+def test_call_without_an_answer_in_time_is_taken_back(model, tokenizer):
+    class Slow(Calculator):
+        def call(self, arguments, document):
+            time.sleep(5)
+            raise ToolCallError("never", "never")
+
+    started = time.monotonic()
+    output = generate(model, tokenizer, PROMPTS[0], [Slow()], deadline_seconds=0.1)
+    assert time.monotonic() - started < 5
+    plain = generate(model, tokenizer, PROMPTS[0])
+    assert output.tolist() == plain.tolist()
+
+
+def test_calendar_answers_with_the_given_day_or_the_present_one(model, tokenizer):
+    given = generate(model, tokenizer, PROMPTS[2], [Calendar()], date=datetime.date(2021, 3, 1))
+    assert "-> Today is Monday, March 1, 2021.]" in tokenizer.decode(given[0])
+    present = generate(model, tokenizer, PROMPTS[2], [Calendar()], date=None)
+    assert f"{datetime.datetime.now().astimezone().year}.]" in tokenizer.decode(present[0])
+    clock = Calendar(today=lambda: datetime.date(1999, 12, 31))
+    own = generate(model, tokenizer, PROMPTS[2], [clock])
+    assert "December 31, 1999" in tokenizer.decode(own[0])
+
+
+# --- the tokenizer ------------------------------------------------------------------------------
+
+
+def test_model_that_came_from_no_directory_needs_a_tokenizer(model, tokenizer):
+    model.name_or_path = ""
+    with pytest.raises(ModelNotFoundError, match="pass it to generate as processing_class"):
+        generate(model, tokenizer, PROMPTS[0])
+    output = generate(model, tokenizer, PROMPTS[0], all_tools(), processing_class=tokenizer)
+    assert tokenizer.decode(output[0]) == LESSONS[0] + END
+
+
+def test_directory_without_a_tokenizer_is_named(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path / "bare")
+    bare = AutoModelForCausalLM.from_pretrained(tmp_path / "bare")
+    with pytest.raises(ModelNotFoundError, match="bare' cannot be loaded"):
+        generate(bare, tokenizer, PROMPTS[0])

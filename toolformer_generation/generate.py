@@ -1,0 +1,217 @@
+"""Decoding with tools for the `generate` of transformers: token ids in, token ids out.
+
+    [pad pad] prompt | text … [ Calculator(6 * 7) -> 42 ] | text … end [pad]
+    as it was given    as `toolformer.decoding` decodes it
+
+Does not decode: it tells the decoder what `generate` was told. What that cannot do is refused in
+`refusals`.
+"""
+
+import datetime
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
+from toolformer.decoding.completions import Completion, DecodingParameters
+from toolformer.decoding.decoder import complete, end_of_text_ids
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer_generation.given_tools import tools_by_name
+from toolformer_generation.refusals import check_served
+from tools.protocol import Document, Tool
+from tools.running.deadlines import Limits
+from tools.running.pending_calls import call_runner
+from tools.yours.plugins import parse_arguments
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+_DECODING = DecodingSettings()  # pyright: ignore[reportCallIssue]
+_EXECUTION = ExecutionSettings()  # pyright: ignore[reportCallIssue]
+
+# Reading a tokenizer takes longer than decoding a short answer.
+_TOKENIZERS: "WeakKeyDictionary[PreTrainedModel, Tokenizer]" = WeakKeyDictionary()
+
+
+# No parameter is named `attention_mask`: transformers would keep the mask from its own preparation.
+def toolformer_generate(
+    model: "PreTrainedModel",
+    input_ids: "torch.Tensor",
+    logits_processor: Sequence[Any],
+    stopping_criteria: Sequence[Any],
+    generation_config: "GenerationConfig",
+    *,
+    tools: Sequence[Tool] | None = None,
+    date: datetime.date | None = None,
+    call_top_k: int = _DECODING.call_top_k,
+    max_calls: int = _DECODING.max_calls,
+    max_call_tokens: int = _DECODING.max_call_tokens,
+    max_result_tokens: int = _EXECUTION.max_result_tokens,
+    deadline_seconds: float = _EXECUTION.deadline_seconds,
+    processing_class: "PreTrainedTokenizerBase | None" = None,
+    **model_kwargs: Any,
+) -> "torch.Tensor | GenerateDecoderOnlyOutput":
+    """Decode greedily with live calls, as `model.generate(…, custom_generate=toolformer_generate)`.
+
+    The tokens are those of `toolformer.decoding.decoder.complete`. It puts the model's start token
+    in front of every prompt, so whether the tokenizer has put its own there makes no difference:
+    what it puts in front, or one start token, is left out of what the model sees. `max_new_tokens`
+    counts the tokens outside calls. `eos_token_id` and `pad_token_id` are those of `generate`; the
+    start token ends a text too. The keys and values are the decoder's own, whatever `use_cache`
+    says.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        input_ids: the prompts, padded on the left; int, shape `(batch, position)`.
+        logits_processor: prepared by `generate`; must be empty.
+        stopping_criteria: prepared by `generate`; only length and end of text are served.
+        generation_config: prepared by `generate`; must ask for greedy search and `max_new_tokens`.
+        tools: tools that may be called, ready for use. None or an empty sequence bans the token
+            that opens a call.
+        date: what the Calendar takes for today, by default the present day.
+        call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
+        max_calls: most calls with a result per prompt.
+        max_call_tokens: a call with more tokens than this before `->` is undone.
+        max_result_tokens: results are cut to this many tokens.
+        deadline_seconds: longest time of one call; without an answer by then it is undone.
+        processing_class: the tokenizer, by default that of the directory or hub name that the
+            model was loaded from. Transformers does not hand `tokenizer=` on.
+        model_kwargs: what `generate` would feed to the model.
+
+    Returns:
+        Prompts as given and what follows them, calls, results and the token that ended the text
+        included, padded on the right; int, shape `(batch, position)`. With
+        `return_dict_in_generate=True` an object that has them as `sequences`.
+
+    Raises:
+        UnservedGenerationError: `generate` was told what this decoding cannot do.
+        ModelNotFoundError: the tokenizer cannot be found, or the engine cannot read the model.
+        SequenceTooLongError: a prompt leaves no room for its continuation.
+        ToolUnavailableError, MissingDependencyError: a tool cannot run here.
+
+    Paper: §2 (inference), §4.2 (top k, at most one call for each input).
+    """
+    attention_mask = check_served(
+        model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
+    )
+    named = tools_by_name(tools or ())
+    language_model = _language_model(model, processing_class)
+    prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
+    prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
+    today = date or datetime.datetime.now().astimezone().date()
+    askers = [
+        Document(document_id=f"prompt-{number}", text=prompt, published_on=today)
+        for number, prompt in enumerate(prompts)
+    ]
+    completions = complete(
+        language_model,
+        prompts,
+        prompt_ids=prompt_ids,
+        parameters=DecodingParameters(
+            max_new_tokens=generation_config.max_new_tokens or 0,
+            call_top_k=call_top_k,
+            max_calls=max_calls,
+            max_call_tokens=max_call_tokens,
+            max_result_tokens=max_result_tokens,
+            tools=tuple(named),
+        ),
+        run_calls=call_runner(
+            named, askers, limits=Limits(deadline_seconds, attempts=_EXECUTION.attempts)
+        ),
+        parse_arguments=lambda name, text: parse_arguments(named[name], text),
+        end_ids=_end_ids(language_model, generation_config.eos_token_id),
+    )
+    return _returned(input_ids, completions, generation_config, language_model)
+
+
+def _language_model(
+    model: "PreTrainedModel", processing_class: "PreTrainedTokenizerBase | None"
+) -> LanguageModel:
+    if processing_class is not None:
+        tokenizer = Tokenizer(processing_class)
+    else:
+        tokenizer = _TOKENIZERS.get(model) or _read_tokenizer(model)
+    # Decoding feeds padded rows with a cache: the probe of packed rows would be for nothing.
+    return LanguageModel(model, tokenizer, name=str(model.name_or_path), attention="stock")
+
+
+def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:
+    remedy = (
+        "Save the tokenizer in the model's directory, or pass it to generate as "
+        "processing_class=tokenizer (transformers does not hand tokenizer= on)."
+    )
+    if not model.name_or_path:
+        raise ModelNotFoundError(
+            f"The {type(model).__name__} was not loaded from a directory, so that its tokenizer is "
+            f"not known. {remedy}"
+        )
+    try:
+        tokenizer = load_tokenizer(Path(model.name_or_path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelNotFoundError(
+            f"The tokenizer of the model in {model.name_or_path!r} cannot be loaded: {error}. "
+            f"{remedy}"
+        ) from error
+    _TOKENIZERS[model] = tokenizer
+    return tokenizer
+
+
+def _prompt_ids(
+    input_ids: "torch.Tensor", attention_mask: "torch.Tensor | None", model: LanguageModel
+) -> list[list[int]]:
+    """The tokens of each prompt, without padding and without a start in front."""
+    mask = input_ids.new_ones(input_ids.shape) if attention_mask is None else attention_mask
+    starts = [start for start in (_own_start(model.tokenizer), [model.bos_id]) if start]
+    prompts = []
+    for row, seen in zip(input_ids, mask, strict=True):
+        ids = row[seen != 0].tolist()
+        # One of them, so that a start token that belongs to the text stays.
+        start = next((start for start in starts if ids[: len(start)] == start), [])
+        prompts.append(ids[len(start) :])
+    return prompts
+
+
+def _own_start(tokenizer: Tokenizer) -> list[int]:
+    """What the tokenizer puts in front of every text: often nothing, else its start token."""
+    bare, whole = tokenizer.encode("a"), tokenizer.backend.encode("a")
+    places = range(len(whole))
+    return whole[: next((at for at in places if whole[at : at + len(bare)] == bare), 0)]
+
+
+def _end_ids(model: LanguageModel, given: int | Sequence[int] | None) -> frozenset[int]:
+    """Tokens that end a text: the decoder's own, unless `generate` was given others."""
+    configured = _id_set(model.model.generation_config.eos_token_id)
+    if _id_set(given) == configured:
+        return end_of_text_ids(model)
+    return _id_set(given) | {model.bos_id}
+
+
+def _id_set(ids: int | Collection[int] | None) -> frozenset[int]:
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
+
+
+def _returned(
+    input_ids: "torch.Tensor",
+    completions: Sequence[Completion],
+    generation_config: Any,
+    model: LanguageModel,
+) -> "torch.Tensor | GenerateDecoderOnlyOutput":
+    import torch
+    from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+    pad = generation_config._pad_token_tensor
+    new = [completion.token_ids for completion in completions]
+    behind = input_ids.new_full(
+        (len(new), max(map(len, new))), model.bos_id if pad is None else int(pad)
+    )
+    for row, ids in enumerate(new):
+        behind[row, : len(ids)] = input_ids.new_tensor(ids)
+    sequences: Any = torch.cat([input_ids, behind], dim=1)
+    if generation_config.return_dict_in_generate:
+        return GenerateDecoderOnlyOutput(sequences=sequences)
+    return sequences

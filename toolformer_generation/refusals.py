@@ -1,0 +1,163 @@
+"""What can be asked of `generate` and is refused, since decoding with calls cannot do it.
+
+Does not decode, and says nothing about tools.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from toolformer.errors import UnservedGenerationError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+# What is wrong, and what to do.
+_Refusal = tuple[str, str]
+
+_PREPARED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
+_OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
+_HELD_BACK = ("streamer", "assistant_model", "synced_gpus")
+
+
+def check_served(
+    model: "PreTrainedModel",
+    input_ids: "torch.Tensor",
+    logits_processor: Sequence[Any],
+    stopping_criteria: Sequence[Any],
+    generation_config: Any,
+    model_kwargs: Mapping[str, Any],
+) -> "torch.Tensor | None":
+    """Refuse whatever would be ignored.
+
+    Args:
+        model: the model.
+        input_ids: int, shape `(batch, position)`.
+        logits_processor, stopping_criteria, generation_config, model_kwargs: as `generate`
+            prepared them.
+
+    Returns:
+        The attention mask, 0 for padding, shape `(batch, position)`; None where there is none.
+
+    Raises:
+        UnservedGenerationError: names what was asked for, and what to do.
+    """
+    refusals = chain(
+        _of_search(generation_config),
+        _of_steps(generation_config, logits_processor, stopping_criteria),
+        _of_outputs(generation_config),
+        _of_inputs(input_ids, model_kwargs),
+    )
+    for problem, remedy in refusals:
+        raise UnservedGenerationError(f"generate with toolformer_generate got {problem}. {remedy}")
+    if model.training:
+        raise UnservedGenerationError(
+            "The model is in training mode, in which dropout makes its tokens random. Expected "
+            "evaluation mode; call model.eval()."
+        )
+    return model_kwargs.get("attention_mask")
+
+
+def _of_search(config: Any) -> Iterator[_Refusal]:
+    from transformers.generation.configuration_utils import GenerationMode
+
+    mode = config.get_generation_mode()
+    if mode is not GenerationMode.GREEDY_SEARCH:
+        yield (
+            f"settings of {mode.value.replace('_', ' ')}",
+            "Decoding with calls is greedy; pass do_sample=False and num_beams=1 and nothing of "
+            "this kind, also where the model's generation_config.json has it.",
+        )
+    if (config.num_return_sequences or 1) > 1:
+        yield (
+            f"num_return_sequences={config.num_return_sequences}",
+            "Greedy decoding has one outcome; leave it out.",
+        )
+    if config.max_new_tokens is None:
+        yield (
+            "no max_new_tokens",
+            "Expected the most tokens outside calls, such as max_new_tokens=60; max_length cannot "
+            "take its place, since calls do not count.",
+        )
+
+
+def _of_steps(
+    config: Any, logits_processor: Sequence[Any], stopping_criteria: Sequence[Any]
+) -> Iterator[_Refusal]:
+    for name in _held_back():
+        yield f"{name}", "Texts are decoded in one piece by one model; leave it out."
+    if logits_processor:
+        yield (
+            f"{_types(logits_processor)}, which change the probabilities",
+            "The decoder takes the model's own; leave out what asks for them, such as "
+            "repetition_penalty or min_new_tokens, also in the model's generation_config.json.",
+        )
+    others = [each for each in stopping_criteria if not _is_of_config(each, config)]
+    if others:
+        yield (
+            f"{_types(others)} among the stopping criteria",
+            "A text ends at max_new_tokens or eos_token_id; leave other criteria out.",
+        )
+
+
+def _of_outputs(config: Any) -> Iterator[_Refusal]:
+    asked = [name for name in _OUTPUTS if getattr(config, name, None)]
+    if asked:
+        yield f"{', '.join(asked)}", "Only sequences are returned; leave it out."
+    if config.cache_implementation not in (None, "dynamic"):
+        yield (
+            f"cache_implementation={config.cache_implementation!r}",
+            "The decoder has a cache of its own, from which calls can be taken back; leave it out.",
+        )
+
+
+def _of_inputs(input_ids: "torch.Tensor", model_kwargs: Mapping[str, Any]) -> Iterator[_Refusal]:
+    given = {name: value for name, value in model_kwargs.items() if value is not None}
+    if others := sorted(given.keys() - _PREPARED):
+        yield f"{', '.join(others)}", "The model is fed input_ids alone; leave it out."
+    if getattr(given.get("past_key_values"), "_is_user_defined", False):
+        yield "past_key_values", "The decoder starts from the prompt; leave it out."
+    mask = given.get("attention_mask")
+    mask = input_ids.new_ones(input_ids.shape) if mask is None else (mask != 0).long()
+    if (mask.diff(dim=1) < 0).any():
+        yield (
+            "an attention_mask with zeros behind tokens",
+            "Expected padding in front; pass padding_side='left' to the tokenizer.",
+        )
+    counted = (mask.cumsum(dim=1) - 1) * mask
+    if "position_ids" in given and (given["position_ids"] * mask != counted).any():
+        yield "position_ids", "Prompts are counted from their first token; leave it out."
+
+
+def _held_back() -> list[str]:
+    """Arguments that `generate` was given and keeps from its callable.
+
+    A streamer that nobody feeds would let its reader wait for ever.
+    """
+    from transformers import GenerationMixin
+
+    generate: Any = vars(GenerationMixin)["generate"]
+    code = inspect.unwrap(generate).__code__
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    given = {} if frame is None else frame.f_locals
+    return [name for name in _HELD_BACK if given.get(name) not in (None, False)]
+
+
+def _is_of_config(criterion: Any, config: Any) -> bool:
+    """Whether a criterion says no more than `max_new_tokens` or `eos_token_id`."""
+    import torch
+    from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
+
+    if isinstance(criterion, MaxLengthCriteria):
+        return criterion.max_length == config.max_length
+    if isinstance(criterion, EosTokenCriteria) and config._eos_token_tensor is not None:
+        return torch.equal(criterion.eos_token_id, config._eos_token_tensor)
+    return False
+
+
+def _types(things: Sequence[Any]) -> str:
+    return ", ".join(type(thing).__name__ for thing in things)
