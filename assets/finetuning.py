@@ -249,7 +249,7 @@ def _text_with_calls(row: Mapping) -> TextWithCalls:
     return TextWithCalls(
         row["text"],
         tuple(KeptCall(**call) for call in row["calls"]),
-        tuple(KeptCall(**call) for call in row.get("dropped_calls") or ()),
+        tuple(KeptCall(**call) for call in row["dropped_calls"]),
     )
 
 

@@ -1,0 +1,183 @@
+"""Finetuning against transformers' own `Trainer`: tokens a second on the same rows, in turns.
+
+The rows are windows of texts, all in the loss; AdamW, float32, gradient norm 1. `Trainer` pads the
+rows of a micro-batch to the longest of them, drawn in the same order; it has as many rows at once
+as fit our micro-batches on the average. First steps, which warm up, are not counted.
+
+    python -m benchmarks.training [--json FILE] [--documents FILE] [--model DIR] [--turns N]
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+BATCH, MICRO_BATCH_TOKENS, STEPS = 16, 1024, 4
+TEXTS, WINDOW_TOKENS = 64, 256
+PADDED, PACKED, TRAINER = "ours, padded", "ours, packed", "Trainer"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure all three in turns and print tokens a second."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="model directory; default: the embedded one")
+    parser.add_argument("--documents", type=Path, help="JSON lines with a field text")
+    parser.add_argument("--turns", type=int, default=2, help="how often each is measured")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    options = parser.parse_args(arguments)
+
+    from benchmarks.machine import gemm_peak, machine, versions
+    from dagster_project.settings.sections import home_folder
+    from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.training.training_plan import parameter_count
+
+    base = options.model or ensure_embedded_model(home_folder() / "models")
+    rows = _rows(base, options.documents)
+    peak = gemm_peak("float32", repeats=5)
+    operations = 6 * parameter_count(base.glob("*.safetensors"))
+    ways: dict[str, Callable[[Path, list[list[int]]], float]] = {
+        PADDED: lambda base, rows: _ours(base, rows, packs_rows=False),
+        PACKED: lambda base, rows: _ours(base, rows, packs_rows=True),
+        TRAINER: _trainer,
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(options.turns):
+        for name, way in ways.items():
+            speeds[name].append(way(base, rows))
+            print(f"{name:14} {speeds[name][-1]:8.1f} tokens/s", flush=True)
+    best = {name: max(values) for name, values in speeds.items()}
+    for name, speed in best.items():
+        share, ratio = speed * operations / peak, speed / best[TRAINER]
+        print(f"{name:14} {speed:8.1f} tokens/s, {share:.0%} of the peak, {ratio:.2f}× Trainer")
+    if options.json is not None:
+        figures = {
+            "machine": machine(),
+            "versions": versions(),
+            "gemm_peak_gflops": peak / 1e9,
+            "tokens_per_second": speeds,
+            "share_of_peak": {name: speed * operations / peak for name, speed in best.items()},
+        }
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _rows(base: Path, documents: Path | None) -> list[list[int]]:
+    from benchmarks.workload import default_documents_file
+    from toolformer.forward.tokenization import load_tokenizer
+
+    tokenizer = load_tokenizer(base)
+    lines = (documents or default_documents_file()).read_text(encoding="utf-8").splitlines()
+    rows = [tokenizer.encode(json.loads(line)["text"])[: WINDOW_TOKENS - 1] for line in lines]
+    return [row for row in rows if row][:TEXTS]
+
+
+def _ours(base: Path, rows: Sequence[list[int]], *, packs_rows: bool) -> float:
+    from toolformer.training.finetuning import FinetuningParameters, finetune
+    from toolformer.training.training_loss import LossWeights
+    from toolformer.training.training_rows import TrainingRow
+
+    reports: list[tuple[int, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        finetune(
+            base,
+            Path(folder) / "output",
+            [TrainingRow(tuple(row), bytes(len(row))) for row in rows],
+            # As short as can be: what it costs is not measured.
+            [rows[0][:2]],
+            parameters=FinetuningParameters(
+                learning_rate=1e-5,
+                warmup_share=0.0,
+                batch_size=BATCH,
+                steps=STEPS,
+                micro_batch_tokens=MICRO_BATCH_TOKENS,
+                evaluate_every=STEPS,
+                seed=0,
+                clip_norm=1.0,
+                precision="float32",
+                save_every=STEPS,
+                loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
+                packs_rows=packs_rows,
+            ),
+            bos_token=None,
+            resume_folder=Path(folder) / "state",
+            fingerprint="benchmark",
+            facts={},
+            report=lambda step: reports.append((step.tokens, time.perf_counter())),
+        )
+    # The last step has the saving in it.
+    (first, began), (last, ended) = reports[0], reports[-2]
+    return (last - first) / (ended - began)
+
+
+def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
+    import torch
+    from transformers import (
+        AutoModelForCausalLM,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from toolformer.forward.tokenization import load_tokenizer
+    from toolformer.training.training_rows import batch_rows
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    start = load_tokenizer(base).backend.get_vocab()["<|endoftext|>"]
+    at_once = max(1, MICRO_BATCH_TOKENS // (sum(map(len, rows)) // len(rows)))
+    while BATCH % at_once:
+        at_once -= 1
+    order = [
+        index
+        for step in range(1, STEPS + 1)
+        for index in batch_rows(len(rows), batch_size=BATCH, step=step, seed=0)
+    ]
+    ends: list[float] = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+    def padded(of_batch: list[list[int]]) -> dict[str, torch.Tensor]:
+        width = max(map(len, of_batch)) + 1
+        ids = torch.full((len(of_batch), width), start)
+        labels = torch.full((len(of_batch), width), -100)
+        for place, row in enumerate(of_batch):
+            ids[place, 1 : len(row) + 1] = torch.tensor(row)
+            labels[place, 1 : len(row) + 1] = torch.tensor(row)
+        mask = torch.arange(width)[None] <= torch.tensor([[len(row)] for row in of_batch])
+        return {"input_ids": ids, "labels": labels, "attention_mask": mask.long()}
+
+    class InOrder(Trainer):
+        def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
+            return torch.utils.data.SequentialSampler(order)
+
+    with tempfile.TemporaryDirectory() as folder:
+        InOrder(
+            model=model,
+            args=TrainingArguments(
+                output_dir=folder,
+                per_device_train_batch_size=at_once,
+                gradient_accumulation_steps=BATCH // at_once,
+                max_steps=STEPS,
+                learning_rate=1e-5,
+                lr_scheduler_type="constant",
+                max_grad_norm=1.0,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=not torch.cuda.is_available(),
+            ),
+            train_dataset=[rows[index] for index in order],  # pyright: ignore[reportArgumentType]
+            data_collator=padded,
+            callbacks=[Watch()],
+        ).train()
+    counted = order[BATCH : BATCH * (STEPS - 1)]
+    return sum(len(rows[index]) for index in counted) / (ends[-2] - ends[0])
+
+
+if __name__ == "__main__":
+    main()

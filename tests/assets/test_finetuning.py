@@ -1,0 +1,125 @@
+"""The model and its controls, really trained: a tiny model, a handful of texts."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets.finetuning import finetuned_model
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from tests.fakes import tiny_model
+from tests.warehouse.rows import CALL, frame
+from toolformer.training.variants import VARIANTS
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ["Six and six are twelve of them.", "Out of 1400 people 400 came.", "Two of 8 stayed."]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model(context_length=256)
+    model.model.save_pretrained(folder)
+    model.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Three texts with a kept and a dropped call each; the last is for development."""
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    home = Home(tmp_path)
+    store = Warehouse(home.warehouse, home.database)
+    store.prepare()
+    rows = [
+        {
+            "document_id": f"d{number}",
+            "text": text,
+            "split": "development" if number == 2 else "train",
+            "calls": [CALL | {"call_id": f"c{number}", "result": f"0.{number}"}],
+            "dropped_calls": [CALL | {"call_id": f"o{number}", "position": 5, "tool": "QA"}],
+        }
+        for number, text in enumerate(TEXTS)
+    ]
+    texts = frame("training_texts", *rows)
+    store.replace_slice("training_texts", ALL, ALL, texts, metadata={FINGERPRINT: "x"})
+    return home
+
+
+def train(
+    base: Path, variant: str, *, force: bool = False, **training: object
+) -> dg.ExecuteInProcessResult:
+    overrides = {
+        "language_model": {"path": str(base), "device": "cpu"},
+        "training": {"batch_size": 2, "epochs": 2, "least_texts": 2, "max_tokens": 128} | training,
+    }
+    return dg.materialize(
+        [finetuned_model],
+        partition_key=variant,
+        resources={
+            "settings": SettingsResource(overrides=overrides, force=force),
+            "warehouse": WarehouseResource(),
+            "language_model": LanguageModelResource(),
+        },
+        raise_on_error=False,
+    )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict:
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    return {name: each.value for name, each in event.materialization.metadata.items()}
+
+
+def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base: Path):
+    said = {variant: metadata_of(train(base, variant)) for variant in VARIANTS}
+    assert {variant: each["calls"] for variant, each in said.items()} == {
+        "calls": {"Calculator": 2},
+        "plain": {},
+        "shuffled": {"Calculator": 2},
+        "random": {"QA": 2},
+    }
+    assert [each["steps"] for each in said.values()] == [2, 2, 2, 2]
+    # The same texts: only calls make the difference.
+    tokens = {variant: each["tokens"] for variant, each in said.items()}
+    assert tokens["calls"] == tokens["shuffled"] > tokens["plain"] == 2 * sum(map(len, TEXTS[:2]))
+    bases = {each["development perplexity of the base model"] for each in said.values()}
+    assert len(bases) == 1
+    for variant, each in said.items():
+        folder = home.finetuned_model(1, variant)
+        assert json.loads((folder / "toolformer.json").read_text())["facts"]["variant"] == variant
+        assert ("It is a control." in (folder / "README.md").read_text()) == (variant != "calls")
+        assert each["model card"] == (folder / "README.md").read_text()
+    curves = Warehouse(home.warehouse, home.database).read_slices("training_metrics", ALL)
+    by_variant = curves.group_by("variant").agg(pl.col("step").sort())
+    assert dict(by_variant.iter_rows()) == {variant: [1, 2] for variant in VARIANTS}
+    losses = curves.filter(step=1)["loss"].to_list()
+    assert len(set(losses)) == len(VARIANTS)
+
+
+def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
+    result = train(base, "calls", least_texts=3)
+    assert not result.success
+    (failed,) = (event for event in result.all_events if event.is_step_failure)
+    told = failed.step_failure_data.user_failure_data
+    assert told
+    assert "has 2 texts; expected at least 3 (training.least_texts)" in str(told.description)
+    assert "--force" in str(told.description)
+    assert not home.finetuned_model(1).exists()
+    assert metadata_of(train(base, "calls", least_texts=3, force=True))["state"] == "done"
+
+
+def test_a_card_that_is_gone_is_written_again(home: Home, base: Path):
+    written = metadata_of(train(base, "calls"))["model card"]
+    (home.finetuned_model(1) / "README.md").unlink()
+    again = metadata_of(train(base, "calls"))
+    assert (again["state"], again["model card"]) == ("up to date", written)
