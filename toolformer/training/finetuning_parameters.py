@@ -3,9 +3,10 @@
 Does not hold defaults: `dagster_project/settings/sections.py` does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolformer.errors import TrainingError
+from toolformer.training.process_group import PARALLELISMS
 from toolformer.training.training_loss import LossWeights
 
 
@@ -31,9 +32,14 @@ class FinetuningParameters:
             is computed for nothing. Only for models whose rows can be packed; the same numbers.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
+        processes: that train together, each on a device of its own: on graphics devices as many of
+            them, on a processor its cores are divided. One trains without starting any other.
+        parallelism: how several processes share the model: `data_parallel` (each holds all of it,
+            fastest where it fits) or `fsdp` (each holds a part of every weight, gradient and
+            moment). Means nothing for one process.
 
     Raises:
-        TrainingError: a number is out of its range.
+        TrainingError: a number is out of its range, or a word unknown.
     """
 
     learning_rate: float
@@ -49,6 +55,8 @@ class FinetuningParameters:
     loss_weights: LossWeights
     packs_rows: bool = False
     gradient_checkpointing: bool = False
+    processes: int = 1
+    parallelism: str = "data_parallel"
 
     def __post_init__(self) -> None:
         expectations = (
@@ -60,6 +68,12 @@ class FinetuningParameters:
             ("evaluate_every", self.evaluate_every >= 1, "at least 1"),
             ("clip_norm", self.clip_norm > 0, "above 0"),
             ("save_every", self.save_every >= 1, "at least 1"),
+            (
+                "processes",
+                1 <= self.processes <= self.batch_size,
+                f"from 1 to batch_size, which is {self.batch_size}: one without a row would idle",
+            ),
+            ("parallelism", self.parallelism in PARALLELISMS, " or ".join(PARALLELISMS)),
         )
         for name, is_met, expected in expectations:
             if not is_met:
@@ -67,6 +81,10 @@ class FinetuningParameters:
                     f"finetuning.{name} is {getattr(self, name)}; expected {expected}. Correct it "
                     "in toolformer.yaml."
                 )
+
+    def without_devices(self) -> "FinetuningParameters":
+        """The same, however many processes share the work: what the numbers follow from."""
+        return replace(self, processes=1, parallelism=PARALLELISMS[0])
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 1.

@@ -5,7 +5,7 @@ computed, and differentiated, in pieces of which each is freed before the next. 
 optimiser.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ def add_gradient(
     batch_weight: float,
     precision: str,
     packs_rows: bool = False,
+    with_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> float:
     """Add the gradient of some rows of a batch to that of the weights.
 
@@ -78,6 +79,7 @@ def add_gradient(
         precision: `float32` or `bfloat16`.
         packs_rows: feed the rows one behind the other, not padded to the longest; no row sees
             another. Only where the model packs rows.
+        with_weights: runs the forward pass, with the weights that this process holds parts of.
 
     Returns:
         These rows' share of the batch's mean loss, in nats per token.
@@ -88,7 +90,9 @@ def add_gradient(
         [weight for row in rows for weight in weights.of(row)], device=model.device
     )
     fed = _packed if packs_rows else _padded
-    with _attention_kept(model, rows, packs_rows):
+
+    def forward() -> tuple[torch.Tensor, torch.Tensor, float]:
+        """The hidden states, and the gradient by them of the loss behind them."""
         with _autocast(model, precision):
             hidden, targets = fed(model, [row.ids for row in rows])
         loss = 0.0
@@ -102,7 +106,11 @@ def add_gradient(
             piece_loss.backward()
             gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
             loss += piece_loss.item()
-        hidden.backward(torch.cat(gradients))
+        return hidden, torch.cat(gradients), loss
+
+    with _attention_kept(model, rows, packs_rows):
+        hidden, gradient, loss = with_weights(forward)
+        hidden.backward(gradient)
     return loss
 
 
@@ -112,6 +120,7 @@ def summed_loss(
     *,
     precision: str,
     packs_rows: bool = False,
+    with_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> float:
     """Sum of -log p over all tokens of some rows, in nats; leaves no gradient.
 
@@ -119,17 +128,21 @@ def summed_loss(
         model: the model.
         rows: token ids without a beginning-of-sequence token, which is put in front; fed as one.
         precision: `float32` or `bfloat16`.
-        packs_rows: as for `add_gradient`.
+        packs_rows, with_weights: as for `add_gradient`.
     """
     import torch
 
     fed = _packed if packs_rows else _padded
-    with torch.no_grad(), _autocast(model, precision):
+
+    def forward() -> float:
         hidden, targets = fed(model, rows)
         return sum(
             _token_losses(model.logits(piece), targets_of_piece).sum().item()
             for piece, targets_of_piece in _pieces(hidden, targets)
         )
+
+    with torch.no_grad(), _autocast(model, precision):
+        return with_weights(forward)
 
 
 # fed:       BOS  x_0  …  x_{n-2}  pad      hidden state j predicts x_j; x_{n-1} predicts

@@ -2,30 +2,34 @@
 
 Weights and optimiser moments lie in safetensors files, everything else in JSON, so reading a state
 never runs code. A state or checkpoint appears whole, by rename, with the digests of its files: one
-that was altered is not gone on with. Does not train.
+that was altered is not gone on with. Several processes write a state together, and any number of
+processes goes on from it. Does not train.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.errors import CheckpointError, TrainingError
+from toolformer.errors import CheckpointError
 from toolformer.ground.digests import hex_digest_of_file
-from toolformer.ground.whole_files import flush, write_whole
+from toolformer.ground.whole_files import write_whole
+from toolformer.training.process_group import ProcessGroup
+from toolformer.training.sharded_tensors import load_tensors, save_tensors, tensor_names
+from toolformer.training.training_rows import TrainingRow
+from toolformer.training.whole_folders import remove, temporary_of, write_folder_whole, writing
 
 if TYPE_CHECKING:
     import torch
     from torch.optim import Optimizer
-    from transformers import PreTrainedModel
 
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
 _DIGESTS_FILE = "digests"
-_WEIGHTS_FILE = "weights.safetensors"
+_WEIGHTS = "weights"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -79,28 +83,46 @@ class Progress:
 class TrainingState:
     """The folder of one run.
 
-    What another run left in the folder is of no use and is removed first.
+    What another run left in the folder is of no use and is removed first. Where several processes
+    train, each of them has one of these, and all call what saves or restores.
 
     Args:
         folder: made when missing; only what this class writes is ever removed from it.
         fingerprint: of everything that the numbers of the run follow from.
+        group: the processes that train; this one alone by default.
 
     Raises:
         TrainingError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, fingerprint: str):
+    def __init__(self, folder: Path, *, fingerprint: str, group: ProcessGroup | None = None):
         self._folder = folder
         self._fingerprint = fingerprint
+        self._group = group or ProcessGroup()
         self._saved_best: int | None = None
-        marker = folder / _FINGERPRINT_FILE
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".best-*.tmp"):
-                _remove(folder.glob(leftover))
-            if not marker.exists() or marker.read_bytes() != fingerprint.encode():
+        if self._group.is_first:
+            self._take_folder()
+        self._group.wait()
+
+    def _take_folder(self) -> None:
+        marker = self._folder / _FINGERPRINT_FILE
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.remove_leftovers()
+            if not marker.exists() or marker.read_bytes() != self._fingerprint.encode():
                 self.clear()
-                write_whole(marker, fingerprint)
+                write_whole(marker, self._fingerprint)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process had begun to write."""
+        for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".best-*.tmp"):
+            remove(self._folder.glob(leftover))
+
+    @property
+    def saved_step(self) -> int:
+        """Steps done in the newest saved state; 0 where there is none."""
+        newest = self._newest_state()
+        return 0 if newest is None else _step_of(newest)
 
     def load_progress(self) -> Progress | None:
         """The progress of the newest saved state, None where there is none.
@@ -111,7 +133,10 @@ class TrainingState:
         newest = self._newest_state()
         if newest is None:
             return None
-        self._check(newest)
+        # One process reads all bytes; if they are damaged, it ends the others.
+        if self._group.is_first:
+            self._check(newest)
+        self._group.wait()
         with self._reading(newest):
             stored = json.loads((newest / _PROGRESS_FILE).read_text())
             stored["history"] = [StepReport(**row) for row in stored["history"]]
@@ -120,80 +145,108 @@ class TrainingState:
             best = self.best_folder(progress.best_step)
             if not best.is_dir():
                 raise self._damaged(newest, f"its best checkpoint {progress.best_step} is missing")
-            self._check(best)
+            if self._group.is_first:
+                self._check(best)
+            self._group.wait()
         self._saved_best = progress.best_step
         return progress
 
-    def restore(self, model: "PreTrainedModel", optimizer: "Optimizer") -> None:
+    def restore(self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer") -> None:
         """Put weights and optimiser moments of the newest state in place.
 
         Args:
-            model: the base model; its weights are overwritten.
-            optimizer: a fresh one with the model's parameters, in their order, as its one group.
+            weights: those that are trained, by name; they are overwritten. However many processes
+                share them here, and shared them when the state was saved.
+            optimizer: a fresh one with these weights, in their order, as its one group.
 
         Raises:
             CheckpointError: the state is damaged or belongs to another model.
         """
         import torch
-        from safetensors import safe_open
 
         newest = self._newest_state()
         if newest is None:
             raise CheckpointError(f"There is no saved training state in {str(self._folder)!r}.")
-        parameters = dict(model.named_parameters())
         state: dict[int, dict[str, torch.Tensor]] = {}
-        with self._reading(newest):
-            steps = torch.tensor(float(int(newest.name.removeprefix("state-"))))
-            with safe_open(newest / _WEIGHTS_FILE, framework="pt") as file, torch.no_grad():
-                for name, parameter in parameters.items():
-                    parameter.copy_(file.get_tensor(name))
-            for moment in _MOMENTS:
-                with safe_open(newest / f"{moment}.safetensors", framework="pt") as file:
-                    stored = set(file.keys())
-                    for index, name in enumerate(parameters):
-                        if name in stored:
-                            of_parameter = state.setdefault(index, {"step": steps.clone()})
-                            of_parameter[moment] = file.get_tensor(name)
+        with self._reading(newest), torch.no_grad():
+            stored = tensor_names(newest)
+            tensors = {f"{_WEIGHTS}.{name}": weight.detach() for name, weight in weights.items()}
+            steps = torch.tensor(float(_step_of(newest)))
+            for index, (name, weight) in enumerate(weights.items()):
+                # A weight that never had a gradient has no moments.
+                for moment in _MOMENTS:
+                    if f"{moment}.{name}" in stored:
+                        of_weight = state.setdefault(index, {"step": steps.clone()})
+                        of_weight[moment] = torch.zeros_like(weight.detach())
+                        tensors[f"{moment}.{name}"] = of_weight[moment]
+            load_tensors(tensors, newest, self._group)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
 
-    def save(self, model: "PreTrainedModel", optimizer: "Optimizer", progress: Progress) -> None:
+    def save(
+        self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer", progress: Progress
+    ) -> None:
         """Save everything that a later run needs to go on after `progress.step`.
+
+        Args:
+            weights: those that are trained, by name.
+            optimizer: has them, in their order, as its one group.
+            progress: of the run.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        parameters = dict(model.named_parameters())
+        tensors = {f"{_WEIGHTS}.{name}": weight for name, weight in weights.items()}
+        for moment in _MOMENTS:
+            tensors |= {
+                f"{moment}.{name}": optimizer.state[weight][moment]
+                for name, weight in weights.items()
+                if moment in optimizer.state[weight]
+            }
 
         def write(folder: Path) -> None:
-            # One file at a time: some releases of safetensors hold a copy of what they write.
-            _save_tensors(parameters, folder / _WEIGHTS_FILE)
-            for moment in _MOMENTS:
-                moments = {
-                    name: optimizer.state[parameter][moment]
-                    for name, parameter in parameters.items()
-                    if moment in optimizer.state[parameter]
-                }
-                _save_tensors(moments, folder / f"{moment}.safetensors")
-            _write_progress(folder, progress)
+            save_tensors(tensors, folder, self._group)
+            if self._group.is_first:
+                _write_progress(folder, progress)
 
         self._save_state(progress, write)
 
     def save_finished(self, progress: Progress) -> None:
         """Save the progress of a run that has no step left, which needs no weights to go on."""
-        self._save_state(progress, lambda folder: _write_progress(folder, progress))
 
-    def save_best(self, model: "PreTrainedModel", step: int) -> None:
+        def write(folder: Path) -> None:
+            if self._group.is_first:
+                _write_progress(folder, progress)
+
+        self._save_state(progress, write)
+
+    def save_best(self, step: int, write: Callable[[Path], object]) -> None:
         """Save the weights after `step` as the best so far.
 
         The one that the newest saved state speaks of stays until the next state is saved: a killed
         run goes back to that state.
 
+        Args:
+            step: the step.
+            write: writes them into the folder that it is given; called in the first process alone.
+
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        self._write_sealed(self.best_folder(step), model.save_pretrained)
-        self._remove_best_except({step, self._saved_best})
+        if self._group.is_first:
+            self._write_sealed(self.best_folder(step), write)
+            self._remove_best_except({step, self._saved_best})
+        self._group.wait()
+
+    def checked_best(self, step: int) -> Path:
+        """The folder with the checkpoint of `step`, the best one.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        best = self.best_folder(step)
+        self._check(best)
+        return best
 
     def copy_best(self, step: int, target: Path) -> None:
         """Copy the checkpoint of `step`, the best one, into a folder.
@@ -201,10 +254,33 @@ class TrainingState:
         Raises:
             CheckpointError: it is damaged.
         """
-        best = self.best_folder(step)
-        self._check(best)
         without_digests = shutil.ignore_patterns(_DIGESTS_FILE)
-        shutil.copytree(best, target, dirs_exist_ok=True, ignore=without_digests)
+        shutil.copytree(self.checked_best(step), target, dirs_exist_ok=True, ignore=without_digests)
+
+    def save_batch(self, step: int, indices: Sequence[int], rows: Sequence[TrainingRow]) -> Path:
+        """Keep the batch of a step at which training came to no number, for people to look at.
+
+        Args:
+            step: the step.
+            indices: places of the rows among all training rows.
+            rows: the batch.
+
+        Returns:
+            The file, in JSON. It stays until the folder serves another run or the output is there.
+
+        Raises:
+            TrainingError: the disk is full or cannot be written.
+        """
+        file = self._folder / f"batch-{step:08d}.json"
+        content = [
+            {"row": index, "ids": list(row.ids), "kinds": list(row.kinds)}
+            for index, row in zip(indices, rows, strict=True)
+        ]
+        with writing(file):
+            if self._group.is_first:
+                write_whole(file, json.dumps({"step": step, "rows": content}) + "\n")
+        self._group.wait()
+        return file
 
     def best_folder(self, step: int) -> Path:
         """Where the checkpoint of `step` lies while it is the best."""
@@ -213,15 +289,28 @@ class TrainingState:
     def clear(self) -> None:
         """Remove everything that this class wrote."""
         (self._folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
-        _remove(self._folder.glob("state-*"))
-        _remove(self._folder.glob("best-*"))
+        remove(self._folder.glob("state-*"))
+        remove(self._folder.glob("best-*"))
+        remove(self._folder.glob("batch-*.json"))
 
     def _save_state(self, progress: Progress, write: Callable[[Path], object]) -> None:
+        """Save a state that all processes write together."""
         target = self._folder / f"state-{progress.step:08d}"
-        self._write_sealed(target, write)
-        _remove(each for each in self._folder.glob("state-*") if each != target)
+
+        def write_together(folder: Path) -> None:
+            # The first process has made the folder.
+            self._group.wait()
+            write(folder)
+
+        if self._group.is_first:
+            self._write_sealed(target, write_together)
+            remove(each for each in self._folder.glob("state-*") if each != target)
+            self._remove_best_except({progress.best_step})
+        else:
+            with writing(target):
+                write_together(temporary_of(target))
         self._saved_best = progress.best_step
-        self._remove_best_except({progress.best_step})
+        self._group.wait()
 
     def _write_sealed(self, target: Path, write: Callable[[Path], object]) -> None:
         def write_and_seal(folder: Path) -> None:
@@ -236,19 +325,16 @@ class TrainingState:
         return json.dumps({"of": [self._fingerprint, name], "files": digests})
 
     def _check(self, folder: Path) -> None:
-        """Raise unless the files are those that were written; earlier releases wrote no digests."""
+        """Raise unless the files are those that were written."""
         with self._reading(folder):
-            file = folder / _DIGESTS_FILE
-            is_whole = (
-                not file.exists()
-                or file.read_bytes() == self._digests(folder, folder.name).encode()
-            )
+            written = (folder / _DIGESTS_FILE).read_bytes()
+            is_whole = written == self._digests(folder, folder.name).encode()
         if not is_whole:
             raise self._damaged(folder, "its files were altered after they were written")
 
     def _remove_best_except(self, steps: set[int | None]) -> None:
         kept = {self.best_folder(step) for step in steps if step is not None}
-        _remove(each for each in self._folder.glob("best-*") if each not in kept)
+        remove(each for each in self._folder.glob("best-*") if each not in kept)
 
     def _newest_state(self) -> Path | None:
         return max(self._folder.glob("state-*"), default=None)
@@ -269,65 +355,9 @@ class TrainingState:
         )
 
 
-def write_folder_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Let a folder appear whole, by rename; one that is there is replaced.
-
-    Args:
-        target: the folder.
-        write: fills the temporary folder that it is given.
-
-    Raises:
-        TrainingError: the disk is full or cannot be written.
-    """
-    temporary = target.parent / f".{target.name}.tmp"
-    outgoing = target.parent / f".{target.name}.old.tmp"
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove([temporary, outgoing])
-        temporary.mkdir()
-        try:
-            write(temporary)
-            for path in (*temporary.iterdir(), temporary):
-                flush(path)
-        except BaseException:
-            # On a full disk half a model would take what is left.
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        if target.exists():
-            target.rename(outgoing)
-        temporary.rename(target)
-        flush(target.parent)
-        _remove([outgoing])
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn failures to write below `path` into an error that says what to do."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"{str(path)!r} cannot be written: {error}. Training needs about six times the size of "
-            "the float32 weights on disk. Free space or choose another folder and run again; a "
-            "run that has saved its state goes on from there."
-        ) from error
-
-
-def _save_tensors(tensors: "Mapping[str, torch.Tensor]", file: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
+def _step_of(state: Path) -> int:
+    return int(state.name.removeprefix("state-"))
 
 
 def _write_progress(folder: Path, progress: Progress) -> None:
     (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in list(paths):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

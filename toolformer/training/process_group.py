@@ -1,0 +1,260 @@
+"""The processes that train one model together, seen from one of them.
+
+    one process        nothing to agree on
+    data_parallel      each holds all weights; gradients are added up once a step
+    fsdp               each holds a part of every weight, gradient and moment (FSDP2); a layer's
+                       weights are put together while it computes
+
+Gradients are added, never averaged: each row's is already its share of the whole batch's loss.
+Does not start processes, and does not know rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from toolformer.errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Result = TypeVar("Result")
+
+PARALLELISMS = ("data_parallel", "fsdp")
+# Gradients that travel at once: large enough to fill the line, small beside the weights.
+_BUCKET_BYTES = 2**25
+# The others wait while the first one writes a checkpoint, however slow the disk is. Processes that
+# die are noticed at once by other means.
+_PATIENCE = timedelta(hours=2)
+
+
+class ProcessGroup:
+    """One process by itself; the root of those of several.
+
+    Attributes:
+        rank: number of this process, from 0. The first one writes and reports.
+        size: how many there are.
+        feeds_together: whether all have to feed as often, because each feeding needs the others.
+    """
+
+    rank = 0
+    size = 1
+    feeds_together = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and reports."""
+        return self.rank == 0
+
+    def loading_device(self, device: str) -> str:
+        """Where the model is loaded to before `divide` puts its weights in place."""
+        return device
+
+    def divide(self, model: "PreTrainedModel", precision: str) -> None:
+        """Put the weights in place; called once, before an optimiser sees them.
+
+        Args:
+            model: with all weights in each process.
+            precision: of the computation, `float32` or `bfloat16`.
+
+        Raises:
+            TrainingError: the model class has no layers that could be divided.
+        """
+
+    def with_weights(self, compute: Callable[[], Result]) -> Result:
+        """Run a forward pass, in which the weights outside the layers are whole."""
+        return compute()
+
+    def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
+        """Let each process have the sum of all gradients."""
+
+    def total(self, *values: float) -> list[float]:
+        """Sums over the processes; the same numbers in all of them."""
+        return list(values)
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+
+    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"] | None:
+        """All tensors of a model whole, in the first process; None in the others.
+
+        All processes have to call it. Where nothing is divided these are the tensors themselves;
+        else a tensor of two names is one again.
+        """
+        return dict(tensors)
+
+
+class DataParallel(ProcessGroup):
+    """Processes of which each holds all weights.
+
+    Args:
+        device: of this process; the group of `torch.distributed` is made here.
+    """
+
+    def __init__(self, device: str):
+        import torch
+        from torch import distributed
+
+        is_cuda = device.startswith("cuda")
+        if is_cuda:
+            torch.cuda.set_device(device)
+        # What is planned and counted goes over the processor, also beside graphics devices.
+        distributed.init_process_group(
+            backend="cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=_PATIENCE
+        )
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+
+    def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
+        """See `ProcessGroup`."""
+        import torch
+        from torch import distributed
+
+        for weight in weights:
+            if weight.grad is None:
+                # This process had no row, or none that used the weight.
+                weight.grad = torch.zeros_like(weight)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        for bucket in _buckets(gradients):
+            together = torch.cat([gradient.flatten() for gradient in bucket])
+            distributed.all_reduce(together)
+            parts = together.split([gradient.numel() for gradient in bucket])
+            for gradient, part in zip(bucket, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def total(self, *values: float) -> list[float]:
+        """See `ProcessGroup`."""
+        import torch
+        from torch import distributed
+
+        together = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(together)
+        return together.tolist()
+
+    def wait(self) -> None:
+        """See `ProcessGroup`."""
+        # A sum and not a barrier, which would go over the graphics devices.
+        self.total(0.0)
+
+    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"] | None:
+        """See `ProcessGroup`."""
+        return dict(tensors) if self.is_first else None
+
+
+class FullySharded(DataParallel):
+    """Processes of which each holds a part of every weight (FSDP2, `fully_shard`)."""
+
+    feeds_together = True
+
+    def __init__(self, device: str):
+        super().__init__(device)
+        self._device = device
+        self._root: Any = None
+
+    def loading_device(self, device: str) -> str:  # noqa: ARG002
+        """See `ProcessGroup`."""
+        # A device need not hold the whole model: the parts are moved there one layer at a time.
+        return "cpu"
+
+    def divide(self, model: "PreTrainedModel", precision: str) -> None:
+        """See `ProcessGroup`."""
+        import torch
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+        layers = _layers(model)
+        mesh = init_device_mesh(torch.device(self._device).type, (self.size,))
+        # The layers' weights travel as what autocast would make of them; gradients are added up,
+        # and residuals kept, in float32, as in one process.
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if precision == "bfloat16" else None,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=False,
+        )
+        for layer in layers:
+            fully_shard(layer, mesh=mesh, mp_policy=policy)
+        # Body and output layer are called one by one, and may share a weight: one root for both.
+        self._root = _whole_model()(model)
+        fully_shard(self._root, mesh=mesh)
+        for module in self._root.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+                # The only kind of reduction that gloo knows too.
+                module.set_force_sum_reduction_for_comms(True)
+
+    def with_weights(self, compute: Callable[[], Result]) -> Result:
+        """See `ProcessGroup`."""
+        import torch
+
+        result = self._root(compute)
+        if not torch.is_grad_enabled():
+            # No backward pass comes that would do it.
+            self._root.reshard()
+        return result
+
+    def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
+        """Nothing is left to do: each backward pass has added up its gradients."""
+
+    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"] | None:
+        """See `ProcessGroup`."""
+        from torch.distributed.tensor import DTensor
+
+        gathered: dict[int, torch.Tensor] = {}
+        for tensor in tensors.values():
+            if id(tensor) not in gathered:
+                # One after the other, and away from the device: it does not hold them all.
+                one = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+                gathered[id(tensor)] = one.detach().cpu() if self.is_first else one.new_empty(0)
+        if not self.is_first:
+            return None
+        return {name: gathered[id(tensor)] for name, tensor in tensors.items()}
+
+
+def group_of(parallelism: str, device: str) -> ProcessGroup:
+    """The group that the environment tells of, as `torchrun` sets it.
+
+    Args:
+        parallelism: `data_parallel` or `fsdp`.
+        device: of this process.
+    """
+    return FullySharded(device) if parallelism == "fsdp" else DataParallel(device)
+
+
+def _buckets(gradients: Sequence["torch.Tensor"]) -> list[list["torch.Tensor"]]:
+    buckets: list[list[torch.Tensor]] = []
+    filled = _BUCKET_BYTES
+    for gradient in gradients:
+        if filled >= _BUCKET_BYTES:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(gradient)
+        filled += gradient.numel() * gradient.element_size()
+    return buckets
+
+
+def _layers(model: Any) -> list["torch.nn.Module"]:
+    names = set(model._no_split_modules or ())
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    if not layers:
+        raise TrainingError(
+            f"The model class {type(model).__name__} names no layers, by which its weights could "
+            "be divided. Set training.parallelism to data_parallel."
+        )
+    return layers
+
+
+def _whole_model() -> type["torch.nn.Module"]:
+    import torch
+
+    class WholeModel(torch.nn.Module):
+        """Runs what it is given, as its own forward pass."""
+
+        def __init__(self, model: torch.nn.Module):
+            super().__init__()
+            self.model = model
+
+        def forward(self, compute: Callable[[], Any]) -> Any:
+            return compute()
+
+    return WholeModel

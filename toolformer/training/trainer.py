@@ -1,0 +1,247 @@
+"""One process of a finetuning run: a model, its optimiser, and the steps (paper §4.1).
+
+Alone or with others, the rows of a step follow from seed and step, and its loss is the mean over
+all tokens of the batch, whoever fed them. Does not start processes and does not write the output.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolformer.errors import TrainingError
+from toolformer.forward.language_model import LanguageModel, resolve_precision
+from toolformer.ground.digests import hex_digest
+from toolformer.training.division import micro_batches
+from toolformer.training.process_group import ProcessGroup
+from toolformer.training.training_job import TrainingJob
+from toolformer.training.training_loss import add_gradient, summed_loss
+from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
+from toolformer.training.training_state import Progress, StepReport, TrainingState
+
+_ADAM_BETAS = (0.9, 0.999)
+
+
+class Trainer:
+    """A model, its optimiser and its rows.
+
+    Args:
+        job: what to do; the same in all processes.
+        device: of this process; that of the job by default.
+        group: the processes that train together; this one alone by default.
+
+    Raises:
+        TrainingError: rows of another model, or a model that the parameters do not fit.
+        ModelNotFoundError: there is no usable model to begin with.
+    """
+
+    def __init__(
+        self, job: TrainingJob, *, device: str | None = None, group: ProcessGroup | None = None
+    ):
+        import torch
+
+        device = device or job.device
+        parameters = job.parameters
+        self._group = group or ProcessGroup()
+        # Small steps get lost in bfloat16 weights: they are float32, whatever is computed in.
+        self.model = LanguageModel.load(
+            job.base,
+            precision="float32",
+            device=self._group.loading_device(device),
+            bos_token=job.bos_token,
+        )
+        self._rows = job.rows
+        self._development = job.development
+        self._parameters = parameters
+        self.precision = resolve_precision(parameters.precision, device)
+        self._check_fit()
+        if parameters.gradient_checkpointing:
+            _enable_checkpointing(self.model.model)
+        self._group.divide(self.model.model, self.precision)
+        self._weights = dict(self.model.model.named_parameters())
+        self._optimizer = torch.optim.AdamW(
+            self._weights.values(),
+            lr=parameters.learning_rate,
+            betas=_ADAM_BETAS,
+            weight_decay=0.0,
+            # In place of a copy of the largest weight per step.
+            fused=self.model.device.type in ("cpu", "cuda"),
+        )
+
+    def run(self, state: TrainingState, report: Callable[[StepReport], None]) -> Progress:
+        """Do the steps that are left.
+
+        Args:
+            state: of the run; made with the same group.
+            report: called after every step, and first for the steps that `state` tells of.
+
+        Raises:
+            TrainingError: a loss is not finite, or the disk is full.
+            CheckpointError: the saved state is damaged.
+        """
+        parameters = self._parameters
+        began = time.monotonic()
+        progress = state.load_progress()
+        if progress is None:
+            progress = Progress(base_perplexity=self._development_perplexity(0))
+        elif progress.step < parameters.steps:
+            state.restore(self._weights, self._optimizer)
+        began -= progress.seconds
+        for done in progress.history:
+            report(done)
+        for step in range(progress.step + 1, parameters.steps + 1):
+            is_last = step == parameters.steps
+            loss, tokens = self._step(step, state)
+            perplexity = None
+            if step % parameters.evaluate_every == 0 or is_last:
+                perplexity = self._development_perplexity(step)
+                if progress.best_perplexity is None or perplexity < progress.best_perplexity:
+                    self._save_best(state, step)
+                    progress.best_step, progress.best_perplexity = step, perplexity
+            progress.history.append(
+                StepReport(
+                    step=step,
+                    loss=loss,
+                    learning_rate=parameters.learning_rate_at(step),
+                    tokens=progress.tokens + tokens,
+                    development_perplexity=perplexity,
+                )
+            )
+            progress.seconds = time.monotonic() - began
+            if is_last:
+                state.save_finished(progress)
+            elif step % parameters.save_every == 0:
+                state.save(self._weights, self._optimizer, progress)
+            report(progress.history[-1])
+        return progress
+
+    def _step(self, step: int, state: TrainingState) -> tuple[float, int]:
+        """One optimiser step; the mean loss of its batch and the number of its tokens."""
+        import torch
+
+        parameters = self._parameters
+        indices = batch_rows(
+            len(self._rows), batch_size=parameters.batch_size, step=step, seed=parameters.seed
+        )
+        batch = [self._rows[index] for index in indices]
+        batch_weight = parameters.loss_weights.total(batch)
+        # A generator of its own for every step, so that a resumed run draws the same numbers; and
+        # in every process, whose rows are others.
+        drawn = (step, self._group.rank) if self._group.rank else (step,)
+        torch.manual_seed(int(hex_digest(parameters.seed, *drawn)[:15], 16))
+        self.model.model.train()
+        own_loss = 0.0
+        for group in self._micro_batches([len(row.ids) for row in batch]):
+            own_loss += add_gradient(
+                self.model,
+                [batch[index] for index in group] or [self._weightless],
+                weights=parameters.loss_weights,
+                # Nothing of a row is left that is divided by this.
+                batch_weight=batch_weight if group else math.inf,
+                precision=self.precision,
+                packs_rows=parameters.packs_rows,
+                with_weights=self._group.with_weights,
+            )
+        (loss,) = self._group.total(own_loss)
+        weights = list(self._weights.values())
+        self._group.add_up_gradients(weights)
+        norm = float(_whole(torch.nn.utils.clip_grad_norm_(weights, parameters.clip_norm)))
+        for name, value in (("training loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(value):
+                raise self._not_finite(step, name, value, state.save_batch(step, indices, batch))
+        for group in self._optimizer.param_groups:
+            group["lr"] = parameters.learning_rate_at(step)
+        self._optimizer.step()
+        # Freed before anything is evaluated or saved: as large as the weights.
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss, sum(len(row.ids) for row in batch)
+
+    def _development_perplexity(self, step: int) -> float:
+        self.model.model.eval()
+        losses: list[float] = []
+        for group in self._micro_batches([len(row) for row in self._development]):
+            loss = summed_loss(
+                self.model,
+                [self._development[index] for index in group] or [self._weightless.ids],
+                precision=self.precision,
+                packs_rows=self._parameters.packs_rows,
+                with_weights=self._group.with_weights,
+            )
+            losses.append(loss if group else 0.0)
+        (total,) = self._group.total(math.fsum(losses))
+        mean = total / sum(map(len, self._development))
+        if not math.isfinite(mean):
+            raise self._not_finite(step, "development loss", mean)
+        # Above this the exponential overflows; no model that learns comes near.
+        return math.exp(min(mean, 700.0))
+
+    def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """The rows that this process feeds at once; empty ones where it feeds for the others."""
+        groups = micro_batches(
+            lengths,
+            processes=self._group.size,
+            process=self._group.rank,
+            token_budget=self._parameters.micro_batch_tokens,
+            is_padded=not self._parameters.packs_rows,
+        )
+        return [group for group in groups if group or self._group.feeds_together]
+
+    @property
+    def _weightless(self) -> TrainingRow:
+        """A row to feed for the others' sake."""
+        return TrainingRow((self.model.bos_id,), bytes([TEXT]))
+
+    def _save_best(self, state: TrainingState, step: int) -> None:
+        tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
+        state.save_best(
+            step, lambda folder: self.model.model.save_pretrained(folder, state_dict=tensors)
+        )
+
+    def _not_finite(
+        self, step: int, name: str, value: float, batch: Path | None = None
+    ) -> TrainingError:
+        remedy = (
+            "The base model cannot be measured: look at its weights and at the texts."
+            if step == 0
+            else "Training diverged: set a smaller training.learning_rate, or float32 as "
+            "training.precision."
+        )
+        kept = f" The rows of the step are in {str(batch)!r}." if batch else ""
+        return TrainingError(
+            f"The {name} at step {step} is {value}; expected a finite number. {remedy}{kept}"
+        )
+
+    def _check_fit(self) -> None:
+        embeddings: Any = self.model.model.get_input_embeddings()
+        vocabulary = int(embeddings.weight.shape[0])
+        lengths = [len(row.ids) for row in self._rows] + [len(row) for row in self._development]
+        largest = max(
+            max(max(row.ids) for row in self._rows), max(max(row) for row in self._development)
+        )
+        if largest >= vocabulary:
+            raise TrainingError(
+                f"A row holds token {largest}, but {self.model.name!r} knows only {vocabulary}. "
+                "Expected rows made with this model's tokenizer; build the training set again."
+            )
+        if max(lengths) > self.model.context_length:
+            raise TrainingError(
+                f"A row has {max(lengths)} tokens, but {self.model.name!r} takes at most "
+                f"{self.model.context_length}. Set training.max_tokens to at most that."
+            )
+        if self._parameters.packs_rows and not self.model.packs_rows:
+            raise TrainingError(
+                f"Rows cannot be packed for {self.model.name!r}: {self.model.stock_reason}. Set "
+                "training.packs_rows to false."
+            )
+
+
+def _enable_checkpointing(model: Any) -> None:
+    # transformers 5 renamed it and warns on the old name; its earlier releases know only that.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def _whole(norm: Any) -> Any:
+    """A norm of weights of which each process holds a part has parts itself."""
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
