@@ -21,7 +21,7 @@ def shares(lengths: Sequence[int], processes: int) -> list[list[int]]:
 
     Example:
         >>> shares([5, 1, 9, 2, 2], 2)
-        [[2], [0, 1, 3, 4]]
+        [[1, 2], [0, 3, 4]]
     """
     tokens = [0] * processes
     taken: list[list[int]] = [[] for _ in range(processes)]

@@ -16,6 +16,7 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.ground.digests import digest_of_bytes, hex_digest
 from toolformer.ground.kept_digests import keep_digests
 from toolformer.training.finetuning_parameters import FinetuningParameters
+from toolformer.training.low_rank import check_installed, merge_adapters
 from toolformer.training.trainer import Trainer
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_in_processes
@@ -105,6 +106,8 @@ def finetune(
     development = [list(row) for row in development_rows if row]
     _check_rows(rows, development, parameters)
     _check_output(output)
+    if parameters.lora_rank is not None:
+        check_installed()
     device = resolve_device(device)
     key = hex_digest(
         fingerprint,
@@ -152,7 +155,11 @@ def finetune(
     }
 
     def write(folder: Path) -> None:
-        state.copy_best(result.best_step, folder)
+        if parameters.lora_rank is None:
+            state.copy_best(result.best_step, folder)
+        else:
+            adapters = state.checked_best(result.best_step)
+            merge_adapters(base, adapters, folder, rank=parameters.lora_rank)
         load_tokenizer(base).backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
         keep_digests(folder)

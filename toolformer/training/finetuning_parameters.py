@@ -37,6 +37,9 @@ class FinetuningParameters:
         parallelism: how several processes share the model: `data_parallel` (each holds all of it,
             fastest where it fits) or `fsdp` (each holds a part of every weight, gradient and
             moment). Means nothing for one process.
+        lora_rank: train adapters of this rank beside the linear layers, not the weights themselves
+            (LoRA): the model is held in `precision`, without gradients and moments of its own, for
+            models that do not fit otherwise. Needs the package peft. None trains all weights.
 
     Raises:
         TrainingError: a number is out of its range, or a word unknown.
@@ -57,6 +60,7 @@ class FinetuningParameters:
     gradient_checkpointing: bool = False
     processes: int = 1
     parallelism: str = "data_parallel"
+    lora_rank: int | None = None
 
     def __post_init__(self) -> None:
         expectations = (
@@ -73,6 +77,7 @@ class FinetuningParameters:
                 1 <= self.processes <= self.batch_size,
                 f"from 1 to batch_size, which is {self.batch_size}: one without a row would idle",
             ),
+            ("lora_rank", self.lora_rank is None or self.lora_rank >= 1, "at least 1, or none"),
             ("parallelism", self.parallelism in PARALLELISMS, " or ".join(PARALLELISMS)),
         )
         for name, is_met, expected in expectations:

@@ -89,7 +89,7 @@ class DataParallel(ProcessGroup):
     """Processes of which each holds all weights.
 
     Args:
-        device: of this process; the group of `torch.distributed` is made here.
+        device: of this process. The group of `torch.distributed` is made, unless it is there.
     """
 
     def __init__(self, device: str):
@@ -99,10 +99,11 @@ class DataParallel(ProcessGroup):
         is_cuda = device.startswith("cuda")
         if is_cuda:
             torch.cuda.set_device(device)
-        # What is planned and counted goes over the processor, also beside graphics devices.
-        distributed.init_process_group(
-            backend="cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=_PATIENCE
-        )
+        if not distributed.is_initialized():
+            # What is planned and counted goes over the processor, also beside graphics devices.
+            distributed.init_process_group(
+                backend="cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=_PATIENCE
+            )
         self.rank = distributed.get_rank()
         self.size = distributed.get_world_size()
 

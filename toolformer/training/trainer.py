@@ -14,6 +14,7 @@ from toolformer.errors import TrainingError
 from toolformer.forward.language_model import LanguageModel, resolve_precision
 from toolformer.ground.digests import hex_digest
 from toolformer.training.division import micro_batches
+from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import add_gradient, summed_loss
@@ -44,22 +45,31 @@ class Trainer:
         device = device or job.device
         parameters = job.parameters
         self._group = group or ProcessGroup()
-        # Small steps get lost in bfloat16 weights: they are float32, whatever is computed in.
+        self.precision = resolve_precision(parameters.precision, device)
         self.model = LanguageModel.load(
             job.base,
-            precision="float32",
+            # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is
+            # computed in. What only stands beside adapters is not.
+            precision="float32" if parameters.lora_rank is None else self.precision,
             device=self._group.loading_device(device),
             bos_token=job.bos_token,
         )
         self._rows = job.rows
         self._development = job.development
         self._parameters = parameters
-        self.precision = resolve_precision(parameters.precision, device)
         self._check_fit()
+        if parameters.lora_rank is not None:
+            # The same ones in all processes.
+            torch.manual_seed(_seed(parameters.seed, "adapters"))
+            add_adapters(self.model.model, rank=parameters.lora_rank)
         if parameters.gradient_checkpointing:
             _enable_checkpointing(self.model.model)
         self._group.divide(self.model.model, self.precision)
-        self._weights = dict(self.model.model.named_parameters())
+        self._weights = {
+            name: weight
+            for name, weight in self.model.model.named_parameters()
+            if weight.requires_grad
+        }
         self._optimizer = torch.optim.AdamW(
             self._weights.values(),
             lr=parameters.learning_rate,
@@ -129,7 +139,7 @@ class Trainer:
         # A generator of its own for every step, so that a resumed run draws the same numbers; and
         # in every process, whose rows are others.
         drawn = (step, self._group.rank) if self._group.rank else (step,)
-        torch.manual_seed(int(hex_digest(parameters.seed, *drawn)[:15], 16))
+        torch.manual_seed(_seed(parameters.seed, *drawn))
         self.model.model.train()
         own_loss = 0.0
         for group in self._micro_batches([len(row.ids) for row in batch]):
@@ -193,10 +203,13 @@ class Trainer:
         return TrainingRow((self.model.bos_id,), bytes([TEXT]))
 
     def _save_best(self, state: TrainingState, step: int) -> None:
-        tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
-        state.save_best(
-            step, lambda folder: self.model.model.save_pretrained(folder, state_dict=tensors)
-        )
+        if self._parameters.lora_rank is None:
+            tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
+            save_model = self.model.model.save_pretrained
+            state.save_best(step, lambda folder: save_model(folder, state_dict=tensors))
+        else:
+            adapters = self._group.whole(self._weights)
+            state.save_best(step, lambda folder: save_adapters(adapters or {}, folder))
 
     def _not_finite(
         self, step: int, name: str, value: float, batch: Path | None = None
@@ -234,6 +247,10 @@ class Trainer:
                 f"Rows cannot be packed for {self.model.name!r}: {self.model.stock_reason}. Set "
                 "training.packs_rows to false."
             )
+
+
+def _seed(*parts: object) -> int:
+    return int(hex_digest(*parts)[:15], 16)
 
 
 def _enable_checkpointing(model: Any) -> None:

@@ -183,7 +183,8 @@ def _packed(
     positions = torch.cat([torch.arange(len(row)) for row in rows])
     hidden = model.packed_hidden_states(torch.tensor(fed), positions, _plan(rows))
     targets = [token for row in rows for token in row]
-    return hidden, torch.tensor(targets, device=model.device)
+    # No view: FSDP hangs its hook on what comes out, and a change in place would lose it.
+    return hidden.clone(), torch.tensor(targets, device=model.device)
 
 
 def _plan(rows: Sequence[Sequence[int]]) -> PackedRows:

@@ -4,84 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from tests.toolformer.training.tiny import BOS, DEVELOPMENT, IDS, PARAMETERS, ROWS, row, weights
 from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.kept_digests import damaged_files
-from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
+from toolformer.training.finetuning import StepReport, finetune
 from toolformer.training.training_loss import LossWeights
-from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
+from toolformer.training.training_rows import batch_rows
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
-
-VOCABULARY = 60
-BOS = 0
-
-PARAMETERS = FinetuningParameters(
-    learning_rate=1e-2,
-    warmup_share=0.0,
-    batch_size=4,
-    steps=1,
-    micro_batch_tokens=64,
-    evaluate_every=100,
-    seed=3,
-    clip_norm=1.0,
-    precision="float32",
-    save_every=100,
-    loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
-)
-
-
-def row(*segments: list[int]) -> TrainingRow:
-    """Tokens of a text, and calls: lists of several tokens, the last two of which are a result."""
-    kinds = [
-        kind
-        for segment in segments
-        for kind in ([TEXT] if len(segment) == 1 else [CALL] * (len(segment) - 2) + [RESULT] * 2)
-    ]
-    return TrainingRow(tuple(token for segment in segments for token in segment), bytes(kinds))
-
-
-# Rows of different lengths.
-ROWS = [
-    row([5], [6], [40, 41, 42, 43, 44], [7], [8]),
-    row([9], [40, 41, 45, 43, 44], [10]),
-    row([11], [12], [13], [14], [15], [16], [40, 46, 43, 47, 44], [17], [18], [19], [20]),
-    row([40, 48, 44], [21]),
-]
-IDS = [each.ids for each in ROWS]
-DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A Llama of random weights, with a vocabulary of 60 words."""
-    import torch
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=VOCABULARY,
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=64,
-                tie_word_embeddings=True,
-                initializer_range=0.3,
-            )
-        ).save_pretrained(folder)
-    words = {"<|endoftext|>": BOS} | {f"w{number}": number for number in range(1, VOCABULARY)}
-    PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w1")), eos_token="<|endoftext|>"
-    ).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -116,12 +48,6 @@ def run(base, tmp_path):
     return run
 
 
-def weights(folder) -> dict:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
-
-
 def token_losses(folder, rows) -> list[float]:
     """-log p of every token, one row at a time, from the whole model."""
     import torch
@@ -129,11 +55,11 @@ def token_losses(folder, rows) -> list[float]:
 
     model = AutoModelForCausalLM.from_pretrained(folder)
     losses = []
-    for row in rows:
+    for ids in rows:
         with torch.no_grad():
-            logits = model(torch.tensor([[BOS, *row]])).logits[0].double()
+            logits = model(torch.tensor([[BOS, *ids]])).logits[0].double()
         log_p = torch.log_softmax(logits, -1)
-        losses += [-log_p[place, token].item() for place, token in enumerate(row)]
+        losses += [-log_p[place, token].item() for place, token in enumerate(ids)]
     return losses
 
 
@@ -172,9 +98,9 @@ def test_one_step_moves_the_weights_as_adam_on_the_mean_loss_does(run, base, tmp
     run(steps=1, clip_norm=0.5)
     model = AutoModelForCausalLM.from_pretrained(base)
     total = sum(map(len, IDS))
-    for row in IDS:
-        logits = model(torch.tensor([[BOS, *row]])).logits[0, :-1]
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(row), reduction="sum")
+    for ids in IDS:
+        logits = model(torch.tensor([[BOS, *ids]])).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum")
         (loss / total).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
     torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0).step()
@@ -476,6 +402,22 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(run):
         run(steps=20, learning_rate=1e30)
 
 
+def test_the_batch_that_gave_no_number_is_kept_with_its_rows(run, tmp_path):
+    with pytest.raises(TrainingError, match=r"at step \d+ is nan") as raised:
+        run(steps=20, learning_rate=1e30, batch_size=2)
+    (file,) = (tmp_path / "tuned-state").glob("batch-*.json")
+    assert f"The rows of the step are in '{file}'" in str(raised.value)
+    batch = json.loads(file.read_text())
+    assert f"at step {batch['step']} " in str(raised.value)
+    indices = batch_rows(len(ROWS), batch_size=2, step=batch["step"], seed=PARAMETERS.seed)
+    assert [kept["row"] for kept in batch["rows"]] == indices
+    for kept in batch["rows"]:
+        assert tuple(kept["ids"]) == ROWS[kept["row"]].ids
+        assert bytes(kept["kinds"]) == ROWS[kept["row"]].kinds
+    run(steps=2)
+    assert list((tmp_path / "tuned-state").iterdir()) == []
+
+
 def test_rows_of_another_vocabulary_are_refused(run):
     with pytest.raises(TrainingError, match="token 60, but 'tiny' knows only 60"):
         run(rows=[row([60])])
@@ -509,7 +451,10 @@ def test_the_state_folder_keeps_files_that_are_not_of_the_run(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("learning_rate", 0.0), ("warmup_share", 1.5), ("steps", 0)],
+    [
+        *(("learning_rate", 0.0), ("warmup_share", 1.5), ("steps", 0)),
+        *(("processes", 0), ("processes", 5), ("parallelism", "pipeline"), ("lora_rank", 0)),
+    ],
 )
 def test_a_parameter_out_of_range_is_named(name, value):
     with pytest.raises(TrainingError, match=rf"finetuning.{name} is {value}"):

@@ -1,0 +1,325 @@
+"""Two processes that train together give what one gives, however they divide the model."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
+from toolformer.training.process_group import ProcessGroup
+from toolformer.training.sharded_tensors import load_tensors, tensor_names
+from toolformer.training.trainer import Trainer
+from toolformer.training.training_job import TrainingJob
+from toolformer.training.training_state import StepReport, TrainingState
+
+pytestmark = pytest.mark.slow
+
+# Three rows for two processes, and few enough tokens at once that one of them feeds more often.
+# The one evaluation is at the end, so that the best weights are the last ones.
+SETTINGS = replace(
+    PARAMETERS,
+    # Adam makes steps of this size out of gradients as small as rounding.
+    learning_rate=1e-3,
+    # Clipped gradients would be alike where they are not.
+    clip_norm=1e9,
+    batch_size=3,
+    micro_batch_tokens=12,
+    steps=7,
+    save_every=3,
+    evaluate_every=100,
+    processes=2,
+)
+VARIANTS = {
+    "padded": {},
+    "packed": {"packs_rows": True, "gradient_checkpointing": True, "clip_norm": 1.0},
+    "bfloat16": {"precision": "bfloat16"},
+    # Matrices of a single row: one of the processes has none of it.
+    "lora": {"lora_rank": 1},
+    "diverging": {"learning_rate": 1e30},
+}
+HAS_PEFT = find_spec("peft") is not None
+PARALLELISMS = ("data_parallel", "fsdp")
+
+
+class Session:
+    """Jobs, what is to happen to them, and what did."""
+
+    def __init__(self, folder: Path, base: Path):
+        self.folder = folder
+        self._base = base
+        self._plan: list[dict] = []
+        self.results: list[dict] = []
+
+    def job(self, name: str, variant: str) -> TrainingJob:
+        """A job with a state folder of its own."""
+        return TrainingJob(
+            base=self._base,
+            rows=ROWS,
+            development=DEVELOPMENT,
+            parameters=replace(SETTINGS, **VARIANTS[variant]),
+            bos_token=None,
+            device="cpu",
+            state_folder=self.folder / f"{name}-state",
+            fingerprint=variant,
+        )
+
+    def plan(self, name: str, variant: str, parallelism: str, *, state_of: str = "", **events):
+        """Let two processes train a job, or go on with the one of another entry."""
+        folder = self.folder / name
+        folder.mkdir()
+        self.job(state_of or name, variant).write(folder)
+        entry = {"name": name, "job": str(folder), "parallelism": parallelism}
+        self._plan.append(entry | events)
+
+    def run(self) -> None:
+        """Do all that is planned, in two processes."""
+        (self.folder / "plan.json").write_text(json.dumps(self._plan))
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                *("--local-addr", "localhost", "--nproc-per-node", "2"),
+                *("-m", "tests.toolformer.training.group_session", str(self.folder)),
+            ],
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        self.results = [
+            json.loads((self.folder / f"results-{rank}.json").read_text()) for rank in range(2)
+        ]
+
+    def moments(self, name: str) -> dict:
+        """The first moments of Adam when an entry was stopped: means of gradients."""
+        (state,) = (self.folder / name / "kept").glob("state-*")
+        return moments(state)
+
+    def steps(self, name: str) -> list[StepReport]:
+        """What an entry reported, the same in both processes."""
+        first, second = (result[name]["steps"] for result in self.results)
+        assert first == second
+        return [StepReport(**step) for step in first]
+
+    def error(self, name: str) -> str:
+        """The error of an entry, the same in both processes."""
+        first, second = (result[name]["error"] for result in self.results)
+        assert first == second
+        return first
+
+    def weights(self, name: str) -> dict:
+        """The best weights of the entry whose state lies under a name."""
+        (file,) = (self.folder / f"{name}-state").glob("best-*/*.safetensors")
+        return load_file(file)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, base):
+    """What one process makes of each variant: reports and weights."""
+    session = Session(tmp_path_factory.mktemp("alone"), base)
+    made = {}
+    for variant in VARIANTS:
+        if variant == "diverging" or (variant == "lora" and not HAS_PEFT):
+            continue
+        reports = train_alone(session.job(variant, variant))
+        made[variant] = (reports, session.weights(variant))
+    return made
+
+
+def moments(state: Path) -> dict:
+    names = [name for name in tensor_names(state) if name.startswith("exp_avg.")]
+    shapes = {}
+    for file in state.glob("*.safetensors"):
+        for name, tensor in load_file(file).items():
+            # Parts of a tensor lie in several files, cut along the first dimension.
+            rows, *others = tensor.shape
+            shapes[name] = [shapes.get(name, [0])[0] + rows, *others]
+    whole = {name: torch.empty(shapes[name]) for name in names}
+    load_tensors(whole, state, ProcessGroup())
+    return whole
+
+
+def train_alone(job: TrainingJob, stops_at: int | None = None) -> list[StepReport]:
+    reports: list[StepReport] = []
+
+    def report(step: StepReport) -> None:
+        reports.append(step)
+        if step.step == stops_at:
+            raise KeyboardInterrupt
+
+    with torch.random.fork_rng():
+        state = TrainingState(job.state_folder, fingerprint=job.fingerprint)
+        Trainer(job).run(state, report)
+    return reports
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory, base):
+    """All that these tests look at, done by two processes that are started once."""
+    session = Session(tmp_path_factory.mktemp("group"), base)
+    for parallelism in PARALLELISMS:
+        for variant in ("padded", "packed", "bfloat16"):
+            session.plan(f"{variant}-{parallelism}", variant, parallelism)
+        stopped = f"stopped-{parallelism}"
+        session.plan(stopped, "packed", parallelism, stops_at=5)
+        session.plan(f"resumed-{parallelism}", "packed", parallelism, state_of=stopped)
+    session.plan("changed-stopped", "padded", "data_parallel", stops_at=4)
+    session.plan("changed", "padded", "fsdp", state_of="changed-stopped")
+    session.plan("back-stopped", "padded", "fsdp", stops_at=4)
+    session.plan("back", "padded", "data_parallel", state_of="back-stopped")
+    with pytest.raises(KeyboardInterrupt):
+        train_alone(session.job("grown-alone", "padded"), stops_at=5)
+    session.plan("grown", "padded", "fsdp", state_of="grown-alone")
+    # The state behind step 3 is there; that behind step 6 cannot be written.
+    session.plan("full", "packed", "fsdp", disk_full_from=4)
+    session.plan("freed", "packed", "fsdp", state_of="full")
+    session.plan("diverging", "diverging", "data_parallel")
+    if HAS_PEFT:
+        session.plan("lora-data_parallel", "lora", "data_parallel")
+        session.plan("lora-stopped", "lora", "fsdp", stops_at=5)
+        session.plan("lora-fsdp", "lora", "fsdp", state_of="lora-stopped")
+    session.run()
+    return session
+
+
+def assert_like(reports, weights, expected) -> None:
+    """Losses within 1e-6 and weights within 1e-5."""
+    expected_reports, expected_weights = expected
+    assert [report.step for report in reports] == [report.step for report in expected_reports]
+    assert [report.tokens for report in reports] == [report.tokens for report in expected_reports]
+    losses = [report.loss for report in expected_reports]
+    assert [report.loss for report in reports] == pytest.approx(losses, rel=1e-6)
+    assert reports[-1].development_perplexity == pytest.approx(
+        expected_reports[-1].development_perplexity, rel=1e-5
+    )
+    assert weights.keys() == expected_weights.keys()
+    for name, weight in weights.items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, expected_weights[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS)
+@pytest.mark.parametrize("variant", ["padded", "packed"])
+def test_two_processes_give_the_losses_and_weights_of_one(session, alone, variant, parallelism):
+    name = f"{variant}-{parallelism}"
+    assert_like(session.steps(name), session.weights(name), alone[variant])
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS)
+def test_two_processes_compute_in_bfloat16_as_one_does(session, alone, parallelism):
+    name = f"bfloat16-{parallelism}"
+    losses = [report.loss for report in alone["bfloat16"][0]]
+    assert [report.loss for report in session.steps(name)] == pytest.approx(losses, rel=1e-2)
+    exact = [report.loss for report in alone["padded"][0]]
+    assert losses != pytest.approx(exact, rel=1e-6)
+    assert {weight.dtype for weight in session.weights(name).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS)
+def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(session, parallelism):
+    assert session.error(f"stopped-{parallelism}").startswith("StopError")
+    assert session.steps(f"resumed-{parallelism}") == session.steps(f"packed-{parallelism}")
+    resumed = session.weights(f"stopped-{parallelism}")
+    undisturbed = session.weights(f"packed-{parallelism}")
+    assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("name", "state_of"),
+    [("changed", "changed-stopped"), ("back", "back-stopped"), ("grown", "grown-alone")],
+)
+def test_another_number_of_processes_or_another_parallelism_goes_on(session, alone, name, state_of):
+    assert_like(session.steps(name), session.weights(state_of), alone["padded"])
+
+
+@pytest.mark.parametrize("stopped", ["changed-stopped", "back-stopped"])
+def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path, stopped):
+    folder = tmp_path / "left-state"
+    shutil.copytree(session.folder / stopped / "kept", folder)
+    reports = train_alone(replace(session.job("left", "padded"), state_folder=folder))
+    # Steps 1 to 3 were done by two: they are only told.
+    assert reports[:3] == session.steps(stopped)[:3]
+    (file,) = folder.glob("best-*/*.safetensors")
+    assert_like(reports, load_file(file), alone["padded"])
+
+
+@pytest.mark.parametrize(
+    ("stopped", "variant"),
+    [
+        ("changed-stopped", "padded"),
+        ("back-stopped", "padded"),
+        ("stopped-data_parallel", "packed"),
+        ("stopped-fsdp", "packed"),
+    ],
+)
+def test_gradients_are_as_large_as_those_of_one_process(session, tmp_path, stopped, variant):
+    # Adam does not feel a wrong scale: weights alone would not show it.
+    job = replace(session.job("alone", variant), state_folder=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_alone(job, stops_at=4)
+    expected = moments(tmp_path / "state-00000003")
+    of_two = session.moments(stopped)
+    assert of_two.keys() == expected.keys()
+    for name, moment in of_two.items():
+        torch.testing.assert_close(moment, expected[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_state_of_two_processes_is_made_of_safetensors_and_json_alone(session):
+    files = [
+        path for path in (session.folder / "back-stopped" / "kept").rglob("*") if path.is_file()
+    ]
+    assert {path.suffix or path.name for path in files} <= {
+        *(".safetensors", ".json", "digests", "fingerprint")
+    }
+
+
+def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session):
+    error = session.error("full")
+    assert "state-00000006' cannot be written" in error
+    assert "No space left" in error
+    assert session.steps("freed") == session.steps("packed-fsdp")
+    # Half a state would fill the disk until the next run.
+    assert not list((session.folder / "full-state").glob(".*.tmp"))
+
+
+def test_a_loss_that_is_no_number_ends_both_and_one_of_them_keeps_the_batch(session):
+    error = session.error("diverging")
+    (file,) = (session.folder / "diverging-state").glob("batch-*.json")
+    assert f"The rows of the step are in '{file}'" in error
+    assert len(json.loads(file.read_text())["rows"]) == SETTINGS.batch_size
+
+
+@pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")
+def test_two_processes_train_the_adapters_that_one_does(session, alone):
+    name = "lora-data_parallel"
+    assert_like(session.steps(name), session.weights(name), alone["lora"])
+    # Stopped and gone on with.
+    assert_like(session.steps("lora-fsdp"), session.weights("lora-stopped"), alone["lora"])
+
+
+def test_a_job_is_read_as_it_was_written(tmp_path, session):
+    job = session.job("none", "packed")
+    job.write(tmp_path)
+    read = TrainingJob.read(tmp_path)
+    assert list(read.rows) == ROWS
+    assert [list(row) for row in read.development] == DEVELOPMENT
+    assert read.rows[1:3] == ROWS[1:3]
+    assert replace(read, rows=job.rows, development=job.development) == job
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+def test_the_state_of_another_job_is_not_gone_on_with(session, tmp_path):
+    folder = session.folder / "back-stopped" / "kept"
+    shutil.copytree(folder, tmp_path / "state")
+    TrainingState(tmp_path / "state", fingerprint="other")
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["fingerprint"]

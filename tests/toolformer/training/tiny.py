@@ -1,0 +1,79 @@
+"""A model and rows that are trained in milliseconds."""
+
+from pathlib import Path
+
+from toolformer.training.finetuning import FinetuningParameters
+from toolformer.training.training_loss import LossWeights
+from toolformer.training.training_rows import CALL, RESULT, TEXT, TrainingRow
+
+VOCABULARY = 60
+BOS = 0
+
+PARAMETERS = FinetuningParameters(
+    learning_rate=1e-2,
+    warmup_share=0.0,
+    batch_size=4,
+    steps=1,
+    micro_batch_tokens=64,
+    evaluate_every=100,
+    seed=3,
+    clip_norm=1.0,
+    precision="float32",
+    save_every=100,
+    loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
+)
+
+
+def row(*segments: list[int]) -> TrainingRow:
+    """Tokens of a text, and calls: lists of several tokens, the last two of which are a result."""
+    kinds = [
+        kind
+        for segment in segments
+        for kind in ([TEXT] if len(segment) == 1 else [CALL] * (len(segment) - 2) + [RESULT] * 2)
+    ]
+    return TrainingRow(tuple(token for segment in segments for token in segment), bytes(kinds))
+
+
+# Rows of different lengths.
+ROWS = [
+    row([5], [6], [40, 41, 42, 43, 44], [7], [8]),
+    row([9], [40, 41, 45, 43, 44], [10]),
+    row([11], [12], [13], [14], [15], [16], [40, 46, 43, 47, 44], [17], [18], [19], [20]),
+    row([40, 48, 44], [21]),
+]
+IDS = [each.ids for each in ROWS]
+DEVELOPMENT = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16]]
+
+
+def save_base(folder: Path) -> None:
+    """A Llama of random weights, with a vocabulary of 60 words."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=64,
+                tie_word_embeddings=True,
+                initializer_range=0.3,
+            )
+        ).save_pretrained(folder)
+    words = {"<|endoftext|>": BOS} | {f"w{number}": number for number in range(1, VOCABULARY)}
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w1")), eos_token="<|endoftext|>"
+    ).save_pretrained(folder)
+
+
+def weights(folder) -> dict:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")

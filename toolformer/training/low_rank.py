@@ -1,0 +1,122 @@
+"""Low-rank adapters (LoRA, by PEFT) for models that are too large to be trained as a whole.
+
+Each linear layer of the body gets a product of two narrow matrices beside it. They alone are
+trained; in the end they are added to the layers' own weights, so what comes out is a plain model.
+Does not train.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolformer.errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_FILE = "adapters.safetensors"
+# What the adapters add is scaled by alpha / rank. A fixed ratio lets the rank change without the
+# learning rate; 2 is the usual one.
+_ALPHA_OVER_RANK = 2
+
+
+def check_installed() -> None:
+    """Tell before anything is loaded that PEFT is missing.
+
+    Raises:
+        TrainingError: names the command that installs it.
+    """
+    if find_spec("peft") is None:
+        raise TrainingError(
+            "training.lora_rank needs the package peft, which is not installed. Run "
+            "`pip install 'peft>=0.21,<0.22'`, or leave training.lora_rank empty."
+        )
+
+
+def add_adapters(model: "PreTrainedModel", *, rank: int) -> None:
+    """Freeze a model and put adapters, which change nothing yet, beside its linear layers.
+
+    Draws from torch's global generator.
+
+    Args:
+        model: gets float32 adapters, whatever its own weights are.
+        rank: columns, and rows, of the two matrices.
+    """
+    from peft import inject_adapter_in_model
+
+    with _without_old_name():
+        inject_adapter_in_model(_configuration(rank), model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # Small steps get lost in bfloat16.
+            parameter.data = parameter.data.float()
+
+
+def save_adapters(adapters: "Mapping[str, torch.Tensor]", folder: Path) -> None:
+    """Write trained adapters, by name, into a folder that is there.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+        SafetensorError: likewise.
+    """
+    from safetensors.torch import save_file
+
+    contiguous = {name: adapter.detach().contiguous() for name, adapter in adapters.items()}
+    save_file(contiguous, folder / _FILE)
+
+
+def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> None:
+    """Write a model with trained adapters added to its weights, in float32.
+
+    Args:
+        base: directory of the model that they were trained beside.
+        adapters: folder that `save_adapters` wrote to.
+        target: folder that is there; gets config and weights.
+        rank: of the adapters.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+        SafetensorError: likewise.
+    """
+    import torch
+    from peft import get_peft_model
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    # From the files and not from memory, where the base may have been rounded to bfloat16.
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    with _without_old_name():
+        with_adapters: Any = get_peft_model(model, _configuration(rank))
+    parameters = dict(with_adapters.get_base_model().named_parameters())
+    with torch.no_grad():
+        for name, adapter in load_file(adapters / _FILE).items():
+            parameters[name].copy_(adapter)
+    with_adapters.merge_and_unload().save_pretrained(target)
+
+
+@contextmanager
+def _without_old_name() -> Iterator[None]:
+    """PEFT 0.21 asks for a property by the name that it had before transformers 5."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield
+
+
+def _configuration(rank: int) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank,
+        lora_alpha=_ALPHA_OVER_RANK * rank,
+        lora_dropout=0.0,
+        bias="none",
+        # Of the body; the output layer stays as it is.
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
