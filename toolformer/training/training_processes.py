@@ -24,6 +24,7 @@ from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import Progress, StepReport, TrainingState
 from toolformer.training.whole_folders import remove, writing
 
+_TORCHRUN = "toolformer.training.torchrun"
 _REPOSITORY = Path(__file__).resolve().parents[2]
 # Below the folder of the state: rows of one run at a time, removed when the run ends.
 _JOB_FOLDER = "job.tmp"
@@ -86,11 +87,10 @@ def _run(
     family = _Family(folder, job.parameters.processes)
     try:
         for source, line in family.said():
-            if source == "log":
+            content = _message(line) if source == "channel" else None
+            if content is None:
                 log(line)
-                continue
-            content = json.loads(line)
-            if content.pop("kind") == "step":
+            elif content.pop("kind") == "step":
                 report(StepReport(**content))
             else:
                 failures.append(content)
@@ -102,12 +102,21 @@ def _run(
     return failures
 
 
+def _message(line: str) -> dict[str, Any] | None:
+    """What a line of the channel says; None where a library printed it before it was ours."""
+    with contextlib.suppress(ValueError):
+        content = json.loads(line)
+        if isinstance(content, dict) and "kind" in content:
+            return content
+    return None
+
+
 class _Family:
     """torchrun and the processes that it started."""
 
     def __init__(self, folder: Path, processes: int):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "toolformer.training.torchrun", str(folder), str(processes)],
+            [sys.executable, "-m", _TORCHRUN, str(folder), str(processes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
