@@ -52,6 +52,9 @@ _OF_THE_LOOP = {
     "micro_batch_tokens",
     "packs_rows",
     "gradient_checkpointing",
+    "processes",
+    "parallelism",
+    "lora_rank",
     "evaluate_every",
     "save_every",
     "clip_norm",
@@ -329,6 +332,7 @@ def _train(
             "texts without a call that fits": work.rows.texts_without_row,
         },
         report=report,
+        log=context.log.info,
         device=device,
     )
     return steps

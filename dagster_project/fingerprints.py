@@ -43,7 +43,9 @@ _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
 # Of the section `training`: what the fingerprint of the training set says.
 _OF_TRAINING_SET = {"max_texts_per_tool", "rounds"}
 # Of the same: what changes how the model is trained, not which.
-_WITHOUT_EFFECT_ON_MODEL = {"save_every", "least_texts", "gradient_checkpointing"}
+_WITHOUT_EFFECT_ON_MODEL = {
+    *("save_every", "least_texts", "gradient_checkpointing", "processes", "parallelism"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Does not decode: it tells the decoder what `generate` was told. What that cannot
 """
 
 import datetime
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from toolformer.decoding.decoder import complete, end_of_text_ids
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.given_tools import tools_by_name
 from toolformer_generation.refusals import check_served
 from tools.protocol import Document, Tool
@@ -137,7 +139,21 @@ def _language_model(
     else:
         tokenizer = _TOKENIZERS.get(model) or _read_tokenizer(model)
     # Decoding feeds padded rows with a cache: the probe of packed rows would be for nothing.
-    return LanguageModel(model, tokenizer, name=str(model.name_or_path), attention="stock")
+    return LanguageModel(
+        model,
+        tokenizer,
+        name=str(model.name_or_path),
+        bos_token=_start_of_training(model.name_or_path),
+        attention="stock",
+    )
+
+
+def _start_of_training(directory: str) -> str | None:
+    """The start token that a finetuned model was trained with; None: the one used in scoring."""
+    record = Path(directory) / RECORD_FILE
+    if not directory or not record.is_file():
+        return None
+    return json.loads(record.read_text()).get("bos_token")
 
 
 def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:

@@ -495,6 +495,22 @@ class TrainingSettings(_Section):
     gradient_checkpointing: bool = Field(
         False, description="compute activations twice: less memory, a third more time"
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        description="that train together, one per GPU; on a processor they divide its cores",
+    )
+    parallelism: Literal["data_parallel", "fsdp"] = Field(
+        "data_parallel",
+        description="of several processes: each holds all of the model, or a part of every weight "
+        "(FSDP2)",
+    )
+    lora_rank: int | None = Field(
+        None,
+        ge=1,
+        description="train adapters of this rank (LoRA, needs the extra lora), for models that do "
+        "not fit otherwise; null trains all weights",
+    )
     evaluate_every: int = Field(500, ge=1, description="steps between development perplexities")
     save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")
     clip_norm: float = Field(1.0, gt=0, description="gradient norm; the paper gives none")

@@ -146,6 +146,7 @@ def finetune(
     record = {
         "fingerprint": fingerprint,
         "base": base.name,
+        "bos_token": bos_token,
         "precision": resolve_precision(parameters.precision, device),
         "parameters": asdict(parameters),
         "rows": len(rows),

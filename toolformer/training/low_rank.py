@@ -46,7 +46,7 @@ def add_adapters(model: "PreTrainedModel", *, rank: int) -> None:
         model: gets float32 adapters, whatever its own weights are.
         rank: columns, and rows, of the two matrices.
     """
-    from peft import inject_adapter_in_model
+    from peft import inject_adapter_in_model  # pyright: ignore[reportMissingImports]
 
     with _without_old_name():
         inject_adapter_in_model(_configuration(rank), model)
@@ -83,7 +83,7 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
         SafetensorError: likewise.
     """
     import torch
-    from peft import get_peft_model
+    from peft import get_peft_model  # pyright: ignore[reportMissingImports]
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
@@ -109,7 +109,7 @@ def _without_old_name() -> Iterator[None]:
 
 
 def _configuration(rank: int) -> Any:
-    from peft import LoraConfig
+    from peft import LoraConfig  # pyright: ignore[reportMissingImports]
 
     return LoraConfig(
         r=rank,
