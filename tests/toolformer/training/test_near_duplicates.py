@@ -1,0 +1,149 @@
+import random
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolformer.errors import TrainingError
+from toolformer.training.near_duplicates import NearDuplicateIndex, Similar
+from toolformer.training.words import words_of
+
+
+def shingles(text: str) -> set[tuple[str, ...]]:
+    words = words_of(text)
+    if not words:
+        return set()
+    return {tuple(words[start : start + 5]) for start in range(max(len(words) - 5, 0) + 1)}
+
+
+def jaccard(left: str, right: str) -> float:
+    ours, theirs = shingles(left), shingles(right)
+    return len(ours & theirs) / len(ours | theirs) if ours | theirs else 0.0
+
+
+def test_the_threshold_counts_shared_sequences_of_five_words():
+    # Seven sequences of the first are among eight of the second.
+    first, second = "a b c d e f g h i j k", "a b c d e f g h i j k l"
+    assert NearDuplicateIndex(7 / 8).find_or_add("first", first) is None
+    for similarity, found in ((7 / 8, Similar("first", 7 / 8)), (0.88, None)):
+        index = NearDuplicateIndex(similarity)
+        index.find_or_add("first", first)
+        assert index.find_or_add("second", second) == found
+
+
+def test_case_punctuation_and_line_breaks_make_no_difference():
+    index = NearDuplicateIndex(1.0)
+    index.find_or_add(1, "Six crates of 24, sold before noon.")
+    assert index.find_or_add(2, "SIX crates\n\nof 24 (sold before noon)") == Similar(1, 1.0)
+
+
+def test_a_short_text_is_like_the_same_words_alone():
+    index = NearDuplicateIndex(0.5)
+    index.find_or_add(1, "Six crates.")
+    assert index.find_or_add(2, "six crates") == Similar(1, 1.0)
+    assert index.find_or_add(3, "six crates more") is None
+
+
+@pytest.mark.parametrize("empty", ["", " \n", "… – !?"])
+def test_texts_without_words_are_like_no_other(empty: str):
+    index = NearDuplicateIndex(0.5)
+    assert index.find_or_add(1, empty) is None
+    assert index.find_or_add(2, empty) is None
+
+
+def test_the_most_alike_is_named_and_of_equals_the_first():
+    words = [f"w{number}" for number in range(40)]
+
+    def without(*places: int) -> str:
+        return " ".join(f"x{place}" if place in places else words[place] for place in range(40))
+
+    # Of 36 sequences the first two lack nine each, and the third eight.
+    first, last, likest = without(3, 8), without(31, 36), without(2, 20)
+    for texts, named in (((first, last), 0), ((last, first), 0), ((first, last, likest), 2)):
+        index = NearDuplicateIndex(0.6)
+        for number, each in enumerate(texts):
+            assert index.find_or_add(number, each) is None
+        found = index.find_or_add(9, " ".join(words))
+        assert found == Similar(named, 28 / 44 if named else 27 / 45)
+
+
+def test_what_was_found_alike_is_not_added():
+    """Else a chain of small changes would leave out texts that are like none that stayed."""
+    words = [f"w{number}" for number in range(60)]
+    index = NearDuplicateIndex(0.8)
+    stayed = []
+    for step in range(0, 60, 3):
+        changed = [f"x{word}" if place < step else word for place, word in enumerate(words)]
+        text = " ".join(changed)
+        found = index.find_or_add(step, text)
+        likest = max((jaccard(text, each) for each in stayed), default=0.0)
+        assert (found is None) == (likest < 0.8)
+        if found is None:
+            stayed.append(text)
+    assert 2 < len(stayed) < 20
+
+
+@pytest.mark.parametrize("similarity", [0.5, 0.8, 0.95])
+def test_pairs_at_the_threshold_are_found(similarity: float):
+    """Each is missed with a chance of at most one in ten thousand."""
+    chance = random.Random(1)
+    index = NearDuplicateIndex(similarity)
+    pairs = 0
+    for number in range(150):
+        words = [f"{number}-{place}" for place in range(chance.randint(30, 200))]
+        index.find_or_add(f"{number} first", " ".join(words))
+        # Words are taken off the end until the rest is just similar enough.
+        second = list(words)
+        while jaccard(" ".join(words), " ".join(second[:-1])) >= similarity:
+            second.pop()
+        found = index.find_or_add(f"{number} second", " ".join(second))
+        pairs += found is not None and found.key == f"{number} first"
+    assert pairs == 150
+
+
+def test_the_same_texts_are_alike_in_every_process():
+    code = (
+        "from toolformer.training.near_duplicates import NearDuplicateIndex, _shingles\n"
+        "index = NearDuplicateIndex(0.5)\n"
+        "for n in range(40):\n"
+        "    found = index.find_or_add(n, ' '.join(str(w % (n + 7)) for w in range(30)))\n"
+        "    print(found, _shingles(f'a b c d e f {n}').tolist())\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("similarity", [0.0, -1.0, 1.01])
+def test_an_impossible_similarity_is_refused(similarity: float):
+    with pytest.raises(TrainingError, match=f"near_duplicate_similarity is {similarity}"):
+        NearDuplicateIndex(similarity)
+
+
+texts = st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max_size=8)
+
+
+@settings(deadline=None)
+@given(texts, st.sampled_from([0.5, 0.75, 1.0]))
+def test_no_two_texts_that_stay_are_alike_and_each_that_goes_is_like_one(given_texts, similarity):
+    index: NearDuplicateIndex[int] = NearDuplicateIndex(similarity)
+    stayed: list[int] = []
+    for number, text in enumerate(given_texts):
+        found = index.find_or_add(number, text)
+        alike = [other for other in stayed if jaccard(text, given_texts[other]) >= similarity]
+        if found is None:
+            assert not alike
+            stayed.append(number)
+        else:
+            assert found.key in alike
+            assert found.similarity == jaccard(text, given_texts[found.key])
