@@ -1,33 +1,69 @@
 """The training set: C* of all shards, ready for training (paper §2)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import dagster as dg
 
+from assets.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
+from assets.dropped_calls import CallSlices, slices_behind
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_stage import expected_errors
-from assets.shard_texts import typed_frame
+from assets.training_choice import (
+    LEFT_OUT,
+    PLAIN_TEXTS,
+    RANDOM_CONTROL,
+    ChosenTexts,
+    choose_texts,
+)
 from dagster_project.fingerprints import CODE_VERSIONS, training_set_fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
-from toolformer.evaluation.dateset import generate_dateset
 from toolformer.sources.manifest import Manifest
-from toolformer.training.decontamination import NgramIndex
-from toolformer.training.training_set import AugmentedText, build_training_set
+from toolformer.training.augmented_text import AugmentedText
+from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-LEFT_OUT = "left out: "
+EXCLUSIONS = "training_exclusions"
 # The shards of C* of each round, the newest round first.
 _Built = dict[int, dict[str, Input]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What the training set is made of.
+
+    Attributes:
+        built: C*.
+        held_out: documents of the held-out shards.
+        documents: of the shards of C*, where plain windows are drawn from them; else none.
+        calls: what C* was merged from.
+    """
+
+    built: _Built
+    held_out: dict[str, Input]
+    documents: dict[str, Input]
+    calls: list[CallSlices]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All slices that are read."""
+        of_calls = [each for slices in self.calls for each in slices.inputs]
+        return (
+            *_by_round(self.built).values(),
+            *self.held_out.values(),
+            *self.documents.values(),
+            *of_calls,
+        )
 
 
 def slice_inputs(
@@ -55,7 +91,7 @@ def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
 @dg.asset(
     group_name="train_and_evaluate",
     kinds={"polars", "duckdb"},
-    deps=["augmented_texts", "documents"],
+    deps=["augmented_texts", "filtered_calls", "documents"],
     code_version=CODE_VERSIONS["training_set"],
     metadata=table_metadata("training_texts"),
 )
@@ -68,43 +104,48 @@ def training_set(
     that several of them annotated counts once, with the calls of the newest: losses of different
     annotators cannot be compared, so calls of different rounds do not compete for a position.
     Held-out shards stay out, and so do duplicates and texts that share 13 words in a row with a
-    held-out text or a benchmark. The texts of each tool are capped.
+    held-out text or a benchmark; the table `training_exclusions` names each. The texts of each
+    tool are capped. `training.plain_share` puts windows without calls beside them.
     """
     with expected_errors():
         loaded, home, store = settings.load(), settings.home(), warehouse.open()
         trained, held_out = training_and_held_out_shards(home)
+        benchmarks = benchmark_texts(loaded)
 
-        def look() -> tuple[_Built, dict[str, Input]]:
-            built = {
-                number: slice_inputs(
-                    store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
-                )
-                for number in loaded.training_rounds
-            }
-            return built, slice_inputs(store, "documents", held_out)
+        def look() -> _Sources:
+            return _look(store, loaded, trained, held_out)
 
         def wanted() -> Wanted:
-            built, guarded = look()
-            upstream = _by_round(built)
-            return Wanted(
-                training_set_fingerprint(
-                    fingerprints_of(upstream), fingerprints_of(guarded), loaded
-                ),
-                (*upstream.values(), *guarded.values()),
-            )
+            return _wanted(look(), loaded, home, benchmarks)
 
-        built, _ = look()
+        def choose() -> ChosenTexts:
+            return _choose(context, store, home, loaded, look(), benchmarks)
+
+        def make(looked_at: Wanted) -> Made:
+            chosen = choose()
+            # Before the texts: once these are up to date, nobody makes either again.
+            store.replace_slice(
+                EXCLUSIONS, ALL, ALL, chosen.exclusions, metadata=looked_at.metadata()
+            )
+            return Made(chosen.rows, chosen.metadata)
+
+        built = look().built
         _check_built(built)
         state = replace_slice_if_stale(
+            store, home, ("training_texts", ALL, ALL), wanted, make, force=settings.force
+        )
+        # Found up to date, unless the slice was lost.
+        replace_slice_if_stale(
             store,
             home,
-            ("training_texts", ALL, ALL),
+            (EXCLUSIONS, ALL, ALL),
             wanted,
-            lambda _: _choose_texts(context, store, loaded, *look()),
-            force=settings.force,
+            lambda _: Made(choose().exclusions),
+            force=False,
         )
         stored = store.slice_metadata("training_texts", ALL, ALL) or {}
         rows = store.read_slice("training_texts", ALL, ALL)
+        excluded = store.view("training_exclusion_summary")
     splits = dict(rows["split"].value_counts().iter_rows())
     missing = [
         name_in_round(number, shard)
@@ -123,9 +164,60 @@ def training_set(
             "shards": ", ".join(sorted(_by_round(built))),
             "shards without augmented texts": ", ".join(missing) or "none",
             "held-out shards": ", ".join(held_out) or "none",
+            "benchmarks": ", ".join(benchmarks) or "none",
             **{name: int(count) for name, count in stored.items() if name.startswith(LEFT_OUT)},
+            **{
+                name: said
+                for name, said in stored.items()
+                if name.startswith((PLAIN_TEXTS, RANDOM_CONTROL))
+            },
+            "exclusions": dg.MetadataValue.md(table_markdown(excluded, rows=40)),
             "preview": dg.MetadataValue.md(table_markdown(rows.select("split", "text"))),
         }
+    )
+
+
+def _look(
+    store: Warehouse, settings: Settings, trained: list[str], held_out: list[str]
+) -> _Sources:
+    built = {
+        number: slice_inputs(
+            store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
+        )
+        for number in settings.training_rounds
+    }
+    of_any_round = [shard for shard in trained if any(shard in each for each in built.values())]
+    return _Sources(
+        built=built,
+        held_out=slice_inputs(store, "documents", held_out),
+        documents=(
+            slice_inputs(store, "documents", of_any_round) if settings.training.plain_share else {}
+        ),
+        calls=[
+            slices
+            for number, of_round in built.items()
+            for shard, augmented in of_round.items()
+            for slices in slices_behind(store, augmented, shard, number)
+        ],
+    )
+
+
+def _wanted(
+    sources: _Sources, settings: Settings, home: Home, benchmarks: Mapping[str, BenchmarkTexts]
+) -> Wanted:
+    # Only plain windows are cut here; the others come as they are stored.
+    has_plain = bool(settings.training.plain_share)
+    model = model_identity(base_model_directory(settings, home)) if has_plain else None
+    return Wanted(
+        training_set_fingerprint(
+            fingerprints_of(_by_round(sources.built)),
+            fingerprints_of(sources.held_out),
+            settings,
+            benchmarks={name: each.made_of for name, each in benchmarks.items()},
+            documents=fingerprints_of(sources.documents),
+            tokenizer=model,
+        ),
+        sources.inputs,
     )
 
 
@@ -148,59 +240,33 @@ def _check_built(built: _Built) -> None:
             )
 
 
-def _choose_texts(
+def _choose(
     context: dg.AssetExecutionContext,
     store: Warehouse,
+    home: Home,
     settings: Settings,
-    built: _Built,
-    held_out: Mapping[str, Input],
-) -> Made:
+    sources: _Sources,
+    benchmarks: Mapping[str, BenchmarkTexts],
+) -> ChosenTexts:
     # The newest round first: of texts that are equal the first stays.
     texts = [
         text
-        for number, of_round in built.items()
+        for number, of_round in sources.built.items()
         for shard in sorted(of_round)
         for text in _augmented_texts(store, shard, name_in_round(number, ALL))
     ]
-    chosen = build_training_set(
-        texts,
-        max_texts_per_tool=settings.training.max_texts_per_tool,
-        development_share=settings.training.development_share,
-        seed=settings.training.seed,
-        excluded=_held_out_ngrams(store, sorted(held_out), settings).first_overlap,
+    held_out = held_out_ngrams(store, sorted(sources.held_out), benchmarks)
+    chosen = choose_texts(
+        store, home, settings, texts, sorted(sources.documents), sources.calls, held_out
     )
-    for reason, count in sorted(chosen.dropped.items()):
-        context.log.info(f"left out {count} texts: {reason}")
-    rows = [
-        {**asdict(text), "split": split}
-        for split, of_split in (("train", chosen.train), ("development", chosen.development))
-        for text in of_split
-    ]
-    dropped = {f"{LEFT_OUT}{reason}": str(count) for reason, count in chosen.dropped.items()}
-    return Made(typed_frame("training_texts", rows), dropped)
+    for name, said in chosen.metadata.items():
+        context.log.info(f"{name}: {said}")
+    return chosen
 
 
 def _augmented_texts(store: Warehouse, shard: str, slice_name: str) -> list[AugmentedText]:
     rows = store.read_slice("augmented_texts", shard, slice_name)
-    return [augmented_text_of(row) for row in rows.iter_rows(named=True)]
-
-
-def augmented_text_of(row: dict) -> AugmentedText:
-    """A row of `augmented_texts` or `training_texts` as the engine has it."""
-    return AugmentedText(
-        document_id=row["document_id"],
-        window=row["window"],
-        shard=row["shard"],
-        text=row["text"],
-        calls=tuple(KeptCall(**call) for call in row["calls"]),
-    )
-
-
-def _held_out_ngrams(store: Warehouse, shards: list[str], settings: Settings) -> NgramIndex:
-    index = NgramIndex()
-    for shard in shards:
-        for text in store.read_slice("documents", shard, ALL)["text"]:
-            index.add("held_out_shards", text)
-    for item in generate_dateset(seed=settings.evaluation.seed):
-        index.add("dateset", item.question)
-    return index
+    return [
+        AugmentedText(**{**row, "calls": tuple(KeptCall(**call) for call in row["calls"])})
+        for row in rows.iter_rows(named=True)
+    ]

@@ -25,7 +25,7 @@ CODE_VERSIONS = {
     "executed_calls": "3",
     "filtered_calls": "2",
     "augmented_texts": "2",
-    "training_set": "1",
+    "training_set": "2",
     "finetuned_model": "1",
     "evaluation_results": "1",
     "call_statistics": "1",
@@ -41,7 +41,7 @@ _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
 
 
 # Of the section `training`: what the fingerprint of the training set says.
-_OF_TRAINING_SET = {"max_texts_per_tool", "rounds"}
+_OF_TRAINING_SET = {"max_texts_per_tool", "rounds", "plain_share", "near_duplicate_similarity"}
 # Of the same: what changes how the model is trained, not which.
 _WITHOUT_EFFECT_ON_MODEL = {
     *("save_every", "least_texts", "gradient_checkpointing", "processes", "parallelism"),
@@ -227,25 +227,44 @@ def augmented_texts_fingerprint(upstream: Mapping[str, str]) -> Fingerprint:
 
 
 def training_set_fingerprint(
-    upstream: Mapping[str, str], held_out: Mapping[str, str], settings: Settings
+    upstream: Mapping[str, str],
+    held_out: Mapping[str, str],
+    settings: Settings,
+    *,
+    benchmarks: Mapping[str, object],
+    documents: Mapping[str, str],
+    tokenizer: str | None,
 ) -> Fingerprint:
     """Of the training set: all shards of C*, and what they must not share text with.
 
-    `upstream` is named by shard, with `round-<n>.` in front from round 2 on; so are the rounds.
+    Args:
+        upstream: named by shard, with `round-<n>.` in front from round 2 on; so are the rounds.
+            The calls that the filter dropped are those that it was made from.
+        held_out: documents that are never trained on.
+        settings: of the run.
+        benchmarks: what the texts of each depend on.
+        documents: that plain windows are drawn from.
+        tokenizer: identity of the model whose tokenizer cuts these windows; None without them.
     """
-    training, evaluation = settings.training, settings.evaluation
-    common = {
-        "augmented_texts": dict(upstream),
-        "held_out_documents": dict(held_out),
-        "max_texts_per_tool": training.max_texts_per_tool,
-        "development_share": training.development_share,
-        "seed": training.seed,
+    training = settings.training
+    of_plain_windows = {
+        "plain_share": training.plain_share,
+        "documents": dict(documents),
+        "tokenizer": tokenizer,
+        "window_tokens": settings.corpus.window_tokens,
+        "max_windows_per_text": settings.corpus.max_windows_per_text,
     }
-    earlier = fingerprint(
-        "training_set", **common, benchmarks=[evaluation.seed, evaluation.dateset_items]
+    return fingerprint(
+        "training_set",
+        augmented_texts=dict(upstream),
+        held_out_documents=dict(held_out),
+        max_texts_per_tool=training.max_texts_per_tool,
+        near_duplicate_similarity=training.near_duplicate_similarity,
+        development_share=training.development_share,
+        seed=training.seed,
+        benchmarks=dict(benchmarks),
+        **(of_plain_windows if training.plain_share else {}),
     )
-    # However many questions of DATESET are asked, all are kept out.
-    return fingerprint("training_set", **common, benchmarks=[evaluation.seed]).as_good_as(earlier)
 
 
 def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:

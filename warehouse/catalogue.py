@@ -31,6 +31,7 @@ STATISTICS_VIEWS = (
     "threshold_sweep",
     "drop_reasons",
     "kept_examples",
+    "training_exclusion_summary",
     "evaluation_summary",
 )
 """Names of the views in `views/`, in the order they are created."""

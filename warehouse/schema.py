@@ -17,7 +17,9 @@ from warehouse.errors import SchemaError, UnknownTableError
 ALL = "all"
 """Name of a slice that is a shard's only one, and directory key of tables without shards."""
 
-_CROSS_SHARD_TABLES = frozenset({"training_texts", "training_metrics", "evaluation_results"})
+_CROSS_SHARD_TABLES = frozenset(
+    {"training_texts", "training_exclusions", "training_metrics", "evaluation_results"}
+)
 
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(

@@ -147,8 +147,32 @@ create table training_texts (
     shard varchar not null,  -- Partition of the corpus that the text comes from.
     split varchar not null check (split in ('train', 'development')),  -- Use of the text: train or development.
     text varchar not null,  -- Text of the window, without calls.
-    calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
-    primary key (document_id, "window")
+    calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls by their place in this row's text, at most one per position; none in a plain window of the corpus.
+    dropped_calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls of this text that the filter dropped, in the same form; of each tool as many in all texts as there are calls, where there are so many.
+    primary key (document_id, "window"),
+    check (len(calls) > 0 or split = 'train'),
+    check (len(dropped_calls) = 0 or split = 'train')
+);
+
+-- One row per text that could have been trained on and is not.
+create table training_exclusions (
+    document_id varchar not null,  -- Document that holds the window.
+    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    shard varchar not null,  -- Partition of the corpus that the text comes from.
+    round integer not null check (round >= 1),  -- Sampling round that its calls come from, counted from 1; of a plain window the newest one.
+    calls integer not null check (calls >= 0),  -- Number of its calls; 0 for a plain window of the corpus.
+    reason varchar not null check (reason in ('duplicate_text', 'shares_ngram', 'near_duplicate', 'over_cap')),  -- Why it is left out: another text is the same but for white space, it shares words with a held-out text, another text is nearly the same, its tools have enough texts.
+    held_out_set varchar,  -- Benchmark, or held_out_shards, with whose texts it shares words; NULL for other reasons.
+    shared_ngram varchar,  -- The first words that it shares, in lower case and without punctuation; NULL for other reasons.
+    other_document_id varchar,  -- Document of the text that it is the same or nearly the same as; NULL for other reasons.
+    other_window integer check (other_window >= 0),  -- Window of that text, counted from 0; NULL for other reasons.
+    similarity double check (similarity > 0 and similarity <= 1),  -- Sequences of five words that both near duplicates have, divided by all that either has; NULL for other reasons.
+    primary key (document_id, "window", round),
+    check ((reason = 'shares_ngram') = (held_out_set is not null)),
+    check ((reason = 'shares_ngram') = (shared_ngram is not null)),
+    check ((reason in ('duplicate_text', 'near_duplicate')) = (other_document_id is not null)),
+    check ((other_document_id is null) = (other_window is null)),
+    check ((reason = 'near_duplicate') = (similarity is not null))
 );
 
 -- One row per stage, tool and shard: what it cost.

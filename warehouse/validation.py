@@ -59,7 +59,7 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
     if not schema.is_cross_shard:
         _require_constant(schema, frame, "shard", shard)
     round_number, rest = split_round(name)
-    if "round" in schema.column_names:
+    if "round" in schema.column_names and not schema.is_cross_shard:
         _require_constant(schema, frame, "round", round_number)
     if schema.name == "stage_costs":
         tool, _, stage = rest.rpartition(".")
@@ -76,48 +76,61 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
 
 
 def check_calls(schema: TableSchema, frame: pl.DataFrame) -> None:
-    """Checks the `calls` lists: no NULL inside, sorted, inside the text, one per position.
+    """Checks the lists of calls: no NULL inside, sorted, inside the text, one per position.
 
     Raises:
         SliceValidationError: A list breaks one of these rules.
     """
-    if "calls" not in frame.columns:
-        return
+    for column in schema.columns:
+        if column.name in frame.columns and isinstance(column.dtype, pl.List):
+            _check_calls_of(schema, column.name, frame)
+
+
+def _check_calls_of(schema: TableSchema, column: str, frame: pl.DataFrame) -> None:
     lengths = pl.col("text").str.len_chars()
     exploded = (
         frame.lazy()
-        .filter(pl.col("calls").list.len() > 0)
+        .filter(pl.col(column).list.len() > 0)
         .select(
             *(pl.col(key) for key in schema.primary_key),
             lengths.alias("text_length"),
-            pl.col("calls").alias("call"),
+            pl.col(column).alias("call"),
         )
         .explode("call")
         .collect()
     )
-    _reject(schema, exploded, pl.col("call").is_null(), "holds a NULL in place of a call")
+    _reject(schema, column, exploded, pl.col("call").is_null(), "holds a NULL in place of a call")
     fields = [field.name for field in exploded.schema["call"].fields]  # pyright: ignore[reportAttributeAccessIssue]
     calls = exploded.unnest("call", separator=".").rename(
         {f"call.{field}": f"calls.{field}" for field in fields}
     )
     for field in fields:
-        _reject(schema, calls, pl.col(f"calls.{field}").is_null(), f"holds a call without {field}")
+        _reject(
+            schema,
+            column,
+            calls,
+            pl.col(f"calls.{field}").is_null(),
+            f"holds a call without {field}",
+        )
     offset = pl.col("calls.character_offset")
     keys = list(schema.primary_key)
     _reject(
         schema,
+        column,
         calls,
         (offset < 0) | (offset > pl.col("text_length")),
         "holds a call whose character_offset lies outside the text",
     )
     _reject(
         schema,
+        column,
         calls,
         (offset < offset.shift(1).over(keys)).fill_null(value=False),
         "holds calls that are not sorted by character_offset",
     )
     _reject(
         schema,
+        column,
         calls,
         pl.struct(*keys, "calls.position").is_duplicated(),
         "holds two calls at one position",
@@ -220,14 +233,16 @@ def _raise_disagreement(schema: TableSchema, column: str, value: object, expecte
     )
 
 
-def _reject(schema: TableSchema, calls: pl.DataFrame, condition: pl.Expr, problem: str) -> None:
+def _reject(
+    schema: TableSchema, column: str, calls: pl.DataFrame, condition: pl.Expr, problem: str
+) -> None:
     broken = calls.filter(condition).head(1)
     if broken.is_empty():
         return
     row = broken.row(0, named=True)
     example = row.get("call", {k: v for k, v in row.items() if k.startswith("calls.")})
     raise SliceValidationError(
-        f"Column 'calls' of table '{schema.name}' {problem}. First such row: "
+        f"Column '{column}' of table '{schema.name}' {problem}. First such row: "
         f"{describe_row(schema, row)}, with {_shown(example)}. "
-        f"{schema.column('calls').description} {_REMEDY}"
+        f"{schema.column(column).description} {_REMEDY}"
     )

@@ -42,6 +42,8 @@ _LAPTOP: dict[str, Any] = {
         "evaluate_every": 20,
         "save_every": 20,
         "development_share": 0.05,
+        # A small corpus is often one site's, and repeats itself. The threshold of Lee et al. 2021.
+        "near_duplicate_similarity": 0.8,
     },
     "evaluation": {"perplexity_windows": 200, "dateset_items": 94},
 }

@@ -468,6 +468,16 @@ class TrainingSettings(_Section):
         description="rounds of annotation to train on, such as [1, 2]; null: sampling.round alone",
     )
     max_texts_per_tool: int = Field(25_000, ge=1, description="texts with a call of one tool")
+    plain_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the texts that hold no call; the paper has none"
+    )
+    near_duplicate_similarity: float | None = Field(
+        None,
+        ge=0.5,
+        le=1,
+        description="Jaccard similarity of five-word sequences from which on the second of two "
+        "texts goes; null: never, as in the paper",
+    )
     development_share: float = Field(
         0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
     )

@@ -12,8 +12,8 @@ from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.kept_digests import DIGESTS_FILE
 from toolformer.sources.manifest import Manifest
-from warehouse.catalogue import STATISTICS_VIEWS
-from warehouse.schema import tables
+from warehouse.catalogue import STATISTICS_VIEWS, tables_behind
+from warehouse.schema import ALL, tables
 
 # Seconds each; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -25,8 +25,8 @@ TOOLS = ("Calculator", "Calendar")
 # What the code that made the home counted in it.
 KEPT = {"Calculator": 16, "Calendar": 17}
 MERGED = {"Calculator": 10, "Calendar": 17}
-# Nothing was rejected, and no model was trained.
-WITHOUT_ROWS = {"rejected_records", "training_metrics"}
+# Nothing was rejected, no model was trained, and what was left out of training was not listed.
+WITHOUT_ROWS = {"rejected_records", "training_metrics", "training_exclusions"}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def changed_slices(home: PipelineHome, before: dict[str, tuple[int, int]]) -> se
 @pytest.mark.parametrize("view", STATISTICS_VIEWS)
 def test_every_view_has_rows(home: PipelineHome, view: str):
     rows = home.warehouse.query(f"select * from {view}")
-    assert not rows.is_empty()
+    assert rows.is_empty() == (tables_behind(view) <= WITHOUT_ROWS)
     if "tool" in rows.columns:
         assert set(rows["tool"]) == set(TOOLS)
 
@@ -158,14 +158,34 @@ def test_another_threshold_decides_again_from_the_losses_of_the_old_home(
     assert "up to date" in dry_run(home, capsys)
 
 
-def test_the_training_set_is_up_to_date(home: PipelineHome):
+def test_the_training_set_is_made_again_with_what_it_has_besides_today(home: PipelineHome):
+    old = home.warehouse.read_slice("training_texts", ALL, ALL)
+    assert old["dropped_calls"].null_count() == old.height
     slices = slices_of(home)
     with home.entered(), dagster_instance(home.home) as instance:
         run_job(instance, "train_and_evaluate", resources={}, assets=["training_set"])
     reported = home.metadata("training_set")
-    assert reported["state"] == "up to date"
+    assert reported["state"] == "done"
     assert (reported["train texts"], reported["development texts"]) == (5, 1)
-    assert changed_slices(home, slices) == set()
+    assert changed_slices(home, slices) == {
+        "training_texts/shard=all/all",
+        "training_exclusions/shard=all/all",
+    }
+    new = home.warehouse.read_slice("training_texts", ALL, ALL)
+    assert new.drop("dropped_calls").equals(old.drop("dropped_calls"))
+    # As many of each tool as were kept, or all that were scored and dropped.
+    for tool in TOOLS:
+        kept, dropped = (
+            new.filter(pl.col("split") == "train")
+            .explode(column)[column]
+            .struct.field("tool")
+            .eq(tool)
+            .sum()
+            for column in ("calls", "dropped_calls")
+        )
+        said = reported.get(f"random control: {tool}", "0 of 0")
+        assert said == f"{dropped} of {kept}"
+    assert new["dropped_calls"].list.len().sum() > 0
 
 
 @pytest.mark.model

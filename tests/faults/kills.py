@@ -27,7 +27,7 @@ _PLAN = (
     ("costs", "build", "warehouse/stage_costs", 2, 0),
     ("merge", "build", "warehouse/augmented_texts", 3, 0),
     ("runs of Dagster", "build", "(dagster|locks)", 2, 0),
-    ("training set", "train", "warehouse/training_texts", 2, 0),
+    ("training set", "train", "warehouse/training_(texts|exclusions)", 2, 0),
     ("training", "train", "(cache/.*|models/.*|warehouse/training_metrics)", 6, 1),
     ("evaluation", "evaluate", "warehouse/evaluation_results", 4, 0),
 )

@@ -19,6 +19,9 @@ REQUIRED_COLUMNS = {
     "augmented_texts": "document_id window shard text calls",
     "chance_calls": "call_id shard tool other_call_id result loss_without_call "
     "loss_call_without_result loss_with_result loss_reduction reason pruning_threshold precision",
+    "training_texts": "document_id window shard split text calls dropped_calls",
+    "training_exclusions": "document_id window shard round calls reason held_out_set shared_ngram "
+    "other_document_id other_window similarity",
     "stage_costs": "shard tool stage round candidates tokens_fed seconds model precision",
     "training_metrics": "run step loss learning_rate tokens development_perplexity",
     "evaluation_results": "benchmark item_id model mode prompt output called_tool arguments "

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,13 @@ COLUMNS = {
         "call",
         "text_after",
         "round",
+    ],
+    "training_exclusion_summary": [
+        "reason",
+        "held_out_set",
+        "texts",
+        "plain_texts",
+        "mean_similarity",
     ],
     "evaluation_summary": ["benchmark", "model", "mode", "items", "score", "share_with_call"],
 }
@@ -352,3 +360,29 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
 def test_views_over_no_rows_are_empty(warehouse: Warehouse) -> None:
     for view in STATISTICS_VIEWS:
         assert warehouse.query(f"select * from {view}").height == 0
+
+
+def test_exclusions_are_counted_by_reason_and_held_out_set(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    no_other = {"other_document_id": None, "other_window": None, "similarity": None}
+    shared = no_other | {"reason": "shares_ngram", "shared_ngram": "six crates"}
+    rows = [
+        {"document_id": "d1", "similarity": 0.8},
+        {"document_id": "d2", "similarity": 0.9, "calls": 0},
+        # Of two rounds: a slice of all texts holds both.
+        {"document_id": "d2", "round": 2, "similarity": 1.0},
+        shared | {"document_id": "d3", "held_out_set": "dateset"},
+        shared | {"document_id": "d4", "held_out_set": "held_out_shards"},
+        shared | {"document_id": "d5", "held_out_set": "held_out_shards"},
+        no_other | {"document_id": "d6", "reason": "over_cap"},
+    ]
+    made = frame("training_exclusions", *rows)
+    warehouse.replace_slice("training_exclusions", "all", "all", made, metadata={})
+    summary = warehouse.view("training_exclusion_summary").rows()
+    assert [row[:4] for row in summary] == [
+        ("near_duplicate", None, 3, 1),
+        ("shares_ngram", "held_out_shards", 2, 0),
+        ("over_cap", None, 1, 0),
+        ("shares_ngram", "dateset", 1, 0),
+    ]
+    assert [row[4] for row in summary] == [pytest.approx(0.9), None, None, None]

@@ -4,14 +4,24 @@ A model that was trained on a benchmark's own sentences shows a gain that is non
 what is held out, and does not find paraphrases or translations.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from toolformer.errors import TrainingError
 from toolformer.ground.digests import digest
+from toolformer.training.words import words_of
 
-_WORD = re.compile(r"[^\W_]+")
+
+class Overlap(NamedTuple):
+    """What a text shares with a held-out one.
+
+    Attributes:
+        name: the held-out set.
+        ngram: the first shared words, in lower case and without punctuation.
+    """
+
+    name: str
+    ngram: str
 
 
 class NgramIndex:
@@ -30,7 +40,7 @@ class NgramIndex:
         >>> index = NgramIndex(n=3)
         >>> index.add("riddles", "What has keys but opens no door?")
         >>> index.first_overlap('He asked: "What has KEYS, then?"')
-        'riddles'
+        Overlap(name='riddles', ngram='what has keys')
         >>> index.first_overlap("The keys opened no door.")
     """
 
@@ -58,23 +68,24 @@ class NgramIndex:
         if name not in self._names:
             self._names.append(name)
         number = self._names.index(name)
-        for of_ngram in self._digests(text):
+        for _, of_ngram in self._ngrams(text):
             self._name_of.setdefault(of_ngram, number)
 
-    def first_overlap(self, text: str) -> str | None:
-        """Name of the set that the text's first shared n-gram comes from, None where none is.
+    def first_overlap(self, text: str) -> Overlap | None:
+        """The text's first n-gram that a held-out text has too, None where there is none.
 
         An n-gram that stands in several sets belongs to the one that was added first.
         """
-        for of_ngram in self._digests(text):
+        for words, of_ngram in self._ngrams(text):
             number = self._name_of.get(of_ngram)
             if number is not None:
-                return self._names[number]
+                return Overlap(self._names[number], " ".join(words))
         return None
 
-    def _digests(self, text: str) -> Iterator[bytes]:
-        words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    def _ngrams(self, text: str) -> Iterator[tuple[list[str], bytes]]:
+        words = words_of(text)
         if not words:
             return
         for start in range(max(len(words) - self._n, 0) + 1):
-            yield digest(*words[start : start + self._n], size=8, separator=" ")
+            ngram = words[start : start + self._n]
+            yield ngram, digest(*ngram, size=8, separator=" ")

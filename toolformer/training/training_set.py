@@ -4,38 +4,15 @@ Paper §4.1, spec §5 and §1.9 item 22. Does not read the warehouse and does no
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.augmentation import KeptCall
 from toolformer.errors import TrainingError
 from toolformer.ground.digests import digest
+from toolformer.training.augmented_text import AugmentedText
+from toolformer.training.exclusions import OVER_CAP, Exclusion, TextSieve
 
 _DIGEST_BITS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentedText:
-    """One window of C* with its calls beside it.
-
-    Attributes:
-        document_id: the text that the window is cut from.
-        window: number of the window within its text, from 0.
-        shard: where the text comes from.
-        text: the characters of the window, without calls.
-        calls: its kept calls, at most one per position, from left to right.
-    """
-
-    document_id: str
-    window: int
-    shard: str
-    text: str
-    calls: tuple[KeptCall, ...]
-
-    @property
-    def tools(self) -> frozenset[str]:
-        """Names of the tools with a call in this text."""
-        return frozenset(call.tool for call in self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +23,14 @@ class TrainingSet:
         train: texts to train on, ordered by document and window.
         development: texts for the development perplexity, in the same order; no document has
             windows on both sides.
-        dropped: number of texts left out, by reason: `no_call`, `duplicate_text`,
-            `shares_ngram_with_<name>`, `over_cap`.
+        exclusions: texts that were left out, in the order in which they were.
+        without_call: number of texts that hold no call; they are no part of C*.
     """
 
     train: tuple[AugmentedText, ...]
     development: tuple[AugmentedText, ...]
-    dropped: dict[str, int]
+    exclusions: tuple[Exclusion, ...]
+    without_call: int
 
 
 def build_training_set(
@@ -61,12 +39,12 @@ def build_training_set(
     max_texts_per_tool: int,
     development_share: float,
     seed: int,
-    excluded: Callable[[str], str | None],
+    sieve: TextSieve,
 ) -> TrainingSet:
     """Choose the texts to train on.
 
-    In this order: texts without a call go; of texts that differ in white space alone the first
-    stays; texts that share words with held-out ones go; whole documents are split off for
+    In this order: texts without a call go; what the sieve holds back goes, that is, copies, texts
+    that share words with held-out ones, and near duplicates; whole documents are split off for
     development; the rest is capped per tool. So the development side depends neither on the cap
     nor on the seed, and runs can be compared by their perplexity.
 
@@ -76,12 +54,13 @@ def build_training_set(
     and a common tool can end above the cap by such texts.
 
     Args:
-        texts: C* of all shards. Their order matters only for which of two equal texts stays.
+        texts: C* of all shards. Their order matters only for which of two equal or nearly equal
+            texts stays.
         max_texts_per_tool: cap per tool, at least 1; the paper has 25,000.
         development_share: share of the documents set aside, in [0, 1). Above 0 it is at least
             one document where there are two.
         seed: of the random order of texts under the cap.
-        excluded: name of the held-out set that a text overlaps with, or None.
+        sieve: decides what goes; it has seen all that stayed afterwards.
 
     Raises:
         TrainingError: a number is out of its range.
@@ -95,55 +74,46 @@ def build_training_set(
             f"{development_share}; expected at least 1, and at least 0 and below 1. Correct them "
             "in toolformer.yaml."
         )
-    dropped: Counter[str] = Counter()
-    clean = _distinct_and_clean(texts, excluded, dropped)
+    with_calls = [text for text in texts if text.calls]
+    exclusions: list[Exclusion] = []
+    clean: list[AugmentedText] = []
+    for text in with_calls:
+        exclusion = sieve.exclusion_of(text)
+        if exclusion is None:
+            clean.append(text)
+        else:
+            exclusions.append(exclusion)
     held_out = _development_documents({text.document_id for text in clean}, development_share)
     development = [text for text in clean if text.document_id in held_out]
-    train = _capped(
-        [text for text in clean if text.document_id not in held_out],
-        max_texts_per_tool,
-        seed,
-        dropped,
+    train, over_cap = _capped(
+        [text for text in clean if text.document_id not in held_out], max_texts_per_tool, seed
     )
     return TrainingSet(
         train=tuple(sorted(train, key=_key)),
         development=tuple(sorted(development, key=_key)),
-        dropped=dict(sorted(dropped.items())),
+        exclusions=(*exclusions, *(Exclusion(text, OVER_CAP) for text in over_cap)),
+        without_call=len(texts) - len(with_calls),
     )
 
 
-def _distinct_and_clean(
-    texts: Sequence[AugmentedText],
-    excluded: Callable[[str], str | None],
-    dropped: Counter[str],
-) -> list[AugmentedText]:
-    seen: set[bytes] = set()
-    clean: list[AugmentedText] = []
-    for text in texts:
-        if not text.calls:
-            dropped["no_call"] += 1
-            continue
-        of_text = digest(" ".join(text.text.split()))
-        if of_text in seen:
-            dropped["duplicate_text"] += 1
-            continue
-        seen.add(of_text)
-        name = excluded(text.text)
-        if name is None:
-            clean.append(text)
-        else:
-            dropped[f"shares_ngram_with_{name}"] += 1
-    return clean
+def is_for_development(document_id: str, development_share: float) -> bool:
+    """Whether a document belongs to the development side, where there are many documents.
+
+    By its digest and not by rank: more documents do not move those there are to the other side.
+    """
+    return random_rank("development", document_id) < development_share * 2**_DIGEST_BITS
+
+
+def random_rank(*parts: object) -> int:
+    """A number of 64 bits that looks random, and is the same for the same values."""
+    return int.from_bytes(digest(*parts, size=_DIGEST_BITS // 8), "little")
 
 
 def _development_documents(documents: set[str], share: float) -> set[str]:
-    """Documents whose digest lies in the lowest `share` of all digests.
-
-    By digest and not by rank: more documents do not move those there are to the other side.
-    """
-    ranked = sorted(documents, key=lambda document: (_rank("development", document), document))
-    limit = share * 2**_DIGEST_BITS
-    chosen = [document for document in ranked if _rank("development", document) < limit]
+    ranked = sorted(
+        documents, key=lambda document: (random_rank("development", document), document)
+    )
+    chosen = [document for document in ranked if is_for_development(document, share)]
     # A handful of documents can all fall on one side, which would leave nothing to train on or
     # no way to tell the best checkpoint.
     if share > 0 and len(ranked) > 1:
@@ -154,25 +124,23 @@ def _development_documents(documents: set[str], share: float) -> set[str]:
 
 
 def _capped(
-    texts: Sequence[AugmentedText], cap: int, seed: int, dropped: Counter[str]
-) -> list[AugmentedText]:
+    texts: Sequence[AugmentedText], cap: int, seed: int
+) -> tuple[list[AugmentedText], list[AugmentedText]]:
+    """What stays under the cap, and what does not."""
     taken: Counter[str] = Counter()
     kept: list[AugmentedText] = []
+    over_cap: list[AugmentedText] = []
     by_chance = sorted(
-        texts, key=lambda text: (_rank(seed, text.document_id, text.window), _key(text))
+        texts, key=lambda text: (random_rank(seed, text.document_id, text.window), _key(text))
     )
     for text in by_chance:
         if all(taken[tool] >= cap for tool in text.tools):
-            dropped["over_cap"] += 1
+            over_cap.append(text)
             continue
         taken.update(text.tools)
         kept.append(text)
-    return kept
+    return kept, over_cap
 
 
 def _key(text: AugmentedText) -> tuple[str, int, str]:
     return text.document_id, text.window, text.shard
-
-
-def _rank(*parts: object) -> int:
-    return int.from_bytes(digest(*parts, size=_DIGEST_BITS // 8), "little")

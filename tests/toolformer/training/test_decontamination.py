@@ -3,12 +3,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolformer.errors import TrainingError
-from toolformer.training.decontamination import NgramIndex
+from toolformer.training.decontamination import NgramIndex, Overlap
 
 PASSAGE = (
     "The lighthouse keeper counts nineteen ships a week in summer and hardly three in winter, "
     "when the ice closes the northern channel."
 )
+
+
+def overlap(index: NgramIndex, text: str) -> str | None:
+    """Name of the set that a text overlaps with."""
+    found = index.first_overlap(text)
+    return found and found.name
 
 
 def words(count: int, prefix: str = "w") -> str:
@@ -23,34 +29,40 @@ def index() -> NgramIndex:
 
 
 def test_a_passage_inside_a_longer_text_is_found(index):
-    assert index.first_overlap(f"He wrote: “{PASSAGE}” Then he left.") == "lighthouses"
+    assert overlap(index, f"He wrote: “{PASSAGE}” Then he left.") == "lighthouses"
 
 
 def test_case_punctuation_and_line_breaks_make_no_difference(index):
     changed = PASSAGE.upper().replace(" ", "\n - ").replace(",", " …")
-    assert index.first_overlap(changed) == "lighthouses"
+    assert overlap(index, changed) == "lighthouses"
 
 
 def test_twelve_shared_words_are_not_enough_and_thirteen_are():
     index = NgramIndex()
     index.add("numbers", words(40))
-    assert index.first_overlap(f"so {words(12)} so") is None
-    assert index.first_overlap(f"so {words(13)} so") == "numbers"
+    assert overlap(index, f"so {words(12)} so") is None
+    assert overlap(index, f"so {words(13)} so") == "numbers"
 
 
 def test_the_last_n_words_of_a_text_count_too():
     index = NgramIndex(n=3)
     index.add("letters", "a b c d")
-    assert index.first_overlap("x b c d") == "letters"
+    assert overlap(index, "x b c d") == "letters"
     assert len(index) == 2
+
+
+def test_the_first_shared_words_are_told_as_they_are_compared():
+    index = NgramIndex(n=2)
+    index.add("letters", "a b c d")
+    assert index.first_overlap("X: B, c – D") == Overlap("letters", "b c")
 
 
 def test_a_short_text_is_compared_as_a_whole():
     index = NgramIndex()
     index.add("questions", "Who painted The Night Watch?")
-    assert index.first_overlap("who painted the night watch") == "questions"
-    assert index.first_overlap("Who painted The Night Watch in Amsterdam?") is None
-    assert index.first_overlap(f"Who painted The Night Watch? {words(20)}") is None
+    assert overlap(index, "who painted the night watch") == "questions"
+    assert overlap(index, "Who painted The Night Watch in Amsterdam?") is None
+    assert overlap(index, f"Who painted The Night Watch? {words(20)}") is None
 
 
 def test_the_set_of_the_first_shared_words_is_named():
@@ -58,8 +70,8 @@ def test_the_set_of_the_first_shared_words_is_named():
     index.add("first", "alpha beta")
     index.add("second", "gamma delta")
     index.add("third", "alpha beta")
-    assert index.first_overlap("gamma delta, alpha beta") == "second"
-    assert index.first_overlap("alpha beta, gamma delta") == "first"
+    assert overlap(index, "gamma delta, alpha beta") == "second"
+    assert overlap(index, "alpha beta, gamma delta") == "first"
 
 
 @pytest.mark.parametrize("empty", ["", "  \n", "… – !?"])
@@ -67,13 +79,13 @@ def test_a_text_without_words_overlaps_with_nothing(empty):
     index = NgramIndex()
     index.add("nothing", empty)
     assert len(index) == 0
-    assert index.first_overlap(empty) is None
+    assert overlap(index, empty) is None
 
 
 def test_composed_and_decomposed_letters_are_the_same():
     index = NgramIndex(n=2)
     index.add("fiancés", "fianc\u00e9 two")
-    assert index.first_overlap("fiance\u0301 two") == "fiancés"
+    assert overlap(index, "fiance\u0301 two") == "fiancés"
 
 
 def test_an_impossible_n_is_refused():
@@ -94,4 +106,4 @@ def test_overlap_is_a_shared_run_of_n_words_or_equal_short_texts(held_out, text,
     index = NgramIndex(n=n)
     index.add("held out", " ".join(held_out))
     expected = "held out" if runs(held_out) & runs(text) else None
-    assert index.first_overlap(" ".join(text)) == expected
+    assert overlap(index, " ".join(text)) == expected

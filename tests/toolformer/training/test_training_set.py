@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +7,10 @@ from hypothesis import strategies as st
 
 from toolformer.augmentation import KeptCall
 from toolformer.errors import TrainingError
-from toolformer.training.training_set import AugmentedText, build_training_set
+from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.training.decontamination import NgramIndex
+from toolformer.training.exclusions import TextSieve
+from toolformer.training.training_set import TrainingSet, build_training_set
 
 
 def call(tool: str, position: int = 0) -> KeptCall:
@@ -34,13 +38,31 @@ def text(
         shard=shard,
         text=words or f"Text of {document}, window {window}.",
         calls=tuple(call(tool, place) for place, tool in enumerate(tools)),
+        window_offset=0,
+        round=1,
     )
 
 
-def build(texts, *, cap=1000, share=0.0, seed=1, excluded=lambda words: None):
+def sieve(*held_out: tuple[str, str], alike: float | None = None) -> TextSieve:
+    """One that holds back texts with two words of a held-out one, and near duplicates."""
+    index = NgramIndex(n=2)
+    for name, words in held_out:
+        index.add(name, words)
+    return TextSieve(index, near_duplicate_similarity=alike)
+
+
+def build(texts, *, cap=1000, share=0.0, seed=1, of: TextSieve | None = None) -> TrainingSet:
     return build_training_set(
-        texts, max_texts_per_tool=cap, development_share=share, seed=seed, excluded=excluded
+        texts,
+        max_texts_per_tool=cap,
+        development_share=share,
+        seed=seed,
+        sieve=of or sieve(),
     )
+
+
+def left_out(chosen: TrainingSet) -> dict[str, int]:
+    return dict(Counter(exclusion.counted_as for exclusion in chosen.exclusions))
 
 
 def test_the_first_of_two_texts_that_differ_in_white_space_stays():
@@ -52,20 +74,71 @@ def test_the_first_of_two_texts_that_differ_in_white_space_stays():
         ]
     )
     assert [each.document_id for each in chosen.train] == ["b", "c"]
-    assert chosen.dropped == {"duplicate_text": 1}
+    (copy,) = chosen.exclusions
+    assert (copy.reason, copy.text.document_id) == ("duplicate_text", "a")
+    assert copy.similar_to == TextKey("b", 0)
 
 
-def test_a_text_without_a_call_is_left_out():
-    assert build([text("a"), text("b", "Calendar")]).dropped == {"no_call": 1}
+def test_a_text_without_a_call_is_counted_and_no_exclusion():
+    chosen = build([text("a"), text("b", "Calendar")])
+    assert [each.document_id for each in chosen.train] == ["b"]
+    assert (chosen.without_call, chosen.exclusions) == (1, ())
 
 
-def test_a_contaminated_text_is_dropped_with_the_name_of_the_held_out_set():
+def test_a_contaminated_text_is_left_out_with_the_held_out_set_and_the_shared_words():
     chosen = build(
-        [text("a", "Calculator", words="a riddle"), text("b", "Calculator", words="a recipe")],
-        excluded=lambda words: "riddles" if "riddle" in words else None,
+        [text("a", "Calculator", words="A RIDDLE!"), text("b", "Calculator", words="a recipe")],
+        of=sieve(("riddles", "This is a riddle.")),
     )
     assert [each.document_id for each in chosen.train] == ["b"]
-    assert chosen.dropped == {"shares_ngram_with_riddles": 1}
+    (found,) = chosen.exclusions
+    assert (found.held_out_set, found.shared_ngram) == ("riddles", "a riddle")
+    assert left_out(chosen) == {"shares_ngram_with_riddles": 1}
+
+
+def test_a_copy_of_a_contaminated_text_is_contaminated_too():
+    """No row says that a text stayed which did not."""
+    texts = [text(name, "QA", words=f"a  riddle{space}") for name, space in (("a", ""), ("b", " "))]
+    chosen = build(texts, of=sieve(("riddles", "a riddle")))
+    assert left_out(chosen) == {"shares_ngram_with_riddles": 2}
+
+
+SENTENCE = "one two three four five six seven eight nine ten"
+
+
+def test_the_first_of_two_near_duplicates_stays():
+    texts = [
+        text("b", "QA", words=f"{SENTENCE} eleven."),
+        text("a", "MT", words=f"{SENTENCE}; ELEVEN twelve"),
+        text("c", "MT", words=f"{SENTENCE[::-1]}"),
+    ]
+    chosen = build(texts, of=sieve(alike=0.8))
+    assert [each.document_id for each in chosen.train] == ["b", "c"]
+    (copy,) = chosen.exclusions
+    assert (copy.reason, copy.similar_to) == ("near_duplicate", TextKey("b", 0))
+    assert copy.similarity == 7 / 8
+    assert len(build(texts).train) == 3
+
+
+def test_no_text_of_one_side_is_nearly_one_of_the_other():
+    # Twenty pairs, the two texts of each in different documents.
+    texts = [
+        text(f"{side}{number}", "QA", words=f"{SENTENCE} eleven {number} {side}")
+        for number in range(20)
+        for side in "ab"
+    ]
+    chosen = build(texts, share=0.5, of=sieve(alike=0.5))
+    assert len(chosen.train) + len(chosen.development) == 1
+    assert left_out(chosen) == {"near_duplicate": 39}
+
+
+def test_a_clean_text_is_not_left_out_for_a_contaminated_near_duplicate():
+    texts = [
+        text("a", "QA", words=f"a riddle {SENTENCE} eleven twelve"),
+        text("b", "QA", words=f"one riddle {SENTENCE} eleven twelve"),
+    ]
+    chosen = build(texts, of=sieve(("riddles", "a riddle"), alike=0.5))
+    assert [each.document_id for each in chosen.train] == ["b"]
 
 
 def test_no_tool_has_more_texts_of_its_own_than_the_cap():
@@ -75,7 +148,7 @@ def test_no_tool_has_more_texts_of_its_own_than_the_cap():
     tools = [tool for each in chosen.train for tool in each.tools]
     assert tools.count("WikiSearch") == 10
     assert tools.count("Calculator") == 4
-    assert chosen.dropped == {"over_cap": 20}
+    assert left_out(chosen) == {"over_cap": 20}
 
 
 def test_a_text_over_the_cap_for_one_tool_stays_while_another_of_its_tools_has_room():
@@ -134,7 +207,7 @@ def test_a_single_document_is_trained_on():
 
 def test_nothing_gives_an_empty_set():
     chosen = build([], share=0.1)
-    assert (chosen.train, chosen.development, chosen.dropped) == ((), (), {})
+    assert chosen == TrainingSet((), (), (), 0)
 
 
 @pytest.mark.parametrize(("cap", "share"), [(0, 0.1), (5, -0.1), (5, 1.0)])
@@ -164,7 +237,9 @@ def test_every_text_is_counted_once_and_the_order_given_does_not_matter(
     texts, cap, share, seed, chance: random.Random
 ):
     chosen = build(texts, cap=cap, share=share, seed=seed)
-    assert len(chosen.train) + len(chosen.development) + sum(chosen.dropped.values()) == len(texts)
+    counted = [*chosen.train, *chosen.development, *(each.text for each in chosen.exclusions)]
+    assert len(counted) + chosen.without_call == len(texts)
+    assert {each.key for each in counted} == {each.key for each in texts if each.calls}
     shuffled = list(texts)
     chance.shuffle(shuffled)
     assert build(shuffled, cap=cap, share=share, seed=seed) == chosen

@@ -1,0 +1,119 @@
+"""The calls behind C* that the filter dropped, for the texts that are trained on.
+
+Does not choose among them.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from assets.inputs import Input, look_at
+from toolformer.augmentation import KeptCall
+from toolformer.errors import ToolformerError
+from toolformer.training.augmented_text import AugmentedText, TextKey
+from warehouse.layout import name_in_round
+from warehouse.warehouse import Warehouse
+
+# Named so by `augmented_texts_fingerprint`.
+_PART = "calls_of_"
+
+
+@dataclass(frozen=True, slots=True)
+class CallSlices:
+    """The slices with one tool's calls of a shard and round.
+
+    Attributes:
+        shard, round, tool: whose.
+        inputs: its decisions, results and candidates, as far as they are there.
+        are_merged: whether all are there, and the decisions are those that were merged.
+    """
+
+    shard: str
+    round: int
+    tool: str
+    inputs: tuple[Input, ...]
+    are_merged: bool
+
+
+def slices_behind(
+    warehouse: Warehouse, augmented: Input, shard: str, round_number: int
+) -> list[CallSlices]:
+    """The slices with the calls that a shard of C* was merged from, tool by tool."""
+    found = []
+    for part, decided in sorted(augmented.parts.items()):
+        if not part.startswith(_PART):
+            continue
+        tool = part.removeprefix(_PART)
+        inputs = [
+            look_at(warehouse, table, shard, name_in_round(round_number, tool))
+            for table in ("filtered_calls", "executed_calls", "candidate_calls")
+        ]
+        there = tuple(each for each in inputs if each is not None)
+        are_merged = len(there) == len(inputs) and json.dumps(there[0].fingerprint) == decided
+        found.append(CallSlices(shard, round_number, tool, there, are_merged))
+    return found
+
+
+def dropped_calls(
+    warehouse: Warehouse, slices: Iterable[CallSlices], texts: Sequence[AugmentedText]
+) -> dict[TextKey, list[KeptCall]]:
+    """Calls of some texts that were executed and scored with all losses, and not kept.
+
+    One slice is read at a time, and only rows of these texts are kept of it.
+
+    Args:
+        warehouse: where the slices are.
+        slices: to look in.
+        texts: with their round and the place of their window.
+
+    Raises:
+        ToolformerError: a slice is not there any more, or is another by now.
+    """
+    windows = pl.DataFrame(
+        [
+            {**text.key._asdict(), "round": text.round, "window_offset": text.window_offset}
+            for text in texts
+        ],
+        schema={
+            "document_id": pl.String,
+            "window": pl.Int32,
+            "round": pl.Int32,
+            "window_offset": pl.Int32,
+        },
+    )
+    shards = {text.shard for text in texts}
+    found: dict[TextKey, list[KeptCall]] = {}
+    for each in slices:
+        if each.shard not in shards:
+            continue
+        if not each.are_merged:
+            raise ToolformerError(
+                f"The calls of {each.tool} of {each.shard} are not those that its augmented texts "
+                "were merged from. Run `toolformer build`, or wait for the one that is running; "
+                "then run the same again."
+            )
+        name = name_in_round(each.round, each.tool)
+        candidates = warehouse.read_slice("candidate_calls", each.shard, name).join(
+            windows, on=["document_id", "window", "round"], how="inner"
+        )
+        if candidates.is_empty():
+            continue
+        decided = warehouse.read_slice("filtered_calls", each.shard, name).filter(
+            ~pl.col("is_kept"),
+            pl.col("loss_call_without_result").is_not_null(),
+            pl.col("loss_with_result").is_not_null(),
+            pl.col("loss_reduction").is_finite(),
+        )
+        results = warehouse.read_slice("executed_calls", each.shard, name)
+        rows = (
+            candidates.join(decided.select("call_id", "loss_reduction"), on="call_id")
+            .join(results.select("call_id", "result"), on="call_id")
+            .filter(pl.col("result").is_not_null())
+            .with_columns(pl.col("character_offset") - pl.col("window_offset"))
+        )
+        for row in rows.iter_rows(named=True):
+            call = KeptCall(**{name: row[name] for name in KeptCall.__slots__})
+            found.setdefault(TextKey(row["document_id"], row["window"]), []).append(call)
+    return found

@@ -1,0 +1,372 @@
+"""What is trained on besides C*, what is left out of it, and the record of that."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets import training_set
+from assets.benchmark_texts import benchmark_texts
+from assets.inputs import Wanted, look_at
+from dagster_project.fingerprints import FINGERPRINT, augmented_texts_fingerprint
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import EvaluationSettings
+from tests.fakes import tiny_model
+from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
+from toolformer.evaluation.dateset import generate_dateset
+from toolformer.training.words import words_of
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+HELD_OUT = "shard-00009"
+TOOL = "Calculator"
+PLACE = {"position": 3, "character_offset": 3}
+TABLES = ("filtered_calls", "executed_calls", "candidate_calls")
+KEPT: dict[str, object] = {}
+DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
+EXCLUDED = ["document_id", "reason", "held_out_set", "other_document_id"]
+
+
+def sentence(number: int) -> str:
+    """Thirty words that no other sentence has."""
+    return " ".join(f"word{number}x{place}" for place in range(30))
+
+
+WITH = {f"c{number}": sentence(number) for number in range(6)}
+WITHOUT = {f"p{number}": sentence(10 + number) for number in range(8)}
+
+
+class Home:
+    """A shard of documents of one window each; some have a kept call."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
+        self.warehouse.prepare()
+        self.calls: dict[str, list[dict]] = {table: [] for table in TABLES}
+
+    def write(self, texts: Mapping[str, str], *, without_calls: Mapping[str, str] = {}) -> None:
+        """Documents of the shard with a kept call in each, and such without."""
+        for key in texts:
+            self.add_call(f"{key} kept", key)
+        self.put_calls()
+        self.put_documents(SHARD, {**texts, **without_calls})
+        self.augment(texts)
+
+    def add_call(
+        self, call_id: str, document: str, *, decided: Mapping = KEPT, **changes: Any
+    ) -> None:
+        """A candidate with its result and decision; `changes` of any of the three."""
+        for table in TABLES:
+            own = {"call_id": call_id, "document_id": document, **PLACE, **changes}
+            own |= decided if table == "filtered_calls" else {}
+            columns = frame(table).columns
+            self.calls[table].append({k: v for k, v in own.items() if k in columns})
+
+    def put_calls(self, version: str = "first") -> None:
+        for table in TABLES:
+            rows = frame(table, *self.calls[table])
+            self.warehouse.replace_slice(
+                table, SHARD, TOOL, rows, metadata={FINGERPRINT: f"{table} {version}"}
+            )
+
+    def put_documents(self, shard: str, texts: Mapping[str, str]) -> None:
+        rows = [
+            {"document_id": key, "text": text, "shard": shard, "source_offset": number}
+            for number, (key, text) in enumerate(texts.items())
+        ]
+        made = frame("documents", *rows)
+        metadata = {FINGERPRINT: f"{shard} {sorted(texts)}"}
+        self.warehouse.replace_slice("documents", shard, ALL, made, metadata=metadata)
+
+    def augment(self, texts: Mapping[str, str]) -> None:
+        """C* as the stage before stores it."""
+        inputs = [look_at(self.warehouse, table, SHARD, TOOL) for table in TABLES]
+        slices = tuple(each for each in inputs if each is not None)
+        wanted = Wanted(augmented_texts_fingerprint({TOOL: slices[0].fingerprint}), slices)
+        rows = [
+            {"document_id": key, "text": text, "calls": [CALL | PLACE | {"call_id": f"{key} kept"}]}
+            for key, text in texts.items()
+        ]
+        made = frame("augmented_texts", *rows)
+        self.warehouse.replace_slice(
+            "augmented_texts", SHARD, ALL, made, metadata=wanted.metadata()
+        )
+
+    def train_on(self, *, benchmarks: tuple[str, ...] = ("perplexity",), **training: Any) -> dict:
+        """Make the training set; its metadata."""
+        overrides = {
+            "language_model": {"path": str(self.folder / "model")},
+            "corpus": {"window_tokens": 512},
+            "training": {"near_duplicate_similarity": None, "development_share": 0, **training},
+            "evaluation": {"benchmarks": list(benchmarks)},
+        }
+        result = dg.materialize(
+            [training_set.training_set],
+            resources={
+                "settings": SettingsResource(overrides=overrides),
+                "warehouse": WarehouseResource(),
+            },
+        )
+        (event,) = result.get_asset_materialization_events()
+        return {name: each.value for name, each in event.materialization.metadata.items()}
+
+    def texts(self) -> pl.DataFrame:
+        return self.warehouse.read_slice("training_texts", ALL, ALL)
+
+    def exclusions(self) -> pl.DataFrame:
+        return self.warehouse.read_slice("training_exclusions", ALL, ALL)
+
+    def version(self, table: str) -> str:
+        found = self.warehouse.slice_version(table, ALL, ALL)
+        assert found is not None
+        return found[0]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    shards = ([SHARD], [HELD_OUT])
+    monkeypatch.setattr(training_set, "training_and_held_out_shards", lambda _: shards)
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def tokenizer(home: Home) -> None:
+    """The model directory of the settings has the tokenizer of bytes."""
+    model = tiny_model()
+    model.model.save_pretrained(home.folder / "model")
+    model.tokenizer.backend.save_pretrained(home.folder / "model")
+
+
+def test_every_text_that_is_left_out_is_named_with_what_it_shares(home: Home):
+    question = max((item.question for item in generate_dateset(seed=0)), key=len)
+    home.put_documents(HELD_OUT, {"h1": sentence(7)})
+    home.write(
+        {
+            "a": sentence(1),
+            "b": sentence(2),
+            "copy": f"  {sentence(1)}",
+            "near": f"{sentence(2)} and so on",
+            "of the future": f"So they say: {sentence(7)}.",
+            "of a benchmark": question,
+            "over": sentence(3),
+        }
+    )
+    metadata = home.train_on(
+        benchmarks=("dateset",), near_duplicate_similarity=0.8, max_texts_per_tool=2
+    )
+    over_cap = set("ab") - set(home.texts()["document_id"]) or {"over"}
+    found = home.exclusions().sort("document_id")
+    assert sorted(found.select(EXCLUDED).rows()) == sorted(
+        [
+            ("copy", "duplicate_text", None, "a"),
+            ("near", "near_duplicate", None, "b"),
+            ("of the future", "shares_ngram", "held_out_shards", None),
+            ("of a benchmark", "shares_ngram", "dateset", None),
+            *((key, "over_cap", None, None) for key in over_cap),
+        ]
+    )
+    near = found.row(by_predicate=pl.col("document_id") == "near", named=True)
+    assert near["similarity"] == 26 / 29
+    assert (near["calls"], near["round"], near["shard"]) == (1, 1, SHARD)
+    shared = dict(found.select("document_id", "shared_ngram").drop_nulls().iter_rows())
+    assert shared["of the future"] == " ".join(sentence(7).split()[:13])
+    assert shared["of a benchmark"] in " ".join(words_of(question))
+    assert metadata["left out: shares_ngram_with_dateset"] == 1
+    assert metadata["left out: over_cap"] == 1
+    assert r"| near\_duplicate | – | 1 |" in metadata["exclusions"]
+
+
+def test_texts_of_a_benchmark_are_left_out_where_it_is_configured(home: Home):
+    question = max((item.question for item in generate_dateset(seed=0)), key=len)
+    home.write({"a": sentence(1), "b": question})
+    assert home.train_on(benchmarks=("perplexity",))["train texts"] == 2
+    again = home.train_on(benchmarks=("perplexity", "dateset"))
+    assert (again["state"], again["train texts"]) == ("done", 1)
+    assert again["benchmarks"] == "perplexity, dateset"
+
+
+def test_every_benchmark_has_its_texts():
+    """A new one that is not named there would be trained on."""
+    (names,) = get_args(EvaluationSettings.model_fields["benchmarks"].annotation)[:1]
+    every = list(get_args(names))
+    loaded = SettingsResource(overrides={"evaluation": {"benchmarks": every}}).load()
+    assert list(benchmark_texts(loaded)) == every
+
+
+def test_a_window_of_two_rounds_is_left_out_once(home: Home):
+    home.write({"a": sentence(1)})
+    second = frame("augmented_texts", {"document_id": "a", "text": sentence(1), "round": 2})
+    metadata = {FINGERPRINT: "second"}
+    home.warehouse.replace_slice("augmented_texts", SHARD, "round-2.all", second, metadata=metadata)
+    home.train_on(rounds=[1, 2])
+    columns = ["document_id", "round", "reason", "other_document_id"]
+    assert home.exclusions().select(columns).rows() == [("a", 1, "duplicate_text", "a")]
+
+
+def test_exclusions_that_were_lost_are_made_again_and_nothing_else(home: Home):
+    home.write({"a": sentence(1), "copy": f"{sentence(1)} "})
+    home.train_on()
+    before = home.version("training_texts")
+    kept = home.exclusions()
+    exclusions = home.version("training_exclusions")
+    assert home.train_on()["state"] == "up to date"
+    assert home.version("training_exclusions") == exclusions
+    remove_slice(home.warehouse, "training_exclusions", ALL, ALL)
+    assert home.train_on()["state"] == "up to date"
+    assert home.exclusions().equals(kept)
+    assert home.version("training_texts") == before
+
+
+def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
+    dropped = {"arguments": "1 + 1", "result": "2", "position": 9, "character_offset": 9}
+    home.add_call("a dropped", "a", decided=DROPPED, **dropped)
+    # Of this one and of a text that is not trained on none can be used.
+    home.add_call("b pruned", "b", decided=DROPPED | {"loss_call_without_result": None}, **dropped)
+    home.add_call("z dropped", "z", decided=DROPPED, **dropped)
+    home.write({"a": sentence(1), "b": sentence(2)})
+    metadata = home.train_on()
+    assert metadata["random control: Calculator"] == "1 of 2"
+    rows = {row["document_id"]: row for row in home.texts().iter_rows(named=True)}
+    assert rows["b"]["dropped_calls"] == []
+    assert rows["a"]["dropped_calls"] == [
+        {
+            "call_id": "a dropped",
+            "position": 9,
+            "character_offset": 9,
+            "tool": TOOL,
+            "arguments": "1 + 1",
+            "result": "2",
+            "loss_reduction": 0.1,
+        }
+    ]
+    assert [call["call_id"] for call in rows["a"]["calls"]] == ["a kept"]
+
+
+def test_a_dropped_call_stands_where_its_window_begins(home: Home):
+    home.add_call("a dropped", "a", decided=DROPPED, position=9, character_offset=109)
+    home.write({"a": sentence(1)})
+    # The window begins 100 characters behind the beginning of its document.
+    rows = home.warehouse.read_slice("augmented_texts", SHARD, ALL)
+    stored = home.warehouse.slice_metadata("augmented_texts", SHARD, ALL)
+    moved = rows.with_columns(pl.lit(100, pl.Int32).alias("window_offset"))
+    home.warehouse.replace_slice("augmented_texts", SHARD, ALL, moved, metadata=stored or {})
+    home.train_on()
+    assert home.texts()["dropped_calls"][0][0]["character_offset"] == 9
+
+
+def test_the_development_side_has_no_dropped_calls(home: Home):
+    for key in "abcd":
+        home.add_call(f"{key} dropped", key, decided=DROPPED, position=9)
+    home.write({key: sentence(number) for number, key in enumerate("abcd")})
+    home.train_on(development_share=0.5)
+    by_split = home.texts().group_by("split").agg(pl.col("dropped_calls").list.len().sum()).rows()
+    train = home.texts().filter(pl.col("split") == "train").height
+    assert sorted(by_split) == [("development", 0), ("train", train)]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_calls_that_are_replaced_meanwhile_make_it_fail(
+    home: Home, table: str, monkeypatch: pytest.MonkeyPatch
+):
+    home.write({"a": sentence(1)})
+    choose = training_set.choose_texts
+
+    def choose_meanwhile(*arguments):
+        rows = frame(table, *home.calls[table])
+        home.warehouse.replace_slice(table, SHARD, TOOL, rows, metadata={FINGERPRINT: "another"})
+        return choose(*arguments)
+
+    monkeypatch.setattr(training_set, "choose_texts", choose_meanwhile)
+    with pytest.raises(dg.Failure, match=rf"{table} of {SHARD}, {TOOL} was replaced"):
+        home.train_on()
+    assert home.warehouse.slice_metadata("training_texts", ALL, ALL) is None
+
+
+def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
+    home.write({"a": sentence(1)})
+    home.put_calls("second")
+    with pytest.raises(dg.Failure, match="was replaced after augmented_texts"):
+        home.train_on()
+    remove_slice(home.warehouse, "executed_calls", SHARD, TOOL)
+    home.put_calls("first")
+    remove_slice(home.warehouse, "executed_calls", SHARD, TOOL)
+    with pytest.raises(dg.Failure, match=rf"The calls of {TOOL} of {SHARD}.*`toolformer build`"):
+        home.train_on()
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_plain_windows_are_the_share_that_is_asked_for(home: Home):
+    home.write(WITH, without_calls=WITHOUT)
+    metadata = home.train_on(plain_share=0.4)
+    assert metadata["plain texts"] == "4"
+    rows = home.texts()
+    plain = rows.filter(pl.col("calls").list.len() == 0)
+    assert (rows.height, plain.height) == (10, 4)
+    assert set(plain["document_id"]) <= set(WITHOUT)
+    assert dict(plain.select("document_id", "text").iter_rows()).items() <= WITHOUT.items()
+    assert home.train_on(plain_share=0.4)["state"] == "up to date"
+    assert home.train_on(plain_share=0.4, seed=1)["state"] == "done"
+    other = home.texts().filter(pl.col("calls").list.len() == 0)
+    assert set(other["document_id"]) != set(plain["document_id"])
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_fewer_plain_windows_than_asked_for_are_told(home: Home):
+    home.write(WITH, without_calls=WITHOUT)
+    assert home.train_on(plain_share=0.7)["plain texts"] == "8 of 14"
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_without_a_share_there_are_no_plain_windows_and_no_model_is_looked_for(home: Home):
+    home.write(WITH, without_calls=WITHOUT)
+    for file in (home.folder / "model").iterdir():
+        file.unlink()
+    metadata = home.train_on()
+    assert (metadata["train texts"], "plain texts" in metadata) == (6, False)
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_plain_windows_are_clean_and_no_copies(home: Home):
+    home.put_documents(HELD_OUT, {"h": sentence(90)})
+    bad = {"p copy": f"{sentence(1)} ", "p held out": f"Well: {sentence(90)}"}
+    home.write(WITH, without_calls={**WITHOUT, **bad})
+    assert home.train_on(plain_share=0.9)["plain texts"] == "8 of 54"
+    found = home.exclusions().select("document_id", "reason", "calls").rows()
+    assert sorted(found) == [
+        ("p copy", "duplicate_text", 0),
+        ("p held out", "shares_ngram", 0),
+    ]
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_dropped_calls_may_stand_in_plain_windows(home: Home):
+    home.add_call("p0 dropped", "p0", decided=DROPPED, position=9)
+    home.write(WITH, without_calls=WITHOUT)
+    assert home.train_on(plain_share=0.9)["random control: Calculator"] == "1 of 6"
+    row = home.texts().row(by_predicate=pl.col("document_id") == "p0", named=True)
+    assert [call["call_id"] for call in row["dropped_calls"]] == ["p0 dropped"]
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_documents_of_plain_windows_are_inputs(home: Home):
+    home.write(WITH, without_calls=WITHOUT)
+    home.train_on(plain_share=0.4)
+    stored = home.warehouse.slice_metadata("training_texts", ALL, ALL) or {}
+    assert f"documents of {SHARD}, {ALL}" in json.loads(stored["made_from"])
+    home.put_documents(SHARD, {**WITH, **WITHOUT, "p9": sentence(40)})
+    assert home.train_on(plain_share=0.4)["state"] == "done"
+
+
+@pytest.mark.usefixtures("tokenizer")
+def test_windows_that_were_cut_in_another_way_are_refused(home: Home):
+    home.write(WITH, without_calls=WITHOUT)
+    home.augment({key: text[:100] for key, text in WITH.items()})
+    with pytest.raises(dg.Failure, match=r"another model or window size.*plain_share"):
+        home.train_on(plain_share=0.4)

@@ -1,0 +1,137 @@
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.toolformer.training.test_training_set import call, text
+from toolformer.augmentation import KeptCall
+from toolformer.training.augmented_text import TextKey
+from toolformer.training.dropped_calls import choose_dropped_calls
+
+
+def dropped(name: str, tool: str, position: int) -> KeptCall:
+    return replace(call(tool, position), call_id=name, loss_reduction=-0.5)
+
+
+def tools_of(calls) -> Counter:
+    return Counter(each.tool for each in calls)
+
+
+def test_each_text_gets_as_many_of_a_tool_as_it_has_kept():
+    texts = [text("a", "QA", "QA", "MT"), text("b", "QA")]
+    pool = {
+        each.key: [
+            dropped(f"{each.document_id} {tool} {place}", tool, place + start)
+            for tool, start in (("QA", 0), ("MT", 10))
+            for place in range(6)
+        ]
+        for each in texts
+    }
+    control = choose_dropped_calls(texts, pool, seed=1)
+    assert {key.document_id: tools_of(calls) for key, calls in control.calls.items()} == {
+        "a": {"QA": 2, "MT": 1},
+        "b": {"QA": 1},
+    }
+    assert control.found == control.wanted == {"QA": 3, "MT": 1}
+    assert control != choose_dropped_calls(texts, pool, seed=2)
+
+
+def test_what_one_text_lacks_another_gets_also_one_without_calls():
+    texts = [text("a", "QA", "QA"), text("b")]
+    pool = {
+        TextKey("a", 0): [dropped("1", "QA", 4)],
+        TextKey("b", 0): [dropped("2", "QA", 5), dropped("3", "QA", 6)],
+    }
+    control = choose_dropped_calls(texts, pool, seed=1)
+    assert [each.call_id for each in control.calls[TextKey("a", 0)]] == ["1"]
+    assert len(control.calls[TextKey("b", 0)]) == 1
+    assert control.found == {"QA": 2}
+
+
+def test_where_there_are_too_few_all_are_taken_and_the_rest_is_told():
+    texts = [text("a", "QA", "QA", "MT")]
+    pool = {TextKey("a", 0): [dropped("1", "QA", 4)]}
+    control = choose_dropped_calls(texts, pool, seed=1)
+    assert [each.call_id for each in control.calls[TextKey("a", 0)]] == ["1"]
+    assert control.wanted == {"QA": 2, "MT": 1}
+    assert control.found == {"QA": 1, "MT": 0}
+
+
+def test_the_tool_with_the_fewest_calls_gets_its_places():
+    """For every seed: by chance it would lose its only place in half of the cases."""
+    texts = [text("a", "Calculator", "WikiSearch")]
+    pool = {
+        TextKey("a", 0): [
+            dropped("rare", "WikiSearch", 3),
+            *(dropped(f"common {place}", "Calculator", place) for place in (3, 4)),
+        ]
+    }
+    for seed in range(20):
+        control = choose_dropped_calls(texts, pool, seed=seed)
+        names = [each.call_id for each in control.calls[TextKey("a", 0)]]
+        assert names == ["rare", "common 4"]
+
+
+def test_calls_of_a_tool_without_kept_calls_and_of_other_texts_are_left():
+    pool = {
+        TextKey("a", 0): [dropped("1", "MT", 4)],
+        TextKey("z", 0): [dropped("2", "QA", 4)],
+    }
+    control = choose_dropped_calls([text("a", "QA")], pool, seed=1)
+    assert dict(control.calls) == {}
+    assert control.found == {"QA": 0}
+
+
+TOOLS = st.sampled_from(["QA", "Calculator", "MT"])
+training_sets = st.lists(st.lists(TOOLS, max_size=4), max_size=5).map(
+    lambda rows: [text(f"d{number}", *tools) for number, tools in enumerate(rows)]
+)
+pools = st.lists(st.tuples(st.integers(0, 4), TOOLS, st.integers(0, 5)), max_size=25).map(
+    lambda rows: [
+        (TextKey(f"d{document}", 0), dropped(str(number), tool, position))
+        for number, (document, tool, position) in enumerate(rows)
+    ]
+)
+
+
+def by_text(rows):
+    pool: dict[TextKey, list[KeptCall]] = {}
+    for key, each in rows:
+        pool.setdefault(key, []).append(each)
+    return pool
+
+
+@given(training_sets, pools, st.integers(0, 9), st.randoms())
+def test_the_rules_hold_for_any_calls(texts, rows, seed, chance):
+    control = choose_dropped_calls(texts, by_text(rows), seed=seed)
+    keys = {each.key for each in texts}
+    chosen = [each for calls in control.calls.values() for each in calls]
+    assert control.calls.keys() <= keys
+    assert all(control.calls.values())
+    for key, calls in control.calls.items():
+        positions = [each.position for each in calls]
+        assert positions == sorted(set(positions))
+        assert {(key, each) for each in calls} <= set(rows)
+    wanted = tools_of(each for one in texts for each in one.calls)
+    assert control.wanted == wanted
+    assert control.found == {tool: tools_of(chosen)[tool] for tool in wanted}
+    taken = {(key, each.position) for key, calls in control.calls.items() for each in calls}
+    for tool, number in wanted.items():
+        assert control.found[tool] <= number
+        if control.found[tool] < number:
+            # Nothing was left over: every other call of the tool stands where another one is.
+            left = [(k, each.position) for k, each in rows if each.tool == tool and k in keys]
+            assert set(left) <= taken
+    chance.shuffle(rows)
+    chance.shuffle(texts)
+    assert choose_dropped_calls(texts, by_text(rows), seed=seed) == control
+
+
+@given(training_sets, pools, st.integers(0, 9))
+def test_a_tool_alone_gets_all_that_can_stand(texts, rows, seed):
+    rows = [(key, each) for key, each in rows if each.tool == "QA"]
+    control = choose_dropped_calls(texts, by_text(rows), seed=seed)
+    places = {(key, each.position) for key, each in rows if key in {one.key for one in texts}}
+    wanted = control.wanted.get("QA", 0)
+    assert control.found.get("QA", 0) == min(wanted, len(places))

@@ -1,0 +1,46 @@
+"""A window of C* as training sees it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from toolformer.augmentation import KeptCall
+
+
+class TextKey(NamedTuple):
+    """Which window it is: its text, and its number there, from 0."""
+
+    document_id: str
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedText:
+    """One window of C, or of C* with its calls beside it.
+
+    Attributes:
+        document_id: the text that the window is cut from.
+        window: number of the window within its text, from 0.
+        shard: where the text comes from.
+        text: the characters of the window, without calls.
+        calls: its kept calls, at most one per position, from left to right; none in a plain window.
+        window_offset: characters of the document in front of the window.
+        round: of annotation, from 1.
+    """
+
+    document_id: str
+    window: int
+    shard: str
+    text: str
+    calls: tuple[KeptCall, ...]
+    window_offset: int
+    round: int
+
+    @property
+    def key(self) -> TextKey:
+        """Which window it is, whatever the round."""
+        return TextKey(self.document_id, self.window)
+
+    @property
+    def tools(self) -> frozenset[str]:
+        """Names of the tools with a call in this text."""
+        return frozenset(call.tool for call in self.calls)

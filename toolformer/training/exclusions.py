@@ -1,0 +1,83 @@
+"""Which texts are left out of training for what they share with others, and the record of it.
+
+Three reasons, looked for in this order: the text is there already but for white space, it shares
+words with a held-out one, it is nearly the same as one that stayed. Does not count texts by tool.
+"""
+
+from dataclasses import dataclass
+
+from toolformer.ground.digests import digest
+from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.training.decontamination import NgramIndex
+from toolformer.training.near_duplicates import NearDuplicateIndex
+
+DUPLICATE_TEXT = "duplicate_text"
+SHARES_NGRAM = "shares_ngram"
+NEAR_DUPLICATE = "near_duplicate"
+OVER_CAP = "over_cap"
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A text that is not trained on, and why.
+
+    Attributes:
+        text: what is left out.
+        reason: one of the four above.
+        held_out_set: name of the benchmark or other set whose words it shares.
+        shared_ngram: these words.
+        similar_to: the text that it was left out for, of `DUPLICATE_TEXT` and `NEAR_DUPLICATE`;
+            that one was let through, and may be over the cap afterwards.
+        similarity: of the two, at most 1; of `NEAR_DUPLICATE`.
+    """
+
+    text: AugmentedText
+    reason: str
+    held_out_set: str | None = None
+    shared_ngram: str | None = None
+    similar_to: TextKey | None = None
+    similarity: float | None = None
+
+    @property
+    def counted_as(self) -> str:
+        """The reason, with the name of the held-out set where there is one."""
+        return (
+            self.reason if self.held_out_set is None else f"{self.reason}_with_{self.held_out_set}"
+        )
+
+
+class TextSieve:
+    """Lets through what is neither there already nor held out; remembers what it let through.
+
+    Args:
+        held_out: what no text may share words with.
+        near_duplicate_similarity: see `NearDuplicateIndex`; None lets near duplicates through.
+
+    Raises:
+        TrainingError: the similarity is out of its range.
+    """
+
+    def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):
+        self._held_out = held_out
+        self._seen: dict[bytes, TextKey] = {}
+        self._alike: NearDuplicateIndex[TextKey] | None = None
+        if near_duplicate_similarity is not None:
+            self._alike = NearDuplicateIndex(near_duplicate_similarity)
+
+    def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
+        """Why the text is left out; None where it stays, and later ones are compared with it."""
+        without_layout = digest(" ".join(text.text.split()))
+        if without_layout in self._seen:
+            return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])
+        overlap = self._held_out.first_overlap(text.text)
+        if overlap is not None:
+            return Exclusion(
+                text, SHARES_NGRAM, held_out_set=overlap.name, shared_ngram=overlap.ngram
+            )
+        similar = self._alike and self._alike.find_or_add(text.key, text.text)
+        if similar:
+            return Exclusion(
+                text, NEAR_DUPLICATE, similar_to=similar.key, similarity=similar.similarity
+            )
+        self._seen[without_layout] = text.key
+        return None

@@ -1,0 +1,116 @@
+"""Windows of C without any call, to be trained on beside C*.
+
+Texts that all hold calls may teach a model to call everywhere. Does not cut texts into windows.
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from toolformer.errors import TrainingError
+from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.training.exclusions import Exclusion, TextSieve
+from toolformer.training.training_set import is_for_development, random_rank
+
+# The first share of the documents whose windows are looked at, and what it grows by: cutting a
+# whole corpus into windows for a few of them would take hours.
+_FIRST_SHARE, _GROWTH = 1 / 64, 8
+# So many windows to choose from for each that is wanted; else more documents are looked at.
+_CHOICE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlainWindows:
+    """Windows that were drawn.
+
+    Attributes:
+        texts: at random, in the order in which they were drawn.
+        exclusions: drawn ones that may not be trained on.
+    """
+
+    texts: tuple[AugmentedText, ...]
+    exclusions: tuple[Exclusion, ...]
+
+
+def plain_windows_wanted(texts_with_calls: int, plain_share: float) -> int:
+    """How many plain windows give them this share of all training texts.
+
+    Args:
+        texts_with_calls: number of the other training texts.
+        plain_share: in [0, 1).
+
+    Raises:
+        TrainingError: the share is out of its range.
+
+    Example:
+        >>> plain_windows_wanted(60, 0.25)
+        20
+    """
+    if not 0 <= plain_share < 1:
+        raise TrainingError(
+            f"plain_share is {plain_share}; expected at least 0 and below 1. Correct it in "
+            "toolformer.yaml."
+        )
+    return round(texts_with_calls * plain_share / (1 - plain_share))
+
+
+def draw_plain_windows(
+    windows: Callable[[Callable[[str], bool]], Iterable[AugmentedText]],
+    *,
+    wanted: int,
+    development_share: float,
+    development_documents: Collection[str],
+    seed: int,
+    sieve: TextSieve,
+) -> PlainWindows:
+    """Draw windows at random, with equal chances.
+
+    Of a large corpus only the windows of a random part of its documents are looked at. Documents
+    of the development side have none, so that no document has windows on both sides.
+
+    Args:
+        windows: gives the windows without calls of the documents that its argument accepts; asked
+            again for more documents where those it gave are too few.
+        wanted: number of windows.
+        development_share: share of the documents set aside, in [0, 1).
+        development_documents: those that were, by `build_training_set`.
+        seed: of the choice.
+        sieve: what it holds back is not drawn; it knows the texts with calls already.
+
+    Returns:
+        `wanted` windows, or all there are.
+    """
+    texts: list[AugmentedText] = []
+    exclusions: list[Exclusion] = []
+    seen: set[TextKey] = set()
+    share = _FIRST_SHARE
+
+    def is_looked_at(document_id: str) -> bool:
+        return (
+            random_rank(seed, "plain", document_id) < share * 2**64
+            and document_id not in development_documents
+            and not is_for_development(document_id, development_share)
+        )
+
+    while len(texts) < wanted:
+        most = _CHOICE * (wanted - len(texts))
+        drawn = heapq.nsmallest(
+            most,
+            (text for text in windows(is_looked_at) if text.key not in seen),
+            key=lambda text: (random_rank(seed, "plain", *text.key), text.key),
+        )
+        if len(drawn) < most and share < 1:
+            share = min(share * _GROWTH, 1)
+            continue
+        for text in drawn:
+            if len(texts) == wanted:
+                break
+            seen.add(text.key)
+            exclusion = sieve.exclusion_of(text)
+            if exclusion is None:
+                texts.append(text)
+            else:
+                exclusions.append(exclusion)
+        if len(drawn) < most:
+            break
+    return PlainWindows(tuple(texts), tuple(exclusions))
