@@ -143,7 +143,7 @@ def _language_model(
         model,
         tokenizer,
         name=str(model.name_or_path),
-        bos_token=_start_of_training(model.name_or_path),
+        bos_token=_start_of_training(model.name_or_path or ""),
         attention="stock",
     )
 

@@ -1,5 +1,7 @@
 import datetime
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -315,3 +317,21 @@ def test_directory_without_a_tokenizer_is_named(model, tokenizer, tmp_path):
     bare = AutoModelForCausalLM.from_pretrained(tmp_path / "bare")
     with pytest.raises(ModelNotFoundError, match="bare' cannot be loaded"):
         generate(bare, tokenizer, PROMPTS[0])
+
+
+def test_the_start_token_of_its_training_stands_in_front(taught_directory, tmp_path):
+    folder = tmp_path / "trained"
+    shutil.copytree(taught_directory, folder)
+    (folder / "toolformer.json").write_text(json.dumps({"bos_token": "A"}))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    settings = LanguageModel(model, Tokenizer(tokenizer), name="trained", bos_token="A")
+    inputs = tokenizer("The day is", return_tensors="pt")
+    output = model.generate(
+        **inputs, custom_generate=toolformer_generate, max_new_tokens=5, call_top_k=0
+    )
+    with torch.inference_mode():
+        fed = torch.cat([torch.tensor([[settings.bos_id]]), output[:, :-1]], dim=1)
+        likeliest = model(fed).logits[0].argmax(-1)
+    begins = inputs["input_ids"].shape[1]
+    assert output[0, begins:].tolist() == likeliest[begins:].tolist()
