@@ -37,12 +37,15 @@ def write_model_card(
     Raises:
         OSError: it cannot be written.
     """
+    record = json.loads((directory / RECORD_FILE).read_text())
+    if "facts" not in record:
+        # A model of an earlier release; it gets a card when it is trained again.
+        return
     sources = [
         (Path(source.path).name, _APACHE if source.path == STARTER_TEXTS else _NOT_STATED)
         for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]
     facts = CardFacts(_license_of(base), sources, evaluation)
-    record = json.loads((directory / RECORD_FILE).read_text())
     write_whole(directory / CARD_FILE, model_card(directory.name, record, facts))
 
 

@@ -45,8 +45,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
             "document_id": f"d{number}",
             "text": text,
             "split": "development" if number == 2 else "train",
-            "calls": [CALL | {"call_id": f"c{number}", "result": f"0.{number}"}],
-            "dropped_calls": [CALL | {"call_id": f"o{number}", "position": 5, "tool": "QA"}],
+            "calls": [
+                CALL | {"call_id": f"c{number}", "character_offset": 3, "result": f"0.{number}"}
+            ],
+            "dropped_calls": [
+                CALL | {"call_id": f"o{number}", "position": 5, "character_offset": 5, "tool": "QA"}
+            ],
         }
         for number, text in enumerate(TEXTS)
     ]

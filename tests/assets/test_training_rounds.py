@@ -118,13 +118,17 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (directory / "model.safetensors").touch()
         result = {"tokens": 7, "seconds": 1.0, "best_step": 1}
         result |= {"base_perplexity": 9.5, "best_perplexity": 9.0}
-        record = {"fingerprint": fingerprint, "rows": 2, "facts": {}, "result": result}
+        record = {"fingerprint": fingerprint, "rows": 2, "facts": {"calls": {}}, "result": result}
         (directory / "toolformer.json").write_text(json.dumps(record))
         folders.append(directory.name)
         perplexity = {"development_perplexity": 9.0}
         return [{"step": 1, "loss": 2.0, "learning_rate": 1e-5, "tokens": 7} | perplexity]
 
+    def write_card(directory: Path, *_) -> None:
+        (directory / "README.md").write_text("a card")
+
     monkeypatch.setattr(finetuning, "_train", train)
+    monkeypatch.setattr(finetuning, "write_model_card", write_card)
     monkeypatch.setattr(finetuning, "planned_training", lambda *_: Mock(told="2 texts"))
     return folders
 

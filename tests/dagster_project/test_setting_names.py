@@ -52,6 +52,8 @@ def is_setting(name: str) -> bool:
         return False
     if section != "tools":
         model = Settings.model_fields[section].annotation
+        while len(rest) > 1 and rest[0] in fields_of(model):
+            model = fields_of(model)[rest.pop(0)]
         return len(rest) == 1 and (rest[0] == "*" or rest[0] in fields_of(model))
     tool, *of_tool = rest
     if tool not in {*TOOL_NAMES, "others", "*"} and not tool[0].isupper():
@@ -62,9 +64,9 @@ def is_setting(name: str) -> bool:
     return is_option and (tool not in TOOL_NAMES or of_tool[1] in options_of(tool))
 
 
-def fields_of(model: type | None) -> set[str]:
+def fields_of(model: type | None) -> dict[str, type | None]:
     fields: Mapping = getattr(model, "model_fields", {})
-    return {field.alias or name for name, field in fields.items()}
+    return {field.alias or name: field.annotation for name, field in fields.items()}
 
 
 def options_of(tool: str) -> set[str]:

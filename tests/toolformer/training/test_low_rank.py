@@ -39,6 +39,7 @@ def run(base, tmp_path):
             bos_token=None,
             resume_folder=tmp_path / f"{name}-state",
             fingerprint="f1",
+            facts={},
             report=report,
             device="cpu",
         )

@@ -82,6 +82,7 @@ def train(base, tmp_path):
             bos_token=None,
             resume_folder=tmp_path / f"{name}-state",
             fingerprint="f1",
+            facts={},
             report=take,
             device="cpu",
             log=take_line,
@@ -135,7 +136,7 @@ from toolformer.training.finetuning import finetune
 finetune(
     Path({str(base)!r}), Path({str(tmp_path / "tuned")!r}), ROWS, DEVELOPMENT,
     parameters=replace(PARAMETERS, steps=10**6, processes=2, parallelism="fsdp"),
-    bos_token=None, resume_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1",
+    bos_token=None, resume_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1", facts={{}},
     report=lambda step: print(step.step, flush=True), device="cpu",
 )
 """
@@ -242,6 +243,7 @@ def test_more_processes_than_graphics_devices_are_refused(base, tmp_path, monkey
             bos_token=None,
             resume_folder=tmp_path / "state",
             fingerprint="f1",
+            facts={},
             report=lambda _: None,
             device="cuda",
         )
