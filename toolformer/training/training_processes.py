@@ -15,19 +15,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
 from toolformer.training.training_job import TrainingJob
-from toolformer.training.training_state import Progress, StepReport, TrainingState
+from toolformer.training.training_state import JOB_FOLDER, Progress, StepReport, TrainingState
 from toolformer.training.whole_folders import remove, writing
 
 _TORCHRUN = "toolformer.training.torchrun"
 _REPOSITORY = Path(__file__).resolve().parents[2]
-# Below the folder of the state: rows of one run at a time, removed when the run ends.
-_JOB_FOLDER = "job.tmp"
 _ERRORS = {error.__name__: error for error in (CheckpointError, ModelNotFoundError, TrainingError)}
 # Of one that was told to end and does not; nothing is lost.
 _SECONDS_TO_END = 20.0
@@ -57,7 +55,7 @@ def train_in_processes(
         ModelNotFoundError: there is no usable model to begin with.
     """
     _check_devices(job)
-    folder = job.state_folder / _JOB_FOLDER
+    folder = job.state_folder / JOB_FOLDER
     with writing(folder):
         remove([folder])
         folder.mkdir()
@@ -155,6 +153,10 @@ class _Family:
 
     def end(self) -> None:
         """End all of them, and wait until they have."""
+        if not self._open:
+            # Only torchrun's own last breath is left.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_SECONDS_TO_END)
         self._close_stdin()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -209,27 +211,32 @@ def _error(failures: Sequence[dict[str, Any]], job: TrainingJob, state: Training
     for failure in failures:
         if error := _ERRORS.get(str(failure.get("error"))):
             return error(failure["message"])
-    of = f"of the {job.parameters.processes} processes of the training"
     step = state.saved_step
     begins = f"goes on behind step {step}" if step else "begins anew: no state was saved yet"
     remedy = f"Nothing that was saved is lost: run again, and it {begins}."
-    # A process that misses another one fails too, but with an error.
     ended = [each for each in failures if "exit_code" in each]
-    killed = [each for each in ended if each["exit_code"] < 0]
-    said = [each["message"] for each in failures if each.get("message")]
-    if killed:
-        rank, name = killed[0]["rank"], _signal_name(-killed[0]["exit_code"])
-        who = (
-            "torchrun, which watches over the processes,"
-            if rank is None
-            else f"Process {rank} {of}"
-        )
-        why = " (the system does that where memory runs out)" if name == "SIGKILL" else ""
-        return TrainingError(f"{who} was ended by {name}{why}. {remedy}")
-    if said:
-        return TrainingError(f"One {of} failed: {said[0]}. Its traceback is in the log. {remedy}")
-    rank, code = ended[0]["rank"], ended[0]["exit_code"]
-    return TrainingError(f"Process {rank} {of} ended with exit code {code}; see the log. {remedy}")
+    # A process that misses another one fails too, but with an error; torchrun ends it by SIGTERM.
+    for each in ended:
+        if each["exit_code"] < 0 and each["exit_code"] != -signal.SIGTERM:
+            name = _signal_name(-each["exit_code"])
+            why = " (the system does that where memory runs out)" if name == "SIGKILL" else ""
+            return TrainingError(f"{_name(each, job)} was ended by {name}{why}. {remedy}")
+    for each in failures:
+        if each.get("message"):
+            return TrainingError(
+                f"A process of the training failed: {each['message']}. Its traceback is in the "
+                f"log. {remedy}"
+            )
+    first = ended[0]
+    return TrainingError(
+        f"{_name(first, job)} ended with exit code {first['exit_code']}; see the log. {remedy}"
+    )
+
+
+def _name(failure: Mapping[str, Any], job: TrainingJob) -> str:
+    if failure["rank"] is None:
+        return "torchrun, which watches over the processes of the training,"
+    return f"Process {failure['rank']} of the {job.parameters.processes} processes of the training"
 
 
 def _signal_name(number: int) -> str:

@@ -210,7 +210,7 @@ def test_processes_end_where_torchrun_is_killed(play, tmp_path):
         ).stdout.split()
         os.kill(int(pid), signal.SIGKILL)
 
-    with pytest.raises(TrainingError, match=r"torchrun, which watches.*SIGKILL.*begins anew"):
+    with pytest.raises(TrainingError, match=r"^torchrun, which watches.*SIGKILL.*begins anew"):
         play("waits", report=kill_torchrun)
 
 
@@ -220,6 +220,7 @@ def test_processes_end_where_torchrun_is_killed(play, tmp_path):
         ("error", CheckpointError, r"^The state is damaged\.$"),
         ("unnamed", TrainingError, r"failed: RuntimeError: ü+ …\. Its traceback is in the log\."),
         ("exit", TrainingError, "Process 1 of the 2 processes .* exit code 3; see the log"),
+        ("silent", TrainingError, "^torchrun, which watches .* exit code 1; see the log"),
         ("killed", TrainingError, "Process 1 of the 2 .* SIGKILL .*memory runs out.*run again"),
     ],
 )
