@@ -38,16 +38,24 @@ def is_running(process_id: int) -> bool:
     return state != "Z"
 
 
-def workers_of(folder: Path) -> dict[int, int]:
-    """Process ids by rank of the workers whose job lies below a folder."""
-    found = {}
+def running(module: str, folder: Path) -> list[int]:
+    """Process ids of a module whose job lies below a folder."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             command = (entry / "cmdline").read_bytes().decode()
-            if "training_worker" in command and str(folder) in command:
-                environment = (entry / "environ").read_bytes().decode().split("\0")
-                (rank,) = (each[5:] for each in environment if each.startswith("RANK="))
-                found[int(rank)] = int(entry.name)
+            if module in command and str(folder) in command:
+                found.append(int(entry.name))
+    return found
+
+
+def workers_of(folder: Path) -> dict[int, int]:
+    """Process ids of the workers, by rank."""
+    found = {}
+    for pid in running("training_worker", folder):
+        environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        (rank,) = (each[5:] for each in environment if each.startswith("RANK="))
+        found[int(rank)] = pid
     return found
 
 
@@ -205,10 +213,8 @@ def test_an_interrupted_call_ends_the_processes(play):
 
 def test_processes_end_where_torchrun_is_killed(play, tmp_path):
     def kill_torchrun(step):
-        (pid,) = subprocess.run(
-            ["pgrep", "-f", f"fake_torchrun {tmp_path}"], capture_output=True, check=True
-        ).stdout.split()
-        os.kill(int(pid), signal.SIGKILL)
+        (pid,) = running("fake_torchrun", tmp_path)
+        os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(TrainingError, match=r"^torchrun, which watches.*SIGKILL.*begins anew"):
         play("waits", report=kill_torchrun)
