@@ -109,7 +109,7 @@ def finetuned_model(
         def hold_device() -> str:
             # The annotating model would take memory that training needs.
             holder.drop_model()
-            return holder.hold_device(loaded, home)
+            return holder.hold_devices(loaded.training.processes, loaded, home)
 
         def make() -> str:
             looked_at = wanted()

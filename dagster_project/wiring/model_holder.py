@@ -57,7 +57,7 @@ class ModelHolder:
         self._model: LanguageModel | None = None
         self._loaded_from: tuple[Path, str] | None = None
         self._reference: LanguageModel | None = None
-        self._lock: FileLock | None = None
+        self._locks: list[FileLock] = []
         self._device = ""
         # Tools that work at the same time may ask together.
         self._turn = threading.RLock()
@@ -72,15 +72,29 @@ class ModelHolder:
         from toolformer.forward.language_model import devices_of
 
         with self._turn:
-            if self._lock is None:
-                devices = devices_of(settings.language_model.device)
-                held = _first_free(devices, home)
-                if held is None:
-                    _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
-                while held is None:
-                    time.sleep(_POLL_SECONDS)
-                    held = _first_free(devices, home)
-                self._device, self._lock = held
+            if not self._locks:
+                self._device, lock = _wait_for(devices_of(settings.language_model.device), home)
+                self._locks.append(lock)
+            return self._device
+
+    def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
+        """Wait for as many GPUs and keep them, from the first on; returns what they are called.
+
+        A processor is one device, however many processes share it. What is held is given back
+        first, and GPUs are taken in order, so that no two runs wait for each other.
+        """
+        from toolformer.forward.language_model import resolve_device
+
+        device = resolve_device(settings.language_model.device)
+        if count == 1 or not device.startswith("cuda"):
+            return self.hold_device(settings, home)
+        with self._turn:
+            self.release()
+            for number in range(count):
+                name, lock = _wait_for([f"cuda:{number}"], home)
+                self._locks.append(lock)
+                if number == 0:
+                    self._device = name
             return self._device
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
@@ -137,9 +151,20 @@ class ModelHolder:
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
         self.drop_model()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        for lock in self._locks:
+            lock.release()
+        self._locks.clear()
+
+
+def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
+    """The first of the devices that no other run holds, with its lock."""
+    held = _first_free(devices, home)
+    if held is None:
+        _LOGGER.info("waiting for another run to release %s", " or ".join(devices))
+    while held is None:
+        time.sleep(_POLL_SECONDS)
+        held = _first_free(devices, home)
+    return held
 
 
 def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:

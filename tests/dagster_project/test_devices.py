@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from filelock import Timeout
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -72,6 +73,32 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holder
     second.release()
     waiting.join(timeout=10)
     assert got == ["cuda:1"]
+
+
+def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, monkeypatch):
+    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(language_model, "resolve_device", lambda device: "cuda")
+    first, second, third = holders
+    assert first.hold_device(Settings(), home) == "cuda:0"
+    assert second.hold_device(Settings(), home) == "cuda:1"
+    got = []
+    # What it holds itself is given back: else two such runs would wait for each other.
+    waiting = threading.Thread(target=lambda: got.append(second.hold_devices(2, Settings(), home)))
+    waiting.start()
+    waiting.join(timeout=0.5)
+    assert waiting.is_alive()
+    first.release()
+    waiting.join(timeout=10)
+    assert got == ["cuda:0"]
+    for device in ("cuda:0", "cuda:1"):
+        with pytest.raises(Timeout):
+            home.device_lock(device).acquire(timeout=0)
+
+
+def test_processes_on_a_processor_share_the_one_device(home, holders):
+    settings = Settings.model_validate({"language_model": {"device": "cpu"}})
+    assert holders[0].hold_devices(2, settings, home) == "cpu"
+    assert holders[0].hold_device(settings, home) == "cpu"
 
 
 def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> str:
