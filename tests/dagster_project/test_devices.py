@@ -78,7 +78,7 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holder
 def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, monkeypatch):
     monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0", "cuda:1"])
     monkeypatch.setattr(language_model, "resolve_device", lambda device: "cuda")
-    first, second, third = holders
+    first, second, _ = holders
     assert first.hold_device(Settings(), home) == "cuda:0"
     assert second.hold_device(Settings(), home) == "cuda:1"
     got = []
