@@ -2,7 +2,8 @@
 
 The rows are windows of texts, all in the loss; AdamW, float32, gradient norm 1. `Trainer` pads the
 rows of a micro-batch to the longest of them, drawn in the same order; it has as many rows at once
-as fit our micro-batches on the average. First steps, which warm up, are not counted.
+as fit our micro-batches on the average. First steps, which warm up, are not counted. Then the same
+work by two processes: how long until the first step, and how far the losses are from one's.
 
     python -m benchmarks.training [--json FILE] [--documents FILE] [--model DIR] [--turns N]
 """
@@ -12,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,32 +36,43 @@ def main(arguments: list[str] | None = None) -> None:
     from benchmarks.machine import gemm_peak, machine, versions
     from dagster_project.settings.sections import home_folder
     from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.training.process_group import PARALLELISMS
     from toolformer.training.training_plan import parameter_count
 
     base = options.model or ensure_embedded_model(home_folder() / "models")
     rows = _rows(base, options.documents)
     peak = gemm_peak("float32", repeats=5)
     operations = 6 * parameter_count(base.glob("*.safetensors"))
-    ways: dict[str, Callable[[Path, list[list[int]]], float]] = {
-        PADDED: lambda base, rows: _ours(base, rows, packs_rows=False),
-        PACKED: lambda base, rows: _ours(base, rows, packs_rows=True),
-        TRAINER: _trainer,
+    ways: dict[str, Callable[[], Run]] = {
+        PADDED: lambda: _ours(base, rows, packs_rows=False),
+        PACKED: lambda: _ours(base, rows, packs_rows=True),
+        TRAINER: lambda: _trainer(base, rows),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.turns):
         for name, way in ways.items():
-            speeds[name].append(way(base, rows))
-            print(f"{name:14} {speeds[name][-1]:8.1f} tokens/s", flush=True)
+            run = way()
+            speeds[name].append(run.tokens_per_second)
+            print(f"{name:14} {run.tokens_per_second:8.1f} tokens/s", flush=True)
     best = {name: max(values) for name, values in speeds.items()}
     for name, speed in best.items():
         share, ratio = speed * operations / peak, speed / best[TRAINER]
         print(f"{name:14} {speed:8.1f} tokens/s, {share:.0%} of the peak, {ratio:.2f}× Trainer")
+    alone = _ours(base, rows, packs_rows=False)
+    shared = {name: _ours(base, rows, processes=2, parallelism=name) for name in PARALLELISMS}
+    for name, run in {"one process": alone, **shared}.items():
+        apart = max(abs(a - b) for a, b in zip(run.losses, alone.losses, strict=True))
+        print(
+            f"{name:14} {run.tokens_per_second:8.1f} tokens/s, first step after "
+            f"{run.seconds_to_first_step:.1f} s, losses at most {apart:.1e} from one process's"
+        )
     if options.json is not None:
         figures = {
             "machine": machine(),
             "versions": versions(),
             "gemm_peak_gflops": peak / 1e9,
             "tokens_per_second": speeds,
+            "processes": {name: asdict(run) for name, run in {"one": alone, **shared}.items()},
             "share_of_peak": {name: speed * operations / peak for name, speed in best.items()},
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -75,12 +88,35 @@ def _rows(base: Path, documents: Path | None) -> list[list[int]]:
     return [row for row in rows if row][:TEXTS]
 
 
-def _ours(base: Path, rows: Sequence[list[int]], *, packs_rows: bool) -> float:
-    from toolformer.training.finetuning import FinetuningParameters, finetune
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run came to.
+
+    Attributes:
+        tokens_per_second: of the steps after the first and before the last.
+        losses: of the steps; empty where they are not asked for.
+        seconds_to_first_step: from the call until the first step is done.
+    """
+
+    tokens_per_second: float
+    losses: tuple[float, ...] = ()
+    seconds_to_first_step: float = 0.0
+
+
+def _ours(
+    base: Path,
+    rows: Sequence[list[int]],
+    *,
+    packs_rows: bool = False,
+    processes: int = 1,
+    parallelism: str = "data_parallel",
+) -> Run:
+    from toolformer.training.finetuning import FinetuningParameters, StepReport, finetune
     from toolformer.training.training_loss import LossWeights
     from toolformer.training.training_rows import TrainingRow
 
-    reports: list[tuple[int, float]] = []
+    reports: list[tuple[StepReport, float]] = []
+    called = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         finetune(
             base,
@@ -101,19 +137,25 @@ def _ours(base: Path, rows: Sequence[list[int]], *, packs_rows: bool) -> float:
                 save_every=STEPS,
                 loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
                 packs_rows=packs_rows,
+                processes=processes,
+                parallelism=parallelism,
             ),
             bos_token=None,
             resume_folder=Path(folder) / "state",
             fingerprint="benchmark",
             facts={},
-            report=lambda step: reports.append((step.tokens, time.perf_counter())),
+            report=lambda step: reports.append((step, time.perf_counter())),
         )
     # The last step has the saving in it.
     (first, began), (last, ended) = reports[0], reports[-2]
-    return (last - first) / (ended - began)
+    return Run(
+        (last.tokens - first.tokens) / (ended - began),
+        tuple(step.loss for step, _ in reports),
+        began - called,
+    )
 
 
-def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
+def _trainer(base: Path, rows: Sequence[list[int]]) -> Run:
     import torch
     from transformers import (
         AutoModelForCausalLM,
@@ -176,7 +218,7 @@ def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
             callbacks=[Watch()],
         ).train()
     counted = order[BATCH : BATCH * (STEPS - 1)]
-    return sum(len(rows[index]) for index in counted) / (ends[-2] - ends[0])
+    return Run(sum(len(rows[index]) for index in counted) / (ends[-2] - ends[0]))
 
 
 if __name__ == "__main__":
