@@ -76,7 +76,6 @@ _DEMO: dict[str, Any] = {
         "batch_size": 8,
         "max_tokens": 160,
         "micro_batch_tokens": 320,
-        "learning_rate": 5e-5,
         # Once, at the end: a handful of development texts cannot choose between checkpoints.
         "evaluate_every": 10,
         "save_every": 10,
