@@ -31,7 +31,10 @@ def configured_sources(settings: Settings) -> list[Source]:
     """The sources of the settings; the embedded corpus where none is listed."""
     return [
         Source(
-            **{**source.model_dump(), "shard_size": source.shard_size or settings.corpus.shard_size}
+            **{
+                **source.model_dump(exclude={"license"}),
+                "shard_size": source.shard_size or settings.corpus.shard_size,
+            }
         )
         for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]

@@ -73,13 +73,17 @@ def _build(home: Home, source: Path, documents: int) -> float:
             encoding="utf-8",
         )
         texts = home.root / "texts.jsonl"
-        rows = list(_rows(source))
-        with texts.open("w", encoding="utf-8") as file:
-            for row in _chosen(rows, documents):
-                beginning = row["text"][:_CHARACTERS].rsplit(maxsplit=1)[0]
-                file.write(json.dumps({**row, "text": beginning}) + "\n")
+        write_beginnings(source, documents, texts)
         run_command(home.root, "ingest", str(texts))
     return run_command(home.root, "build")
+
+
+def write_beginnings(source: Path, documents: int, file: Path) -> None:
+    """Write the beginnings of so many documents of a collection, each about one window."""
+    with file.open("w", encoding="utf-8") as lines:
+        for row in _chosen(list(_rows(source)), documents):
+            beginning = row["text"][:_CHARACTERS].rsplit(maxsplit=1)[0]
+            lines.write(json.dumps({**row, "text": beginning}) + "\n")
 
 
 def _rows(source: Path) -> Iterator[dict[str, Any]]:

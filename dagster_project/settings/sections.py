@@ -1,26 +1,26 @@
 """All settings of a run, with their meaning, their bounds and the paper's values as defaults.
 
-The only place with default numbers; `presets.py` names what a smaller set-up changes. Does not read
-or write files; `settings_file.py` does.
+The longest sections stand in `tool_sections.py` and `training_sections.py`. No other place has
+default numbers; `presets.py` names what a smaller set-up changes. Does not read or write files;
+`settings_file.py` does.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from dagster_project.settings.section import Section
+from dagster_project.settings.tool_sections import (
+    PassageIndexSettings,
+    PluginSettings,
+    QuestionAnsweringSettings,
+    ToolsSettings,
+    WikipediaIndexSettings,
 )
-from pydantic_core import InitErrorDetails
-
+from dagster_project.settings.training_sections import TrainingSettings
 from toolformer.sources.compression import MAXIMUM_EXPANSION, MAXIMUM_WINDOW_BYTES
 from toolformer.sources.source import (
     DATE_COLUMN,
@@ -30,10 +30,7 @@ from toolformer.sources.source import (
     URL_COLUMN,
     WIKIPEDIA_EXCERPT,
 )
-from toolformer.training.variants import Variant
-from tools.errors import ToolRegistrationError
 from tools.registry import tool_names
-from tools.retrieval.passages import BM25_B, BM25_K1
 
 PresetName = Literal["paper", "laptop", "demo"]
 
@@ -52,11 +49,7 @@ def home_folder() -> Path:
     return Path(named).expanduser().absolute() if named else repository / "data"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LanguageModelSettings(_Section):
+class LanguageModelSettings(Section):
     """The base model: it is finetuned, and annotates unless sampling.annotator names another."""
 
     path: str = Field(
@@ -76,7 +69,7 @@ class LanguageModelSettings(_Section):
     )
 
 
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """One source of texts."""
 
     path: str = Field(description="file, folder, glob, or starter-texts / wikipedia-excerpt")
@@ -101,6 +94,9 @@ class SourceSettings(_Section):
         le=1 << 31,
         description="memory for a Zstandard file; `zstd --long=31` needs 2147483648",
     )
+    license: str | None = Field(
+        None, description="of the texts, such as cc-by-sa-4.0; the model card repeats it"
+    )
 
 
 # The corpus where no source is listed. A page of the excerpt is some eight documents.
@@ -110,7 +106,7 @@ EMBEDDED_SOURCES = (
 )
 
 
-class CorpusSettings(_Section):
+class CorpusSettings(Section):
     """The texts C and how they are cut."""
 
     sources: tuple[SourceSettings, ...] = Field(
@@ -130,7 +126,7 @@ class CorpusSettings(_Section):
     )
 
 
-class SamplingSettings(_Section):
+class SamplingSettings(Section):
     """Sampling of candidate calls (paper §2). The paper gives no temperature, length or seed."""
 
     max_new_tokens: int = Field(64, ge=1, le=512, description="longest sampled call, in tokens")
@@ -180,7 +176,7 @@ class SamplingSettings(_Section):
         return uses_prompt
 
 
-class ScoringSettings(_Section):
+class ScoringSettings(Section):
     """The three losses (paper §2, "Filtering API Calls")."""
 
     empty_result_keeps_arrow: bool = Field(
@@ -216,7 +212,7 @@ class ScoringSettings(_Section):
     )
 
 
-class ExecutionSettings(_Section):
+class ExecutionSettings(Section):
     """Running the tools (paper §2, "Executing API Calls")."""
 
     deadline_seconds: float = Field(10.0, gt=0, description="longest time of one call, in seconds")
@@ -241,296 +237,7 @@ class ExecutionSettings(_Section):
     )
 
 
-class ToolSettings(_Section):
-    """One tool (paper, appendix A, and table 2)."""
-
-    is_enabled: bool = Field(True, description="part of the default selection")
-    sampling_threshold: float = Field(0.05, ge=0, lt=1, description="τ_s, a probability")
-    positions_per_text: int = Field(5, ge=1, description="k")
-    calls_per_position: int = Field(5, ge=1, description="m")
-    filtering_threshold: float = Field(1.0, ge=0, description="τ_f, in nats")
-    prompt: str | None = Field(
-        None, description="a few-shot prompt file of your own, with {text} where the text goes"
-    )
-    options: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="settings of the tool itself"
-    )
-
-
-class PluginSettings(ToolSettings):
-    """A tool from outside this project. What it does not set, `tools.others` does."""
-
-    target: str | None = Field(
-        None,
-        alias="class",
-        description="where the tool is, as module:Class; not needed for a tool of a package that "
-        "is installed",
-    )
-    environment: tuple[str, ...] = Field(
-        (), description="names of environment variables that its process gets, an API key say"
-    )
-
-
-class ToolsSettings(_Section):
-    """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, PluginSettings]
-
-    QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
-    WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
-    Calendar: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
-    Calculator: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
-        sampling_threshold=0.0,
-        positions_per_text=20,
-        calls_per_position=10,
-        filtering_threshold=0.5,
-        options={"weak_share": 0.01},
-    )
-    MT: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
-        sampling_threshold=0.0,
-        positions_per_text=20,
-        calls_per_position=10,
-        filtering_threshold=0.5,
-    )
-    others: ToolSettings = Field(
-        ToolSettings(),  # pyright: ignore[reportCallIssue]
-        description="what tools of your own have as long as their sections do not say otherwise",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tools_are_known(cls, sections: Any) -> Any:
-        problems = _unknown_tools(sections) if isinstance(sections, Mapping) else []
-        if problems:
-            raise ValidationError.from_exception_data(cls.__name__, problems)
-        return sections
-
-    @property
-    def targets(self) -> dict[str, str]:
-        """Name to `module:Class` of the tools that are named here."""
-        own = self.model_extra or {}
-        return {name: each.target for name, each in own.items() if each.target}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All tools: the five, then those of installed packages and of these settings.
-
-        Raises:
-            ToolRegistrationError: a package registers a tool under a name that cannot be used.
-        """
-        return tool_names(self.targets)
-
-    def of(self, tool_name: str) -> ToolSettings:
-        """The settings of one tool."""
-        if tool_name in type(self).model_fields:
-            return getattr(self, tool_name)
-        own = (self.model_extra or {}).get(tool_name)
-        if own is None:
-            return self.others
-        not_shared = set(PluginSettings.model_fields) - set(ToolSettings.model_fields)
-        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude=not_shared))
-
-    def environment_of(self, tool_name: str) -> tuple[str, ...]:
-        """Names of the environment variables that a tool from outside gets."""
-        own = (self.model_extra or {}).get(tool_name)
-        return own.environment if own else ()
-
-
-def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
-    """What is wrong with the names of tools that are not built in."""
-    problems: list[InitErrorDetails] = []
-    for name, section in sections.items():
-        if not isinstance(name, str) or name in ToolsSettings.model_fields:
-            continue
-        target = section.get("class") if isinstance(section, Mapping) else None
-        try:
-            is_known = name in tool_names({name: str(target)} if target else {})
-        except ToolRegistrationError as error:
-            problems.append(
-                {"type": "value_error", "loc": (name,), "input": section, "ctx": {"error": error}}
-            )
-            continue
-        if not is_known:
-            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
-    return problems
-
-
-class WikipediaIndexSettings(_Section):
-    """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
-
-    source: str = Field(
-        "wikipedia-excerpt",
-        description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
-        "title and text), or the excerpt that is embedded",
-    )
-    passage_words: int = Field(100, ge=10, description="longest passage, in words")
-
-
-class PassageIndexSettings(_Section):
-    """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
-
-    encoder: str = Field(
-        "latent",
-        description="latent: vectors fitted on the passages themselves; or the directory of a "
-        "Hugging Face encoder such as Contriever",
-    )
-    dimension: int = Field(400, ge=2, description="of latent vectors")
-    most_terms: int = Field(
-        200_000, ge=2, description="word stems that latent vectors tell apart, the commonest ones"
-    )
-    similarity: Literal["dot", "cosine"] = Field(
-        "dot", description="of an encoder's vectors: as they are, or divided by their lengths"
-    )
-    encoder_tokens: int = Field(256, ge=8, description="an encoder's texts are cut there")
-    sample_passages: int = Field(
-        100_000, ge=2, description="most passages that vectors and FAISS are fitted on"
-    )
-    chunk_passages: int = Field(
-        10_000, ge=1, description="passages encoded at once; what a killed build does again"
-    )
-    flat_limit: int = Field(
-        200_000,
-        ge=0,
-        description="up to this many passages, vectors are kept whole; beyond it as IVF-PQ",
-    )
-    code_bytes: int = Field(64, ge=1, description="bytes of a compressed vector")
-    seed: int = Field(0, ge=0)
-
-
-class QuestionAnsweringSettings(_Section):
-    """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
-
-    retriever: Literal["bm25", "dense", "hybrid"] = Field(
-        "bm25", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
-    )
-    k1: float = Field(BM25_K1, ge=0, description="BM25's saturation of term frequency")
-    b: float = Field(BM25_B, ge=0, le=1, description="BM25's weight of passage length")
-    fused_passages: int = Field(100, ge=1, description="passages of each ranking that are fused")
-    fusion_constant: float = Field(
-        60.0, gt=0, description="of the fusion; the larger, the less first ranks stand out"
-    )
-    dense_weight: float = Field(1.0, gt=0, description="of the dense ranking; that of BM25 is 1")
-    probes: int = Field(32, ge=1, description="cells of an IVF-PQ index that are searched")
-    bm25_temperature: float = Field(
-        3.0,
-        gt=0,
-        description="difference of scores that makes a passage e times as probable to the reader",
-    )
-    dense_temperature: float = Field(0.05, gt=0, description="the same for dense vectors alone")
-    reader: str = Field(
-        "language-model",
-        description="language-model: the base model reads each passage; or the directory of a "
-        "fusion-in-decoder checkpoint (T5)",
-    )
-    passage_words: int = Field(120, ge=10, description="longer passages are cut there for reading")
-    answer_words: int = Field(6, ge=1, description="longest answer of the language model")
-    beam_width: int = Field(
-        8, ge=1, description="beginnings of answers followed in each passage, at each token"
-    )
-    least_beginning: float = Field(
-        0.001, ge=0, lt=1, description="beginnings that are less probable are not followed"
-    )
-    question_weight: float = Field(
-        0.5,
-        ge=0,
-        description="power of p(question | passage) in the weight of a passage; 0: the "
-        "retriever's weight alone",
-    )
-    reader_tokens: int = Field(
-        250, ge=16, description="of question and passage, for a fusion-in-decoder checkpoint"
-    )
-    answer_tokens: int = Field(20, ge=1, description="longest answer of such a checkpoint")
-
-
-class LossWeightsSettings(_Section):
-    """How much a token counts in the training loss, by its kind (paper: all alike)."""
-
-    text: float = Field(1.0, ge=0, description="tokens of the text")
-    call: float = Field(1.0, ge=0, description="tokens of a call, up to its arrow")
-    result: float = Field(
-        1.0, ge=0, description="tokens of a result, which the finished model never writes itself"
-    )
-
-
-class TrainingSettings(_Section):
-    """Finetuning on C* (paper §4.1 and appendix B)."""
-
-    variant: Variant = Field(
-        "calls",
-        description="which model a command trains or measures: calls (the paper's), or a control "
-        "on the same texts: plain (no calls), shuffled (results exchanged), random (calls that "
-        "the filter dropped); in the UI the partition says it",
-    )
-    rounds: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
-        None,
-        min_length=1,
-        description="rounds of annotation to train on, such as [1, 2]; null: sampling.round alone",
-    )
-    max_texts_per_tool: int = Field(25_000, ge=1, description="texts with a call of one tool")
-    plain_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the texts that hold no call; the paper has none"
-    )
-    near_duplicate_similarity: float | None = Field(
-        None,
-        ge=0.5,
-        le=1,
-        description="Jaccard similarity of five-word sequences from which on the second of two "
-        "texts goes; null: never, as in the paper",
-    )
-    development_share: float = Field(
-        0.02, ge=0, lt=1, description="share of documents set aside to choose the checkpoint"
-    )
-    learning_rate: float = Field(1e-5, gt=0)
-    warmup_share: float = Field(0.1, ge=0, le=1, description="linear warm-up, share of the steps")
-    batch_size: int = Field(128, ge=1, description="texts per step")
-    epochs: float = Field(
-        2.0, gt=0, description="how often each text comes; 25,000 of five tools make 2,000 steps"
-    )
-    steps: int | None = Field(
-        None, ge=1, description="steps, whatever the texts; null: as many as make the epochs"
-    )
-    least_texts: int = Field(
-        100, ge=1, description="with fewer texts nothing is trained unless it is forced"
-    )
-    loss_weights: LossWeightsSettings = LossWeightsSettings()  # pyright: ignore[reportCallIssue]
-    max_tokens: int = Field(1024, ge=16, description="longest row after insertion, in tokens")
-    micro_batch_tokens: int = Field(
-        4096, ge=16, description="tokens fed at once; smaller needs less memory"
-    )
-    packs_rows: bool = Field(
-        False,
-        description="texts are fed one behind the other instead of padded; none sees another",
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="compute activations twice: less memory, a third more time"
-    )
-    processes: int = Field(
-        1,
-        ge=1,
-        description="that train together, one per GPU; on a processor they divide its cores",
-    )
-    parallelism: Literal["data_parallel", "fsdp"] = Field(
-        "data_parallel",
-        description="of several processes: each holds all of the model, or a part of every weight "
-        "(FSDP2)",
-    )
-    lora_rank: int | None = Field(
-        None,
-        ge=1,
-        description="train adapters of this rank (LoRA, needs the extra lora), for models that do "
-        "not fit otherwise; null trains all weights",
-    )
-    evaluate_every: int = Field(500, ge=1, description="steps between development perplexities")
-    save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")
-    clip_norm: float = Field(1.0, gt=0, description="gradient norm; the paper gives none")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="bfloat16: weights in float32, computation in bfloat16"
-    )
-    seed: int = Field(0, ge=0)
-
-
-class DecodingSettings(_Section):
+class DecodingSettings(Section):
     """Decoding with live calls (paper §4.2)."""
 
     call_top_k: int = Field(
@@ -541,7 +248,7 @@ class DecodingSettings(_Section):
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
 
 
-class EvaluationSettings(_Section):
+class EvaluationSettings(Section):
     """The benchmarks (paper §4.2–4.3)."""
 
     benchmarks: tuple[Literal["perplexity", "dateset"], ...] = Field(
@@ -556,7 +263,7 @@ class EvaluationSettings(_Section):
     seed: int = Field(0, ge=0)
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything a run can be told. `preset` names the values that are not given."""
 
     preset: PresetName = "laptop"

@@ -11,12 +11,13 @@ from typing import Any
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.ground.whole_files import write_whole
-from toolformer.sources.source import STARTER_TEXTS
+from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, CardFacts, model_card
 
 _APACHE = "apache-2.0"
-_NOT_STATED = "not stated; see where they come from"
+_OF_BUILT_IN = {STARTER_TEXTS: _APACHE, WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia"}
+_NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
 
 
 def write_model_card(
@@ -42,7 +43,7 @@ def write_model_card(
         # A model of an earlier release; it gets a card when it is trained again.
         return
     sources = [
-        (Path(source.path).name, _APACHE if source.path == STARTER_TEXTS else _NOT_STATED)
+        (Path(source.path).name, source.license or _OF_BUILT_IN.get(source.path, _NOT_STATED))
         for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]
     facts = CardFacts(_license_of(base), sources, evaluation)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from dagster_project.settings.sections import PluginSettings, Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.tool_sections import PluginSettings
 from tools.calculator import Calculator
 from tools.calendar import Calendar
 from tools.machine_translation import MachineTranslation

@@ -11,12 +11,12 @@ from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import (
     Settings,
     SettingsError,
-    ToolsSettings,
     home_folder,
     merged,
     validated,
 )
 from dagster_project.settings.settings_file import preset_values
+from dagster_project.settings.tool_sections import ToolsSettings
 from tools.registry import TOOL_NAMES
 
 nested = st.recursive(

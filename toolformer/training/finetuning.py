@@ -17,7 +17,7 @@ from toolformer.ground.digests import digest_of_bytes, hex_digest
 from toolformer.ground.kept_digests import keep_digests
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed, merge_adapters
-from toolformer.training.trainer import Trainer
+from toolformer.training.trainer import Trainer, memory_explained
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_in_processes
 from toolformer.training.training_rows import TrainingRow
@@ -97,6 +97,7 @@ def finetune(
             devices than processes, or a process that ended.
         ModelNotFoundError: `base` holds no usable model.
         CheckpointError: the saved state is damaged.
+        OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
 
     Paper:
         §4.1: batch 128, learning rate 1e-5, linear warmup over the first 10 %, at most 2,000
@@ -176,7 +177,7 @@ def _train_here(
     import torch
 
     # Dropout draws from the global generators; they are given back as they were.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), memory_explained(job):
         return Trainer(job).run(state, report)
 
 

@@ -6,11 +6,13 @@ all tokens of the batch, whoever fed them. Does not start processes and does not
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolformer.errors import TrainingError
+from toolformer.errors import OutOfMemoryError, TrainingError
+from toolformer.forward.geometry import is_out_of_memory
 from toolformer.forward.language_model import LanguageModel, resolve_precision
 from toolformer.ground.digests import hex_digest
 from toolformer.training.division import micro_batches
@@ -22,6 +24,30 @@ from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
 from toolformer.training.training_state import Progress, StepReport, TrainingState
 
 _ADAM_BETAS = (0.9, 0.999)
+
+
+@contextmanager
+def memory_explained(job: TrainingJob) -> Iterator[None]:
+    """Say what to do where a model and its training do not fit into memory.
+
+    Args:
+        job: what is trained inside.
+
+    Raises:
+        OutOfMemoryError: instead of the library's own error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
+            f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
+            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
+            "training.lora_rank, or divide the model among several GPUs (training.processes, "
+            "training.parallelism fsdp). Saved steps are kept."
+        ) from error
 
 
 class Trainer:

@@ -19,14 +19,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
+from toolformer.errors import (
+    CheckpointError,
+    ModelNotFoundError,
+    OutOfMemoryError,
+    TrainingError,
+)
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import JOB_FOLDER, Progress, StepReport, TrainingState
 from toolformer.training.whole_folders import remove, writing
 
 _TORCHRUN = "toolformer.training.torchrun"
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_ERRORS = {error.__name__: error for error in (CheckpointError, ModelNotFoundError, TrainingError)}
+_ERRORS = {
+    error.__name__: error
+    for error in (CheckpointError, ModelNotFoundError, OutOfMemoryError, TrainingError)
+}
 # Of one that was told to end and does not; nothing is lost.
 _SECONDS_TO_END = 20.0
 
@@ -53,6 +61,7 @@ def train_in_processes(
         TrainingError: one of the processes raised it, or ended; or there are fewer devices.
         CheckpointError: the saved state is damaged.
         ModelNotFoundError: there is no usable model to begin with.
+        OutOfMemoryError: model and micro-batch do not fit a device.
     """
     _check_devices(job)
     folder = job.state_folder / JOB_FOLDER

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from toolformer.errors import ToolformerError
 from toolformer.training.process_group import group_of
-from toolformer.training.trainer import Trainer
+from toolformer.training.trainer import Trainer, memory_explained
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import StepReport, TrainingState
 from toolformer.training.worker_channel import Channel, end_with_parent
@@ -22,7 +22,9 @@ def main() -> None:
     end_with_parent()
     channel = Channel()
     try:
-        _train(TrainingJob.read(Path(sys.argv[1])), channel)
+        job = TrainingJob.read(Path(sys.argv[1]))
+        with memory_explained(job):
+            _train(job, channel)
     except ToolformerError as error:
         channel.send("error", error=type(error).__name__, message=str(error))
         sys.exit(1)

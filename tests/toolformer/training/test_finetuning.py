@@ -5,9 +5,15 @@ from dataclasses import replace
 import pytest
 
 from tests.toolformer.training.tiny import BOS, DEVELOPMENT, IDS, PARAMETERS, ROWS, row, weights
-from toolformer.errors import CheckpointError, ModelNotFoundError, TrainingError
+from toolformer.errors import (
+    CheckpointError,
+    ModelNotFoundError,
+    OutOfMemoryError,
+    TrainingError,
+)
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.kept_digests import damaged_files
+from toolformer.training import trainer
 from toolformer.training.finetuning import StepReport, finetune
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import batch_rows
@@ -416,6 +422,29 @@ def test_the_batch_that_gave_no_number_is_kept_with_its_rows(run, tmp_path):
         assert bytes(kept["kinds"]) == ROWS[kept["row"]].kinds
     run(steps=2)
     assert list((tmp_path / "tuned-state").iterdir()) == []
+
+
+def test_memory_that_runs_out_names_the_remedies_and_keeps_the_steps(run, monkeypatch):
+    import torch
+
+    _, undisturbed = run("undisturbed", steps=4, save_every=1)
+    gradients_left = 3
+    add_gradient = trainer.add_gradient
+
+    def run_out(*arguments, **named):
+        nonlocal gradients_left
+        gradients_left -= 1
+        if not gradients_left:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return add_gradient(*arguments, **named)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(trainer, "add_gradient", run_out)
+        with pytest.raises(OutOfMemoryError, match=r"Lower training\.micro_batch_tokens"):
+            run(steps=4, save_every=1)
+    _, resumed = run(steps=4, save_every=1)
+    assert gradients_left == 0
+    assert resumed == undisturbed
 
 
 def test_rows_of_another_vocabulary_are_refused(run):

@@ -1,0 +1,217 @@
+"""Settings of the tools, and of what WikiSearch and QA search and read.
+
+`sections.py` says what holds for all settings.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from dagster_project.settings.section import Section
+from tools.errors import ToolRegistrationError
+from tools.registry import tool_names
+from tools.retrieval.passages import BM25_B, BM25_K1
+
+
+class ToolSettings(Section):
+    """One tool (paper, appendix A, and table 2)."""
+
+    is_enabled: bool = Field(True, description="part of the default selection")
+    sampling_threshold: float = Field(0.05, ge=0, lt=1, description="τ_s, a probability")
+    positions_per_text: int = Field(5, ge=1, description="k")
+    calls_per_position: int = Field(5, ge=1, description="m")
+    filtering_threshold: float = Field(1.0, ge=0, description="τ_f, in nats")
+    prompt: str | None = Field(
+        None, description="a few-shot prompt file of your own, with {text} where the text goes"
+    )
+    options: Mapping[str, JsonValue] = Field(
+        default_factory=dict, description="settings of the tool itself"
+    )
+
+
+class PluginSettings(ToolSettings):
+    """A tool from outside this project. What it does not set, `tools.others` does."""
+
+    target: str | None = Field(
+        None,
+        alias="class",
+        description="where the tool is, as module:Class; not needed for a tool of a package that "
+        "is installed",
+    )
+    environment: tuple[str, ...] = Field(
+        (), description="names of environment variables that its process gets, an API key say"
+    )
+
+
+class ToolsSettings(Section):
+    """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PluginSettings]
+
+    QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calendar: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
+    Calculator: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+        options={"weak_share": 0.01},
+    )
+    MT: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+        sampling_threshold=0.0,
+        positions_per_text=20,
+        calls_per_position=10,
+        filtering_threshold=0.5,
+    )
+    others: ToolSettings = Field(
+        ToolSettings(),  # pyright: ignore[reportCallIssue]
+        description="what tools of your own have as long as their sections do not say otherwise",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tools_are_known(cls, sections: Any) -> Any:
+        problems = _unknown_tools(sections) if isinstance(sections, Mapping) else []
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return sections
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Name to `module:Class` of the tools that are named here."""
+        own = self.model_extra or {}
+        return {name: each.target for name, each in own.items() if each.target}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tools: the five, then those of installed packages and of these settings.
+
+        Raises:
+            ToolRegistrationError: a package registers a tool under a name that cannot be used.
+        """
+        return tool_names(self.targets)
+
+    def of(self, tool_name: str) -> ToolSettings:
+        """The settings of one tool."""
+        if tool_name in type(self).model_fields:
+            return getattr(self, tool_name)
+        own = (self.model_extra or {}).get(tool_name)
+        if own is None:
+            return self.others
+        not_shared = set(PluginSettings.model_fields) - set(ToolSettings.model_fields)
+        return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude=not_shared))
+
+    def environment_of(self, tool_name: str) -> tuple[str, ...]:
+        """Names of the environment variables that a tool from outside gets."""
+        own = (self.model_extra or {}).get(tool_name)
+        return own.environment if own else ()
+
+
+def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """What is wrong with the names of tools that are not built in."""
+    problems: list[InitErrorDetails] = []
+    for name, section in sections.items():
+        if not isinstance(name, str) or name in ToolsSettings.model_fields:
+            continue
+        target = section.get("class") if isinstance(section, Mapping) else None
+        try:
+            is_known = name in tool_names({name: str(target)} if target else {})
+        except ToolRegistrationError as error:
+            problems.append(
+                {"type": "value_error", "loc": (name,), "input": section, "ctx": {"error": error}}
+            )
+            continue
+        if not is_known:
+            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
+    return problems
+
+
+class WikipediaIndexSettings(Section):
+    """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
+
+    source: str = Field(
+        "wikipedia-excerpt",
+        description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
+        "title and text), or the excerpt that is embedded",
+    )
+    passage_words: int = Field(100, ge=10, description="longest passage, in words")
+
+
+class PassageIndexSettings(Section):
+    """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
+
+    encoder: str = Field(
+        "latent",
+        description="latent: vectors fitted on the passages themselves; or the directory of a "
+        "Hugging Face encoder such as Contriever",
+    )
+    dimension: int = Field(400, ge=2, description="of latent vectors")
+    most_terms: int = Field(
+        200_000, ge=2, description="word stems that latent vectors tell apart, the commonest ones"
+    )
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="of an encoder's vectors: as they are, or divided by their lengths"
+    )
+    encoder_tokens: int = Field(256, ge=8, description="an encoder's texts are cut there")
+    sample_passages: int = Field(
+        100_000, ge=2, description="most passages that vectors and FAISS are fitted on"
+    )
+    chunk_passages: int = Field(
+        10_000, ge=1, description="passages encoded at once; what a killed build does again"
+    )
+    flat_limit: int = Field(
+        200_000,
+        ge=0,
+        description="up to this many passages, vectors are kept whole; beyond it as IVF-PQ",
+    )
+    code_bytes: int = Field(64, ge=1, description="bytes of a compressed vector")
+    seed: int = Field(0, ge=0)
+
+
+class QuestionAnsweringSettings(Section):
+    """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
+
+    retriever: Literal["bm25", "dense", "hybrid"] = Field(
+        "bm25", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
+    )
+    k1: float = Field(BM25_K1, ge=0, description="BM25's saturation of term frequency")
+    b: float = Field(BM25_B, ge=0, le=1, description="BM25's weight of passage length")
+    fused_passages: int = Field(100, ge=1, description="passages of each ranking that are fused")
+    fusion_constant: float = Field(
+        60.0, gt=0, description="of the fusion; the larger, the less first ranks stand out"
+    )
+    dense_weight: float = Field(1.0, gt=0, description="of the dense ranking; that of BM25 is 1")
+    probes: int = Field(32, ge=1, description="cells of an IVF-PQ index that are searched")
+    bm25_temperature: float = Field(
+        3.0,
+        gt=0,
+        description="difference of scores that makes a passage e times as probable to the reader",
+    )
+    dense_temperature: float = Field(0.05, gt=0, description="the same for dense vectors alone")
+    reader: str = Field(
+        "language-model",
+        description="language-model: the base model reads each passage; or the directory of a "
+        "fusion-in-decoder checkpoint (T5)",
+    )
+    passage_words: int = Field(120, ge=10, description="longer passages are cut there for reading")
+    answer_words: int = Field(6, ge=1, description="longest answer of the language model")
+    beam_width: int = Field(
+        8, ge=1, description="beginnings of answers followed in each passage, at each token"
+    )
+    least_beginning: float = Field(
+        0.001, ge=0, lt=1, description="beginnings that are less probable are not followed"
+    )
+    question_weight: float = Field(
+        0.5,
+        ge=0,
+        description="power of p(question | passage) in the weight of a passage; 0: the "
+        "retriever's weight alone",
+    )
+    reader_tokens: int = Field(
+        250, ge=16, description="of question and passage, for a fusion-in-decoder checkpoint"
+    )
+    answer_tokens: int = Field(20, ge=1, description="longest answer of such a checkpoint")

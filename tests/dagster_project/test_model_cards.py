@@ -1,0 +1,26 @@
+import json
+from pathlib import Path
+
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.wiring.model_cards import write_model_card
+from tests.toolformer.training.test_model_card import record
+from toolformer.training.finetuning import RECORD_FILE
+
+
+def card_of(folder: Path, settings: Settings) -> str:
+    (folder / RECORD_FILE).write_text(json.dumps(record()))
+    write_model_card(folder, folder / "base", settings)
+    return (folder / "README.md").read_text()
+
+
+def test_the_licence_of_a_source_stands_in_the_card(tmp_path: Path):
+    sources = [{"path": "/texts/a.jsonl", "license": "cc-by-4.0"}, {"path": "/texts/b.jsonl"}]
+    card = card_of(tmp_path, validated({"corpus": {"sources": sources}}, origin="test"))
+    assert "- texts of `a.jsonl`: cc-by-4.0" in card
+    assert "- texts of `b.jsonl`: not stated (`license` of the source in toolformer.yaml)" in card
+
+
+def test_the_licences_of_the_embedded_texts_are_known(tmp_path: Path):
+    card = card_of(tmp_path, Settings())
+    assert "- texts of `starter-texts`: apache-2.0" in card
+    assert "- texts of `wikipedia-excerpt`: cc-by-sa" in card
