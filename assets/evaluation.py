@@ -261,34 +261,37 @@ def _dateset(tools: Toolbox, settings: Settings, model: LanguageModel, progress:
     items = sample_dateset(
         generate_dateset(seed=evaluation.seed), evaluation.dateset_items, evaluation.seed
     )
+    without_calls = None
     rows = []
-    for mode in (ENABLED, DISABLED):
-        for start in range(0, len(items), evaluation.batch_size):
-            batch = items[start : start + evaluation.batch_size]
-            completions = complete_with_tools(
-                model,
-                [question_prompt(item.question) for item in batch],
-                tools,
-                settings,
-                dates=[item.current_date for item in batch],
-                with_calls=mode == ENABLED,
-                max_new_tokens=evaluation.dateset_new_tokens,
+    # What is known without calls need not be decoded with calls once more.
+    for begun, mode in enumerate((DISABLED, ENABLED)):
+        completions = complete_with_tools(
+            model,
+            [question_prompt(item.question) for item in items],
+            tools,
+            settings,
+            dates=[item.current_date for item in items],
+            with_calls=mode == ENABLED,
+            max_new_tokens=evaluation.dateset_new_tokens,
+            without_calls=without_calls,
+            rows_at_once=evaluation.batch_size,
+            progress=lambda done, total, begun=begun: progress(begun * total + done, 2 * total),
+        )
+        without_calls = completions
+        for item, completion in zip(items, completions, strict=True):
+            call = completion.calls[0] if completion.calls else None
+            rows.append(
+                {
+                    "item_id": item.item_id,
+                    "mode": mode,
+                    "prompt": completion.prompt,
+                    "output": completion.text,
+                    "called_tool": call.tool if call else None,
+                    "arguments": call.arguments if call else None,
+                    "result": call.result if call else None,
+                    "gold": " | ".join(item.gold),
+                    "score": float(score_lama(completion.text_without_calls, item.gold)),
+                    "score_weight": 1.0,
+                }
             )
-            for item, completion in zip(batch, completions, strict=True):
-                call = completion.calls[0] if completion.calls else None
-                rows.append(
-                    {
-                        "item_id": item.item_id,
-                        "mode": mode,
-                        "prompt": completion.prompt,
-                        "output": completion.text,
-                        "called_tool": call.tool if call else None,
-                        "arguments": call.arguments if call else None,
-                        "result": call.result if call else None,
-                        "gold": " | ".join(item.gold),
-                        "score": float(score_lama(completion.text_without_calls, item.gold)),
-                        "score_weight": 1.0,
-                    }
-                )
-            progress(len(rows), 2 * len(items))
     return rows, {}

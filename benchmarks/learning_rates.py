@@ -72,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     home = Home(options.work / "home")
     _build(home, options.documents)
-    base = base_model_directory(load_settings(home), home)
+    base = base_model_directory(load_settings(home.settings_file), home)
     windows = _windows(home, load_tokenizer(base))
     kept = options.work / "learning_rates.json"
     figures: dict[str, Any] = {"machine": machine(), "versions": versions(), "models": {}}
@@ -137,7 +137,7 @@ def _build(home: Home, documents: int) -> None:
 
 def _windows(home: Home, tokenizer: Tokenizer) -> Windows:
     """Windows of the held-out documents and of WikiText, evenly spread."""
-    window_tokens = load_settings(home).corpus.window_tokens
+    window_tokens = load_settings(home.settings_file).corpus.window_tokens
     store = open_warehouse(home)
     held_out = [
         window

@@ -109,7 +109,9 @@ class ScriptedModel:
         self.context_length = 4096
         self.device = torch.device("cpu")
         self.model = SimpleNamespace(
-            dtype=torch.float32, generation_config=SimpleNamespace(eos_token_id=[1])
+            dtype=torch.float32,
+            generation_config=SimpleNamespace(eos_token_id=[1]),
+            config=SimpleNamespace(num_hidden_layers=1, num_attention_heads=1, hidden_size=2),
         )
         self.contexts: list[str] = []
         self._texts = list(texts)

@@ -4,7 +4,7 @@ Does not decode or run tools itself.
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox, execution_limits
@@ -41,18 +41,22 @@ def complete_with_tools(
     with_calls: bool,
     max_new_tokens: int | None = None,
     stop_texts: tuple[str, ...] = (),
+    without_calls: Sequence[Completion] | None = None,
+    rows_at_once: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
     """Continue prompts, with live calls or with calls disabled.
 
     Args:
         model: any.
-        prompts: continued together.
+        prompts: continued together, many at a time.
         toolbox: opened for decoding.
         settings: of the run.
         dates: for each prompt the date that the Calendar takes for today.
         with_calls: whether tools may be called.
         max_new_tokens: instead of the settings' own.
         stop_texts: the completion ends before these.
+        without_calls, rows_at_once, progress: see `toolformer.decoding.decoder.complete`.
     """
     askers = [
         Document(document_id=f"prompt-{number}", text=prompt, published_on=date)
@@ -66,4 +70,7 @@ def complete_with_tools(
         run_calls=call_runner(toolbox.tools, askers, limits=execution_limits(settings)),
         parse_arguments=lambda name, text: parse_arguments(toolbox.tools[name], text),
         stop_texts=stop_texts,
+        without_calls=without_calls,
+        rows_at_once=rows_at_once,
+        progress=progress,
     )

@@ -3,8 +3,13 @@
     prompt | text … [ Calculator(6 * 7) -> | 42 ] | text …
              sampled  trigger, sampled       forced  sampled, from the same keys and values
 
-All prompts of one `complete` are decoded together. Does not know any tool: the caller runs the
-calls. Trigger and call syntax are in `triggers`, keys and values in `row_cache`.
+The prompts of one `complete` are decoded together, and texts that end make room for others:
+
+    rows    A A A A A A D D D D        a text that got the result of a call waits as a prompt does
+            B B B | C C C C C C        where that is cheaper than to let the others wait for it
+
+Does not know any tool: the caller runs the calls. Trigger and call syntax are in `triggers`, keys
+and values in `row_cache`.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +29,12 @@ from toolformer.decoding.triggers import (
     END_OF_TEXT,
     NO_RESULT,
     TOO_LONG,
+    first_opening,
     next_emission,
     read_open_call,
 )
 from toolformer.errors import SequenceTooLongError
+from toolformer.forward.geometry import choose_rows
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_cache import RowCache
 from tools.errors import CallSyntaxError
@@ -50,6 +57,8 @@ __all__ = [
     "next_emission",
 ]
 
+# Others enter once at most this share of the places is taken; each time, all keys are copied.
+_REFILL_BELOW = 0.75
 # Tokens of a call besides the opening, the model's and the result's: one more than
 # `max_call_tokens` before the call is given up, the space before the result where it is a token of
 # its own, `]`.
@@ -68,9 +77,11 @@ def complete(
     parse_arguments: Callable[[str, str], str] | None = None,
     end_ids: frozenset[int] | None = None,
     stop_texts: tuple[str, ...] = (),
+    without_calls: Sequence[Completion] | None = None,
+    rows_at_once: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
-    """Continue prompts greedily, with tool calls; all prompts are one batch.
+    """Continue prompts greedily, with tool calls, many at a time.
 
     The start token stands in front of each prompt, as it does in scoring and finetuning.
 
@@ -90,6 +101,10 @@ def complete(
             undoes the call.
         end_ids: tokens after which nothing follows; by default `end_of_text_ids`.
         stop_texts: the output ends before the first of these that appears outside calls.
+        without_calls: completions of the same prompts that only differ in that calls were disabled.
+            Up to where the first call can open a text is the same, so it is not decoded again.
+        rows_at_once: most texts that are decoded at the same time; chosen for the device by
+            default. Changes last digits only.
         progress: told texts done and texts in all.
 
     Returns:
@@ -108,19 +123,48 @@ def complete(
     if end_ids is None:
         end_ids = end_of_text_ids(model)
     decoder = _Decoder(model, parameters, run_calls, parse_arguments, end_ids, stop_texts)
-    return decoder.run(rows, progress or (lambda _done, _total: None))
+    known = _known_without_calls(model, rows, without_calls, parameters)
+    left = [row for row in rows if row.index not in known]
+    decoder.run(left, rows_at_once=rows_at_once, progress=progress or (lambda _done, _total: None))
+    return [known.get(row.index) or row.completion(stop_texts) for row in rows]
+
+
+def _known_without_calls(
+    model: LanguageModel,
+    rows: Sequence[DecodingRow],
+    without_calls: Sequence[Completion] | None,
+    parameters: DecodingParameters,
+) -> dict[int, Completion]:
+    """Completions in which no call can open; the other rows are told to begin where one can."""
+    if without_calls is None:
+        return {}
+    if parameters.is_disabled:
+        return dict(enumerate(without_calls))
+    if len(call_open_ids(model.tokenizer)) > 1:
+        # The rank of such an opening is known only where it was tried.
+        return {}
+    known = {}
+    for row, completion in zip(rows, without_calls, strict=True):
+        ranks = [step.call_rank for step in completion.trace]
+        opening = first_opening(ranks, call_top_k=parameters.call_top_k)
+        if opening is None:
+            known[row.index] = completion
+        else:
+            row.begin_with(completion.trace[:opening])
+    return known
 
 
 def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    room = model.context_length - 1 - parameters.max_new_tokens
-    if not parameters.is_disabled:
-        opening = len(call_open_ids(model.tokenizer))
-        of_a_call = (
-            opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
-        )
-        room -= parameters.max_calls * of_a_call
-    return room
+    return model.context_length - 1 - _most_new_tokens(model, parameters)
+
+
+def _most_new_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+    if parameters.is_disabled:
+        return parameters.max_new_tokens
+    opening = len(call_open_ids(model.tokenizer))
+    of_a_call = opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+    return parameters.max_new_tokens + parameters.max_calls * of_a_call
 
 
 def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
@@ -159,25 +203,72 @@ class _Decoder:
         self._masked_starts = sorted(blocked_starts - enabled_starts)
 
     def run(
-        self, rows: Sequence[DecodingRow], progress: Callable[[int, int], None]
-    ) -> list[Completion]:
+        self,
+        rows: Sequence[DecodingRow],
+        *,
+        rows_at_once: int | None,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Decode all rows to their ends."""
         self._check_lengths(rows)
+        if not rows:
+            return
+        longest = max(len(row.pending) for row in rows)
+        row_tokens = longest + _most_new_tokens(self._model, self._parameters)
+        most = rows_at_once or choose_rows(self._model, row_tokens=row_tokens)
+        waiting = list(rows)
         # Rows of the cache are those of `active`, in that order.
-        active = rows
-        cache = RowCache(self._model, len(rows))
-        while active:
-            logits = cache.feed([row.pending for row in active])
-            for place, row in enumerate(active):
-                row.pending = []
-                self._advance(row, logits[place], place, cache)
-            self._answer_calls(active, cache)
-            left = [place for place, row in enumerate(active) if row.stopped_by is None]
+        active: list[DecodingRow] = []
+        cache = RowCache(self._model, 0)
+        while active or waiting:
+            if waiting and len(active) <= most * _REFILL_BELOW:
+                # Those of one feed are padded to the longest; the longest of all come first.
+                waiting.sort(key=lambda row: len(row.pending), reverse=True)
+                room = most - len(active)
+                entering, waiting = waiting[:room], waiting[room:]
+                of_entering = RowCache(self._model, len(entering))
+                self._step(entering, of_entering)
+                cache.join(of_entering)
+                active += entering
+            else:
+                self._step(active, cache)
+            leaving = self._leaving(active, cache)
+            waiting += leaving
+            left = [
+                place
+                for place, row in enumerate(active)
+                if row.stopped_by is None and row not in leaving
+            ]
             if len(left) < len(active):
-                progress(len(rows) - len(left), len(rows))
                 active = [active[place] for place in left]
                 if active:
                     cache.keep(left)
-        return [row.completion(self._stop_texts) for row in rows]
+                else:
+                    cache = RowCache(self._model, 0)
+                progress(len(rows) - len(active) - len(waiting), len(rows))
+
+    def _step(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
+        """Feed what is pending, and choose the next token of every row."""
+        logits = cache.feed([row.pending for row in rows])
+        for place, row in enumerate(rows):
+            row.pending = []
+            self._advance(row, logits[place], place, cache)
+        self._answer_calls(rows, cache)
+
+    def _leaving(self, active: Sequence[DecodingRow], cache: RowCache) -> list[DecodingRow]:
+        """The rows that are fed anew with others that enter, because of the result they got.
+
+        All rows are padded to the one with the longest, so where it costs the others more than
+        feeding the whole text again would, this text leaves them.
+        """
+        leaving = [
+            row
+            for place, row in enumerate(active)
+            if len(row.pending) > 1 and len(row.pending) * (len(active) - 1) > cache.length(place)
+        ]
+        for row in leaving:
+            row.pending = row.ids
+        return leaving
 
     def _advance(
         self, row: DecodingRow, logits: "torch.Tensor", place: int, cache: RowCache

@@ -80,6 +80,7 @@ class DecodingRow:
     def __init__(self, index: int, prompt: str, prompt_ids: Sequence[int], tokenizer: Tokenizer):
         self.index = index
         self.pending = list(prompt_ids)
+        self._prompt_ids = tuple(prompt_ids)
         self.opening: Opening | None = None
         self.is_refused = False
         self.open_call: OpenCall | None = None
@@ -104,10 +105,21 @@ class DecodingRow:
         return sum(map(len, self._segments))
 
     @property
+    def ids(self) -> list[int]:
+        """All tokens of the text, from the start token to those that are not fed yet."""
+        return [*self._prompt_ids, *(step.token for step in self._trace if step.kind != "undone")]
+
+    @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
         tail = self._segments[-1][-_MOST_TOKENS_PER_CHARACTER:]
         return self._tokenizer.decode(tail).endswith(_REPLACEMENT_CHARACTER)
+
+    def begin_with(self, steps: Sequence[TraceStep]) -> None:
+        """Put tokens outside calls behind the prompt before anything is decoded."""
+        self._trace = list(steps)
+        self._segments = [[step.token for step in steps]]
+        self.pending = self.ids
 
     def ends_with(self, tokens: Sequence[int]) -> bool:
         """Whether the output outside calls ends with these tokens, one behind the other."""

@@ -74,6 +74,18 @@ def next_emission(
     )
 
 
+def first_opening(call_ranks: Sequence[int | None], *, call_top_k: int) -> int | None:
+    """The first step at which `next_emission` would open a call; None where there is none.
+
+    Args:
+        call_ranks: rank of the opening token at each step of a text without calls, from 1; None
+            where it is not known, and where a character is unfinished.
+        call_top_k: k.
+    """
+    steps = enumerate(call_ranks)
+    return next((at for at, rank in steps if rank is not None and rank <= call_top_k), None)
+
+
 def read_open_call(
     text: str,
     *,

@@ -30,9 +30,13 @@ ResultT = TypeVar("ResultT")
 _PROCESSOR_PACK_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
 _PROCESSOR_KEY_BYTES = 2**30
+# So many texts are completed at the same time; with more of them, the weights that a step reads are
+# no longer what it waits for.
+_PROCESSOR_ROWS = 64
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
 _GPU_PACK_TOKENS = 16384
 _GPU_BRANCHES = 8192
+_GPU_ROWS = 512
 _MEMORY_SHARE = 0.5
 
 
@@ -80,6 +84,21 @@ def choose_windows_per_batch(
         return max(1, min(share, branches, _PROCESSOR_KEY_BYTES // at_once // of_window))
     held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // of_window
     return max(1, min(_GPU_BRANCHES // branches_per_window, held))
+
+
+def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
+    """How many texts are completed together, where the user does not say.
+
+    Args:
+        model: on its device.
+        row_tokens: most tokens of a text, prompt and completion.
+    """
+    # A batch that takes others in is held twice for a moment.
+    of_row = 2 * row_tokens * _key_bytes(model)
+    if model.device.type != "cuda":
+        return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_KEY_BYTES // of_row))
+    held = int(_free_bytes(model) * _MEMORY_SHARE) // of_row
+    return max(1, min(_GPU_ROWS, held))
 
 
 def _free_bytes(model: "LanguageModel") -> int:

@@ -107,6 +107,39 @@ class RowCache:
         on_device = index.to(self._model.device)
         self._replace(lambda states: states[on_device])
 
+    def join(self, other: "RowCache") -> None:
+        """Take in the rows of another cache, behind its own; the other one is used up."""
+        import torch
+        from torch.nn.functional import pad
+        from transformers import DynamicCache
+
+        if not self._lengths:
+            self._cache, self._positions = other._cache, other._positions
+            self._lengths = other._lengths
+            return
+        for each in (self, other):
+            each._throw_out_hidden()
+        width = max(self.keys, other.keys)
+        self._positions = torch.cat(
+            [pad(each._positions, (0, width - each.keys), value=_HIDDEN) for each in (self, other)]
+        )
+
+        def joined(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+            return torch.cat(
+                [pad(each, (0, 0, 0, width - each.shape[2])) for each in (own, others)]
+            )
+
+        layers: list[Any] = list(self._cache.layers)
+        of_other: list[Any] = list(other._cache.layers)
+        with torch.inference_mode():
+            self._cache = DynamicCache(
+                [
+                    (joined(layer.keys, its.keys), joined(layer.values, its.values))
+                    for layer, its in zip(layers, of_other, strict=True)
+                ]
+            )
+        self._lengths = [*self._lengths, *other._lengths]
+
     def _throw_out_hidden(self) -> None:
         import torch
 

@@ -431,6 +431,114 @@ def test_calls_that_are_pending_in_one_step_run_together():
     assert progress[-1] == (4, 4)
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3])
+def test_texts_that_end_make_room_for_others(pupil, rows_at_once):
+    prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"] * 2
+    run = {
+        "parameters": parameters(call_top_k=20, max_new_tokens=30),
+        "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
+    }
+    progress = []
+    few_at_once = complete(
+        pupil,
+        prompts,
+        rows_at_once=rows_at_once,
+        progress=lambda done, total: progress.append((done, total)),
+        **run,
+    )
+    assert few_at_once == [complete(pupil, [prompt], **run)[0] for prompt in prompts]
+    assert [done for done, _ in progress] == sorted({done for done, _ in progress} - {0})
+    assert progress[-1] == (14, 14)
+
+
+def test_no_more_texts_are_fed_at_once_than_allowed(monkeypatch):
+    held = []
+    feed = RowCache.feed
+
+    def counted(cache, tokens):
+        held.append(len(tokens))
+        return feed(cache, tokens)
+
+    monkeypatch.setattr(RowCache, "feed", counted)
+    texts = [f"{number} is {'very ' * number}much." for number in range(9)]
+    completions = complete(
+        ScriptedModel(texts),
+        [f"{number} is" for number in range(9)],
+        parameters=parameters(max_new_tokens=80),
+        run_calls=never,
+        rows_at_once=4,
+    )
+    assert [each.prompt + each.text for each in completions] == texts
+    assert max(held) == 4
+
+
+def test_a_text_with_a_long_result_does_not_make_the_others_wait():
+    prompts = [f"{number} is" for number in range(8)]
+    long = "w" * 60
+    texts = [f"0 is [QA(a) -> {long}] so.", *(f"{prompt} plain." * 3 for prompt in prompts[1:])]
+    widths = []
+    model = ScriptedModel(texts)
+    hidden_states = model.hidden_states
+
+    def watched(input_ids, **named):
+        widths.append(tuple(input_ids.shape))
+        return hidden_states(input_ids, **named)
+
+    model.hidden_states = watched
+    completions = complete(model, prompts, parameters=parameters(), run_calls=answer(long))
+    assert [each.prompt + each.text for each in completions] == texts
+    # The prompts, the text that came back, and nothing else that is wider than a token.
+    assert [shape[0] for shape in widths if shape[1] > 1] == [8, 1]
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 3, 20])
+def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, monkeypatch):
+    prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
+    run = {
+        "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
+        "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
+    }
+    expected = complete(pupil, prompts, **run)
+    disabled = parameters(call_top_k=0, max_new_tokens=30)
+    plain = complete(pupil, prompts, parameters=disabled, run_calls=never)
+    fed = []
+    feed = RowCache.feed
+    monkeypatch.setattr(
+        RowCache, "feed", lambda cache, tokens: fed.append(len(tokens)) or feed(cache, tokens)
+    )
+    again = complete(pupil, prompts, without_calls=plain, **run)
+    assert again == expected
+    assert (fed == []) == (top_k == 0)
+
+
+def test_a_text_in_which_no_call_can_open_is_taken_over_whole():
+    model = ScriptedModel([PLAIN])
+    (plain,) = complete(model, [PROMPT], parameters=parameters(call_top_k=0), run_calls=never)
+    model.contexts.clear()
+    (again,) = complete(
+        model, [PROMPT], parameters=parameters(call_top_k=1), run_calls=never, without_calls=[plain]
+    )
+    assert again is plain
+    assert model.contexts == []
+
+
+def test_a_text_begins_again_where_its_first_call_opens(monkeypatch):
+    model = ScriptedModel([PLAIN], open_ranks={PROMPT + " many": 1})
+    disabled = parameters(call_top_k=0)
+    (plain,) = complete(model, [PROMPT], parameters=disabled, run_calls=never)
+    fed = []
+    feed = RowCache.feed
+    monkeypatch.setattr(
+        RowCache, "feed", lambda cache, tokens: fed.append(tokens) or feed(cache, tokens)
+    )
+    (again,) = complete(
+        model, [PROMPT], parameters=parameters(call_top_k=1), run_calls=never, without_calls=[plain]
+    )
+    assert fed[0] == [[0, *model.tokenizer.encode(PROMPT + " many")]]
+    # No call followed behind the bracket, so it was taken back.
+    assert (again.text, len(again.undone_calls)) == (plain.text, 1)
+
+
 def test_no_prompts_give_no_completions():
     assert complete(ScriptedModel([]), [], parameters=parameters(), run_calls=never) == []
 
