@@ -1,6 +1,6 @@
 """The settings of a finetuning run, checked (spec §5).
 
-Does not hold defaults: `dagster_project/settings/sections.py` does.
+Does not hold defaults: `dagster_project/settings/training_sections.py` does.
 """
 
 from dataclasses import dataclass, replace
