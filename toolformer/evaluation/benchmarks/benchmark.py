@@ -1,0 +1,149 @@
+"""What a benchmark is: questions with a prompt, and a rule that says which outputs are right.
+
+Does not read files, run a model, or cut calls out of an output.
+"""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+# The headings of the paper's tables, and one for question files of the user's own.
+Family: TypeAlias = Literal[
+    "LAMA", "Mathematics", "Question answering", "MLQA", "Temporal", "Own questions"
+]
+LeftOutReason: TypeAlias = Literal["mask_not_last", "answer_not_one_number"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkItem:
+    """One question.
+
+    Attributes:
+        item_id: Unique within the benchmark, and the same at every reading.
+        prompt: What the model continues; ends neither with a space nor with a full stop.
+        gold: The accepted answers as text, at least one; any of them counts.
+        current_date: What the Calendar takes for today; None where it does not matter.
+        group: What results may be split by: a relation, a language, a kind of question.
+    """
+
+    item_id: str
+    prompt: str
+    gold: tuple[str, ...]
+    current_date: datetime.date | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutItem:
+    """A sound row that the benchmark's protocol does not ask.
+
+    Attributes:
+        place: File and row, such as "test.jsonl, row 17".
+        reason: `mask_not_last`: a model that writes from left to right cannot fill this gap.
+            `answer_not_one_number`: the rule for numbers cannot score this problem.
+    """
+
+    place: str
+    reason: LeftOutReason
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedItem:
+    """A row that cannot be read.
+
+    Attributes:
+        place: File and row, such as "svamp.json, row 17".
+        reason: The column, what stands in it and what was expected.
+    """
+
+    place: str
+    reason: str
+
+
+BenchmarkEntry: TypeAlias = BenchmarkItem | LeftOutItem | RejectedItem
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """When decoding of an answer ends, besides at the end-of-text token.
+
+    The paper gives no rule, so the benchmarks here have nothing but a limit of tokens. It leaves
+    room for the words that are counted, at about two tokens a word, and somewhat more.
+
+    There is no stop at a line break, although it would save time and is common elsewhere: models
+    that were tuned on instructions often begin with a line break, or with `A:` on a line of its
+    own, and then give the right answer. A stop there makes every such output empty and hence
+    wrong, and makes a model look better merely because finetuning taught it to go on in the same
+    line. The limits of words already keep out what a model rambles afterwards.
+
+    Attributes:
+        max_new_tokens: The most tokens of an answer.
+        stop_texts: Texts outside calls that end the answer where they occur.
+    """
+
+    max_new_tokens: int
+    stop_texts: tuple[str, ...] = ()
+
+
+class Benchmark(Protocol):
+    """A set of questions with its protocol (paper, section 4.2)."""
+
+    @property
+    def name(self) -> str:
+        """Stable name in kebab-case, as it stands in results."""
+        ...
+
+    @property
+    def family(self) -> Family:
+        """The paper's table that it belongs to."""
+        ...
+
+    @property
+    def blocked_tools(self) -> tuple[str, ...]:
+        """Tools that must not be called, since they would give the answer away."""
+        ...
+
+    @property
+    def stop_rule(self) -> StopRule:
+        """When an answer ends."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Part of fingerprints: changes whenever prompts, choice of items or scoring change.
+
+        What the files hold is not in it.
+        """
+        ...
+
+    def files(self) -> Sequence[Path]:
+        """The files that are read, for fingerprints; none where the questions are generated.
+
+        Raises:
+            BenchmarkNotFoundError: There is nothing at the path.
+            BenchmarkFileError: The folder holds no file of this benchmark.
+        """
+        ...
+
+    def items(self) -> Iterator[BenchmarkEntry]:
+        """Reads the questions one by one, in the order of the files.
+
+        Yields:
+            An item for each question; what is not asked, and what cannot be read, in its place.
+
+        Raises:
+            BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. Where
+                it is damaged in the middle, what stands before has been yielded.
+        """
+        ...
+
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """Tells whether an output is right.
+
+        Args:
+            item: One of `items`.
+            output: The completion without the prompt and without calls.
+        """
+        ...

@@ -1,0 +1,57 @@
+"""The benchmarks that come as files, by name.
+
+Does not know where the files are, nor DATESET, which has none.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from toolformer.evaluation.benchmarks.errors import BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
+from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
+from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
+from toolformer.evaluation.benchmarks.question_answering import (
+    NaturalQuestions,
+    TriviaQa,
+    WebQuestions,
+)
+from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
+from toolformer.evaluation.benchmarks.templama import TempLama
+
+# In the order of the paper's tables.
+BENCHMARKS: Mapping[str, Callable[[Path], QuestionBenchmark]] = MappingProxyType(
+    {
+        "lama-squad": LamaSquad,
+        "lama-google-re": LamaGoogleRe,
+        "lama-trex": LamaTrex,
+        "asdiv": Asdiv,
+        "svamp": Svamp,
+        "mawps": Mawps,
+        "webquestions": WebQuestions,
+        "nq": NaturalQuestions,
+        "triviaqa": TriviaQa,
+        **{f"mlqa-{language}": partial(Mlqa, language=language) for language in LANGUAGES},
+        **{f"xquad-{language}": partial(Xquad, language=language) for language in LANGUAGES},
+        "templama": TempLama,
+    }
+)
+
+
+def open_benchmark(name: str, path: Path) -> QuestionBenchmark:
+    """The benchmark of this name.
+
+    Args:
+        name: One of `BENCHMARKS`.
+        path: Its file or folder; see its class.
+
+    Raises:
+        BenchmarkNotFoundError: There is no benchmark of this name.
+    """
+    if name not in BENCHMARKS:
+        raise BenchmarkNotFoundError(
+            f"There is no benchmark {name!r}; expected one of {', '.join(BENCHMARKS)}. Correct the "
+            "name, or describe the file as a question file of your own."
+        )
+    return BENCHMARKS[name](path)

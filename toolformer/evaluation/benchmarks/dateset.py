@@ -1,0 +1,57 @@
+"""DATESET as a benchmark: its questions, prompt and scoring rule (paper §4.2.5).
+
+Does not generate the questions itself (see `toolformer.evaluation.dateset`).
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.dateset import generate_dateset, sample_dateset
+from toolformer.evaluation.prompts import question_prompt
+from toolformer.evaluation.scoring import score_lama
+
+
+class Dateset:
+    """Questions about dates, each with a presumed today.
+
+    Args:
+        seed: Selects dates and questions. It is not in `version`.
+        count: How many questions, with every kind among them; None for all 9,400.
+    """
+
+    name = "dateset"
+    family: Family = "Temporal"
+    blocked_tools: tuple[str, ...] = ()
+    stop_rule = StopRule(max_new_tokens=40)
+    version = "1"
+
+    def __init__(self, *, seed: int, count: int | None = None) -> None:
+        self._seed = seed
+        self._count = count
+
+    def files(self) -> Sequence[Path]:
+        """None: the questions are generated."""
+        return []
+
+    def items(self) -> Iterator[BenchmarkItem]:
+        """Generates the questions; see `Benchmark`.
+
+        Raises:
+            ValueError: More questions are wanted than there are.
+        """
+        questions = generate_dateset(seed=self._seed)
+        if self._count is not None:
+            questions = sample_dateset(questions, self._count, self._seed)
+        for question in questions:
+            yield BenchmarkItem(
+                item_id=question.item_id,
+                prompt=question_prompt(question.question),
+                gold=question.gold,
+                current_date=question.current_date,
+                group=question.kind,
+            )
+
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """An accepted answer is among the first five words."""
+        return score_lama(output, item.gold)

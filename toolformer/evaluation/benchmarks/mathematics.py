@@ -1,0 +1,84 @@
+"""Word problems with a number as answer: ASDiv, SVAMP, MAWPS (paper §4.2.2).
+
+Does not read ASDiv's XML itself (see `asdiv_xml`).
+"""
+
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
+from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, LeftOutRowError, Row
+from toolformer.evaluation.scoring import score_math
+
+PROBLEM_PROMPT = "{problem} The answer is"
+
+
+def _problem(row: Row) -> Asked:
+    return Asked(row.text("question"), _one_number(row, "answer"), group=row.optional_text("type"))
+
+
+def _svamp(row: Row) -> Asked:
+    problem = f"{row.text('Body')} {row.text('Question')}"
+    return Asked(problem, _one_number(row, "Answer"), group=row.optional_text("Type"))
+
+
+def _asdiv(row: Row) -> Asked:
+    problem = f"{row.text('Body')} {row.text('Question')}"
+    row.text("Answer")
+    try:
+        answer = _one_number(row, "Answer")
+    except InvalidRowError as error:
+        # "5 (quarters); 3 (dimes)", "yes", "1:30"
+        raise LeftOutRowError("answer_not_one_number") from error
+    return Asked(problem, answer, group=row.optional_text("Solution-Type"))
+
+
+def _mawps(row: Row) -> Asked:
+    return Asked(row.text("sQuestion"), _one_number(row, "lSolutions"))
+
+
+def _one_number(row: Row, column: str) -> tuple[str, ...]:
+    numbers = row.numbers(column)
+    if len(numbers) != 1:
+        raise LeftOutRowError("answer_not_one_number")
+    return numbers
+
+
+class Mathematics(QuestionBenchmark):
+    """What the three sets have in common: the prompt, and the rule for numbers."""
+
+    family: Family = "Mathematics"
+    stop_rule = StopRule(max_new_tokens=40)
+
+    def prompt(self, asked: Asked) -> str:
+        """The problem and the beginning of an answer.
+
+        Paper: the appendix on zero-shot prompts.
+        """
+        return PROBLEM_PROMPT.format(problem=asked.text)
+
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """The first number, or the first one behind `=`, is the answer."""
+        return score_math(output, float(item.gold[0]))
+
+
+class Asdiv(Mathematics):
+    """ASDiv; its XML."""
+
+    name = "asdiv"
+    formats = (("Body", _asdiv), ("question", _problem))
+    id_columns = ("id", "ID")
+
+
+class Svamp(Mathematics):
+    """SVAMP; its JSON array."""
+
+    name = "svamp"
+    formats = (("Body", _svamp), ("question", _problem))
+    id_columns = ("id", "ID")
+
+
+class Mawps(Mathematics):
+    """MAWPS; its JSON array with `sQuestion` and `lSolutions`."""
+
+    name = "mawps"
+    formats = (("sQuestion", _mawps), ("question", _problem))
+    id_columns = ("id", "iIndex")

@@ -1,0 +1,39 @@
+"""What the paper reports for its benchmarks (§4.2, tables 3 to 7), to stand beside our results.
+
+Does not have the rows of the upper bound of MLQA, perplexities, or smaller models.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PAPER_MODELS = (
+    "GPT-J", "GPT-J + CC", "Toolformer (disabled)", "Toolformer", "OPT (66B)", "GPT-3 (175B)",
+)  # fmt: skip
+
+_SCORES = {
+    "lama-squad": (17.8, 19.2, 22.1, 33.8, 21.6, 26.8),
+    "lama-google-re": (4.9, 5.6, 6.3, 11.5, 2.9, 7.0),
+    "lama-trex": (31.9, 33.2, 34.9, 53.5, 30.1, 39.8),
+    "asdiv": (7.5, 9.6, 14.8, 40.4, 6.0, 14.0),
+    "svamp": (5.2, 5.0, 6.3, 29.4, 4.9, 10.0),
+    "mawps": (9.9, 9.3, 15.0, 44.0, 7.9, 19.8),
+    "webquestions": (18.5, 18.4, 18.9, 26.3, 18.6, 29.0),
+    "nq": (12.8, 12.2, 12.6, 17.7, 11.4, 22.6),
+    "triviaqa": (43.9, 45.6, 46.7, 48.8, 45.7, 65.9),
+    "mlqa-es": (15.2, 15.7, 19.8, 20.6, 0.3, 3.4),
+    "mlqa-de": (16.5, 14.9, 11.9, 13.5, 0.1, 1.1),
+    "mlqa-hi": (1.3, 0.5, 1.2, 1.4, 1.1, 0.1),
+    "mlqa-vi": (8.2, 8.3, 10.1, 10.6, 0.2, 1.7),
+    "mlqa-zh": (18.2, 13.7, 15.0, 16.8, 0.7, 17.7),
+    "mlqa-ar": (8.2, 4.6, 3.1, 3.7, 0.1, 0.1),
+    "templama": (13.7, 12.9, 12.7, 16.3, 14.5, 15.5),
+    "dateset": (3.9, 2.9, 5.9, 27.3, 1.3, 0.8),
+}
+
+# Name of the benchmark → model → score in percent.
+PAPER_RESULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        name: MappingProxyType(dict(zip(PAPER_MODELS, scores, strict=True)))
+        for name, scores in _SCORES.items()
+    }
+)

@@ -1,0 +1,86 @@
+"""Questions without context: Web Questions, Natural Questions, TriviaQA (paper §4.2.3).
+
+Does not look for passages: that is what WikiSearch is for.
+"""
+
+import re
+
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
+from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, excerpt
+from toolformer.evaluation.prompts import question_prompt
+from toolformer.evaluation.scoring import score_qa
+
+# (list (description "Jazmyn Bieber") (description Abduction))
+_DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()"]+))\)')
+
+
+def _question(row: Row) -> Asked:
+    return Asked(row.text("question"), _answers(row))
+
+
+def _numbered_question(row: Row) -> Asked:
+    return Asked(row.text("qText"), _answers(row))
+
+
+def _answers(row: Row) -> tuple[str, ...]:
+    return row.answers("answer" if "answer" in row else "answers")
+
+
+def _utterance(row: Row) -> Asked:
+    target = row.text("targetValue")
+    found = [quoted or plain for quoted, plain in _DESCRIPTION.findall(target)]
+    answers = tuple(dict.fromkeys(re.sub(r"\\(.)", r"\1", text).strip() for text in found))
+    if not answers:
+        raise InvalidRowError(
+            f"column 'targetValue' is {excerpt(target)}; expected (list (description ANSWER))"
+        )
+    return Asked(row.text("utterance"), answers)
+
+
+def _trivia(row: Row) -> Asked:
+    answer = row.part("Answer")
+    # The value itself is nearly always among its aliases.
+    value = answer.answers("Value") if "Value" in answer else ()
+    answers = dict.fromkeys((*value, *answer.answers("Aliases")))
+    return Asked(row.text("Question"), tuple(answers))
+
+
+class QuestionAnswering(QuestionBenchmark):
+    """What the three sets have in common: prompt, blocked tool, twenty words."""
+
+    family: Family = "Question answering"
+    # It would answer the questions by itself.
+    blocked_tools = ("QA",)
+    stop_rule = StopRule(max_new_tokens=40)
+    formats = (("question", _question),)
+
+    def prompt(self, asked: Asked) -> str:
+        """The question, with a question mark."""
+        return question_prompt(asked.text)
+
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """An accepted answer is among the first twenty words."""
+        return score_qa(output, item.gold)
+
+
+class WebQuestions(QuestionAnswering):
+    """WebQS; the original JSON with `utterance` and `targetValue`, or questions and answers."""
+
+    name = "webquestions"
+    formats = (("utterance", _utterance), ("qText", _numbered_question), ("question", _question))
+    id_columns = ("id", "qId")
+
+
+class NaturalQuestions(QuestionAnswering):
+    """NQ; the JSON lines of NQ-open."""
+
+    name = "nq"
+
+
+class TriviaQa(QuestionAnswering):
+    """TriviaQA; its JSON with `Data`."""
+
+    name = "triviaqa"
+    formats = (("Question", _trivia), ("question", _question))
+    id_columns = ("id", "QuestionId")

@@ -1,0 +1,147 @@
+"""What benchmarks that come as files have in common: how rows become items, or do not.
+
+Does not know any benchmark, and does not open files.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+
+from toolformer.evaluation.benchmarks.benchmark import (
+    BenchmarkEntry,
+    BenchmarkItem,
+    Family,
+    LeftOutItem,
+    RejectedItem,
+    StopRule,
+)
+from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.question_records import Record, read_records
+from toolformer.evaluation.benchmarks.rows import (
+    Asked,
+    InvalidRowError,
+    LeftOutRowError,
+    Row,
+    names,
+)
+
+# A file is of an unknown format when none of its first rows is of a known one.
+_CHECKED_ROWS = 100
+
+
+class QuestionBenchmark(ABC):
+    """A benchmark that is read from a file, or from the files of a folder.
+
+    Attributes:
+        formats: The known formats: a column by which a row's format is told, and what reads it.
+        id_columns: Where a row may have an id of its own.
+        folder_patterns: Which files of a folder belong to it; none where it is one file.
+
+    Args:
+        path: The file or folder.
+    """
+
+    name: str
+    family: Family
+    blocked_tools: tuple[str, ...] = ()
+    stop_rule: StopRule
+    version: str = "1"
+    formats: tuple[tuple[str, Callable[[Row], Asked]], ...]
+    id_columns: tuple[str, ...] = ("id",)
+    folder_patterns: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @abstractmethod
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """Tells whether an output is right; see `Benchmark`."""
+
+    @abstractmethod
+    def prompt(self, asked: Asked) -> str:
+        """What the model continues."""
+
+    def files(self) -> Sequence[Path]:
+        """The files that are read; see `Benchmark`."""
+        if not self._path.is_dir():
+            if not self._path.exists():
+                raise BenchmarkNotFoundError(
+                    f"There is nothing at {str(self._path)!r}, where the questions of "
+                    f"{self.name!r} are expected. Correct the path, or fetch them."
+                )
+            return [self._path]
+        found = (self._path.glob(pattern) for pattern in self.folder_patterns)
+        files = sorted(file for file in chain(*found) if not file.name.startswith("."))
+        if not files:
+            expected = names(self.folder_patterns) if self.folder_patterns else "a file, no folder"
+            raise BenchmarkFileError(
+                f"The folder {str(self._path)!r} holds no file of {self.name!r}; expected "
+                f"{expected}. Name the file, or the folder that holds it."
+            )
+        return files
+
+    def items(self) -> Iterator[BenchmarkEntry]:
+        """Reads the questions one by one; see `Benchmark`."""
+        used: dict[str, int] = {}
+        for file, number, record in self._checked_records():
+            stem = file.name.partition(".json")[0]
+            entry = self._entry(record, f"{file.name}, row {number}", f"{stem}-{number}")
+            if isinstance(entry, BenchmarkItem):
+                entry = replace(entry, item_id=_unused(entry.item_id, used))
+            yield entry
+
+    def records(self) -> Iterator[tuple[Path, int, Record]]:
+        """The records of its files, with file and number."""
+        for file in self.files():
+            for number, record in read_records(file):
+                yield file, number, record
+
+    def _checked_records(self) -> Iterator[tuple[Path, int, Record]]:
+        records = self.records()
+        first = list(islice(records, _CHECKED_ROWS))
+        rows = [record for _, _, record in first if isinstance(record, dict)]
+        if not any(column in row for row in rows for column, _ in self.formats):
+            columns = sorted({column for row in rows for column in row})
+            found = f"have the columns {', '.join(columns)[:200]}" if columns else "have none"
+            raise BenchmarkFileError(
+                f"What is at {str(self._path)!r} has no known format of {self.name!r}: its first "
+                f"{len(first)} rows {found}; expected a column {self._known_columns()}. Name "
+                "the benchmark's own file, or describe this one as a question file of your own."
+            )
+        yield from chain(first, records)
+
+    def _known_columns(self) -> str:
+        return names([column for column, _ in self.formats])
+
+    def _entry(self, record: Record, place: str, default_id: str) -> BenchmarkEntry:
+        if isinstance(record, InvalidRowError):
+            return RejectedItem(place, str(record))
+        row = Row(record, default_id)
+        read = next((read for column, read in self.formats if column in row), None)
+        if read is None:
+            return RejectedItem(place, f"expected a column {self._known_columns()}")
+        try:
+            asked = read(row)
+        except InvalidRowError as error:
+            return RejectedItem(place, str(error))
+        except LeftOutRowError as error:
+            return LeftOutItem(place, error.reason)
+        return BenchmarkItem(
+            item_id=row.identity(*self.id_columns),
+            prompt=self.prompt(asked),
+            gold=asked.answers,
+            current_date=asked.date,
+            group=asked.group,
+        )
+
+
+def _unused(item_id: str, used: dict[str, int]) -> str:
+    """The id; where another row has it already, with a number behind it."""
+    unused = item_id
+    while unused in used:
+        used[item_id] += 1
+        unused = f"{item_id}#{used[item_id]}"
+    used[unused] = 1
+    return unused

@@ -1,0 +1,114 @@
+"""A benchmark from a question file of the user's own.
+
+Does not read Parquet or CSV, and does not look into columns within columns.
+"""
+
+from pathlib import Path
+from string import Formatter
+from typing import Literal
+
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
+from toolformer.evaluation.benchmarks.rows import Asked, Row
+from toolformer.evaluation.prompts import QUESTION_PROMPT
+from toolformer.evaluation.scoring import contains_answer, score_math
+from toolformer.ground.digests import hex_digest
+
+Scoring = Literal["words", "number"]
+
+
+class QuestionFile(QuestionBenchmark):
+    """Questions with their accepted answers, a row each.
+
+    Args:
+        name: Stands in the results.
+        path: JSON lines or a JSON array, plain or compressed.
+        question: The column with the question, a text.
+        answers: The column with the accepted answers: a text or number, or a list of them.
+        context: The column with a text that the question is about; None where there is none.
+        date: The column with what the Calendar takes for today, as YYYY-MM-DD or a year; None
+            where it does not matter. A row may leave it empty.
+        prompt: The prompt, in which `{question}` stands for the question and `{context}` for the
+            context. Other braces are written twice. Better without a space at its end: the model
+            writes it itself.
+        scoring: `words`: an accepted answer occurs among the first words. `number`: the first
+            number, or the first one behind `=`, equals an accepted answer.
+        first_words: How many words are looked at; the paper takes 5, 10 and 20.
+        blocked_tools: Tools that must not be called.
+        max_new_tokens: The most tokens of an answer.
+        stop_texts: Texts that end an answer; see `StopRule` about line breaks.
+
+    Raises:
+        ValueError: The prompt does not fit the columns, or a number is out of range.
+    """
+
+    family: Family = "Own questions"
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        question: str = "question",
+        answers: str = "answers",
+        context: str | None = None,
+        date: str | None = None,
+        prompt: str = QUESTION_PROMPT,
+        scoring: Scoring = "words",
+        first_words: int = 20,
+        blocked_tools: tuple[str, ...] = (),
+        max_new_tokens: int = 40,
+        stop_texts: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(path)
+        _check_prompt(prompt, with_context=context is not None)
+        if first_words < 1 or max_new_tokens < 1 or "" in stop_texts:
+            raise ValueError(
+                f"first_words is {first_words}, max_new_tokens {max_new_tokens}, stop_texts "
+                f"{stop_texts!r}; expected at least 1, at least 1, and no empty text. Correct them."
+            )
+        self.name = name
+        self.blocked_tools = blocked_tools
+        self.stop_rule = StopRule(max_new_tokens, stop_texts)
+        self.formats = ((question, self._asked),)
+        self._question, self._answers = question, answers
+        self._context, self._date = context, date
+        self._prompt, self._scoring, self._first_words = prompt, scoring, first_words
+        made_of = (question, answers, context, date, prompt, scoring, first_words)
+        self.version = f"1-{hex_digest(*made_of, size=8)}"
+
+    def prompt(self, asked: Asked) -> str:
+        """The user's prompt, filled."""
+        return self._prompt.format(question=asked.text, context=asked.context)
+
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """An accepted answer is among the first words, or is the number."""
+        if self._scoring == "number":
+            return any(score_math(output, float(number)) for number in item.gold)
+        return contains_answer(output, item.gold, first_words=self._first_words)
+
+    def _asked(self, row: Row) -> Asked:
+        is_number = self._scoring == "number"
+        has_date = self._date is not None and self._date in row
+        return Asked(
+            row.text(self._question),
+            row.numbers(self._answers) if is_number else row.answers(self._answers),
+            context=row.text(self._context) if self._context is not None else "",
+            date=row.year_or_date(self._date) if has_date and self._date is not None else None,
+        )
+
+
+def _check_prompt(prompt: str, *, with_context: bool) -> None:
+    expected = {"question", "context"} if with_context else {"question"}
+    try:
+        parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
+    except ValueError as error:
+        raise ValueError(
+            f"The prompt {prompt!r} cannot be filled: {error}. Write other braces twice."
+        ) from error
+    if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
+        places = " and ".join(f"{{{name}}}" for name in sorted(expected))
+        raise ValueError(
+            f"The prompt {prompt!r} has other places to fill than {places}. Correct them, name the "
+            "column of the context, or write other braces twice."
+        )

@@ -1,0 +1,177 @@
+"""Records of question files: JSON lines, one JSON document, or ASDiv's XML, plain or compressed.
+
+Does not know what their columns mean.
+"""
+
+import codecs
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TypeAlias
+from xml.etree import ElementTree
+
+from toolformer.evaluation.benchmarks.asdiv_xml import read_problems
+from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.rows import InvalidRowError, excerpt
+from toolformer.sources.compression import ByteStream, ReadingLimits, decompressed
+from toolformer.sources.errors import ExpansionError
+
+# A record is its columns by name, or why it has none.
+Record: TypeAlias = dict[str, object] | InvalidRowError
+
+# Of one file, decompressed. The largest public one that we know of, TriviaQA's, has about a fifth.
+_LIMITS = ReadingLimits(maximum_file_bytes=1 << 30)
+_EXPECTED = "JSON lines (an object a line), one JSON document, or ASDiv's XML"
+
+
+def read_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """Yields the records of a file with their numbers: the line, or the place in the document.
+
+    JSON lines and XML are read as they come; a JSON document is held in memory.
+
+    Args:
+        path: The file. Its last suffix names the compression, its content the format.
+
+    Raises:
+        BenchmarkNotFoundError: There is no such file.
+        BenchmarkFileError: It is unreadable, empty, damaged or of an unknown format.
+    """
+    with _errors_told(path), path.open("rb") as stored:
+        lines = io.BufferedReader(_Readable(decompressed(stored, path.name, _LIMITS)))
+        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        first = next(numbered, None)
+        if first is None:
+            raise BenchmarkFileError(
+                f"The file {str(path)!r} is empty; expected {_EXPECTED}. Fetch it again."
+            )
+        number, line = first[0], first[1].removeprefix(codecs.BOM_UTF8)
+        numbered = chain([(number, line)], numbered)
+        rest = (line for _, line in numbered)
+        match line.lstrip()[:1]:
+            case b"{" if _is_json_line(line):
+                yield from ((number, _record_in(line)) for number, line in numbered)
+            case b"{" | b"[":
+                yield from _document_records(b"".join(rest))
+            case b"<":
+                yield from enumerate(read_problems(rest), 1)
+            case _:
+                begin = excerpt(line[:40].decode("utf-8", "replace"))
+                raise ValueError(f"it begins with {begin}")
+
+
+class _Readable(io.RawIOBase):
+    """Lets a byte stream be read by lines."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        chunk = self._stream.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+@contextmanager
+def _errors_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BenchmarkNotFoundError(
+            f"There is no file {str(path)!r}; expected a benchmark's questions. Correct the path."
+        ) from error
+    except ExpansionError as error:
+        raise BenchmarkFileError(
+            f"The file {str(path)!r} grows too far when it is unpacked: it is larger than any "
+            "benchmark, or made to fill the disk. If it is to be trusted, cut it into parts."
+        ) from error
+    # Decompressors raise EOFError, zlib.error or OSError for what is wrong in the data.
+    except (ElementTree.ParseError, EOFError, OSError, zlib.error, ValueError) as error:
+        if isinstance(error, BenchmarkFileError):
+            raise
+        raise BenchmarkFileError(
+            f"The file {str(path)!r} cannot be read to its end: {error}. Expected {_EXPECTED}, "
+            "plain or with the suffix of its compression (.gz, .bz2, .zst). Fetch it again."
+        ) from error
+
+
+def _is_json_line(line: bytes) -> bool:
+    if not line.rstrip().endswith(b"}"):
+        return False
+    content = _record_in(line)
+    # A document may be written in one line. A broken line is one of many.
+    return isinstance(content, InvalidRowError) or not any(key in content for key in _DOCUMENTS)
+
+
+def _record_in(line: bytes) -> Record:
+    try:
+        return _record_of(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        return InvalidRowError(f"it is not JSON ({error}); expected a JSON object")
+
+
+def _record_of(content: object) -> Record:
+    if isinstance(content, dict):
+        return content
+    return InvalidRowError(f"it is {excerpt(content)}; expected a JSON object")
+
+
+def _document_records(document: bytes) -> Iterator[tuple[int, Record]]:
+    try:
+        content = json.loads(document)
+    except (ValueError, RecursionError) as error:
+        # Rather lines, the first of which is broken, than a document that is broken.
+        records = [_record_in(line) for line in document.splitlines()]
+        if all(isinstance(record, InvalidRowError) for record in records):
+            raise ValueError(f"it is not JSON ({error})") from error
+        yield from enumerate(records, 1)
+        return
+    records = _rows_in(content)
+    if records is None:
+        raise ValueError(f"its JSON is {excerpt(content)}, without a list of rows")
+    yield from enumerate(records, 1)
+
+
+def _rows_in(content: object) -> Iterable[Record] | None:
+    if isinstance(content, list):
+        return map(_record_of, content)
+    if isinstance(content, dict):
+        for key, rows_of in _DOCUMENTS.items():
+            if isinstance(content.get(key), list):
+                return rows_of(content[key])
+    return None
+
+
+def _squad_rows(articles: list[object]) -> Iterator[Record]:
+    for article in articles:
+        for paragraph in _objects(article, "paragraphs"):
+            if isinstance(paragraph, InvalidRowError):
+                yield paragraph
+                continue
+            for question in _objects(paragraph, "qas"):
+                if isinstance(question, dict):
+                    question = {"context": paragraph.get("context"), **question}
+                yield question
+
+
+def _objects(parent: object, key: str) -> Iterator[Record]:
+    children = parent.get(key) if isinstance(parent, dict) else None
+    if isinstance(children, list):
+        yield from map(_record_of, children)
+    else:
+        yield InvalidRowError(f"there is no list {key!r}; expected one as in SQuAD's JSON")
+
+
+# Documents that hold their rows in a list below this key, and how they come out of it: TriviaQA's;
+# SQuAD's, also used by MLQA and XQuAD.
+_DOCUMENTS: dict[str, Callable[[list[object]], Iterable[Record]]] = {
+    "Data": lambda rows: map(_record_of, rows),
+    "data": _squad_rows,
+}

@@ -1,0 +1,224 @@
+"""One row of a question file: its columns, or why it cannot be used.
+
+Does not know any benchmark.
+"""
+
+import datetime
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from toolformer.evaluation.benchmarks.benchmark import LeftOutReason
+from toolformer.evaluation.scoring import normalised_words
+
+_LONGEST_EXCERPT = 60
+# What stands behind a number in brackets is its unit: "9 (apples)".
+_NUMBER_AND_UNIT = re.compile(
+    r"([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?)\s*(?:\([^()]*\))?"
+)
+
+
+class InvalidRowError(ValueError):
+    """A row cannot be read; the message names the column and what was expected."""
+
+
+class LeftOutRowError(Exception):
+    """A sound row is not asked."""
+
+    def __init__(self, reason: LeftOutReason) -> None:
+        super().__init__(reason)
+        self.reason: LeftOutReason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a row asks, in whatever format it is written.
+
+    Attributes:
+        text: Question, statement or problem.
+        answers: The accepted answers.
+        context: The paragraph that a question is about.
+        date: The presumed date of today.
+        group: See `BenchmarkItem`.
+    """
+
+    text: str
+    answers: tuple[str, ...]
+    context: str = ""
+    date: datetime.date | None = None
+    group: str | None = None
+
+
+class Row:
+    """Reads columns.
+
+    Args:
+        columns: Their values by name, as JSON has them.
+        default_id: For a row that has no id of its own.
+    """
+
+    def __init__(self, columns: Mapping[str, object], default_id: str) -> None:
+        self._columns = columns
+        self._default_id = default_id
+
+    def __contains__(self, column: str) -> bool:
+        return self._columns.get(column) is not None
+
+    def part(self, column: str) -> "Row":
+        """The columns within a column.
+
+        Raises:
+            InvalidRowError: It holds no object.
+        """
+        value = self._columns.get(column)
+        if not isinstance(value, dict):
+            raise self._not(column, "an object")
+        return Row(value, self._default_id)
+
+    def parts(self, column: str) -> list["Row"]:
+        """The objects in the list of a column.
+
+        Raises:
+            InvalidRowError: It holds anything else.
+        """
+        values = self._columns.get(column)
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            raise self._not(column, "a list of objects")
+        return [Row(value, self._default_id) for value in values]
+
+    def text(self, column: str) -> str:
+        """A text without white space at its ends.
+
+        Raises:
+            InvalidRowError: It is missing, blank, no text, or no valid Unicode.
+        """
+        value = self._columns.get(column)
+        if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
+            raise self._not(column, "a text")
+        return value.strip()
+
+    def optional_text(self, column: str) -> str | None:
+        """The same, or None where there is nothing.
+
+        Raises:
+            InvalidRowError: There is something, but no text.
+        """
+        return self.text(column) if self._columns.get(column) not in (None, "") else None
+
+    def texts(self, column: str) -> tuple[str, ...]:
+        """A text or number, or a list of them, as different texts; blank ones are passed over.
+
+        Lists of SQuAD's form (objects with a `text`) and TempLAMA's (with a `name`) count too.
+
+        Raises:
+            InvalidRowError: There is none, or one is no text.
+        """
+        value = self._columns.get(column)
+        values = value if isinstance(value, list) else [value]
+        texts = dict.fromkeys(
+            _as_text(value.get("text", value.get("name")) if isinstance(value, dict) else value)
+            for value in values
+        )
+        if None in texts or not any(texts):
+            raise self._not(column, "a text, or a list of at least one")
+        return tuple(text for text in texts if text)
+
+    def answers(self, column: str) -> tuple[str, ...]:
+        """The accepted answers: `texts`, at least one of which has a letter or digit.
+
+        Raises:
+            InvalidRowError: As `texts`; or no output could ever contain one of them.
+        """
+        answers = self.texts(column)
+        if not any(normalised_words(answer) for answer in answers):
+            raise self._not(column, "an answer with letters or digits")
+        return answers
+
+    def numbers(self, column: str) -> tuple[str, ...]:
+        """Numbers, or texts that say a number, perhaps with its unit in brackets behind it.
+
+        Returns:
+            The numbers in digits.
+
+        Raises:
+            InvalidRowError: There is none, or one says something else.
+        """
+        numbers = [_number_in(text) for text in self.texts(column)]
+        if None in numbers:
+            raise self._not(column, "a number")
+        return tuple(number for number in numbers if number is not None)
+
+    def year_or_date(self, column: str) -> datetime.date:
+        """A date such as 2014-03-30; of a year alone, such as 2014, its middle.
+
+        Raises:
+            InvalidRowError: It is neither.
+        """
+        text = _as_text(self._columns.get(column)) or ""
+        try:
+            return datetime.date.fromisoformat(f"{text}-07-01" if len(text) == 4 else text)
+        except ValueError as error:
+            raise self._not(column, "a date as YYYY-MM-DD, or a year") from error
+
+    def identity(self, *columns: str) -> str:
+        """The row's own id from the first of these columns that has one, else a made one."""
+        values = (_as_text(self._columns.get(column)) for column in columns)
+        return next((value for value in values if value), self._default_id)
+
+    def _not(self, column: str, expected: str) -> InvalidRowError:
+        if column in self._columns:
+            found = f"is {excerpt(self._columns[column])}"
+        else:
+            found = f"is missing among {excerpt(', '.join(self._columns))}"
+        return InvalidRowError(f"column {column!r} {found}; expected {expected}")
+
+
+def written_number(number: float) -> str:
+    """A number in digits, without exponent or empty decimals.
+
+    Example:
+        >>> written_number(51.0), written_number(0.25), written_number(1e-7)
+        ('51', '0.25', '0.0000001')
+    """
+    if isinstance(number, int):
+        return str(number)
+    return f"{Decimal(repr(number)).normalize():f}"
+
+
+def excerpt(value: object) -> str:
+    """The beginning of a value, for messages."""
+    shown = repr(value).encode("utf-8", "backslashreplace").decode()
+    return shown if len(shown) <= _LONGEST_EXCERPT else f"{shown[:_LONGEST_EXCERPT]}…"
+
+
+def _as_text(value: object) -> str | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return written_number(value) if math.isfinite(value) else None
+    return value.strip() if isinstance(value, str) and _is_unicode(value) else None
+
+
+def _number_in(text: str) -> str | None:
+    match = _NUMBER_AND_UNIT.fullmatch(text)
+    if match is None or not match[1].strip("+-"):
+        return None
+    digits = match[1].replace(",", "").removeprefix("+")
+    return digits if math.isfinite(float(digits)) else None
+
+
+def _is_unicode(text: str) -> bool:
+    # JSON can hold half a surrogate pair, which neither tokenizers nor Parquet take.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def names(columns: Sequence[str]) -> str:
+    """Column names for messages.
+
+    Example:
+        >>> names(["a", "b"])
+        "'a' or 'b'"
+    """
+    return " or ".join(map(repr, columns))
