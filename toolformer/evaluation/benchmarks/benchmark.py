@@ -22,7 +22,7 @@ class BenchmarkItem:
 
     Attributes:
         item_id: Unique within the benchmark, and the same at every reading.
-        prompt: What the model continues; ends neither with a space nor with a full stop.
+        prompt: What the model continues; does not end with white space.
         gold: The accepted answers as text, at least one; any of them counts.
         current_date: What the Calendar takes for today; None where it does not matter.
         group: What results may be split by: a relation, a language, a kind of question.
@@ -134,8 +134,8 @@ class Benchmark(Protocol):
             An item for each question; what is not asked, and what cannot be read, in its place.
 
         Raises:
-            BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. Where
-                it is damaged in the middle, what stands before has been yielded.
+            BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. What
+                stands before a damaged part may have been yielded.
         """
         ...
 

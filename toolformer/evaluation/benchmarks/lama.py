@@ -18,12 +18,12 @@ MASK = "[MASK]"
 def _joined_sentences(row: Row) -> Asked:
     # Sentences before the one with the gap say whom it is about.
     statement = " ".join(row.texts("masked_sentences"))
-    return Asked(text_before_gap(statement, MASK), row.answers("obj_label"), group=_relation(row))
+    return Asked(text_before_gap(statement, MASK), row.texts("obj_label"), group=_relation(row))
 
 
 def _first_fitting_evidence(row: Row) -> Asked:
     """T-REx: the first of a fact's evidences that ends with the gap."""
-    answers = row.answers("obj_label")
+    answers = row.texts("obj_label")
     for evidence in row.parts("evidences"):
         try:
             statement = text_before_gap(evidence.text("masked_sentence"), MASK)
@@ -36,7 +36,7 @@ def _first_fitting_evidence(row: Row) -> Asked:
 def _single_sentence(row: Row) -> Asked:
     statement = text_before_gap(row.text("masked_sentence"), MASK)
     answer_column = "obj_label" if "obj_label" in row else "answer"
-    return Asked(statement, row.answers(answer_column), group=_relation(row))
+    return Asked(statement, row.texts(answer_column), group=_relation(row))
 
 
 def _relation(row: Row) -> str | None:

@@ -60,7 +60,7 @@ class Mlqa(QuestionBenchmark):
     def _question(self, row: Row) -> Asked:
         return Asked(
             row.text("question"),
-            row.answers("answers"),
+            row.texts("answers"),
             context=row.text("context"),
             group=self.language,
         )

@@ -1,5 +1,8 @@
 """Questions without context: Web Questions, Natural Questions, TriviaQA (paper §4.2.3).
 
+A few questions of NQ have a dash or a bracket as their answer. They stay, and no output is ever
+right: the paper's shares are of all questions.
+
 Does not look for passages: that is what WikiSearch is for.
 """
 
@@ -24,7 +27,7 @@ def _numbered_question(row: Row) -> Asked:
 
 
 def _answers(row: Row) -> tuple[str, ...]:
-    return row.answers("answer" if "answer" in row else "answers")
+    return row.texts("answer" if "answer" in row else "answers")
 
 
 def _utterance(row: Row) -> Asked:
@@ -41,8 +44,8 @@ def _utterance(row: Row) -> Asked:
 def _trivia(row: Row) -> Asked:
     answer = row.part("Answer")
     # The value itself is nearly always among its aliases.
-    value = answer.answers("Value") if "Value" in answer else ()
-    answers = dict.fromkeys((*value, *answer.answers("Aliases")))
+    value = answer.texts("Value") if "Value" in answer else ()
+    answers = dict.fromkeys((*value, *answer.texts("Aliases")))
     return Asked(row.text("Question"), tuple(answers))
 
 

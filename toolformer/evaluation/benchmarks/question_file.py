@@ -92,7 +92,7 @@ class QuestionFile(QuestionBenchmark):
         has_date = self._date is not None and self._date in row
         return Asked(
             row.text(self._question),
-            row.numbers(self._answers) if is_number else row.answers(self._answers),
+            row.numbers(self._answers) if is_number else row.texts(self._answers),
             context=row.text(self._context) if self._context is not None else "",
             date=row.year_or_date(self._date) if has_date and self._date is not None else None,
         )

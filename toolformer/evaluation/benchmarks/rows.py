@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from toolformer.evaluation.benchmarks.benchmark import LeftOutReason
-from toolformer.evaluation.scoring import normalised_words
 
 _LONGEST_EXCERPT = 60
 # What stands behind a number in brackets is its unit: "9 (apples)".
@@ -124,17 +123,6 @@ class Row:
         if None in texts or not any(texts):
             raise self._not(column, "a text, or a list of at least one")
         return tuple(text for text in texts if text)
-
-    def answers(self, column: str) -> tuple[str, ...]:
-        """The accepted answers: `texts`, at least one of which has a letter or digit.
-
-        Raises:
-            InvalidRowError: As `texts`; or no output could ever contain one of them.
-        """
-        answers = self.texts(column)
-        if not any(normalised_words(answer) for answer in answers):
-            raise self._not(column, "an answer with letters or digits")
-        return answers
 
     def numbers(self, column: str) -> tuple[str, ...]:
         """Numbers, or texts that say a number, perhaps with its unit in brackets behind it.

@@ -24,7 +24,7 @@ MASK = "_X_"
 def _query(row: Row) -> Asked:
     return Asked(
         text_before_gap(row.text("query"), MASK),
-        row.answers("answer" if "answer" in row else "answers"),
+        row.texts("answer" if "answer" in row else "answers"),
         date=row.year_or_date("date"),
         group=row.optional_text("relation"),
     )

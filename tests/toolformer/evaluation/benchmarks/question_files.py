@@ -1,0 +1,39 @@
+"""Invented question files, and what is read of them."""
+
+import json
+from pathlib import Path
+
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutItem, RejectedItem
+
+
+def write_lines(path: Path, *rows: object) -> Path:
+    """JSON lines; a text is written as it stands."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, content: object, *, indent: int | None = None) -> Path:
+    path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+    return path
+
+
+def items_of(benchmark) -> list[BenchmarkItem]:
+    """The items, where all rows are sound."""
+    entries = list(benchmark.items())
+    assert all(isinstance(entry, BenchmarkItem) for entry in entries), entries
+    return entries
+
+
+def rejections_of(benchmark) -> dict[str, str]:
+    """Reason by place."""
+    return {
+        entry.place: entry.reason for entry in benchmark.items() if isinstance(entry, RejectedItem)
+    }
+
+
+def left_out_of(benchmark) -> dict[str, str]:
+    """Reason by place."""
+    return {
+        entry.place: entry.reason for entry in benchmark.items() if isinstance(entry, LeftOutItem)
+    }

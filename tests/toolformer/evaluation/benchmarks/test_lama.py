@@ -1,0 +1,149 @@
+import json
+
+import pytest
+
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    left_out_of,
+    rejections_of,
+    write_lines,
+)
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.cloze import text_before_gap
+from toolformer.evaluation.benchmarks.errors import BenchmarkFileError
+from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
+from toolformer.evaluation.benchmarks.rows import LeftOutRowError
+
+PROMPT = "Please complete the following text so that it is factually correct: "
+
+
+def squad_row(sentence, **changes):
+    return {
+        "masked_sentences": [sentence],
+        "obj_label": "Turin",
+        "id": "5a_0",
+        "sub_label": "Squad",
+        **changes,
+    }
+
+
+def trex_row(*sentences):
+    return {
+        "uuid": "u-1",
+        "obj_label": "Peru",
+        "sub_label": "Ana Quispe",
+        "predicate_id": "P27",
+        "evidences": [
+            {"sub_surface": "Quispe", "obj_surface": "Peruvian", "masked_sentence": sentence}
+            for sentence in sentences
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("statement", "before"),
+    [
+        ("The mill stands in [MASK]", "The mill stands in"),
+        ("The mill stands in [MASK].", "The mill stands in"),
+        ("The mill stands in [MASK] .  ", "The mill stands in"),
+        ("A mill (now in [MASK]).", "A mill (now in"),
+        ("He called it “[MASK]”.", "He called it “"),
+        ("The U.S. is in [MASK].", "The U.S. is in"),
+    ],
+)
+def test_a_full_stop_or_another_sign_behind_the_gap_does_not_count(statement, before):
+    assert text_before_gap(statement, "[MASK]") == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["The [MASK] mill.", "[MASK] stands in Turin.", "In [MASK], or in [MASK].", "Its [MASK] 2."],
+)
+def test_a_statement_with_a_word_behind_the_gap_or_two_gaps_is_left_out(statement):
+    with pytest.raises(LeftOutRowError, match="mask_not_last"):
+        text_before_gap(statement, "[MASK]")
+
+
+def test_squad_of_lama_is_read(tmp_path):
+    file = write_lines(tmp_path / "test.jsonl", squad_row("The mill stands in [MASK]."))
+    assert items_of(LamaSquad(file)) == [
+        BenchmarkItem("5a_0", f"{PROMPT}The mill stands in", ("Turin",))
+    ]
+
+
+def test_google_re_of_lama_is_read_from_its_folder(tmp_path):
+    for relation in ("place_of_death", "date_of_birth"):
+        write_lines(
+            tmp_path / f"{relation}_test.jsonl",
+            {
+                "pred": f"/people/person/{relation}",
+                "uuid": f"u-{relation}",
+                "obj_label": "Oslo",
+                "obj_aliases": ["be"],
+                "masked_sentences": ["Kari Lie was a singer .", "She died in [MASK] ."],
+            },
+        )
+    (tmp_path / ".hidden.jsonl").write_text("not read")
+    benchmark = LamaGoogleRe(tmp_path)
+    assert [file.name for file in benchmark.files()] == [
+        "date_of_birth_test.jsonl",
+        "place_of_death_test.jsonl",
+    ]
+    assert [item.group for item in items_of(benchmark)] == ["date_of_birth", "place_of_death"]
+    assert items_of(benchmark)[0].prompt == f"{PROMPT}Kari Lie was a singer . She died in"
+    assert items_of(benchmark)[0].gold == ("Oslo",)
+
+
+def test_a_fact_of_trex_is_one_item_with_its_first_fitting_evidence(tmp_path):
+    row = trex_row("[MASK] is her home.", "Quispe lives in [MASK].", "She left [MASK].")
+    write_lines(tmp_path / "P27.jsonl", row)
+    assert items_of(LamaTrex(tmp_path)) == [
+        BenchmarkItem("u-1", f"{PROMPT}Quispe lives in", ("Peru",), group="P27")
+    ]
+
+
+def test_a_fact_without_fitting_evidence_is_left_out_and_counted(tmp_path):
+    file = write_lines(tmp_path / "P27.jsonl", trex_row("[MASK] is hot."), trex_row("To [MASK]."))
+    assert left_out_of(LamaTrex(file)) == {"P27.jsonl, row 1": "mask_not_last"}
+
+
+def test_lines_with_one_sentence_are_read(tmp_path):
+    row = {"id": "a", "relation": "P27", "masked_sentence": "To [MASK].", "answer": "Peru"}
+    file = write_lines(tmp_path / "trex.jsonl", row)
+    for benchmark in (LamaTrex(file), LamaGoogleRe(file), LamaSquad(file)):
+        assert items_of(benchmark) == [BenchmarkItem("a", f"{PROMPT}To", ("Peru",), group="P27")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (squad_row("No gap."), "the statement 'No gap.' has no gap; expected [MASK]"),
+        (squad_row("[MASK]."), "the statement '[MASK].' has no words before [MASK]"),
+        (squad_row("In [MASK].", obj_label=None), "column 'obj_label' is None; expected a text"),
+        (squad_row("x", masked_sentences={}), "column 'masked_sentences' is {}; expected a text"),
+    ],
+)
+def test_a_bad_row_is_rejected(tmp_path, row, reason):
+    file = write_lines(tmp_path / "test.jsonl", squad_row("In [MASK]."), row)
+    (found,) = rejections_of(LamaSquad(file)).values()
+    assert found.startswith(reason)
+
+
+@pytest.mark.parametrize("evidences", ["x", [1], None])
+def test_bad_evidences_are_rejected(tmp_path, evidences):
+    file = write_lines(tmp_path / "P27.jsonl", trex_row("In [MASK]."), {"evidences": evidences})
+    assert list(rejections_of(LamaTrex(file))) == ["P27.jsonl, row 2"]
+
+
+def test_a_folder_without_its_files_is_named(tmp_path):
+    (tmp_path / "readme.txt").write_text(json.dumps({}))
+    with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'; expected '\*\.jsonl'"):
+        list(LamaTrex(tmp_path).items())
+
+
+@pytest.mark.parametrize("benchmark_class", [LamaSquad, LamaGoogleRe, LamaTrex])
+def test_the_first_five_words_count(tmp_path, benchmark_class):
+    benchmark = benchmark_class(tmp_path)
+    item = BenchmarkItem("a", "In", ("Peru",))
+    assert benchmark.score(item, " the far north of Peru.")
+    assert not benchmark.score(item, "\n the very far north of Peru.")

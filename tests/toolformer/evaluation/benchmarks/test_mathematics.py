@@ -1,0 +1,144 @@
+import pytest
+
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    left_out_of,
+    rejections_of,
+    write_json,
+    write_lines,
+)
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
+
+ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
+<Machine-Reading-Corpus-File>
+    <ProblemSet>
+        <Problem ID="nluds-0001" Grade="1" Source="http://example.org">
+            <Body>Three geese &amp; four hens live here.</Body>
+            <Question>How many birds are there?</Question>
+            <Solution-Type>Addition</Solution-Type>
+            <Answer>7 (birds)</Answer>
+            <Formula>3+4=7</Formula>
+        </Problem>
+{more}
+    </ProblemSet>
+</Machine-Reading-Corpus-File>
+"""
+PROBLEM = """<Problem ID="{id}"><Body>A coin.</Body><Question>How much?</Question>
+<Answer>{answer}</Answer></Problem>"""
+
+
+def asdiv(folder, *more):
+    file = folder / "ASDiv.xml"
+    file.write_text(ASDIV.format(more="\n".join(more)), encoding="utf-8")
+    return Asdiv(file)
+
+
+def svamp_row(answer, number=1):
+    return {
+        "ID": f"chal-{number}",
+        "Body": "Lea has 9 pens .",
+        "Question": "How many pens has she?",
+        "Equation": "9",
+        "Answer": answer,
+        "Type": "Subtraction",
+    }
+
+
+def test_the_xml_of_asdiv_is_read(tmp_path):
+    assert items_of(asdiv(tmp_path)) == [
+        BenchmarkItem(
+            "nluds-0001",
+            "Three geese & four hens live here. How many birds are there? The answer is",
+            ("7",),
+            group="Addition",
+        )
+    ]
+
+
+@pytest.mark.parametrize("answer", ["5 (a); 3 (b)", "yes", "1:30", "1/2", "3 4"])
+def test_an_answer_of_asdiv_that_is_not_one_number_is_left_out(tmp_path, answer):
+    benchmark = asdiv(tmp_path, PROBLEM.format(id="p", answer=answer))
+    assert left_out_of(benchmark) == {"ASDiv.xml, row 2": "answer_not_one_number"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("1,250", "1250"),
+        ("-4 (degrees)", "-4"),
+        ("0.5 (km)", "0.5"),
+        (".5", ".5"),
+        ("12 (kg)(m)", None),
+    ],
+)
+def test_a_number_of_asdiv_may_have_commas_and_a_unit(tmp_path, answer, number):
+    items = [
+        entry
+        for entry in asdiv(tmp_path, PROBLEM.format(id="p", answer=answer)).items()
+        if isinstance(entry, BenchmarkItem)
+    ]
+    assert [item.gold for item in items[1:]] == ([(number,)] if number else [])
+
+
+def test_a_problem_without_its_parts_is_rejected(tmp_path):
+    more = (
+        '<Problem ID="a"><Body>A coin.</Body><Answer>1</Answer></Problem>',
+        '<Problem ID="b"><Body>A coin.</Body><Question>How?</Question></Problem>',
+    )
+    reasons = rejections_of(asdiv(tmp_path, *more))
+    assert [reason.partition(" is missing")[0] for reason in reasons.values()] == [
+        "column 'Question'",
+        "column 'Answer'",
+    ]
+
+
+def test_the_array_of_svamp_is_read(tmp_path):
+    benchmark = Svamp(write_json(tmp_path / "SVAMP.json", [svamp_row(9.0)], indent=2))
+    assert items_of(benchmark) == [
+        BenchmarkItem(
+            "chal-1",
+            "Lea has 9 pens . How many pens has she? The answer is",
+            ("9",),
+            group="Subtraction",
+        )
+    ]
+
+
+@pytest.mark.parametrize("answer", ["nine", None, True, [], "NaN", {"a": 1}, float("inf")])
+def test_an_answer_of_svamp_that_is_no_number_is_rejected(tmp_path, answer):
+    rows = [svamp_row(9.0), svamp_row(answer, 2), svamp_row(8, 3)]
+    benchmark = Svamp(write_json(tmp_path / "svamp.json", rows))
+    (place, reason), *others = rejections_of(benchmark).items()
+    assert (place, others) == ("svamp.json, row 2", [])
+    assert reason.startswith("column 'Answer' is ")
+
+
+def test_the_array_of_mawps_is_read(tmp_path):
+    rows = [
+        {"iIndex": 31, "sQuestion": " A pen costs 2 . How much are 3 ? ", "lSolutions": ["6.0"]},
+        {"iIndex": 32, "sQuestion": "How much is a third?", "lSolutions": [0.3333333333333333]},
+        {"iIndex": 33, "sQuestion": "Which two?", "lSolutions": [1, 2]},
+    ]
+    benchmark = Mawps(write_json(tmp_path / "mawps.json", rows))
+    first, second, _ = benchmark.items()
+    assert first == BenchmarkItem("31", "A pen costs 2 . How much are 3 ? The answer is", ("6.0",))
+    assert second.gold == ("0.3333333333333333",)
+    assert left_out_of(benchmark) == {"mawps.json, row 3": "answer_not_one_number"}
+
+
+@pytest.mark.parametrize("benchmark_class", [Asdiv, Svamp, Mawps])
+def test_lines_with_question_and_answer_are_read(tmp_path, benchmark_class):
+    row = {"id": "a", "question": "How many?", "answer": 1e-7, "type": "Addition"}
+    benchmark = benchmark_class(write_lines(tmp_path / "maths.jsonl", row))
+    assert items_of(benchmark) == [
+        BenchmarkItem("a", "How many? The answer is", ("0.0000001",), group="Addition")
+    ]
+
+
+@pytest.mark.parametrize("benchmark_class", [Asdiv, Svamp, Mawps])
+def test_the_first_number_or_the_one_behind_the_equals_sign_counts(tmp_path, benchmark_class):
+    benchmark, item = benchmark_class(tmp_path), BenchmarkItem("a", "x", ("1250",))
+    assert benchmark.score(item, " $1,250.00 in all, or 3 each")
+    assert benchmark.score(item, " 5 × 250 = 1250")
+    assert not benchmark.score(item, " 5 and 1250")

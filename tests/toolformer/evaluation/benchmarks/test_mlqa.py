@@ -1,0 +1,105 @@
+import pytest
+
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    rejections_of,
+    write_json,
+    write_lines,
+)
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
+
+PROMPT = (
+    "Your task is to answer a question based on the following paragraph: Ada lives in Turin. "
+    "Now answer the following question in English: ¿Dónde vive Ada?"
+)
+
+
+def document(*questions, context="Ada lives in Turin."):
+    paragraph = {"context": context, "qas": list(questions)}
+    return {"version": 1.0, "data": [{"title": "Ada", "paragraphs": [paragraph]}]}
+
+
+def question(text="¿Dónde vive Ada?", name="q1", answers=("Turin",)):
+    found = [{"text": answer, "answer_start": 13} for answer in answers]
+    return {"id": name, "question": text, "answers": found}
+
+
+@pytest.mark.parametrize("folder", [".", "test"])
+def test_mlqa_is_read_from_its_folder(tmp_path, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    file = tmp_path / folder / "test-context-en-question-es.json"
+    write_json(file, document(question(answers=("Turin", "Turin", "in Turin"))))
+    expected = [BenchmarkItem("q1", PROMPT, ("Turin", "in Turin"), group="es")]
+    assert items_of(Mlqa(tmp_path, "es")) == expected
+    assert items_of(Mlqa(file, "es")) == expected
+    with pytest.raises(BenchmarkFileError, match="test-context-en-question-de"):
+        list(Mlqa(tmp_path, "de").items())
+
+
+def test_bad_parts_of_a_document_are_rejected_and_reading_goes_on(tmp_path):
+    content = document(question(), {"question": "¿Qué?"}, 7, question(name="q2"))
+    content["data"] += [{"title": "no paragraphs"}, {"paragraphs": [{"context": "x"}]}, "x"]
+    file = write_json(tmp_path / "mlqa.json", content)
+    items = [entry for entry in Mlqa(file, "es").items() if isinstance(entry, BenchmarkItem)]
+    assert [item.item_id for item in items] == ["q1", "q2"]
+    reasons = rejections_of(Mlqa(file, "es"))
+    assert list(reasons) == [f"mlqa.json, row {number}" for number in (2, 3, 5, 6, 7)]
+    assert next(iter(reasons.values())).startswith("column 'answers' is missing")
+    assert list(reasons.values())[2] == (
+        "there is no list 'paragraphs'; expected one as in SQuAD's JSON"
+    )
+
+
+def test_xquad_takes_the_question_of_one_file_and_the_rest_of_the_english_one(tmp_path):
+    write_json(tmp_path / "xquad.en.json", document(question("Where does Ada live?")))
+    write_json(
+        tmp_path / "xquad.es.json",
+        document(
+            question(answers=("Turín",)),
+            question(name="unknown"),
+            question(text=None),
+            context="Ada vive en Turín.",
+        ),
+    )
+    benchmark = Xquad(tmp_path, "es")
+    assert [file.name for file in benchmark.files()] == ["xquad.en.json", "xquad.es.json"]
+    assert next(benchmark.items()) == BenchmarkItem("q1", PROMPT, ("Turin",), group="es")
+    assert rejections_of(benchmark) == {
+        "xquad.es.json, row 2": "column 'id' is 'unknown'; expected one of xquad.en.json",
+        "xquad.es.json, row 3": "column 'question' is None; expected a text",
+    }
+
+
+def test_a_file_of_xquad_alone_is_refused(tmp_path):
+    file = write_json(tmp_path / "xquad.es.json", document(question()))
+    with pytest.raises(BenchmarkFileError, match="Name the folder"):
+        list(Xquad(file, "es").items())
+    with pytest.raises(BenchmarkNotFoundError, match=r"xquad\.en\.json"):
+        list(Xquad(tmp_path, "es").items())
+
+
+@pytest.mark.parametrize("benchmark_class", [Mlqa, Xquad])
+def test_lines_with_an_english_paragraph_are_read(tmp_path, benchmark_class):
+    row = {
+        "id": "a",
+        "context": "Ada lives in Turin.",
+        "question": "¿Dónde vive Ada?",
+        "answers": ["Turin"],
+    }
+    benchmark = benchmark_class(write_lines(tmp_path / "questions.jsonl", row), "es")
+    assert items_of(benchmark) == [BenchmarkItem("a", PROMPT, ("Turin",), group="es")]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_set_and_the_language_are_in_the_name(tmp_path, language):
+    assert Mlqa(tmp_path, language).name == f"mlqa-{language}"
+    assert Xquad(tmp_path, language).name == f"xquad-{language}"
+
+
+@pytest.mark.parametrize("benchmark_class", [Mlqa, Xquad])
+def test_the_first_ten_words_count(tmp_path, benchmark_class):
+    benchmark, item = benchmark_class(tmp_path, "hi"), BenchmarkItem("a", "x", ("Turin",))
+    assert benchmark.score(item, "w " * 9 + "Turin")
+    assert not benchmark.score(item, "w " * 10 + "Turin")

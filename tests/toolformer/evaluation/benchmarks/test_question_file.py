@@ -1,0 +1,131 @@
+import datetime
+
+import pytest
+
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    rejections_of,
+    write_lines,
+)
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.errors import BenchmarkFileError
+from toolformer.evaluation.benchmarks.question_file import QuestionFile
+
+ROW = {
+    "asked": "How wide is it {really}?",
+    "known": [12, "twelve"],
+    "text": "A door of {question}.",
+    "day": "2014-03-30",
+}
+
+
+def doors(folder, *rows, **changes):
+    file = write_lines(folder / "doors.jsonl", *(rows or (ROW,)))
+    columns = {"question": "asked", "answers": "known", **changes}
+    return QuestionFile("doors", file, **columns)
+
+
+def test_columns_prompt_and_date_are_the_users(tmp_path):
+    benchmark = doors(
+        tmp_path, context="text", date="day", prompt="{context}\nQ: {question} {{x}}\nA:"
+    )
+    assert items_of(benchmark) == [
+        BenchmarkItem(
+            "doors-1",
+            "A door of {question}.\nQ: How wide is it {really}? {x}\nA:",
+            ("12", "twelve"),
+            current_date=datetime.date(2014, 3, 30),
+        )
+    ]
+
+
+def test_the_paper_is_the_default(tmp_path):
+    benchmark = doors(tmp_path)
+    assert items_of(benchmark)[0].prompt == (
+        "Answer the following question: How wide is it {really}?"
+    )
+    assert items_of(benchmark)[0].current_date is None
+    assert (benchmark.blocked_tools, benchmark.stop_rule) == ((), StopRule(40))
+
+
+def test_tools_and_stop_rule_are_the_users(tmp_path):
+    benchmark = doors(tmp_path, blocked_tools=("QA",), max_new_tokens=5, stop_texts=("\n\n",))
+    assert (benchmark.blocked_tools, benchmark.stop_rule) == (("QA",), StopRule(5, ("\n\n",)))
+
+
+def test_words_are_counted_as_wanted(tmp_path):
+    benchmark = doors(tmp_path, first_words=2)
+    item = items_of(benchmark)[0]
+    assert benchmark.score(item, "about twelve feet")
+    assert not benchmark.score(item, "it is twelve feet")
+
+
+def test_numbers_are_compared_as_numbers(tmp_path):
+    benchmark = doors(
+        tmp_path, {"asked": "How wide?", "known": ["12.0 (feet)", 144]}, scoring="number"
+    )
+    item = items_of(benchmark)[0]
+    assert item.gold == ("12.0", "144")
+    assert benchmark.score(item, "24 / 2 = 12")
+    assert benchmark.score(item, "144 inches")
+    assert not benchmark.score(item, "13")
+
+
+def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
+    rows = [{**ROW, "day": day} for day in (None, "2014", "soon")]
+    benchmark = doors(tmp_path, *rows, date="day")
+    first, second, _ = benchmark.items()
+    assert (first.current_date, second.current_date) == (None, datetime.date(2014, 7, 1))
+    assert rejections_of(benchmark) == {
+        "doors.jsonl, row 3": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"answers": "key"}, "column 'key' is missing among 'asked, known, text, day'; expected"),
+        ({"context": "about", "prompt": "{context}{question}"}, "column 'about' is missing"),
+        ({"scoring": "number"}, "column 'known' is [12, 'twelve']; expected a number"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named(tmp_path, changes, reason):
+    assert rejections_of(doors(tmp_path, **changes))["doors.jsonl, row 1"].startswith(reason)
+
+
+def test_a_file_without_the_column_of_the_question_is_refused(tmp_path):
+    with pytest.raises(BenchmarkFileError, match="have the columns asked, day, known, text; exp"):
+        list(doors(tmp_path, question="q").items())
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["Answer.", "{question} {context}", "{q}", "{}", "{question!r}", "{question.x}", "{question"],
+)
+def test_a_prompt_that_does_not_fit_is_refused(tmp_path, prompt):
+    with pytest.raises(ValueError, match="rite other braces twice"):
+        doors(tmp_path, prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"first_words": 0}, {"max_new_tokens": 0}, {"stop_texts": ("",)}]
+)
+def test_a_number_out_of_range_is_refused(tmp_path, changes):
+    with pytest.raises(ValueError, match="expected at least 1"):
+        doors(tmp_path, **changes)
+
+
+def test_the_version_changes_with_whatever_changes_prompts_or_scores(tmp_path):
+    versions = [
+        doors(tmp_path, **changes).version
+        for changes in (
+            {},
+            {"prompt": "Q: {question}"},
+            {"first_words": 5},
+            {"scoring": "number"},
+            {"answers": "other"},
+            {"date": "day"},
+        )
+    ]
+    assert len(set(versions)) == len(versions)
+    assert doors(tmp_path).version == versions[0]

@@ -1,0 +1,219 @@
+"""Formats, damage and bombs, seen through benchmarks."""
+
+import bz2
+import gzip
+import json
+
+import pytest
+
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    rejections_of,
+    write_json,
+    write_lines,
+)
+from toolformer.evaluation.benchmarks import question_records
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.mathematics import Asdiv, Svamp
+from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
+from toolformer.sources.compression import ReadingLimits
+
+ROWS = [{"question": f"who built bridge {n}", "answer": ["Ada", "Ada Lund"]} for n in range(1, 4)]
+
+
+def test_lines_are_read_one_by_one(tmp_path):
+    file = write_lines(tmp_path / "nq.jsonl", *ROWS)
+    with file.open("a") as stream:
+        stream.writelines(json.dumps(ROWS[0]) + "\n" for _ in range(50_000))
+    entries = NaturalQuestions(file).items()
+    assert next(entries).prompt == "Answer the following question: who built bridge 1?"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_lines_and_an_array_give_the_same_items(tmp_path, indent):
+    lines = write_lines(tmp_path / "nq.jsonl", *ROWS)
+    array = write_json(tmp_path / "nq.json", ROWS, indent=indent)
+    assert items_of(NaturalQuestions(lines)) == items_of(NaturalQuestions(array))
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_a_compressed_file_gives_the_same_items(tmp_path, suffix, compress):
+    plain = write_lines(tmp_path / "nq.jsonl", *ROWS)
+    packed = tmp_path / f"nq.jsonl{suffix}"
+    packed.write_bytes(compress(plain.read_bytes()))
+    assert items_of(NaturalQuestions(packed)) == items_of(NaturalQuestions(plain))
+
+
+def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
+    file = tmp_path / "nq.jsonl"
+    row = json.dumps(ROWS[0])
+    file.write_bytes(b"\xef\xbb\xbf" + f"{row}\r\n\r\n{row}".encode())
+    assert [item.item_id for item in items_of(NaturalQuestions(file))] == ["nq-1", "nq-3"]
+
+
+def test_reading_goes_on_after_a_bad_line(tmp_path):
+    file = write_lines(
+        tmp_path / "nq.jsonl", '{"question": "torn', ROWS[0], "[1, 2]", "\x00", ROWS[1]
+    )
+    assert len([e for e in NaturalQuestions(file).items() if isinstance(e, BenchmarkItem)]) == 2
+    reasons = rejections_of(NaturalQuestions(file))
+    assert list(reasons) == ["nq.jsonl, row 1", "nq.jsonl, row 3", "nq.jsonl, row 4"]
+    assert reasons["nq.jsonl, row 1"].startswith("it is not JSON")
+    assert reasons["nq.jsonl, row 3"] == "it is [1, 2]; expected a JSON object"
+
+
+def test_bytes_that_are_not_utf8_and_deep_nesting_are_rejected(tmp_path):
+    file = tmp_path / "nq.jsonl"
+    row = json.dumps(ROWS[0]).encode()
+    deep = b'{"question": ' + b"[" * 200_000 + b"}"
+    file.write_bytes(b"\n".join([row, row.replace(b"built", b"b\xfclt"), deep, row]))
+    assert list(rejections_of(NaturalQuestions(file))) == ["nq.jsonl, row 2", "nq.jsonl, row 3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"answer": ["Ada"]}, "expected a column 'question'"),
+        ({"question": None, "answer": ["Ada"]}, "expected a column 'question'"),
+        ({"question": " ", "answer": ["Ada"]}, "column 'question' is ' '; expected a text"),
+        ({"question": ["who"], "answer": ["Ada"]}, "column 'question' is ['who']; expected a text"),
+        (
+            {"question": "who \ud800", "answer": ["Ada"]},
+            r"column 'question' is 'who \ud800'; expected a text",
+        ),
+        (
+            {"question": "who"},
+            "column 'answers' is missing among 'question'; expected a text, or a list of at least "
+            "one",
+        ),
+        (
+            {"question": "who", "answer": []},
+            "column 'answer' is []; expected a text, or a list of at least one",
+        ),
+        (
+            {"question": "who", "answer": ["", " "]},
+            "column 'answer' is ['', ' ']; expected a text, or a list of at least one",
+        ),
+        (
+            {"question": "who", "answer": ["Ada", None]},
+            "column 'answer' is ['Ada', None]; expected a text, or a list of at least one",
+        ),
+    ],
+)
+def test_a_rejected_row_names_column_value_and_what_was_expected(tmp_path, row, reason):
+    file = write_lines(tmp_path / "nq.jsonl", ROWS[0], row, ROWS[1])
+    entries = list(NaturalQuestions(file).items())
+    assert [type(entry).__name__ for entry in entries] == [
+        "BenchmarkItem",
+        "RejectedItem",
+        "BenchmarkItem",
+    ]
+    assert rejections_of(NaturalQuestions(file)) == {"nq.jsonl, row 2": reason}
+
+
+def test_ids_that_occur_twice_are_told_apart(tmp_path):
+    rows = [{"id": name, **ROWS[0]} for name in ("a", "a", "a#2", "a", 7)]
+    items = items_of(NaturalQuestions(write_lines(tmp_path / "nq.jsonl", *rows)))
+    assert [item.item_id for item in items] == ["a", "a#2", "a#2#2", "a#3", "7"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BenchmarkNotFoundError, match=r"'nq'.*Correct the path"):
+        list(NaturalQuestions(tmp_path / "nq.jsonl").items())
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(BenchmarkFileError, match="expected a file, no folder"):
+        list(NaturalQuestions(tmp_path).items())
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
+def test_an_empty_file_is_named(tmp_path, content):
+    file = tmp_path / ("nq.jsonl.gz" if content[:1] == b"\x1f" else "nq.jsonl")
+    file.write_bytes(content)
+    with pytest.raises(BenchmarkFileError, match="is empty; expected JSON lines"):
+        list(NaturalQuestions(file).items())
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"question,answer\nwho,Ada\n", "begins with 'question,answer"),
+        (b"\xff\xfe{\x00", "begins with"),
+        (b'{\n "rows": 1\n}', "without a list of rows"),
+        (b"[1, 2", "is not JSON"),
+        (b"{\n", "is not JSON"),
+        (b'{"text": "a"}\n{"text": "b"}\n', "first 2 rows have the columns text"),
+        (b"[]", "first 0 rows have none"),
+        (b"{torn}\n{torn}", "first 2 rows have none"),
+    ],
+)
+def test_an_unknown_format_says_what_was_found_and_expected(tmp_path, content, found):
+    file = tmp_path / "nq.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(BenchmarkFileError, match=rf"{found}.*[eE]xpected"):
+        list(NaturalQuestions(file).items())
+
+
+def test_a_truncated_file_gives_what_stands_before_and_then_an_error(tmp_path):
+    rows = [{"question": f"who is number {n * 7919 % 10_007}", "answer": "x"} for n in range(9_000)]
+    whole = write_lines(tmp_path / "nq.jsonl", *rows)
+    file = tmp_path / "cut.jsonl.gz"
+    file.write_bytes(gzip.compress(whole.read_bytes())[:-20])
+    entries, read = NaturalQuestions(file).items(), []
+    with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
+        read.extend(iter(lambda: next(entries), None))
+    assert len(read) > 1_000
+
+
+def test_a_file_that_is_not_compressed_as_named_is_an_error(tmp_path):
+    file = write_lines(tmp_path / "nq.jsonl.gz", *ROWS)
+    with pytest.raises(BenchmarkFileError, match="with the suffix of its compression"):
+        list(NaturalQuestions(file).items())
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(question_records, "_LIMITS", ReadingLimits(maximum_file_bytes=1 << 20))
+    file = tmp_path / "nq.jsonl.gz"
+    file.write_bytes(gzip.compress(b'{"question": "' + b"a" * (2 << 20)))
+    with pytest.raises(BenchmarkFileError, match="grows too far"):
+        list(NaturalQuestions(file).items())
+
+
+def test_the_entities_of_an_xml_bomb_are_not_expanded(tmp_path):
+    names = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+    file = tmp_path / "asdiv.xml"
+    file.write_text(
+        f'<!DOCTYPE x [<!ENTITY e0 "0123456789">{names}]><x><Problem ID="1"><Body>&e9;</Body>'
+        "</Problem></x>"
+    )
+    with pytest.raises(BenchmarkFileError, match="declares a document type"):
+        list(Asdiv(file).items())
+
+
+def test_xml_that_stops_gives_what_stands_before_and_then_an_error(tmp_path):
+    problem = "<Body>Two mice.</Body><Question>How many?</Question><Answer>2 (mice)</Answer>"
+    problems = "\n".join(f'<Problem ID="p{n}">{problem}</Problem>' for n in range(200))
+    file = tmp_path / "asdiv.xml"
+    file.write_text(f"<x><ProblemSet>{problems}\n<Problem")
+    entries, read = Asdiv(file).items(), []
+    with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
+        read.extend(iter(lambda: next(entries), None))
+    assert len(read) == 200
+
+
+def test_xml_of_something_else_has_no_rows(tmp_path):
+    file = tmp_path / "asdiv.xml"
+    file.write_text("<html><body>Not found</body></html>")
+    with pytest.raises(BenchmarkFileError, match="no known format of 'asdiv'"):
+        list(Asdiv(file).items())
+
+
+def test_another_benchmark_than_named_is_told_from_its_columns(tmp_path):
+    file = write_lines(tmp_path / "nq.jsonl", *ROWS)
+    benchmark = Svamp(file)
+    # Its lines have a question too, but no number.
+    assert set(rejections_of(benchmark).values()) == {
+        "column 'answer' is ['Ada', 'Ada Lund']; expected a number"
+    }

@@ -1,0 +1,82 @@
+"""Halves of the real sets, counted against the manifest that comes with them."""
+
+import gzip
+import json
+from collections import Counter
+
+import pytest
+
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.catalogue import open_benchmark
+from toolformer.evaluation.benchmarks.mlqa import LANGUAGES
+
+FILES = {
+    "lama-squad": "lama/lama_squad.jsonl",
+    "lama-google-re": "lama/lama_google_re.jsonl.gz",
+    "lama-trex": "lama/lama_trex.jsonl.gz",
+    "asdiv": "math/asdiv.jsonl.gz",
+    "svamp": "math/svamp.jsonl.gz",
+    "mawps": "math/mawps.jsonl.gz",
+    "webquestions": "qa/webquestions_test.jsonl",
+    "nq": "qa/nq_open_dev.jsonl",
+    "triviaqa": "qa/triviaqa_dev.jsonl.gz",
+    "templama": "temporal/templama_test.jsonl.gz",
+    **{
+        f"xquad-{language}": f"mlqa_standin_xquad/xquad_{language}_q_en_ctx.jsonl.gz"
+        for language in LANGUAGES
+    },
+}
+CLOZE = [name for name in FILES if "lama" in name]
+
+
+@pytest.fixture(scope="module")
+def manifest(test_data):
+    listed = json.loads((test_data / "manifest.json").read_text(encoding="utf-8"))
+    return {file["file"]: file for file in listed["files"]}
+
+
+def rows_of(path):
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_row_is_asked_or_left_out_as_the_manifest_counts(test_data, manifest, name):
+    entries = list(open_benchmark(name, test_data / FILES[name]).items())
+    counts = Counter(type(entry).__name__ for entry in entries)
+    assert sum(counts.values()) == manifest[FILES[name]]["rows"]
+    assert counts["RejectedItem"] == 0
+    if name not in CLOZE:
+        assert counts["LeftOutItem"] == 0
+    elif name != "templama":
+        assert counts["BenchmarkItem"] == manifest[FILES[name]]["mask_final_rows"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ids_are_those_of_the_rows_and_prompts_end_without_a_space(test_data, name):
+    entries = open_benchmark(name, test_data / FILES[name]).items()
+    items = [entry for entry in entries if isinstance(entry, BenchmarkItem)]
+    rows = {row["id"]: row for row in rows_of(test_data / FILES[name])}
+    assert len({item.item_id for item in items}) == len(items)
+    assert {item.item_id for item in items} <= rows.keys()
+    assert all(item.prompt == item.prompt.strip() and all(item.gold) for item in items)
+
+
+@pytest.mark.parametrize("name", CLOZE)
+def test_statements_are_those_whose_gap_is_last_up_to_the_gap(test_data, name):
+    entries = open_benchmark(name, test_data / FILES[name]).items()
+    items = {entry.item_id: entry for entry in entries if isinstance(entry, BenchmarkItem)}
+    start = "Please complete the following text so that it is factually correct: "
+    rows = [row for row in rows_of(test_data / FILES[name]) if row["mask_final"]]
+    assert len(items) == len(rows)
+    for row in rows:
+        statement = row.get("prompt") or row["query"].partition("_X_")[0].rstrip()
+        assert items[row["id"]].prompt == start + statement
+        assert items[row["id"]].gold == tuple(row.get("answers") or [row["answer"]])
+
+
+@pytest.mark.parametrize("name", ["asdiv", "svamp", "mawps"])
+def test_numbers_are_those_of_the_rows(test_data, name):
+    rows = {row["id"]: row["answer"] for row in rows_of(test_data / FILES[name])}
+    for item in open_benchmark(name, test_data / FILES[name]).items():
+        assert [float(number) for number in item.gold] == [rows[item.item_id]]

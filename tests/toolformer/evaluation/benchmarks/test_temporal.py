@@ -1,0 +1,83 @@
+import datetime
+
+import pytest
+
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    left_out_of,
+    rejections_of,
+    write_lines,
+)
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.evaluation.benchmarks.templama import TempLama
+from toolformer.evaluation.dateset import generate_dateset, sample_dateset
+
+
+def fact(year="2012", query="Ada Lund plays for _X_.", **changes):
+    return {
+        "query": query,
+        "answer": [{"wikidata_id": "Q1", "name": "Turin"}, {"wikidata_id": "Q2", "name": "Rome"}],
+        "date": year,
+        "id": f"Q9_P54_{year}",
+        "relation": "P54",
+        **changes,
+    }
+
+
+def test_the_lines_of_templama_are_read(tmp_path):
+    assert items_of(TempLama(write_lines(tmp_path / "test.json", fact()))) == [
+        BenchmarkItem(
+            "Q9_P54_2012",
+            "Please complete the following text so that it is factually correct: "
+            "Ada Lund plays for",
+            ("Turin", "Rome"),
+            current_date=datetime.date(2012, 7, 1),
+            group="P54",
+        )
+    ]
+
+
+def test_years_of_one_fact_differ_in_date_but_not_in_prompt(tmp_path):
+    items = items_of(TempLama(write_lines(tmp_path / "t.json", fact("2012"), fact("2013"))))
+    assert len({item.prompt for item in items}) == 1
+    assert [item.current_date.year for item in items] == [2012, 2013]
+
+
+def test_a_query_with_its_gap_before_the_end_is_left_out(tmp_path):
+    file = write_lines(tmp_path / "t.json", fact(), fact(query="_X_ is the head of Turin."))
+    assert left_out_of(TempLama(file)) == {"t.json, row 2": "mask_not_last"}
+
+
+@pytest.mark.parametrize("date", [None, "in May", "20120101x", "12", True])
+def test_a_query_without_a_year_is_rejected(tmp_path, date):
+    file = write_lines(tmp_path / "t.json", fact(), fact(date=date))
+    assert list(rejections_of(TempLama(file)).values()) == [
+        f"column 'date' is {date!r}; expected a date as YYYY-MM-DD, or a year"
+    ]
+
+
+def test_answers_as_texts_are_read(tmp_path):
+    row = {key: value for key, value in fact(answers=["Turin"]).items() if key != "answer"}
+    assert items_of(TempLama(write_lines(tmp_path / "t.json", row)))[0].gold == ("Turin",)
+
+
+def test_dateset_asks_the_generated_questions_on_their_dates():
+    questions = sample_dateset(generate_dateset(seed=3), 47, 3)
+    items = list(Dateset(seed=3, count=47).items())
+    assert [item.item_id for item in items] == [question.item_id for question in questions]
+    for item, question in zip(items, questions, strict=True):
+        assert item.prompt == f"Answer the following question: {question.question}"
+        assert item.gold == question.gold
+        assert (item.current_date, item.group) == (question.current_date, question.kind)
+
+
+def test_dateset_has_all_questions_of_the_paper():
+    assert sum(1 for _ in Dateset(seed=0).items()) == 9_400
+
+
+@pytest.mark.parametrize("benchmark", [Dateset(seed=0), TempLama(None)])
+def test_the_first_five_words_count(benchmark):
+    item = BenchmarkItem("a", "x", ("Monday",))
+    assert benchmark.score(item, "It was on a Monday.")
+    assert not benchmark.score(item, "It was on a fine Monday.")
