@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from toolformer.evaluation.benchmarks.benchmark import Benchmark
 from toolformer.evaluation.benchmarks.errors import BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
@@ -17,11 +18,10 @@ from toolformer.evaluation.benchmarks.question_answering import (
     TriviaQa,
     WebQuestions,
 )
-from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.templama import TempLama
 
 # In the order of the paper's tables.
-BENCHMARKS: Mapping[str, Callable[[Path], QuestionBenchmark]] = MappingProxyType(
+BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = MappingProxyType(
     {
         "lama-squad": LamaSquad,
         "lama-google-re": LamaGoogleRe,
@@ -39,7 +39,7 @@ BENCHMARKS: Mapping[str, Callable[[Path], QuestionBenchmark]] = MappingProxyType
 )
 
 
-def open_benchmark(name: str, path: Path) -> QuestionBenchmark:
+def open_benchmark(name: str, path: Path) -> Benchmark:
     """The benchmark of this name.
 
     Args:

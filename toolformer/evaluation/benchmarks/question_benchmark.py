@@ -24,7 +24,6 @@ from toolformer.evaluation.benchmarks.rows import (
     InvalidRowError,
     LeftOutRowError,
     Row,
-    names,
 )
 
 # A file is of an unknown format when none of its first rows is of a known one.
@@ -75,7 +74,7 @@ class QuestionBenchmark(ABC):
         found = (self._path.glob(pattern) for pattern in self.folder_patterns)
         files = sorted(file for file in chain(*found) if not file.name.startswith("."))
         if not files:
-            expected = names(self.folder_patterns) if self.folder_patterns else "a file, no folder"
+            expected = _names(self.folder_patterns) if self.folder_patterns else "a file, no folder"
             raise BenchmarkFileError(
                 f"The folder {str(self._path)!r} holds no file of {self.name!r}; expected "
                 f"{expected}. Name the file, or the folder that holds it."
@@ -113,7 +112,7 @@ class QuestionBenchmark(ABC):
         yield from chain(first, records)
 
     def _known_columns(self) -> str:
-        return names([column for column, _ in self.formats])
+        return _names([column for column, _ in self.formats])
 
     def _entry(self, record: Record, place: str, default_id: str) -> BenchmarkEntry:
         if isinstance(record, InvalidRowError):
@@ -121,7 +120,7 @@ class QuestionBenchmark(ABC):
         row = Row(record, default_id)
         read = next((read for column, read in self.formats if column in row), None)
         if read is None:
-            return RejectedItem(place, f"expected a column {self._known_columns()}")
+            return RejectedItem(place, f"expected a value in column {self._known_columns()}")
         try:
             asked = read(row)
         except InvalidRowError as error:
@@ -135,6 +134,10 @@ class QuestionBenchmark(ABC):
             current_date=asked.date,
             group=asked.group,
         )
+
+
+def _names(names: Sequence[str]) -> str:
+    return " or ".join(map(repr, names))
 
 
 def _unused(item_id: str, used: dict[str, int]) -> str:

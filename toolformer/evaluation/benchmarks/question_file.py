@@ -89,12 +89,12 @@ class QuestionFile(QuestionBenchmark):
 
     def _asked(self, row: Row) -> Asked:
         is_number = self._scoring == "number"
-        has_date = self._date is not None and self._date in row
+        date = self._date
         return Asked(
             row.text(self._question),
             row.numbers(self._answers) if is_number else row.texts(self._answers),
             context=row.text(self._context) if self._context is not None else "",
-            date=row.year_or_date(self._date) if has_date and self._date is not None else None,
+            date=row.year_or_date(date) if date is not None and date in row else None,
         )
 
 

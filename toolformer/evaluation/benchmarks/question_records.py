@@ -107,7 +107,7 @@ def _is_json_line(line: bytes) -> bool:
         return False
     content = _record_in(line)
     # A document may be written in one line. A broken line is one of many.
-    return isinstance(content, InvalidRowError) or not any(key in content for key in _DOCUMENTS)
+    return isinstance(content, InvalidRowError) or _rows_in(content) is None
 
 
 def _record_in(line: bytes) -> Record:

@@ -6,7 +6,7 @@ Does not know any benchmark.
 import datetime
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -63,7 +63,7 @@ class Row:
         self._default_id = default_id
 
     def __contains__(self, column: str) -> bool:
-        return self._columns.get(column) is not None
+        return self._columns.get(column) not in (None, "")
 
     def part(self, column: str) -> "Row":
         """The columns within a column.
@@ -104,7 +104,7 @@ class Row:
         Raises:
             InvalidRowError: There is something, but no text.
         """
-        return self.text(column) if self._columns.get(column) not in (None, "") else None
+        return self.text(column) if column in self else None
 
     def texts(self, column: str) -> tuple[str, ...]:
         """A text or number, or a list of them, as different texts; blank ones are passed over.
@@ -200,13 +200,3 @@ def _number_in(text: str) -> str | None:
 def _is_unicode(text: str) -> bool:
     # JSON can hold half a surrogate pair, which neither tokenizers nor Parquet take.
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def names(columns: Sequence[str]) -> str:
-    """Column names for messages.
-
-    Example:
-        >>> names(["a", "b"])
-        "'a' or 'b'"
-    """
-    return " or ".join(map(repr, columns))

@@ -72,12 +72,13 @@ def test_numbers_are_compared_as_numbers(tmp_path):
 
 
 def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
-    rows = [{**ROW, "day": day} for day in (None, "2014", "soon")]
+    rows = [{**ROW, "day": day} for day in (None, "", "2014", "soon")]
     benchmark = doors(tmp_path, *rows, date="day")
-    first, second, _ = benchmark.items()
-    assert (first.current_date, second.current_date) == (None, datetime.date(2014, 7, 1))
+    first, empty, second, _ = benchmark.items()
+    assert (first.current_date, empty.current_date) == (None, None)
+    assert second.current_date == datetime.date(2014, 7, 1)
     assert rejections_of(benchmark) == {
-        "doors.jsonl, row 3": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
+        "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
     }
 
 

@@ -52,6 +52,12 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
     assert [item.item_id for item in items_of(NaturalQuestions(file))] == ["nq-1", "nq-3"]
 
 
+@pytest.mark.parametrize("data", ["x", ["x"]])
+def test_a_column_named_as_the_list_of_a_document_does_not_matter(tmp_path, data):
+    rows = [{**row, "data": data} for row in ROWS]
+    assert len(items_of(NaturalQuestions(write_lines(tmp_path / "nq.jsonl", *rows)))) == 3
+
+
 def test_reading_goes_on_after_a_bad_line(tmp_path):
     file = write_lines(
         tmp_path / "nq.jsonl", '{"question": "torn', ROWS[0], "[1, 2]", "\x00", ROWS[1]
@@ -74,8 +80,8 @@ def test_bytes_that_are_not_utf8_and_deep_nesting_are_rejected(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"answer": ["Ada"]}, "expected a column 'question'"),
-        ({"question": None, "answer": ["Ada"]}, "expected a column 'question'"),
+        ({"answer": ["Ada"]}, "expected a value in column 'question'"),
+        ({"question": None, "answer": ["Ada"]}, "expected a value in column 'question'"),
         ({"question": " ", "answer": ["Ada"]}, "column 'question' is ' '; expected a text"),
         ({"question": ["who"], "answer": ["Ada"]}, "column 'question' is ['who']; expected a text"),
         (
