@@ -6,8 +6,11 @@ Does not compare texts, and does not run benchmarks.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
 from dagster_project.settings.sections import Settings
-from toolformer.evaluation.dateset import generate_dateset
+from dagster_project.wiring.benchmarks import configured_benchmark, identity_of
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.decontamination import NgramIndex
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -30,19 +33,33 @@ class BenchmarkTexts:
 
 
 def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
-    """The texts of every benchmark that the settings name.
+    """The texts of every benchmark that the settings name, whether it is run or not.
 
     Perplexity is measured on the held-out shards, which are kept out whatever is measured.
+
+    Raises:
+        ToolformerError: a file of questions is missing.
     """
-    seed = settings.evaluation.seed
-    known = {
-        "perplexity": BenchmarkTexts(None, lambda: ()),
+    evaluation = settings.evaluation
+    named = dict.fromkeys((*evaluation.benchmarks, *evaluation.files, *evaluation.questions))
+    texts = {name: _texts_of(name, settings) for name in named if name != PERPLEXITY}
+    return {PERPLEXITY: BenchmarkTexts(None, lambda: ()), **texts} if PERPLEXITY in named else texts
+
+
+def _texts_of(name: str, settings: Settings) -> BenchmarkTexts:
+    if name == DATESET:
         # All questions that there can be, however many are asked.
-        "dateset": BenchmarkTexts(
-            seed, lambda: (item.question for item in generate_dateset(seed=seed))
-        ),
-    }
-    return {name: known[name] for name in settings.evaluation.benchmarks}
+        seed = settings.evaluation.seed
+        return BenchmarkTexts(seed, lambda: map(_text_of, Dateset(seed=seed).items()))
+    benchmark = configured_benchmark(name, settings)
+    return BenchmarkTexts(
+        identity_of(benchmark),
+        lambda: (_text_of(item) for item in benchmark.items() if isinstance(item, BenchmarkItem)),
+    )
+
+
+def _text_of(item: BenchmarkItem) -> str:
+    return item.prompt
 
 
 def held_out_ngrams(

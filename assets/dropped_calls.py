@@ -59,7 +59,7 @@ def slices_behind(
 def dropped_calls(
     warehouse: Warehouse, slices: Iterable[CallSlices], texts: Sequence[AugmentedText]
 ) -> dict[TextKey, list[KeptCall]]:
-    """Calls of some texts that were executed and scored with all losses, and not kept.
+    """Calls of some texts that were executed and scored, and not kept.
 
     One slice is read at a time, and only rows of these texts are kept of it.
 
@@ -101,9 +101,8 @@ def dropped_calls(
         if candidates.is_empty():
             continue
         decided = warehouse.read_slice("filtered_calls", each.shard, name).filter(
+            # Where a call was lost before its third loss was computed, this is an upper bound.
             ~pl.col("is_kept"),
-            pl.col("loss_call_without_result").is_not_null(),
-            pl.col("loss_with_result").is_not_null(),
             pl.col("loss_reduction").is_finite(),
         )
         results = warehouse.read_slice("executed_calls", each.shard, name)

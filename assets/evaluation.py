@@ -1,4 +1,4 @@
-"""The benchmarks (paper §4.2–4.3): perplexity with calls disabled, and DATESET."""
+"""The benchmarks (paper §4.2–4.3): perplexity, and questions with calls enabled and disabled."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ import polars as pl
 
 from assets.inputs import Wanted
 from assets.outputs import Made, replace_slice_if_stale
+from assets.questions import DISABLED, ask
 from assets.shard_stage import expected_errors
 from assets.shard_texts import documents_in, typed_frame, windows_of
 from assets.training_set import (
@@ -26,17 +27,16 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
-from dagster_project.wiring.live_calls import complete_with_tools
+from dagster_project.wiring.benchmarks import configured_benchmark, identity_of
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import base_model_directory, precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.errors import ToolformerError
-from toolformer.evaluation.dateset import generate_dateset, sample_dateset
+from toolformer.evaluation.benchmarks.benchmark import Benchmark
 from toolformer.evaluation.perplexity import perplexity_row
-from toolformer.evaluation.prompts import question_prompt
-from toolformer.evaluation.scoring import score_lama
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
@@ -46,9 +46,6 @@ from toolformer.training.variants import CALLS
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
-
-PERPLEXITY, DATESET = "perplexity", "dateset"
-ENABLED, DISABLED = "enabled", "disabled"
 
 Progress = Callable[[int, int], None]
 # Rows of a benchmark, and how many items have no score, by reason.
@@ -80,8 +77,8 @@ def evaluation_results(
     One partition = one variant of the finetuned model, measured beside the base model. Models are
     `base`, `finetuned` (variant `calls`), and the controls `plain`, `shuffled` and `random`; one
     that was finetuned on a later round has `-round-2` and so on behind its name.
-    Perplexity is measured on held-out shards with calls disabled; DATESET with calls enabled and
-    disabled.
+    Perplexity is measured on held-out shards with calls disabled; the other benchmarks with calls
+    enabled and disabled. One that cannot be read does not keep the others from being measured.
     """
     states = {}
     with expected_errors():
@@ -89,33 +86,38 @@ def evaluation_results(
         home, store = settings.home(), warehouse.open()
         tools = open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True)
         held_out = training_and_held_out_shards(home)[1]
-        runs: dict[str, Callable[[LanguageModel, Progress], _Rows]] = {
-            PERPLEXITY: partial(_perplexity, store, held_out, loaded),
-            DATESET: partial(_dateset, tools, loaded),
-        }
+        opened, errors = _open_benchmarks(loaded)
         for model_name, directory in (
             (BASE, base_model_directory(loaded, home)),
             (finetuned_name(loaded), finetuned_model_directory(loaded, home)),
         ):
             _check_trained(directory, loaded.training.variant)
-            for benchmark in loaded.evaluation.benchmarks:
-                slice_name = f"{benchmark}.{model_name}"
-                states[slice_name] = replace_slice_if_stale(
-                    store,
-                    home,
-                    ("evaluation_results", ALL, slice_name),
-                    partial(_wanted, store, held_out, benchmark, loaded, directory, tools),
-                    partial(
-                        _run_benchmark,
-                        benchmark,
-                        model_name,
-                        partial(language_model.holder().load, directory, loaded, home),
-                        runs[benchmark],
-                        progress_of(f"{benchmark} with the {model_name} model", context.log),
-                    ),
-                    force=settings.force,
-                    hold_device=partial(language_model.holder().hold_device, loaded, home),
-                )
+            for name, (identity, benchmark) in opened.items():
+                slice_name = f"{name}.{model_name}"
+                if benchmark is None:
+                    run = partial(_perplexity, store, held_out, loaded)
+                else:
+                    run = partial(_ask, benchmark, tools, loaded, context.log.warning)
+                try:
+                    states[slice_name] = replace_slice_if_stale(
+                        store,
+                        home,
+                        ("evaluation_results", ALL, slice_name),
+                        partial(_wanted, store, held_out, identity, loaded, directory, tools),
+                        partial(
+                            _run_benchmark,
+                            name,
+                            model_name,
+                            partial(language_model.holder().load, directory, loaded, home),
+                            run,
+                            progress_of(f"{name} with the {model_name} model", context.log),
+                        ),
+                        force=settings.force,
+                        hold_device=partial(language_model.holder().hold_device, loaded, home),
+                    )
+                except ToolformerError as error:
+                    # The other benchmarks are measured all the same.
+                    errors[name] = str(error)
         left_out = {
             f"{name}: {reason}": int(count)
             for name in states
@@ -130,7 +132,13 @@ def evaluation_results(
             loaded,
             evaluation=of_both.to_dicts(),
         )
-        examples = store.ask("dateset_examples")
+        examples = store.ask("evaluation_examples")
+        if errors:
+            raise ToolformerError(
+                "Not measured: "
+                + " ".join(f"{name}: {error}" for name, error in errors.items())
+                + (f" Measured were {', '.join(states)}." if states else "")
+            )
     return dg.MaterializeResult(
         metadata={
             **{f"state of {name}": state for name, state in states.items()},
@@ -142,17 +150,32 @@ def evaluation_results(
     )
 
 
+def _open_benchmarks(
+    settings: Settings,
+) -> tuple[dict[str, tuple[str | None, Benchmark | None]], dict[str, str]]:
+    """Identity and benchmark by name, both None for perplexity; and why others cannot be opened."""
+    opened: dict[str, tuple[str | None, Benchmark | None]] = {}
+    errors: dict[str, str] = {}
+    for name in settings.evaluation.benchmarks:
+        try:
+            benchmark = None if name == PERPLEXITY else configured_benchmark(name, settings)
+            opened[name] = (identity_of(benchmark) if benchmark else None, benchmark)
+        except ToolformerError as error:
+            errors[name] = str(error)
+    return opened, errors
+
+
 def _wanted(
     store: Warehouse,
     held_out: list[str],
-    benchmark: str,
+    questions: str | None,
     settings: Settings,
     directory: Path,
     tools: Toolbox,
 ) -> Wanted:
     documents = slice_inputs(store, "documents", held_out)
     identity = evaluation_fingerprint(
-        benchmark,
+        questions,
         settings,
         # Of the model that is there now: another run may have trained it while this one waited.
         model_identity(directory),
@@ -194,6 +217,17 @@ def _check_trained(directory: Path, variant: str) -> None:
             f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
             f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
+
+
+def _ask(
+    benchmark: Benchmark,
+    tools: Toolbox,
+    settings: Settings,
+    warn: Callable[[str], None],
+    model: LanguageModel,
+    progress: Progress,
+) -> _Rows:
+    return ask(model, benchmark, tools, settings, progress=progress, warn=warn)
 
 
 def _perplexity(
@@ -250,48 +284,8 @@ def _perplexity(
                     "gold": "",
                     "score": row.mean_loss,
                     "score_weight": float(row.tokens),
+                    "reason": row.reason,
                 }
             )
         progress(len(rows), len(windows))
     return sorted(rows, key=lambda row: row["item_id"]), left_out
-
-
-def _dateset(tools: Toolbox, settings: Settings, model: LanguageModel, progress: Progress) -> _Rows:
-    evaluation = settings.evaluation
-    items = sample_dateset(
-        generate_dateset(seed=evaluation.seed), evaluation.dateset_items, evaluation.seed
-    )
-    without_calls = None
-    rows = []
-    # What is known without calls need not be decoded with calls once more.
-    for begun, mode in enumerate((DISABLED, ENABLED)):
-        completions = complete_with_tools(
-            model,
-            [question_prompt(item.question) for item in items],
-            tools,
-            settings,
-            dates=[item.current_date for item in items],
-            with_calls=mode == ENABLED,
-            max_new_tokens=evaluation.dateset_new_tokens,
-            without_calls=without_calls,
-            rows_at_once=evaluation.batch_size,
-            progress=lambda done, total, begun=begun: progress(begun * total + done, 2 * total),
-        )
-        without_calls = completions
-        for item, completion in zip(items, completions, strict=True):
-            call = completion.calls[0] if completion.calls else None
-            rows.append(
-                {
-                    "item_id": item.item_id,
-                    "mode": mode,
-                    "prompt": completion.prompt,
-                    "output": completion.text,
-                    "called_tool": call.tool if call else None,
-                    "arguments": call.arguments if call else None,
-                    "result": call.result if call else None,
-                    "gold": " | ".join(item.gold),
-                    "score": float(score_lama(completion.text_without_calls, item.gold)),
-                    "score_weight": 1.0,
-                }
-            )
-    return rows, {}

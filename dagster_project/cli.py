@@ -156,8 +156,12 @@ def train(
 @app.command()
 def evaluate(
     benchmarks: Annotated[
-        str | None, typer.Option(help="Only these, comma-separated: perplexity, dateset.")
+        str | None, typer.Option(help="Only these, comma-separated; `--list` names all.")
     ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most items of each benchmark.")] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="Name all benchmarks, and what they need; run none.")
+    ] = False,
     variant: VariantName = None,
     tools: ToolNames = None,
     force: Force = False,
@@ -166,10 +170,13 @@ def evaluate(
 ) -> None:
     """Measure base and finetuned model, or the base model and a control."""
     from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.training import evaluate_models
+    from dagster_project.commands.training import evaluate_models, list_benchmarks
 
     options = RunOptions.of(preset, changes, force=force, tools=_names(tools), variant=variant)
-    evaluate_models(options, benchmarks=_names(benchmarks))
+    if list_all:
+        list_benchmarks(options)
+    else:
+        evaluate_models(options, benchmarks=_names(benchmarks), items=limit)
 
 
 @app.command()

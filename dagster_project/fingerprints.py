@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dagster_project.settings.sections import Settings
-from dagster_project.settings.settings_file import preset_values
 from toolformer.filtering import pruning_threshold
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
@@ -38,6 +37,16 @@ LOSSES_FINGERPRINT = "losses_fingerprint"
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 # Of the section `execution`: what a result depends on while decoding.
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
+# Of the section `evaluation`: what answers to questions depend on, besides the questions.
+_OF_QUESTIONS = {"items", "today", "batch_size", "seed"}
+# All that the section had when earlier releases made their slices.
+_OF_EARLIER_EVALUATIONS = {
+    "perplexity_windows",
+    "dateset_items",
+    "dateset_new_tokens",
+    "batch_size",
+    "seed",
+}
 
 
 # Of the section `training`: what the fingerprint of the training set says.
@@ -280,7 +289,7 @@ def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -
 
 
 def evaluation_fingerprint(
-    benchmark: str,
+    questions: str | None,
     settings: Settings,
     model: str,
     precision: str,
@@ -288,41 +297,47 @@ def evaluation_fingerprint(
     held_out_documents: Mapping[str, str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
-    """Of one benchmark with one model: what that benchmark reads, and nothing of the other's."""
+    """Of one benchmark with one model: what that benchmark reads, and nothing of the others.
+
+    Args:
+        questions: the benchmark's identity; None for perplexity, which asks none.
+        settings: of the run.
+        model: identity of the model.
+        precision: that it computes in.
+        held_out_documents: fingerprints of the held-out shards.
+        tool_versions: by name, of the tools that may be called.
+    """
     chosen = settings.evaluation
-    is_perplexity = benchmark == "perplexity"
+    language_model = [model, settings.language_model.bos_token]
+    if questions is not None:
+        return fingerprint(
+            "evaluation_results",
+            questions=questions,
+            language_model=language_model,
+            precision=precision,
+            tool_versions=dict(tool_versions),
+            evaluation=chosen.model_dump(mode="json", include=_OF_QUESTIONS),
+            # How long an answer may be, the benchmark says.
+            decoding=settings.decoding.model_dump(exclude={"max_new_tokens"}),
+            execution=settings.execution.model_dump(include=_LIMITS_OF_LIVE_CALLS),
+        )
     common = {
-        "benchmark": benchmark,
-        "language_model": [model, settings.language_model.bos_token],
+        "benchmark": "perplexity",
+        "language_model": language_model,
         "precision": precision,
-        "held_out_documents": dict(held_out_documents) if is_perplexity else {},
-        "tool_versions": {} if is_perplexity else dict(tool_versions),
+        "held_out_documents": dict(held_out_documents),
+        "tool_versions": {},
+        "window_tokens": settings.corpus.window_tokens,
     }
     earlier = fingerprint(
         "evaluation_results",
         **common,
-        evaluation=chosen.model_dump(exclude={"benchmarks"}),
-        decoding={} if is_perplexity else settings.decoding.model_dump(),
-        window_tokens=settings.corpus.window_tokens,
+        evaluation=chosen.model_dump(include=_OF_EARLIER_EVALUATIONS),
+        decoding={},
     )
-    if is_perplexity:
-        return fingerprint(
-            "evaluation_results",
-            **common,
-            evaluation=chosen.model_dump(include={"perplexity_windows", "seed"}),
-            window_tokens=settings.corpus.window_tokens,
-            token_budget=settings.scoring.token_budget,
-        ).as_good_as(earlier)
-    limits = settings.execution.model_dump(include=_LIMITS_OF_LIVE_CALLS)
-    made_of = fingerprint(
+    return fingerprint(
         "evaluation_results",
         **common,
-        evaluation=chosen.model_dump(exclude={"benchmarks", "perplexity_windows"}),
-        # How long an answer may be, `evaluation.dateset_new_tokens` says.
-        decoding=settings.decoding.model_dump(exclude={"max_new_tokens"}),
-        execution=limits,
-    )
-    # Earlier releases did not name the limits; a slice of theirs has those of the preset.
-    preset = preset_values(settings.preset)["execution"]
-    has_limits_of_preset = all(preset[name] == limit for name, limit in limits.items())
-    return made_of.as_good_as(earlier) if has_limits_of_preset else made_of
+        evaluation=chosen.model_dump(include={"perplexity_windows", "seed"}),
+        token_budget=settings.scoring.token_budget,
+    ).as_good_as(earlier)

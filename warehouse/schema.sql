@@ -208,12 +208,18 @@ create table evaluation_results (
     model varchar not null,  -- Name of the model.
     mode varchar not null,  -- How the model was used, such as with or without tools.
     prompt varchar,  -- What the model was given.
-    output varchar,  -- What the model wrote.
+    output varchar,  -- What the model wrote, with its call.
+    answer varchar,  -- What is scored: the output without calls; NULL in rows of earlier releases.
     called_tool varchar,  -- Tool that the model called; NULL where it called none.
     arguments varchar,  -- Arguments of the call.
     result varchar,  -- Result of the call.
-    gold varchar,  -- Expected answer.
+    gold varchar,  -- Accepted answers, as a JSON list of texts; empty for perplexity.
     score double check (not isnan(score)),  -- Score of the item; for perplexity the mean loss in nats per token; NULL where it has none.
     score_weight double not null default 1 check (score_weight >= 0),  -- Weight of the score in the mean; for perplexity the number of tokens.
+    item_group varchar,  -- Part of the benchmark that the item belongs to, such as a relation or a kind of question.
+    tokens integer check (tokens >= 0),  -- Tokens that the model wrote, calls included and results not.
+    stopped_by varchar,  -- Why the output ended: end_of_text, length or stop_text.
+    undone_call varchar,  -- A call that was begun and taken back, with the reason; NULL where there was none.
+    reason varchar,  -- Why the item has no score: prompt_too_long, empty or non_finite_loss.
     primary key (benchmark, item_id, model, mode)
 );

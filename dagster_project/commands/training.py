@@ -5,6 +5,8 @@ Does not parse the command line.
 
 from collections.abc import Sequence
 
+import polars as pl
+
 from assets.finetuning import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -13,6 +15,7 @@ from dagster_project.runs.run_job import (
     dagster_instance,
     run_job,
 )
+from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from dagster_project.settings.sections import merged
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
@@ -44,11 +47,34 @@ def train_model(options: RunOptions, *, dry_run: bool = False) -> None:
     console.frame(open_warehouse(home).ask("development_curve"))
 
 
-def evaluate_models(options: RunOptions, *, benchmarks: Sequence[str]) -> None:
-    """Run the benchmarks with base and finetuned model."""
+def list_benchmarks(options: RunOptions) -> None:
+    """Print every benchmark, and what it reads or needs."""
+    evaluation = options.load_settings(Home.find()).evaluation
+    own = {name: each.path for name, each in evaluation.questions.items()}
+    files = {**evaluation.files, **own}
+    rows = []
+    for name in evaluation.known_benchmarks:
+        needed = "embedded" if name in EMBEDDED_BENCHMARKS else f"needs evaluation.files.{name}"
+        is_run = "yes" if name in evaluation.benchmarks else ""
+        rows.append({"benchmark": name, "runs": is_run, "questions": files.get(name, needed)})
+    console.frame(pl.DataFrame(rows))
+
+
+def evaluate_models(
+    options: RunOptions, *, benchmarks: Sequence[str], items: int | None = None
+) -> None:
+    """Run the benchmarks with base and finetuned model.
+
+    Args:
+        options: of the command.
+        benchmarks: instead of those of the settings, where there are any.
+        items: most items of each.
+    """
     home = Home.find()
-    if benchmarks:
-        overrides = merged(options.overrides, {"evaluation": {"benchmarks": list(benchmarks)}})
+    chosen = {"benchmarks": list(benchmarks)} if benchmarks else {}
+    chosen |= {} if items is None else {"items": items}
+    if chosen:
+        overrides = merged(options.overrides, {"evaluation": chosen})
         options = RunOptions(options.preset, overrides, options.force, options.tools)
     settings = options.load_settings(home)
     with dagster_instance(home) as instance, console.progress_bars():

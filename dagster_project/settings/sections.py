@@ -1,8 +1,8 @@
 """All settings of a run, with their meaning, their bounds and the paper's values as defaults.
 
-The longest sections stand in `tool_sections.py` and `training_sections.py`. No other place has
-default numbers; `presets.py` names what a smaller set-up changes. Does not read or write files;
-`settings_file.py` does.
+The longest sections stand in `tool_sections.py`, `training_sections.py` and
+`evaluation_sections.py`. No other place has default numbers; `presets.py` names what a smaller
+set-up changes. Does not read or write files; `settings_file.py` does.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from dagster_project.settings.evaluation_sections import EvaluationSettings
 from dagster_project.settings.section import Section
 from dagster_project.settings.tool_sections import (
     PassageIndexSettings,
@@ -246,21 +247,6 @@ class DecodingSettings(Section):
     max_calls: int = Field(1, ge=0, description="calls per input")
     max_call_tokens: int = Field(64, ge=1, description="a call without `->` by then is undone")
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
-
-
-class EvaluationSettings(Section):
-    """The benchmarks (paper §4.2–4.3)."""
-
-    benchmarks: tuple[Literal["perplexity", "dateset"], ...] = Field(
-        ("perplexity", "dateset"), description="which are run"
-    )
-    perplexity_windows: int = Field(
-        10_000, ge=1, description="held-out windows whose perplexity is measured"
-    )
-    dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
-    dateset_new_tokens: int = Field(40, ge=5, description="longest answer, in tokens")
-    batch_size: int = Field(16, ge=1, description="most prompts decoded at the same time")
-    seed: int = Field(0, ge=0)
 
 
 class Settings(Section):

@@ -4,6 +4,7 @@ Every setting stands there as a commented line with the preset's value, so that 
 can be set and a change of the preset still reaches what was not touched. Does not define settings.
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,8 @@ def _inline(value: Any) -> str:
             return item.model_dump(exclude_defaults=True)
         if isinstance(item, tuple):
             return [plain(each) for each in item]
+        if isinstance(item, datetime.date):
+            return item.isoformat()
         return dict(item) if isinstance(item, Mapping) else item
 
     return json.dumps(plain(value), ensure_ascii=False)

@@ -17,7 +17,11 @@ from tools.yours.plugins import parse_arguments
 
 
 def decoding_parameters(
-    settings: Settings, tools: Sequence[str], *, max_new_tokens: int | None = None
+    settings: Settings,
+    tools: Sequence[str],
+    *,
+    max_new_tokens: int | None = None,
+    blocked_tools: Sequence[str] = (),
 ) -> DecodingParameters:
     """What the decoder is told; no tools means that calls are disabled."""
     decoding = settings.decoding
@@ -28,6 +32,7 @@ def decoding_parameters(
         max_call_tokens=decoding.max_call_tokens,
         max_result_tokens=settings.execution.max_result_tokens,
         tools=tuple(tools),
+        blocked_tools=tuple(blocked_tools),
     )
 
 
@@ -39,6 +44,7 @@ def complete_with_tools(
     *,
     dates: Sequence[datetime.date],
     with_calls: bool,
+    blocked_tools: Sequence[str] = (),
     max_new_tokens: int | None = None,
     stop_texts: tuple[str, ...] = (),
     without_calls: Sequence[Completion] | None = None,
@@ -54,6 +60,7 @@ def complete_with_tools(
         settings: of the run.
         dates: for each prompt the date that the Calendar takes for today.
         with_calls: whether tools may be called.
+        blocked_tools: those that may not be called all the same.
         max_new_tokens: instead of the settings' own.
         stop_texts: the completion ends before these.
         without_calls, rows_at_once, progress: see `toolformer.decoding.decoder.complete`.
@@ -66,7 +73,9 @@ def complete_with_tools(
     return complete(
         model,
         prompts,
-        parameters=decoding_parameters(settings, names, max_new_tokens=max_new_tokens),
+        parameters=decoding_parameters(
+            settings, names, max_new_tokens=max_new_tokens, blocked_tools=blocked_tools
+        ),
         run_calls=call_runner(toolbox.tools, askers, limits=execution_limits(settings)),
         parse_arguments=lambda name, text: parse_arguments(toolbox.tools[name], text),
         stop_texts=stop_texts,

@@ -227,8 +227,9 @@ def test_exclusions_that_were_lost_are_made_again_and_nothing_else(home: Home):
 def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
     dropped = {"arguments": "1 + 1", "result": "2", "position": 9, "character_offset": 9}
     home.add_call("a dropped", "a", decided=DROPPED, **dropped)
-    # Of this one and of a text that is not trained on none can be used.
-    home.add_call("b pruned", "b", decided=DROPPED | {"loss_call_without_result": None}, **dropped)
+    # This one was never scored, and the text of that one is not trained on.
+    unscored = {"loss_with_result": None, "loss_reduction": None, "reason": "not_finite"}
+    home.add_call("b unscored", "b", decided=DROPPED | unscored, **dropped)
     home.add_call("z dropped", "z", decided=DROPPED, **dropped)
     home.write({"a": sentence(1), "b": sentence(2)})
     metadata = home.train_on()
@@ -247,6 +248,15 @@ def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
         }
     ]
     assert [call["call_id"] for call in rows["a"]["calls"]] == ["a kept"]
+
+
+def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
+    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_pruning_threshold"}
+    home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
+    home.write({"a": sentence(1)})
+    assert home.train_on()["random control: Calculator"] == "1 of 1"
+    (calls,) = home.texts()["dropped_calls"].to_list()
+    assert [call["call_id"] for call in calls] == ["a pruned"]
 
 
 def test_a_dropped_call_stands_where_its_window_begins(home: Home):

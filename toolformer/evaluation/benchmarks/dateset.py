@@ -16,17 +16,18 @@ class Dateset:
     """Questions about dates, each with a presumed today.
 
     Args:
-        seed: Selects dates and questions. It is not in `version`.
+        seed: Selects dates and questions.
         count: How many questions, with every kind among them; None for all 9,400.
+        max_new_tokens: The most tokens of an answer.
     """
 
     name = "dateset"
     family: Family = "Temporal"
     blocked_tools: tuple[str, ...] = ()
-    stop_rule = StopRule(max_new_tokens=40)
-    version = "1"
 
-    def __init__(self, *, seed: int, count: int | None = None) -> None:
+    def __init__(self, *, seed: int, count: int | None = None, max_new_tokens: int = 40) -> None:
+        self.stop_rule = StopRule(max_new_tokens)
+        self.version = f"1 seed={seed} count={count}"
         self._seed = seed
         self._count = count
 

@@ -1,0 +1,88 @@
+"""Opens the benchmarks that the settings name.
+
+Does not run them. Perplexity has no questions, so it is none of these.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
+from dagster_project.settings.sections import Settings
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
+from toolformer.evaluation.benchmarks.catalogue import open_benchmark
+from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.evaluation.benchmarks.question_file import QuestionFile
+from toolformer.evaluation.benchmarks.sample import sample
+from toolformer.ground.digests import hex_digest, hex_digest_of_file
+
+
+def question_benchmarks(settings: Settings) -> list[str]:
+    """Names of the benchmarks to run that ask questions."""
+    return [name for name in settings.evaluation.benchmarks if name != PERPLEXITY]
+
+
+def configured_benchmark(name: str, settings: Settings) -> Benchmark:
+    """The benchmark of this name, as the settings describe it.
+
+    Raises:
+        ToolformerError: the settings say no file for it, or what they say does not fit.
+    """
+    evaluation = settings.evaluation
+    if name == DATESET:
+        count = min(evaluation.dateset_items, evaluation.items or evaluation.dateset_items)
+        return Dateset(
+            seed=evaluation.seed, count=count, max_new_tokens=evaluation.dateset_new_tokens
+        )
+    if name in evaluation.questions:
+        described = evaluation.questions[name].model_dump()
+        path = Path(described.pop("path")).expanduser()
+        try:
+            return QuestionFile(name, path, **described)
+        except ValueError as error:
+            raise ToolformerError(f"evaluation.questions.{name}: {error}") from error
+    if name not in evaluation.files:
+        raise ToolformerError(
+            f"The questions of {name!r} are not part of this project. Get them from where they "
+            f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
+        )
+    return open_benchmark(name, Path(evaluation.files[name]).expanduser())
+
+
+def identity_of(benchmark: Benchmark) -> str:
+    """What its items, prompts and scores depend on, in a few characters.
+
+    Raises:
+        ToolformerError: a file is missing.
+    """
+    files = [hex_digest_of_file(file) for file in benchmark.files()]
+    return hex_digest(benchmark.name, benchmark.version, benchmark.stop_rule, *files)
+
+
+def chosen_items(benchmark: Benchmark, settings: Settings) -> tuple[list[BenchmarkItem], list[str]]:
+    """The items to ask, and why others of the file are not.
+
+    Returns:
+        Items in their order, and for each row that is left out where it stands and the reason.
+
+    Raises:
+        ToolformerError: a file cannot be read, or holds no item.
+    """
+    left_out: list[str] = []
+
+    def items() -> Iterable[BenchmarkItem]:
+        for entry in benchmark.items():
+            if isinstance(entry, BenchmarkItem):
+                yield entry
+            else:
+                left_out.append(f"{entry.place}: {entry.reason}")
+
+    most = settings.evaluation.items
+    chosen = list(items()) if most is None else sample(items(), most, settings.evaluation.seed)
+    if not chosen:
+        first = f" The first row: {left_out[0]}." if left_out else ""
+        raise ToolformerError(
+            f"The benchmark {benchmark.name!r} holds no item.{first} Expected at least one row "
+            "with a question and an answer; correct the file or its description."
+        )
+    return chosen, left_out

@@ -1,0 +1,96 @@
+"""Benchmarks as the settings describe them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.wiring.benchmarks import chosen_items, configured_benchmark, identity_of
+from toolformer.errors import ToolformerError
+
+PROBLEMS = [
+    {"id": f"p{number}", "question": f"What is {number} plus 1?", "answer": number + 1}
+    for number in range(9)
+]
+
+
+@pytest.fixture
+def svamp(tmp_path: Path) -> Path:
+    file = tmp_path / "svamp.jsonl"
+    file.write_text("".join(f"{json.dumps(problem)}\n" for problem in PROBLEMS))
+    return file
+
+
+def settings_with(**evaluation: object) -> Settings:
+    return validated({"evaluation": evaluation}, origin="test")
+
+
+def asked(name: str, settings: Settings) -> list[str]:
+    items, _ = chosen_items(configured_benchmark(name, settings), settings)
+    return [item.prompt for item in items]
+
+
+def test_a_public_benchmark_is_read_from_the_file_that_the_settings_name(svamp: Path):
+    settings = settings_with(files={"svamp": str(svamp)})
+    assert asked("svamp", settings)[0] == "What is 0 plus 1? The answer is"
+
+
+def test_a_benchmark_without_a_file_says_which_setting_it_needs():
+    with pytest.raises(ToolformerError, match=r"name the file as evaluation\.files\.nq in"):
+        configured_benchmark("nq", Settings())
+
+
+def test_a_question_file_of_ones_own_is_a_benchmark_of_five_lines(svamp: Path):
+    described = {
+        "path": str(svamp),
+        "answers": "answer",
+        "scoring": "number",
+        "blocked_tools": ["QA"],
+    }
+    benchmark = configured_benchmark("sums", settings_with(questions={"sums": described}))
+    (item, *_), _ = chosen_items(benchmark, Settings())
+    assert (benchmark.name, benchmark.blocked_tools) == ("sums", ("QA",))
+    assert item.prompt == "Answer the following question: What is 0 plus 1?"
+    assert benchmark.score(item, " 1, of course.")
+
+
+def test_a_prompt_that_does_not_fit_names_its_setting(svamp: Path):
+    described = {"path": str(svamp), "prompt": "Say {anything}"}
+    with pytest.raises(ToolformerError, match=r"evaluation\.questions\.sums: The prompt"):
+        configured_benchmark("sums", settings_with(questions={"sums": described}))
+
+
+def test_more_items_hold_all_that_fewer_do(svamp: Path):
+    files = {"svamp": str(svamp)}
+    few = asked("svamp", settings_with(files=files, items=3))
+    more = asked("svamp", settings_with(files=files, items=6))
+    assert (len(few), len(more)) == (3, 6)
+    assert set(few) < set(more)
+    assert set(asked("svamp", settings_with(files=files, items=3, seed=1))) != set(few)
+
+
+def test_the_identity_follows_the_content_of_the_file(svamp: Path):
+    settings = settings_with(files={"svamp": str(svamp)})
+    before = identity_of(configured_benchmark("svamp", settings))
+    moved = svamp.rename(svamp.parent / "elsewhere.jsonl")
+    settings = settings_with(files={"svamp": str(moved)})
+    assert identity_of(configured_benchmark("svamp", settings)) == before
+    moved.write_text(moved.read_text().replace("plus 1", "plus 2"))
+    assert identity_of(configured_benchmark("svamp", settings)) != before
+
+
+def test_rows_that_cannot_be_asked_are_named_and_the_others_are_asked(svamp: Path):
+    svamp.write_text(svamp.read_text().replace('"answer": 3', '"answer": "three"'))
+    settings = settings_with(files={"svamp": str(svamp)})
+    items, left_out = chosen_items(configured_benchmark("svamp", settings), settings)
+    assert len(items) == 8
+    (reason,) = left_out
+    assert reason.startswith("svamp.jsonl, row 3: column 'answer' is 'three'; expected a number")
+
+
+def test_a_file_without_a_usable_row_is_refused(svamp: Path):
+    svamp.write_text(json.dumps({"question": "How many?", "answer": "many"}) + "\n")
+    settings = settings_with(files={"svamp": str(svamp)})
+    with pytest.raises(ToolformerError, match=r"'svamp' holds no item. The first row: svamp.jsonl"):
+        chosen_items(configured_benchmark("svamp", settings), settings)
