@@ -4,6 +4,7 @@ Does not parse the command line.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -56,7 +57,10 @@ def list_benchmarks(options: RunOptions) -> None:
     for name in evaluation.known_benchmarks:
         needed = "embedded" if name in EMBEDDED_BENCHMARKS else f"needs evaluation.files.{name}"
         is_run = "yes" if name in evaluation.benchmarks else ""
-        rows.append({"benchmark": name, "runs": is_run, "questions": files.get(name, needed)})
+        file = files.get(name)
+        is_there = file is None or Path(file).expanduser().exists()
+        questions = (file or needed) if is_there else f"missing: {file}"
+        rows.append({"benchmark": name, "runs": is_run, "questions": questions})
     console.frame(pl.DataFrame(rows))
 
 
@@ -77,12 +81,16 @@ def evaluate_models(
         overrides = merged(options.overrides, {"evaluation": chosen})
         options = RunOptions(options.preset, overrides, options.force, options.tools)
     settings = options.load_settings(home)
-    with dagster_instance(home) as instance, console.progress_bars():
-        run_job(
-            instance,
-            "train_and_evaluate",
-            resources=options.resources(),
-            assets=["evaluation_results"],
-            variant=settings.training.variant,
-        )
-    console.frame(open_warehouse(home).view("evaluation_summary"))
+    with dagster_instance(home) as instance:
+        try:
+            with console.progress_bars():
+                run_job(
+                    instance,
+                    "train_and_evaluate",
+                    resources=options.resources(),
+                    assets=["evaluation_results"],
+                    variant=settings.training.variant,
+                )
+        finally:
+            # A benchmark that failed does not hide the others.
+            console.frame(open_warehouse(home).view("evaluation_summary"))
