@@ -93,12 +93,12 @@ class PipelineHome:
         with self.entered():
             train_model(RunOptions(None, overrides or {}, force))
 
-    def evaluate(self) -> None:
+    def evaluate(self, *benchmarks: str) -> None:
         from dagster_project.commands.options import RunOptions
         from dagster_project.commands.training import evaluate_models
 
         with self.entered():
-            evaluate_models(RunOptions(), benchmarks=())
+            evaluate_models(RunOptions(), benchmarks=benchmarks)
 
     def rows(self, table: str, *, shards: Sequence[str] = SHARDS) -> pl.DataFrame:
         """The rows of a table as two equal builds have them, in their stored order."""
