@@ -54,7 +54,9 @@ ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home i
 	$(BIN)/python -m dagster_project.commands.ui -p $(UI_PORT)
 
 # Two tests at a time, each with one thread: two with two threads would wait for each other's.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+# Files come in their order: those of tests/assets take longest, and at the end one worker would be
+# left alone with them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
 test: $(STAMP)  ## All tests
 	$(PYTEST)

@@ -35,7 +35,7 @@ ROOM = {
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_benchmark_knows_its_name(name):
     assert SHIPPED[name].name == name
-    assert SHIPPED[name].version == "1"
+    assert SHIPPED[name].version.split()[0] == "1"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
