@@ -42,11 +42,12 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     """
     evaluation = settings.evaluation
     named = dict.fromkeys((*evaluation.benchmarks, *evaluation.files, *evaluation.questions))
-    texts = {name: _texts_of(name, settings) for name in named if name != PERPLEXITY}
-    return {PERPLEXITY: BenchmarkTexts(None, lambda: ()), **texts} if PERPLEXITY in named else texts
+    return {name: _texts_of(name, settings) for name in named}
 
 
 def _texts_of(name: str, settings: Settings) -> BenchmarkTexts:
+    if name == PERPLEXITY:
+        return BenchmarkTexts(None, lambda: ())
     if name == DATESET:
         # All questions that there can be, however many are asked.
         seed = settings.evaluation.seed

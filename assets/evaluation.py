@@ -97,7 +97,13 @@ def evaluation_results(
                 if benchmark is None:
                     run = partial(_perplexity, store, held_out, loaded)
                 else:
-                    run = partial(_ask, benchmark, tools, loaded, context.log.warning)
+                    run = partial(
+                        ask,
+                        benchmark=benchmark,
+                        tools=tools,
+                        settings=loaded,
+                        warn=context.log.warning,
+                    )
                 try:
                     states[slice_name] = replace_slice_if_stale(
                         store,
@@ -194,11 +200,12 @@ def _run_benchmark(
     benchmark: str,
     model_name: str,
     load_model: Callable[[], LanguageModel],
-    run: Callable[[LanguageModel, Progress], _Rows],
+    # Takes the model, and `progress` by name.
+    run: Callable[..., _Rows],
     progress: Progress,
     _: Wanted,
 ) -> Made:
-    rows, left_out = run(load_model(), progress)
+    rows, left_out = run(load_model(), progress=progress)
     named = [{"benchmark": benchmark, "model": model_name, **row} for row in rows]
     reasons = {f"{LEFT_OUT}{reason}": str(count) for reason, count in left_out.items()}
     return Made(typed_frame("evaluation_results", named), reasons)
@@ -217,17 +224,6 @@ def _check_trained(directory: Path, variant: str) -> None:
             f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
             f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
-
-
-def _ask(
-    benchmark: Benchmark,
-    tools: Toolbox,
-    settings: Settings,
-    warn: Callable[[str], None],
-    model: LanguageModel,
-    progress: Progress,
-) -> _Rows:
-    return ask(model, benchmark, tools, settings, progress=progress, warn=warn)
 
 
 def _perplexity(

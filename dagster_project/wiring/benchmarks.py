@@ -6,7 +6,7 @@ Does not run them. Perplexity has no questions, so it is none of these.
 from collections.abc import Iterable
 from pathlib import Path
 
-from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
+from dagster_project.settings.evaluation_sections import DATESET
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
@@ -15,11 +15,6 @@ from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.benchmarks.sample import sample
 from toolformer.ground.digests import hex_digest, hex_digest_of_file
-
-
-def question_benchmarks(settings: Settings) -> list[str]:
-    """Names of the benchmarks to run that ask questions."""
-    return [name for name in settings.evaluation.benchmarks if name != PERPLEXITY]
 
 
 def configured_benchmark(name: str, settings: Settings) -> Benchmark:
