@@ -65,7 +65,7 @@ _OF_THE_LOOP = {
 
 @dg.asset(
     partitions_def=MODEL_VARIANTS,
-    group_name="train_and_evaluate",
+    group_name="train",
     kinds={"pytorch", "huggingface"},
     deps=["training_set"],
     code_version=CODE_VERSIONS["finetuned_model"],

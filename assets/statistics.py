@@ -20,7 +20,7 @@ _EXAMPLES = 5
 
 
 @dg.asset(
-    group_name="train_and_evaluate",
+    group_name="train",
     kinds={"duckdb", "matplotlib"},
     deps=["augmented_texts"],
     code_version=CODE_VERSIONS["call_statistics"],

@@ -89,7 +89,7 @@ def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
 
 
 @dg.asset(
-    group_name="train_and_evaluate",
+    group_name="train",
     kinds={"polars", "duckdb"},
     deps=["augmented_texts", "filtered_calls", "documents"],
     code_version=CODE_VERSIONS["training_set"],

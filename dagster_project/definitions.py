@@ -5,7 +5,6 @@ import dagster as dg
 from assets import (
     augmentation,
     corpus,
-    evaluation,
     execution,
     filtering,
     finetuning,
@@ -15,6 +14,7 @@ from assets import (
     statistics,
     training_set,
 )
+from assets.evaluation import report, results, studies
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
 from dagster_project.resources.language_model import LanguageModelResource
@@ -32,8 +32,10 @@ STAGES = [
     augmentation,
     training_set,
     finetuning,
-    evaluation,
     statistics,
+    results,
+    report,
+    studies,
 ]
 
 defs = dg.Definitions(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dagster_project.settings.sections import Settings
+from toolformer.evaluation.modes import Mode
 from toolformer.filtering import pruning_threshold
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
@@ -27,6 +28,10 @@ CODE_VERSIONS = {
     "training_set": "2",
     "finetuned_model": "1",
     "evaluation_results": "1",
+    "evaluation_report": "1",
+    "call_top_k_study": "1",
+    "tool_study": "1",
+    "model_size_study": "1",
     "call_statistics": "1",
 }
 
@@ -37,8 +42,6 @@ LOSSES_FINGERPRINT = "losses_fingerprint"
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 # Of the section `execution`: what a result depends on while decoding.
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
-# Of the section `evaluation`: what answers to questions depend on, besides the questions.
-_OF_QUESTIONS = {"items", "today", "batch_size", "seed"}
 # All that the section had when earlier releases made their slices.
 _OF_EARLIER_EVALUATIONS = {
     "perplexity_windows",
@@ -288,42 +291,66 @@ def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -
     )
 
 
-def evaluation_fingerprint(
-    questions: str | None,
+def questions_fingerprint(
+    questions: str,
+    mode: Mode,
+    settings: Settings,
+    model: str,
+    precision: str,
+    *,
+    tool_versions: Mapping[str, str],
+) -> Fingerprint:
+    """Of a model's answers to some questions in one mode.
+
+    Args:
+        questions: digest of the items and of how they are asked and scored.
+        mode: how the model is used; without calls nothing of tools and calls counts.
+        settings: of the run.
+        model: identity of the model.
+        precision: that it computes in.
+        tool_versions: by name, of the tools that may be called.
+    """
+    chosen = settings.evaluation
+    of_calls = {
+        "tool_versions": dict(tool_versions),
+        "call_top_k": mode.call_top_k,
+        "without_tool": mode.without_tool,
+        # How long an answer may be, the benchmark says; k, the mode.
+        "decoding": settings.decoding.model_dump(exclude={"max_new_tokens", "call_top_k"}),
+        "execution": settings.execution.model_dump(include=_LIMITS_OF_LIVE_CALLS),
+        "today": chosen.today,
+    }
+    return fingerprint(
+        "evaluation_results",
+        questions=questions,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        batch_size=chosen.batch_size,
+        **({} if mode.is_disabled else of_calls),
+    )
+
+
+def losses_of_texts_fingerprint(
     settings: Settings,
     model: str,
     precision: str,
     *,
     held_out_documents: Mapping[str, str],
-    tool_versions: Mapping[str, str],
+    file: str | None,
 ) -> Fingerprint:
-    """Of one benchmark with one model: what that benchmark reads, and nothing of the others.
+    """Of a model's losses of the held-out texts, or of a text file.
 
     Args:
-        questions: the benchmark's identity; None for perplexity, which asks none.
         settings: of the run.
         model: identity of the model.
         precision: that it computes in.
         held_out_documents: fingerprints of the held-out shards.
-        tool_versions: by name, of the tools that may be called.
+        file: digest of the text file; None for the held-out texts.
     """
     chosen = settings.evaluation
-    language_model = [model, settings.language_model.bos_token]
-    if questions is not None:
-        return fingerprint(
-            "evaluation_results",
-            questions=questions,
-            language_model=language_model,
-            precision=precision,
-            tool_versions=dict(tool_versions),
-            evaluation=chosen.model_dump(mode="json", include=_OF_QUESTIONS),
-            # How long an answer may be, the benchmark says.
-            decoding=settings.decoding.model_dump(exclude={"max_new_tokens"}),
-            execution=settings.execution.model_dump(include=_LIMITS_OF_LIVE_CALLS),
-        )
     common = {
         "benchmark": "perplexity",
-        "language_model": language_model,
+        "language_model": [model, settings.language_model.bos_token],
         "precision": precision,
         "held_out_documents": dict(held_out_documents),
         "tool_versions": {},
@@ -335,9 +362,11 @@ def evaluation_fingerprint(
         evaluation=chosen.model_dump(include=_OF_EARLIER_EVALUATIONS),
         decoding={},
     )
-    return fingerprint(
+    now = fingerprint(
         "evaluation_results",
         **common,
         evaluation=chosen.model_dump(include={"perplexity_windows", "seed"}),
         token_budget=settings.scoring.token_budget,
-    ).as_good_as(earlier)
+        **({"file": file} if file else {}),
+    )
+    return now if file else now.as_good_as(earlier)

@@ -1,8 +1,8 @@
-"""The three jobs: what is run once, what is run per shard, and what is run on all of it.
+"""The jobs: what is run once, per shard, on all of it, and per benchmark and model.
 
-Three, because a stage of shards and one of all of them in one job, launched for one shard, would
-train the model on that shard alone. The partitions of `train_and_evaluate` are the finetuned model
-and its controls.
+A job has one kind of partition: a stage of shards and one of all of them in one job, launched for
+one shard, would train the model on that shard alone. `train` has the finetuned model and its
+controls, `evaluate` benchmarks by models.
 """
 
 import dagster as dg
@@ -17,10 +17,35 @@ build_dataset = dg.define_asset_job(
     selection=dg.AssetSelection.groups("build_dataset"),
     description="Sample, execute and filter calls, and merge them into the texts, per shard.",
 )
-train_and_evaluate = dg.define_asset_job(
-    "train_and_evaluate",
-    selection=dg.AssetSelection.groups("train_and_evaluate"),
-    description="Finetune the model on all shards of C*, evaluate it, and show the statistics; a "
-    "partition for the model and for each of its controls.",
+train = dg.define_asset_job(
+    "train",
+    selection=dg.AssetSelection.groups("train"),
+    description="Finetune the model on all shards of C*, and show the statistics; a partition for "
+    "the model and for each of its controls.",
 )
-JOBS = [prepare, build_dataset, train_and_evaluate]
+evaluate = dg.define_asset_job(
+    "evaluate",
+    selection=dg.AssetSelection.groups("evaluate"),
+    description="Measure models by benchmarks, calls disabled and enabled, and report what calls "
+    "gain; a partition for each benchmark and model.",
+)
+study_call_top_k = dg.define_asset_job(
+    "study_call_top_k",
+    selection=["call_top_k_study"],
+    description="The paper's table 9: scores by k of the trigger, where the model calls and where "
+    "it does not.",
+)
+study_tools = dg.define_asset_job(
+    "study_tools",
+    selection=["tool_study"],
+    description="Scores without each of the tools.",
+)
+study_model_sizes = dg.define_asset_job(
+    "study_model_sizes",
+    selection=["model_size_study"],
+    description="The paper's figure of model sizes, over the models of evaluation.models.",
+)
+JOBS = [
+    *(prepare, build_dataset, train, evaluate),
+    *(study_call_top_k, study_tools, study_model_sizes),
+]

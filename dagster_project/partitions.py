@@ -1,8 +1,9 @@
-"""The partitions: shards, registered when the corpus is cut, and the variants of the model.
+"""The partitions: shards, variants of the finetuned model, and benchmarks by models.
 
-Does not cut the corpus.
+Shards are registered when the corpus is cut; benchmarks and models as the settings name them.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import dagster as dg
@@ -14,17 +15,37 @@ MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
 SHARDS = dg.DynamicPartitionsDefinition(name="shard")
 # A run takes this many shards of a backfill at once, so that the model is loaded once for all.
 SHARDS_PER_RUN = 64
+BENCHMARK, MODEL = "benchmark", "model"
+EVALUATIONS = dg.MultiPartitionsDefinition(
+    {
+        BENCHMARK: dg.DynamicPartitionsDefinition(name=BENCHMARK),
+        MODEL: dg.DynamicPartitionsDefinition(name=MODEL),
+    }
+)
+EVALUATIONS_PER_RUN = 32
 
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> list[str]:
     """Make the registered partitions those of the active shards; returns the new ones."""
+    return _register(instance, SHARDS.name or "shard", active_keys)
+
+
+def register_evaluations(
+    instance: dg.DagsterInstance, *, benchmarks: Iterable[str], models: Iterable[str]
+) -> None:
+    """Make the registered partitions those of these benchmarks and models."""
+    _register(instance, BENCHMARK, list(benchmarks))
+    _register(instance, MODEL, list(models))
+
+
+def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> list[str]:
+    """Make these the partitions of this name; returns the new ones."""
     from sqlalchemy.exc import IntegrityError
 
-    name = SHARDS.name or "shard"
     registered = set(instance.get_dynamic_partitions(name))
-    for key in sorted(registered.difference(active_keys)):
+    for key in sorted(registered.difference(keys)):
         instance.delete_dynamic_partition(name, key)
-    new = [key for key in active_keys if key not in registered]
+    new = [key for key in keys if key not in registered]
     missing = new
     while missing:
         # Another process may register the same keys at the same time.

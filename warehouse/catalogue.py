@@ -33,6 +33,10 @@ STATISTICS_VIEWS = (
     "kept_examples",
     "training_exclusion_summary",
     "evaluation_summary",
+    "call_calibration",
+    "paper_results",
+    "evaluation_table",
+    "evaluation_difference",
 )
 """Names of the views in `views/`, in the order they are created."""
 

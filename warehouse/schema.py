@@ -18,7 +18,14 @@ ALL = "all"
 """Name of a slice that is a shard's only one, and directory key of tables without shards."""
 
 _CROSS_SHARD_TABLES = frozenset(
-    {"training_texts", "training_exclusions", "training_metrics", "evaluation_results"}
+    {
+        "training_texts",
+        "training_exclusions",
+        "training_metrics",
+        "evaluation_results",
+        "score_intervals",
+        "paired_differences",
+    }
 )
 
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)

@@ -206,20 +206,55 @@ create table evaluation_results (
     benchmark varchar not null,  -- Name of the benchmark.
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
-    mode varchar not null,  -- How the model was used, such as with or without tools.
+    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
+    call_top_k integer check (call_top_k >= 0),  -- k of the trigger; 0 where calls were disabled, NULL in rows of earlier releases.
+    without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
+    metric varchar,  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss); NULL in rows of earlier releases.
     prompt varchar,  -- What the model was given.
     output varchar,  -- What the model wrote, with its call.
     answer varchar,  -- What is scored: the output without calls; NULL in rows of earlier releases.
     called_tool varchar,  -- Tool that the model called; NULL where it called none.
     arguments varchar,  -- Arguments of the call.
     result varchar,  -- Result of the call.
-    gold varchar,  -- Accepted answers, as a JSON list of texts; empty for perplexity.
-    score double check (not isnan(score)),  -- Score of the item; for perplexity the mean loss in nats per token; NULL where it has none.
-    score_weight double not null default 1 check (score_weight >= 0),  -- Weight of the score in the mean; for perplexity the number of tokens.
+    gold varchar,  -- Accepted answers, as a JSON list of texts; empty for texts.
+    score double check (not isnan(score)),  -- Score of the item: 1 or 0; of a text its mean loss in nats per token; NULL where it has none.
+    score_weight double not null default 1 check (score_weight >= 0),  -- Weight of the score in the mean; of a text the number of its tokens.
     item_group varchar,  -- Part of the benchmark that the item belongs to, such as a relation or a kind of question.
     tokens integer check (tokens >= 0),  -- Tokens that the model wrote, calls included and results not.
     stopped_by varchar,  -- Why the output ended: end_of_text, length or stop_text.
     undone_call varchar,  -- A call that was begun and taken back, with the reason; NULL where there was none.
-    reason varchar,  -- Why the item has no score: prompt_too_long, empty or non_finite_loss.
+    reason varchar,  -- Why the item has no score: prompt_too_long, tool_failed (asked again next time), empty or non_finite_loss.
     primary key (benchmark, item_id, model, mode)
+);
+
+-- One row per benchmark, model and mode: the score with its 95 % interval.
+create table score_intervals (
+    benchmark varchar not null,  -- Name of the benchmark.
+    model varchar not null,  -- Name of the model.
+    mode varchar not null,  -- How the model was used.
+    metric varchar not null check (metric in ('accuracy', 'perplexity')),  -- What the score is.
+    items integer not null check (items > 0),  -- Items with a score.
+    share_with_call double not null check (share_with_call between 0 and 1),  -- Share of these in which a tool was called.
+    score double not null,  -- Share of right answers, or perplexity.
+    low double not null,  -- Lower end of the interval.
+    high double not null,  -- Upper end of the interval.
+    primary key (benchmark, model, mode)
+);
+
+-- One row per benchmark and two ways of answering its items: how much better the first is, and how sure that is.
+create table paired_differences (
+    benchmark varchar not null,  -- Name of the benchmark.
+    model varchar not null,  -- Name of the first model.
+    mode varchar not null,  -- How it was used.
+    other_model varchar not null,  -- Name of the second model.
+    other_mode varchar not null,  -- How it was used.
+    metric varchar not null check (metric in ('accuracy', 'perplexity')),  -- What the scores are.
+    items integer not null check (items > 0),  -- Items that both have a score for.
+    better integer not null check (better >= 0),  -- Items on which the first is better: right where the second is wrong, or of smaller loss.
+    worse integer not null check (worse >= 0),  -- Items on which the second is better.
+    difference double not null,  -- Score of the first minus score of the second: share of right answers, or perplexity.
+    low double not null,  -- Lower end of its 95 % interval, by a paired bootstrap.
+    high double not null,  -- Upper end of the interval.
+    p_value double not null check (p_value between 0 and 1),  -- How likely so large a difference is by chance: McNemar's exact test; of perplexities a permutation test.
+    primary key (benchmark, model, mode, other_model, other_mode)
 );

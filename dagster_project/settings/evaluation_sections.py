@@ -5,16 +5,24 @@
 
 import datetime
 import difflib
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from dagster_project.settings.section import Section
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.prompts import QUESTION_PROMPT
+from toolformer.training.variants import CALLS, VARIANTS
 
+# Models that are named by what they are and not by a path.
+BASE, FINETUNED = "base", "finetuned"
+# Models that have a name without the settings giving them one.
+MODELS_OF_A_HOME = (BASE, FINETUNED, *(variant for variant in VARIANTS if variant != CALLS))
 PERPLEXITY, DATESET = "perplexity", "dateset"
+# Part of the names of files.
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 # What there is without a file of questions.
 EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET)
 
@@ -47,6 +55,14 @@ class EvaluationSettings(Section):
     questions: Mapping[str, QuestionFileSettings] = Field(
         default_factory=dict, description="question files of your own, by the name you give them"
     )
+    texts: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="text files whose perplexity is measured, by the name you give them: WikiText",
+    )
+    models: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="directories of more models to measure, by the name you give them",
+    )
     benchmarks: tuple[str, ...] = Field(
         EMBEDDED_BENCHMARKS,
         description="which are run; `toolformer evaluate --list` names all",
@@ -60,7 +76,10 @@ class EvaluationSettings(Section):
         "results repeat",
     )
     perplexity_windows: int = Field(
-        10_000, ge=1, description="held-out windows whose perplexity is measured"
+        10_000, ge=1, description="most windows of texts whose perplexity is measured"
+    )
+    call_top_ks: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 1, 3, 10), min_length=1, description="k of the trigger, for the study of it (table 9)"
     )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
     dateset_new_tokens: int = Field(40, ge=5, description="longest answer, in tokens")
@@ -70,7 +89,13 @@ class EvaluationSettings(Section):
     @property
     def known_benchmarks(self) -> tuple[str, ...]:
         """All that can be named in `benchmarks`."""
-        return (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *self.questions)
+        return (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *self.texts, *self.questions)
+
+    @property
+    def available_benchmarks(self) -> tuple[str, ...]:
+        """All that the settings give the texts or questions of, and those that are to be run."""
+        given = (*EMBEDDED_BENCHMARKS, *self.files, *self.texts, *self.questions)
+        return tuple(dict.fromkeys((*given, *self.benchmarks)))
 
     @field_validator("files")
     @classmethod
@@ -78,30 +103,33 @@ class EvaluationSettings(Section):
         _check_names(files, BENCHMARKS, "Questions of your own belong into evaluation.questions.")
         return files
 
-    @field_validator("questions")
+    @field_validator("texts", "questions", "models")
     @classmethod
     def _names_are_free(
-        cls, questions: Mapping[str, QuestionFileSettings]
-    ) -> Mapping[str, QuestionFileSettings]:
-        taken = [name for name in questions if name in (*EMBEDDED_BENCHMARKS, *BENCHMARKS)]
-        unusable = [name for name in questions if not name or "." in name or "/" in name]
-        if taken or unusable:
+        cls, named: Mapping[str, object], info: ValidationInfo
+    ) -> Mapping[str, object]:
+        taken = (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *info.data.get("questions", {}))
+        if info.field_name == "models":
+            taken = MODELS_OF_A_HOME
+        wrong = [name for name in named if name in taken or not _NAME.fullmatch(name)]
+        if wrong:
             raise ValueError(
-                f"{', '.join(map(repr, [*taken, *unusable]))} cannot be the name of a question "
-                "file: a benchmark has it, or it has a dot or a slash in it. Choose another name"
+                f"{', '.join(map(repr, wrong))} cannot be the name of one of {info.field_name}: "
+                "another has it, or it is not made of letters, digits, - and _. Choose another name"
             )
-        return questions
+        return named
 
     @field_validator("benchmarks")
     @classmethod
     def _benchmarks_are_known(
         cls, benchmarks: tuple[str, ...], info: ValidationInfo
     ) -> tuple[str, ...]:
-        own = info.data.get("questions", {})
+        own = (*info.data.get("questions", {}), *info.data.get("texts", {}))
         _check_names(
             benchmarks,
             (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *own),
-            "A question file of your own needs an entry in evaluation.questions.",
+            "A question file of your own needs an entry in evaluation.questions, a text in "
+            "evaluation.texts.",
         )
         return tuple(dict.fromkeys(benchmarks))
 

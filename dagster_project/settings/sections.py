@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from dagster_project.settings.evaluation_sections import EvaluationSettings
+from dagster_project.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
 from dagster_project.settings.section import Section
 from dagster_project.settings.tool_sections import (
     PassageIndexSettings,
@@ -34,9 +34,6 @@ from toolformer.sources.source import (
 from tools.registry import tool_names
 
 PresetName = Literal["paper", "laptop", "demo"]
-
-# Models that are named by what they are and not by a path.
-BASE, FINETUNED = "base", "finetuned"
 
 
 class SettingsError(ValueError):

@@ -21,13 +21,14 @@ def decoding_parameters(
     tools: Sequence[str],
     *,
     max_new_tokens: int | None = None,
+    call_top_k: int | None = None,
     blocked_tools: Sequence[str] = (),
 ) -> DecodingParameters:
     """What the decoder is told; no tools means that calls are disabled."""
     decoding = settings.decoding
     return DecodingParameters(
         max_new_tokens=max_new_tokens or decoding.max_new_tokens,
-        call_top_k=decoding.call_top_k,
+        call_top_k=decoding.call_top_k if call_top_k is None else call_top_k,
         max_calls=decoding.max_calls,
         max_call_tokens=decoding.max_call_tokens,
         max_result_tokens=settings.execution.max_result_tokens,
@@ -44,11 +45,13 @@ def complete_with_tools(
     *,
     dates: Sequence[datetime.date],
     with_calls: bool,
+    call_top_k: int | None = None,
     blocked_tools: Sequence[str] = (),
     max_new_tokens: int | None = None,
     stop_texts: tuple[str, ...] = (),
     without_calls: Sequence[Completion] | None = None,
     rows_at_once: int | None = None,
+    on_outcome: Callable[[int, str, str | None], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
     """Continue prompts, with live calls or with calls disabled.
@@ -61,9 +64,10 @@ def complete_with_tools(
         dates: for each prompt the date that the Calendar takes for today.
         with_calls: whether tools may be called.
         blocked_tools: those that may not be called all the same.
-        max_new_tokens: instead of the settings' own.
+        call_top_k, max_new_tokens: instead of the settings' own.
         stop_texts: the completion ends before these.
         without_calls, rows_at_once, progress: see `toolformer.decoding.decoder.complete`.
+        on_outcome: see `tools.running.pending_calls.call_runner`; told places in `prompts`.
     """
     askers = [
         Document(document_id=f"prompt-{number}", text=prompt, published_on=date)
@@ -74,9 +78,15 @@ def complete_with_tools(
         model,
         prompts,
         parameters=decoding_parameters(
-            settings, names, max_new_tokens=max_new_tokens, blocked_tools=blocked_tools
+            settings,
+            names,
+            max_new_tokens=max_new_tokens,
+            call_top_k=call_top_k,
+            blocked_tools=blocked_tools,
         ),
-        run_calls=call_runner(toolbox.tools, askers, limits=execution_limits(settings)),
+        run_calls=call_runner(
+            toolbox.tools, askers, limits=execution_limits(settings), on_outcome=on_outcome
+        ),
         parse_arguments=lambda name, text: parse_arguments(toolbox.tools[name], text),
         stop_texts=stop_texts,
         without_calls=without_calls,

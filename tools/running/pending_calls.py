@@ -6,12 +6,19 @@ Does not decode, and keeps no answers: a text that is written now is not written
 from collections.abc import Callable, Mapping, Sequence
 
 from tools.protocol import Document, Tool, ToolCall
-from tools.running.deadlines import Limits
+from tools.running.deadlines import GIVEN_UP, Limits
 from tools.running.execution import execute_calls
+
+# Why a call has no result that it may have the next time.
+MAY_PASS = frozenset({"timeout", "transient_error", GIVEN_UP})
 
 
 def call_runner(
-    tools: Mapping[str, Tool], askers: Sequence[Document], *, limits: Limits
+    tools: Mapping[str, Tool],
+    askers: Sequence[Document],
+    *,
+    limits: Limits,
+    on_outcome: Callable[[int, str, str | None], None] | None = None,
 ) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
     """What a decoder runs its pending calls with.
 
@@ -19,6 +26,8 @@ def call_runner(
         tools: The tools that may be called, by name.
         askers: The texts, as the tools know them.
         limits: What the calls may take.
+        on_outcome: Told of each call whose it was, the tool, and why there is no result; None where
+            there is one.
 
     Returns:
         A function from pairs of index into `askers` and call to one result each, free of call
@@ -43,6 +52,8 @@ def call_runner(
             )
             for place, outcome in zip(places, outcomes, strict=True):
                 results[place] = outcome.result
+                if on_outcome is not None:
+                    on_outcome(calls[place][0], name, outcome.reason)
         return results
 
     return run

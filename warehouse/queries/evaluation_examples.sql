@@ -1,6 +1,6 @@
--- What the models wrote to the first questions of each benchmark.
-select benchmark, model, mode, prompt, output, gold, score
+-- What a model wrote to the first questions of a benchmark, mode by mode.
+select mode, prompt, output, gold, score
 from evaluation_results
-where benchmark <> 'perplexity'
-qualify row_number() over (partition by benchmark, model, mode order by item_id) <= 2
-order by benchmark, item_id, model, mode
+where benchmark = $benchmark and model = $model
+qualify row_number() over (partition by mode order by item_id) <= 2
+order by item_id, mode

@@ -1,13 +1,16 @@
 -- One line per benchmark, model and mode.
 --
--- Result: benchmark, model, mode, items, score (weighted mean over the items that have one; for
--- the benchmark 'perplexity' its exponential), share_with_call (share of items in which a tool
--- was called).
+-- Result: benchmark, model, mode, items, score (share of right answers; of texts the perplexity,
+-- the exponential of the mean loss per token; NULL where no item has a score), share_with_call
+-- (share of items in which a tool was called).
 with means as (
     select
         benchmark,
         model,
         mode,
+        -- Rows of earlier releases do not say it.
+        coalesce(any_value(metric), case benchmark when 'perplexity' then benchmark else 'accuracy' end)
+            as metric,
         count(*) as items,
         sum(score * score_weight)
         / nullif(sum(score_weight) filter (where score is not null), 0) as mean_score,
@@ -20,7 +23,7 @@ select
     model,
     mode,
     items,
-    case when benchmark = 'perplexity' then exp(mean_score) else mean_score end as score,
+    case metric when 'perplexity' then exp(mean_score) else mean_score end as score,
     share_with_call
 from means
 order by benchmark, model, mode

@@ -1,0 +1,169 @@
+"""Scores with intervals, and which of them are compared with which (paper §4.2, tables 3 to 7).
+
+Does not compute an interval; `toolformer.evaluation.intervals` does.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import combinations
+from typing import NamedTuple
+
+import polars as pl
+
+from assets.evaluation.measuring import TABLE
+from assets.inputs import Wanted, look_at
+from assets.outputs import Made, replace_slice_if_stale
+from assets.shard_texts import typed_frame
+from assets.training_set import fingerprints_of
+from dagster_project.fingerprints import fingerprint
+from dagster_project.home import Home
+from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
+from dagster_project.settings.sections import BASE, Settings
+from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
+from toolformer.evaluation.modes import DISABLED, ENABLED
+from toolformer.training.variants import PLAIN
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+_MODES = (DISABLED.name, ENABLED)
+
+
+class _Cell(NamedTuple):
+    """A model in a mode."""
+
+    model: str
+    mode: str
+
+
+# The scores of each.
+Cells = Mapping[_Cell, pl.DataFrame]
+
+
+def compare(store: Warehouse, home: Home, settings: Settings, *, force: bool) -> list[str]:
+    """Bring intervals and differences of every benchmark in line with its scores.
+
+    Returns:
+        The benchmarks that have scores.
+    """
+    benchmarks = dict(store.ask("measured_benchmarks").iter_rows())
+    for name, metric in benchmarks.items():
+        makers = {"score_intervals": _intervals, "paired_differences": _differences}
+        for table, rows_of in makers.items():
+            replace_slice_if_stale(
+                store,
+                home,
+                (table, ALL, name),
+                partial(_wanted, store, name, settings),
+                partial(_made, table, rows_of, store, name, metric, settings),
+                force=force,
+            )
+    return list(benchmarks)
+
+
+def _wanted(store: Warehouse, name: str, settings: Settings) -> Wanted:
+    looked_at = {
+        each.name: look_at(store, TABLE, ALL, each.name)
+        for each in store.slices(TABLE)
+        if each.name.startswith(f"{name}.")
+    }
+    inputs = {key: each for key, each in looked_at.items() if each is not None}
+    return Wanted(
+        fingerprint(
+            "evaluation_report", scores=fingerprints_of(inputs), seed=settings.evaluation.seed
+        ),
+        tuple(inputs.values()),
+    )
+
+
+def _made(
+    table: str,
+    rows_of: Callable[[Cells, Metric, int], list[dict]],
+    store: Warehouse,
+    name: str,
+    metric: Metric,
+    settings: Settings,
+    _: Wanted,
+) -> Made:
+    scores = store.ask("item_scores", benchmark=name)
+    cells = {
+        _Cell(*key): frame for key, frame in scores.partition_by("model", "mode", as_dict=True).items()
+    }
+    rows = rows_of(cells, metric, settings.evaluation.seed)
+    return Made(typed_frame(table, [{"benchmark": name, "metric": metric, **row} for row in rows]))
+
+
+def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
+    rows = []
+    for cell, frame in cells.items():
+        found = score_interval(
+            frame["score"].to_numpy(), frame["score_weight"].to_numpy(), metric=metric, seed=seed
+        )
+        rows.append(
+            {
+                **cell._asdict(),
+                "items": frame.height,
+                "share_with_call": frame["has_call"].mean(),
+                "score": found.score,
+                "low": found.low,
+                "high": found.high,
+            }
+        )
+    return rows
+
+
+def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
+    rows = []
+    for cell, other in compared(cells):
+        both = cells[cell].join(cells[other], on="item_id", suffix="_of_other")
+        if both.is_empty():
+            continue
+        found = paired_difference(
+            both["score"].to_numpy(),
+            both["score_of_other"].to_numpy(),
+            both["score_weight"].to_numpy(),
+            metric=metric,
+            seed=seed,
+        )
+        rows.append(
+            {
+                **cell._asdict(),
+                "other_model": other.model,
+                "other_mode": other.mode,
+                "items": both.height,
+                "better": found.better,
+                "worse": found.worse,
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "p_value": found.p_value,
+            }
+        )
+    return rows
+
+
+def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
+    """Which ways of answering are compared, the later one first.
+
+    One model in two modes; two models in the same mode, disabled or enabled; and what a model does
+    with calls against what base and `plain`, the paper's baselines, do without.
+    """
+    in_order = sorted((_Cell(*cell) for cell in cells), key=_place)
+    for other, cell in combinations(in_order, 2):
+        is_same_mode = cell.mode == other.mode and cell.mode in _MODES
+        is_same_model = cell.model == other.model and other.mode in _MODES
+        if is_same_mode or is_same_model:
+            yield cell, other
+    for cell in in_order:
+        for other in in_order:
+            is_baseline = other.model in (BASE, PLAIN) and other.mode == DISABLED.name
+            if is_baseline and cell.mode == ENABLED and cell.model != other.model:
+                yield cell, other
+
+
+def _place(cell: _Cell) -> tuple[int, str, int, str]:
+    """Controls before the models that are judged by them, and disabled before enabled."""
+    kind = cell.model.partition("-round-")[0]
+    order = (BASE, *(name for name in MODELS_OF_A_HOME[2:]), MODELS_OF_A_HOME[1])
+    of_model = order.index(kind) if kind in order else len(order)
+    of_mode = _MODES.index(cell.mode) if cell.mode in _MODES else len(_MODES)
+    return of_model, cell.model, of_mode, cell.mode

@@ -1,0 +1,340 @@
+"""A model measured by a benchmark, part by part, each part and mode a slice of its own.
+
+    svamp.finetuned.disabled.0000   250 items, calls disabled
+    svamp.finetuned.enabled.0000    the same items, calls enabled
+    svamp.finetuned.disabled.0001   …
+
+A part that is finished stays when a run is killed. Of two runs over the same benchmark each takes
+the parts that the other does not work on. Does not ask questions itself.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+import dagster as dg
+import polars as pl
+from filelock import Timeout
+
+from assets.evaluation.questions import TOOL_FAILED, Questions
+from assets.evaluation.text_losses import measure_losses, text_collection, text_file
+from assets.inputs import Input, Wanted
+from assets.outputs import DONE, UP_TO_DATE, Made, replace_slice_if_stale
+from assets.shard_texts import typed_frame
+from assets.training_set import fingerprints_of, slice_inputs, training_and_held_out_shards
+from dagster_project.fingerprints import (
+    FINGERPRINT,
+    losses_of_texts_fingerprint,
+    questions_fingerprint,
+)
+from dagster_project.home import Home
+from dagster_project.progress import progress_of
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.evaluation_sections import PERPLEXITY
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.benchmarks import chosen_items, configured_benchmark
+from dagster_project.wiring.evaluated_models import EvaluatedModel
+from dagster_project.wiring.model_holder import ModelHolder, precision_of
+from dagster_project.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
+from toolformer.evaluation.modes import Mode
+from toolformer.ground.digests import hex_digest, hex_digest_of_file, number_digest
+from tools.model_identity import model_identity
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+TABLE = "evaluation_results"
+DONE_BUT_FAILED = "done, but tools were down for some items; the next run asks these again"
+# Of the rows that a benchmark leaves out, so many are named.
+_NAMED = 5
+# Minutes of work on two cores, so little is lost; enough to keep a batch full.
+_ITEMS_PER_PART = 250
+_UNFINISHED_OF = "unfinished_of"
+
+
+@dataclass(slots=True)
+class Measuring:
+    """What measuring needs, and what came of it.
+
+    Attributes:
+        store, home, settings, tools, holder, force: of the run.
+        held_out: keys of the shards that perplexity is measured on.
+        log: told what is left out, and how far it is.
+        states: how many slices were made or up to date, by benchmark and model.
+        left_out: rows of files and items without a score, by benchmark and reason.
+    """
+
+    store: Warehouse
+    home: Home
+    settings: Settings
+    tools: Toolbox
+    holder: ModelHolder
+    held_out: list[str]
+    log: dg.DagsterLogManager
+    force: bool
+    states: dict[str, Counter[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def open(
+        cls,
+        context: dg.AssetExecutionContext,
+        settings: SettingsResource,
+        warehouse: WarehouseResource,
+        toolbox: ToolboxResource,
+        language_model: LanguageModelResource,
+    ) -> "Measuring":
+        """Check the settings and open what they name, before any expensive load."""
+        loaded, home = settings.load(), settings.home()
+        return cls(
+            warehouse.open(),
+            home,
+            loaded,
+            open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True),
+            language_model.holder(),
+            training_and_held_out_shards(home)[1],
+            context.log,
+            settings.force,
+        )
+
+    def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
+        """Measure a model by the benchmark of this name, wherever its slices are out of date.
+
+        Args:
+            name: of the benchmark.
+            model: which.
+            modes: how it is used; a text has one mode, calls disabled.
+
+        Raises:
+            ToolformerError: files or model cannot be read.
+        """
+        if name == PERPLEXITY or name in self.settings.evaluation.texts:
+            self._measure_losses(name, model)
+        else:
+            self._ask(name, model, modes)
+
+    def _measure_losses(self, name: str, model: EvaluatedModel) -> None:
+        windows = text_collection(name, self.store, self.held_out, self.settings)
+        progress = progress_of(f"{name} with the {model.name} model", self.log)
+
+        def make(_: Wanted) -> Made:
+            loaded = self.holder.load(model.directory, self.settings, self.home)
+            rows, left_out = measure_losses(loaded, windows, self.settings, progress=progress)
+            self.left_out.update({f"{name}: {reason}": n for reason, n in left_out.items()})
+            return Made(self._rows(name, model, rows))
+
+        self._replace(
+            f"{name}.{model.name}", name, model, partial(self._wanted_losses, name, model), make
+        )
+
+    def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
+        benchmark = configured_benchmark(name, self.settings)
+        parts = self._parts(benchmark)
+        self._empty_others(name, model, modes, parts=len(parts))
+        progress = progress_of(f"{name} with the {model.name} model", self.log)
+        total = sum(map(len, parts)) * len(modes)
+        done = 0
+        for number in self._in_turn(name, model, modes, parts):
+            items = parts[number]
+            questions = Questions(benchmark, items, self.tools, self.settings)
+            for mode in modes:
+                self._replace(
+                    _slice_name(name, model, mode, number),
+                    name,
+                    model,
+                    partial(self._wanted_answers, benchmark, items, model, mode),
+                    partial(
+                        self._answers,
+                        name,
+                        questions,
+                        model,
+                        mode,
+                        number,
+                        # The whole, and not the part, is what somebody waits for.
+                        lambda so_far, _, before=done: progress(before + so_far, total),
+                    ),
+                )
+                done += len(items)
+                progress(done, total)
+
+    def _answers(
+        self,
+        name: str,
+        questions: Questions,
+        model: EvaluatedModel,
+        mode: Mode,
+        number: int,
+        progress: Callable[[int, int], None],
+        wanted: Wanted,
+    ) -> Made:
+        loaded = self.holder.load(model.directory, self.settings, self.home)
+        digest = wanted.fingerprint.digest
+        known = self._answered(_slice_name(name, model, mode, number), digest)
+        rows = questions.ask(loaded, mode, known=known, progress=progress)
+        reasons = Counter(row.get("reason") for row in rows)
+        self.left_out.update({f"{name}: {reason}": n for reason, n in reasons.items() if reason})
+        frame = self._rows(name, model, rows)
+        if not reasons[TOOL_FAILED]:
+            return Made(frame)
+        # Out of date at once, so that the next run asks; the answers of the others stay.
+        unfinished = wanted.fingerprint.with_part("failed_calls", reasons[TOOL_FAILED])
+        metadata = {**unfinished.metadata(), _UNFINISHED_OF: digest}
+        return Made(frame, metadata, DONE_BUT_FAILED)
+
+    def _answered(self, slice_name: str, digest: str) -> dict[str, Mapping[str, object]]:
+        """Rows by item of a slice in which some calls had failed because a tool was down."""
+        stored = self.store.slice_metadata(TABLE, ALL, slice_name)
+        if self.force or stored is None or stored.get(_UNFINISHED_OF) != digest:
+            return {}
+        rows = self.store.read_slice(TABLE, ALL, slice_name)
+        answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
+        return {row["item_id"]: row for row in answered.iter_rows(named=True)}
+
+    def _parts(self, benchmark: Benchmark) -> list[list[BenchmarkItem]]:
+        """The items in a random order that stays, cut into parts: each is a fair sample."""
+        items, left_out = chosen_items(benchmark, self.settings)
+        for row in left_out[:_NAMED]:
+            self.log.warning(f"{benchmark.name} leaves out {row}")
+        if len(left_out) > _NAMED:
+            self.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
+        if left_out:
+            self.left_out[f"{benchmark.name}: rows of the file"] = len(left_out)
+        seed = self.settings.evaluation.seed
+        items.sort(key=lambda item: number_digest(seed, item.item_id))
+        return [
+            items[start : start + _ITEMS_PER_PART]
+            for start in range(0, len(items), _ITEMS_PER_PART)
+        ]
+
+    def _in_turn(
+        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], parts: Sequence[object]
+    ) -> Iterator[int]:
+        """Numbers of the parts; those that another run works on come last."""
+        waiting = list(range(len(parts)))
+        while waiting:
+            free = (
+                number
+                for number in waiting
+                if not any(
+                    self._is_taken(_slice_name(name, model, mode, number)) for mode in modes
+                )
+            )
+            number = next(free, waiting[0])
+            waiting.remove(number)
+            yield number
+
+    def _is_taken(self, slice_name: str) -> bool:
+        lock = self.home.slice_lock(TABLE, ALL, slice_name)
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _empty_others(
+        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], *, parts: int
+    ) -> None:
+        """Leave no rows of items that are not asked any more, nor of earlier releases' slices."""
+        beyond = {
+            _slice_name(name, model, mode, number)
+            for mode in modes
+            for number in self._stored_parts(name, model, mode)
+            if number >= parts
+        }
+        for slice_name in (*sorted(beyond), f"{name}.{model.name}"):
+            stored = self.store.slice_metadata(TABLE, ALL, slice_name)
+            if stored is not None and stored.get(FINGERPRINT) != "":
+                self.store.replace_slice(
+                    TABLE, ALL, slice_name, typed_frame(TABLE, []), metadata={FINGERPRINT: ""}
+                )
+
+    def _stored_parts(self, name: str, model: EvaluatedModel, mode: Mode) -> list[int]:
+        prefix = f"{name}.{model.name}.{mode.name}."
+        return [
+            int(each.name.removeprefix(prefix))
+            for each in self.store.slices(TABLE)
+            if each.name.startswith(prefix)
+        ]
+
+    def _replace(
+        self,
+        slice_name: str,
+        name: str,
+        model: EvaluatedModel,
+        wanted: Callable[[], Wanted],
+        make: Callable[[Wanted], Made],
+    ) -> None:
+        state = replace_slice_if_stale(
+            self.store,
+            self.home,
+            (TABLE, ALL, slice_name),
+            wanted,
+            make,
+            force=self.force,
+            hold_device=partial(self.holder.hold_device, self.settings, self.home),
+        )
+        self.states.setdefault(f"{name} with {model.name}", Counter())[state] += 1
+
+    def _rows(self, name: str, model: EvaluatedModel, rows: list[dict]) -> pl.DataFrame:
+        named = [{**row, "benchmark": name, "model": model.name} for row in rows]
+        return typed_frame(TABLE, named)
+
+    def _wanted_losses(self, name: str, model: EvaluatedModel) -> Wanted:
+        documents: dict[str, Input] = {}
+        file = None
+        if name == PERPLEXITY:
+            documents = slice_inputs(self.store, "documents", self.held_out)
+        else:
+            file = hex_digest_of_file(text_file(name, self.settings))
+        fingerprint = losses_of_texts_fingerprint(
+            self.settings,
+            # Of the model that is there now: another run may train it while this one waits.
+            model_identity(model.directory),
+            precision_of(self.settings),
+            held_out_documents=fingerprints_of(documents),
+            file=file,
+        )
+        return Wanted(fingerprint, tuple(documents.values()))
+
+    def _wanted_answers(
+        self,
+        benchmark: Benchmark,
+        items: Sequence[BenchmarkItem],
+        model: EvaluatedModel,
+        mode: Mode,
+    ) -> Wanted:
+        asked = hex_digest(
+            benchmark.name,
+            benchmark.version,
+            benchmark.stop_rule,
+            *(sorted(asdict(item).items()) for item in items),
+        )
+        callable_tools = {} if mode.is_disabled else self.tools.tools
+        fingerprint = questions_fingerprint(
+            asked,
+            mode,
+            self.settings,
+            model_identity(model.directory),
+            precision_of(self.settings),
+            tool_versions={name: tool.version for name, tool in callable_tools.items()},
+        )
+        return Wanted(fingerprint)
+
+
+def told(states: Mapping[str, int]) -> str:
+    """How slices were made, in words.
+
+    Example:
+        >>> told({"done": 2, "up to date": 1})
+        'done, up to date'
+    """
+    in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))
+    return ", ".join(in_order)
+
+
+def _slice_name(benchmark: str, model: EvaluatedModel, mode: Mode, part: int) -> str:
+    return f"{benchmark}.{model.name}.{mode.name}.{part:04d}"

@@ -1,0 +1,207 @@
+"""A benchmark's questions, asked in one mode (paper §4.2).
+
+Does not know any benchmark, and does not decide what is right: the benchmark does.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
+from dagster_project.wiring.toolbox import Toolbox
+from toolformer.decoding.completions import Completion
+from toolformer.decoding.decoder import longest_prompt_tokens
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
+from toolformer.evaluation.modes import ENABLED, Mode
+from toolformer.forward.language_model import LanguageModel
+from tools.errors import ToolUnavailableError
+from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
+from tools.running.pending_calls import MAY_PASS
+
+PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
+
+
+class Questions:
+    """Some items of a benchmark, asked of one model in one mode after the other.
+
+    What the model wrote is remembered: up to its first call a text is the same as without calls,
+    and one that does not begin to call a tool is the same without this tool. That is not decoded
+    again.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        items: Sequence[BenchmarkItem],
+        tools: Toolbox,
+        settings: Settings,
+    ):
+        self._benchmark = benchmark
+        self._items = items
+        self._tools = tools
+        self._settings = settings
+        self._without_calls: dict[str, Completion] = {}
+        self._with_calls: dict[str, Completion] = {}
+
+    def ask(
+        self,
+        model: LanguageModel,
+        mode: Mode,
+        *,
+        known: Mapping[str, Mapping[str, object]],
+        progress: Callable[[int, int], None],
+    ) -> list[dict]:
+        """Ask every item that has no answer yet.
+
+        Args:
+            model: any; the same one each time.
+            mode: how it is used.
+            known: rows by item of an earlier time, which are taken over.
+            progress: told answers done and answers in all.
+
+        Returns:
+            Rows of `evaluation_results` without benchmark and model. An item whose call had no
+            answer because its tool was down has no score, and the reason `tool_failed`.
+
+        Raises:
+            ToolUnavailableError: a tool had no answer 20 times in a row.
+        """
+        same = self._same_without(mode.without_tool)
+        asked = [
+            item
+            for item in self._items
+            if item.item_id not in known and item.item_id not in same
+        ]
+        short, long = self._by_length(model, asked)
+        failed: set[int] = set()
+        completions = complete_with_tools(
+            model,
+            [item.prompt for item in short],
+            self._tools,
+            self._settings,
+            dates=[item.current_date or self._settings.evaluation.today for item in short],
+            with_calls=not mode.is_disabled,
+            call_top_k=mode.call_top_k,
+            blocked_tools=(*self._benchmark.blocked_tools, *filter(None, [mode.without_tool])),
+            max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+            stop_texts=self._benchmark.stop_rule.stop_texts,
+            without_calls=self._known_without_calls(short),
+            rows_at_once=self._settings.evaluation.batch_size,
+            on_outcome=_FailureCount(failed).note,
+            progress=progress,
+        )
+        written = {item.item_id: each for item, each in zip(short, completions, strict=True)}
+        if mode.is_disabled:
+            self._without_calls = written
+        elif mode.name == ENABLED and not failed:
+            self._with_calls = written
+        written |= same
+        failures = {short[place].item_id for place in failed}
+        made = {
+            item.item_id: self._answer(
+                item, written[item.item_id], has_failed=item.item_id in failures
+            )
+            for item in self._items
+            if item.item_id in written
+        }
+        made |= {item.item_id: {"reason": PROMPT_TOO_LONG} for item in long}
+        return [
+            {**known[item.item_id]}
+            if item.item_id in known
+            else {**_question(item), **_used(mode), **made[item.item_id]}
+            for item in self._items
+        ]
+
+    def _same_without(self, tool: str | None) -> dict[str, Completion]:
+        """Texts in which no call begins as one of this tool would, so that none could be masked."""
+        if tool is None:
+            return {}
+        return {
+            item_id: completion
+            for item_id, completion in self._with_calls.items()
+            if not any(
+                text.lstrip(" [").startswith(tool[0])
+                for text in (
+                    *(call.text for call in completion.calls),
+                    *(call.text for call in completion.undone_calls),
+                )
+            )
+        }
+
+    def _known_without_calls(self, items: Sequence[BenchmarkItem]) -> list[Completion] | None:
+        if any(item.item_id not in self._without_calls for item in items):
+            return None
+        return [self._without_calls[item.item_id] for item in items]
+
+    def _by_length(
+        self, model: LanguageModel, items: Sequence[BenchmarkItem]
+    ) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
+        """The items that leave room for an answer with a call, and the others."""
+        parameters = decoding_parameters(
+            self._settings,
+            tuple(self._tools.tools),
+            max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+        )
+        most = longest_prompt_tokens(model, parameters)
+        parts: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
+        for item in items:
+            parts[len(model.tokenizer.encode(item.prompt)) > most].append(item)
+        return parts
+
+    def _answer(self, item: BenchmarkItem, completion: Completion, *, has_failed: bool) -> dict:
+        call = completion.calls[0] if completion.calls else None
+        undone = completion.undone_calls[0] if completion.undone_calls else None
+        is_right = self._benchmark.score(item, completion.text_without_calls)
+        return {
+            "output": completion.text,
+            "answer": completion.text_without_calls,
+            "called_tool": call.tool if call else None,
+            "arguments": call.arguments if call else None,
+            "result": call.result if call else None,
+            "undone_call": f"{undone.text} ({undone.reason})" if undone else None,
+            "score": None if has_failed else float(is_right),
+            "tokens": sum(step.kind in ("sampled", "trigger") for step in completion.trace),
+            "stopped_by": completion.stopped_by,
+            "reason": TOOL_FAILED if has_failed else None,
+        }
+
+
+class _FailureCount:
+    """Notes whose calls found their tool down, and gives a tool up that is down for good."""
+
+    def __init__(self, failed: set[int]):
+        self._failed = failed
+        self._in_a_row: Counter[str] = Counter()
+
+    def note(self, place: int, tool: str, reason: str | None) -> None:
+        if reason not in MAY_PASS:
+            self._in_a_row[tool] = 0
+            return
+        self._failed.add(place)
+        self._in_a_row[tool] += 1
+        if self._in_a_row[tool] >= MOST_FAILURES_IN_A_ROW:
+            raise ToolUnavailableError(
+                f"{tool} had no answer {self._in_a_row[tool]} times in a row (the last time: "
+                f"{reason}). What was finished before is stored. See that the tool runs "
+                f"(`toolformer tools check {tool}`), then run the same again."
+            )
+
+
+def _question(item: BenchmarkItem) -> dict:
+    return {
+        "item_id": item.item_id,
+        "item_group": item.group,
+        "prompt": item.prompt,
+        "gold": json.dumps(item.gold, ensure_ascii=False),
+        "score_weight": 1.0,
+        "metric": "accuracy",
+    }
+
+
+def _used(mode: Mode) -> dict:
+    return {
+        "mode": mode.name,
+        "call_top_k": mode.call_top_k,
+        "without_tool": mode.without_tool,
+    }

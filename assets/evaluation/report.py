@@ -1,0 +1,79 @@
+"""One page: which benchmark gained from calls, by how much, and how sure that is."""
+
+import dagster as dg
+import polars as pl
+
+from assets.evaluation.comparisons import compare
+from assets.evaluation.tables import paper_tables, verdicts
+from assets.shard_stage import expected_errors
+from dagster_project.fingerprints import CODE_VERSIONS
+from dagster_project.metadata import table_markdown
+from dagster_project.plots.evaluation_figures import difference_plot
+from dagster_project.plots.figures import png_markdown
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import BASE
+from dagster_project.wiring.evaluated_models import name_in_round, name_of_variant
+from toolformer.evaluation.modes import DISABLED
+from toolformer.training.variants import PLAIN
+
+# The comparisons that tell whether calls help, by what the plot calls them.
+_AGAINST = {
+    "its calls disabled": (None, DISABLED.name),
+    "trained without calls": (PLAIN, DISABLED.name),
+    "the base model": (BASE, DISABLED.name),
+}
+
+
+@dg.asset(
+    group_name="evaluate",
+    kinds={"duckdb", "matplotlib"},
+    deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
+    code_version=CODE_VERSIONS["evaluation_report"],
+)
+def evaluation_report(
+    settings: SettingsResource, warehouse: WarehouseResource
+) -> dg.MaterializeResult:
+    """Scores of all models and modes with 95 % intervals, beside the paper's, and what calls gain.
+
+    Of all results so far. Scores go into `score_intervals`, paired differences into
+    `paired_differences`; the views `evaluation_table`, `evaluation_difference` and
+    `call_calibration` show them.
+    """
+    with expected_errors():
+        loaded, store = settings.load(), warehouse.open()
+        measured = compare(store, settings.home(), loaded, force=settings.force)
+        table = store.view("evaluation_table")
+        differences = store.view("evaluation_difference")
+        calibration = store.view("call_calibration")
+    model = name_in_round(name_of_variant(loaded.training.variant), loaded)
+    gains = {
+        label: verdicts(differences, model, other or model, mode)
+        for label, (other, mode) in _AGAINST.items()
+    }
+    gained = pl.concat(
+        [frame.with_columns(comparison=pl.lit(label)) for label, frame in gains.items()]
+    )
+    order = {name: place for place, name in enumerate(table["benchmark"].unique(maintain_order=True))}
+    gained = gained.sort(pl.col("benchmark").replace_strict(order), maintain_order=True)
+    return dg.MaterializeResult(
+        metadata={
+            "gain from calls": dg.MetadataValue.md(
+                png_markdown(
+                    difference_plot(gained, f"{model} with calls, against …"), "gain from calls"
+                )
+            ),
+            **{
+                f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                for label, frame in gains.items()
+            },
+            **{
+                f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                for heading, frame in paper_tables(table).items()
+            },
+            "where it called and where not": dg.MetadataValue.md(
+                table_markdown(calibration, rows=60)
+            ),
+            "benchmarks": len(measured),
+        }
+    )

@@ -1,0 +1,135 @@
+"""The benchmarks (paper §4.2–4.3): perplexity, and questions with calls enabled and disabled."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets.evaluation.measuring import Measuring, told
+from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
+from assets.training_set import LEFT_OUT
+from dagster_project.fingerprints import CODE_VERSIONS
+from dagster_project.metadata import table_markdown, table_metadata
+from dagster_project.partitions import BENCHMARK, EVALUATIONS, EVALUATIONS_PER_RUN, MODEL
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import BASE, Settings
+from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
+from dagster_project.wiring.model_cards import write_model_card
+from dagster_project.wiring.model_holder import base_model_directory
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.modes import DISABLED, enabled
+from warehouse.warehouse import Warehouse
+
+
+@dg.asset(
+    group_name="evaluate",
+    kinds={"pytorch", "duckdb"},
+    partitions_def=EVALUATIONS,
+    backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN),
+    deps=[
+        dg.AssetDep("finetuned_model", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
+        "wikipedia_index",
+        "passage_index",
+    ],
+    code_version=CODE_VERSIONS["evaluation_results"],
+    metadata=table_metadata("evaluation_results"),
+)
+def evaluation_results(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    warehouse: WarehouseResource,
+    toolbox: ToolboxResource,
+    language_model: LanguageModelResource,
+) -> dg.MaterializeResult:
+    """One row = one benchmark item, by benchmark, item, model and mode.
+
+    One partition = one benchmark with one model, calls disabled and enabled. Models are `base`,
+    `finetuned`, the controls `plain`, `shuffled` and `random`, and those of `evaluation.models`;
+    one that was finetuned on a later round has `-round-2` and so on behind its name. Of texts the
+    perplexity is measured, with calls disabled. A benchmark that cannot be measured does not keep
+    the others of a run from it.
+    """
+    errors: dict[str, Exception] = {}
+    with expected_errors():
+        measuring = Measuring.open(context, settings, warehouse, toolbox, language_model)
+        loaded, home, store = measuring.settings, measuring.home, measuring.store
+        modes = [DISABLED, enabled(loaded.decoding.call_top_k)]
+        for model_key, keys in _by_model(context.partition_keys).items():
+            finished: EvaluatedModel | None = None
+            for key in keys:
+                name = _dimensions(key)[BENCHMARK]
+                try:
+                    model = evaluated_model(model_key, loaded, home)
+                    measuring.measure(name, model, modes)
+                except EXPECTED_ERRORS as error:
+                    errors[f"{name} with {model_key}"] = error
+                    continue
+                finished = model
+                _report(context, store, measuring, key, name, model)
+            if finished is not None and finished.is_finetuned:
+                _write_card(store, finished, loaded, base_model_directory(loaded, home))
+    if errors:
+        raise dg.Failure(
+            description="Not measured: "
+            + " ".join(f"{key}: {explained(error)}" for key, error in errors.items())
+            + (f" Measured were {', '.join(measuring.states)}." if measuring.states else ""),
+            allow_retries=False,
+        )
+    return dg.MaterializeResult(metadata={"tools": ", ".join(measuring.tools.tools) or "none"})
+
+
+def _dimensions(key: str) -> dict[str, str]:
+    if not isinstance(key, dg.MultiPartitionKey):
+        raise ToolformerError(
+            f"{key!r} is no partition of `evaluation_results`. Expected benchmark and model."
+        )
+    return dict(key.keys_by_dimension)
+
+
+def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Keys of partitions by their models, so that each model is loaded once."""
+    grouped: dict[str, list[str]] = {}
+    for key in keys:
+        grouped.setdefault(_dimensions(key)[MODEL], []).append(key)
+    return grouped
+
+
+def _report(
+    context: dg.AssetExecutionContext,
+    store: Warehouse,
+    measuring: Measuring,
+    key: str,
+    name: str,
+    model: EvaluatedModel,
+) -> None:
+    """What one partition came to."""
+    summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
+    examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
+    left_out = {
+        f"{LEFT_OUT}{reason.removeprefix(f'{name}: ')}": count
+        for reason, count in measuring.left_out.items()
+        if reason.startswith(f"{name}: ")
+    }
+    context.add_asset_metadata(
+        {
+            "state": told(measuring.states[f"{name} with {model.name}"]),
+            "dagster/partition_row_count": int(summary["items"].sum()),
+            **left_out,
+            "summary": dg.MetadataValue.md(table_markdown(summary, rows=20)),
+            "examples": dg.MetadataValue.md(table_markdown(examples, rows=8, width=80)),
+        },
+        partition_key=key,
+    )
+
+
+def _write_card(
+    store: Warehouse, model: EvaluatedModel, settings: Settings, base_directory: Path
+) -> None:
+    summary = store.view("evaluation_summary")
+    of_both = summary.filter(pl.col("model").is_in([BASE, model.name]))
+    write_model_card(model.directory, base_directory, settings, evaluation=of_both.to_dicts())

@@ -1,0 +1,146 @@
+"""Losses of texts, window by window: the held-out shards, or a text file (paper §4.3).
+
+Does not store anything.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from assets.shard_texts import documents_in, windows_of
+from assets.training_set import slice_inputs
+from dagster_project.settings.evaluation_sections import PERPLEXITY
+from dagster_project.settings.sections import Settings
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.modes import DISABLED
+from toolformer.evaluation.perplexity import perplexity_row
+from toolformer.forward.batching import plan_batches
+from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window, split_into_windows
+from toolformer.ground.digests import digest
+from toolformer.losses import token_losses
+from warehouse.warehouse import Warehouse
+
+# The windows of a collection, given the tokenizer.
+WindowsOf = Callable[[Tokenizer], Iterable[Window]]
+
+
+def text_collection(
+    name: str, store: Warehouse, held_out: list[str], settings: Settings
+) -> WindowsOf:
+    """What the benchmark of this name measures the losses of.
+
+    Raises:
+        ToolformerError: there is no held-out shard, or no such text file.
+    """
+    if name == PERPLEXITY:
+        if not slice_inputs(store, "documents", held_out):
+            raise ToolformerError(
+                "There is no held-out shard with documents, so perplexity has nothing to measure. "
+                "Cut the corpus into at least corpus.held_out_every shards (a smaller "
+                "corpus.shard_size before the first ingest, or a smaller held_out_every) and build "
+                "them, or leave `perplexity` out of evaluation.benchmarks."
+            )
+        return partial(_held_out_windows, store, held_out, settings)
+    path = text_file(name, settings)
+    if not path.is_file():
+        raise ToolformerError(
+            f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a text in UTF-8, "
+            "plain or compressed. Correct the path."
+        )
+    return partial(_windows_of_file, name, path, settings)
+
+
+def text_file(name: str, settings: Settings) -> Path:
+    """The file of a benchmark that is a text."""
+    return Path(settings.evaluation.texts[name]).expanduser()
+
+
+def measure_losses(
+    model: LanguageModel,
+    windows_of_collection: WindowsOf,
+    settings: Settings,
+    *,
+    progress: Callable[[int, int], None],
+) -> tuple[list[dict], Mapping[str, int]]:
+    """The mean loss of each window, with calls disabled.
+
+    Returns:
+        Rows of `evaluation_results` without benchmark and model, and how many have no loss, by
+        reason.
+
+    Raises:
+        ToolformerError: there is no window.
+    """
+    # A random choice that does not change when other windows come or go.
+    seed = settings.evaluation.seed
+    windows = sorted(
+        windows_of_collection(model.tokenizer),
+        key=lambda window: digest(seed, window.document_id, window.index, size=8, separator=" "),
+    )[: settings.evaluation.perplexity_windows]
+    if not windows:
+        raise ToolformerError(
+            "The text is empty, so there is no loss to measure. Expected a text in UTF-8; correct "
+            "the path in evaluation.texts."
+        )
+    rows = []
+    left_out: Counter[str] = Counter()
+    batches = plan_batches(
+        [len(window.ids) for window in windows],
+        token_budget=settings.scoring.token_budget
+        or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
+        is_padded=not model.packs_rows,
+    )
+    for batch in batches:
+        losses = token_losses(model, [list(windows[index].ids) for index in batch])
+        for index, of_window in zip(batch, losses, strict=True):
+            window = windows[index]
+            row = perplexity_row(of_window)
+            if row.reason is not None:
+                left_out[row.reason] += 1
+            rows.append(
+                {
+                    "item_id": f"{window.document_id}-{window.index}",
+                    "mode": DISABLED.name,
+                    "call_top_k": DISABLED.call_top_k,
+                    "metric": "perplexity",
+                    "prompt": window.text,
+                    "output": "",
+                    "gold": "",
+                    "score": row.mean_loss,
+                    "score_weight": float(row.tokens),
+                    "reason": row.reason,
+                }
+            )
+        progress(len(rows), len(windows))
+    return sorted(rows, key=lambda row: row["item_id"]), left_out
+
+
+def _held_out_windows(
+    store: Warehouse, held_out: list[str], settings: Settings, tokenizer: Tokenizer
+) -> Iterable[Window]:
+    for shard in sorted(slice_inputs(store, "documents", held_out)):
+        yield from windows_of(
+            documents_in(store, shard), tokenizer, window_tokens=settings.corpus.window_tokens
+        )
+
+
+def _windows_of_file(
+    name: str, path: Path, settings: Settings, tokenizer: Tokenizer
+) -> Iterable[Window]:
+    import fsspec
+
+    try:
+        with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
+            text = file.read()  # type: ignore[attr-defined]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ToolformerError(
+            f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "
+            "UTF-8, plain or compressed. Fetch it again."
+        ) from error
+    yield from split_into_windows(
+        name, text, tokenizer, window_tokens=settings.corpus.window_tokens
+    )

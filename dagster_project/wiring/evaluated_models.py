@@ -1,0 +1,88 @@
+"""The models that are measured, by the names under which their results stand.
+
+Does not load them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagster_project.home import Home
+from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
+from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.wiring.annotator import is_trained
+from dagster_project.wiring.model_holder import base_model_directory
+from toolformer.errors import ModelNotFoundError, ToolformerError
+from toolformer.training.variants import CALLS
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedModel:
+    """A model that is measured.
+
+    Attributes:
+        name: as it stands in results, where all variants and rounds are.
+        directory: where it lies.
+        is_finetuned: whether it is one that this home trained.
+    """
+
+    name: str
+    directory: Path
+    is_finetuned: bool = False
+
+
+def names_of_models(settings: Settings) -> tuple[str, ...]:
+    """All that can be measured: base, finetuned, the controls, and those that the settings name."""
+    return (*MODELS_OF_A_HOME, *settings.evaluation.models)
+
+
+def name_of_variant(variant: str) -> str:
+    """What the model of a variant of training is called where models are measured.
+
+    Example:
+        >>> name_of_variant("calls"), name_of_variant("plain")
+        ('finetuned', 'plain')
+    """
+    return FINETUNED if variant == CALLS else variant
+
+
+def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
+    """The model of this name, in the round that the settings say.
+
+    Raises:
+        ToolformerError: it has not been trained yet, or nothing is where the settings say.
+    """
+    if key == BASE:
+        return EvaluatedModel(BASE, base_model_directory(settings, home))
+    if key in settings.evaluation.models:
+        return EvaluatedModel(key, _named_directory(key, settings))
+    if key not in MODELS_OF_A_HOME:
+        raise ToolformerError(
+            f"There is no model {key!r}. Expected one of {', '.join(names_of_models(settings))}; "
+            "name a directory of your own in evaluation.models."
+        )
+    newest = settings.training_rounds[0]
+    variant = CALLS if key == FINETUNED else key
+    directory = home.finetuned_model(newest, variant)
+    if not is_trained(directory):
+        raise ToolformerError(
+            f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
+            f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
+        )
+    return EvaluatedModel(name_in_round(key, settings), directory, is_finetuned=True)
+
+
+def name_in_round(key: str, settings: Settings) -> str:
+    """How a finetuned model is called in the results, where all rounds stand."""
+    newest = settings.training_rounds[0]
+    return key if newest == 1 else f"{key}-round-{newest}"
+
+
+def _named_directory(key: str, settings: Settings) -> Path:
+    from toolformer.forward.language_model import check_model_directory
+
+    directory = Path(settings.evaluation.models[key]).expanduser()
+    try:
+        check_model_directory(directory)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"evaluation.models.{key}: {error}") from error
+    return directory

@@ -1,0 +1,33 @@
+-- Our scores and the paper's, in the order of the paper's tables.
+--
+-- Result: family (the table's heading; NULL for what the paper does not have), benchmark, source
+-- (ours, paper), model, mode (of ours), items, score, low, high (with the 95 % interval; in percent,
+-- of texts perplexity), share_with_call. Only benchmarks that were measured here are listed.
+with lines as (
+    select
+        benchmark,
+        'ours' as source,
+        model,
+        mode,
+        items,
+        case metric when 'accuracy' then 100 else 1 end * score as score,
+        case metric when 'accuracy' then 100 else 1 end * low as low,
+        case metric when 'accuracy' then 100 else 1 end * high as high,
+        share_with_call,
+        0 as model_place
+    from score_intervals
+    union all
+    select benchmark, 'paper', model, null, null, score, null, null, null, model_place
+    from paper_results
+    where benchmark in (select benchmark from score_intervals)
+),
+
+places as (
+    select distinct benchmark, family, benchmark_place
+    from paper_results
+)
+
+select family, benchmark, source, model, mode, items, score, low, high, share_with_call
+from lines
+left join places using (benchmark)
+order by benchmark_place nulls last, benchmark, source, model_place, model, mode
