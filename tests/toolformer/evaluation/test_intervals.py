@@ -1,0 +1,376 @@
+import itertools
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolformer.evaluation import intervals
+from toolformer.evaluation.intervals import (
+    RESAMPLES,
+    PairedDifference,
+    ScoreInterval,
+    paired_difference,
+    score_interval,
+)
+
+
+def compared_with_itself(scores, weights, *, metric, seed):
+    return paired_difference(scores, scores, weights, metric=metric, seed=seed)
+
+
+BOTH = [score_interval, compared_with_itself]
+
+
+def pairs(*, better, worse, same):
+    """Scores of two models with these counts; half of the rest is right, half wrong."""
+    both = [index % 2 for index in range(same)]
+    first = [1] * better + [0] * worse + both
+    other = [0] * better + [1] * worse + both
+    return first, other, [1] * len(first)
+
+
+def compared(scores, others, weights, *, metric="accuracy", seed=0):
+    return paired_difference(scores, others, weights, metric=metric, seed=seed)
+
+
+def random_losses(items, *, seed, lower=0.0):
+    generator = np.random.default_rng(seed)
+    losses = generator.gamma(8.0, 0.4, size=items)
+    others = np.maximum(losses + generator.normal(lower, 0.3, size=items), 0)
+    return losses, others, generator.integers(1, 500, size=items)
+
+
+def literal_percentiles(statistic, items, *, resamples=4000):
+    """The bounds of the bootstrap as it is told: draw items, compute, sort, cut off."""
+    generator = np.random.default_rng(7)
+    values = sorted(statistic(generator.integers(0, items, size=items)) for _ in range(resamples))
+    return values[round(0.025 * resamples)], values[round(0.975 * resamples)]
+
+
+def perplexity(losses, tokens):
+    return math.exp(float(np.sum(losses * tokens)) / float(np.sum(tokens)))
+
+
+# Accuracy of one model
+
+
+def test_no_right_answer_of_fifty_may_still_be_seven_percent():
+    interval = score_interval([0] * 50, [1] * 50, metric="accuracy", seed=0)
+    assert (interval.score, interval.low) == (0.0, 0.0)
+    assert interval.high == pytest.approx(0.07135, abs=5e-6)
+
+
+def test_the_bounds_of_accuracy_are_those_of_wilsons_formula():
+    interval = score_interval([1] * 30 + [0] * 70, [1] * 100, metric="accuracy", seed=0)
+    z = 1.959964
+    centre = (0.3 + z**2 / 200) / (1 + z**2 / 100)
+    width = z / (1 + z**2 / 100) * math.sqrt(0.3 * 0.7 / 100 + z**2 / 40_000)
+    assert interval.score == pytest.approx(0.3)
+    assert interval.low == pytest.approx(centre - width, abs=1e-6)
+    assert interval.high == pytest.approx(centre + width, abs=1e-6)
+
+
+@pytest.mark.parametrize("score", [0, 1])
+def test_a_single_answer_says_little_about_accuracy(score):
+    interval = score_interval([score], [1], metric="accuracy", seed=0)
+    assert interval.score == score
+    assert interval.high - interval.low > 0.7
+
+
+# Perplexity of one model
+
+
+def test_the_perplexity_weighs_every_token_the_same():
+    losses, tokens = np.array([1.0, 2.0, 4.0]), np.array([100, 50, 10])
+    interval = score_interval(losses, tokens, metric="perplexity", seed=0)
+    assert interval.score == pytest.approx(math.exp(240 / 160))
+    assert interval.low < interval.score < interval.high
+
+
+def test_the_bounds_of_perplexity_are_those_of_resampled_items():
+    losses, _, tokens = random_losses(60, seed=1)
+    interval = score_interval(losses, tokens, metric="perplexity", seed=0)
+    low, high = literal_percentiles(lambda drawn: perplexity(losses[drawn], tokens[drawn]), 60)
+    tolerance = 0.05 * (high - low)
+    assert interval.score == pytest.approx(perplexity(losses, tokens))
+    assert interval.low == pytest.approx(low, abs=tolerance)
+    assert interval.high == pytest.approx(high, abs=tolerance)
+
+
+@pytest.mark.parametrize("items", [1, 2, 5])
+def test_equal_losses_leave_the_interval_of_perplexity_empty(items):
+    interval = score_interval([1.1] * items, range(7, 7 + items), metric="perplexity", seed=0)
+    assert interval == ScoreInterval(interval.score, interval.score, interval.score)
+    assert interval.score == pytest.approx(math.exp(1.1))
+
+
+# Differences of accuracy
+
+
+def test_mcnemars_exact_test_of_69_against_10():
+    result = compared(*pairs(better=69, worse=10, same=21))
+    tail = sum(math.comb(79, wins) for wins in range(69, 80)) / 2**79
+    assert result.p_value == pytest.approx(2 * tail)
+    assert result.p_value == pytest.approx(6e-12, rel=0.1)
+    assert (result.items, result.better, result.worse) == (100, 69, 10)
+    assert result.difference == pytest.approx(0.59)
+
+
+def test_the_p_value_does_not_depend_on_items_that_both_answer_alike():
+    few, many = (compared(*pairs(better=9, worse=2, same=same)) for same in (0, 5000))
+    assert few.p_value == many.p_value
+
+
+@pytest.mark.parametrize(("better", "worse", "same"), [(12, 5, 23), (5, 12, 23), (8, 8, 24)])
+def test_the_multinomial_draw_is_the_bootstrap_over_items(better, worse, same):
+    scores, others, weights = pairs(better=better, worse=worse, same=same)
+    result = compared(scores, others, weights)
+    differences = np.subtract(scores, others)
+    low, high = literal_percentiles(lambda drawn: differences[drawn].mean(), 40)
+    # A difference is a multiple of 1/40, and the two may fall on neighbouring ones.
+    assert result.low == pytest.approx(low, abs=1 / 40 + 1e-9)
+    assert result.high == pytest.approx(high, abs=1 / 40 + 1e-9)
+
+
+def test_the_interval_of_many_items_is_nearly_the_normal_one():
+    result = compared(*pairs(better=1200, worse=1000, same=7800))
+    deviation = math.sqrt((0.22 - 0.02**2) / 10_000)
+    assert result.low == pytest.approx(0.02 - 1.96 * deviation, abs=0.0006)
+    assert result.high == pytest.approx(0.02 + 1.96 * deviation, abs=0.0006)
+
+
+def test_two_that_never_differ_have_no_difference_and_no_evidence():
+    result = compared(*pairs(better=0, worse=0, same=10))
+    assert result == PairedDifference(10, 0, 0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_single_item_that_differs_is_no_evidence():
+    assert compared([1], [0], [1]) == PairedDifference(1, 1, 0, 1.0, 1.0, 1.0, 1.0)
+
+
+# Differences of perplexity
+
+
+def test_the_difference_of_perplexity_is_that_of_the_two_perplexities():
+    losses, others, tokens = random_losses(40, seed=2)
+    result = compared(losses, others, tokens, metric="perplexity")
+    expected = perplexity(losses, tokens) - perplexity(others, tokens)
+    assert result.difference == pytest.approx(expected)
+    assert result.better == np.count_nonzero(losses < others)
+    assert result.worse == np.count_nonzero(losses > others)
+
+
+def test_the_bounds_of_a_difference_of_perplexity_are_those_of_resampled_items():
+    losses, others, tokens = random_losses(50, seed=3)
+    result = compared(losses, others, tokens, metric="perplexity")
+
+    def change(drawn):
+        return perplexity(losses[drawn], tokens[drawn]) - perplexity(others[drawn], tokens[drawn])
+
+    low, high = literal_percentiles(change, 50)
+    tolerance = 0.05 * (high - low)
+    assert result.low == pytest.approx(low, abs=tolerance)
+    assert result.high == pytest.approx(high, abs=tolerance)
+
+
+def test_five_lower_losses_of_five_are_two_of_thirty_two_flips():
+    result = compared([1.0] * 5, [1.1, 1.2, 1.3, 1.4, 1.5], [9] * 5, metric="perplexity")
+    assert result.p_value == pytest.approx(2 / 32)
+    assert (result.better, result.worse) == (5, 0)
+    assert result.low < result.difference < result.high < 0
+
+
+def test_equal_losses_do_not_count_as_flips():
+    result = compared([1.0] * 5 + [2.0] * 50, [1.2] * 5 + [2.0] * 50, [9] * 55, metric="perplexity")
+    assert result.p_value == pytest.approx(2 / 32)
+
+
+@pytest.mark.parametrize("items", [13, 14])
+def test_the_sign_flip_test_agrees_with_all_flips_listed(items):
+    losses, others, tokens = random_losses(items, seed=4, lower=0.2)
+    result = compared(losses, others, tokens, metric="perplexity")
+    differences = (losses - others) * tokens
+    signs = np.array(list(itertools.product([1, -1], repeat=items)))
+    sums, observed = signs @ differences, abs(differences.sum()) * (1 - 1e-12)
+    assert result.p_value == pytest.approx(np.mean(np.abs(sums) >= observed), abs=0.015)
+
+
+def test_random_flips_never_give_a_p_value_of_zero():
+    result = compared([1.0] * 100, [2.0] * 100, [9] * 100, metric="perplexity")
+    assert result.p_value == pytest.approx(2 / (RESAMPLES + 1))
+    assert result.low == result.high == result.difference == pytest.approx(math.e - math.e**2)
+
+
+@pytest.mark.parametrize("items", [1, 2, 30])
+def test_the_same_losses_have_no_difference_and_no_evidence(items):
+    losses, _, tokens = random_losses(items, seed=5)
+    result = compared(losses, losses, tokens, metric="perplexity")
+    assert result == PairedDifference(items, 0, 0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_single_text_with_another_loss_is_no_evidence():
+    result = compared([1.0], [2.0], [9], metric="perplexity")
+    assert result.low == result.high == result.difference == pytest.approx(math.e - math.e**2)
+    assert result.p_value == 1.0
+
+
+def test_memory_does_not_grow_with_the_number_of_texts(monkeypatch):
+    # A hundred resamples at once would be 24 MB in every array, and there are several.
+    monkeypatch.setattr(intervals, "RESAMPLES", 100)
+    losses, others, tokens = random_losses(30_000, seed=6)
+    score_interval([1.0, 2.0], [1, 1], metric="perplexity", seed=0)  # imports scipy
+    tracemalloc.start()
+    try:
+        score_interval(losses, tokens, metric="perplexity", seed=0)
+        compared(losses, others, tokens, metric="perplexity")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 24e6
+
+
+# Both metrics
+
+
+def assert_mirrored(result, exchanged):
+    assert (exchanged.better, exchanged.worse) == (result.worse, result.better)
+    assert exchanged.difference == pytest.approx(-result.difference)
+    assert exchanged.low == pytest.approx(-result.high)
+    assert exchanged.high == pytest.approx(-result.low)
+    assert exchanged.p_value == pytest.approx(result.p_value)
+
+
+@settings(max_examples=25, deadline=None)
+@given(better=st.integers(0, 20), worse=st.integers(0, 20), same=st.integers(1, 60))
+def test_exchanging_two_accuracies_mirrors_the_result(better, worse, same):
+    scores, others, weights = pairs(better=better, worse=worse, same=same)
+    assert_mirrored(compared(scores, others, weights), compared(others, scores, weights))
+
+
+@pytest.mark.parametrize("items", [2, 9, 80])
+def test_exchanging_two_perplexities_mirrors_the_result(items):
+    losses, others, tokens = random_losses(items, seed=8)
+    assert_mirrored(
+        compared(losses, others, tokens, metric="perplexity"),
+        compared(others, losses, tokens, metric="perplexity"),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(better=st.integers(0, 20), worse=st.integers(0, 20), same=st.integers(1, 60))
+def test_a_difference_lies_within_its_interval(better, worse, same):
+    result = compared(*pairs(better=better, worse=worse, same=same))
+    assert -1 <= result.low <= result.difference <= result.high <= 1
+    assert 0 < result.p_value <= 1
+
+
+def test_the_same_seed_gives_the_same_result():
+    losses, others, tokens = random_losses(30, seed=9)
+    answers = pairs(better=9, worse=4, same=30)
+    for seed in (0, 1):
+        assert compared(*answers, seed=seed) == compared(*answers, seed=seed)
+        first, second = (
+            (
+                score_interval(losses, tokens, metric="perplexity", seed=seed),
+                compared(losses, others, tokens, metric="perplexity", seed=seed),
+            )
+            for _ in range(2)
+        )
+        assert first == second
+
+
+def test_another_seed_moves_the_bounds_a_little():
+    losses, _, tokens = random_losses(30, seed=9)
+    first, second = (
+        score_interval(losses, tokens, metric="perplexity", seed=seed) for seed in (0, 1)
+    )
+    assert first.score == second.score
+    assert first.low != second.low
+    assert first.low == pytest.approx(second.low, rel=0.02)
+
+
+def test_results_are_plain_numbers():
+    losses, others, tokens = random_losses(5, seed=10)
+    results = [
+        score_interval([1, 0], [1, 1], metric="accuracy", seed=0),
+        score_interval(losses, tokens, metric="perplexity", seed=0),
+        compared([1, 0], [0, 0], [1, 1]),
+        compared(losses, others, tokens, metric="perplexity"),
+    ]
+    for result in results:
+        numbers = [getattr(result, name) for name in type(result).__slots__]
+        assert {type(number) for number in numbers} <= {int, float}
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
+def test_no_items_are_refused(function, metric):
+    with pytest.raises(ValueError, match=r"at least one item\. .* leave the benchmark out"):
+        function([], [], metric=metric, seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, -0.5, 701.0])
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
+def test_a_score_that_is_none_is_refused_with_its_place(function, score, metric):
+    with pytest.raises(ValueError, match=f"score at index 2 is {score:g}; expected 0 "):
+        function([0.0, 1.0, score, score], [1] * 4, metric=metric, seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_a_missing_score_is_refused(function):
+    with pytest.raises(ValueError, match="leave out the items without a score"):
+        function([1, None], [1, 1], metric="accuracy", seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_half_an_answer_is_refused(function):
+    with pytest.raises(ValueError, match=r"index 1 is 0\.5; expected 0 or 1"):
+        function([1, 0.5], [1, 1], metric="accuracy", seed=0)
+
+
+def test_the_largest_loss_has_a_perplexity():
+    interval = score_interval([700.0, 700.0], [1, 1], metric="perplexity", seed=0)
+    assert math.isfinite(interval.score)
+
+
+@pytest.mark.parametrize("function", BOTH)
+@pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf])
+def test_a_weight_that_is_none_is_refused_with_its_place(function, weight):
+    with pytest.raises(ValueError, match=f"weight at index 1 is {weight:g}; expected a positive"):
+        function([1.0, 2.0], [1, weight], metric="perplexity", seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_weights_of_other_items_are_refused(function):
+    with pytest.raises(ValueError, match=r"shape \(3,\) beside 2 scores"):
+        function([1.0, 0.0], [1, 1, 1], metric="accuracy", seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_accuracy_refuses_weights_that_differ(function):
+    with pytest.raises(ValueError, match="go from 1 to 2; expected equal ones"):
+        function([1, 0], [1, 2], metric="accuracy", seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_a_table_of_scores_is_refused(function):
+    with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
+        function([[1, 0], [0, 1]], [1, 1], metric="accuracy", seed=0)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_an_unknown_metric_is_refused(function):
+    with pytest.raises(ValueError, match="'loss'; expected 'accuracy' or 'perplexity'"):
+        function([1], [1], metric="loss", seed=0)
+
+
+def test_scores_that_are_not_of_the_same_items_are_refused():
+    with pytest.raises(ValueError, match="2 scores and 3 to compare them with"):
+        compared([1, 0], [1, 0, 1], [1, 1])
