@@ -13,7 +13,7 @@ from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
-from dagster_project.partitions import register_shards
+from dagster_project.partitions import register_evaluations, register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
@@ -85,6 +85,7 @@ def corpus_manifest(
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )
         active, new = bring_in_line(home, warehouse.open(), context.instance)
+        register_evaluations(context.instance, loaded.evaluation)
     for rejected in update.rejected_sources:
         context.log.error(f"{rejected.source.path}: {rejected.error}")
     if update.rejected_sources and not active:

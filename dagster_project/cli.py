@@ -158,6 +158,10 @@ def evaluate(
     benchmarks: Annotated[
         str | None, typer.Option(help="Only these, comma-separated; `--list` names all.")
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Only these, comma-separated: base, finetuned, plain, your own …"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most items of each benchmark.")] = None,
     list_all: Annotated[
         bool, typer.Option("--list", help="Name all benchmarks, and what they need; run none.")
@@ -168,15 +172,15 @@ def evaluate(
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
-    """Measure base and finetuned model, or the base model and a control."""
+    """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
+    from dagster_project.commands.evaluating import evaluate_models, list_benchmarks
     from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.training import evaluate_models, list_benchmarks
 
     options = RunOptions.of(preset, changes, force=force, tools=_names(tools), variant=variant)
     if list_all:
         list_benchmarks(options)
     else:
-        evaluate_models(options, benchmarks=_names(benchmarks), items=limit)
+        evaluate_models(options, benchmarks=_names(benchmarks), models=_names(models), items=limit)
 
 
 @app.command()

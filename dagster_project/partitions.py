@@ -3,16 +3,17 @@
 Shards are registered when the corpus is cut; benchmarks and models as the settings name them.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
 
 import dagster as dg
 
+from dagster_project.settings.evaluation_sections import EvaluationSettings
 from toolformer.training.variants import VARIANTS
 
 # The finetuned model and its controls.
 MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
-SHARDS = dg.DynamicPartitionsDefinition(name="shard")
+SHARD = "shard"
+SHARDS = dg.DynamicPartitionsDefinition(name=SHARD)
 # A run takes this many shards of a backfill at once, so that the model is loaded once for all.
 SHARDS_PER_RUN = 64
 BENCHMARK, MODEL = "benchmark", "model"
@@ -27,15 +28,35 @@ EVALUATIONS_PER_RUN = 32
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> list[str]:
     """Make the registered partitions those of the active shards; returns the new ones."""
-    return _register(instance, SHARDS.name or "shard", active_keys)
+    return _register(instance, SHARD, active_keys)
 
 
-def register_evaluations(
-    instance: dg.DagsterInstance, *, benchmarks: Iterable[str], models: Iterable[str]
-) -> None:
-    """Make the registered partitions those of these benchmarks and models."""
-    _register(instance, BENCHMARK, list(benchmarks))
-    _register(instance, MODEL, list(models))
+def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
+    """Make the registered benchmarks and models those that the settings give."""
+    _register(instance, BENCHMARK, list(settings.available_benchmarks))
+    _register(instance, MODEL, list(settings.available_models))
+
+
+def evaluation_key(benchmark: str, model: str) -> str:
+    """The partition of a benchmark with a model.
+
+    Example:
+        >>> evaluation_key("svamp", "base")
+        'svamp|base'
+    """
+    return str(dg.MultiPartitionKey({BENCHMARK: benchmark, MODEL: model}))
+
+
+def benchmark_and_model(key: str) -> tuple[str, str]:
+    """What a partition is of.
+
+    Raises:
+        TypeError: it is not one of `EVALUATIONS`.
+    """
+    if not isinstance(key, dg.MultiPartitionKey):
+        raise TypeError(f"{key!r} is no partition of benchmarks and models. Expected one of these.")
+    dimensions = key.keys_by_dimension
+    return dimensions[BENCHMARK], dimensions[MODEL]
 
 
 def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> list[str]:

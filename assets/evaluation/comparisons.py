@@ -85,9 +85,8 @@ def _made(
     _: Wanted,
 ) -> Made:
     scores = store.ask("item_scores", benchmark=name)
-    cells = {
-        _Cell(*key): frame for key, frame in scores.partition_by("model", "mode", as_dict=True).items()
-    }
+    by_cell = scores.partition_by("model", "mode", as_dict=True)
+    cells = {_Cell(*key): frame for key, frame in by_cell.items()}
     rows = rows_of(cells, metric, settings.evaluation.seed)
     return Made(typed_frame(table, [{"benchmark": name, "metric": metric, **row} for row in rows]))
 

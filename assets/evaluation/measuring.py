@@ -219,9 +219,7 @@ class Measuring:
             free = (
                 number
                 for number in waiting
-                if not any(
-                    self._is_taken(_slice_name(name, model, mode, number)) for mode in modes
-                )
+                if not any(self._is_taken(_slice_name(name, model, mode, number)) for mode in modes)
             )
             number = next(free, waiting[0])
             waiting.remove(number)

@@ -69,9 +69,7 @@ class Questions:
         """
         same = self._same_without(mode.without_tool)
         asked = [
-            item
-            for item in self._items
-            if item.item_id not in known and item.item_id not in same
+            item for item in self._items if item.item_id not in known and item.item_id not in same
         ]
         short, long = self._by_length(model, asked)
         failed: set[int] = set()

@@ -2,13 +2,13 @@
 
 import dagster as dg
 import polars as pl
+from dagster_project.plots.evaluation_figures import difference_plot
 
 from assets.evaluation.comparisons import compare
-from assets.evaluation.tables import paper_tables, verdicts
+from assets.evaluation.tables import gains, paper_tables
 from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
-from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.figures import png_markdown
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
@@ -47,14 +47,16 @@ def evaluation_report(
         differences = store.view("evaluation_difference")
         calibration = store.view("call_calibration")
     model = name_in_round(name_of_variant(loaded.training.variant), loaded)
-    gains = {
-        label: verdicts(differences, model, other or model, mode)
+    against = {
+        label: gains(differences, model=model, other_model=other or model, other_mode=mode)
         for label, (other, mode) in _AGAINST.items()
     }
     gained = pl.concat(
-        [frame.with_columns(comparison=pl.lit(label)) for label, frame in gains.items()]
+        [frame.with_columns(comparison=pl.lit(label)) for label, frame in against.items()]
     )
-    order = {name: place for place, name in enumerate(table["benchmark"].unique(maintain_order=True))}
+    order = {
+        name: place for place, name in enumerate(table["benchmark"].unique(maintain_order=True))
+    }
     gained = gained.sort(pl.col("benchmark").replace_strict(order), maintain_order=True)
     return dg.MaterializeResult(
         metadata={
@@ -65,7 +67,7 @@ def evaluation_report(
             ),
             **{
                 f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
-                for label, frame in gains.items()
+                for label, frame in against.items()
             },
             **{
                 f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))

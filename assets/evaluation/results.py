@@ -11,7 +11,7 @@ from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
 from assets.training_set import LEFT_OUT
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown, table_metadata
-from dagster_project.partitions import BENCHMARK, EVALUATIONS, EVALUATIONS_PER_RUN, MODEL
+from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -20,7 +20,6 @@ from dagster_project.settings.sections import BASE, Settings
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import base_model_directory
-from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED, enabled
 from warehouse.warehouse import Warehouse
 
@@ -62,7 +61,7 @@ def evaluation_results(
         for model_key, keys in _by_model(context.partition_keys).items():
             finished: EvaluatedModel | None = None
             for key in keys:
-                name = _dimensions(key)[BENCHMARK]
+                name, _ = benchmark_and_model(key)
                 try:
                     model = evaluated_model(model_key, loaded, home)
                     measuring.measure(name, model, modes)
@@ -83,19 +82,11 @@ def evaluation_results(
     return dg.MaterializeResult(metadata={"tools": ", ".join(measuring.tools.tools) or "none"})
 
 
-def _dimensions(key: str) -> dict[str, str]:
-    if not isinstance(key, dg.MultiPartitionKey):
-        raise ToolformerError(
-            f"{key!r} is no partition of `evaluation_results`. Expected benchmark and model."
-        )
-    return dict(key.keys_by_dimension)
-
-
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
     """Keys of partitions by their models, so that each model is loaded once."""
     grouped: dict[str, list[str]] = {}
     for key in keys:
-        grouped.setdefault(_dimensions(key)[MODEL], []).append(key)
+        grouped.setdefault(benchmark_and_model(key)[1], []).append(key)
     return grouped
 
 

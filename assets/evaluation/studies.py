@@ -1,20 +1,20 @@
-"""The paper's studies of what calls depend on: k of the trigger, the tools, the size of the model."""
+"""The paper's studies: what scores owe to k of the trigger, the tools, the size of the model."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 import polars as pl
+from dagster_project.plots.evaluation_figures import (
+    calibration_plot,
+    model_size_plot,
+    tool_ablation_plot,
+)
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, told
 from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
-from dagster_project.plots.evaluation_figures import (
-    calibration_plot,
-    model_size_plot,
-    tool_ablation_plot,
-)
 from dagster_project.plots.figures import png_markdown
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -63,9 +63,7 @@ def call_top_k_study(
         measuring = _open(context, settings, warehouse, toolbox, language_model)
         loaded, store = measuring.settings, measuring.store
         model = evaluated_model(name_of_variant(loaded.training.variant), loaded, measuring.home)
-        modes = modes_by_k(
-            loaded.evaluation.call_top_ks, call_top_k=loaded.decoding.call_top_k
-        )
+        modes = modes_by_k(loaded.evaluation.call_top_ks, call_top_k=loaded.decoding.call_top_k)
         _measure_all(measuring, [model], modes)
         calibration = store.view("call_calibration").filter(
             pl.col("model") == model.name,
@@ -105,9 +103,7 @@ def tool_study(
         measuring = _open(context, settings, warehouse, toolbox, language_model)
         loaded, store = measuring.settings, measuring.store
         model = evaluated_model(name_of_variant(loaded.training.variant), loaded, measuring.home)
-        modes = modes_without_each(
-            measuring.tools.tools, call_top_k=loaded.decoding.call_top_k
-        )
+        modes = modes_without_each(measuring.tools.tools, call_top_k=loaded.decoding.call_top_k)
         _measure_all(measuring, [model], modes)
         compare(store, measuring.home, loaded, force=settings.force)
         scores = _scores(store.view("evaluation_table"), loaded, [model], modes)

@@ -5,6 +5,8 @@ Does not read the warehouse.
 
 import polars as pl
 
+from toolformer.evaluation.modes import ENABLED
+
 _OTHER = "other"
 
 
@@ -18,17 +20,17 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         By heading, in the paper's order: a column with model and mode, and one per benchmark with
         the score in percent (of texts the perplexity) and its 95 % interval.
     """
+    score, low, high = (pl.col(name).round(1) for name in ("score", "low", "high"))
+    of_paper = pl.col("source") == "paper"
     labelled = table.with_columns(
         pl.col("family").fill_null(_OTHER),
-        pl.format(
-            "{}{}{}",
-            pl.when(source="paper").then(pl.lit("paper: ")).otherwise(pl.lit("")),
-            "model",
-            pl.when(pl.col("mode").is_null()).then(pl.lit("")).otherwise(pl.format(", {}", "mode")),
-        ).alias("model"),
-        pl.when(pl.col("low").is_null())
-        .then(pl.format("{}", pl.col("score").round(1)))
-        .otherwise(pl.format("{} ({} to {})", *(pl.col(n).round(1) for n in ("score", "low", "high"))))
+        pl.when(of_paper)
+        .then(pl.format("paper: {}", "model"))
+        .otherwise(pl.format("{}, {}", "model", "mode"))
+        .alias("model"),
+        pl.when(of_paper)
+        .then(score.cast(pl.String))
+        .otherwise(pl.format("{} ({} to {})", score, low, high))
         .alias("cell"),
     )
     return {
@@ -39,16 +41,15 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
     }
 
 
-def verdicts(differences: pl.DataFrame, model: str, other_model: str, other_mode: str) -> pl.DataFrame:
-    """What calls of a model gain over another, benchmark by benchmark.
+def gains(
+    differences: pl.DataFrame, *, model: str, other_model: str, other_mode: str
+) -> pl.DataFrame:
+    """What a model with calls gains over another, benchmark by benchmark.
 
     Args:
         differences: the view `evaluation_difference`.
         model: used with calls.
         other_model, other_mode: what it is compared with.
     """
-    return differences.filter(
-        model=model, mode="enabled", other_model=other_model, other_mode=other_mode
-    ).select(
-        "benchmark", "items", "better", "worse", "difference", "low", "high", "p_value", "verdict"
-    )
+    pair = {"model": model, "mode": ENABLED, "other_model": other_model, "other_mode": other_mode}
+    return differences.filter(**pair).drop(*pair)

@@ -18,6 +18,7 @@ from dagster_project.commands.planning import (
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.home import Home
+from dagster_project.partitions import SHARD
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import (
     RunFailedError,
@@ -117,7 +118,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
 def _build(options: RunOptions, home: Home, todo: list[str]) -> None:
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        pending = [(group, _STAGES) for group in neighbouring(instance, todo)]
+        pending = [(group, _STAGES) for group in neighbouring(instance, SHARD, todo)]
         while pending:
             group, stages = pending.pop(0)
             try:
@@ -125,7 +126,7 @@ def _build(options: RunOptions, home: Home, todo: list[str]) -> None:
                     instance,
                     "build_dataset",
                     resources=options.resources(),
-                    shards=group,
+                    partitions=group,
                     assets=None if stages == _STAGES else stages,
                 )
             except RunFailedError as error:
@@ -134,6 +135,6 @@ def _build(options: RunOptions, home: Home, todo: list[str]) -> None:
                 # A failed stage ends its run, and has finished these; they go on behind it.
                 behind = stages[1 + max(map(stages.index, error.failed_assets), default=0) :]
                 if error.failed_shards and rest and behind:
-                    pending += [(each, behind) for each in neighbouring(instance, rest)]
+                    pending += [(each, behind) for each in neighbouring(instance, SHARD, rest)]
     if failures:
         raise RunFailedError("\n".join(str(failure) for failure in failures))

@@ -7,6 +7,7 @@ from dagster_project.commands import console
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions, errors_told
 from dagster_project.home import Home
+from dagster_project.partitions import register_evaluations
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.sources.manifest import Manifest
 
@@ -19,8 +20,8 @@ def main() -> None:
         settings = options.load_settings(home)
         if Manifest.load(home.sources).active_shards:
             # Opening it makes the Dagster folder and closes runs that were killed.
-            with dagster_instance(home):
-                pass
+            with dagster_instance(home) as instance:
+                register_evaluations(instance, settings.evaluation)
         else:
             console.say("This home is empty: cutting the corpus and building the search index.")
             prepare(options, home, settings)

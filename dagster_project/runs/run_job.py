@@ -18,7 +18,6 @@ from filelock import Timeout
 
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES
-from dagster_project.partitions import SHARDS
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
@@ -144,18 +143,16 @@ def run_job(
     *,
     resources: dict[str, dict[str, Any]],
     assets: Sequence[str] | None = None,
-    shards: Sequence[str] = (),
-    variant: str | None = None,
+    partitions: Sequence[str] = (),
 ) -> None:
     """Run a job in this process.
 
     Args:
         instance: records the run.
-        job_name: one of the three.
+        job_name: one of `dagster_project.jobs`.
         resources: configuration by resource name.
         assets: only these of the job's assets.
-        shards: partition keys that are neighbours in the order of registration.
-        variant: which model `train_and_evaluate` trains or measures.
+        partitions: keys that are neighbours in the order of registration.
 
     Raises:
         RunFailedError: with the descriptions of the failed steps.
@@ -164,15 +161,15 @@ def run_job(
     from dagster_project.definitions import defs
 
     tags = {PROCESS_TAG: _PROCESS}
-    if len(shards) > 1:
-        tags |= {_RANGE_START: shards[0], _RANGE_END: shards[-1]}
+    if len(partitions) > 1:
+        tags |= {_RANGE_START: partitions[0], _RANGE_END: partitions[-1]}
     result = defs.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         run_config={
             "resources": {name: {"config": config} for name, config in resources.items()},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        partition_key=shards[0] if len(shards) == 1 else variant,
+        partition_key=partitions[0] if len(partitions) == 1 else None,
         tags=tags,
         asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
         raise_on_error=False,
@@ -211,12 +208,20 @@ def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:
     return RunFailedError("\n".join(messages) or f"run {result.run_id} failed", failed, assets)
 
 
-def neighbouring(instance: dg.DagsterInstance, shards: Sequence[str]) -> list[list[str]]:
-    """Shards grouped so that each group is a range of the registered partitions."""
-    registered = list(instance.get_dynamic_partitions(SHARDS.name or "shard"))
+def neighbouring(
+    instance: dg.DagsterInstance, partitions: str, keys: Sequence[str]
+) -> list[list[str]]:
+    """Keys grouped so that each group is a range of the registered ones.
+
+    Args:
+        instance: where they are registered.
+        partitions: name of the dynamic partitions.
+        keys: some of them.
+    """
+    registered = list(instance.get_dynamic_partitions(partitions))
     groups: list[list[str]] = []
     last_place: int | None = None
-    for key in sorted(shards, key=registered.index):
+    for key in sorted(keys, key=registered.index):
         place = registered.index(key)
         if last_place is not None and place == last_place + 1:
             groups[-1].append(key)

@@ -97,6 +97,11 @@ class EvaluationSettings(Section):
         given = (*EMBEDDED_BENCHMARKS, *self.files, *self.texts, *self.questions)
         return tuple(dict.fromkeys((*given, *self.benchmarks)))
 
+    @property
+    def available_models(self) -> tuple[str, ...]:
+        """All that can be measured: base, finetuned, the controls, and those of `models`."""
+        return (*MODELS_OF_A_HOME, *self.models)
+
     @field_validator("files")
     @classmethod
     def _files_are_of_benchmarks(cls, files: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagster_project.home import Home
-from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.wiring.annotator import is_trained
 from dagster_project.wiring.model_holder import base_model_directory
@@ -30,11 +29,6 @@ class EvaluatedModel:
     is_finetuned: bool = False
 
 
-def names_of_models(settings: Settings) -> tuple[str, ...]:
-    """All that can be measured: base, finetuned, the controls, and those that the settings name."""
-    return (*MODELS_OF_A_HOME, *settings.evaluation.models)
-
-
 def name_of_variant(variant: str) -> str:
     """What the model of a variant of training is called where models are measured.
 
@@ -49,17 +43,14 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
     """The model of this name, in the round that the settings say.
 
     Raises:
-        ToolformerError: it has not been trained yet, or nothing is where the settings say.
+        ToolformerError: there is no such name, it has not been trained yet, or nothing is where the
+            settings say.
     """
+    check_model_name(key, settings)
     if key == BASE:
         return EvaluatedModel(BASE, base_model_directory(settings, home))
     if key in settings.evaluation.models:
         return EvaluatedModel(key, _named_directory(key, settings))
-    if key not in MODELS_OF_A_HOME:
-        raise ToolformerError(
-            f"There is no model {key!r}. Expected one of {', '.join(names_of_models(settings))}; "
-            "name a directory of your own in evaluation.models."
-        )
     newest = settings.training_rounds[0]
     variant = CALLS if key == FINETUNED else key
     directory = home.finetuned_model(newest, variant)
@@ -69,6 +60,20 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
             f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
     return EvaluatedModel(name_in_round(key, settings), directory, is_finetuned=True)
+
+
+def check_model_name(key: str, settings: Settings) -> None:
+    """Refuse what is no model's name.
+
+    Raises:
+        ToolformerError: there is no model of this name.
+    """
+    known = settings.evaluation.available_models
+    if key not in known:
+        raise ToolformerError(
+            f"There is no model {key!r}. Expected one of {', '.join(known)}; name a directory of "
+            "your own in evaluation.models."
+        )
 
 
 def name_in_round(key: str, settings: Settings) -> str:

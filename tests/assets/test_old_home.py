@@ -163,7 +163,7 @@ def test_the_training_set_is_made_again_with_what_it_has_besides_today(home: Pip
     assert old["dropped_calls"].null_count() == old.height
     slices = slices_of(home)
     with home.entered(), dagster_instance(home.home) as instance:
-        run_job(instance, "train_and_evaluate", resources={}, assets=["training_set"])
+        run_job(instance, "train", resources={}, assets=["training_set"])
     reported = home.metadata("training_set")
     assert reported["state"] == "done"
     assert (reported["train texts"], reported["development texts"]) == (5, 1)

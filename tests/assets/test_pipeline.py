@@ -63,7 +63,7 @@ def test_a_run_over_built_shards_loads_no_model_and_says_up_to_date(
     home.change_settings({"tools": {"MT": no_weights}})
     slices = home.slice_states()
     with home.entered(), dagster_instance(home.home) as instance:
-        run_job(instance, "build_dataset", resources={}, shards=SHARDS)
+        run_job(instance, "build_dataset", resources={}, partitions=SHARDS)
     assert home.slice_states() == slices
     states = home.metadata("candidate_calls")["slices"]
     assert all(f"| {tool} | up to date |" in states for tool in TOOLS)

@@ -1,0 +1,119 @@
+"""`toolformer evaluate`: measure models, and print scores and differences with intervals.
+
+Does not parse the command line.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from assets.evaluation.tables import gains, paper_tables
+from dagster_project.commands import console
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.partitions import BENCHMARK, evaluation_key, register_evaluations
+from dagster_project.runs.run_job import RunFailedError, dagster_instance, neighbouring, run_job
+from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
+from dagster_project.settings.sections import BASE, Settings, merged
+from dagster_project.wiring.evaluated_models import (
+    check_model_name,
+    name_in_round,
+    name_of_variant,
+)
+from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.evaluation.modes import DISABLED
+from warehouse.warehouse import Warehouse
+
+_JOB = "evaluate"
+
+
+def list_benchmarks(options: RunOptions) -> None:
+    """Print every benchmark, and what it reads or needs."""
+    evaluation = options.load_settings(Home.find()).evaluation
+    own = {name: each.path for name, each in evaluation.questions.items()}
+    files = {**evaluation.files, **own}
+    rows = []
+    for name in evaluation.known_benchmarks:
+        needed = "embedded" if name in EMBEDDED_BENCHMARKS else f"needs evaluation.files.{name}"
+        is_run = "yes" if name in evaluation.benchmarks else ""
+        file = files.get(name)
+        is_there = file is None or Path(file).expanduser().exists()
+        questions = (file or needed) if is_there else f"missing: {file}"
+        rows.append({"benchmark": name, "runs": is_run, "questions": questions})
+    console.frame(pl.DataFrame(rows))
+
+
+def evaluate_models(
+    options: RunOptions,
+    *,
+    benchmarks: Sequence[str],
+    models: Sequence[str],
+    items: int | None = None,
+) -> None:
+    """Measure models by benchmarks, and print what came of it.
+
+    Args:
+        options: of the command.
+        benchmarks: instead of those of the settings, where there are any.
+        models: by name; where there are none, base and the one that `training.variant` says.
+        items: most items of each benchmark.
+
+    Raises:
+        RunFailedError: some could not be measured; the others are, and are shown.
+        ToolformerError: there is no such model.
+    """
+    home = Home.find()
+    chosen = {"benchmarks": list(benchmarks)} if benchmarks else {}
+    chosen |= {} if items is None else {"items": items}
+    if chosen:
+        overrides = merged(options.overrides, {"evaluation": chosen})
+        options = RunOptions(options.preset, overrides, options.force, options.tools)
+    settings = options.load_settings(home)
+    named = tuple(models) or (BASE, name_of_variant(settings.training.variant))
+    for name in named:
+        check_model_name(name, settings)
+    failures: list[RunFailedError] = []
+    with dagster_instance(home) as instance, console.progress_bars():
+        register_evaluations(instance, settings.evaluation)
+        for model in named:
+            # One run, and so one loading of the model, for benchmarks that are neighbours.
+            for group in neighbouring(instance, BENCHMARK, settings.evaluation.benchmarks):
+                try:
+                    run_job(
+                        instance,
+                        _JOB,
+                        resources=options.resources(),
+                        assets=["evaluation_results"],
+                        partitions=[evaluation_key(name, model) for name in group],
+                    )
+                except RunFailedError as error:
+                    failures.append(error)
+        run_job(instance, _JOB, resources=options.resources(), assets=["evaluation_report"])
+    # What failed does not hide the others.
+    _show(open_warehouse(home), settings)
+    if failures:
+        raise RunFailedError("\n".join(str(failure) for failure in failures))
+
+
+def _show(store: Warehouse, settings: Settings) -> None:
+    """The scores that this command asked for, and what calls gain."""
+    chosen = pl.col("benchmark").is_in(settings.evaluation.benchmarks)
+    table = store.view("evaluation_table").filter(chosen)
+    for heading, frame in paper_tables(table).items():
+        console.heading(f"{heading} (with 95 % intervals)")
+        console.frame(frame)
+    model = name_in_round(name_of_variant(settings.training.variant), settings)
+    gained = gains(
+        store.view("evaluation_difference").filter(chosen),
+        model=model,
+        other_model=model,
+        other_mode=DISABLED.name,
+    )
+    if not gained.is_empty():
+        console.heading(f"What {model} gains from calls, in percentage points")
+        console.frame(gained)
+    console.say(
+        'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
+        "`call_calibration`, and each item in `evaluation_results`."
+    )
