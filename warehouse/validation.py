@@ -69,6 +69,8 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
         _require_constant(schema, frame, "tool", rest)
     elif schema.name == "training_metrics":
         _require_constant(schema, frame, "run", name)
+    elif schema.name in ("score_intervals", "paired_differences"):
+        _require_constant(schema, frame, "benchmark", name)
     elif schema.name == "evaluation_results":
         for benchmark in frame["benchmark"].drop_nulls().unique():
             if not name.startswith(f"{benchmark}."):

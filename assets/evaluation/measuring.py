@@ -324,14 +324,14 @@ class Measuring:
 
 
 def told(states: Mapping[str, int]) -> str:
-    """How slices were made, in words.
+    """How many slices were made how, in words.
 
     Example:
-        >>> told({"done": 2, "up to date": 1})
-        'done, up to date'
+        >>> told({"up to date": 1, "done": 2})
+        '2 done, 1 up to date'
     """
     in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))
-    return ", ".join(in_order)
+    return ", ".join(f"{states[state]} {state}" for state in in_order)
 
 
 def _slice_name(benchmark: str, model: EvaluatedModel, mode: Mode, part: int) -> str:

@@ -180,9 +180,10 @@ class _FailureCount:
         self._in_a_row[tool] += 1
         if self._in_a_row[tool] >= MOST_FAILURES_IN_A_ROW:
             raise ToolUnavailableError(
-                f"{tool} had no answer {self._in_a_row[tool]} times in a row (the last time: "
-                f"{reason}). What was finished before is stored. See that the tool runs "
-                f"(`toolformer tools check {tool}`), then run the same again."
+                tool,
+                f"it had no answer {self._in_a_row[tool]} times in a row (the last time: {reason})",
+                "What was finished before is stored. See that the tool runs (`toolformer tools "
+                f"check {tool}`), then run the same again",
             )
 
 

@@ -13,7 +13,7 @@ from dagster_project.plots.figures import png_markdown
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE
-from dagster_project.wiring.evaluated_models import name_in_round, name_of_variant
+from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.evaluation.modes import DISABLED
 from toolformer.training.variants import PLAIN
 
@@ -46,7 +46,7 @@ def evaluation_report(
         table = store.view("evaluation_table")
         differences = store.view("evaluation_difference")
         calibration = store.view("call_calibration")
-    model = name_in_round(name_of_variant(loaded.training.variant), loaded)
+    model = name_of_model(name_of_variant(loaded.training.variant), loaded)
     against = {
         label: gains(differences, model=model, other_model=other or model, other_mode=mode)
         for label, (other, mode) in _AGAINST.items()

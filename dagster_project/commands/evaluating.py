@@ -18,7 +18,7 @@ from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from dagster_project.settings.sections import BASE, Settings, merged
 from dagster_project.wiring.evaluated_models import (
     check_model_name,
-    name_in_round,
+    name_of_model,
     name_of_variant,
 )
 from dagster_project.wiring.warehouse import open_warehouse
@@ -103,7 +103,7 @@ def _show(store: Warehouse, settings: Settings) -> None:
     for heading, frame in paper_tables(table).items():
         console.heading(f"{heading} (with 95 % intervals)")
         console.frame(frame)
-    model = name_in_round(name_of_variant(settings.training.variant), settings)
+    model = name_of_model(name_of_variant(settings.training.variant), settings)
     gained = gains(
         store.view("evaluation_difference").filter(chosen),
         model=model,

@@ -59,7 +59,7 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
             f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
             f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
-    return EvaluatedModel(name_in_round(key, settings), directory, is_finetuned=True)
+    return EvaluatedModel(name_of_model(key, settings), directory, is_finetuned=True)
 
 
 def check_model_name(key: str, settings: Settings) -> None:
@@ -76,7 +76,7 @@ def check_model_name(key: str, settings: Settings) -> None:
         )
 
 
-def name_in_round(key: str, settings: Settings) -> str:
+def name_of_model(key: str, settings: Settings) -> str:
     """How a finetuned model is called in the results, where all rounds stand."""
     newest = settings.training_rounds[0]
     return key if newest == 1 else f"{key}-round-{newest}"

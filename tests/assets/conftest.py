@@ -94,11 +94,11 @@ class PipelineHome:
             train_model(RunOptions(None, overrides or {}, force))
 
     def evaluate(self, *benchmarks: str) -> None:
+        from dagster_project.commands.evaluating import evaluate_models
         from dagster_project.commands.options import RunOptions
-        from dagster_project.commands.training import evaluate_models
 
         with self.entered():
-            evaluate_models(RunOptions(), benchmarks=benchmarks)
+            evaluate_models(RunOptions(), benchmarks=benchmarks, models=())
 
     def rows(self, table: str, *, shards: Sequence[str] = SHARDS) -> pl.DataFrame:
         """The rows of a table as two equal builds have them, in their stored order."""

@@ -348,8 +348,14 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
     home.evaluate()
     assert home.metadata("training_set")["state"] == "up to date"
     assert home.metadata("finetuned_model")["state"] == "up to date"
-    evaluated = home.metadata("evaluation_results")
-    states = [state for name, state in evaluated.items() if name.startswith("state of ")]
-    assert states == ["up to date"] * 4
+    assert "up to date" in home.metadata("evaluation_results")["state"]
+    report = home.metadata("evaluation_report")
+    assert "data:image/png" in report["gain from calls"]
+    assert report["benchmarks"] == 2
+    intervals = home.warehouse.view("evaluation_table").filter(source="ours")
+    assert intervals.height == len(counts)
+    assert intervals.filter(
+        (pl.col("low") > pl.col("score")) | (pl.col("score") > pl.col("high"))
+    ).is_empty()
     assert home.slice_states() == slices
     assert (home.home.finetuned_model(1) / "model.safetensors").stat().st_mtime_ns == weights

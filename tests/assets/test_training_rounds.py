@@ -8,11 +8,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets import evaluation, finetuning, training_set
+from assets import finetuning, training_set
 from dagster_project.home import Home
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
@@ -177,7 +178,7 @@ def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str]
 def test_a_model_of_a_later_round_has_a_name_of_its_own_in_the_results(home: Warehouse):
     def name(number: int, variant: str = "calls") -> str:
         settings = SettingsResource(overrides={"sampling": {"round": number}})
-        return evaluation.finetuned_name(settings.load(variant=variant))
+        return name_of_model(name_of_variant(variant), settings.load())
 
     assert (name(1), name(2)) == ("finetuned", "finetuned-round-2")
     assert (name(1, "plain"), name(2, "random")) == ("plain", "random-round-2")

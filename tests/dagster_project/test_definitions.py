@@ -36,12 +36,11 @@ JOBS = {
         "filtered_calls",
         "augmented_texts",
     },
-    "train_and_evaluate": {
-        "training_set",
-        "finetuned_model",
-        "evaluation_results",
-        "call_statistics",
-    },
+    "train": {"training_set", "finetuned_model", "call_statistics"},
+    "evaluate": {"evaluation_results", "evaluation_report"},
+    "study_call_top_k": {"call_top_k_study"},
+    "study_tools": {"tool_study"},
+    "study_model_sizes": {"model_size_study"},
 }
 
 

@@ -16,19 +16,20 @@ from dagster_project.fingerprints import (
     candidate_calls_fingerprint,
     chance_calls_fingerprint,
     documents_fingerprint,
-    evaluation_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
     fingerprint,
     losses_fingerprint,
+    losses_of_texts_fingerprint,
+    questions_fingerprint,
     training_set_fingerprint,
 )
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
-from dagster_project.wiring.benchmarks import configured_benchmark, identity_of
 from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import remove_slice
+from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import ShardEntry
 from tools.prompting import load_prompt
 from tools.registry import create_tool
@@ -334,39 +335,38 @@ def test_a_token_budget_regroups_what_is_sampled(built: Warehouse):
     assert planned[0].reason == "changed: token budget"
 
 
-def evaluated(benchmark: str, changes: dict | None = None) -> Fingerprint:
+def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
     settings = settings_with(changes)
-    asked = None if benchmark == "perplexity" else configured_benchmark(benchmark, settings)
-    return evaluation_fingerprint(
-        identity_of(asked) if asked else None,
-        settings,
-        "model-1",
-        "float32",
-        held_out_documents={"shard-00000": "d"},
-        tool_versions={"Calendar": "1"},
+    if name == "perplexity":
+        return losses_of_texts_fingerprint(
+            settings, "model-1", "float32", held_out_documents={"shard-00000": "d"}, file=None
+        )
+    mode = DISABLED if name == DISABLED.name else enabled(settings.decoding.call_top_k)
+    versions = {} if mode.is_disabled else {"Calendar": "1"}
+    return questions_fingerprint(
+        "items", mode, settings, "model-1", "float32", tool_versions=versions
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "concerned"),
     [
-        ({"evaluation": {"seed": 7}}, {"perplexity", "dateset"}),
+        ({"evaluation": {"seed": 7}}, {"perplexity"}),
         ({"evaluation": {"perplexity_windows": 7}}, {"perplexity"}),
         ({"corpus": {"window_tokens": 77}}, {"perplexity"}),
         ({"scoring": {"token_budget": 777}}, {"perplexity"}),
-        ({"evaluation": {"dateset_items": 7}}, {"dateset"}),
-        ({"evaluation": {"items": 7}}, {"dateset"}),
-        ({"evaluation": {"today": "2020-02-02"}}, {"dateset"}),
-        ({"evaluation": {"dateset_new_tokens": 7}}, {"dateset"}),
-        ({"decoding": {"call_top_k": 7}}, {"dateset"}),
-        ({"execution": {"max_result_tokens": 7}}, {"dateset"}),
-        ({"execution": {"deadline_seconds": 7}}, {"dateset"}),
+        ({"evaluation": {"batch_size": 7}}, {"disabled", "enabled"}),
+        ({"evaluation": {"today": "2020-02-02"}}, {"enabled"}),
+        ({"decoding": {"call_top_k": 7}}, {"enabled"}),
+        ({"execution": {"max_result_tokens": 7}}, {"enabled"}),
+        ({"execution": {"deadline_seconds": 7}}, {"enabled"}),
+        ({"evaluation": {"items": 7, "dateset_items": 7}}, set()),
         ({"decoding": {"max_new_tokens": 7}}, set()),
         ({"execution": {"attempts": 7, "leak_share": 0.7}}, set()),
     ],
 )
-def test_a_benchmark_depends_on_what_it_reads_alone(changes: dict, concerned: set[str]):
-    of_preset = {name: evaluated(name) for name in ("perplexity", "dateset")}
+def test_a_mode_depends_on_what_it_reads_alone(changes: dict, concerned: set[str]):
+    of_preset = {name: evaluated(name) for name in ("perplexity", "disabled", "enabled")}
     found = {
         name
         for name, made in of_preset.items()

@@ -170,6 +170,34 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "gold": "Monday",
         "score": 1.0,
         "score_weight": 1.0,
+        "metric": "accuracy",
+        "call_top_k": 10,
+    },
+    "score_intervals": {
+        "benchmark": "dateset",
+        "model": "base",
+        "mode": "enabled",
+        "metric": "accuracy",
+        "items": 10,
+        "share_with_call": 0.5,
+        "score": 0.3,
+        "low": 0.1,
+        "high": 0.6,
+    },
+    "paired_differences": {
+        "benchmark": "dateset",
+        "model": "base",
+        "mode": "enabled",
+        "other_model": "base",
+        "other_mode": "disabled",
+        "metric": "accuracy",
+        "items": 10,
+        "better": 3,
+        "worse": 1,
+        "difference": 0.2,
+        "low": -0.1,
+        "high": 0.5,
+        "p_value": 0.6,
     },
 }
 
@@ -187,6 +215,8 @@ SLICES = {
     "stage_costs": (SHARD, "Calculator.sampling"),
     "training_metrics": ("all", "run-1"),
     "evaluation_results": ("all", "dateset.base"),
+    "score_intervals": ("all", "dateset"),
+    "paired_differences": ("all", "dateset"),
 }
 
 

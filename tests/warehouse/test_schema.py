@@ -26,6 +26,9 @@ REQUIRED_COLUMNS = {
     "training_metrics": "run step loss learning_rate tokens development_perplexity",
     "evaluation_results": "benchmark item_id model mode prompt output called_tool arguments "
     "result gold score",
+    "score_intervals": "benchmark model mode metric items share_with_call score low high",
+    "paired_differences": "benchmark model mode other_model other_mode metric items better worse "
+    "difference low high p_value",
 }
 
 

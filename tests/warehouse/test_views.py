@@ -51,6 +51,44 @@ COLUMNS = {
         "mean_similarity",
     ],
     "evaluation_summary": ["benchmark", "model", "mode", "items", "score", "share_with_call"],
+    "call_calibration": [
+        "benchmark",
+        "model",
+        "call_top_k",
+        "items",
+        "score",
+        "share_with_call",
+        "score_with_call",
+        "score_without_call",
+    ],
+    "paper_results": ["family", "benchmark", "benchmark_place", "model", "model_place", "score"],
+    "evaluation_table": [
+        "family",
+        "benchmark",
+        "source",
+        "model",
+        "mode",
+        "items",
+        "score",
+        "low",
+        "high",
+        "share_with_call",
+    ],
+    "evaluation_difference": [
+        "benchmark",
+        "model",
+        "mode",
+        "other_model",
+        "other_mode",
+        "items",
+        "better",
+        "worse",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "verdict",
+    ],
 }
 
 KEPT = {"is_kept": True, "reason": "kept"}
@@ -357,8 +395,69 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
     ]
 
 
+def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Warehouse) -> None:
+    rows = (
+        ("a", 1.0, "QA", 10, None),
+        ("b", 0.0, "QA", 10, None),
+        ("c", 1.0, None, 10, None),
+        ("d", None, None, 10, None),
+        ("a", 0.0, None, 0, None),
+        ("a", 1.0, None, 10, "QA"),
+    )
+    results = frame(
+        "evaluation_results",
+        *(
+            {"item_id": item, "score": score, "called_tool": tool, "call_top_k": k}
+            | {"without_tool": without, "mode": f"{k} {without}"}
+            for item, score, tool, k, without in rows
+        ),
+    )
+    warehouse.replace_slice("evaluation_results", "all", "dateset.base", results, metadata={})
+    assert warehouse.query("select * exclude (benchmark, model) from call_calibration").rows() == [
+        (0, 1, 0.0, 0.0, None, 0.0),
+        (10, 3, *[pytest.approx(2 / 3)] * 2, 0.5, 1.0),
+    ]
+
+
+def test_our_scores_stand_beside_the_papers_in_percent(warehouse: Warehouse) -> None:
+    svamp = frame("score_intervals", {"benchmark": "svamp", "score": 0.25})
+    own = frame(
+        "score_intervals",
+        {"benchmark": "own", "metric": "perplexity", "score": 30.0, "low": 29.0, "high": 31.0},
+    )
+    warehouse.replace_slice("score_intervals", "all", "svamp", svamp, metadata={})
+    warehouse.replace_slice("score_intervals", "all", "own", own, metadata={})
+    table = warehouse.query(
+        "select family, benchmark, source, model, mode, score from evaluation_table"
+    ).rows()
+    assert table[:2] == [
+        ("Mathematics", "svamp", "ours", "base", "enabled", 25.0),
+        ("Mathematics", "svamp", "paper", "GPT-J", None, 5.2),
+    ]
+    assert table[-1] == (None, "own", "ours", "base", "enabled", 30.0)
+    assert len(table) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"low": 0.1, "p_value": 0.01}, "better"),
+        ({"low": -0.1, "p_value": 0.01}, "unclear"),
+        ({"low": 0.1, "p_value": 0.06}, "unclear"),
+        ({"difference": -0.2, "low": -0.3, "high": -0.1, "p_value": 0.01}, "worse"),
+        ({"metric": "perplexity", "low": 0.1, "p_value": 0.01}, "worse"),
+    ],
+)
+def test_a_difference_is_one_where_interval_and_test_agree(
+    warehouse: Warehouse, changes: dict[str, object], verdict: str
+) -> None:
+    rows = frame("paired_differences", changes)
+    warehouse.replace_slice("paired_differences", "all", "dateset", rows, metadata={})
+    assert warehouse.query("select verdict from evaluation_difference").item() == verdict
+
+
 def test_views_over_no_rows_are_empty(warehouse: Warehouse) -> None:
-    for view in STATISTICS_VIEWS:
+    for view in set(STATISTICS_VIEWS) - {"paper_results"}:
         assert warehouse.query(f"select * from {view}").height == 0
 
 

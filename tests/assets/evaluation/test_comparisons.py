@@ -1,0 +1,117 @@
+"""Which scores are compared, and how they are laid out."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from assets.evaluation.comparisons import compare, compared
+from assets.evaluation.tables import gains, paper_tables
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from tests.warehouse.rows import frame
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+# Of five items each; the first is right.
+SCORES = {
+    ("base", "disabled"): [1, 0, 0, 0, 0],
+    ("plain", "disabled"): [1, 1, 0, 0, 0],
+    ("finetuned", "disabled"): [1, 0, 0, 0, None],
+    ("finetuned", "enabled"): [1, 1, 1, 1, 0],
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def store(home: Home) -> Warehouse:
+    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse.prepare()
+    for (model, mode), scores in SCORES.items():
+        put(warehouse, model, mode, scores)
+    return warehouse
+
+
+def put(warehouse: Warehouse, model: str, mode: str, scores: list) -> None:
+    rows = [
+        {"benchmark": "svamp", "model": model, "mode": mode, "item_id": str(item), "score": score}
+        for item, score in enumerate(scores)
+    ]
+    warehouse.replace_slice(
+        "evaluation_results",
+        ALL,
+        f"svamp.{model}.{mode}.0000",
+        frame("evaluation_results", *rows),
+        metadata={FINGERPRINT: f"{model} {mode} {scores}"},
+    )
+
+
+def test_modes_of_a_model_and_models_in_a_mode_are_compared():
+    pairs = {(*cell, *other) for cell, other in compared(SCORES)}
+    assert pairs == {
+        ("plain", "disabled", "base", "disabled"),
+        ("finetuned", "disabled", "base", "disabled"),
+        ("finetuned", "disabled", "plain", "disabled"),
+        ("finetuned", "enabled", "finetuned", "disabled"),
+        # The paper's baselines, which have no calls.
+        ("finetuned", "enabled", "base", "disabled"),
+        ("finetuned", "enabled", "plain", "disabled"),
+    }
+
+
+def test_a_further_mode_is_compared_with_the_same_models_own():
+    cells = [("base", mode) for mode in ("enabled", "disabled", "without-QA", "k-1")]
+    pairs = {(cell.mode, other.mode) for cell, other in compared(cells)}
+    assert pairs == {
+        ("enabled", "disabled"),
+        *((mode, other) for mode in ("without-QA", "k-1") for other in ("enabled", "disabled")),
+    }
+
+
+def test_only_items_that_both_answered_are_compared(store: Warehouse, home: Home):
+    assert compare(store, home, Settings(), force=False) == ["svamp"]
+    differences = store.view("evaluation_difference")
+    gained = gains(
+        differences, model="finetuned", other_model="finetuned", other_mode="disabled"
+    ).row(0, named=True)
+    assert (gained["items"], gained["better"], gained["worse"]) == (4, 3, 0)
+    assert gained["difference"] == 75.0
+    assert gained["p_value"] == pytest.approx(0.25)
+    assert gained["verdict"] == "unclear"
+
+
+def test_comparisons_are_made_again_where_scores_changed(store: Warehouse, home: Home):
+    def versions() -> list[Path]:
+        tables = ("score_intervals", "paired_differences")
+        return [each.path for table in tables for each in store.slices(table)]
+
+    compare(store, home, Settings(), force=False)
+    before = versions()
+    compare(store, home, Settings(), force=False)
+    assert versions() == before
+    put(store, "finetuned", "enabled", [0, 0, 0, 0, 0])
+    compare(store, home, Settings(), force=False)
+    assert not set(versions()) & {path for path in before if path.name.startswith("svamp")}
+
+
+def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
+    compare(store, home, Settings(), force=False)
+    tables = paper_tables(store.view("evaluation_table"))
+    assert list(tables) == ["Mathematics"]
+    rows = dict(tables["Mathematics"].iter_rows())
+    assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4)"
+    assert rows["paper: Toolformer"] == "29.4"
+    assert list(rows)[0] == "base, disabled"
+
+
+def test_a_table_without_scores_is_none():
+    table = pl.DataFrame(
+        schema=dict.fromkeys(("family", "benchmark", "source", "model", "mode"), pl.String)
+        | dict.fromkeys(("score", "low", "high"), pl.Float64)
+    )
+    assert paper_tables(table) == {}

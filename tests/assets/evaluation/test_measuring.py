@@ -1,0 +1,195 @@
+"""Models measured part by part, with a model that writes what it is told to."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from assets.evaluation import measuring
+from assets.evaluation.measuring import DONE_BUT_FAILED, TABLE, Measuring
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.settings.sections import validated
+from dagster_project.wiring.evaluated_models import EvaluatedModel
+from dagster_project.wiring.toolbox import Toolbox
+from tests.fakes import ScriptedModel
+from tests.warehouse.rows import frame
+from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
+from tools.base import BaseTool
+from tools.errors import ToolTimeoutError
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+MODES = [DISABLED, enabled(10)]
+QUESTIONS = 5
+
+
+class Sum(BaseTool):
+    """Answers 1, or nothing while it is down."""
+
+    name = "Calculator"
+    version = "1"
+    description = "Adds."
+    is_down = False
+
+    def call(self, arguments, document):
+        if self.is_down:
+            raise ToolTimeoutError("no answer")
+        return "1"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "own.jsonl"
+    write(path, QUESTIONS)
+    return path
+
+
+def write(path: Path, count: int) -> None:
+    rows = [{"id": f"q{n}", "question": f"Is it {n}", "answers": [str(n)]} for n in range(count)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+@pytest.fixture
+def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Measures, two items a part; returns what was asked, by how often."""
+    monkeypatch.setattr(measuring, "_ITEMS_PER_PART", 2)
+    home = Home(tmp_path / "home")
+    directory = tmp_path / "model"
+    directory.mkdir()
+    (directory / "config.json").write_text("{}")
+    (directory / "model.safetensors").write_bytes(b"\0" * 100)
+    store = Warehouse(home.warehouse, home.database)
+    store.prepare()
+
+    def run(
+        *, modes=MODES, tool: BaseTool | None = None, force: bool = False, **evaluation: Any
+    ) -> tuple[Measuring, list[str]]:
+        with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in range(20)]
+        model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in range(20))])
+        described = {"own": {"path": str(file), "prompt": "Q: {question}"}}
+        settings = validated(
+            {
+                "evaluation": {"questions": described, "benchmarks": ["own"], **evaluation},
+                "execution": {"attempts": 1},
+            },
+            origin="test",
+        )
+        work = Measuring(
+            store,
+            home,
+            settings,
+            Toolbox({"Calculator": tool or Sum()}, {}, {}),
+            SimpleNamespace(load=lambda *_: model, hold_device=lambda *_: "cpu"),  # type: ignore[arg-type]
+            [],
+            logging.getLogger("test"),  # type: ignore[arg-type]
+            force,
+        )
+        work.measure("own", EvaluatedModel("base", directory), modes)
+        return work, model.contexts
+
+    return run
+
+
+def scores(work: Measuring) -> dict[tuple[str, str], float | None]:
+    rows = work.store.query("select item_id, mode, score from evaluation_results").rows()
+    return {(item, mode): score for item, mode, score in rows}
+
+
+def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
+    work, asked = measure()
+    names = {each.name for each in work.store.slices(TABLE) if each.name != "empty"}
+    assert names == {
+        f"own.base.{mode}.{part:04d}" for mode in ("disabled", "enabled") for part in range(3)
+    }
+    assert set(scores(work).values()) == {1.0}
+    assert len(scores(work)) == 2 * QUESTIONS
+    assert work.states == {"own with base": {"done": 6}}
+    assert asked
+    work, asked = measure()
+    assert (work.states, asked) == ({"own with base": {"up to date": 6}}, [])
+
+
+def test_another_k_asks_only_for_what_it_adds(measure):
+    measure()
+    work, _ = measure(modes=modes_by_k([0, 1, 10], call_top_k=10))
+    assert work.states == {"own with base": {"up to date": 6, "done": 3}}
+    by_k = work.store.query("select distinct mode, call_top_k from evaluation_results").rows()
+    assert sorted(by_k) == [("disabled", 0), ("enabled", 10), ("k-1", 1)]
+
+
+def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
+    replace = Warehouse.replace_slice
+    stored: list[str] = []
+
+    def killed_later(self, table, shard, name, *rest, **options):
+        if len(stored) == 3:
+            raise KeyboardInterrupt
+        stored.append(name)
+        return replace(self, table, shard, name, *rest, **options)
+
+    monkeypatch.setattr(Warehouse, "replace_slice", killed_later)
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    monkeypatch.setattr(Warehouse, "replace_slice", replace)
+    work, _ = measure()
+    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
+    assert len(scores(work)) == 2 * QUESTIONS
+
+
+def test_fewer_items_and_older_slices_leave_no_rows_behind(measure, file: Path):
+    work, _ = measure()
+    old = frame(TABLE, {"benchmark": "own", "item_id": "old"})
+    work.store.replace_slice(TABLE, ALL, "own.base", old, metadata={FINGERPRINT: "x"})
+    work, _ = measure(items=1)
+    assert len(scores(work)) == 2
+    write(file, 3)
+    work, _ = measure()
+    assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
+
+
+def test_items_whose_tool_was_down_are_asked_again_and_no_others(measure):
+    tool = Sum()
+    tool.is_down = True
+    work, _ = measure(tool=tool)
+    assert work.states["own with base"][DONE_BUT_FAILED] == 3
+    failed = {key for key, score in scores(work).items() if score is None}
+    assert {mode for _, mode in failed} == {"enabled"}
+    assert work.left_out == {"own: tool_failed": QUESTIONS}
+    work, asked = measure()
+    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
+    assert set(scores(work).values()) == {1.0}
+    assert asked
+
+
+def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, caplog):
+    file.write_text(file.read_text() + '{"question": "Who?"}\n' * 7)
+    with caplog.at_level(logging.WARNING):
+        work, _ = measure()
+    assert work.left_out == {"own: rows of the file": 7}
+    assert caplog.messages[0].startswith("own leaves out own.jsonl, row 6: column 'answers'")
+    assert caplog.messages[-1] == "own leaves out 2 more rows."
+
+
+def test_a_part_that_another_run_works_on_comes_last(measure, monkeypatch: pytest.MonkeyPatch):
+    order: list[str] = []
+    replace = measuring.replace_slice_if_stale
+
+    def noted(store, home, address, *rest, **options):
+        order.append(address[2])
+        if len(order) == 2:
+            lock.release()
+        return replace(store, home, address, *rest, **options)
+
+    work, _ = measure(items=1)
+    lock: FileLock = work.home.slice_lock(TABLE, ALL, "own.base.disabled.0000")
+    lock.acquire()
+    monkeypatch.setattr(measuring, "replace_slice_if_stale", noted)
+    measure()
+    parts = [name.rpartition(".")[2] for name in order]
+    assert parts == ["0001", "0001", "0002", "0002", "0000", "0000"]

@@ -1,0 +1,186 @@
+"""Questions asked in one mode after the other, of a model that writes what it is told to."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from assets.evaluation.questions import PROMPT_TOO_LONG, TOOL_FAILED, Questions
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.wiring.toolbox import Toolbox
+from tests.fakes import ScriptedModel
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.question_file import QuestionFile
+from toolformer.evaluation.modes import DISABLED, Mode, enabled
+from tools.base import BaseTool
+from tools.errors import ToolTimeoutError, ToolUnavailableError
+from tools.registry import create_tool
+
+CALLED = " [Calculator(6 * 7) -> 42]"
+QUESTIONS = [
+    {"id": "right", "question": "Six times seven?", "answers": ["42"]},
+    {"id": "undone", "question": "Why?", "answers": ["because"]},
+]
+TEXTS = ["Q: Six times seven? It is 41 so.", "Q: Why? Just because so."]
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> QuestionFile:
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(f"{json.dumps(question)}\n" for question in QUESTIONS))
+    return QuestionFile("own", file, prompt="Q: {question}", first_words=5)
+
+
+def items_of(benchmark: QuestionFile) -> list[BenchmarkItem]:
+    return [item for item in benchmark.items() if isinstance(item, BenchmarkItem)]
+
+
+def questions_of(
+    benchmark: QuestionFile, settings: Settings, tools: dict | None = None
+) -> Questions:
+    if tools is None:
+        tools = {"Calculator": create_tool("Calculator")}
+    return Questions(benchmark, items_of(benchmark), Toolbox(tools, {}, {}), settings)
+
+
+def asked(model, benchmark, settings: Settings, tools: dict | None = None):
+    """Rows by item and mode."""
+    questions = questions_of(benchmark, settings, tools)
+    return {
+        (row["item_id"], mode.name): row
+        for mode in (DISABLED, enabled(settings.decoding.call_top_k))
+        for row in questions.ask(model, mode, known={}, progress=lambda done, total: None)
+    }
+
+
+def test_every_item_is_asked_in_both_modes_and_scored_without_its_call(benchmark: QuestionFile):
+    with_call = f"Q: Six times seven? It is{CALLED} 42 so."
+    model = ScriptedModel(
+        [*TEXTS, with_call], open_ranks={"Q: Six times seven? It is": 3, "Q: Why? Just": 3}
+    )
+    settings = validated({"decoding": {"call_top_k": 3}}, origin="test")
+    rows = asked(model, benchmark, settings)
+    assert set(rows) == {(key, mode) for key in ("right", "undone") for mode in MODES}
+    off, on = rows["right", "disabled"], rows["right", "enabled"]
+    assert (off["output"], off["answer"], off["score"]) == (" It is 41 so.", " It is 41 so.", 0.0)
+    assert (on["output"], on["answer"]) == (f" It is{CALLED} 42 so.", " It is 42 so.")
+    assert (on["score"], on["called_tool"], on["arguments"], on["result"]) == (
+        *(1.0, "Calculator"),
+        *("6 * 7", "42"),
+    )
+    assert json.loads(on["gold"]) == ["42"]
+    assert (on["stopped_by"], off["stopped_by"]) == ("end_of_text", "end_of_text")
+    undone = rows["undone", "enabled"]
+    assert undone["called_tool"] is None
+    assert undone["undone_call"] == " [ (end_of_text)"
+    assert (undone["output"], undone["score"]) == (" Just because so.", 1.0)
+    assert (off["call_top_k"], on["call_top_k"], on["without_tool"]) == (0, 3, None)
+
+
+MODES = ("disabled", "enabled")
+
+
+def test_every_score_follows_from_its_row(benchmark: QuestionFile):
+    rows = asked(ScriptedModel(TEXTS), benchmark, Settings())
+    items = {item.item_id: item for item in benchmark.items()}
+    for (item_id, _), row in rows.items():
+        item = items[item_id]
+        assert json.loads(row["gold"]) == list(item.gold)
+        assert float(benchmark.score(item, row["answer"])) == row["score"]
+
+
+def test_a_prompt_that_leaves_no_room_is_a_reason_and_no_stop(benchmark: QuestionFile):
+    model = ScriptedModel(TEXTS)
+    model.context_length = 300
+    long = {"id": "long", "question": "Why so long? " * 40, "answers": ["because"]}
+    file = benchmark.files()[0]
+    file.write_text(file.read_text() + json.dumps(long) + "\n")
+    settings = validated({"execution": {"max_result_tokens": 32}}, origin="test")
+    rows = asked(model, benchmark, settings)
+    for mode in MODES:
+        assert rows["long", mode]["reason"] == PROMPT_TOO_LONG
+        assert rows["long", mode].get("score") is None
+        assert rows["right", mode]["score"] is not None
+
+
+class Broken(BaseTool):
+    """Has an answer to nothing but 6 * 7."""
+
+    name = "Calculator"
+    version = "1"
+    description = "Is down."
+
+    def call(self, arguments, document):
+        if arguments == "6 * 7":
+            return "42"
+        raise ToolTimeoutError("no answer")
+
+
+def test_an_item_whose_tool_was_down_has_no_score_and_is_asked_again(benchmark: QuestionFile):
+    item = {"id": "down", "question": "Seven times seven?", "answers": ["49"]}
+    file = benchmark.files()[0]
+    file.write_text(file.read_text() + json.dumps(item) + "\n")
+    texts = [f"Q: Six times seven? It is{CALLED} 42.", "Q: Why? Just because so."]
+    down = "Q: Seven times seven? [Calculator(7 * 7) -> 49] 49."
+    settings = validated({"execution": {"attempts": 1}}, origin="test")
+    rows = asked(ScriptedModel([*texts, down]), benchmark, settings, {"Calculator": Broken()})
+    failed = rows["down", "enabled"]
+    assert (failed["score"], failed["reason"]) == (None, TOOL_FAILED)
+    assert rows["right", "enabled"]["score"] == 1.0
+    known = {key: row for (key, mode), row in rows.items() if mode == "enabled" and key != "down"}
+    model = ScriptedModel([down])
+    again = questions_of(benchmark, settings).ask(
+        model, enabled(1), known=known, progress=lambda done, total: None
+    )
+    assert [row["item_id"] for row in again] == ["right", "undone", "down"]
+    assert (again[2]["score"], again[2]["reason"]) == (1.0, None)
+    assert not any("Six" in context for context in model.contexts)
+
+
+def test_a_tool_that_stays_down_ends_the_benchmark(tmp_path: Path):
+    file = tmp_path / "own.jsonl"
+    sums = [{"question": f"{number}?", "answers": ["1"]} for number in range(25)]
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in sums))
+    texts = [f"Q: {number}? [Calculator({number} * 9) -> 1] 1" for number in range(25)]
+    benchmark = QuestionFile("own", file, prompt="Q: {question}")
+    settings = validated({"execution": {"attempts": 1}}, origin="test")
+    with pytest.raises(ToolUnavailableError, match="no answer 20 times in a row"):
+        asked(ScriptedModel(texts), benchmark, settings, {"Calculator": Broken()})
+
+
+def test_without_a_tool_only_texts_that_begin_to_call_it_are_written_again(
+    benchmark: QuestionFile,
+):
+    with_call = f"Q: Six times seven? It is{CALLED} 42 so."
+    model = ScriptedModel([with_call, *TEXTS])
+    tools = {"Calculator": create_tool("Calculator"), "QA": Broken()}
+    questions = questions_of(benchmark, Settings(), tools)
+    rows = {}
+    for mode in (DISABLED, enabled(1), Mode("without-Calculator", 1, "Calculator")):
+        model.contexts.clear()
+        for row in questions.ask(model, mode, known={}, progress=lambda done, total: None):
+            rows[row["item_id"], row["mode"]] = row
+    assert rows["right", "enabled"]["called_tool"] == "Calculator"
+    without = rows["right", "without-Calculator"]
+    assert (without["called_tool"], without["without_tool"]) == (None, "Calculator")
+    assert without["answer"] == " It is 41 so."
+    same = ("output", "answer", "score", "tokens")
+    for name in same:
+        assert rows["undone", "without-Calculator"][name] == rows["undone", "enabled"][name]
+    assert not any("Why" in context for context in model.contexts)
+
+
+def test_the_calendar_says_a_fixed_day_where_an_item_has_none(tmp_path: Path):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"question": "Now?", "answers": ["Thursday"]}\n')
+    benchmark = QuestionFile("own", file, prompt="Q: {question}")
+    settings = Settings()
+    today = settings.evaluation.today
+    assert today == datetime.date(2023, 2, 9)
+    result = f"Today is {today:%A, %B} {today.day}, {today.year}."
+    text = f"Q: Now? [Calendar() -> {result}] Thursday"
+    tools = {"Calendar": create_tool("Calendar", {"date_source": "published_on"})}
+    rows = asked(ScriptedModel([text]), benchmark, settings, tools)
+    (row,) = (row for (_, mode), row in rows.items() if mode == "enabled")
+    assert (row["result"], row["score"]) == (result, 1.0)
