@@ -5,7 +5,7 @@ Does not know what a plot shows.
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
@@ -28,6 +28,8 @@ _RESOLUTION = 110
 _PALETTE_COLOURS = 96
 _PANEL_WIDTH = 3.1
 _LABEL_WIDTH = 1.0
+_TITLE_HEIGHT = 0.28
+_LEGEND_HEIGHT = 0.3
 _LEAST_WIDTH = 5.2
 _NOTE_CHARACTERS_PER_INCH = 15
 
@@ -73,6 +75,30 @@ def new_figure(width: float, height: float, title: str) -> Any:
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     figure.suptitle(title, fontsize=11.5, fontweight="bold", color=TEXT)
     return figure
+
+
+def add_legend(figure: Any, signs: Collection[Mapping[str, Any]]) -> None:
+    """Make room for a legend below the title.
+
+    Args:
+        figure: with its title and panels; it grows.
+        signs: what stands side by side: each the options of a line, with its label.
+    """
+    from matplotlib.lines import Line2D
+
+    height = figure.get_figheight() + _LEGEND_HEIGHT
+    figure.set_figheight(height)
+    # The panels leave this room free; the title stays above it.
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - _LEGEND_HEIGHT / height))
+    figure.legend(
+        handles=[Line2D([], [], **sign) for sign in signs],
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1 - _TITLE_HEIGHT / height),
+        ncols=len(signs),
+        fontsize=8.5,
+        labelcolor=TEXT,
+        frameon=False,
+    )
 
 
 def style_axes(axes: Any) -> None:

@@ -1,13 +1,10 @@
 import base64
-import io
 import re
 import subprocess
 import sys
 
-import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
 
 from dagster_project.plots.figures import (
     funnel_plot,
@@ -16,6 +13,7 @@ from dagster_project.plots.figures import (
     threshold_plot,
     training_curve,
 )
+from tests.dagster_project.pictures import assert_not_clipped, picture
 from tools.registry import TOOL_NAMES
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -31,7 +29,6 @@ STAGES = [
     "kept",
     "merged",
 ]
-MOST_BYTES = 60_000
 
 
 def funnel(tools, rows=(120, 48, 1536, 911, 880, 880, 43, 40)) -> pl.DataFrame:
@@ -93,22 +90,6 @@ def sweep(tools, chance_share: float | None = 0.1) -> pl.DataFrame:
         ],
         schema_overrides={"chance_share": pl.Float64},
     )
-
-
-def picture(png: bytes) -> np.ndarray:
-    """The pixels, once it is a PNG file of a size that suits a page."""
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert len(png) < MOST_BYTES
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    assert 100 < pixels.shape[0] < 1200
-    assert 400 < pixels.shape[1] < 1300
-    return pixels
-
-
-def assert_not_clipped(pixels: np.ndarray) -> None:
-    # What is cut off touches the edge of the picture; the margin around it is white.
-    for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
-        assert (edge == 255).all()
 
 
 FULL = {
