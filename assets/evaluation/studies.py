@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import polars as pl
 from dagster_project.plots.evaluation_figures import (
+    EVERY_TOOL,
     calibration_plot,
     model_size_plot,
     tool_ablation_plot,
@@ -37,8 +38,6 @@ from toolformer.evaluation.modes import (
     modes_without_each,
 )
 from toolformer.training.training_plan import parameter_count
-
-_EVERY_TOOL = "every tool"
 
 
 @dg.asset(
@@ -115,7 +114,7 @@ def tool_study(
         )
     by_tool = scores.with_columns(
         without_tool=pl.when(mode=DISABLED.name)
-        .then(pl.lit(_EVERY_TOOL))
+        .then(pl.lit(EVERY_TOOL))
         .otherwise(pl.col("mode").str.strip_prefix("without-"))
         .replace(ENABLED, None)
     )
