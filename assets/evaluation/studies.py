@@ -4,18 +4,18 @@ from collections.abc import Sequence
 
 import dagster as dg
 import polars as pl
-from dagster_project.plots.evaluation_figures import (
-    EVERY_TOOL,
-    calibration_plot,
-    model_size_plot,
-    tool_ablation_plot,
-)
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, told
 from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
+from dagster_project.plots.evaluation_figures import (
+    EVERY_TOOL,
+    calibration_plot,
+    model_size_plot,
+    tool_ablation_plot,
+)
 from dagster_project.plots.figures import png_markdown
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource

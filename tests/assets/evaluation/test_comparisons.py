@@ -106,7 +106,7 @@ def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
     rows = dict(tables["Mathematics"].iter_rows())
     assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4)"
     assert rows["paper: Toolformer"] == "29.4"
-    assert list(rows)[0] == "base, disabled"
+    assert next(iter(rows)) == "base, disabled"
 
 
 def test_a_table_without_scores_is_none():
