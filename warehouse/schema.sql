@@ -207,7 +207,7 @@ create table evaluation_results (
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
-    call_top_k integer check (call_top_k >= 0),  -- k of the trigger; 0 where calls were disabled, NULL in rows of earlier releases.
+    call_top_k integer check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled, NULL in rows of earlier releases.
     without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
     metric varchar,  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss); NULL in rows of earlier releases.
     prompt varchar,  -- What the model was given.

@@ -30,8 +30,15 @@ TRAINING = {
     # Few texts hold calls after so little training: about every second one measures.
     "development_share": 0.5,
 }
-FIRST = {"sampling": {"round": 1, "annotator": "base", "uses_prompt": True}}
-SECOND = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
+FIRST = {
+    "sampling": {"round": 1, "annotator": "base", "uses_prompt": True},
+    "tools": {name: {"positions_per_text": 2} for name in TOOLS},
+}
+# After so little training a round keeps few calls: more places, so that two texts have one.
+SECOND = {
+    "sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False},
+    "tools": {name: {"positions_per_text": 5} for name in TOOLS},
+}
 
 
 @contextmanager

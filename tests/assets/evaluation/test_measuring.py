@@ -192,4 +192,4 @@ def test_a_part_that_another_run_works_on_comes_last(measure, monkeypatch: pytes
     monkeypatch.setattr(measuring, "replace_slice_if_stale", noted)
     measure()
     parts = [name.rpartition(".")[2] for name in order]
-    assert parts == ["0001", "0001", "0002", "0002", "0000", "0000"]
+    assert parts == ["0001", "0001", "0000", "0000", "0002", "0002"]

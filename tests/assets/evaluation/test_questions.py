@@ -153,11 +153,11 @@ def test_without_a_tool_only_texts_that_begin_to_call_it_are_written_again(
     benchmark: QuestionFile,
 ):
     with_call = f"Q: Six times seven? It is{CALLED} 42 so."
-    model = ScriptedModel([with_call, *TEXTS])
+    model = ScriptedModel([*TEXTS, with_call], open_ranks={"Q: Six times seven? It is": 3})
     tools = {"Calculator": create_tool("Calculator"), "QA": Broken()}
     questions = questions_of(benchmark, Settings(), tools)
     rows = {}
-    for mode in (DISABLED, enabled(1), Mode("without-Calculator", 1, "Calculator")):
+    for mode in (DISABLED, enabled(3), Mode("without-Calculator", 3, "Calculator")):
         model.contexts.clear()
         for row in questions.ask(model, mode, known={}, progress=lambda done, total: None):
             rows[row["item_id"], row["mode"]] = row
