@@ -8,9 +8,15 @@ from dataclasses import dataclass
 
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.benchmarks import configured_benchmark, identity_of
+from dagster_project.wiring.benchmarks import (
+    configured_benchmark,
+    identity_of,
+    read_text,
+    text_file,
+)
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.ground.digests import hex_digest_of_file
 from toolformer.training.decontamination import NgramIndex
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -38,10 +44,11 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     Perplexity is measured on the held-out shards, which are kept out whatever is measured.
 
     Raises:
-        ToolformerError: a file of questions is missing.
+        ToolformerError: a file is missing.
     """
     evaluation = settings.evaluation
-    named = dict.fromkeys((*evaluation.benchmarks, *evaluation.files, *evaluation.questions))
+    given = (*evaluation.files, *evaluation.questions, *evaluation.texts)
+    named = dict.fromkeys((*evaluation.benchmarks, *given))
     return {name: _texts_of(name, settings) for name in named}
 
 
@@ -52,6 +59,9 @@ def _texts_of(name: str, settings: Settings) -> BenchmarkTexts:
         # All questions that there can be, however many are asked.
         seed = settings.evaluation.seed
         return BenchmarkTexts(seed, lambda: map(_text_of, Dateset(seed=seed).items()))
+    if name in settings.evaluation.texts:
+        identity = hex_digest_of_file(text_file(name, settings))
+        return BenchmarkTexts(identity, lambda: [read_text(name, settings)])
     benchmark = configured_benchmark(name, settings)
     return BenchmarkTexts(
         identity_of(benchmark),

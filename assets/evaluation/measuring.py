@@ -18,7 +18,7 @@ import polars as pl
 from filelock import Timeout
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
-from assets.evaluation.text_losses import measure_losses, text_collection, text_file
+from assets.evaluation.text_losses import measure_losses, text_collection
 from assets.inputs import Input, Wanted
 from assets.outputs import DONE, UP_TO_DATE, Made, replace_slice_if_stale
 from assets.shard_texts import typed_frame
@@ -36,7 +36,7 @@ from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.benchmarks import chosen_items, configured_benchmark
+from dagster_project.wiring.benchmarks import chosen_items, configured_benchmark, text_file
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from dagster_project.wiring.model_holder import ModelHolder, precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox

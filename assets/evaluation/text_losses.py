@@ -6,12 +6,12 @@ Does not store anything.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 
 from assets.shard_texts import documents_in, windows_of
 from assets.training_set import slice_inputs
 from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.benchmarks import read_text
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.evaluation.perplexity import perplexity_row
@@ -34,7 +34,7 @@ def text_collection(
     """What the benchmark of this name measures the losses of.
 
     Raises:
-        ToolformerError: there is no held-out shard, or no such text file.
+        ToolformerError: there is no held-out shard.
     """
     if name == PERPLEXITY:
         if not slice_inputs(store, "documents", held_out):
@@ -45,18 +45,7 @@ def text_collection(
                 "them, or leave `perplexity` out of evaluation.benchmarks."
             )
         return partial(_held_out_windows, store, held_out, settings)
-    path = text_file(name, settings)
-    if not path.is_file():
-        raise ToolformerError(
-            f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a text in UTF-8, "
-            "plain or compressed. Correct the path."
-        )
-    return partial(_windows_of_file, name, path, settings)
-
-
-def text_file(name: str, settings: Settings) -> Path:
-    """The file of a benchmark that is a text."""
-    return Path(settings.evaluation.texts[name]).expanduser()
+    return partial(_windows_of_file, name, settings)
 
 
 def measure_losses(
@@ -128,19 +117,8 @@ def _held_out_windows(
         )
 
 
-def _windows_of_file(
-    name: str, path: Path, settings: Settings, tokenizer: Tokenizer
-) -> Iterable[Window]:
-    import fsspec
-
-    try:
-        with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
-            text = file.read()  # type: ignore[attr-defined]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ToolformerError(
-            f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "
-            "UTF-8, plain or compressed. Fetch it again."
-        ) from error
+def _windows_of_file(name: str, settings: Settings, tokenizer: Tokenizer) -> Iterable[Window]:
+    text = read_text(name, settings)
     yield from split_into_windows(
         name, text, tokenizer, window_tokens=settings.corpus.window_tokens
     )

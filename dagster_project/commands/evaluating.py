@@ -32,7 +32,7 @@ def list_benchmarks(options: RunOptions) -> None:
     """Print every benchmark, and what it reads or needs."""
     evaluation = options.load_settings(Home.find()).evaluation
     own = {name: each.path for name, each in evaluation.questions.items()}
-    files = {**evaluation.files, **own}
+    files = {**evaluation.files, **evaluation.texts, **own}
     rows = []
     for name in evaluation.known_benchmarks:
         needed = "embedded" if name in EMBEDDED_BENCHMARKS else f"needs evaluation.files.{name}"

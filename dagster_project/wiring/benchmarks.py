@@ -1,6 +1,6 @@
-"""Opens the benchmarks that the settings name.
+"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured.
 
-Does not run them. Perplexity has no questions, so it is none of these.
+Does not run them. The perplexity of held-out shards is none of these.
 """
 
 from collections.abc import Iterable
@@ -42,6 +42,40 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
             f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
         )
     return open_benchmark(name, Path(evaluation.files[name]).expanduser())
+
+
+def text_file(name: str, settings: Settings) -> Path:
+    """The file of a text whose perplexity is measured.
+
+    Raises:
+        ToolformerError: there is none.
+    """
+    path = Path(settings.evaluation.texts[name]).expanduser()
+    if not path.is_file():
+        raise ToolformerError(
+            f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a text in UTF-8, "
+            "plain or compressed. Correct the path."
+        )
+    return path
+
+
+def read_text(name: str, settings: Settings) -> str:
+    """The text of this name.
+
+    Raises:
+        ToolformerError: its file is missing, damaged, or no text in UTF-8.
+    """
+    import fsspec
+
+    path = text_file(name, settings)
+    try:
+        with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
+            return file.read()  # type: ignore[attr-defined]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ToolformerError(
+            f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "
+            "UTF-8, plain or compressed. Fetch it again."
+        ) from error
 
 
 def identity_of(benchmark: Benchmark) -> str:
