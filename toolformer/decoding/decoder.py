@@ -8,6 +8,8 @@ The prompts of one `complete` are decoded together, and texts that end make room
     rows    A A A A A A D D D D        a text that got the result of a call waits as a prompt does
             B B B | C C C C C C        where that is cheaper than to let the others wait for it
 
+What all prompts begin with, such as the instruction of a benchmark, is fed once.
+
 Does not know any tool: the caller runs the calls. Trigger and call syntax are in `triggers`, keys
 and values in `row_cache`.
 """
@@ -37,6 +39,7 @@ from toolformer.errors import SequenceTooLongError
 from toolformer.forward.geometry import choose_rows
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_cache import RowCache
+from toolformer.forward.row_losses import common_opening
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
@@ -216,6 +219,7 @@ class _Decoder:
         longest = max(len(row.pending) for row in rows)
         row_tokens = longest + _most_new_tokens(self._model, self._parameters)
         most = rows_at_once or choose_rows(self._model, row_tokens=row_tokens)
+        shared, opening = self._shared_opening(rows)
         waiting = list(rows)
         # Rows of the cache are those of `active`, in that order.
         active: list[DecodingRow] = []
@@ -226,7 +230,9 @@ class _Decoder:
                 waiting.sort(key=lambda row: len(row.pending), reverse=True)
                 room = most - len(active)
                 entering, waiting = waiting[:room], waiting[room:]
-                of_entering = RowCache(self._model, len(entering))
+                for row in entering:
+                    row.pending = row.pending[shared:]
+                of_entering = opening.copies(len(entering))
                 self._step(entering, of_entering)
                 cache.join(of_entering)
                 active += entering
@@ -246,6 +252,14 @@ class _Decoder:
                 else:
                     cache = RowCache(self._model, 0)
                 progress(len(rows) - len(active) - len(waiting), len(rows))
+
+    def _shared_opening(self, rows: Sequence[DecodingRow]) -> tuple[int, RowCache]:
+        """What all prompts begin with, fed once: its length, and its keys and values."""
+        shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
+        opening = RowCache(self._model, 1)
+        if shared:
+            opening.feed([shared])
+        return len(shared), opening
 
     def _step(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
         """Feed what is pending, and choose the next token of every row."""

@@ -91,6 +91,24 @@ class RowCache:
             self._throw_out_hidden()
         return logits
 
+    def copies(self, rows: int) -> "RowCache":
+        """A cache in which each of so many rows is this one's only row.
+
+        Args:
+            rows: at least one.
+
+        Raises:
+            ValueError: there is not exactly one row here.
+        """
+        if len(self._lengths) != 1:
+            raise ValueError(f"The cache has {len(self._lengths)} rows. Expected one to copy.")
+        copied = RowCache(self._model, rows)
+        if self._lengths[0]:
+            copied._cache, copied._positions = self._cache, self._positions.repeat(rows, 1)
+            copied._lengths = self._lengths * rows
+            copied._replace(lambda states: states.expand(rows, -1, -1, -1))
+        return copied
+
     def forget(self, row: int, length: int) -> None:
         """Hide all but the first `length` tokens of a row; the next token takes their place."""
         positions = self._positions[row]
