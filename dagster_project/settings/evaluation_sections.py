@@ -83,7 +83,11 @@ class EvaluationSettings(Section):
     )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
     dateset_new_tokens: int = Field(40, ge=5, description="longest answer, in tokens")
-    batch_size: int = Field(16, ge=1, description="most prompts decoded at the same time")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="most prompts decoded at the same time; null for as many as the device takes",
+    )
     seed: int = Field(0, ge=0)
 
     @property

@@ -31,8 +31,9 @@ _PROCESSOR_PACK_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
 _PROCESSOR_KEY_BYTES = 2**30
 # So many texts are completed at the same time; with more of them, the weights that a step reads are
-# no longer what it waits for.
-_PROCESSOR_ROWS = 64
+# no longer what it waits for. Few texts grow as long as they may, so the bytes are seldom reached.
+_PROCESSOR_ROWS = 128
+_PROCESSOR_ROW_BYTES = 2**31
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
 _GPU_PACK_TOKENS = 16384
 _GPU_BRANCHES = 8192
@@ -96,7 +97,7 @@ def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
     # A batch that takes others in is held twice for a moment.
     of_row = 2 * row_tokens * _key_bytes(model)
     if model.device.type != "cuda":
-        return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_KEY_BYTES // of_row))
+        return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // of_row))
     held = int(_free_bytes(model) * _MEMORY_SHARE) // of_row
     return max(1, min(_GPU_ROWS, held))
 
