@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,17 +135,6 @@ class PipelineHome:
             "TOOLFORMER_HOME": str(self.home.root),
             "DAGSTER_HOME": str(self.home.dagster),
         }
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A run of `toolformer` in a process of its own."""
-        return subprocess.run(
-            [sys.executable, "-m", "dagster_project.cli", *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
 
 
 def _identity(path: Path) -> tuple[int, int]:

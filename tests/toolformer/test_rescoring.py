@@ -209,7 +209,7 @@ def test_the_embedded_model_in_bfloat16_with_a_band_decides_as_in_float32(
     embedded_model, embedded_model_path, tmp_path
 ):
     model = LanguageModel.load(embedded_model_path, precision="bfloat16", device="cpu")
-    found, calls = calibration_calls(model.tokenizer, count=48, window_tokens=64)
+    found, calls = calibration_calls(model.tokenizer, count=24, window_tokens=64)
     # A call in front of each text, where the model expects one most.
     calls += [
         dataclasses.replace(call, call_id=f"{call.call_id} in front", position=0)

@@ -1,0 +1,48 @@
+"""Runs whose process was killed; `tests/faults` kills whole commands and compares their rows."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.home import Home
+from dagster_project.runs.run_job import (
+    PROCESS_TAG,
+    close_dead_runs,
+    dagster_instance,
+    prepare_dagster_home,
+)
+
+
+def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
+    home = Home(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home.dagster))
+        prepare_dagster_home(home)
+        with dg.DagsterInstance.get() as instance:
+            tags = {PROCESS_TAG: "process-abc"}
+            run = instance.create_run_for_job(_job(), tags=tags)
+            others = instance.create_run_for_job(_job())
+            with home.process_lock("process-abc"):
+                assert close_dead_runs(instance, home) == []
+            assert close_dead_runs(instance, home) == [run.run_id]
+            closed, left = (instance.get_run_by_id(each.run_id) for each in (run, others))
+            assert closed is not None
+            assert closed.status == dg.DagsterRunStatus.FAILURE
+            # Who started it is not known: it may be the UI's, and going on.
+            assert left is not None
+            assert left.status == dg.DagsterRunStatus.NOT_STARTED
+        with dagster_instance(home):
+            assert len(list((tmp_path / "locks").glob("process-*"))) == 1
+        assert not list((tmp_path / "locks").glob("process-*"))
+
+
+def _job() -> dg.JobDefinition:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def empty_job() -> None:
+        nothing()
+
+    return empty_job
