@@ -311,7 +311,8 @@ class Measuring:
             benchmark.stop_rule,
             *(sorted(asdict(item).items()) for item in items),
         )
-        callable_tools = {} if mode.is_disabled else self.tools.tools
+        tools = self.tools.with_further(benchmark.further_tools).tools
+        callable_tools = {} if mode.is_disabled else tools
         fingerprint = questions_fingerprint(
             asked,
             mode,

@@ -39,7 +39,7 @@ class Questions:
     ):
         self._benchmark = benchmark
         self._items = items
-        self._tools = tools
+        self._tools = tools.with_further(benchmark.further_tools)
         self._settings = settings
         self._without_calls: dict[str, Completion] = {}
         self._with_calls: dict[str, Completion] = {}

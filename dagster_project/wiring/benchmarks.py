@@ -6,7 +6,7 @@ Does not run them. The perplexity of held-out shards is none of these.
 from collections.abc import Iterable
 from pathlib import Path
 
-from dagster_project.settings.evaluation_sections import DATESET
+from dagster_project.settings.evaluation_sections import DATESET, UNSEEN_TOOL
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
@@ -14,7 +14,9 @@ from toolformer.evaluation.benchmarks.catalogue import open_benchmark
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.benchmarks.sample import sample
+from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.ground.digests import hex_digest, hex_digest_of_file
+from tools.locker import Locker
 
 
 def configured_benchmark(name: str, settings: Settings) -> Benchmark:
@@ -29,6 +31,8 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
         return Dateset(
             seed=evaluation.seed, count=count, max_new_tokens=evaluation.dateset_new_tokens
         )
+    if name == UNSEEN_TOOL:
+        return UnseenTool(Locker(seed=evaluation.seed), seed=evaluation.seed)
     if name in evaluation.questions:
         described = evaluation.questions[name].model_dump()
         path = Path(described.pop("path")).expanduser()

@@ -1,7 +1,7 @@
 """The tools of a run, with their prompts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.retriever import open_retriever
-from tools.errors import MissingDependencyError, PromptError, ToolError, ToolUnavailableError
+from tools.errors import (
+    MissingDependencyError,
+    PromptError,
+    ToolError,
+    ToolRegistrationError,
+    ToolUnavailableError,
+)
 from tools.prompting import load_prompt
 from tools.protocol import Tool
 from tools.registry import (
@@ -40,6 +46,20 @@ class Toolbox:
     prompts: Mapping[str, str | None]
     unavailable: Mapping[str, str]
     on_device: frozenset[str] = frozenset()
+
+    def with_further(self, tools: Iterable[Tool]) -> "Toolbox":
+        """The same with tools that one benchmark brings along.
+
+        Raises:
+            ToolRegistrationError: a tool of the run has the name of one of these.
+        """
+        further = {tool.name: tool for tool in tools}
+        for name in further.keys() & self.tools.keys():
+            raise ToolRegistrationError(
+                f"A benchmark brings a tool {name!r} along, and a tool of yours has that name. "
+                "Name yours differently, or leave the benchmark out."
+            )
+        return replace(self, tools={**self.tools, **further})
 
 
 def open_toolbox(

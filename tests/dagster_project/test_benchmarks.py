@@ -94,3 +94,15 @@ def test_a_file_without_a_usable_row_is_refused(svamp: Path):
     settings = settings_with(files={"svamp": str(svamp)})
     with pytest.raises(ToolformerError, match=r"'svamp' holds no item. The first row: svamp.jsonl"):
         chosen_items(configured_benchmark("svamp", settings), settings)
+
+
+def test_the_unseen_tool_needs_no_file_and_is_measured_when_it_is_named():
+    assert "unseen-tool" not in Settings().evaluation.benchmarks
+    prompts = [asked("unseen-tool", settings_with(items=3, seed=seed)) for seed in (0, 0, 1)]
+    assert prompts[0] == prompts[1] != prompts[2]
+    assert len(prompts[0]) == 3
+    identities = {
+        identity_of(configured_benchmark("unseen-tool", settings_with(seed=seed)))
+        for seed in (0, 1)
+    }
+    assert len(identities) == 2

@@ -124,6 +124,13 @@ def test_without_a_command_the_help_is_shown(run):
         assert run(*command.split(), "--help").code == 0
 
 
+def test_of_a_benchmark_that_comes_with_the_project_no_file_is_asked_for(run):
+    listed = run("evaluate", "--list").out.splitlines()
+    (line,) = (line for line in listed if "unseen-tool" in line)
+    assert "embedded" in line
+    assert "yes" not in line
+
+
 def test_an_unknown_command_or_option_is_a_usage_error(run):
     for arguments in (
         ["bild"],

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from assets.evaluation import measuring
 from assets.evaluation.measuring import DONE_BUT_FAILED, TABLE, Measuring
-from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
@@ -193,3 +193,18 @@ def test_a_part_that_another_run_works_on_comes_last(measure, monkeypatch: pytes
     measure()
     parts = [name.rpartition(".")[2] for name in order]
     assert parts == ["0001", "0001", "0000", "0000", "0002", "0002"]
+
+
+def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Path):
+    work, _ = measure(items=1, seed=3)
+    work.measure("unseen-tool", EvaluatedModel("base", tmp_path / "model"), MODES)
+
+    def versions(benchmark: str, mode: str) -> dict[str, str] | None:
+        stored = work.store.slice_metadata(TABLE, ALL, f"{benchmark}.base.{mode}.0000")
+        assert stored is not None
+        named = json.loads(stored[PARTS]).get("tool_versions")
+        return None if named is None else json.loads(named)
+
+    assert versions("own", "enabled") == {"Calculator": "1"}
+    assert versions("unseen-tool", "enabled") == {"Calculator": "1", "Locker": "1 seed=3"}
+    assert versions("unseen-tool", "disabled") is None

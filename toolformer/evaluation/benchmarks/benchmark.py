@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-# The headings of the paper's tables, and one for question files of the user's own.
+from tools.protocol import Tool
+
+# The headings of the paper's tables, and two for what it does not have.
 Family: TypeAlias = Literal[
-    "LAMA", "Mathematics", "Question answering", "MLQA", "Temporal", "Own questions"
+    "LAMA", "Mathematics", "Question answering", "MLQA", "Temporal", "Unseen tools", "Own questions"
 ]
 LeftOutReason: TypeAlias = Literal["mask_not_last", "answer_not_one_number"]
 
@@ -103,6 +105,11 @@ class Benchmark(Protocol):
     @property
     def blocked_tools(self) -> tuple[str, ...]:
         """Tools that must not be called, since they would give the answer away."""
+        ...
+
+    @property
+    def further_tools(self) -> tuple[Tool, ...]:
+        """Tools that can be called here besides those of the run, and by no other benchmark."""
         ...
 
     @property

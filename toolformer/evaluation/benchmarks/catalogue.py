@@ -1,6 +1,6 @@
 """The benchmarks that come as files, by name.
 
-Does not know where the files are, nor DATESET, which has none.
+Does not know where the files are, nor the benchmarks that have none.
 """
 
 from collections.abc import Callable, Mapping

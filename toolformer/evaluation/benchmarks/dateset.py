@@ -10,6 +10,7 @@ from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, St
 from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
+from tools.protocol import Tool
 
 
 class Dateset:
@@ -24,6 +25,7 @@ class Dateset:
     name = "dateset"
     family: Family = "Temporal"
     blocked_tools: tuple[str, ...] = ()
+    further_tools: tuple[Tool, ...] = ()
 
     def __init__(self, *, seed: int, count: int | None = None, max_new_tokens: int = 40) -> None:
         self.stop_rule = StopRule(max_new_tokens)

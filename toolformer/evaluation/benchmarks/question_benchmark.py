@@ -25,6 +25,7 @@ from toolformer.evaluation.benchmarks.rows import (
     LeftOutRowError,
     Row,
 )
+from tools.protocol import Tool
 
 # A file is of an unknown format when none of its first rows is of a known one.
 _CHECKED_ROWS = 100
@@ -45,6 +46,7 @@ class QuestionBenchmark(ABC):
     name: str
     family: Family
     blocked_tools: tuple[str, ...] = ()
+    further_tools: tuple[Tool, ...] = ()
     stop_rule: StopRule
     version: str = "1"
     formats: tuple[tuple[str, Callable[[Row], Asked]], ...]

@@ -9,6 +9,8 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmark
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.errors import BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
+from tools.locker import Locker
 
 VECTORS = json.loads(
     (Path(__file__).parents[3] / "vectors" / "vectors.json").read_text(encoding="utf-8")
@@ -16,6 +18,7 @@ VECTORS = json.loads(
 SHIPPED: dict[str, Benchmark] = {
     **{name: open_benchmark(name, Path(name)) for name in BENCHMARKS},
     "dateset": Dateset(seed=0),
+    "unseen-tool": UnseenTool(Locker(seed=0), seed=0),
 }
 # Which rule the paper applies to which family; the word limits stand in the vectors.
 RULES = {
@@ -24,11 +27,13 @@ RULES = {
     "Mathematics": "score_math",
     "Question answering": "score_qa",
     "MLQA": "score_mlqa",
+    # Ours.
+    "Unseen tools": "score_math",
 }
 BLOCKED = {"LAMA": ("WikiSearch",), "Question answering": ("QA",)}
 ROOM = {
     "LAMA": 16, "Mathematics": 40, "Question answering": 40, "MLQA": 32,
-    "templama": 16, "dateset": 40,
+    "templama": 16, "dateset": 40, "unseen-tool": 16,
 }  # fmt: skip
 
 
@@ -41,6 +46,12 @@ def test_a_benchmark_knows_its_name(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_tool_that_would_give_the_answer_away_is_blocked(name):
     assert SHIPPED[name].blocked_tools == BLOCKED.get(SHIPPED[name].family, ())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_only_the_unseen_tool_is_brought_along(name):
+    brought = [tool.name for tool in SHIPPED[name].further_tools]
+    assert brought == (["Locker"] if name == "unseen-tool" else [])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
