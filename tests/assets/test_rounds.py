@@ -85,8 +85,8 @@ def test_two_rounds_end_to_end(
     # Another model sampled it, without the prompt, and scored it.
     models = rows(home, "select distinct round, model from stage_costs where model is not null")
     assert sorted(models) == [(1, "smollm2-135m-instruct"), (2, "toolformer")]
-    stages = "select round, sum(tokens_fed) from stage_costs where stage = 'sampling' group by all"
-    fed = dict(rows(home, stages))
+    per_candidate = "select round, sum(tokens_fed) / sum(candidates) from stage_costs"
+    fed = dict(rows(home, f"{per_candidate} where stage = 'sampling' group by all"))
     assert fed[2] < fed[1] / 2
     for table in ("candidate_calls", "filtered_calls"):
         ids = f"select count(*), count(distinct call_id) from {table}"
