@@ -48,6 +48,7 @@ VariantName = Annotated[
         show_default=False,
     ),
 ]
+StudyName = Literal["k", "tools", "sizes"]
 OutputFormat = Literal["table", "json", "csv"]
 SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
 
@@ -181,6 +182,25 @@ def evaluate(
         list_benchmarks(options)
     else:
         evaluate_models(options, benchmarks=_names(benchmarks), models=_names(models), items=limit)
+
+
+@app.command()
+def study(
+    name: Annotated[
+        StudyName, typer.Argument(help="k of the trigger, single tools left out, model sizes.")
+    ],
+    variant: VariantName = None,
+    tools: ToolNames = None,
+    force: Force = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """One of the paper's studies, on the benchmarks of the settings."""
+    from dagster_project.commands.evaluating import run_study
+    from dagster_project.commands.options import RunOptions
+
+    options = RunOptions.of(preset, changes, force=force, tools=_names(tools), variant=variant)
+    run_study(options, name=name)
 
 
 @app.command()

@@ -26,6 +26,8 @@ from toolformer.evaluation.modes import DISABLED
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"
+# The job of each study, by what the command line calls it.
+STUDIES = {"k": "study_call_top_k", "tools": "study_tools", "sizes": "study_model_sizes"}
 
 
 def list_benchmarks(options: RunOptions) -> None:
@@ -96,6 +98,24 @@ def evaluate_models(
         raise RunFailedError("\n".join(str(failure) for failure in failures))
 
 
+def run_study(options: RunOptions, *, name: str) -> None:
+    """Run one of the paper's studies, and print the scores that it rests on.
+
+    Args:
+        options: of the command.
+        name: one of `STUDIES`.
+
+    Raises:
+        RunFailedError: a benchmark could not be measured; the others are.
+    """
+    home = Home.find()
+    settings = options.load_settings(home)
+    with dagster_instance(home) as instance, console.progress_bars():
+        run_job(instance, STUDIES[name], resources=options.resources())
+    _show(open_warehouse(home), settings)
+    console.say(f"The plot is in the UI, at the last run of {STUDIES[name]}.")
+
+
 def _show(store: Warehouse, settings: Settings) -> None:
     """The scores that this command asked for, and what calls gain."""
     chosen = pl.col("benchmark").is_in(settings.evaluation.benchmarks)
@@ -113,6 +133,10 @@ def _show(store: Warehouse, settings: Settings) -> None:
     if not gained.is_empty():
         console.heading(f"What {model} gains from calls, in percentage points")
         console.frame(gained)
+    calibration = store.view("call_calibration").filter(chosen, model=model)
+    if not calibration.is_empty():
+        console.heading(f"Where {model} called a tool, and where it did not (shares)")
+        console.frame(calibration.drop("model"))
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
         "`call_calibration`, and each item in `evaluation_results`."

@@ -113,6 +113,7 @@ def test_without_a_command_the_help_is_shown(run):
         "build",
         "train",
         "evaluate",
+        "study",
         "complete",
         "sql",
         "stats",

@@ -198,7 +198,8 @@ def _accuracy_bounds(items: int, better: int, worse: int, seed: int) -> tuple[fl
         differences = np.concatenate([differences, -differences])
     tail = (1 - CONFIDENCE_LEVEL) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
-    return float(low), float(high)
+    # Not the minus zero that a mirrored 0 is.
+    return float(low) + 0.0, float(high) + 0.0
 
 
 def _perplexity_difference(
