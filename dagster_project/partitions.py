@@ -28,11 +28,13 @@ EVALUATIONS_PER_RUN = 32
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> list[str]:
     """Make the registered partitions those of the active shards; returns the new ones."""
+    for key in sorted(set(instance.get_dynamic_partitions(SHARD)).difference(active_keys)):
+        instance.delete_dynamic_partition(SHARD, key)
     return _register(instance, SHARD, active_keys)
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
-    """Make the registered benchmarks and models those that the settings give."""
+    """Register the benchmarks and models that the settings give; results of others stay seen."""
     _register(instance, BENCHMARK, list(settings.available_benchmarks))
     _register(instance, MODEL, list(settings.available_models))
 
@@ -60,12 +62,10 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
 
 
 def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> list[str]:
-    """Make these the partitions of this name; returns the new ones."""
+    """Add partitions of this name; returns the new ones."""
     from sqlalchemy.exc import IntegrityError
 
     registered = set(instance.get_dynamic_partitions(name))
-    for key in sorted(registered.difference(keys)):
-        instance.delete_dynamic_partition(name, key)
     new = [key for key in keys if key not in registered]
     missing = new
     while missing:

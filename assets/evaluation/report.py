@@ -68,6 +68,7 @@ def evaluation_report(
             **{
                 f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
                 for label, frame in against.items()
+                if not frame.is_empty()
             },
             **{
                 f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))

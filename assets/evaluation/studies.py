@@ -104,7 +104,6 @@ def tool_study(
         model = evaluated_model(name_of_variant(loaded.training.variant), loaded, measuring.home)
         modes = modes_without_each(measuring.tools.tools, call_top_k=loaded.decoding.call_top_k)
         _measure_all(measuring, [model], modes)
-        compare(store, measuring.home, loaded, force=settings.force)
         scores = _scores(store.view("evaluation_table"), loaded, [model], modes)
         differences = store.view("evaluation_difference").filter(
             pl.col("model") == model.name,
@@ -154,7 +153,6 @@ def model_size_study(
         models = [evaluated_model(key, loaded, measuring.home) for key in keys]
         modes = [DISABLED, enabled(loaded.decoding.call_top_k)]
         _measure_all(measuring, models, modes)
-        compare(store, measuring.home, loaded, force=settings.force)
         scores = _scores(store.view("evaluation_table"), loaded, models, modes)
     sizes = {model.name: parameter_count(model.directory.glob("*.safetensors")) for model in models}
     by_size = scores.with_columns(
@@ -191,7 +189,7 @@ def _open(
 def _measure_all(
     measuring: Measuring, models: Sequence[EvaluatedModel], modes: Sequence[Mode]
 ) -> None:
-    """Measure every benchmark that has questions; one that cannot be read stops no other.
+    """Measure and compare on every benchmark that has questions; one that fails stops no other.
 
     Raises:
         ToolformerError: after all, naming those that could not be measured and why.
@@ -203,6 +201,7 @@ def _measure_all(
                 measuring.measure(name, model, modes)
             except EXPECTED_ERRORS as error:
                 errors.append(f"{name} with {model.name}: {explained(error)}")
+    compare(measuring.store, measuring.home, measuring.settings, force=measuring.force)
     if errors:
         raise ToolformerError(f"Not measured: {' '.join(errors)}")
 
