@@ -2,13 +2,13 @@
 
 import dagster as dg
 import polars as pl
-from dagster_project.plots.evaluation_figures import difference_plot
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.tables import gains, paper_tables
 from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
+from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.figures import png_markdown
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource

@@ -138,7 +138,11 @@ def test_uncertain_calls_are_decided_in_float32_and_the_build_is_then_up_to_date
     home = copy_of(prepared_home)
     # Around 0 lie most reductions, and the band with them.
     home.change_settings(
-        {"scoring": {"rescoring": True}, "language_model": {"precision": "bfloat16"}}
+        {
+            "scoring": {"rescoring": True},
+            "language_model": {"precision": "bfloat16"},
+            "tools": {"Calendar": {"positions_per_text": 4}},
+        }
     )
     part = {"shards": [SHARDS[0]], "tools": ["Calendar"]}
     home.build(**part)

@@ -335,9 +335,9 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
     shards = [f"shard-{number:05d}" for number in range(3)]
     asked: list[tuple[list[str], object]] = []
 
-    def run_job(_instance, _job, *, resources, shards, assets):
+    def run_job(_instance, _job, *, resources, partitions, assets):
         assert resources["settings"]["force"] is True
-        asked.append((list(shards), assets))
+        asked.append((list(partitions), assets))
         if len(asked) == 1:
             raise RunFailedError("damaged", ["shard-00001"], ["candidate_calls"])
         if len(asked) == 2:
