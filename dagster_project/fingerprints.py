@@ -5,7 +5,7 @@ slices or load models.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dagster_project.settings.sections import Settings
@@ -298,6 +298,7 @@ def questions_fingerprint(
     model: str,
     precision: str,
     *,
+    blocked_tools: Sequence[str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
     """Of a model's answers to some questions in one mode.
@@ -308,10 +309,17 @@ def questions_fingerprint(
         settings: of the run.
         model: identity of the model.
         precision: that it computes in.
+        blocked_tools: those that the benchmark blocks.
         tool_versions: by name, of the tools that may be called.
     """
     chosen = settings.evaluation
+    # In every mode an item is left out where no call would have room.
+    room = {
+        **settings.decoding.model_dump(include={"max_calls", "max_call_tokens"}),
+        **settings.execution.model_dump(include={"max_result_tokens"}),
+    }
     of_calls = {
+        "blocked_tools": list(blocked_tools),
         "tool_versions": dict(tool_versions),
         "call_top_k": mode.call_top_k,
         "without_tool": mode.without_tool,
@@ -326,6 +334,7 @@ def questions_fingerprint(
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         batch_size=chosen.batch_size,
+        room_for_calls=room,
         **({} if mode.is_disabled else of_calls),
     )
 

@@ -19,6 +19,7 @@ from dagster_project.fingerprints import fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
 from dagster_project.settings.sections import BASE, Settings
+from toolformer.errors import ToolformerError
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.training.variants import PLAIN
@@ -33,6 +34,11 @@ class _Cell(NamedTuple):
 
     model: str
     mode: str
+
+    @property
+    def round(self) -> str | None:
+        """The round that the model was trained on, where its name says one."""
+        return self.model.rpartition("-round-")[2] if "-round-" in self.model else None
 
 
 # The scores of each.
@@ -87,7 +93,10 @@ def _made(
     scores = store.ask("item_scores", benchmark=name)
     by_cell = scores.partition_by("model", "mode", as_dict=True)
     cells = {_Cell(*key): frame for key, frame in by_cell.items()}
-    rows = rows_of(cells, metric, settings.evaluation.seed)
+    try:
+        rows = rows_of(cells, metric, settings.evaluation.seed)
+    except ValueError as error:
+        raise ToolformerError(f"The scores of {name!r} cannot be compared: {error}") from error
     return Made(typed_frame(table, [{"benchmark": name, "metric": metric, **row} for row in rows]))
 
 
@@ -113,7 +122,7 @@ def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
 def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
     rows = []
     for cell, other in compared(cells):
-        both = cells[cell].join(cells[other], on="item_id", suffix="_of_other")
+        both = cells[cell].join(cells[other], on=["item_id", "question"], suffix="_of_other")
         if both.is_empty():
             continue
         found = paired_difference(
@@ -154,7 +163,8 @@ def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
             yield cell, other
     for cell in in_order:
         for other in in_order:
-            is_baseline = other.model in (BASE, PLAIN) and other.mode == DISABLED.name
+            baselines = (BASE, PLAIN if cell.round is None else f"{PLAIN}-round-{cell.round}")
+            is_baseline = other.model in baselines and other.mode == DISABLED.name
             if is_baseline and cell.mode == ENABLED and cell.model != other.model:
                 yield cell, other
 

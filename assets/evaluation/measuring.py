@@ -8,14 +8,16 @@ A part that is finished stays when a run is killed. Of two runs over the same be
 the parts that the other does not work on. Does not ask questions itself.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import dagster as dg
 import polars as pl
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.text_losses import measure_losses, text_collection
@@ -25,6 +27,7 @@ from assets.shard_texts import typed_frame
 from assets.training_set import fingerprints_of, slice_inputs, training_and_held_out_shards
 from dagster_project.fingerprints import (
     FINGERPRINT,
+    PARTS,
     losses_of_texts_fingerprint,
     questions_fingerprint,
 )
@@ -54,6 +57,8 @@ _NAMED = 5
 # Minutes of work on two cores, so little is lost; enough to keep a batch full.
 _ITEMS_PER_PART = 250
 _UNFINISHED_OF = "unfinished_of"
+# The fingerprint of a slice whose rows were taken out.
+_EMPTY = ""
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class Measuring:
         held_out: keys of the shards that perplexity is measured on.
         log: told what is left out, and how far it is.
         states: how many slices were made or up to date, by benchmark and model.
-        left_out: rows of files and items without a score, by benchmark and reason.
+        left_out: rows of files and items without a score, by benchmark and model.
     """
 
     store: Warehouse
@@ -77,7 +82,7 @@ class Measuring:
     log: dg.DagsterLogManager
     force: bool
     states: dict[str, Counter[str]] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, Counter[str]] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -124,7 +129,7 @@ class Measuring:
         def make(_: Wanted) -> Made:
             loaded = self.holder.load(model.directory, self.settings, self.home)
             rows, left_out = measure_losses(loaded, windows, self.settings, progress=progress)
-            self.left_out.update({f"{name}: {reason}": n for reason, n in left_out.items()})
+            self._leave_out(name, model, left_out)
             return Made(self._rows(name, model, rows))
 
         self._replace(
@@ -133,8 +138,8 @@ class Measuring:
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         benchmark = configured_benchmark(name, self.settings)
-        parts = self._parts(benchmark)
-        self._empty_others(name, model, modes, parts=len(parts))
+        parts = self._parts(benchmark, model)
+        self._empty_stale(benchmark, model, parts)
         progress = progress_of(f"{name} with the {model.name} model", self.log)
         total = sum(map(len, parts)) * len(modes)
         done = 0
@@ -176,7 +181,7 @@ class Measuring:
         known = self._answered(_slice_name(name, model, mode, number), digest)
         rows = questions.ask(loaded, mode, known=known, progress=progress)
         reasons = Counter(row.get("reason") for row in rows)
-        self.left_out.update({f"{name}: {reason}": n for reason, n in reasons.items() if reason})
+        self._leave_out(name, model, {key: n for key, n in reasons.items() if key})
         frame = self._rows(name, model, rows)
         if not reasons[TOOL_FAILED]:
             return Made(frame)
@@ -194,7 +199,10 @@ class Measuring:
         answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
         return {row["item_id"]: row for row in answered.iter_rows(named=True)}
 
-    def _parts(self, benchmark: Benchmark) -> list[list[BenchmarkItem]]:
+    def _leave_out(self, name: str, model: EvaluatedModel, reasons: Mapping[str, int]) -> None:
+        self.left_out.setdefault(f"{name} with {model.name}", Counter()).update(reasons)
+
+    def _parts(self, benchmark: Benchmark, model: EvaluatedModel) -> list[list[BenchmarkItem]]:
         """The items in a random order that stays, cut into parts: each is a fair sample."""
         items, left_out = chosen_items(benchmark, self.settings)
         for row in left_out[:_NAMED]:
@@ -202,7 +210,7 @@ class Measuring:
         if len(left_out) > _NAMED:
             self.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
         if left_out:
-            self.left_out[f"{benchmark.name}: rows of the file"] = len(left_out)
+            self._leave_out(benchmark.name, model, {"rows of the file": len(left_out)})
         seed = self.settings.evaluation.seed
         items.sort(key=lambda item: number_digest(seed, item.item_id))
         return [
@@ -226,37 +234,48 @@ class Measuring:
             yield number
 
     def _is_taken(self, slice_name: str) -> bool:
-        lock = self.home.slice_lock(TABLE, ALL, slice_name)
         try:
-            with lock.acquire(timeout=0):
+            with self._lock(slice_name).acquire(timeout=0):
                 return False
         except Timeout:
             return True
 
-    def _empty_others(
-        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], *, parts: int
-    ) -> None:
-        """Leave no rows of items that are not asked any more, nor of earlier releases' slices."""
-        beyond = {
-            _slice_name(name, model, mode, number)
-            for mode in modes
-            for number in self._stored_parts(name, model, mode)
-            if number >= parts
-        }
-        for slice_name in (*sorted(beyond), f"{name}.{model.name}"):
-            stored = self.store.slice_metadata(TABLE, ALL, slice_name)
-            if stored is not None and stored.get(FINGERPRINT) != "":
-                self.store.replace_slice(
-                    TABLE, ALL, slice_name, typed_frame(TABLE, []), metadata={FINGERPRINT: ""}
-                )
+    def _lock(self, slice_name: str) -> FileLock:
+        return self.home.slice_lock(TABLE, ALL, slice_name)
 
-    def _stored_parts(self, name: str, model: EvaluatedModel, mode: Mode) -> list[int]:
-        prefix = f"{name}.{model.name}.{mode.name}."
-        return [
-            int(each.name.removeprefix(prefix))
-            for each in self.store.slices(TABLE)
-            if each.name.startswith(prefix)
-        ]
+    def _empty_stale(
+        self, benchmark: Benchmark, model: EvaluatedModel, parts: Sequence[Sequence[BenchmarkItem]]
+    ) -> None:
+        """Leave no rows of other items or of another model, in whatever mode.
+
+        A run that is stopped, and a mode that this one does not ask in, would leave them beside
+        the new ones. Slices of earlier releases, which have other names, go as well.
+        """
+        of_model = json.dumps(
+            [model_identity(model.directory), self.settings.language_model.bos_token]
+        )
+        asked = [json.dumps(_digest_of(benchmark, items)) for items in parts]
+        prefix = f"{benchmark.name}.{model.name}"
+
+        def is_stale(slice_name: str) -> bool:
+            stored = self.store.slice_metadata(TABLE, ALL, slice_name)
+            if stored is None or stored[FINGERPRINT] == _EMPTY:
+                return False
+            made_of = json.loads(stored.get(PARTS, "{}"))
+            number = slice_name.rpartition(".")[2]
+            of_part = asked[int(number) :][:1] if number.isdecimal() else []
+            is_asked = made_of.get("questions") in of_part
+            return not is_asked or made_of.get("language_model") != of_model
+
+        for each in self.store.slices(TABLE):
+            if f"{each.name}.".startswith(f"{prefix}.") and is_stale(each.name):
+                # Another run that has the lock is about to replace it.
+                with suppress(Timeout), self._lock(each.name).acquire(timeout=0):
+                    if is_stale(each.name):
+                        empty = typed_frame(TABLE, [])
+                        self.store.replace_slice(
+                            TABLE, ALL, each.name, empty, metadata={FINGERPRINT: _EMPTY}
+                        )
 
     def _replace(
         self,
@@ -305,20 +324,15 @@ class Measuring:
         model: EvaluatedModel,
         mode: Mode,
     ) -> Wanted:
-        asked = hex_digest(
-            benchmark.name,
-            benchmark.version,
-            benchmark.stop_rule,
-            *(sorted(asdict(item).items()) for item in items),
-        )
         tools = self.tools.with_further(benchmark.further_tools).tools
         callable_tools = {} if mode.is_disabled else tools
         fingerprint = questions_fingerprint(
-            asked,
+            _digest_of(benchmark, items),
             mode,
             self.settings,
             model_identity(model.directory),
             precision_of(self.settings),
+            blocked_tools=benchmark.blocked_tools,
             tool_versions={name: tool.version for name, tool in callable_tools.items()},
         )
         return Wanted(fingerprint)
@@ -333,6 +347,16 @@ def told(states: Mapping[str, int]) -> str:
     """
     in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))
     return ", ".join(f"{states[state]} {state}" for state in in_order)
+
+
+def _digest_of(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> str:
+    """Of the questions of a part, and of how they are asked and scored."""
+    return hex_digest(
+        benchmark.name,
+        benchmark.version,
+        benchmark.stop_rule,
+        *(sorted(asdict(item).items()) for item in items),
+    )
 
 
 def _slice_name(benchmark: str, model: EvaluatedModel, mode: Mode, part: int) -> str:

@@ -136,10 +136,12 @@ class Questions:
         self, model: LanguageModel, items: Sequence[BenchmarkItem]
     ) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
         """The items that leave room for an answer with a call, and the others."""
+        # As for any tool and k, so that all modes ask the same items.
         parameters = decoding_parameters(
             self._settings,
-            tuple(self._tools.tools),
+            ("any",),
             max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+            call_top_k=1,
         )
         most = longest_prompt_tokens(model, parameters)
         parts: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])

@@ -48,7 +48,12 @@ def evaluation_report(
         calibration = store.view("call_calibration")
     model = name_of_model(name_of_variant(loaded.training.variant), loaded)
     against = {
-        label: gains(differences, model=model, other_model=other or model, other_mode=mode)
+        label: gains(
+            differences,
+            model=model,
+            other_model=name_of_model(other, loaded) if other else model,
+            other_mode=mode,
+        )
         for label, (other, mode) in _AGAINST.items()
     }
     gained = pl.concat(

@@ -101,16 +101,12 @@ def _report(
     """What one partition came to."""
     summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
     examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
-    left_out = {
-        f"{LEFT_OUT}{reason.removeprefix(f'{name}: ')}": count
-        for reason, count in measuring.left_out.items()
-        if reason.startswith(f"{name}: ")
-    }
+    left_out = measuring.left_out.get(f"{name} with {model.name}", {})
     context.add_asset_metadata(
         {
             "state": told(measuring.states[f"{name} with {model.name}"]),
             "dagster/partition_row_count": int(summary["items"].sum()),
-            **left_out,
+            **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
             "summary": dg.MetadataValue.md(table_markdown(summary, rows=20)),
             "examples": dg.MetadataValue.md(table_markdown(examples, rows=8, width=80)),
         },

@@ -66,7 +66,7 @@ def call_top_k_study(
         _measure_all(measuring, [model], modes)
         calibration = store.view("call_calibration").filter(
             pl.col("model") == model.name,
-            pl.col("call_top_k").is_in([mode.call_top_k for mode in modes]),
+            pl.col("mode").is_in([mode.name for mode in modes]),
             pl.col("benchmark").is_in(_question_benchmarks(loaded)),
         )
     return dg.MaterializeResult(
@@ -144,7 +144,7 @@ def model_size_study(
     """Scores with and without calls by the size of the model (§4.4).
 
     Of the base model, the finetuned one and those of `evaluation.models`, on the benchmarks of the
-    settings: the mean of each of the paper's tables.
+    settings.
     """
     with expected_errors():
         measuring = _open(context, settings, warehouse, toolbox, language_model)

@@ -91,7 +91,10 @@ def evaluate_models(
                     )
                 except RunFailedError as error:
                     failures.append(error)
-        run_job(instance, _JOB, resources=options.resources(), assets=["evaluation_report"])
+        try:
+            run_job(instance, _JOB, resources=options.resources(), assets=["evaluation_report"])
+        except RunFailedError as error:
+            failures.append(error)
     # What failed does not hide the others.
     _show(open_warehouse(home), settings)
     if failures:

@@ -120,7 +120,12 @@ class EvaluationSettings(Section):
         taken = (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *info.data.get("questions", {}))
         if info.field_name == "models":
             taken = MODELS_OF_A_HOME
-        wrong = [name for name in named if name in taken or not _NAME.fullmatch(name)]
+        wrong = [
+            name
+            for name in named
+            # `plain-round-2` is what the plain model of that round is called.
+            if name.partition("-round-")[0] in taken or not _NAME.fullmatch(name)
+        ]
         if wrong:
             raise ValueError(
                 f"{', '.join(map(repr, wrong))} cannot be the name of one of {info.field_name}: "

@@ -79,7 +79,7 @@ def check_model_name(key: str, settings: Settings) -> None:
 def name_of_model(key: str, settings: Settings) -> str:
     """How a finetuned model is called in the results, where all rounds stand."""
     newest = settings.training_rounds[0]
-    return key if newest == 1 else f"{key}-round-{newest}"
+    return key if newest == 1 or key == BASE else f"{key}-round-{newest}"
 
 
 def _named_directory(key: str, settings: Settings) -> Path:

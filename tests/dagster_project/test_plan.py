@@ -344,7 +344,7 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
     mode = DISABLED if name == DISABLED.name else enabled(settings.decoding.call_top_k)
     versions = {} if mode.is_disabled else {"Calendar": "1"}
     return questions_fingerprint(
-        "items", mode, settings, "model-1", "float32", tool_versions=versions
+        "items", mode, settings, "model-1", "float32", blocked_tools=("QA",), tool_versions=versions
     )
 
 
@@ -358,7 +358,7 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
         ({"evaluation": {"batch_size": 7}}, {"disabled", "enabled"}),
         ({"evaluation": {"today": "2020-02-02"}}, {"enabled"}),
         ({"decoding": {"call_top_k": 7}}, {"enabled"}),
-        ({"execution": {"max_result_tokens": 7}}, {"enabled"}),
+        ({"execution": {"max_result_tokens": 7}}, {"disabled", "enabled"}),
         ({"execution": {"deadline_seconds": 7}}, {"enabled"}),
         ({"evaluation": {"items": 7, "dateset_items": 7}}, set()),
         ({"decoding": {"max_new_tokens": 7}}, set()),

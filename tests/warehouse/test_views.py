@@ -54,6 +54,7 @@ COLUMNS = {
     "call_calibration": [
         "benchmark",
         "model",
+        "mode",
         "call_top_k",
         "items",
         "score",
@@ -413,7 +414,9 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
         ),
     )
     warehouse.replace_slice("evaluation_results", "all", "dateset.base", results, metadata={})
-    assert warehouse.query("select * exclude (benchmark, model) from call_calibration").rows() == [
+    assert warehouse.query(
+        "select * exclude (benchmark, model, mode) from call_calibration"
+    ).rows() == [
         (0, 1, 0.0, 0.0, None, 0.0),
         (10, 3, *[pytest.approx(2 / 3)] * 2, 0.5, 1.0),
     ]

@@ -454,7 +454,7 @@ class _Decoder:
     def _check_lengths(self, rows: Sequence[DecodingRow]) -> None:
         most = longest_prompt_tokens(self._model, self._parameters)
         for row in rows:
-            tokens = len(row.pending) - 1
+            tokens = row.prompt_tokens
             if tokens > most:
                 raise SequenceTooLongError(
                     f"Prompt {row.index} has {tokens} tokens. Expected at most {most}, so that "

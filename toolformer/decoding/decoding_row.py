@@ -95,6 +95,11 @@ class DecodingRow:
         self._trace: list[TraceStep] = []
 
     @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, without the start token."""
+        return len(self._prompt_ids) - 1
+
+    @property
     def calls_so_far(self) -> int:
         """Calls with a result."""
         return len(self._calls)

@@ -153,6 +153,32 @@ def test_fewer_items_and_older_slices_leave_no_rows_behind(measure, file: Path):
     assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
 
 
+def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path: Path):
+    measure(modes=modes_by_k([0, 1, 10], call_top_k=10))
+    (tmp_path / "model" / "config.json").write_text('{"retrained": true}')
+    work, _ = measure(modes=[DISABLED])
+    assert {mode for _, mode in scores(work)} == {"disabled"}
+
+
+def test_a_run_killed_after_items_moved_leaves_none_twice(
+    measure, file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    work, _ = measure()
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
+    replace = measuring.replace_slice_if_stale
+
+    def killed_behind_the_first(*arguments, **options):
+        replace(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measuring, "replace_slice_if_stale", killed_behind_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    rows = work.store.query("select item_id, mode from evaluation_results").rows()
+    assert rows
+    assert len(rows) == len(set(rows))
+
+
 def test_items_whose_tool_was_down_are_asked_again_and_no_others(measure):
     tool = Sum()
     tool.is_down = True
@@ -160,7 +186,7 @@ def test_items_whose_tool_was_down_are_asked_again_and_no_others(measure):
     assert work.states["own with base"][DONE_BUT_FAILED] == 3
     failed = {key for key, score in scores(work).items() if score is None}
     assert {mode for _, mode in failed} == {"enabled"}
-    assert work.left_out == {"own: tool_failed": QUESTIONS}
+    assert work.left_out == {"own with base": {"tool_failed": QUESTIONS}}
     work, asked = measure()
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     assert set(scores(work).values()) == {1.0}
@@ -171,7 +197,7 @@ def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, capl
     file.write_text(file.read_text() + '{"question": "Who?"}\n' * 7)
     with caplog.at_level(logging.WARNING):
         work, _ = measure()
-    assert work.left_out == {"own: rows of the file": 7}
+    assert work.left_out == {"own with base": {"rows of the file": 7}}
     assert caplog.messages[0].startswith("own leaves out own.jsonl, row 6: column 'answers'")
     assert caplog.messages[-1] == "own leaves out 2 more rows."
 
