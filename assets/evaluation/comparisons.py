@@ -4,6 +4,7 @@ Does not compute an interval; `toolformer.evaluation.intervals` does.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from itertools import combinations
 from typing import NamedTuple
@@ -111,9 +112,7 @@ def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
                 **cell._asdict(),
                 "items": frame.height,
                 "share_with_call": frame["has_call"].mean(),
-                "score": found.score,
-                "low": found.low,
-                "high": found.high,
+                **asdict(found),
             }
         )
     return rows
@@ -137,13 +136,7 @@ def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
                 **cell._asdict(),
                 "other_model": other.model,
                 "other_mode": other.mode,
-                "items": both.height,
-                "better": found.better,
-                "worse": found.worse,
-                "difference": found.difference,
-                "low": found.low,
-                "high": found.high,
-                "p_value": found.p_value,
+                **asdict(found),
             }
         )
     return rows
@@ -153,7 +146,7 @@ def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
     """Which ways of answering are compared, the later one first.
 
     One model in two modes; two models in the same mode, disabled or enabled; and what a model does
-    with calls against what base and `plain`, the paper's baselines, do without.
+    with calls against what base and `plain` of its round, the baselines, do without.
     """
     in_order = sorted((_Cell(*cell) for cell in cells), key=_place)
     for other, cell in combinations(in_order, 2):

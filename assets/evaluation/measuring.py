@@ -117,7 +117,7 @@ class Measuring:
         Raises:
             ToolformerError: files or model cannot be read.
         """
-        if name == PERPLEXITY or name in self.settings.evaluation.texts:
+        if self.settings.evaluation.is_text(name):
             self._measure_losses(name, model)
         else:
             self._ask(name, model, modes)

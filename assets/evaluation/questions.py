@@ -119,11 +119,8 @@ class Questions:
             item_id: completion
             for item_id, completion in self._with_calls.items()
             if not any(
-                text.lstrip(" [").startswith(tool[0])
-                for text in (
-                    *(call.text for call in completion.calls),
-                    *(call.text for call in completion.undone_calls),
-                )
+                call.text.lstrip(" [").startswith(tool[0])
+                for call in (*completion.calls, *completion.undone_calls)
             )
         }
 

@@ -21,7 +21,6 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import BASE, Settings
 from dagster_project.wiring.evaluated_models import (
     EvaluatedModel,
@@ -38,6 +37,7 @@ from toolformer.evaluation.modes import (
     modes_without_each,
 )
 from toolformer.training.training_plan import parameter_count
+from tools.model_identity import SAFETENSORS
 
 
 @dg.asset(
@@ -154,7 +154,7 @@ def model_size_study(
         modes = [DISABLED, enabled(loaded.decoding.call_top_k)]
         _measure_all(measuring, models, modes)
         scores = _scores(store.view("evaluation_table"), loaded, models, modes)
-    sizes = {model.name: parameter_count(model.directory.glob("*.safetensors")) for model in models}
+    sizes = {model.name: parameter_count(model.directory.glob(*SAFETENSORS)) for model in models}
     by_size = scores.with_columns(
         parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64),
         family=pl.col("benchmark"),
@@ -208,11 +208,7 @@ def _measure_all(
 
 def _question_benchmarks(settings: Settings) -> list[str]:
     evaluation = settings.evaluation
-    return [
-        name
-        for name in evaluation.benchmarks
-        if name != PERPLEXITY and name not in evaluation.texts
-    ]
+    return [name for name in evaluation.benchmarks if not evaluation.is_text(name)]
 
 
 def _scores(

@@ -101,6 +101,10 @@ class EvaluationSettings(Section):
         given = (*EMBEDDED_BENCHMARKS, *self.files, *self.texts, *self.questions)
         return tuple(dict.fromkeys((*given, *self.benchmarks)))
 
+    def is_text(self, benchmark: str) -> bool:
+        """Whether a benchmark measures the losses of texts, and asks no questions."""
+        return benchmark == PERPLEXITY or benchmark in self.texts
+
     @property
     def available_models(self) -> tuple[str, ...]:
         """All that can be measured: base, finetuned, the controls, and those of `models`."""
