@@ -39,6 +39,16 @@ Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to
 ToolNames = Annotated[
     str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
 ]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="finetuned, base or a model directory. Default: finetuned if there."
+    ),
+]
+Today = Annotated[
+    str | None,
+    typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today."),
+]
 VariantName = Annotated[
     Variant | None,
     typer.Option(
@@ -209,13 +219,8 @@ def complete(
     tools: ToolNames = None,
     no_tools: Annotated[bool, typer.Option("--no-tools", help="Calls are disabled.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="finetuned, base or a model directory. Default: finetuned if there."),
-    ] = None,
-    today: Annotated[
-        str | None, typer.Option(help="Date for the Calendar, YYYY-MM-DD. Default: today.")
-    ] = None,
+    model: ModelName = None,
+    today: Today = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion.")] = None,
     preset: Preset = None,
     changes: Changes = None,
@@ -232,6 +237,46 @@ def complete(
         model_name=model,
         today=today,
         max_new_tokens=max_new_tokens,
+    )
+
+
+@app.command("lm-eval")
+def lm_eval(
+    tasks: Annotated[
+        str, typer.Option(help="Tasks that let the model write, comma-separated.", metavar="X,Y")
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Most items of each task.")] = None,
+    model: ModelName = None,
+    tools: ToolNames = None,
+    blocked_tools: Annotated[
+        str | None,
+        typer.Option(help="Tools that may not be called: QA for question answering.", metavar="X"),
+    ] = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Only with calls disabled.")] = False,
+    include_path: Annotated[
+        Path | None, typer.Option(help="Folder with task files (YAML) of your own.")
+    ] = None,
+    today: Today = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the results and every answer, as JSON.")
+    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Run tasks of EleutherAI's lm-evaluation-harness, without and with calls."""
+    from dagster_project.commands.harness import compare_on_tasks
+    from dagster_project.commands.options import RunOptions
+
+    compare_on_tasks(
+        _names(tasks),
+        RunOptions.of(preset, changes, tools=_names(tools)),
+        with_calls=not no_tools,
+        model_name=model,
+        today=today,
+        limit=limit,
+        blocked_tools=_names(blocked_tools),
+        include_path=include_path,
+        output=output,
     )
 
 

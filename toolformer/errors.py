@@ -25,7 +25,7 @@ class SequenceTooLongError(ToolformerError, ValueError):
 
 
 class UnservedGenerationError(ToolformerError, ValueError):
-    """Transformers' `generate` was told what decoding with calls cannot do."""
+    """Transformers' `generate`, or a task, asks for what decoding with calls cannot do."""
 
 
 class TrainingError(ToolformerError, ValueError):

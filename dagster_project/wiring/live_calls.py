@@ -46,6 +46,7 @@ def complete_with_tools(
     dates: Sequence[datetime.date],
     with_calls: bool,
     call_top_k: int | None = None,
+    prompt_ids: Sequence[Sequence[int]] | None = None,
     blocked_tools: Sequence[str] = (),
     max_new_tokens: int | None = None,
     stop_texts: tuple[str, ...] = (),
@@ -66,7 +67,8 @@ def complete_with_tools(
         blocked_tools: those that may not be called all the same.
         call_top_k, max_new_tokens: instead of the settings' own.
         stop_texts: the completion ends before these.
-        without_calls, rows_at_once, progress: see `toolformer.decoding.decoder.complete`.
+        prompt_ids, without_calls, rows_at_once, progress: see
+            `toolformer.decoding.decoder.complete`.
         on_outcome: see `tools.running.pending_calls.call_runner`; told places in `prompts`.
     """
     askers = [
@@ -77,6 +79,7 @@ def complete_with_tools(
     return complete(
         model,
         prompts,
+        prompt_ids=prompt_ids,
         parameters=decoding_parameters(
             settings,
             names,

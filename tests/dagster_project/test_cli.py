@@ -114,6 +114,7 @@ def test_without_a_command_the_help_is_shown(run):
         "train",
         "evaluate",
         "study",
+        "lm-eval",
         "complete",
         "sql",
         "stats",

@@ -1,0 +1,196 @@
+"""`toolformer lm-eval`: tasks of lm-evaluation-harness without and with live calls.
+
+Does not parse the command line, and does not score.
+"""
+
+import datetime
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from dagster_project.commands import console
+from dagster_project.commands.completing import given_date, model_directory
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.progress import progress_of
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.decoding.completions import Completion
+from toolformer.decoding.decoder import longest_prompt_tokens
+from toolformer.errors import SequenceTooLongError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.ground.whole_files import write_whole
+from toolformer_lm_eval.answers import Answers, Generation
+from toolformer_lm_eval.comparison import Outcome, samples, summary
+from toolformer_lm_eval.tasks import check_installed, open_tasks
+from tools.model_identity import model_identity
+from tools.registry import check_tool_name
+
+OFF, ON = "tools off", "tools on"
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Continues the prompts of a task with the tools of a home, in either mode.
+
+    A prompt that is too long loses its beginning, as in the harness: in both modes as much as
+    leaves room for a call, so that both continue the same.
+
+    Attributes:
+        toolbox: opened for decoding.
+        settings: of the run.
+        today: what the Calendar takes for today.
+        blocked_tools: those that may not be called.
+        cut: the prompts that lost something.
+    """
+
+    toolbox: Toolbox
+    settings: Settings
+    today: datetime.date
+    blocked_tools: Sequence[str] = ()
+    cut: set[str] = field(default_factory=set)
+
+    def decode(
+        self,
+        model: LanguageModel,
+        prompts: Sequence[str],
+        way: Generation,
+        *,
+        with_calls: bool,
+        without_calls: Answers | None = None,
+    ) -> list[Completion]:
+        """Continue prompts in one batch.
+
+        Args:
+            model: any.
+            prompts: all that are to be continued in the same way.
+            way: how.
+            with_calls: whether tools may be called.
+            without_calls: the answers to the same prompts with calls disabled, where they are
+                known; what is the same up to the first call is not decoded again.
+
+        Raises:
+            SequenceTooLongError: no prompt at all would leave room for so many new tokens.
+        """
+        known = None
+        if without_calls is not None:
+            known = [without_calls.completions[prompt, way] for prompt in prompts]
+        mode = ON if with_calls else OFF
+        return complete_with_tools(
+            model,
+            prompts,
+            self.toolbox,
+            self.settings,
+            prompt_ids=self._fitting(model, prompts, way),
+            dates=[self.today] * len(prompts),
+            with_calls=with_calls,
+            blocked_tools=self.blocked_tools,
+            max_new_tokens=way.max_new_tokens,
+            stop_texts=way.until,
+            without_calls=known,
+            progress=progress_of(f"answers, {mode}", _LOGGER),
+        )
+
+    def _fitting(
+        self, model: LanguageModel, prompts: Sequence[str], way: Generation
+    ) -> list[list[int]]:
+        parameters = decoding_parameters(
+            self.settings, tuple(self.toolbox.tools), max_new_tokens=way.max_new_tokens
+        )
+        most = longest_prompt_tokens(model, parameters)
+        if most < 1:
+            raise SequenceTooLongError(
+                f"The task asks for up to {way.max_new_tokens} new tokens. With a call, they leave "
+                f"no room for a prompt in the model's {model.context_length}. Lower max_gen_toks "
+                "in a copy of the task, and name its folder with --include-path."
+            )
+        ids = [model.tokenizer.encode(prompt) for prompt in prompts]
+        self.cut.update(
+            prompt for prompt, of_it in zip(prompts, ids, strict=True) if len(of_it) > most
+        )
+        return [of_it[-most:] for of_it in ids]
+
+
+def compare_on_tasks(
+    task_names: Sequence[str],
+    options: RunOptions,
+    *,
+    with_calls: bool,
+    model_name: str | None,
+    today: str | None,
+    limit: int | None,
+    blocked_tools: Sequence[str],
+    include_path: Path | None,
+    output: Path | None,
+) -> None:
+    """Run tasks with calls disabled, and enabled, and print both results side by side."""
+    check_installed()
+    home = Home.find()
+    settings = options.load_settings(home)
+    date = given_date(today)
+    for name in blocked_tools:
+        check_tool_name(name, targets=settings.tools.targets)
+    holder = ModelHolder()
+    toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True, holder=holder)
+    directory = model_directory(model_name, settings, home)
+    manager = open_tasks(task_names, include_path)
+
+    # Only now: they need what is checked above.
+    from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
+
+    from toolformer_lm_eval.adapter import HarnessModel
+
+    continuation = Continuation(toolbox, settings, today=date, blocked_tools=blocked_tools)
+    modes: dict[str, Outcome] = {}
+    try:
+        with console.progress_bars():
+            for mode in (OFF, ON) if with_calls else (OFF,):
+                answers = Answers(
+                    # The model is loaded only now that the harness has read the data.
+                    lambda prompts, way, mode=mode: continuation.decode(
+                        holder.load(directory, settings, home),
+                        prompts,
+                        way,
+                        with_calls=mode == ON,
+                        without_calls=modes[OFF].answers if mode == ON else None,
+                    )
+                )
+                # No cache of the harness: its keys do not name the model.
+                results = simple_evaluate(
+                    HarnessModel(answers),
+                    tasks=list(task_names),
+                    task_manager=manager,
+                    limit=limit,
+                    bootstrap_iters=0,
+                )
+                modes[mode] = Outcome(results or {}, answers)
+    finally:
+        holder.release()
+    rows = summary(modes)
+    console.frame(pl.DataFrame(rows, infer_schema_length=None))
+    if continuation.cut:
+        console.say(
+            f"({len(continuation.cut)} prompts were too long for the model's context beside answer "
+            "and call, and lost their beginnings.)"
+        )
+    if output is not None:
+        told = {
+            "model": str(directory),
+            "model_identity": model_identity(directory),
+            "limit": limit,
+            "decoding": settings.decoding.model_dump(mode="json"),
+            "tools": list(toolbox.tools),
+            "blocked_tools": list(blocked_tools),
+            "prompts_cut": sorted(continuation.cut),
+            "results": rows,
+            "versions": modes[OFF].results["versions"],
+            "samples": samples(modes),
+        }
+        write_whole(output, json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n")

@@ -1,0 +1,73 @@
+"""How the prompts of a task are continued with the tools of a home. Needs no lm-eval."""
+
+import datetime
+
+import pytest
+
+from dagster_project.commands.harness import Continuation
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import Toolbox
+from tests.fakes import ScriptedModel
+from toolformer.errors import SequenceTooLongError
+from toolformer_lm_eval.answers import Answers, Generation
+from tools.calculator import Calculator
+
+WAY = Generation((".",), 24)
+CALL = "6 * 7 is [Calculator(6 * 7) -> 42] 42."
+# Tokens of the longest call, with the settings below.
+ROOM = 1 + 20 + 10 + 3
+
+
+def continuation(**changes):
+    settings = Settings.model_validate(
+        {
+            "decoding": {"call_top_k": 1, "max_calls": 1, "max_call_tokens": 20},
+            "execution": {"max_result_tokens": 10},
+        }
+    )
+    toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
+    return Continuation(toolbox, settings, today=datetime.date(2024, 5, 3), **changes)
+
+
+def test_a_call_is_made_in_one_mode_alone():
+    model = ScriptedModel([CALL, "6 * 7 is: many."])
+    (off,) = continuation().decode(model, ["6 * 7 is"], WAY, with_calls=False)
+    (on,) = continuation().decode(model, ["6 * 7 is"], WAY, with_calls=True)
+    assert (off.text, on.text) == (": many", " [Calculator(6 * 7) -> 42] 42")
+    blocking = continuation(blocked_tools=["Calculator"])
+    (blocked,) = blocking.decode(model, ["6 * 7 is"], WAY, with_calls=True)
+    assert blocked.text == ": many"
+    assert [undone.reason for undone in blocked.undone_calls] == ["blocked_tool"]
+
+
+def test_what_is_known_without_calls_is_not_decoded_again():
+    model = ScriptedModel(["The mill is old."])
+    way = continuation()
+    without = Answers(lambda prompts, _: way.decode(model, prompts, WAY, with_calls=False))
+    without.to([("The mill is", {"until": ["."], "max_gen_toks": 24})])
+    model.contexts.clear()
+    (on,) = way.decode(model, ["The mill is"], WAY, with_calls=True, without_calls=without)
+    assert on.text == " old"
+    assert not model.contexts
+
+
+@pytest.mark.parametrize("with_calls", [False, True])
+def test_a_long_prompt_loses_its_beginning_alike_in_both_modes_and_is_counted(with_calls):
+    model = ScriptedModel(["is old.", "The mill is old."])
+    # Room for the start token and the last two tokens of a prompt.
+    model.context_length = 1 + 2 + WAY.max_new_tokens + ROOM
+    way = continuation()
+    (cut,) = way.decode(model, ["The mill is"], WAY, with_calls=with_calls)
+    assert (cut.prompt, cut.text) == ("The mill is", " old")
+    assert model.contexts[:3] == ["", "i", "is"]
+    assert way.cut == {"The mill is"}
+    whole = continuation()
+    whole.decode(model, ["is"], WAY, with_calls=with_calls)
+    assert not whole.cut
+
+
+def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused():
+    model = ScriptedModel(["is old."])
+    model.context_length = WAY.max_new_tokens + ROOM + 1
+    with pytest.raises(SequenceTooLongError, match=r"up to 24 new tokens.*max_gen_toks"):
+        continuation().decode(model, ["is"], WAY, with_calls=False)

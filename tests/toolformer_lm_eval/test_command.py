@@ -1,0 +1,136 @@
+"""`toolformer lm-eval` over invented questions, with the real harness and no network."""
+
+import json
+import socket
+from importlib.util import find_spec
+
+import pytest
+
+from dagster_project.cli import main
+from tests.fakes import END, taught_model
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("lm_eval") is None, reason="needs the package lm-eval"),
+    # Of the harness and of what it imports.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+LESSONS = (
+    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
+    "Twice 3.5 is [Calculator(3.5 * 2) -> 7] 7, I say.",
+    "The mill is old, I say.",
+)
+QUESTIONS = (("6 times 7 is", "42"), ("Twice 3.5 is", "7"), ("The mill is", "old"))
+TASK = """
+task: sums
+dataset_path: json
+dataset_kwargs:
+  data_files: {{test: {folder}/questions.jsonl}}
+  cache_dir: {folder}/cache
+test_split: test
+output_type: {output_type}
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: [".", ","], max_gen_toks: {max_gen_toks}, do_sample: {do_sample}}}
+filter_list:
+  - {{name: bare, filter: [{{function: remove_whitespace}}, {{function: take_first}}]}}
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+"""
+
+
+@pytest.fixture(scope="module")
+def taught_directory(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "taught"
+    taught = taught_model(LESSONS)
+    taught.model.save_pretrained(folder)
+    taught.tokenizer.backend.pad_token = END
+    taught.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, taught_directory, monkeypatch, capsys):
+    """Runs the command over a task whose file says this."""
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_: pytest.fail("network"))
+    # It asks the machine for its programs, which takes longer than the tasks.
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _results: None)
+    lines = [json.dumps({"question": q, "answer": a}) for q, a in QUESTIONS]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+
+    def run_command(*arguments, max_gen_toks=20, do_sample="false"):
+        says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample}
+        says["output_type"] = "generate_until"
+        (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
+        fixed = ["lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
+        fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
+        fixed += ["--set", "decoding.call_top_k=1"]
+        with pytest.raises(SystemExit) as exited:
+            main([*fixed, *arguments])
+        return exited.value.code, *capsys.readouterr()
+
+    return run_command
+
+
+def test_a_task_is_run_without_and_with_calls_and_compared(run, tmp_path):
+    file = tmp_path / "told.json"
+    code, out, err = run("--output", str(file))
+    assert not code, err
+    assert "exact_match (bare)" in out
+    told = json.loads(file.read_text())
+    (result,) = told["results"]
+    assert result["tools on"] == 1.0
+    assert result["tools off"] < 1.0
+    assert result["share with a call"] == pytest.approx(2 / 3)
+    assert result["items"] == 3
+    assert not told["prompts_cut"]
+    first, second, third = told["samples"]
+    assert first["prompts"] == ["6 times 7 is"]
+    assert (first["target"], first["tools on"]["metrics"]) == ("42", {"exact_match": 1.0})
+    (answer,) = second["tools on"]["answers"]
+    assert answer["answer"] == " 7"
+    assert answer["output"] == " [Calculator(3.5 * 2) -> 7] 7"
+    assert answer["calls"] == [{"tool": "Calculator", "arguments": "3.5 * 2", "result": "7"}]
+    assert third["tools on"] == third["tools off"]
+    assert not any(
+        answer["calls"] for row in told["samples"] for answer in row["tools off"]["answers"]
+    )
+
+
+def test_a_blocked_tool_is_not_called_and_long_prompts_lose_their_beginnings(run, tmp_path):
+    file = tmp_path / "told.json"
+    code, out, err = run(
+        *("--blocked-tools", "Calculator", "--limit", "2", "--output", str(file)),
+        *("--set", "execution.max_result_tokens=400"),
+        max_gen_toks=36,
+    )
+    assert not code, err
+    assert "2 prompts were too long" in out
+    told = json.loads(file.read_text())
+    assert told["blocked_tools"] == ["Calculator"]
+    assert told["prompts_cut"] == ["6 times 7 is", "Twice 3.5 is"]
+    assert [row["share with a call"] for row in told["results"]] == [0]
+
+
+def test_without_tools_there_is_one_column(run):
+    code, out, err = run("--no-tools", "--limit", "1")
+    assert not code, err
+    assert "tools off" in out
+    assert "tools on" not in out
+
+
+def test_sampling_and_misspelt_names_are_refused_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr(
+        "dagster_project.commands.harness.ModelHolder.load",
+        lambda *_arguments: pytest.fail("the model was loaded"),
+    )
+    code, _, err = run(do_sample="true")
+    assert code == 1
+    assert "The task asks for sampling" in err
+    code, _, err = run("--blocked-tools", "Calulator")
+    assert code == 1
+    assert "Calculator" in err
