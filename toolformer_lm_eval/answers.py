@@ -40,10 +40,6 @@ class Generation(NamedTuple):
 
         Raises:
             UnservedGenerationError: greedy decoding with calls cannot do what is asked.
-
-        Example:
-            >>> Generation.of({"until": ["."], "do_sample": False, "max_gen_toks": 32})
-            Generation(until=('.',), max_new_tokens=32)
         """
         left = {name: value for name, value in asked.items() if value is not None}
         until = left.pop("until", ())

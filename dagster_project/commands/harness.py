@@ -137,10 +137,11 @@ def compare_on_tasks(
     date = given_date(today)
     for name in blocked_tools:
         check_tool_name(name, targets=settings.tools.targets)
+    # Before the model, which may have to be converted first.
+    manager = open_tasks(task_names, include_path)
     holder = ModelHolder()
     toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True, holder=holder)
     directory = model_directory(model_name, settings, home)
-    manager = open_tasks(task_names, include_path)
 
     # Only now: they need what is checked above.
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]

@@ -62,9 +62,8 @@ def run(tmp_path, taught_directory, monkeypatch, capsys):
     lines = [json.dumps({"question": q, "answer": a}) for q, a in QUESTIONS]
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
 
-    def run_command(*arguments, max_gen_toks=20, do_sample="false"):
-        says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample}
-        says["output_type"] = "generate_until"
+    def run_command(*arguments, max_gen_toks=20, do_sample="false", kind="generate_until"):
+        says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample, "output_type": kind}
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
         fixed = ["lm-eval", "--tasks", "sums", "--include-path", str(tmp_path)]
         fixed += ["--model", str(taught_directory), "--tools", "Calculator"]
@@ -134,3 +133,14 @@ def test_sampling_and_misspelt_names_are_refused_before_the_model_is_loaded(run,
     code, _, err = run("--blocked-tools", "Calulator")
     assert code == 1
     assert "Calculator" in err
+
+
+def test_a_task_of_likelihoods_is_refused_before_the_model_is_looked_for(run, monkeypatch):
+    monkeypatch.setattr(
+        "dagster_project.commands.harness.model_directory",
+        lambda *_arguments: pytest.fail("the model was looked for"),
+    )
+    code, _, err = run(kind="multiple_choice")
+    assert code == 1
+    assert "Not run with calls: sums (multiple_choice)" in err
+    assert "no tool ever runs" in err
