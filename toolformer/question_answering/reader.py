@@ -10,17 +10,20 @@ passages. (Lewis et al., 2020, marginalise the same way over a reader that write
     fed:       prompt's demonstrations | Passage: z, Question: | q, Answer: | beam of tokens of a
     states:    (once for all)                                    predict q    predict a and the end
 
-What cannot be answered gets little probability from any passage. Does not retrieve, and does not
-decide which probability is too little.
+What cannot be answered gets little probability from any passage. Questions are read together, as
+many as a pack holds: a step of the beam reads all weights, for one question or for many. Does not
+retrieve, and does not decide which probability is too little.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from toolformer.errors import ModelNotFoundError
-from toolformer.forward.geometry import is_out_of_memory
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError
+from toolformer.forward.batching import end_of_batch
+from toolformer.forward.geometry import feed_in_halves
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import prompt_prefix
@@ -55,7 +58,7 @@ Passage: {text}
 Question:"""
 _BEFORE_ANSWER = "\nAnswer:"
 _MOST_ANSWER_TOKENS = 32
-# Tokens of passages fed at once; those of one question are far fewer.
+# Tokens of questions read together, each passage with the prompt, whose keys it gets a copy of.
 _PACK_TOKENS = 8192
 
 
@@ -120,7 +123,10 @@ class LanguageModelReader:
         self._model()
 
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
-        """See `tools.retrieval.retrieval_tool.Reader`. Each question is computed by itself.
+        """See `tools.retrieval.retrieval_tool.Reader`.
+
+        Which questions are read together changes the last digits of probabilities, as anywhere in
+        floating point, and no more.
 
         Raises:
             ToolUnavailableError: The model cannot be loaded.
@@ -128,19 +134,24 @@ class LanguageModelReader:
         """
         if not requests:
             return []
-        model = self._model()
+        model, parameters = self._model(), self._parameters
+        questions = [_Question.of(model, *request, parameters) for request in requests]
+        lengths = [question.tokens for question in questions]
+        answers: list[Answer | None] = []
         try:
-            return [
-                read_answer(model, question, passages, self._parameters)
-                for question, passages in requests
-            ]
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+            while len(answers) < len(questions):
+                start = len(answers)
+                end = end_of_batch(lengths, start, token_budget=_PACK_TOKENS, is_padded=False)
+                answers += feed_in_halves(
+                    questions[start:end],
+                    lambda together: _read_answers(model, together, parameters),
+                )[0]
+        except OutOfMemoryError as error:
             raise ToolDiedError(
                 "The memory of the device does not hold the passages of one question. Lower "
                 "tools.QA.options.passages or question_answering.passage_words."
             ) from error
+        return answers
 
     def _model(self) -> LanguageModel:
         try:
@@ -151,39 +162,6 @@ class LanguageModelReader:
                 f"its reader cannot be loaded ({error})",
                 "Set language_model.path in toolformer.yaml to a model directory",
             ) from error
-
-
-def read_answer(
-    model: LanguageModel,
-    question: str,
-    passages: Sequence[StoredPassage],
-    parameters: ReadingParameters,
-) -> Answer | None:
-    """Answer a question from passages.
-
-    Args:
-        model: Any.
-        question: One line.
-        passages: With the fields `title`, `text` and `score`, a natural logarithm.
-        parameters: How they are read.
-
-    Returns:
-        The answer of the largest probability; None where no passage holds a candidate.
-    """
-    import torch
-
-    if not passages:
-        return None
-    texts = [_shown(model, question, passage, parameters) for passage in passages]
-    trees = [_candidates(model, text, question, parameters.answer_words) for text in texts]
-    with torch.inference_mode():
-        question_losses, found = _read(model, question, texts, trees, parameters)
-    weights = passage_weights(
-        [float(passage["score"]) for passage in passages],
-        question_losses,
-        question_weight=parameters.question_weight,
-    )
-    return best_answer(found, weights)
 
 
 def passage_weights(
@@ -236,6 +214,48 @@ def best_answer(found: Sequence[dict[str, float]], weights: Sequence[float]) -> 
     return Answer(largest[best][1], min(totals[best], 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question and its passages as they are read.
+
+    Attributes:
+        ids: Tokens of the question.
+        asked: These, and what stands before the answer.
+        texts: What is shown of each passage.
+        candidates: Of each passage the tree of the answers that it holds.
+        scores: Of each passage the natural logarithm of the retriever's weight.
+        tokens: What reading it feeds and keeps; each passage has a copy of the prompt's keys.
+    """
+
+    ids: list[int]
+    asked: list[int]
+    texts: list[str]
+    candidates: list[SpanNode]
+    scores: list[float]
+    tokens: int
+
+    @classmethod
+    def of(
+        cls,
+        model: LanguageModel,
+        question: str,
+        passages: Sequence[StoredPassage],
+        parameters: ReadingParameters,
+    ) -> "_Question":
+        encode = model.tokenizer.encode
+        ids = encode(f" {question}")
+        texts = [_shown(model, question, passage, parameters) for passage in passages]
+        around = len(encode(f"{PROMPT} {question}{_BEFORE_ANSWER}"))
+        return cls(
+            ids,
+            [*ids, *encode(_BEFORE_ANSWER)],
+            texts,
+            [_candidates(model, text, question, parameters.answer_words) for text in texts],
+            [float(passage["score"]) for passage in passages],
+            sum(around + len(encode(text)) for text in texts),
+        )
+
+
 def _shown(
     model: LanguageModel, question: str, passage: StoredPassage, parameters: ReadingParameters
 ) -> str:
@@ -259,26 +279,46 @@ def _candidates(model: LanguageModel, text: str, question: str, most_words: int)
     return span_tree(spans, encoded["input_ids"])
 
 
-def _read(
-    model: LanguageModel,
-    question: str,
-    texts: Sequence[str],
-    trees: Sequence[SpanNode],
-    parameters: ReadingParameters,
-) -> tuple[list[float], list[dict[str, float]]]:
-    """-log p(q | z), and p(a | q, z) by span, for each passage."""
+def _read_answers(
+    model: LanguageModel, questions: Sequence[_Question], parameters: ReadingParameters
+) -> list[Answer | None]:
+    """For each question the answer of the largest probability, if its passages hold any."""
     import torch
 
-    question_ids = model.tokenizer.encode(f" {question}")
-    asked = [*question_ids, *model.tokenizer.encode(_BEFORE_ANSWER)]
+    with torch.inference_mode():
+        found = iter(_read(model, questions, parameters))
+    answers = []
+    for question in questions:
+        losses, probabilities = zip(*islice(found, len(question.texts)), strict=True)
+        weights = passage_weights(
+            question.scores, losses, question_weight=parameters.question_weight
+        )
+        answers.append(best_answer(probabilities, weights))
+    return answers
+
+
+def _read(
+    model: LanguageModel, questions: Sequence[_Question], parameters: ReadingParameters
+) -> list[tuple[float, dict[str, float]]]:
+    """-log p(q | z), and p(a | q, z) by span, for each passage of each question."""
+    import torch
+
+    asked = [(question, text) for question in questions for text in question.texts]
+    trees = [tree for question in questions for tree in question.candidates]
     read = ReadTexts(
         model,
         prompt_prefix(model, PROMPT),
-        # A window's last token is not fed: branches start where it would stand.
-        [Window("", place, 0, text, (*asked, 0), ()) for place, text in enumerate(texts)],
+        [
+            # A window's last token is not fed: branches start where it would stand.
+            Window("", place, 0, text, (*question.asked, 0), ())
+            for place, (question, text) in enumerate(asked)
+        ],
         token_budget=_PACK_TOKENS,
     )
-    losses = [_losses(model, states[: len(question_ids)], question_ids) for states in read.states]
+    losses = [
+        _losses(model, states[: len(question.ids)], question.ids)
+        for (question, _), states in zip(asked, read.states, strict=True)
+    ]
     beam = AnswerBeam(
         model,
         trees,
@@ -286,7 +326,7 @@ def _read(
         least_probability=parameters.least_probability,
     )
     keys = read.branch_keys(
-        [read.start(place, len(asked)) for place in range(len(texts))],
+        [read.start(place, len(question.asked)) for place, (question, _) in enumerate(asked)],
         most_tokens=max(1, *map(_depth, trees)),
     )
     states = torch.stack([states[-1] for states in read.states])
@@ -294,7 +334,7 @@ def _read(
     while beam.tokens:
         states = keys.feed(beam.parents, [[token] for token in beam.tokens])
         beam.advance(states)
-    return losses, beam.found
+    return list(zip(losses, beam.found, strict=True))
 
 
 def _losses(model: LanguageModel, states: "torch.Tensor", tokens: Sequence[int]) -> float:

@@ -81,6 +81,8 @@ class Reader(Protocol):
     def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
         """Answer questions, each from its own passages alone; None where these hold no answer.
 
+        Each has at least one passage.
+
         Loads its model at the first request, where `prepare` was not called, and not before.
         """
         ...

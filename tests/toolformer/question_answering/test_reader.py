@@ -18,8 +18,8 @@ from toolformer.question_answering.reader import (
     ReadingParameters,
     best_answer,
     passage_weights,
-    read_answer,
 )
+from tools.errors import ToolDiedError
 
 PASSAGES = [
     {"title": "Otter", "text": "Otters swim in rivers.", "score": -0.5},
@@ -35,6 +35,12 @@ EVERYTHING = ReadingParameters(
 @pytest.fixture(scope="module", params=["auto", "stock"])
 def model(request):
     return tiny_model(context_length=4096, attention=request.param)
+
+
+def read_answer(model, question, passages, parameters):
+    """The answer to one question, read by itself."""
+    reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=parameters)
+    return reader.read([(question, passages)])[0]
 
 
 def literal_answer(model, question, passages, parameters):
@@ -92,12 +98,54 @@ def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
     assert answer.probability == pytest.approx(expected[answer_key(answer.text)], rel=1e-4)
 
 
-def test_an_answer_does_not_depend_on_the_batch(model):
+@pytest.mark.parametrize("pack_tokens", [1, 2500, 8192])
+def test_an_answer_does_not_depend_on_the_batch(model, pack_tokens, monkeypatch):
+    monkeypatch.setattr("toolformer.question_answering.reader._PACK_TOKENS", pack_tokens)
     reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=EVERYTHING)
-    requests = [(QUESTION, PASSAGES), ("what opened?", PASSAGES[1:]), (QUESTION, PASSAGES[:1])]
-    together = reader.read(requests)
-    assert together == [reader.read([request])[0] for request in requests]
-    assert together == reader.read(requests[::-1])[::-1]
+    unanswerable = [{"title": "", "text": "of the", "score": 0.0}]
+    requests = [
+        (QUESTION, PASSAGES),
+        ("what opened in that year, and by whom?", PASSAGES[1:]),
+        ("which?", unanswerable),
+        (QUESTION, PASSAGES[:1]),
+    ]
+    alone = [read_answer(model, *request, EVERYTHING) for request in requests]
+    assert alone[2] is None
+    for together in (reader.read(requests), reader.read(requests[::-1])[::-1]):
+        assert [each and each.text for each in together] == [each and each.text for each in alone]
+        for one, other in zip(together, alone, strict=True):
+            if one is not None:
+                assert one.probability == pytest.approx(other.probability, rel=1e-5)
+
+
+def test_questions_that_memory_does_not_hold_together_are_read_apart(model, monkeypatch):
+    from toolformer.question_answering import reader as reading
+
+    groups = []
+    read = reading._read
+
+    def short_of_memory(model, questions, parameters):
+        groups.append(len(questions))
+        if len(questions) > 1:
+            raise MemoryError
+        return read(model, questions, parameters)
+
+    monkeypatch.setattr(reading, "_read", short_of_memory)
+    reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=EVERYTHING)
+    requests = [(QUESTION, PASSAGES[:1]), ("what opened?", PASSAGES[1:2])]
+    assert reader.read(requests) == [
+        read_answer(model, *request, EVERYTHING) for request in requests
+    ]
+    assert groups[:3] == [2, 1, 1]
+
+
+def test_memory_that_does_not_hold_one_question_says_what_to_lower(model, monkeypatch):
+    def out_of_memory(model, questions, parameters):
+        raise MemoryError
+
+    monkeypatch.setattr("toolformer.question_answering.reader._read", out_of_memory)
+    with pytest.raises(ToolDiedError, match=r"Lower tools\.QA\.options\.passages"):
+        read_answer(model, QUESTION, PASSAGES, EVERYTHING)
 
 
 def test_the_model_is_loaded_at_the_first_question_and_not_before():
@@ -119,7 +167,6 @@ def test_the_model_is_loaded_at_the_first_question_and_not_before():
 def test_passages_without_a_candidate_give_no_answer(model):
     nothing = [{"title": "", "text": "of the and who swims", "score": 0.0}]
     assert read_answer(model, QUESTION, nothing, EVERYTHING) is None
-    assert read_answer(model, QUESTION, [], EVERYTHING) is None
 
 
 def test_one_passage_without_a_candidate_leaves_the_others(model):
