@@ -156,15 +156,14 @@ def model_size_study(
         scores = _scores(store.view("evaluation_table"), loaded, models, modes)
     sizes = {model.name: parameter_count(model.directory.glob(*SAFETENSORS)) for model in models}
     by_size = scores.with_columns(
-        parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64),
-        family=pl.col("benchmark"),
+        parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
     )
     return dg.MaterializeResult(
         metadata={
             "scores by size": dg.MetadataValue.md(
                 png_markdown(model_size_plot(by_size), "scores by size of the model")
             ),
-            "table": dg.MetadataValue.md(table_markdown(by_size.drop("family"), rows=120)),
+            "table": dg.MetadataValue.md(table_markdown(by_size, rows=120)),
             **_states(measuring),
         }
     )

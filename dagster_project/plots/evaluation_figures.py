@@ -108,7 +108,7 @@ def calibration_plot(frame: pl.DataFrame) -> bytes:
         "score_with_call": {"label": "where it called", "color": _GREEN, "marker": "^"},
         "score_without_call": {"label": "where it did not call", "color": _ORANGE, "marker": "v"},
     }
-    for number, axes, rows in _filled(panels, frame, "benchmark"):
+    for number, axes, rows in _filled(panels, frame):
         rows = rows.sort("call_top_k")
         scores = rows.select(pl.col(*lines).cast(pl.Float64) * 100)
         here = [places[k] for k in rows["call_top_k"]]
@@ -149,7 +149,7 @@ def tool_ablation_plot(frame: pl.DataFrame) -> bytes:
     order = [name for name in looks if name in taken]
     benchmarks = _distinct(frame, "benchmark")
     figure, panels = panels_of(benchmarks, title, height=0.5 + 0.24 * len(order))
-    for number, axes, rows in _filled(panels, frame, "benchmark"):
+    for number, axes, rows in _filled(panels, frame):
         highest = max(*rows["high"], 1.0)
         for (name,), row in rows.group_by("without_tool", maintain_order=True):
             place = -order.index(name)
@@ -176,11 +176,11 @@ def model_size_plot(frame: pl.DataFrame) -> bytes:
     """Scores with and without calls by the size of the model (paper §4.4).
 
     Args:
-        frame: model, parameters, mode (disabled, enabled), family (what gets a panel), score, low,
-            high (percent, with the 95 % interval).
+        frame: benchmark, model, parameters, mode (disabled, enabled), score, low, high (percent,
+            with the 95 % interval).
 
     Returns:
-        A PNG file with one panel per family. Models of nearly the same size stand side by side.
+        A PNG file with one panel per benchmark. Models of nearly the same size stand side by side.
     """
     title = "Scores by size of the model"
     if frame.is_empty():
@@ -194,12 +194,12 @@ def model_size_plot(frame: pl.DataFrame) -> bytes:
     margin = max(gap, (1 - places[-1] + places[0]) / 2)
     names = [f"{model} ({_short_count(size)})" for model, size in models.iter_rows()]
     name_height = _NAME_HEIGHT_PER_CHARACTER * max(map(len, names))
-    figure, panels = panels_of(_distinct(frame, "family"), title, height=1.95 + name_height)
+    figure, panels = panels_of(_distinct(frame, "benchmark"), title, height=1.95 + name_height)
     modes = {
         "disabled": {"label": "calls off", "color": FAINT, "marker": "s", "markersize": 4.5},
         "enabled": {"label": "calls on", "color": _BLUE, "marker": "o", "markersize": 4.5},
     }
-    for number, axes, rows in _filled(panels, frame, "family"):
+    for number, axes, rows in _filled(panels, frame):
         for (mode, style), shift in zip(modes.items(), (-gap / 8, gap / 8), strict=True):
             of_mode = rows.filter(mode=mode).sort("score", "model")
             here = [place_of[model] + shift for model in of_mode["model"]]
@@ -259,12 +259,10 @@ def _shade_shares(
     axes.patch.set_visible(False)
 
 
-def _filled(
-    panels: Sequence[Any], frame: pl.DataFrame, column: str
-) -> Iterator[tuple[int, Any, pl.DataFrame]]:
-    """Number, axes and rows of each panel, for `panels_of(_distinct(frame, column), …)`."""
-    for number, (axes, value) in enumerate(zip(panels, _distinct(frame, column), strict=True)):
-        yield number, axes, frame.filter(pl.col(column) == value)
+def _filled(panels: Sequence[Any], frame: pl.DataFrame) -> Iterator[tuple[int, Any, pl.DataFrame]]:
+    """Number, axes and rows of each panel, for `panels_of(_distinct(frame, "benchmark"), …)`."""
+    for number, (axes, name) in enumerate(zip(panels, _distinct(frame, "benchmark"), strict=True)):
+        yield number, axes, frame.filter(benchmark=name)
 
 
 def _side_by_side(sizes: Sequence[int], gap: float) -> list[float]:

@@ -63,11 +63,11 @@ def ablation(benchmarks, without=(EVERY_TOOL, None, *TOOL_NAMES)) -> pl.DataFram
     )
 
 
-def by_size(families, sizes=SIZES, modes=("disabled", "enabled")) -> pl.DataFrame:
+def by_size(benchmarks, sizes=SIZES, modes=("disabled", "enabled")) -> pl.DataFrame:
     return pl.DataFrame(
         [
-            {"model": model, "parameters": size, "mode": mode, "family": family, **INTERVAL}
-            for family in families
+            {"model": model, "parameters": size, "mode": mode, "benchmark": benchmark, **INTERVAL}
+            for benchmark in benchmarks
             for model, size in sizes.items()
             for mode in modes
         ]

@@ -11,10 +11,6 @@ from typing import Literal, Protocol, TypeAlias
 
 from tools.protocol import Tool
 
-# The headings of the paper's tables, and two for what it does not have.
-Family: TypeAlias = Literal[
-    "LAMA", "Mathematics", "Question answering", "MLQA", "Temporal", "Unseen tools", "Own questions"
-]
 LeftOutReason: TypeAlias = Literal["mask_not_last", "answer_not_one_number"]
 
 
@@ -95,11 +91,6 @@ class Benchmark(Protocol):
     @property
     def name(self) -> str:
         """Stable name in kebab-case, as it stands in results."""
-        ...
-
-    @property
-    def family(self) -> Family:
-        """The paper's table that it belongs to."""
         ...
 
     @property

@@ -6,7 +6,7 @@ Does not generate the questions itself (see `toolformer.evaluation.dateset`).
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
@@ -23,7 +23,6 @@ class Dateset:
     """
 
     name = "dateset"
-    family: Family = "Temporal"
     blocked_tools: tuple[str, ...] = ()
     further_tools: tuple[Tool, ...] = ()
 

@@ -6,7 +6,7 @@ among them are words such as `be` for Belgium, which stand in many wrong answers
 Does not ask statements with a gap before their end.
 """
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.cloze import cloze_prompt, text_before_gap
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, LeftOutRowError, Row
@@ -49,7 +49,6 @@ def _relation(row: Row) -> str | None:
 class Lama(QuestionBenchmark):
     """What the three parts have in common: prompt, blocked tool, five words."""
 
-    family: Family = "LAMA"
     # The statements come from Wikipedia.
     blocked_tools = ("WikiSearch",)
     stop_rule = StopRule(max_new_tokens=16)

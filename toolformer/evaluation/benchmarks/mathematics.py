@@ -3,7 +3,7 @@
 Does not read ASDiv's XML itself (see `asdiv_xml`).
 """
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, LeftOutRowError, Row
 from toolformer.evaluation.scoring import score_math
@@ -45,7 +45,6 @@ def _one_number(row: Row, column: str) -> tuple[str, ...]:
 class Mathematics(QuestionBenchmark):
     """What the three sets have in common: the prompt, and the rule for numbers."""
 
-    family: Family = "Mathematics"
     stop_rule = StopRule(max_new_tokens=40)
 
     def prompt(self, asked: Asked) -> str:

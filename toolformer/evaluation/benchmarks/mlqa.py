@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.errors import BenchmarkFileError
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
@@ -34,7 +34,6 @@ class Mlqa(QuestionBenchmark):
         language: Of the questions.
     """
 
-    family: Family = "MLQA"
     stop_rule = StopRule(max_new_tokens=32)
     _set_name = "mlqa"
 

@@ -8,7 +8,7 @@ Does not look for passages: that is what WikiSearch is for.
 
 import re
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, excerpt
 from toolformer.evaluation.prompts import question_prompt
@@ -52,7 +52,6 @@ def _trivia(row: Row) -> Asked:
 class QuestionAnswering(QuestionBenchmark):
     """What the three sets have in common: prompt, blocked tool, twenty words."""
 
-    family: Family = "Question answering"
     # It would answer the questions by itself.
     blocked_tools = ("QA",)
     stop_rule = StopRule(max_new_tokens=40)

@@ -12,7 +12,6 @@ from pathlib import Path
 from toolformer.evaluation.benchmarks.benchmark import (
     BenchmarkEntry,
     BenchmarkItem,
-    Family,
     LeftOutItem,
     RejectedItem,
     StopRule,
@@ -44,7 +43,6 @@ class QuestionBenchmark(ABC):
     """
 
     name: str
-    family: Family
     blocked_tools: tuple[str, ...] = ()
     further_tools: tuple[Tool, ...] = ()
     stop_rule: StopRule

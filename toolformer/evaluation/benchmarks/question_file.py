@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
 from toolformer.evaluation.prompts import QUESTION_PROMPT
@@ -41,8 +41,6 @@ class QuestionFile(QuestionBenchmark):
     Raises:
         ValueError: The prompt does not fit the columns, or a number is out of range.
     """
-
-    family: Family = "Own questions"
 
     def __init__(
         self,

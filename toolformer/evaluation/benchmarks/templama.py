@@ -12,7 +12,7 @@ holds for most of the year does hold.
 Does not know the aliases of names; the set has none.
 """
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.cloze import cloze_prompt, text_before_gap
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
@@ -34,7 +34,6 @@ class TempLama(QuestionBenchmark):
     """TempLAMA; its JSON lines. Every answer of the year counts."""
 
     name = "templama"
-    family: Family = "Temporal"
     stop_rule = StopRule(max_new_tokens=16)
     formats = (("query", _query),)
 

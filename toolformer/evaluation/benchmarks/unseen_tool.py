@@ -6,7 +6,7 @@ The paper has no such benchmark. Does not know the tool itself: it is handed ove
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, Family, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.scoring import score_math
 from toolformer.ground.digests import number_digest
 from tools.protocol import Document, Tool, ToolCall
@@ -43,7 +43,6 @@ class UnseenTool:
     """
 
     name = "unseen-tool"
-    family: Family = "Unseen tools"
     blocked_tools: tuple[str, ...] = ()
     # The prompt ends where the number belongs, so few words come before it.
     stop_rule = StopRule(max_new_tokens=16)

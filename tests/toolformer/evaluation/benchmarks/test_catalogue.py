@@ -20,21 +20,22 @@ SHIPPED: dict[str, Benchmark] = {
     "dateset": Dateset(seed=0),
     "unseen-tool": UnseenTool(Locker(seed=0), seed=0),
 }
-# Which rule the paper applies to which family; the word limits stand in the vectors.
-RULES = {
-    "LAMA": "score_lama",
-    "Temporal": "score_lama",
-    "Mathematics": "score_math",
-    "Question answering": "score_qa",
-    "MLQA": "score_mlqa",
+# By the first word of its name: the rule that the paper applies (the word limits stand in the
+# vectors), the room for an answer, and the tools that are blocked.
+PROTOCOLS = {
+    "lama": ("score_lama", 16, ("WikiSearch",)),
+    "templama": ("score_lama", 16, ()),
+    "dateset": ("score_lama", 40, ()),
+    **dict.fromkeys(("asdiv", "svamp", "mawps"), ("score_math", 40, ())),
+    **dict.fromkeys(("webquestions", "nq", "triviaqa"), ("score_qa", 40, ("QA",))),
+    **dict.fromkeys(("mlqa", "xquad"), ("score_mlqa", 32, ())),
     # Ours.
-    "Unseen tools": "score_math",
+    "unseen": ("score_math", 16, ()),
 }
-BLOCKED = {"LAMA": ("WikiSearch",), "Question answering": ("QA",)}
-ROOM = {
-    "LAMA": 16, "Mathematics": 40, "Question answering": 40, "MLQA": 32,
-    "templama": 16, "dateset": 40, "unseen-tool": 16,
-}  # fmt: skip
+
+
+def protocol(name: str) -> tuple[str, int, tuple[str, ...]]:
+    return PROTOCOLS[name.partition("-")[0]]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -45,7 +46,7 @@ def test_a_benchmark_knows_its_name(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_tool_that_would_give_the_answer_away_is_blocked(name):
-    assert SHIPPED[name].blocked_tools == BLOCKED.get(SHIPPED[name].family, ())
+    assert SHIPPED[name].blocked_tools == protocol(name)[2]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -57,7 +58,7 @@ def test_only_the_unseen_tool_is_brought_along(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_answer_ends_by_its_length_alone(name):
     rule = SHIPPED[name].stop_rule
-    assert rule.max_new_tokens == ROOM.get(SHIPPED[name].family, ROOM.get(name))
+    assert rule.max_new_tokens == protocol(name)[1]
     assert rule.stop_texts == ()
 
 
@@ -67,7 +68,7 @@ def test_an_answer_ends_by_its_length_alone(name):
         pytest.param(benchmark, vector, id=f"{name}-{vector['id']}")
         for name, benchmark in SHIPPED.items()
         for vector in VECTORS
-        if vector["kind"] == RULES[benchmark.family]
+        if vector["kind"] == protocol(name)[0]
     ],
 )
 def test_scoring_vectors(benchmark, vector):
