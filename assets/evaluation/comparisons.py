@@ -10,9 +10,10 @@ from itertools import combinations
 from typing import NamedTuple
 
 import polars as pl
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from assets.evaluation.measuring import TABLE
-from assets.inputs import Wanted, look_at
+from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_texts import typed_frame
 from assets.training_set import fingerprints_of
@@ -54,17 +55,25 @@ def compare(store: Warehouse, home: Home, settings: Settings, *, force: bool) ->
     """
     benchmarks = dict(store.ask("measured_benchmarks").iter_rows())
     for name, metric in benchmarks.items():
-        makers = {"score_intervals": _intervals, "paired_differences": _differences}
-        for table, rows_of in makers.items():
-            replace_slice_if_stale(
-                store,
-                home,
-                (table, ALL, name),
-                partial(_wanted, store, name, settings),
-                partial(_made, table, rows_of, store, name, metric, settings),
-                force=force,
-            )
+        _compare_benchmark(store, home, settings, name, metric, force=force)
     return list(benchmarks)
+
+
+# A run that measures meanwhile stores a part every few minutes; comparing takes seconds.
+@retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
+def _compare_benchmark(
+    store: Warehouse, home: Home, settings: Settings, name: str, metric: Metric, *, force: bool
+) -> None:
+    makers = {"score_intervals": _intervals, "paired_differences": _differences}
+    for table, rows_of in makers.items():
+        replace_slice_if_stale(
+            store,
+            home,
+            (table, ALL, name),
+            partial(_wanted, store, name, settings),
+            partial(_made, table, rows_of, store, name, metric, settings),
+            force=force,
+        )
 
 
 def _wanted(store: Warehouse, name: str, settings: Settings) -> Wanted:

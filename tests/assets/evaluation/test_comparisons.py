@@ -1,5 +1,7 @@
 """Which scores are compared, and how they are laid out."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -7,6 +9,7 @@ import pytest
 
 from assets.evaluation.comparisons import compare, compared
 from assets.evaluation.tables import gains, paper_tables
+from assets.inputs import InputChangedError
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -97,6 +100,39 @@ def test_comparisons_are_made_again_where_scores_changed(store: Warehouse, home:
     put(store, "finetuned", "enabled", [0, 0, 0, 0, 0])
     compare(store, home, Settings(), force=False)
     assert not set(versions()) & {path for path in before if path.name.startswith("svamp")}
+
+
+def while_comparing(monkeypatch: pytest.MonkeyPatch, store: Warehouse, runs: Iterator) -> None:
+    """Each time that scores have been read, another run stores its own."""
+    ask = Warehouse.ask
+
+    def ask_beside_others(self: Warehouse, query: str, **values: str) -> pl.DataFrame:
+        rows = ask(self, query, **values)
+        scores = next(runs, None) if query == "item_scores" else None
+        if scores is not None:
+            put(store, "finetuned", "enabled", scores)
+        return rows
+
+    monkeypatch.setattr(Warehouse, "ask", ask_beside_others)
+
+
+def test_scores_that_another_run_replaces_meanwhile_are_compared_again(
+    store: Warehouse, home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    while_comparing(monkeypatch, store, iter([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]))
+    compare(store, home, Settings(), force=False)
+    table = store.view("evaluation_table").filter(model="finetuned", mode="enabled")
+    assert table["score"].to_list() == [0.0]
+    against = store.view("evaluation_difference").filter(model="finetuned", mode="enabled")
+    assert against["better"].sum() == 0
+
+
+def test_scores_that_change_again_and_again_are_an_error(
+    store: Warehouse, home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    while_comparing(monkeypatch, store, ([n % 2] * 5 for n in count()))
+    with pytest.raises(InputChangedError, match=r"svamp\.finetuned\.enabled\.0000 was replaced"):
+        compare(store, home, Settings(), force=False)
 
 
 def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
