@@ -5,7 +5,7 @@ Does not compute an interval; `toolformer.evaluation.intervals` does.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -64,6 +64,7 @@ def compare(store: Warehouse, home: Home, settings: Settings, *, force: bool) ->
 def _compare_benchmark(
     store: Warehouse, home: Home, settings: Settings, name: str, metric: Metric, *, force: bool
 ) -> None:
+    cells = lru_cache(maxsize=1)(lambda _versions: _cells(store, name))
     makers = {"score_intervals": _intervals, "paired_differences": _differences}
     for table, rows_of in makers.items():
         replace_slice_if_stale(
@@ -71,7 +72,7 @@ def _compare_benchmark(
             home,
             (table, ALL, name),
             partial(_wanted, store, name, settings),
-            partial(_made, table, rows_of, store, name, metric, settings),
+            partial(_made, table, rows_of, cells, name, metric, settings),
             force=force,
         )
 
@@ -91,20 +92,23 @@ def _wanted(store: Warehouse, name: str, settings: Settings) -> Wanted:
     )
 
 
+def _cells(store: Warehouse, name: str) -> Cells:
+    scores = store.ask("item_scores", benchmark=name)
+    by_cell = scores.partition_by("model", "mode", as_dict=True)
+    return {_Cell(*key): frame for key, frame in by_cell.items()}
+
+
 def _made(
     table: str,
     rows_of: Callable[[Cells, Metric, int], list[dict]],
-    store: Warehouse,
+    cells: Callable[[tuple[str, ...]], Cells],
     name: str,
     metric: Metric,
     settings: Settings,
-    _: Wanted,
+    looked_at: Wanted,
 ) -> Made:
-    scores = store.ask("item_scores", benchmark=name)
-    by_cell = scores.partition_by("model", "mode", as_dict=True)
-    cells = {_Cell(*key): frame for key, frame in by_cell.items()}
     try:
-        rows = rows_of(cells, metric, settings.evaluation.seed)
+        rows = rows_of(cells(looked_at.versions), metric, settings.evaluation.seed)
     except ValueError as error:
         raise ToolformerError(f"The scores of {name!r} cannot be compared: {error}") from error
     return Made(typed_frame(table, [{"benchmark": name, "metric": metric, **row} for row in rows]))

@@ -102,11 +102,13 @@ def test_comparisons_are_made_again_where_scores_changed(store: Warehouse, home:
     assert not set(versions()) & {path for path in before if path.name.startswith("svamp")}
 
 
-def while_comparing(monkeypatch: pytest.MonkeyPatch, store: Warehouse, runs: Iterator) -> None:
-    """Each time that scores have been read, another run stores its own."""
+def while_comparing(monkeypatch: pytest.MonkeyPatch, store: Warehouse, runs: Iterator) -> list[str]:
+    """Each time that scores have been read, another run stores its own; what is asked for."""
     ask = Warehouse.ask
+    asked = []
 
     def ask_beside_others(self: Warehouse, query: str, **values: str) -> pl.DataFrame:
+        asked.append(query)
         rows = ask(self, query, **values)
         scores = next(runs, None) if query == "item_scores" else None
         if scores is not None:
@@ -114,13 +116,17 @@ def while_comparing(monkeypatch: pytest.MonkeyPatch, store: Warehouse, runs: Ite
         return rows
 
     monkeypatch.setattr(Warehouse, "ask", ask_beside_others)
+    return asked
 
 
 def test_scores_that_another_run_replaces_meanwhile_are_compared_again(
     store: Warehouse, home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    while_comparing(monkeypatch, store, iter([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]))
+    runs = iter([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]])
+    asked = while_comparing(monkeypatch, store, runs)
     compare(store, home, Settings(), force=False)
+    # Once for both tables, three times in all.
+    assert asked == ["measured_benchmarks", *["item_scores"] * 3]
     table = store.view("evaluation_table").filter(model="finetuned", mode="enabled")
     assert table["score"].to_list() == [0.0]
     against = store.view("evaluation_difference").filter(model="finetuned", mode="enabled")
