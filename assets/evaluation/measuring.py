@@ -70,7 +70,7 @@ class Measuring:
         held_out: keys of the shards that perplexity is measured on.
         log: told what is left out, and how far it is.
         states: how many slices were made or up to date, by benchmark and model.
-        left_out: rows of files and items without a score, by benchmark and model.
+        rows_left_out: rows of its file that are not asked, by benchmark.
     """
 
     store: Warehouse
@@ -82,7 +82,7 @@ class Measuring:
     log: dg.DagsterLogManager
     force: bool
     states: dict[str, Counter[str]] = field(default_factory=dict)
-    left_out: dict[str, Counter[str]] = field(default_factory=dict)
+    rows_left_out: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -122,14 +122,25 @@ class Measuring:
         else:
             self._ask(name, model, modes)
 
+    def left_out(self, name: str, model: EvaluatedModel) -> dict[str, int]:
+        """What has no score, by reason, in whichever run it was measured.
+
+        Args:
+            name: of a benchmark that was measured.
+            model: by which.
+        """
+        asked = self.store.ask("items_without_score", benchmark=name, model=model.name)
+        reasons = dict(asked.iter_rows())
+        of_file = self.rows_left_out.get(name)
+        return {"rows of the file": of_file, **reasons} if of_file else reasons
+
     def _measure_losses(self, name: str, model: EvaluatedModel) -> None:
         windows = text_collection(name, self.store, self.held_out, self.settings)
         progress = progress_of(f"{name} with the {model.name} model", self.log)
 
         def make(_: Wanted) -> Made:
             loaded = self.holder.load(model.directory, self.settings, self.home)
-            rows, left_out = measure_losses(loaded, windows, self.settings, progress=progress)
-            self._leave_out(name, model, left_out)
+            rows = measure_losses(loaded, windows, self.settings, progress=progress)
             return Made(self._rows(name, model, rows))
 
         self._replace(
@@ -138,7 +149,7 @@ class Measuring:
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         benchmark = configured_benchmark(name, self.settings)
-        parts = self._parts(benchmark, model)
+        parts = self._parts(benchmark)
         self._empty_stale(benchmark, model, parts)
         progress = progress_of(f"{name} with the {model.name} model", self.log)
         total = sum(map(len, parts)) * len(modes)
@@ -180,13 +191,12 @@ class Measuring:
         digest = wanted.fingerprint.digest
         known = self._answered(_slice_name(name, model, mode, number), digest)
         rows = questions.ask(loaded, mode, known=known, progress=progress)
-        reasons = Counter(row.get("reason") for row in rows)
-        self._leave_out(name, model, {key: n for key, n in reasons.items() if key})
+        failed = sum(row.get("reason") == TOOL_FAILED for row in rows)
         frame = self._rows(name, model, rows)
-        if not reasons[TOOL_FAILED]:
+        if not failed:
             return Made(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
-        unfinished = wanted.fingerprint.with_part("failed_calls", reasons[TOOL_FAILED])
+        unfinished = wanted.fingerprint.with_part("failed_calls", failed)
         metadata = {**unfinished.metadata(), _UNFINISHED_OF: digest}
         return Made(frame, metadata, DONE_BUT_FAILED)
 
@@ -199,18 +209,14 @@ class Measuring:
         answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
         return {row["item_id"]: row for row in answered.iter_rows(named=True)}
 
-    def _leave_out(self, name: str, model: EvaluatedModel, reasons: Mapping[str, int]) -> None:
-        self.left_out.setdefault(f"{name} with {model.name}", Counter()).update(reasons)
-
-    def _parts(self, benchmark: Benchmark, model: EvaluatedModel) -> list[list[BenchmarkItem]]:
+    def _parts(self, benchmark: Benchmark) -> list[list[BenchmarkItem]]:
         """The items in a random order that stays, cut into parts: each is a fair sample."""
         items, left_out = chosen_items(benchmark, self.settings)
         for row in left_out[:_NAMED]:
             self.log.warning(f"{benchmark.name} leaves out {row}")
         if len(left_out) > _NAMED:
             self.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
-        if left_out:
-            self._leave_out(benchmark.name, model, {"rows of the file": len(left_out)})
+        self.rows_left_out[benchmark.name] = len(left_out)
         seed = self.settings.evaluation.seed
         items.sort(key=lambda item: number_digest(seed, item.item_id))
         return [

@@ -101,7 +101,7 @@ def _report(
     """What one partition came to."""
     summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
     examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
-    left_out = measuring.left_out.get(f"{name} with {model.name}", {})
+    left_out = measuring.left_out(name, model)
     context.add_asset_metadata(
         {
             "state": told(measuring.states[f"{name} with {model.name}"]),

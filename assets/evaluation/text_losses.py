@@ -3,8 +3,7 @@
 Does not store anything.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from assets.shard_texts import documents_in, windows_of
@@ -54,12 +53,11 @@ def measure_losses(
     settings: Settings,
     *,
     progress: Callable[[int, int], None],
-) -> tuple[list[dict], Mapping[str, int]]:
+) -> list[dict]:
     """The mean loss of each window, with calls disabled.
 
     Returns:
-        Rows of `evaluation_results` without benchmark and model, and how many have no loss, by
-        reason.
+        Rows of `evaluation_results` without benchmark and model.
 
     Raises:
         ToolformerError: there is no window.
@@ -76,7 +74,6 @@ def measure_losses(
             "the path in evaluation.texts."
         )
     rows = []
-    left_out: Counter[str] = Counter()
     batches = plan_batches(
         [len(window.ids) for window in windows],
         token_budget=settings.scoring.token_budget
@@ -88,8 +85,6 @@ def measure_losses(
         for index, of_window in zip(batch, losses, strict=True):
             window = windows[index]
             row = perplexity_row(of_window)
-            if row.reason is not None:
-                left_out[row.reason] += 1
             rows.append(
                 {
                     "item_id": f"{window.document_id}-{window.index}",
@@ -105,7 +100,7 @@ def measure_losses(
                 }
             )
         progress(len(rows), len(windows))
-    return sorted(rows, key=lambda row: row["item_id"]), left_out
+    return sorted(rows, key=lambda row: row["item_id"])
 
 
 def _held_out_windows(

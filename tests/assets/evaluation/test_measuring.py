@@ -26,6 +26,7 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MODES = [DISABLED, enabled(10)]
+BASE_MODEL = EvaluatedModel("base", Path("model"))
 QUESTIONS = 5
 
 
@@ -186,18 +187,29 @@ def test_items_whose_tool_was_down_are_asked_again_and_no_others(measure):
     assert work.states["own with base"][DONE_BUT_FAILED] == 3
     failed = {key for key, score in scores(work).items() if score is None}
     assert {mode for _, mode in failed} == {"enabled"}
-    assert work.left_out == {"own with base": {"tool_failed": QUESTIONS}}
+    assert work.left_out("own", BASE_MODEL) == {"tool_failed": QUESTIONS}
     work, asked = measure()
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
+    assert work.left_out("own", BASE_MODEL) == {}
     assert set(scores(work).values()) == {1.0}
     assert asked
+
+
+def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
+    long = {"id": "long", "question": "Is it long? " * 400, "answers": ["yes"]}
+    file.write_text(f"{file.read_text()}{json.dumps(long)}\n" + '{"question": "Who?"}\n')
+    left_out = {"rows of the file": 1, "prompt_too_long": len(MODES)}
+    for state in ("done", "up to date"):
+        work, _ = measure()
+        assert work.states == {"own with base": {state: 6}}
+        assert work.left_out("own", BASE_MODEL) == left_out
 
 
 def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, caplog):
     file.write_text(file.read_text() + '{"question": "Who?"}\n' * 7)
     with caplog.at_level(logging.WARNING):
         work, _ = measure()
-    assert work.left_out == {"own with base": {"rows of the file": 7}}
+    assert work.left_out("own", BASE_MODEL) == {"rows of the file": 7}
     assert caplog.messages[0].startswith("own leaves out own.jsonl, row 6: column 'answers'")
     assert caplog.messages[-1] == "own leaves out 2 more rows."
 
