@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,15 +31,16 @@ QUESTIONS = 5
 
 
 class Sum(BaseTool):
-    """Answers 1, or nothing while it is down."""
+    """Answers 1; nothing while it is down, or down for these arguments."""
 
     name = "Calculator"
     version = "1"
     description = "Adds."
     is_down = False
+    down_for: Collection[str] = ()
 
     def call(self, arguments, document):
-        if self.is_down:
+        if self.is_down or arguments in self.down_for:
             raise ToolTimeoutError("no answer")
         return "1"
 
@@ -180,7 +181,7 @@ def test_a_run_killed_after_items_moved_leaves_none_twice(
     assert len(rows) == len(set(rows))
 
 
-def test_items_whose_tool_was_down_are_asked_again_and_no_others(measure):
+def test_items_whose_tool_was_down_are_asked_again(measure):
     tool = Sum()
     tool.is_down = True
     work, _ = measure(tool=tool)
@@ -193,6 +194,18 @@ def test_items_whose_tool_was_down_are_asked_again_and_no_others(measure):
     assert work.left_out("own", BASE_MODEL) == {}
     assert set(scores(work).values()) == {1.0}
     assert asked
+
+
+def test_items_whose_tool_failed_are_asked_again_and_no_others(measure):
+    tool = Sum()
+    # One of the two items of a part, in two parts.
+    tool.down_for = {"1 + 0", "4 + 0"}
+    measure(tool=tool)
+    work, asked = measure()
+    assert work.states == {"own with base": {"up to date": 4, "done": 2}}
+    assert set(scores(work).values()) == {1.0}
+    beginnings = {context[:10] for context in asked if len(context) >= 10}
+    assert beginnings == {"Q: Is it 1", "Q: Is it 4"}
 
 
 def test_what_has_no_score_is_told_by_every_run(measure, file: Path):
