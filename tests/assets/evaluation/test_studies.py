@@ -1,0 +1,96 @@
+"""What the studies show of what was measured, without a model."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.evaluation import studies
+from assets.evaluation.measuring import TABLE, Measuring
+from dagster_project.definitions import defs
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.wiring.evaluated_models import EvaluatedModel
+from tests.warehouse.rows import frame
+from toolformer.evaluation.modes import Mode
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+
+class Measured:
+    """Stands for `Measuring`: two items of every benchmark, the first one right."""
+
+    def __init__(self, root: Path, settings: Settings):
+        self.home, self.settings, self.force = Home(root), settings, False
+        self.store = Warehouse(self.home.warehouse, self.home.database)
+        self.store.prepare()
+        self.tools = SimpleNamespace(tools={"Calculator": None, "QA": None})
+        self.states: dict[str, Counter[str]] = {}
+
+    def measure(self, name: str, model: EvaluatedModel, modes: list[Mode]) -> None:
+        for mode in modes:
+            same = {"benchmark": name, "model": model.name, "mode": mode.name}
+            used = {"call_top_k": mode.call_top_k, "without_tool": mode.without_tool}
+            rows = [
+                {**same, **used, "metric": "accuracy", "item_id": str(item), "score": 1 - item}
+                for item in range(2)
+            ]
+            place = f"{name}.{model.name}.{mode.name}.0000"
+            metadata = {FINGERPRINT: place}
+            self.store.replace_slice(TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata)
+        self.states[f"{name} with {model.name}"] = Counter(done=len(modes))
+
+
+def studied(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *benchmarks: str
+) -> dict[str, Any]:
+    """The metadata of a study, by name."""
+    settings = validated(
+        {"evaluation": {"benchmarks": list(benchmarks), "models": {"large": "large"}}},
+        origin="test",
+    )
+    work = Measured(tmp_path, settings)
+    # Of an earlier study; the paper's lines are there, too.
+    work.measure("nq", EvaluatedModel("finetuned", tmp_path), [Mode("k-7", 7)])
+    monkeypatch.setattr(Measuring, "open", lambda *_: work)
+    monkeypatch.setattr(
+        studies, "evaluated_model", lambda key, *_: EvaluatedModel(key, tmp_path / key)
+    )
+    monkeypatch.setattr(studies, "parameter_count", lambda _: 10**8)
+    result = dg.materialize([defs.get_assets_def(name)], resources=defs.resources)
+    (event,) = result.get_asset_materialization_events()
+    return {key: each.value for key, each in event.materialization.metadata.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "plot", "table", "lines", "states"),
+    [
+        ("call_top_k_study", "scores by k", "table", 4, {"finetuned": "4 done"}),
+        # Two tools, each against both.
+        ("tool_study", "scores without a tool", "against all tools", 2, {"finetuned": "4 done"}),
+        (
+            "model_size_study",
+            *("scores by size", "table", 6),
+            dict.fromkeys(("base", "finetuned", "large"), "2 done"),
+        ),
+    ],
+)
+def test_a_study_shows_its_own_benchmarks_models_and_modes(
+    name, plot, table, lines, states, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown = studied(name, tmp_path, monkeypatch, "svamp", "perplexity")
+    assert shown[plot].startswith(f"![{plot}](data:image/png;base64,")
+    rows = shown[table].splitlines()[2:]
+    assert ["svamp" in row for row in rows] == [True] * lines
+    assert {name: shown[f"state of svamp with {name}"] for name in states} == states
+
+
+def test_a_study_without_questions_says_what_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(dg.Failure, match="there is nothing to study"):
+        studied("tool_study", tmp_path, monkeypatch, "perplexity")
