@@ -491,6 +491,32 @@ def test_a_text_with_a_long_result_does_not_make_the_others_wait():
     assert [shape[0] for shape in widths if shape[1] > 1] == [8, 1]
 
 
+def test_texts_that_leave_come_back_behind_the_opening_that_all_share(monkeypatch):
+    opening = "Ask where you do not know. So: "
+    long = "w" * 80
+    texts = [
+        *(f"{opening}{n} is{' so' * n} [QA({n}) -> {long}] {n}." for n in range(4)),
+        *(f"{opening}{n} is plain." for n in (4, 5)),
+    ]
+    prompts = [f"{opening}{n} is" for n in range(6)]
+    run = {"parameters": parameters(), "run_calls": answer(long)}
+    alone = [complete(ScriptedModel(texts), [prompt], **run)[0] for prompt in prompts]
+    copied = []
+    copies = RowCache.copies
+
+    def noted(cache, rows):
+        copied.append((cache.length(0), rows))
+        return copies(cache, rows)
+
+    monkeypatch.setattr(RowCache, "copies", noted)
+    two_at_once = complete(ScriptedModel(texts), prompts, rows_at_once=2, **run)
+    assert two_at_once == alone
+    assert [each.prompt + each.text for each in two_at_once] == texts
+    # With the start token; some texts entered twice.
+    assert {length for length, _ in copied} == {1 + len(opening)}
+    assert len(prompts) < sum(rows for _, rows in copied) <= len(prompts) + 4
+
+
 @pytest.mark.parametrize("top_k", [0, 1, 3, 20])
 def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, monkeypatch):
     prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
@@ -687,6 +713,25 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
 
 
 NETWORK = tiny_model()
+
+
+def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is():
+    opening = [0, *range(5, 45)]
+    cache = RowCache(NETWORK, 1)
+    cache.feed([opening])
+    rows = cache.copies(2)
+    rows.feed([[7, 8, 9], [10]])
+    entering = cache.copies(1)
+    entering.feed([[11, 12]])
+    rows.join(entering)
+    logits = rows.feed([[20], [21, 22], [23]])
+    for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
+        assert rows.length(place) == len(opening) + len(text)
+        torch.testing.assert_close(
+            logits[place], whole_logits(NETWORK, opening + text)[-1], atol=1e-4, rtol=1e-4
+        )
+    with pytest.raises(ValueError, match="3 rows"):
+        rows.copies(1)
 
 
 def test_hidden_keys_are_thrown_out():
