@@ -7,14 +7,13 @@ from assets import (
     corpus,
     execution,
     filtering,
-    finetuning,
     passage_vectors,
     sampling,
     search_index,
     statistics,
-    training_set,
 )
 from assets.evaluation import report, results, studies
+from assets.training import finetuning, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
 from dagster_project.resources.language_model import LanguageModelResource

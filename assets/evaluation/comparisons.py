@@ -16,7 +16,7 @@ from assets.evaluation.measuring import TABLE
 from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_texts import typed_frame
-from assets.training_set import fingerprints_of
+from assets.training.training_set import fingerprints_of
 from dagster_project.fingerprints import fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME

@@ -24,7 +24,7 @@ from assets.evaluation.text_losses import measure_losses, text_collection
 from assets.inputs import Input, Wanted
 from assets.outputs import DONE, UP_TO_DATE, Made, replace_slice_if_stale
 from assets.shard_texts import typed_frame
-from assets.training_set import fingerprints_of, slice_inputs, training_and_held_out_shards
+from assets.training.training_set import fingerprints_of, slice_inputs, training_and_held_out_shards
 from dagster_project.fingerprints import (
     FINGERPRINT,
     PARTS,

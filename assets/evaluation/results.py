@@ -8,7 +8,7 @@ import polars as pl
 
 from assets.evaluation.measuring import Measuring, told
 from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
-from assets.training_set import LEFT_OUT
+from assets.training.training_set import LEFT_OUT
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from assets.shard_texts import documents_in, windows_of
-from assets.training_set import slice_inputs
+from assets.training.training_set import slice_inputs
 from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.benchmarks import read_text

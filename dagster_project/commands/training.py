@@ -3,7 +3,7 @@
 Does not parse the command line.
 """
 
-from assets.finetuning import planned_training
+from assets.training.finetuning import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home

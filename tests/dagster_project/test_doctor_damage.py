@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from assets import finetuning
+from assets.training import finetuning
 from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home

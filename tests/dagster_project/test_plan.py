@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.benchmark_texts import benchmark_texts
+from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import (
     CODE_VERSIONS,
     FINGERPRINT,

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.finetuning import finetuned_model
+from assets.training.finetuning import finetuned_model
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.resources.language_model import LanguageModelResource

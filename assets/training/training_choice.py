@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
-from assets.dropped_calls import CallSlices, dropped_calls
-from assets.plain_windows import windows_without_calls
 from assets.shard_texts import typed_frame
+from assets.training.dropped_calls import CallSlices, dropped_calls
+from assets.training.plain_windows import windows_without_calls
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import base_model_directory

@@ -12,7 +12,7 @@ from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
 from assets.shard_stage import expected_errors
 from assets.shard_texts import typed_frame
-from assets.training_set import LEFT_OUT
+from assets.training.training_set import LEFT_OUT
 from dagster_project.fingerprints import CODE_VERSIONS, finetuned_model_fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS

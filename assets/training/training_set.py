@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from assets.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
-from assets.dropped_calls import CallSlices, slices_behind
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_stage import expected_errors
-from assets.training_choice import (
+from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
+from assets.training.dropped_calls import CallSlices, slices_behind
+from assets.training.training_choice import (
     LEFT_OUT,
     PLAIN_TEXTS,
     RANDOM_CONTROL,

@@ -9,9 +9,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets import training_set
-from assets.benchmark_texts import benchmark_texts
 from assets.inputs import Wanted, look_at
+from assets.training import training_set
+from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import FINGERPRINT, augmented_texts_fingerprint
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
