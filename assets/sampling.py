@@ -1,6 +1,6 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -24,10 +24,13 @@ from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.forward.geometry import geometry_metadata
+from toolformer.forward.windows import Window
+from toolformer.positions import proposed_positions
 from toolformer.samples import SamplingParameters, drop_misplaced
-from toolformer.sampling import sample_shard
+from toolformer.sampling import ProposedCalls, sample_shard
 from toolformer.stage_cost import CostMeter
-from tools.protocol import Document, Tool
+from tools.proposing.checked import proposals_of
+from tools.protocol import Document, Proposal, Tool
 from tools.yours.plugins import parse_arguments
 from warehouse.schema import ALL
 
@@ -71,6 +74,7 @@ def candidate_calls(
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
         annotator = Annotator.of(stage.settings, stage.home)
+        _tell_of_no_proposals(stage, tools.tools)
 
     def load_annotator() -> "LanguageModel":
         return annotator.load(language_model.holder(), stage.settings, stage.home)
@@ -161,6 +165,7 @@ def _sample(
         window_tokens=window_tokens,
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
+        proposed=_proposed(tool, selected, windows, stage.settings.sampling.proposals),
     )
     samples = drop_misplaced(samples, windows, tool.check_place)
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
@@ -173,6 +178,38 @@ def _sample(
         {**geometry, "attention": attention, CUT_OFF: str(cut_off(selected, windows))},
         state_of(geometry),
     )
+
+
+def _proposed(
+    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
+) -> list[ProposedCalls] | None:
+    """What the tool proposes in each window; None where p_i alone chooses the positions."""
+    if kind == "none" or not tool.makes_proposals:
+        return None
+    proposals = {key: proposals_of(tool, each) for key, each in documents.items()}
+    if kind == "positions":
+        proposals = {
+            key: [Proposal(each.offset) for each in of_text] for key, of_text in proposals.items()
+        }
+    return [
+        proposed_positions(
+            proposals[window.document_id],
+            start=window.start,
+            text=window.text,
+            offsets=window.offsets,
+        )
+        for window in windows
+    ]
+
+
+def _tell_of_no_proposals(stage: ShardStage, tools: Mapping[str, Tool]) -> None:
+    kind = stage.settings.sampling.proposals
+    silent = [name for name, tool in tools.items() if not tool.makes_proposals]
+    if kind != "none" and silent:
+        stage.context.log.info(
+            f"sampling.proposals is {kind!r}, but {', '.join(silent)} have no method `proposals`: "
+            "the model chooses where their calls are sampled."
+        )
 
 
 def _report_samples(stage: ShardStage, shard: str, report: ShardReport) -> None:

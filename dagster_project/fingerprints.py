@@ -140,8 +140,12 @@ def candidate_calls_fingerprint(
         "calls_per_position": tool_settings.calls_per_position,
         "window_tokens": settings.corpus.window_tokens,
         # Which annotator and whether a prompt: the model's identity and the prompt say so above.
-        "sampling": settings.sampling.model_dump(exclude={"annotator", "uses_prompt"}),
+        "sampling": settings.sampling.model_dump(exclude={"annotator", "uses_prompt", "proposals"}),
     }
+    # Not named where p(` [`) chooses, as it always did in earlier releases.
+    if settings.sampling.proposals != "none" and tool.makes_proposals:
+        version = getattr(tool, "proposals_version", tool.version)
+        common["proposals"] = [settings.sampling.proposals, version]
     # The version alone, no budget and no limit, in earlier releases.
     earlier = fingerprint("candidate_calls", **common, tool_version=tool.version)
     return fingerprint(

@@ -3,7 +3,10 @@
 Pure. Does not compute probabilities; `toolformer.sampling` does.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+
+from tools.protocol import Proposal
 
 
 def choose_positions(
@@ -35,3 +38,47 @@ def choose_positions(
     ]
     largest = sorted(above, key=lambda position: (-call_probabilities[position], position))
     return sorted(largest[:positions_per_text])
+
+
+def proposed_positions(
+    proposals: Sequence[Proposal], *, start: int, text: str, offsets: Sequence[int | None]
+) -> dict[int, str | None]:
+    """The positions of a window at which a tool proposes calls.
+
+    A call is written with a blank of its own, so one in front of the place stays behind the call:
+    the position is that of the token with the blank, whether the word begins in it or not.
+
+    Args:
+        proposals: of the text that the window is cut from, by their offsets.
+        start: character offset of the window in that text.
+        text: of the window.
+        offsets: for each position the character offset within `text` at which a call would stand,
+            None where the token begins inside a character; shape `(n,)`.
+
+    Returns:
+        0-based positions from left to right, each with the arguments that are proposed there: of
+        several places in one token the first that has some.
+
+    Example:
+        >>> proposals = [Proposal(6, "1 + 1"), Proposal(11)]
+        >>> proposed_positions(proposals, start=0, text="1+1 = 2, so", offsets=[0, 2, 3, 5, 7, 8])
+        {3: '1 + 1', 5: None}
+    """
+    beginnings = [
+        (offset, position) for position, offset in enumerate(offsets) if offset is not None
+    ]
+    first, last = (
+        bisect_left(proposals, place, key=lambda each: each.offset)
+        for place in (start, start + len(text))
+    )
+    found: dict[int, str | None] = {}
+    for proposal in proposals[first:last]:
+        place = proposal.offset - start
+        if text[:place].endswith(" "):
+            place -= 1
+        token = bisect_right(beginnings, place, key=lambda each: each[0]) - 1
+        if token >= 0:
+            position = beginnings[token][1]
+            arguments = found.get(position)
+            found[position] = proposal.arguments if arguments is None else arguments
+    return found

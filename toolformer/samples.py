@@ -18,6 +18,12 @@ from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 DUPLICATE = "duplicate"
 INVALID_ARGUMENTS = "invalid_arguments"
 
+# How a sample came about: all of it the model's choice, at a place that the tool proposes, or as a
+# call that the tool proposes.
+NOT_PROPOSED = "none"
+PROPOSED_POSITION = "position"
+PROPOSED_CALL = "call"
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParameters:
@@ -47,7 +53,10 @@ class SamplingParameters:
 
 @dataclass(frozen=True, slots=True)
 class SampledCall:
-    """One sample, parsed or not; `arguments` is None where it could not be parsed."""
+    """One sample, or proposed call, parsed or not.
+
+    `arguments` is None where it could not be parsed.
+    """
 
     call_id: str
     document_id: str
@@ -60,6 +69,8 @@ class SampledCall:
     sample_text: str
     status: str
     reason: str | None
+    # With a default, so that the batches of an unfinished slice of an earlier release are read.
+    proposed: str = NOT_PROPOSED
 
 
 class PlaceCheck(Protocol):
@@ -122,6 +133,11 @@ def sample_text_of(sampled: str, tool_name: str, *, is_constrained: bool) -> str
     return f"{tool_name}({text}{CALL_CLOSE if is_closed else ''}"
 
 
+def proposed_text(tool_name: str, arguments: str) -> str:
+    """What stands after ` [` for a call that was not sampled."""
+    return f"{tool_name}({arguments}){CALL_CLOSE}"
+
+
 def call_id(
     document_id: str, window: int, tool_name: str, position: int, sample_index: int, round_: int
 ) -> str:
@@ -154,14 +170,22 @@ def read_samples(
     tool_name: str,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
+    proposed: str = NOT_PROPOSED,
 ) -> Iterator[SampledCall]:
-    """Parse the samples of one position; equal calls after the first are duplicates."""
+    """Parse the samples of one position; equal calls after the first are duplicates.
+
+    Of a proposed call `sampled` has all that stands after ` [`, see `proposed_text`.
+    """
     offset = window.offsets[position]
     if offset is None:
         raise ValueError(f"Position {position} lies inside a character of the window.")
     seen: set[str] = set()
     for sample_index, text in enumerate(sampled):
-        sample_text = sample_text_of(text, tool_name, is_constrained=parameters.is_constrained)
+        sample_text = (
+            text
+            if proposed == PROPOSED_CALL
+            else sample_text_of(text, tool_name, is_constrained=parameters.is_constrained)
+        )
         arguments: str | None = None
         reason: str | None = None
         try:
@@ -195,6 +219,7 @@ def read_samples(
             sample_text=sample_text,
             status="parsed" if reason is None else "dropped",
             reason=reason,
+            proposed=proposed,
         )
 
 

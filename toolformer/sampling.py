@@ -1,12 +1,13 @@
 """Candidate calls of one tool for a batch of windows (paper §2, "Sampling API Calls").
 
 One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are
-then decoded together over the same keys and values, so no text token is fed twice. Does not
-execute or score calls.
+then decoded together over the same keys and values, so no text token is fed twice. A tool may
+propose positions, and calls that need no sampling. Does not execute or score calls.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -28,16 +29,24 @@ from toolformer.forward.side_by_side import batches_at_once, in_turn
 from toolformer.forward.windows import Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
+    NOT_PROPOSED,
+    PROPOSED_CALL,
+    PROPOSED_POSITION,
     CallReader,
     SampledCall,
     SamplingParameters,
     branch_uniforms,
     forced_text,
+    proposed_text,
     read_samples,
 )
 
 if TYPE_CHECKING:
     import torch
+
+# Positions that a tool proposes in a window, each with the arguments of the call proposed there;
+# without arguments the call is sampled.
+ProposedCalls = Mapping[int, str | None]
 
 
 def check_context(
@@ -71,6 +80,7 @@ def sample_calls(
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
     token_budget: int,
+    proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for a batch of windows.
 
@@ -84,9 +94,11 @@ def sample_calls(
         parse_arguments: the tool's own check, raising CallSyntaxError.
         parameters: see there.
         token_budget: most text tokens of one pack.
+        proposed: what the tool proposes in each window: among these positions the k of largest
+            p_i are taken, whatever τ_s is. None where p_i alone chooses.
 
     Returns:
-        One row per sample, by window, position and sample index.
+        One row per sample or proposed call, by window, position and sample index.
     """
     import torch
 
@@ -96,7 +108,8 @@ def sample_calls(
     is_settled = parameters.is_constrained and not takes_arguments
     with torch.inference_mode():
         texts = ReadTexts(model, prefix, windows, token_budget=token_budget)
-        chosen, keys, fed = _choose(model, texts, windows, parameters, len(forced_ids))
+        chosen, keys, fed = _choose(model, texts, windows, parameters, len(forced_ids), proposed)
+        sampled_at = [place for place in chosen if place.arguments is None]
         groups = [
             [
                 Branch(
@@ -112,28 +125,33 @@ def sample_calls(
                 )
                 for sample_index in range(parameters.calls_per_position)
             ]
-            for place in chosen
+            for place in sampled_at
         ]
-        if chosen and not is_settled:
+        if sampled_at and not is_settled:
             sample_branches(
                 model,
                 keys
                 or texts.branch_keys(
-                    [texts.start(place.row, place.position) for place in chosen],
+                    [texts.start(place.row, place.position) for place in sampled_at],
                     most_tokens=len(forced_ids) + parameters.max_new_tokens,
                 ),
                 groups,
-                parents=[place.node for place in chosen],
+                parents=[place.node for place in sampled_at] if keys else range(len(sampled_at)),
                 forced_ids=forced_ids[fed:],
                 max_new_tokens=parameters.max_new_tokens,
                 temperature=parameters.temperature,
                 stop_rule=CallReader(parameters.is_constrained),
             )
     rows: list[SampledCall] = []
-    for place, group in zip(chosen, groups, strict=True):
-        sampled = (
-            [")"] if is_settled else [model.tokenizer.decode(branch.tokens) for branch in group]
-        )
+    remaining = iter(groups)
+    for place in chosen:
+        if place.arguments is not None:
+            sampled = [proposed_text(tool_name, place.arguments)]
+        else:
+            group = next(remaining)
+            sampled = (
+                [")"] if is_settled else [model.tokenizer.decode(branch.tokens) for branch in group]
+            )
         rows.extend(
             read_samples(
                 windows[place.row],
@@ -143,6 +161,7 @@ def sample_calls(
                 tool_name=tool_name,
                 parse_arguments=parse_arguments,
                 parameters=parameters,
+                proposed=_how_proposed(place, is_chosen_by_tool=proposed is not None),
             )
         )
     return rows
@@ -171,6 +190,7 @@ def sample_shard(
     progress: Callable[[int, int], None],
     windows_per_batch: int | None = None,
     token_budget: int | None = None,
+    proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for all windows of a shard, batch by batch.
 
@@ -185,6 +205,7 @@ def sample_shard(
         checkpoint: keeps finished batches.
         progress: told windows done and windows in all.
         windows_per_batch, token_budget: fed together; chosen for the device by default.
+        proposed: see `sample_calls`; one for each window.
 
     Returns:
         One row per sample, in the order of the windows.
@@ -232,6 +253,7 @@ def sample_shard(
                 parse_arguments=parse_in_turn,
                 parameters=parameters,
                 token_budget=geometry["token_budget"],
+                proposed=proposed and [proposed[index] for index in order[start:end]],
             )
         ],
         checkpoint=checkpoint,
@@ -249,12 +271,24 @@ def sample_shard(
 
 @dataclass(frozen=True, slots=True)
 class _ChosenPosition:
-    """A position that gets calls, and the node of the branch keys behind which they go on."""
+    """A position that gets calls.
+
+    Attributes:
+        node: of the branch keys behind which its calls go on; 0 where there are no keys yet.
+        arguments: of the call that the tool proposes there; None where calls are sampled.
+    """
 
     row: int
     position: int
     call_probability: float
     node: int
+    arguments: str | None
+
+
+def _how_proposed(place: _ChosenPosition, *, is_chosen_by_tool: bool) -> str:
+    if place.arguments is not None:
+        return PROPOSED_CALL
+    return PROPOSED_POSITION if is_chosen_by_tool else NOT_PROPOSED
 
 
 def _choose(
@@ -263,6 +297,7 @@ def _choose(
     windows: Sequence[Window],
     parameters: SamplingParameters,
     forced_tokens: int,
+    proposed: Sequence[ProposedCalls] | None,
 ) -> tuple[list[_ChosenPosition], BranchKeys | None, int]:
     """The positions of all windows; the keys to go on with, if any; forced tokens already fed.
 
@@ -274,11 +309,19 @@ def _choose(
         model, texts.states, [[open_ids[0]] * len(window.ids) for window in windows]
     )
     allowed = [allowed_positions(window) for window in windows]
+    calls: Sequence[ProposedCalls] = [{} for _ in windows]
+    threshold = parameters.sampling_threshold
+    if proposed is not None:
+        calls, threshold = proposed, -math.inf
+        allowed = [
+            [is_allowed and position in of_row for position, is_allowed in enumerate(places)]
+            for places, of_row in zip(allowed, calls, strict=True)
+        ]
     if len(open_ids) == 1:
         return (
             [
-                _ChosenPosition(row, position, firsts[row][position], node)
-                for node, (row, position) in enumerate(_cut(firsts, allowed, parameters))
+                _ChosenPosition(row, position, firsts[row][position], 0, calls[row].get(position))
+                for row, position in _cut(firsts, allowed, threshold, parameters)
             ],
             None,
             0,
@@ -287,7 +330,7 @@ def _choose(
         (row, position)
         for row, of_row in enumerate(firsts)
         for position, probability in enumerate(of_row)
-        if probability > parameters.sampling_threshold and allowed[row][position]
+        if probability > threshold and allowed[row][position]
     ]
     exact = [[0.0] * len(of_row) for of_row in firsts]
     if not open_positions:
@@ -306,8 +349,14 @@ def _choose(
     node_of = {place: node for node, place in enumerate(open_positions)}
     return (
         [
-            _ChosenPosition(row, position, exact[row][position], node_of[row, position])
-            for row, position in _cut(exact, allowed, parameters)
+            _ChosenPosition(
+                row,
+                position,
+                exact[row][position],
+                node_of[row, position],
+                calls[row].get(position),
+            )
+            for row, position in _cut(exact, allowed, threshold, parameters)
         ],
         keys,
         len(open_ids) - 1,
@@ -317,6 +366,7 @@ def _choose(
 def _cut(
     probabilities: Sequence[Sequence[float]],
     allowed: Sequence[Sequence[bool]],
+    threshold: float,
     parameters: SamplingParameters,
 ) -> list[tuple[int, int]]:
     return [
@@ -324,7 +374,7 @@ def _cut(
         for row, of_row in enumerate(probabilities)
         for position in choose_positions(
             of_row,
-            sampling_threshold=parameters.sampling_threshold,
+            sampling_threshold=threshold,
             positions_per_text=parameters.positions_per_text,
             is_allowed=allowed[row],
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
 from tools.errors import CallSyntaxError, ToolCallError
-from tools.protocol import Document, Preselection
+from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import check_arguments
 
 
@@ -19,6 +19,7 @@ class BaseTool(ABC):
     on which results depend, so that a tool with other settings has another version. A tool whose
     `preselect`, `parse_arguments` and `check_place` depend on fewer of them may say which in an
     attribute `sampling_version`: where that stays, its calls are made again and not sampled again.
+    One that has `proposals` may say in `proposals_version` what these depend on.
 
     Attributes:
         name: As written in calls.
@@ -38,6 +39,11 @@ class BaseTool(ABC):
     calls_at_once: int = 1
     prompt: str | Traversable | None = None
     needs_network: bool = False
+
+    @property
+    def makes_proposals(self) -> bool:
+        """Whether the class has `proposals` of its own."""
+        return type(self).proposals is not BaseTool.proposals
 
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.
@@ -104,6 +110,17 @@ class BaseTool(ABC):
     def preselect(self, document: Document) -> Preselection:  # noqa: ARG002
         """Take every text, as the paper does for tools without a heuristic."""
         return Preselection(is_selected=True, reason="every_text")
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:  # noqa: ARG002
+        """Propose nothing: the model's probabilities choose the places, as in the paper.
+
+        Args:
+            document: A text that `preselect` takes.
+
+        Returns:
+            Places inside the text, in any order.
+        """
+        return ()
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:  # noqa: B027
         """Take a call wherever it stands.

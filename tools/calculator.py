@@ -7,14 +7,15 @@ list of what is allowed. Does not decide which texts are worth annotating; the r
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import add, mul, neg, pos, sub
 
 from tools.base import BaseTool
 from tools.errors import ToolCallError, ToolSettingsError
 from tools.number_rules import preselect_by_numbers
-from tools.protocol import Document, Preselection
+from tools.proposing.numbers import propose_numbers
+from tools.protocol import Document, Preselection, Proposal
 
 _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: add,
@@ -86,10 +87,13 @@ class Calculator(BaseTool):
         self.seed = seed
         # Of the preselection; every expression may be tried.
         self.sampling_version = f"1 weak_share={float(weak_share)!r} seed={seed}"
-        self.version = (
-            f"1 max_characters={max_characters} max_depth={max_depth} "
-            f"max_magnitude={float(max_magnitude)!r} weak_share={float(weak_share)!r} seed={seed}"
+        limits_named = (
+            f"max_characters={max_characters} max_depth={max_depth} "
+            f"max_magnitude={float(max_magnitude)!r}"
         )
+        # An expression that does not compute is not proposed.
+        self.proposals_version = f"1 {limits_named}"
+        self.version = f"1 {limits_named} weak_share={float(weak_share)!r} seed={seed}"
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Work out one expression.
@@ -114,6 +118,17 @@ class Calculator(BaseTool):
     def preselect(self, document: Document) -> Preselection:
         """Apply the number rules of the paper's appendix A to a text."""
         return preselect_by_numbers(document, weak_share=self.weak_share, seed=self.seed)
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """Propose numbers behind `=`, with the expression in front, and behind "in total" etc."""
+        return propose_numbers(document.text, self._computes)
+
+    def _computes(self, expression: str) -> bool:
+        try:
+            self._evaluate(self._parse(expression))
+        except ToolCallError:
+            return False
+        return True
 
     def _parse(self, text: str) -> "_Expression":
         """Check an expression character by character, then parse it to a syntax tree."""

@@ -6,11 +6,12 @@ source gives. Does not read the wall clock; whoever wants the real day passes a 
 
 import datetime
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.protocol import Document, Preselection
+from tools.proposing.dates import propose_dates
+from tools.protocol import Document, Preselection, Proposal
 
 # Spelt out, because the names in strftime depend on the machine's language.
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -48,6 +49,7 @@ class Calendar(BaseTool):
     name = "Calendar"
     description = "Says what day it is."
     takes_arguments = False
+    proposals_version = "1"
 
     def __init__(
         self,
@@ -126,6 +128,10 @@ class Calendar(BaseTool):
         else:
             reason = "date_given" if has_date else "no_date_given"
         return Preselection(is_selected=has_date, reason=reason)
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """Propose words of date and time."""
+        return propose_dates(document.text)
 
     def _date_of(self, document: Document) -> datetime.date | None:
         """Return the document's own date."""

@@ -14,7 +14,8 @@ from types import MappingProxyType
 
 from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.protocol import Document, Preselection
+from tools.proposing.phrases import propose_translations
+from tools.protocol import Document, Preselection, Proposal
 from tools.translation.apertium import ApertiumTranslator
 from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
@@ -107,6 +108,9 @@ class MachineTranslation(BaseTool):
         self.sampling_version = (
             f"1 foreign_confidence={self.foreign_confidence:g} chunk_tokens={self.chunk_tokens}"
         )
+        self.proposals_version = (
+            f"1 foreign_confidence={self.foreign_confidence:g} max_characters={max_characters}"
+        )
         self._kept: dict[str, str] = {}
 
     @cached_property
@@ -195,6 +199,17 @@ class MachineTranslation(BaseTool):
             document,
             chunk_tokens=self.chunk_tokens,
             foreign_confidence=self.foreign_confidence,
+        )
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """Propose what follows a phrase in another script or language, which is to be translated.
+
+        Not what begins with it: a call may not look ahead.
+        """
+        return propose_translations(
+            document.text,
+            foreign_confidence=self.foreign_confidence,
+            longest=self.max_characters,
         )
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:

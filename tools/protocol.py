@@ -76,10 +76,24 @@ class Preselection:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A place in a text where a call may help, and perhaps the call (`sampling.proposals`).
+
+    Attributes:
+        offset: Character of the text, from 0, that the call stands in front of: the first of what
+            it helps to predict. A blank before a word stays between call and word.
+        arguments: What the call is given, as text; None where only the place is proposed.
+    """
+
+    offset: int
+    arguments: str | None = None
+
+
 class Tool(Protocol):
     """A tool: text in, text out (paper, section 3).
 
-    The first seven are read only, so that a tool may work them out or hold them as attributes.
+    The first eight are read only, so that a tool may work them out or hold them as attributes.
     """
 
     @property
@@ -117,6 +131,11 @@ class Tool(Protocol):
         """Whether answering takes more than this machine."""
         ...
 
+    @property
+    def makes_proposals(self) -> bool:
+        """Whether it has a rule of its own for places of its calls."""
+        ...
+
     def parse_arguments(self, text: str) -> str:
         """Return the normalised arguments; raise CallSyntaxError when they are no call."""
         ...
@@ -135,6 +154,10 @@ class Tool(Protocol):
 
     def preselect(self, document: Document) -> Preselection:
         """Decide whether the text is worth annotating with this tool."""
+        ...
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """Return the places where calls may help, of a text that was preselected."""
         ...
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
-from tools.protocol import Document
+from tools.proposing.facts import propose_facts
+from tools.protocol import Document, Proposal
 from tools.retrieval.retrieval_tool import (
     Answer,
     Reader,
@@ -44,6 +45,7 @@ class QA(RetrievalTool):
     name = "QA"
     # Which questions can be asked depends on no setting.
     sampling_version = "1"
+    proposals_version = "1"
     # Seconds each on a processor, and a batch has at most 20 deadlines.
     readings_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
@@ -108,6 +110,10 @@ class QA(RetrievalTool):
                 f"most {LONGEST_QUESTION}.",
             )
         return question
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """Propose names, years and numbers; the question is the model's."""
+        return propose_facts(document.text)
 
     def prepare(self) -> None:
         """Load the reader's model.

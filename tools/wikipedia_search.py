@@ -7,12 +7,13 @@ index, `tools.retrieval.wikipedia_index` does.
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.protocol import Document
+from tools.proposing.facts import propose_facts, query_before
+from tools.protocol import Document, Proposal
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
 from tools.retrieval.retrieval_tool import RetrievalTool, StoredPassage, stored_passage
@@ -22,6 +23,7 @@ from tools.syntax import clean_result, strip_quotes
 LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text
 
 _DEEPER = 10
+_PROPOSED_WORDS = 10
 _PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
 
 
@@ -48,6 +50,7 @@ class WikiSearch(RetrievalTool):
     description = "Finds the Wikipedia passage that matches a search term best."
     # Which terms can be searched depends on no setting.
     sampling_version = "1"
+    proposals_version = "1"
     # Writing a passage down costs less than looking the answer up.
     keeps_readings = False
 
@@ -111,6 +114,23 @@ class WikiSearch(RetrievalTool):
                 f"{LONGEST_QUERY}.",
             )
         return query
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """Propose names, years and numbers; the search term is title and ten words in front."""
+        return [
+            replace(
+                proposal,
+                arguments=query_before(
+                    document.text,
+                    proposal.offset,
+                    title=document.title,
+                    words=_PROPOSED_WORDS,
+                    characters=LONGEST_QUERY,
+                )
+                or None,
+            )
+            for proposal in propose_facts(document.text)
+        ]
 
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
         """Rank the best passages of each search.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STATISTICS_VIEWS = (
     "call_funnel",
     "call_statistics",
+    "call_proposals",
     "threshold_sweep",
     "drop_reasons",
     "kept_examples",

@@ -57,9 +57,10 @@ create table candidate_calls (
     call_probability double not null check (call_probability between 0 and 1),  -- Probability of a call's start at the position, p_i in the paper.
     sample_index integer not null check (sample_index >= 0),  -- Number of the sample at its position, counted from 0.
     arguments varchar,  -- Normalised arguments; NULL only for a sample dropped before they were parsed.
-    sample_text varchar not null,  -- What the model wrote after the opening marker.
+    sample_text varchar not null,  -- What stands after the opening marker, written by the model or proposed by the tool.
     status varchar not null check (status in ('parsed', 'dropped')),  -- Whether the sample is a candidate: parsed or dropped.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why the sample was dropped, one snake_case word, the tool's own where a call may not stand at its place; NULL for a parsed one.
+    proposed varchar check (proposed in ('none', 'position', 'call')),  -- What the tool proposed: none, the position or the whole call; NULL, as for none, in slices of earlier releases.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((status = 'parsed') = (reason is null)),

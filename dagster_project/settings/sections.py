@@ -134,6 +134,11 @@ class SamplingSettings(Section):
         True,
         description="force the tool's name and bracket after ` [`, and `]` once they close",
     )
+    proposals: Literal["none", "positions", "calls"] = Field(
+        "none",
+        description="none: p(` [`) chooses where calls are sampled, as in the paper; positions: "
+        "the tool proposes where; calls: and, where it can, which call",
+    )
     windows_per_batch: int | None = Field(
         None,
         ge=1,

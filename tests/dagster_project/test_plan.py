@@ -31,7 +31,9 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import remove_slice
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import ShardEntry
+from tools.locker import Locker
 from tools.prompting import load_prompt
+from tools.protocol import Tool
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.wikipedia_search import WikiSearch
@@ -295,6 +297,31 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 
     assert of(before) != of({})
     assert after is None or of(after) == of({})
+
+
+def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_others():
+    def of(proposals: str, tool: Tool) -> Fingerprint:
+        settings = settings_with({"sampling": {"proposals": proposals}})
+        return candidate_calls_fingerprint("d", settings, tool, None, "m", "float32")
+
+    calendar, silent = create_tool("Calendar"), Locker(seed=0)
+    found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
+    assert len({each.digest for each in found} | {each.earlier for each in found}) == 6
+    assert json.loads(found[2].parts["proposals"]) == ["calls", "1"]
+    assert of("calls", calendar).difference(found[0].metadata()) == "changed: proposals"
+    # What was stored before there were proposals.
+    assert "proposals" not in "".join(found[0].parts.values())
+    assert of("calls", silent) == of("none", silent)
+
+
+def test_a_limit_of_the_calculator_makes_its_proposals_others():
+    def of(kind: str, **options: int) -> str:
+        settings = settings_with({"sampling": {"proposals": kind}})
+        tool = create_tool("Calculator", options)
+        return candidate_calls_fingerprint("d", settings, tool, None, "m", "float32").digest
+
+    assert of("calls") != of("calls", max_characters=9)
+    assert of("none") == of("none", max_characters=9)
 
 
 def as_earlier(made: Fingerprint) -> dict[str, str]:

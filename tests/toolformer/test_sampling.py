@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.fakes import sampling_parameters
-from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
+from tests.toolformer.architectures import ARCHITECTURES, CONTEXT_LENGTH, windows_of
 from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
 from toolformer.errors import SequenceTooLongError
@@ -44,7 +44,14 @@ def each_windows(each_model):
 
 
 def call(
-    model, windows, parameters=PARAMETERS, *, takes_arguments=True, parse=str.strip, prompt=PROMPT
+    model,
+    windows,
+    parameters=PARAMETERS,
+    *,
+    takes_arguments=True,
+    parse=str.strip,
+    prompt=PROMPT,
+    proposed=None,
 ):
     return sample_calls(
         model,
@@ -55,6 +62,7 @@ def call(
         parse_arguments=parse,
         parameters=parameters,
         token_budget=60,
+        proposed=proposed,
     )
 
 
@@ -152,6 +160,93 @@ def test_the_most_probable_positions_are_chosen_by_the_threshold(llama, windows)
         above = {place: p for place, p in of_all.items() if place[0] == name and p > threshold}
         largest = sorted(above, key=lambda place: -above[place])[:3]
         assert {place for place in chosen if place[0] == name} == set(largest)
+
+
+@pytest.fixture(scope="module", params=["llama", "llama_split"])
+def proposing_model(request):
+    return ARCHITECTURES[request.param]()
+
+
+# Of the positions of each text; position 2 of the third text lies inside a character.
+PROPOSED = [{0: None, 3: "6 * 7", 9: None, 12: None}, {}, {2: None, 3: "a (b"}]
+
+
+def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_threshold(
+    proposing_model,
+):
+    windows = windows_of(proposing_model.tokenizer, *TEXTS)
+    parameters = dataclasses.replace(PARAMETERS, positions_per_text=2, sampling_threshold=0.9)
+    places = [dict.fromkeys(of_text) for of_text in PROPOSED]
+    rows = call(proposing_model, windows, parameters, proposed=places)
+    assert {row.proposed for row in rows} == {"position"}
+    # The literal choice: p_i of every position, then the two largest of those proposed.
+    of_all = {
+        (number, place): literal.call_probability(proposing_model, PROMPT, TEXTS[number], place)
+        for number, window in enumerate(windows)
+        for place, is_allowed in enumerate(allowed_positions(window))
+        if is_allowed and place in places[number]
+    }
+    expected = set()
+    for number in range(3):
+        of_text = [place for place in of_all if place[0] == number]
+        expected |= set(sorted(of_text, key=lambda place: -of_all[place])[:2])
+    assert len(expected) == 3
+    found = {(int(row.document_id[-1]), row.position): row.call_probability for row in rows}
+    assert found == pytest.approx({place: of_all[place] for place in expected}, abs=1e-5)
+    # The same samples as at places that the model chooses.
+    everywhere = {
+        row.call_id: row
+        for row in call(
+            proposing_model, windows, dataclasses.replace(EVERYWHERE, sampling_threshold=0.0)
+        )
+    }
+    assert [row.sample_text for row in rows] == [
+        everywhere[row.call_id].sample_text for row in rows
+    ]
+
+
+def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(proposing_model):
+    windows = windows_of(proposing_model.tokenizer, *TEXTS)
+    parameters = dataclasses.replace(EVERYWHERE, sampling_threshold=0.9)
+    rows = call(proposing_model, windows, parameters, proposed=PROPOSED)
+    places = [dict.fromkeys(of_text) for of_text in PROPOSED]
+    sampled = call(proposing_model, windows, parameters, proposed=places)
+    proposed = [row for row in rows if row.proposed == "call"]
+    assert [
+        (row.document_id, row.position, row.sample_index, row.sample_text, row.arguments)
+        for row in proposed
+    ] == [
+        ("document-0", 3, 0, "QA(6 * 7)]", "6 * 7"),
+        ("document-2", 3, 0, "QA(a (b)]", "a (b"),
+    ]
+    by_id = {row.call_id: row for row in sampled}
+    for row in rows:
+        of_place = by_id[row.call_id]
+        assert row.call_probability == pytest.approx(of_place.call_probability, abs=1e-5)
+        if row.proposed == "position":
+            assert row.sample_text == of_place.sample_text
+    others = {(row.document_id, row.position) for row in rows} - {
+        (row.document_id, row.position) for row in proposed
+    }
+    assert others == {("document-0", 0), ("document-0", 9), ("document-0", 12)}
+
+
+def test_where_all_calls_are_proposed_nothing_is_sampled(llama, windows):
+    before = llama.tokens_fed
+    call(llama, windows, EVERYWHERE, takes_arguments=False)
+    first_pass = llama.tokens_fed - before
+    before = llama.tokens_fed
+    rows = call(llama, windows, proposed=[{1: "Who?"}, {0: "[x]"}, {}])
+    assert llama.tokens_fed - before == first_pass
+    assert [(row.arguments, row.status, row.reason) for row in rows] == [
+        ("Who?", "parsed", None),
+        (None, "dropped", "bracket_in_arguments"),
+    ]
+    settled = call(llama, windows, takes_arguments=False, proposed=[{1: ""}, {0: None}, {}])
+    assert [(row.sample_text, row.proposed) for row in settled] == [
+        ("QA()]", "call"),
+        ("QA()]", "position"),
+    ]
 
 
 def test_the_first_and_the_last_position_can_hold_a_call(llama, windows):
@@ -345,6 +440,17 @@ def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows
     before = llama.tokens_fed
     assert shard(llama, windows, tmp_path / "b", per_batch=1) == undisturbed
     assert llama.tokens_fed == before
+
+
+def test_proposals_of_a_shard_follow_their_windows(llama, windows, tmp_path):
+    proposed = [{12: "a"}, {0: "b"}, {3: "c"}]
+    rows = shard(llama, windows, tmp_path / "a", proposed=proposed)
+    assert [(row.document_id, row.position, row.arguments) for row in rows] == [
+        ("document-0", 12, "a"),
+        ("document-1", 0, "b"),
+        ("document-2", 3, "c"),
+    ]
+    assert shard(llama, windows, tmp_path / "a", proposed=proposed) == rows
 
 
 def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):

@@ -10,7 +10,7 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.protocol import Document
+from tools.protocol import Document, Proposal
 from tools.question_answering import LONGEST_QUESTION, QA
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import Hit
@@ -262,3 +262,9 @@ def test_the_registry_makes_it_of_a_retriever_and_a_reader():
     assert tool.call("When?", ASKING) == "The"
     with pytest.raises(ToolSettingsError, match="needs the setting 'retriever'"):
         create_tool("QA", {})
+
+
+def test_the_places_of_a_search_are_proposed_without_a_question():
+    text = "It opened in Egypt in 1869."
+    found = QA(FixedRetriever(CANAL), FirstWordReader()).proposals(Document("d", text))
+    assert found == [Proposal(text.index("Egypt")), Proposal(text.index("1869"))]

@@ -374,3 +374,14 @@ def test_two_rankers_search_in_two_threads_at_the_same_time(tmp_path):
     for thread in threads:
         thread.join()
     assert not errors
+
+
+def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
+    text = "This is a long sentence about the canal that was opened in Egypt in 1869."
+    tool = WikiSearch(tmp_path)
+    found = tool.proposals(Document("d", text, title="Suez Canal"))
+    assert [(text[each.offset :].split()[0], each.arguments) for each in found] == [
+        ("Egypt", "Suez Canal a long sentence about the canal that was opened in"),
+        ("1869.", "Suez Canal sentence about the canal that was opened in Egypt in"),
+    ]
+    assert all(tool.parse_arguments(each.arguments) == each.arguments for each in found)

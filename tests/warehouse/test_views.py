@@ -22,6 +22,15 @@ COLUMNS = {
         "seconds",
         "round",
     ],
+    "call_proposals": [
+        "tool",
+        "proposed",
+        "candidates",
+        "scored",
+        "kept",
+        "candidates_per_kept",
+        "round",
+    ],
     "threshold_sweep": [
         "tool",
         "filtering_threshold",
@@ -129,8 +138,10 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         "Calculator",
         {"call_id": "c1"},
         {"call_id": "c2", "position": 5},
-        {"call_id": "c3", "document_id": "d2", "character_offset": 200},
-        *({"call_id": f"c{n}", "sample_index": n} for n in range(4, 8)),
+        {"call_id": "c3", "document_id": "d2", "character_offset": 200, "proposed": "call"},
+        {"call_id": "c4", "sample_index": 4, "proposed": "none"},
+        {"call_id": "c5", "sample_index": 5, "proposed": "position"},
+        *({"call_id": f"c{n}", "sample_index": n} for n in range(6, 8)),
         {"call_id": "c8", "status": "dropped", "reason": "not_a_call", "arguments": None},
     )
     put(
@@ -210,6 +221,15 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
     assert calendar["tool"] == "Calendar"
     assert calendar["kept"] == 0
     assert calendar["mean_loss_reduction"] is None
+
+
+def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:
+    rows = built.query("select * from call_proposals").rows()
+    assert rows == [
+        ("Calculator", "call", 1, 1, 1, 1.0, 1),
+        ("Calculator", "none", 5, 4, 2, 2.5, 1),
+        ("Calculator", "position", 1, 1, 0, None, 1),
+    ]
 
 
 def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Warehouse) -> None:

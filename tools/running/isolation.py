@@ -29,7 +29,7 @@ from tools.errors import (
     ToolUnavailableError,
     TransientToolError,
 )
-from tools.protocol import Document, Preselection
+from tools.protocol import Document, Preselection, Proposal
 from tools.running.deadlines import MOST_DEADLINES_PER_BATCH
 from tools.running.worker_process import WorkerProcess, has_namespaces
 
@@ -108,6 +108,16 @@ class IsolatedTool:
         return self._described("sampling_version")
 
     @property
+    def proposals_version(self) -> str:
+        """Of the rule that it proposes places by."""
+        return self._described("proposals_version")
+
+    @property
+    def makes_proposals(self) -> bool:
+        """Whether it has a rule of its own for places of its calls."""
+        return self._described("makes_proposals")
+
+    @property
     def description(self) -> str:
         """One sentence for people."""
         return self._described("description")
@@ -170,6 +180,11 @@ class IsolatedTool:
         except (ToolCallError, ToolTimeoutError):
             return Preselection(is_selected=False, reason="tool_error")
         return Preselection(bool(is_selected), str(reason))
+
+    def proposals(self, document: Document) -> list[Proposal]:
+        """Return the places where calls may help, as the tool gives them."""
+        places = self._ask("proposals", document=_fields(document))
+        return [Proposal(offset, arguments) for offset, arguments in places]
 
     def check_available(self) -> None:
         """Raise ToolUnavailableError when the tool cannot run."""

@@ -110,6 +110,8 @@ def _description(tool: Tool) -> dict[str, Any]:
         "name": tool.name,
         "version": tool.version,
         "sampling_version": getattr(tool, "sampling_version", tool.version),
+        "proposals_version": getattr(tool, "proposals_version", tool.version),
+        "makes_proposals": tool.makes_proposals,
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
         "has_batches": getattr(type(tool), "call_batch", None) is not BaseTool.call_batch,
@@ -134,6 +136,7 @@ def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
         "call_batch": lambda: _batch(tool, request["requests"]),
         "cache_key": lambda: tool.cache_key(document),
         "preselect": lambda: _preselection(tool, document),
+        "proposals": lambda: [[each.offset, each.arguments] for each in tool.proposals(document)],
         "check_available": tool.check_available,
     }
     return methods[request["method"]]()

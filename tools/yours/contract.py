@@ -49,6 +49,7 @@ _RULES: Mapping[str, Callable[[Trial], str]] = {
     "a batch gives what single calls give": contract_rules.batch_equals_single,
     "answers survive cleaning": contract_rules.answers_survive_cleaning,
     "version names what answers depend on": contract_rules.version_covers_settings,
+    "proposals lie in their texts": contract_rules.proposals_lie_in_their_texts,
 }
 RULES = tuple(_RULES)
 

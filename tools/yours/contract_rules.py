@@ -9,6 +9,7 @@ import re
 
 from tools.errors import CallSyntaxError, PromptError
 from tools.prompting import demonstrations_of
+from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Preselection, ToolCall
 from tools.syntax import (
     CALL_OPEN,
@@ -140,8 +141,7 @@ def garbage_is_refused(trial: Trial) -> str:
 
 def texts_are_preselected(trial: Trial) -> str:
     """Each text is taken or left, with a reason."""
-    documents = [document for _, document in trial.requests]
-    documents += [Document(f"garbage-{n}", text) for n, text in enumerate(NASTY_ARGUMENTS)]
+    documents = _texts_of(trial)
     for document in documents:
         what = f"preselect of {shortened(document.text)}"
         decision = trial.guarded(lambda each=document: trial.tool.preselect(each), what)
@@ -152,6 +152,23 @@ def texts_are_preselected(trial: Trial) -> str:
         if key is not None and not all(isinstance(part, str) for part in key):
             raise BrokenRuleError(f"cache_key gives {key!r}. Expected texts, or None.")
     return f"{len(documents)} texts"
+
+
+def proposals_lie_in_their_texts(trial: Trial) -> str:
+    """Each place that is proposed lies in its text, and arguments are text."""
+    if not trial.tool.makes_proposals:
+        raise NotTriedError("it has no method `proposals`: the model chooses the places")
+    documents = _texts_of(trial)
+    places = sum(
+        len(
+            trial.guarded(
+                lambda each=document: proposals_of(trial.tool, each),
+                f"proposals of {shortened(document.text)}",
+            )
+        )
+        for document in documents
+    )
+    return f"{places} places in {len(documents)} texts"
 
 
 def is_available(trial: Trial) -> str:
@@ -266,6 +283,12 @@ def version_covers_settings(trial: Trial) -> str:
                     f"the same. Name {setting} in it."
                 )
     return f"{len(changed) - len(same)} of {len(changed)} settings change it"
+
+
+def _texts_of(trial: Trial) -> list[Document]:
+    """The texts of the demonstrations, and garbage."""
+    garbage = [Document(f"garbage-{n}", text) for n, text in enumerate(NASTY_ARGUMENTS)]
+    return [*(document for _, document in trial.requests), *garbage]
 
 
 def _check_arguments(arguments: object, text: str) -> None:

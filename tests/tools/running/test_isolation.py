@@ -19,7 +19,7 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.protocol import Document
+from tools.protocol import Document, Proposal
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.running.isolation import IsolatedTool
@@ -29,7 +29,7 @@ MODULE = '''
 import ctypes, os, socket, subprocess, sys, time
 from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, TransientToolError
-from tools.protocol import Preselection
+from tools.protocol import Preselection, Proposal
 
 class Wild(BaseTool):
     """Does what its argument says."""
@@ -101,6 +101,12 @@ class Online(Wild):
     name = "Online"
     needs_network = True
 
+class Proposing(Wild):
+    name = "Proposing"
+    proposals_version = "p1"
+    def proposals(self, document):
+        return [Proposal(document.text.index("text"), "it"), Proposal(99)]
+
 class Slow(Wild):
     name = "Slow"
     def prepare(self):
@@ -169,6 +175,14 @@ def test_it_is_the_tool_that_it_isolates(make):
     assert tool.preselect(DOCUMENT).reason == "dated"
     assert tool.cache_key(DOCUMENT) == ("d",)
     tool.check_available()
+
+
+def test_what_it_proposes_is_the_tools_own(make):
+    assert not make().makes_proposals
+    assert make().proposals(DOCUMENT) == []
+    tool = make("Proposing", "wild_tools:Proposing")
+    assert (tool.makes_proposals, tool.proposals_version) == (True, "p1")
+    assert tool.proposals(DOCUMENT) == [Proposal(2, "it"), Proposal(99)]
 
 
 def test_its_code_runs_in_another_process(make):

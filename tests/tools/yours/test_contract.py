@@ -16,7 +16,7 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.prompting import draft_prompt, load_prompt
-from tools.protocol import Preselection
+from tools.protocol import Preselection, Proposal
 from tools.registry import TOOL_NAMES, create_tool
 from tools.yours.contract import check_contract
 from tools.yours.function_tool import FunctionTool
@@ -75,12 +75,13 @@ def test_the_built_in_tools_keep_the_contract(name):
     of_home = {"QA": {"retriever": FixedRetriever(CANAL), "reader": FirstWordReader()}}
     found = findings(lambda given: create_tool(name, {**of_home.get(name, {}), **given}), name=name)
     assert [each for each in found if each.status == "failed"] == []
-    assert len(found) == 14
+    assert len(found) == 15
 
 
 def test_a_good_tool_keeps_every_rule_and_without_settings_there_is_nothing_to_change():
     found = states(made(Echo))
-    assert found.pop("version names what answers depend on") == "skipped"
+    for rule in ("version names what answers depend on", "proposals lie in their texts"):
+        assert found.pop(rule) == "skipped"
     assert set(found.values()) == {"passed"}
 
 
@@ -191,6 +192,16 @@ class PickyPreselection(Echo):
 class NoPreselection(Echo):
     def preselect(self, document):
         return True
+
+
+class Beyond(Echo):
+    def proposals(self, document):
+        return [Proposal(len(document.text))]
+
+
+class Unnamed(Echo):
+    def proposals(self, document):
+        return [0]
 
 
 class Hanging(Echo):
@@ -316,6 +327,8 @@ class ForgetfulPreselection(Echo):
         (SlowParser, "garbage is refused with the right error"),
         (PickyPreselection, "texts are preselected"),
         (NoPreselection, "texts are preselected"),
+        (Beyond, "proposals lie in their texts"),
+        (Unnamed, "proposals lie in their texts"),
         pytest.param(Hanging, "answers within the deadline", marks=pytest.mark.slow),
         (Crashing, "fails with the right error"),
         (Exiting, "fails with the right error"),

@@ -1,0 +1,36 @@
+"""Words of a text that say a day: months, weekdays, years, today, yesterday and tomorrow.
+
+Does not know what day it is.
+"""
+
+import re
+
+from tools.protocol import Proposal
+
+_WEEKDAYS = "Mon|Tues|Wednes|Thurs|Fri|Satur|Sun"
+_MONTHS = "January|February|April|June|July|August|September|October|November|December"
+# May and March are words of their own, so they need a day or a year beside them.
+_DAY = r"[0-3]?[0-9](?:st|nd|rd|th)?"
+_SAYS_DAY = re.compile(
+    rf"\b(?:(?:{_WEEKDAYS})days?|{_MONTHS}"
+    rf"|(?:May|March)(?=,? {_DAY}\b|,? (?:19|20)[0-9]{{2}}\b)|(?<=[0-9] )(?:May|March)"
+    r"|[Tt]oday|[Yy]esterday|[Tt]omorrow)\b"
+    r"|(?<![\w$€£¥#.,/-])(?:19|20)[0-9]{2}(?![\w%/-]|[.,][0-9])"
+)
+
+
+def propose_dates(text: str) -> list[Proposal]:
+    """Propose calls without arguments in front of words that say a day.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Places by offset.
+
+    Example:
+        >>> text = "It may rain on Sunday, 4 May 2025, or tomorrow; 1,999 tickets are sold."
+        >>> [text[each.offset :].split()[0] for each in propose_dates(text)]
+        ['Sunday,', 'May', '2025,', 'tomorrow;']
+    """
+    return [Proposal(match.start(), "") for match in _SAYS_DAY.finditer(text)]

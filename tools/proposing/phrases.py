@@ -1,0 +1,103 @@
+"""Phrases of a text in another script or language, and where their translation may follow.
+
+A call stands behind the phrase that it translates (spec §3.4), so the place is in front of what
+follows: the word behind "means" or the like where there is one near, else whatever comes next. A
+phrase in another language is found between punctuation only, so that its edges are sure. Does not
+translate.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tools.protocol import Proposal
+from tools.translation.identification import guess_language
+from tools.translation.languages import ENGLISH
+
+_PART = re.compile(r"[^.!?…:;()\[\]\"“”„«»‹›‘—–|]+")
+# Fewer words are told from names and quotations of English too badly.
+_FEWEST_WORDS = 4
+_FEWEST_LETTERS = 3
+# Latin letters, with those of its extensions; a run of any others is another script.
+_OTHER_LETTER = r"(?:[^\W\d_A-Za-z\u00aa-\u02af\u1e00-\u1eff])"
+_OTHER_SCRIPT = re.compile(
+    rf"{_OTHER_LETTER}(?:[\w\u0300-\u036f]|[\s,、。・'’-](?={_OTHER_LETTER}))*"
+)
+_CLOSING = re.compile(r"[.!?…]*[\"”»›’)]*")
+_MEANS = re.compile(
+    r"[^\n.!?]{0,40}?\b(?:means?|meaning|translate[sd]? (?:as|to)|(?:word|name|term) for|"
+    r"English(?: for)?)\b[,:]? (?=[\w\"“‘(«])"
+)
+
+
+def propose_translations(text: str, *, foreign_confidence: float, longest: int) -> list[Proposal]:
+    """Propose calls behind phrases in another script or language, with the phrase as arguments.
+
+    Args:
+        text: The text.
+        foreign_confidence: Confidence from 0 to 1 above which a phrase is in another language.
+        longest: Most characters of a phrase.
+
+    Returns:
+        Places by offset, at most one for a phrase; none behind a phrase that ends its line or
+        that another foreign one follows.
+
+    Example:
+        >>> text = "The Russian word мир means peace, and world."
+        >>> [proposal] = propose_translations(text, foreign_confidence=0.8, longest=500)
+        >>> text[proposal.offset :], proposal.arguments
+        ('peace, and world.', 'мир')
+    """
+    phrases = [
+        *_in_other_scripts(text),
+        *_in_other_languages(text, foreign_confidence),
+    ]
+    found = {}
+    for start, end in sorted(phrases):
+        phrase = " ".join(text[start:end].split())
+        place = _place_behind(text, end)
+        if place is not None and len(phrase) <= longest:
+            found.setdefault(place, Proposal(place, phrase))
+    return [found[place] for place in sorted(found)]
+
+
+def _in_other_scripts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the phrases that are not written in Latin letters."""
+    for match in _OTHER_SCRIPT.finditer(text):
+        if sum(map(str.isalpha, match.group())) >= _FEWEST_LETTERS:
+            yield match.span()
+
+
+def _in_other_languages(text: str, foreign_confidence: float) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the phrases between punctuation whose language is not English."""
+    offset = 0
+    for line in text.splitlines(keepends=True):
+        parts = [
+            (offset + match.start(), match.group())
+            for match in _PART.finditer(line)
+            if not match.group().isspace()
+        ]
+        flags = [_is_foreign(part, foreign_confidence) for _, part in parts]
+        for ((start, part), is_foreign), (_, goes_on) in pairwise(zip(parts, flags, strict=True)):
+            if is_foreign and not goes_on:
+                blanks = len(part) - len(part.lstrip())
+                yield start + blanks, start + len(part.rstrip())
+        offset += len(line)
+
+
+def _is_foreign(part: str, foreign_confidence: float) -> bool:
+    if len(part.split()) < _FEWEST_WORDS or re.search(_OTHER_LETTER, part):
+        return False
+    guess = guess_language(part)
+    return guess is not None and guess.language != ENGLISH and guess.confidence > foreign_confidence
+
+
+def _place_behind(text: str, end: int) -> int | None:
+    """Return where the translation of a phrase may stand; None where its line ends."""
+    means = _MEANS.match(text, end)
+    if means is not None:
+        return means.end()
+    closing = _CLOSING.match(text, end)
+    place = end if closing is None else closing.end()
+    following = text[place:].partition("\n")[0]
+    return place if any(map(str.isalpha, following)) else None
