@@ -57,6 +57,38 @@ def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameter
     )
 
 
+def proposed_calls(
+    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
+) -> list[ProposedCalls] | None:
+    """What the tool proposes in each window; None where p_i alone chooses the positions.
+
+    Args:
+        tool: of the slice.
+        documents: the selected ones by id.
+        windows: of these documents.
+        kind: `sampling.proposals`.
+
+    Raises:
+        ToolBugError: a proposal lies outside its text.
+    """
+    if kind == "none" or not tool.makes_proposals:
+        return None
+    proposals = {key: proposals_of(tool, each) for key, each in documents.items()}
+    if kind == "positions":
+        proposals = {
+            key: [Proposal(each.offset) for each in of_text] for key, of_text in proposals.items()
+        }
+    return [
+        proposed_positions(
+            proposals[window.document_id],
+            start=window.start,
+            text=window.text,
+            offsets=window.offsets,
+        )
+        for window in windows
+    ]
+
+
 @shard_asset(kinds={"pytorch", "duckdb"}, deps=["documents"])
 def candidate_calls(
     context: dg.AssetExecutionContext,
@@ -165,7 +197,7 @@ def _sample(
         window_tokens=window_tokens,
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
-        proposed=_proposed(tool, selected, windows, stage.settings.sampling.proposals),
+        proposed=proposed_calls(tool, selected, windows, stage.settings.sampling.proposals),
     )
     samples = drop_misplaced(samples, windows, tool.check_place)
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
@@ -178,28 +210,6 @@ def _sample(
         {**geometry, "attention": attention, CUT_OFF: str(cut_off(selected, windows))},
         state_of(geometry),
     )
-
-
-def _proposed(
-    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
-) -> list[ProposedCalls] | None:
-    """What the tool proposes in each window; None where p_i alone chooses the positions."""
-    if kind == "none" or not tool.makes_proposals:
-        return None
-    proposals = {key: proposals_of(tool, each) for key, each in documents.items()}
-    if kind == "positions":
-        proposals = {
-            key: [Proposal(each.offset) for each in of_text] for key, of_text in proposals.items()
-        }
-    return [
-        proposed_positions(
-            proposals[window.document_id],
-            start=window.start,
-            text=window.text,
-            offsets=window.offsets,
-        )
-        for window in windows
-    ]
 
 
 def _tell_of_no_proposals(stage: ShardStage, tools: Mapping[str, Tool]) -> None:

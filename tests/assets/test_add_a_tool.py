@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dagster_project.settings.sections import merged, validated
 from dagster_project.settings.settings_file import preset_values
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.conftest import REPOSITORY
-from tools.protocol import Document
+from tools.protocol import Document, Proposal
 from tools.registry import create_tool
 
 DOCUMENT = Document("d", "a text")
@@ -24,7 +25,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-CODE, FUNCTION, JSON_SCHEMA = blocks("python")
+CODE, PROPOSALS, FUNCTION, JSON_SCHEMA = blocks("python")
 SECTION, MCP_SECTION = (YAML(typ="safe").load(block) for block in blocks("yaml"))
 (ENTRY_POINTS,) = blocks("toml")
 
@@ -70,6 +71,12 @@ def test_the_settings_of_the_document_are_valid():
         targets=settings.tools.targets,
     )
     assert tool.name == "CountWords"
+
+
+def test_the_proposals_of_the_document_stand_in_front_of_lengths(outside):
+    outside.module("places", PROPOSALS)
+    document = Document("d", "It is 1200 feet or 366 m long.")
+    assert import_module("places").proposals(None, document) == [Proposal(19)]
 
 
 @pytest.mark.slow
