@@ -7,7 +7,7 @@ translate.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tools.protocol import Proposal
@@ -15,11 +15,12 @@ from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
 
 _PART = re.compile(r"[^.!?…:;()\[\]\"“”„«»‹›‘—–|]+")
-# Fewer words are told from names and quotations of English too badly.
-_FEWEST_WORDS = 4
+_WORD = re.compile(r"[^\W\d_][\w'’-]*")
+# Fewer words, and lists of names, are taken for another language too easily.
+_FEWEST_WORDS = 5
 _FEWEST_LETTERS = 3
-# Latin letters, with those of its extensions; a run of any others is another script.
-_OTHER_LETTER = r"(?:[^\W\d_A-Za-z\u00aa-\u02af\u1e00-\u1eff])"
+# Not Latin letters, nor their extensions and modifiers; a run of these is another script.
+_OTHER_LETTER = r"(?:[^\W\d_A-Za-z\u00aa-\u02ff\u1e00-\u1eff])"
 _OTHER_SCRIPT = re.compile(
     rf"{_OTHER_LETTER}(?:[\w\u0300-\u036f]|[\s,、。・'’-](?={_OTHER_LETTER}))*"
 )
@@ -73,20 +74,21 @@ def _in_other_languages(text: str, foreign_confidence: float) -> Iterator[tuple[
     offset = 0
     for line in text.splitlines(keepends=True):
         parts = [
-            (offset + match.start(), match.group())
+            (offset + match.start(), list(_WORD.finditer(match.group())))
             for match in _PART.finditer(line)
-            if not match.group().isspace()
         ]
-        flags = [_is_foreign(part, foreign_confidence) for _, part in parts]
-        for ((start, part), is_foreign), (_, goes_on) in pairwise(zip(parts, flags, strict=True)):
+        parts = [(start, words) for start, words in parts if words]
+        flags = [_is_foreign(words, foreign_confidence) for _, words in parts]
+        for ((start, words), is_foreign), (_, goes_on) in pairwise(zip(parts, flags, strict=True)):
             if is_foreign and not goes_on:
-                blanks = len(part) - len(part.lstrip())
-                yield start + blanks, start + len(part.rstrip())
+                yield start + words[0].start(), start + words[-1].end()
         offset += len(line)
 
 
-def _is_foreign(part: str, foreign_confidence: float) -> bool:
-    if len(part.split()) < _FEWEST_WORDS or re.search(_OTHER_LETTER, part):
+def _is_foreign(words: Sequence[re.Match[str]], foreign_confidence: float) -> bool:
+    part = words[0].string
+    small = sum(word.group()[0].islower() for word in words)
+    if len(words) < _FEWEST_WORDS or 2 * small < len(words) or re.search(_OTHER_LETTER, part):
         return False
     guess = guess_language(part)
     return guess is not None and guess.language != ENGLISH and guess.confidence > foreign_confidence

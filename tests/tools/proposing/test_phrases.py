@@ -37,6 +37,8 @@ def test_a_place_stands_behind_its_phrase(text, following, phrase):
         "The naïve café of the façade is open every day of the year.",
         "With μ and Δx it is small.",
         "It says: Se ruega no dar de comer a las palomas.",
+        "Authors: Michou Kokodoko, Valentina Dimitrova-Grajzl, Peter Grajzl, Joseph Guse. 2020 a",
+        "The chief of Nukuʻalofa was there.",
         "English, then мир",
         "",
     ],
