@@ -107,6 +107,9 @@ def ingest(
         str, typer.Option(help="Column with the publication date.")
     ] = DATE_COLUMN,
     title_column: Annotated[str, typer.Option(help="Column with the title.")] = TITLE_COLUMN,
+    context_column: Annotated[
+        str | None, typer.Option(help="Column that stands in front of the text in training.")
+    ] = None,
 ) -> None:
     """Add sources of text to toolformer.yaml and cut them into shards."""
     from dagster_project.commands.ingestion import ingest_sources
@@ -119,6 +122,7 @@ def ingest(
         "url_column": url_column,
         "date_column": date_column,
         "title_column": title_column,
+        "context_column": context_column,
     }
     ingest_sources(sources, given)
 

@@ -14,6 +14,7 @@ create table documents (
     document_id varchar not null,  -- Digest of source and offset; the key.
     shard varchar not null,  -- Partition of the corpus that the text belongs to.
     text varchar not null,  -- The text as it was read.
+    context varchar,  -- What stands in front of the text in training and is not annotated, where the source has such a column.
     title varchar,  -- Title, where the source has one.
     url varchar,  -- Address the text was published at, where the source has one.
     published_on date,  -- Date of publication, where the source has one.
@@ -138,7 +139,9 @@ create table augmented_texts (
     window_offset integer not null check (window_offset >= 0),  -- Where the window starts in its document, in characters from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls by their place in this row's text, at most one per position.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
-    primary key (document_id, "window", round)
+    context varchar,  -- What stands in front of the document in training; NULL where it has none, and for all but its first window.
+    primary key (document_id, "window", round),
+    check (context is null or "window" = 0)
 );
 
 -- One row per text that the model is finetuned on or validated with.
@@ -150,7 +153,9 @@ create table training_texts (
     text varchar not null,  -- Text of the window, without calls.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls by their place in this row's text, at most one per position; none in a plain window of the corpus.
     dropped_calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls of this text that the filter dropped, in the same form; of each tool as many in all texts as there are calls, where there are so many.
+    context varchar,  -- What stands in front of the document in training; NULL where it has none, and for all but its first window.
     primary key (document_id, "window"),
+    check (context is null or "window" = 0),
     check (len(calls) > 0 or split = 'train'),
     check (len(dropped_calls) = 0 or split = 'train')
 );

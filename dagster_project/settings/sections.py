@@ -76,6 +76,11 @@ class SourceSettings(Section):
     url_column: str | None = URL_COLUMN
     date_column: str | None = DATE_COLUMN
     title_column: str | None = TITLE_COLUMN
+    context_column: str | None = Field(
+        None,
+        description="column with what stands in front of the text in training and is not "
+        "annotated, such as the question of a worked problem",
+    )
     limit: int | None = Field(None, ge=1, description="at most this many records, from the start")
     shard_size: int | None = Field(None, ge=1, description="records per shard, if not the corpus's")
     maximum_expansion: int = Field(

@@ -52,8 +52,8 @@ def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> I
 
     Raises:
         SourceError: on the first step, when the source is missing, unreadable or empty or has no
-            text column; later, when the disk or the network fails or a further Parquet file has
-            no text column.
+            column for the text or for a context; later, when the disk or the network fails or a
+            further Parquet file has no such column.
     """
     files = list_files(source) if files is None else files
     check_first_records(source, files)
@@ -63,10 +63,11 @@ def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> I
 
 
 def check_first_records(source: Source, files: list[SourceFile]) -> None:
-    """Checks that the first records have the text column, before anything is cut.
+    """Checks that the first records have the columns they must have, before anything is cut.
 
     Raises:
-        SourceError: empty, unreadable, or the text column is in none of the first 100 records.
+        SourceError: empty, unreadable, or the column of the text, or of a context that is named,
+            is in none of the first 100 records.
     """
     layout = source.layout(files[0].format)
     checked, failed, columns = 0, None, dict[str, None]()
@@ -81,10 +82,10 @@ def check_first_records(source: Source, files: list[SourceFile]) -> None:
         if layout.format != "jsonl":
             return
         columns |= dict.fromkeys(_columns_of(record))
-        if layout.text_column in columns:
+        if columns.keys() >= set(layout.required_columns.values()):
             return
     if checked:
-        raise _no_text_column(source, layout, list(columns), checked)
+        raise _no_column(source, layout, list(columns), checked)
     if failed is not None:
         raise SourceError(
             f"The source {source.path!r} cannot be read: {failed.raw} Expected a complete "
@@ -103,7 +104,8 @@ def read_file(file: SourceFile, layout: RecordLayout, limits: ReadingLimits) -> 
     so in its `reason`.
 
     Raises:
-        SourceError: the disk or the network fails, or a Parquet file has no text column.
+        SourceError: the disk or the network fails, or a Parquet file has no column for the text or
+            for a context.
     """
     offset = 0
     try:
@@ -218,8 +220,8 @@ def _read_rows(
     try:
         table = open_parquet(stream)
         present = table.schema_arrow.names
-        if layout.text_column not in present:
-            raise _no_text_column(file.name, layout, present, table.metadata.num_rows)
+        if not set(layout.required_columns.values()) <= set(present):
+            raise _no_column(file.name, layout, present, table.metadata.num_rows)
         columns = [name for name in layout.columns if name in present]
         for offset, row in enumerate(read_rows(table, stream, columns, allowance)):
             size = sum(len(cell) for cell in row if isinstance(cell, str))
@@ -253,7 +255,7 @@ def _columns_of(record: RawRecord) -> list[str]:
     return list(row) if isinstance(row, dict) else []
 
 
-def _no_text_column(
+def _no_column(
     source: Source | str, layout: RecordLayout, present: list[str], checked: int
 ) -> SourceError:
     name = source if isinstance(source, str) else source.path
@@ -264,7 +266,10 @@ def _no_text_column(
             "must be rewritten so, one object on each line (jq -c '.[]' does it)."
         )
     shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
+    held, column = next(
+        (held, column) for held, column in layout.required_columns.items() if column not in present
+    )
     return SourceError(
-        f"The source {name!r} has no column {layout.text_column!r} in its first {checked} "
-        f"record(s). Its columns are: {shown}. Set text_column to the one that holds the text."
+        f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
+        f"columns are: {shown}. Set {held}_column to the one that holds the {held}."
     )

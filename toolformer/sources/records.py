@@ -59,6 +59,8 @@ class ParsedDocument:
     Attributes:
         document_id: 32 hexadecimal digits, a digest of source, offset and section.
         text: the text as written, without control characters.
+        context: what stands in front of the text in training and is not annotated, likewise; None
+            where there is none.
         title: title, file name, or title of the encyclopaedia article.
         url: the address.
         published_on: the day of publication.
@@ -68,6 +70,7 @@ class ParsedDocument:
 
     document_id: str
     text: str
+    context: str | None
     title: str | None
     url: str | None
     published_on: datetime.date | None
@@ -136,9 +139,10 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
     Returns:
         One document or one rejection; for a page of a Wikipedia dump one document per section of
         at least 40 words, or one rejection. Reasons: `invalid_json`, `not_an_object`,
-        `missing_text`, `text_not_a_string`, `empty_text`, `invalid_utf8`, `too_long`, `redirect`,
-        `not_an_article`, `no_text_after_markup`, `unparsable_markup`, `truncated_source`,
-        `damaged_source`, `decompression_limit`, `xml_without_pages`.
+        `missing_text`, `text_not_a_string`, `empty_text`, `missing_context`,
+        `context_not_a_string`, `invalid_utf8`, `too_long`, `redirect`, `not_an_article`,
+        `no_text_after_markup`, `unparsable_markup`, `truncated_source`, `damaged_source`,
+        `decompression_limit`, `xml_without_pages`.
     """
     if record.reason is not None:
         return [_rejection(record, record.reason)]
@@ -164,6 +168,7 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
             record,
             layout,
             text=row.get(layout.text_column),
+            context=_column(row, layout.context_column),
             title=_column(row, layout.title_column),
             url=_column(row, layout.url_column),
             date=_column(row, layout.date_column),
@@ -185,30 +190,45 @@ def _parse_fields(
     layout: RecordLayout,
     *,
     text: object,
+    context: object = None,
     title: object,
     url: object = None,
     date: object = None,
 ) -> ParsedDocument | Rejection:
-    if text is None:
-        return _rejection(record, "missing_text")
-    if not isinstance(text, str):
-        return _rejection(record, "text_not_a_string")
-    if _SURROGATE.search(text):
-        return _rejection(record, "invalid_utf8", text)
-    if len(text.encode()) > layout.maximum_text_bytes:
-        return _rejection(record, TOO_LONG, text)
-    text = _CONTROL.sub("", text)
+    text = _parse_text(record, layout, "text", text)
+    if isinstance(text, Rejection):
+        return text
     if not text.strip():
         return _rejection(record, "empty_text")
+    is_named = layout.context_column is not None
+    context = _parse_text(record, layout, "context", context) if is_named else ""
+    if isinstance(context, Rejection):
+        return context
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),
         text=text,
+        # A record without a context says so with an empty one.
+        context=context if context.strip() else None,
         title=_label(title),
         url=_label(url),
         published_on=parse_publication_date(date),
         source=record.source,
         source_offset=record.offset,
     )
+
+
+def _parse_text(
+    record: RawRecord, layout: RecordLayout, name: str, value: object
+) -> str | Rejection:
+    if value is None:
+        return _rejection(record, f"missing_{name}")
+    if not isinstance(value, str):
+        return _rejection(record, f"{name}_not_a_string")
+    if _SURROGATE.search(value):
+        return _rejection(record, "invalid_utf8", value)
+    if len(value.encode()) > layout.maximum_text_bytes:
+        return _rejection(record, TOO_LONG, value)
+    return _CONTROL.sub("", value)
 
 
 def _label(value: object) -> str | None:
@@ -235,6 +255,7 @@ def _parse_page(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument 
         ParsedDocument(
             document_id=document_id(record.source, record.offset, number),
             text=text,
+            context=None,
             title=article.title,
             url=article.url,
             # The time of the last edit says nothing about when the text is set.

@@ -47,7 +47,7 @@ def write_slice(path: Path, layout: RecordLayout, records: Iterable[RawRecord]) 
 
     digest = hashlib.blake2b(digest_size=16)
     compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL, write_checksum=True)
-    header = {"version": SLICE_VERSION, "layout": asdict(layout)}
+    header = {"version": SLICE_VERSION, "layout": layout.facts}
     try:
         with path.open("wb") as file, compressor.stream_writer(file, closefd=False) as writer:
             for content in chain([header], map(asdict, records)):

@@ -17,6 +17,7 @@ from toolformer.sources.errors import SourceError
 
 SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump"]
 SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
+FORMATS_WITH_COLUMNS = ("jsonl", "parquet")
 
 STARTER_TEXTS = "starter-texts"
 WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
@@ -39,7 +40,9 @@ class RecordLayout:
         url_column: name of the column with the address, or None to ignore addresses.
         date_column: name of the column with the publication date, or None to ignore dates.
         title_column: name of the column with the title, or None to ignore titles.
-        maximum_text_bytes: texts longer than this in UTF-8 are rejected.
+        context_column: name of the column with what stands in front of the text in training and is
+            not annotated, or None for no context; where it is named, every record has it.
+        maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
     """
 
     format: SourceFormat
@@ -47,13 +50,33 @@ class RecordLayout:
     url_column: str | None = URL_COLUMN
     date_column: str | None = DATE_COLUMN
     title_column: str | None = TITLE_COLUMN
+    context_column: str | None = None
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read, text first, each once."""
-        named = (self.text_column, self.url_column, self.date_column, self.title_column)
+        named = (
+            *self.required_columns.values(),
+            self.url_column,
+            self.date_column,
+            self.title_column,
+        )
         return list(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def required_columns(self) -> dict[str, str]:
+        """The columns without which a source cannot be meant, by what they hold; text first."""
+        context = {} if self.context_column is None else {"context": self.context_column}
+        return {"text": self.text_column, **context}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All fields, of the context's column only a named one.
+
+        Slices from before there were contexts have the digest that they would have now.
+        """
+        return _without_unnamed_context(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +87,10 @@ class Source:
         path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
             source (`starter-texts`, `wikipedia-excerpt`).
         format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
-        text_column, url_column, date_column, title_column: see `RecordLayout`.
+        text_column, url_column, date_column, title_column, context_column: see `RecordLayout`.
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
-        maximum_text_bytes: texts longer than this in UTF-8 are rejected.
+        maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
         maximum_expansion, maximum_file_bytes, maximum_window_bytes: see `ReadingLimits`.
 
     Raises:
@@ -81,6 +104,7 @@ class Source:
     url_column: str | None = URL_COLUMN
     date_column: str | None = DATE_COLUMN
     title_column: str | None = TITLE_COLUMN
+    context_column: str | None = None
     limit: int | None = None
     shard_size: int
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
@@ -128,22 +152,42 @@ class Source:
     def facts(self) -> dict[str, Any]:
         """What decides how it is cut: all fields, of the limits those that are not the defaults.
 
-        Homes from before there were limits need not read their sources again.
+        Homes from before there were limits, or contexts, need not read their sources again.
         """
         usual = asdict(ReadingLimits())
-        values = asdict(self)
+        values = _without_unnamed_context(asdict(self))
         return {key: each for key, each in values.items() if usual.get(key, self) != each}
 
     def layout(self, source_format: SourceFormat) -> RecordLayout:
-        """The reading rules of this source for files of the given format."""
+        """The reading rules of this source for files of the given format.
+
+        Raises:
+            SourceError: it names a context, and such files have no columns.
+        """
+        if self.context_column is not None and source_format not in FORMATS_WITH_COLUMNS:
+            raise SourceError(
+                f"Source {self.path!r} names context_column = {self.context_column!r}, but files "
+                f"of the format {source_format} have no columns. Expected one of "
+                f"{', '.join(FORMATS_WITH_COLUMNS)}. Leave context_column out, or write the texts "
+                "as JSON lines."
+            )
         return RecordLayout(
             format=source_format,
             text_column=self.text_column,
             url_column=self.url_column,
             date_column=self.date_column,
             title_column=self.title_column,
+            context_column=self.context_column,
             maximum_text_bytes=self.maximum_text_bytes,
         )
+
+
+def _without_unnamed_context(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in fields.items()
+        if name != "context_column" or value is not None
+    }
 
 
 def normalised_path(path: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolformer.sources import cutting
+from toolformer.sources.compression import ZstandardReader
 from toolformer.sources.errors import (
     DamagedRawSliceError,
     ShardNotFoundError,
@@ -78,6 +79,36 @@ def test_a_rejected_record_is_kept_with_reason_and_excerpt(folder, source_of, wr
     assert isinstance(rejection, Rejection)
     assert (rejection.source_offset, rejection.reason) == (1, "missing_text")
     assert rejection.excerpt == '{"body": "x"}'
+
+
+def test_shards_without_contexts_are_those_of_before_there_were_contexts(
+    folder, source_of, write_jsonl
+):
+    update(folder, source_of(write_jsonl("a.jsonl", texts(1)), title_column=None))
+    (entry,) = Manifest.load(folder).shards
+    with ZstandardReader(slice_path(folder, entry.key).open("rb")) as content:
+        header = json.loads(content.readline())
+    assert header["layout"] == {
+        "format": "jsonl",
+        "text_column": "text",
+        "url_column": "url",
+        "date_column": "date",
+        "title_column": None,
+        "maximum_text_bytes": 5_000_000,
+    }
+    assert "context_column" not in source_of("a.jsonl").facts
+
+
+def test_a_context_that_is_named_later_cuts_the_source_anew(folder, source_of, write_jsonl):
+    path = write_jsonl("a.jsonl", [{"text": "4.", "question": "2 + 2?"}, *texts(1)])
+    update(folder, source_of(path))
+    result = update(folder, source_of(path, context_column="question"))
+    assert (keys(result.added), keys(result.retired)) == (["shard-00001"], ["shard-00000"])
+    document, rejection = read_shard(folder, Manifest.load(folder).entry("shard-00001"))
+    assert isinstance(document, ParsedDocument)
+    assert (document.text, document.context) == ("4.", "2 + 2?")
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == "missing_context"
 
 
 def test_a_shard_can_span_small_files(folder, source_of, tmp_path):

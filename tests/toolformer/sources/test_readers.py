@@ -5,6 +5,7 @@ import os
 import unicodedata
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 
 import pyarrow
@@ -220,6 +221,20 @@ class TestParquet:
         with pytest.raises(SourceError, match=r"no column 'text'.*content, lang\. Set text_column"):
             parsed(source_of(path))
 
+    def test_contexts_are_read_and_a_file_without_them_is_an_error(self, tmp_path, source_of):
+        path = tmp_path / "a.parquet"
+        questions = {"question": ["2 + 2?", None, ""], "title": ["T", None, None]}
+        parquet.write_table(pyarrow.table({"text": ["4."] * 3, **questions}), path)
+        first, second, third = parsed(source_of(path, context_column="question"))
+        assert isinstance(first, ParsedDocument)
+        assert (first.text, first.context, first.title) == ("4.", "2 + 2?", "T")
+        assert isinstance(second, Rejection)
+        assert second.reason == "missing_context"
+        assert isinstance(third, ParsedDocument)
+        assert third.context is None
+        with pytest.raises(SourceError, match=r"no column 'q'.*question, title\. Set context_col"):
+            parsed(source_of(path, context_column="q"))
+
     def test_a_file_that_is_not_parquet_is_unreadable(self, tmp_path, source_of):
         path = tmp_path / "a.parquet"
         path.write_bytes(b"PAR1 and then nothing of the kind")
@@ -236,6 +251,20 @@ class TestErrors:
     def test_text_column_within_the_first_hundred_records_is_enough(self, source_of, write_jsonl):
         path = write_jsonl("a.jsonl", [{"body": "x"}] * 99 + [{"text": "one"}])
         assert outcomes(source_of(path)) == ["missing_text"] * 99 + ["one"]
+
+    def test_missing_context_column_names_those_that_exist(self, source_of, write_jsonl):
+        path = write_jsonl("a.jsonl", [{"text": "x", "problem": "y"}] * 200)
+        with pytest.raises(
+            SourceError,
+            match=r"no column 'question' in its first 100.*text, problem\. Set context_column to "
+            "the one that holds the context",
+        ):
+            parsed(source_of(path, context_column="question"))
+
+    def test_files_without_columns_have_no_context(self, tmp_path, source_of):
+        (tmp_path / "a.txt").write_text("text")
+        with pytest.raises(SourceError, match=r"of the format text have no columns.*jsonl, parqu"):
+            parsed(source_of(tmp_path, context_column="question"))
 
     def test_a_json_array_is_told_apart_from_lines(self, tmp_path, source_of):
         path = tmp_path / "a.json"
@@ -348,3 +377,14 @@ def test_real_web_documents_all_parse(test_data: Path):
             if letter in "\t\n\r" or unicodedata.category(letter) != "Cc"
         )
         assert document.published_on == date.fromisoformat(record["date"])
+
+
+def test_real_worked_problems_have_their_questions_as_context(test_data: Path):
+    path = test_data / "text/worked_problems.jsonl.gz"
+    columns = {"text_column": "solution", "context_column": "question"}
+    documents = parsed(Source(str(path), shard_size=500, limit=100, **columns))
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        records = [json.loads(line) for line in islice(file, 100)]
+    for document, record in zip(documents, records, strict=True):
+        assert isinstance(document, ParsedDocument)
+        assert (document.context, document.text) == (record["question"], record["solution"])

@@ -30,6 +30,7 @@ def test_all_fields_of_a_record_are_taken():
     assert parse_line(line) == ParsedDocument(
         document_id=document_id("texts.jsonl", 7),
         text="Hi.",
+        context=None,
         title="T",
         url="https://a.org/1",
         published_on=datetime.date(2013, 9, 18),
@@ -76,6 +77,46 @@ def test_malformed_record_is_rejected_with_its_reason(line, reason):
     assert (rejection.reason, rejection.source_offset) == (reason, 7)
     assert 0 < len(rejection.excerpt) <= 200 or reason == "empty_text"
     assert rejection.excerpt.isprintable()
+
+
+WITH_CONTEXT = RecordLayout("jsonl", context_column="question", maximum_text_bytes=20)
+
+
+def test_a_context_stands_beside_its_text_as_written():
+    document = parse_line('{"text": "4.", "question": " 2 +\\u0000 2?\\n"}', WITH_CONTEXT)
+    assert isinstance(document, ParsedDocument)
+    assert (document.text, document.context) == ("4.", " 2 + 2?\n")
+
+
+@pytest.mark.parametrize("question", ["", " \\n", "\\u0000"])
+def test_an_empty_context_is_none(question):
+    document = parse_line(f'{{"text": "4.", "question": "{question}"}}', WITH_CONTEXT)
+    assert isinstance(document, ParsedDocument)
+    assert document.context is None
+
+
+def test_a_context_counts_only_where_its_column_is_named():
+    document = parse_line('{"text": "4.", "context": "2 + 2?"}')
+    assert isinstance(document, ParsedDocument)
+    assert document.context is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ('"text": "4."', "missing_context"),
+        ('"text": "4.", "question": null', "missing_context"),
+        ('"text": "4.", "question": ["2 + 2?"]', "context_not_a_string"),
+        ('"text": "4.", "question": "half \\ud83d"', "invalid_utf8"),
+        ('"text": "4.", "question": "twenty-one characters"', "too_long"),
+        ('"question": "2 + 2?"', "missing_text"),
+        ('"text": " ", "question": "2 + 2?"', "empty_text"),
+    ],
+)
+def test_a_record_with_an_unusable_context_is_rejected_with_its_reason(columns, reason):
+    rejection = parse_line(f"{{{columns}}}", WITH_CONTEXT)
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == reason
 
 
 def test_text_over_the_limit_counts_bytes():
