@@ -11,14 +11,14 @@ from assets.inputs import Wanted, merged_inputs
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors
-from assets.shard_texts import documents_of, typed_frame, windows_of
+from assets.shard_texts import contexts_in, documents_of, typed_frame, windows_of
 from dagster_project.fingerprints import augmented_texts_fingerprint
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.losses import WindowKey
+from toolformer.training.augmented_text import TextKey
 from warehouse.schema import ALL
 
 
@@ -101,16 +101,17 @@ def _augment(stage: ShardStage, shard: str, tools: list[str], model_directory: P
         return Made(typed_frame("augmented_texts", []))
     tokenizer = load_tokenizer(model_directory)
     windows = {
-        (window.document_id, window.index): window
+        TextKey(window.document_id, window.index): window
         for window in windows_of(
             documents_of(stage, shard),
             tokenizer,
             window_tokens=stage.settings.corpus.window_tokens,
         )
     }
-    calls: dict[WindowKey, list[KeptCall]] = {}
+    contexts = contexts_in(stage.warehouse, shard)
+    calls: dict[TextKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):
-        key = (row["document_id"], row["window"])
+        key = TextKey(row["document_id"], row["window"])
         calls.setdefault(key, []).append(
             KeptCall(
                 call_id=row["call_id"],
@@ -137,6 +138,7 @@ def _augment(stage: ShardStage, shard: str, tools: list[str], model_directory: P
                 "window_offset": window.start,
                 "calls": [asdict(call) for call in merged],
                 "round": stage.settings.sampling.round,
+                "context": contexts.get(key),
             }
         )
     return Made(typed_frame("augmented_texts", rows))

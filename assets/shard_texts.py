@@ -11,6 +11,7 @@ import polars as pl
 from assets.shard_stage import ShardStage
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
 from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
@@ -32,6 +33,18 @@ def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
     return {
         row["document_id"]: Document(**{name: row[name] for name in Document.__slots__})
         for row in frame.iter_rows(named=True)
+    }
+
+
+def contexts_in(warehouse: Warehouse, shard: str) -> dict[TextKey, str]:
+    """The contexts of a shard's documents by window: only the first of a document has one.
+
+    They are no part of `Document`: no stage before training sees them.
+    """
+    frame = warehouse.read_slice("documents", shard, ALL).drop_nulls("context")
+    return {
+        TextKey(document_id, 0): context
+        for document_id, context in frame.select("document_id", "context").iter_rows()
     }
 
 

@@ -17,6 +17,7 @@ from dagster_project.wiring.benchmarks import (
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.ground.digests import hex_digest_of_file
+from toolformer.training.contexts import text_in_context
 from toolformer.training.decontamination import NgramIndex
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -76,11 +77,12 @@ def _text_of(item: BenchmarkItem) -> str:
 def held_out_ngrams(
     warehouse: Warehouse, held_out_shards: Sequence[str], benchmarks: Mapping[str, BenchmarkTexts]
 ) -> NgramIndex:
-    """The word sequences of the held-out shards and of these benchmarks."""
+    """The word sequences of the held-out shards, contexts included, and of these benchmarks."""
     index = NgramIndex()
     for shard in held_out_shards:
-        for text in warehouse.read_slice("documents", shard, ALL)["text"]:
-            index.add(HELD_OUT_SHARDS, text)
+        documents = warehouse.read_slice("documents", shard, ALL)
+        for context, text in documents.select("context", "text").iter_rows():
+            index.add(HELD_OUT_SHARDS, text_in_context(context, text))
     for name, benchmark in benchmarks.items():
         for text in benchmark.read():
             index.add(name, text)

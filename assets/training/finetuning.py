@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -39,7 +40,7 @@ from toolformer.training.training_plan import (
     parameter_count,
     training_plan,
 )
-from toolformer.training.variants import TextWithCalls, VariantRows, variant_rows
+from toolformer.training.variants import PLAIN, TextWithCalls, VariantRows, variant_rows
 from tools.model_identity import SAFETENSORS, model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -220,13 +221,16 @@ def planned_training(settings: Settings, home: Home, store: Warehouse) -> Planne
     base, training = base_model_directory(settings, home), settings.training
     tokenizer = load_tokenizer(base)
     texts = store.read_slice("training_texts", ALL, ALL)
-    rows = variant_rows(
-        tokenizer,
+    rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
+    rows = rows_of(
         [_text_with_calls(row) for row in _split(texts, "train").iter_rows(named=True)],
         training.variant,
-        max_tokens=training.max_tokens,
-        seed=training.seed,
     )
+    # Without calls, which settle the part of a long text: its beginning.
+    development = [
+        TextWithCalls(text, context, (), ())
+        for text, context in _split(texts, "development").select("text", "context").iter_rows()
+    ]
     plan = training_plan(
         rows, batch_size=training.batch_size, epochs=training.epochs, steps=training.steps
     )
@@ -235,10 +239,7 @@ def planned_training(settings: Settings, home: Home, store: Warehouse) -> Planne
     weights = [file for pattern in SAFETENSORS for file in base.glob(pattern)]
     return PlannedTraining(
         rows,
-        [
-            tokenizer.encode(text)[: training.max_tokens - 1]
-            for text in _split(texts, "development")["text"]
-        ],
+        [list(row.ids) for row in rows_of(development, PLAIN).rows],
         plan,
         plan.seconds(parameter_count(weights), matmul_speed(device, precision)),
     )
@@ -251,6 +252,7 @@ def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
 def _text_with_calls(row: Mapping) -> TextWithCalls:
     return TextWithCalls(
         row["text"],
+        row["context"],
         tuple(KeptCall(**call) for call in row["calls"]),
         tuple(KeptCall(**call) for call in row["dropped_calls"]),
     )

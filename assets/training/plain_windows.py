@@ -5,7 +5,7 @@ Does not choose among them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from assets.shard_texts import documents_in, windows_of
+from assets.shard_texts import contexts_in, documents_in, windows_of
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.augmented_text import AugmentedText, TextKey
@@ -39,7 +39,7 @@ def windows_without_calls(
             with them.
     """
     for shard in shards:
-        documents = documents_in(warehouse, shard)
+        documents, contexts = documents_in(warehouse, shard), contexts_in(warehouse, shard)
         wanted = {key: each for key, each in documents.items() if is_wanted(key)}
         for window in windows_of(wanted, tokenizer, window_tokens=window_tokens, most=most):
             key = TextKey(window.document_id, window.index)
@@ -58,4 +58,5 @@ def windows_without_calls(
                     calls=(),
                     window_offset=window.start,
                     round=round_number,
+                    context=contexts.get(key),
                 )

@@ -9,6 +9,7 @@ import pytest
 
 from dagster_project.runs.run_job import RunFailedError, dagster_instance, run_job
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from tests.warehouse.rows import frame
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.kept_digests import DIGESTS_FILE
 from toolformer.sources.manifest import Manifest
@@ -118,6 +119,17 @@ def test_every_table_is_read_whole(home: PipelineHome):
         )
         assert found == stored, table
         assert (found == 0) == (table in WITHOUT_ROWS), table
+
+
+def test_rows_of_before_there_were_contexts_have_none(home: PipelineHome):
+    """Beside rows that have one."""
+    today = frame("documents", {"document_id": "today", "shard": "today", "context": "Why?"})
+    home.warehouse.replace_slice("documents", "today", ALL, today, metadata={})
+    for table in ("documents", "augmented_texts", "training_texts"):
+        rows = home.warehouse.query(f"select document_id, context from {table}")
+        found = dict(rows.drop_nulls().iter_rows())
+        assert found == ({"today": "Why?"} if table == "documents" else {}), table
+        assert rows.height > len(found)
 
 
 def test_the_corpus_cut_again_is_the_same_shards(home: PipelineHome):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from toolformer.augmentation import KeptCall
+from toolformer.training.contexts import text_in_context
 
 
 class TextKey(NamedTuple):
@@ -25,6 +26,8 @@ class AugmentedText:
         calls: its kept calls, at most one per position, from left to right; none in a plain window.
         window_offset: characters of the document in front of the window.
         round: of annotation, from 1.
+        context: what stands in front of the document in training; None where it has none, and for
+            all but its first window.
     """
 
     document_id: str
@@ -34,6 +37,12 @@ class AugmentedText:
     calls: tuple[KeptCall, ...]
     window_offset: int
     round: int
+    context: str | None
+
+    @property
+    def in_context(self) -> str:
+        """The characters of the window with its context: all that is learnt but the calls."""
+        return text_in_context(self.context, self.text)
 
     @property
     def key(self) -> TextKey:

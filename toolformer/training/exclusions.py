@@ -1,7 +1,8 @@
 """Which texts are left out of training for what they share with others, and the record of it.
 
 Three reasons, looked for in this order: the text is there already but for white space, it shares
-words with a held-out one, it is nearly the same as one that stayed. Does not count texts by tool.
+words with a held-out one, it is nearly the same as one that stayed. Its context is a part of it.
+Does not count texts by tool.
 """
 
 from dataclasses import dataclass
@@ -66,15 +67,16 @@ class TextSieve:
 
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
         """Why the text is left out; None where it stays, and later ones are compared with it."""
-        without_layout = digest(" ".join(text.text.split()))
+        whole = text.in_context
+        without_layout = digest(" ".join(whole.split()))
         if without_layout in self._seen:
             return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])
-        overlap = self._held_out.first_overlap(text.text)
+        overlap = self._held_out.first_overlap(whole)
         if overlap is not None:
             return Exclusion(
                 text, SHARES_NGRAM, held_out_set=overlap.name, shared_ngram=overlap.ngram
             )
-        similar = self._alike and self._alike.find_or_add(text.key, text.text)
+        similar = self._alike and self._alike.find_or_add(text.key, whole)
         if similar:
             return Exclusion(
                 text, NEAR_DUPLICATE, similar_to=similar.key, similarity=similar.similarity

@@ -67,7 +67,9 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     return range(before, before + end - start - within)
 
 
-def training_row(segments: Sequence[Segment], tokens: range, *, max_tokens: int) -> TrainingRow:
+def training_row(
+    segments: Sequence[Segment], tokens: range, *, max_tokens: int, context: Sequence[int] = ()
+) -> TrainingRow:
     """The row of some tokens of a text, with the calls that stand in front of one of them.
 
     Args:
@@ -76,6 +78,7 @@ def training_row(segments: Sequence[Segment], tokens: range, *, max_tokens: int)
             text, or of the text with other calls: then the row is cut at the end, between
             segments, where it is too long.
         max_tokens: most tokens of the row, without the beginning-of-sequence token.
+        context: tokens in front of the text, of the same kind as its own.
 
     Example:
         >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
@@ -84,8 +87,8 @@ def training_row(segments: Sequence[Segment], tokens: range, *, max_tokens: int)
         >>> row.ids, list(row.kinds)
         ((3, 70, 71, 72, 4), [0, 1, 1, 2, 0])
     """
-    ids: list[int] = []
-    kinds = bytearray()
+    ids = list(context)
+    kinds = bytearray([TEXT] * len(ids))
     position = 0
     for segment in segments:
         is_kept = position in tokens

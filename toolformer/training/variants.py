@@ -5,20 +5,22 @@
     shuffled   the kept calls with results exchanged within a tool    is it the result?
     random     as many calls of each tool that the filter dropped     is it the filter?
 
-A control has the texts, the part of each text, the order and the steps of `calls`. Does not choose
-texts, and does not train.
+A control has the texts, the part of each text, the order and the steps of `calls`; and all have the
+same contexts in front. Does not choose texts, and does not train.
 """
 
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.calls import CallFormat
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.ground.digests import digest
+from toolformer.training.contexts import context_ids
 from toolformer.training.training_rows import TrainingRow, kept_tokens, training_row
 
 Variant = Literal["calls", "plain", "shuffled", "random"]
@@ -31,11 +33,13 @@ class TextWithCalls:
 
     Attributes:
         text: without calls.
+        context: what stands in front of it; None where nothing does.
         kept: its calls in C*, at most one per position.
         dropped: calls in the same text that the filter dropped, for `random`.
     """
 
     text: str
+    context: str | None
     kept: tuple[KeptCall, ...]
     dropped: tuple[KeptCall, ...]
 
@@ -71,7 +75,9 @@ def variant_rows(
         variant: one of `VARIANTS`.
         max_tokens: most tokens of a row, the beginning-of-sequence token included. Which part of
             a long text is kept is decided by its calls in C*, for every variant; a row that other
-            calls make longer is cut at its end.
+            calls make longer is cut at its end. A context has the room that the longest of the
+            variants' rows leaves: its beginning goes before anything of a text. A row that begins
+            within its text has none, since the text does not go on from there.
         seed: of the exchange of results.
 
     Raises:
@@ -80,18 +86,39 @@ def variant_rows(
     # One place of the row belongs to the beginning-of-sequence token.
     length = max_tokens - 1
     own_calls = calls_of_variant(texts, variant, seed=seed)
+    # Of all variants only where a context has to leave room for them.
+    has_contexts = any(text.context is not None for text in texts)
+    of_every_variant = [
+        calls_of_variant(texts, each, seed=seed) for each in (VARIANTS if has_contexts else ())
+    ]
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()
-    for text, calls_of_text in zip(texts, own_calls, strict=True):
+    for place, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         ids = tokenizer.encode(text.text)
         of_kept = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
         tokens = kept_tokens(of_kept, max_tokens=length)
         if tokens is None:
             continue
-        own = augmented_segments(tokenizer, ids, calls_of_text, call_format=CallFormat())
-        rows.append(training_row(own, tokens, max_tokens=length))
+        row_with = partial(_row, tokenizer, ids, tokens, length)
+        context: list[int] = []
+        if text.context is not None and tokens.start == 0:
+            longest = max(len(row_with(of_texts[place]).ids) for of_texts in of_every_variant)
+            context = context_ids(tokenizer, text.context, room=length - longest)
+        rows.append(row_with(calls_of_text, context))
         calls.update(call.tool for call in calls_of_text if call.position in tokens)
     return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows))
+
+
+def _row(
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    tokens: range,
+    length: int,
+    calls: Sequence[KeptCall],
+    context: Sequence[int] = (),
+) -> TrainingRow:
+    segments = augmented_segments(tokenizer, ids, calls, call_format=CallFormat())
+    return training_row(segments, tokens, max_tokens=length, context=context)
 
 
 def calls_of_variant(
@@ -136,7 +163,7 @@ def _shuffled(
             ),
         )
         results = [calls_of_texts[text][place].result for text, place in order]
-        commonest = max(map(results.count, set(results)))
+        commonest = max(Counter(results).values())
         for number, (text, place) in enumerate(order):
             other = results[(number + commonest) % len(results)]
             shuffled[text][place] = dataclasses.replace(shuffled[text][place], result=other)

@@ -30,6 +30,7 @@ def text(
     *tools: str,
     window: int = 0,
     words: str | None = None,
+    context: str | None = None,
     shard: str = "shard-00000",
 ) -> AugmentedText:
     return AugmentedText(
@@ -40,6 +41,7 @@ def text(
         calls=tuple(call(tool, place) for place, tool in enumerate(tools)),
         window_offset=0,
         round=1,
+        context=context,
     )
 
 
@@ -94,6 +96,24 @@ def test_a_contaminated_text_is_left_out_with_the_held_out_set_and_the_shared_wo
     (found,) = chosen.exclusions
     assert (found.held_out_set, found.shared_ngram) == ("riddles", "a riddle")
     assert left_out(chosen) == {"shares_ngram_with_riddles": 1}
+
+
+def test_a_context_is_a_part_of_the_text_in_what_it_shares():
+    """A benchmark's question stands in front of a solution, not in it."""
+    texts = [
+        text("held out", "QA", context="This is a riddle.", words="The key."),
+        text("a", "QA", context=f"{SENTENCE} eleven", words="It is six."),
+        text("other question", "QA", context=f"{SENTENCE[::-1]} eleven", words="It is six."),
+        text("near", "QA", context=f"{SENTENCE} eleven", words="It is seven."),
+        text("copy", "QA", words=f"{SENTENCE} eleven  It is six."),
+    ]
+    chosen = build(texts, of=sieve(("riddles", "a riddle"), alike=0.7))
+    assert [each.document_id for each in chosen.train] == ["a", "other question"]
+    assert [(each.text.document_id, each.counted_as) for each in chosen.exclusions] == [
+        ("held out", "shares_ngram_with_riddles"),
+        ("near", "near_duplicate"),
+        ("copy", "duplicate_text"),
+    ]
 
 
 def test_a_copy_of_a_contaminated_text_is_contaminated_too():

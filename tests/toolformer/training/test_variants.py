@@ -30,8 +30,8 @@ def spelled(tokenizer, row) -> str:
 def test_each_variant_has_its_own_calls_on_the_same_texts():
     tokenizer = byte_tokenizer()
     texts = [
-        TextWithCalls("abc", (kept(1, "7", call_id="a"),), (kept(2, "nil"),)),
-        TextWithCalls("def", (kept(2, "8", call_id="b"),), ()),
+        TextWithCalls("abc", None, (kept(1, "7", call_id="a"),), (kept(2, "nil"),)),
+        TextWithCalls("def", None, (kept(2, "8", call_id="b"),), ()),
     ]
     spelled_by = {
         variant: [
@@ -50,7 +50,7 @@ def test_each_variant_has_its_own_calls_on_the_same_texts():
 
 def test_kinds_tell_a_call_from_its_result():
     tokenizer = byte_tokenizer()
-    texts = [TextWithCalls("ab", (kept(1, "7"),), ())]
+    texts = [TextWithCalls("ab", None, (kept(1, "7"),), ())]
     (row,) = variant_rows(tokenizer, texts, CALLS, max_tokens=64, seed=0).rows
     by_kind = {
         kind: tokenizer.decode(
@@ -63,7 +63,7 @@ def test_kinds_tell_a_call_from_its_result():
 
 def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
     tokenizer = byte_tokenizer()
-    late = TextWithCalls("0123456789" * 8, (kept(70, "7"),), (kept(2, "9"), kept(69, "1")))
+    late = TextWithCalls("0123456789" * 8, None, (kept(70, "7"),), (kept(2, "9"), kept(69, "1")))
     rows = {
         variant: variant_rows(tokenizer, [late], variant, max_tokens=41, seed=0)
         for variant in VARIANTS
@@ -76,11 +76,70 @@ def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
     assert rows[RANDOM].calls == {"Calculator": 1}
 
 
+def in_context(context: str) -> TextWithCalls:
+    """Its dropped call is two tokens longer than the kept one."""
+    return TextWithCalls("abc", context, (kept(1, "7"),), (kept(2, "nil"),))
+
+
+def rows_in_context(context: str, *, max_tokens: int) -> dict[str, str]:
+    tokenizer = byte_tokenizer()
+    return {
+        variant: spelled(tokenizer, *made.rows)
+        for variant in VARIANTS
+        if (
+            made := variant_rows(
+                tokenizer, [in_context(context)], variant, max_tokens=max_tokens, seed=0
+            )
+        )
+    }
+
+
+def test_every_variant_has_the_same_context_in_front():
+    assert rows_in_context("what [", max_tokens=64) == {
+        CALLS: "what [\na [Calculator(1+2) -> 7]bc",
+        PLAIN: "what [\nabc",
+        SHUFFLED: "what [\na [Calculator(1+2) -> 7]bc",
+        RANDOM: "what [\nab [Calculator(1+2) -> nil]c",
+    }
+
+
+def test_a_long_context_loses_its_beginning_and_no_variant_a_token_of_its_text():
+    kept_row, dropped_row = "a [Calculator(1+2) -> 7]bc", "ab [Calculator(1+2) -> nil]c"
+    longest = len(byte_tokenizer().encode(dropped_row))
+    # Four places besides those of the longest row and of the token in front of it.
+    assert rows_in_context("0123456789", max_tokens=1 + longest + 4) == {
+        CALLS: f"789\n{kept_row}",
+        PLAIN: "789\nabc",
+        SHUFFLED: f"789\n{kept_row}",
+        RANDOM: f"789\n{dropped_row}",
+    }
+    assert rows_in_context("0123456789", max_tokens=1 + longest)[CALLS] == kept_row
+
+
+def test_a_context_counts_as_text():
+    tokenizer = byte_tokenizer()
+    text = TextWithCalls("ab", "why?", (kept(1, "7"),), ())
+    (row,) = variant_rows(tokenizer, [text], CALLS, max_tokens=64, seed=0).rows
+    pieces = {"why?\n": TEXT, "a": TEXT, " [Calculator(1+2) ->": CALL, " 7]": RESULT, "b": TEXT}
+    assert list(row.ids) == tokenizer.encode_pieces(pieces)
+    assert list(row.kinds) == [
+        kind for piece, kind in pieces.items() for _ in tokenizer.encode(piece)
+    ]
+
+
+def test_a_row_that_begins_within_its_text_has_no_context():
+    late = TextWithCalls("0123456789" * 8, "what?", (kept(70, "7"),), ())
+    tokenizer = byte_tokenizer()
+    for variant in VARIANTS:
+        (row,) = variant_rows(tokenizer, [late], variant, max_tokens=41, seed=0).rows
+        assert "what" not in spelled(tokenizer, row)
+
+
 def test_a_text_of_which_no_call_fits_is_left_out_of_every_variant():
     tokenizer = byte_tokenizer()
     texts = [
-        TextWithCalls("ab", (kept(1, "7" * 90),), ()),
-        TextWithCalls("cd", (kept(1, "7"),), ()),
+        TextWithCalls("ab", None, (kept(1, "7" * 90),), ()),
+        TextWithCalls("cd", None, (kept(1, "7"),), ()),
     ]
     for variant in VARIANTS:
         made = variant_rows(tokenizer, texts, variant, max_tokens=50, seed=0)
@@ -95,7 +154,7 @@ results_of_calls = st.lists(
 @given(results_of_calls, st.integers(0, 5))
 def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, seed):
     texts = [
-        TextWithCalls("x", (kept(0, result, tool=tool, call_id=str(number)),), ())
+        TextWithCalls("x", None, (kept(0, result, tool=tool, call_id=str(number)),), ())
         for number, (tool, result) in enumerate(drawn)
     ]
     shuffled = [calls[0] for calls in calls_of_variant(texts, SHUFFLED, seed=seed)]
@@ -109,7 +168,7 @@ def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, 
 
 
 def test_another_seed_exchanges_otherwise():
-    texts = [TextWithCalls("x", (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
+    texts = [TextWithCalls("x", None, (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
     exchanged = {
         tuple(calls[0].result for calls in calls_of_variant(texts, SHUFFLED, seed=seed))
         for seed in range(5)

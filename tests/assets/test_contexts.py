@@ -1,0 +1,186 @@
+"""A column of a source that is not annotated, from its file to the rows of training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.augmentation import augmented_texts
+from assets.corpus import configured_sources, documents
+from assets.finetuning import planned_training
+from assets.training_set import training_set
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.partitions import register_shards
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+from tests.fakes import byte_tokenizer, tiny_model
+from tests.warehouse.rows import CALL, frame
+from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.manifest import Manifest
+from toolformer.sources.records import document_id
+from toolformer.training.variants import VARIANTS
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+TRAINED, HELD_OUT = "shard-00000", "shard-00001"
+QUESTION = "How many are they, who came to the market with six of the seven wives?"
+LONG = "one two three four five six seven eight nine ten"
+RECORDS = [
+    {"question": "What is two and two?", "solution": "2 + 2 = 4."},
+    {"question": QUESTION, "solution": "3 + 3 = 6."},
+    {"question": "Can you count?", "solution": LONG},
+    {"question": "", "solution": "No question at all."},
+    {"solution": "Whatever was asked."},
+    # The other shard.
+    {"question": QUESTION, "solution": "Nobody knows."},
+]
+# Of the record the window and its place, and the place of the call in it.
+CALLS = [(0, 0, 0, 7), (1, 0, 0, 7), (2, 1, 27, 0)]
+SPELLED = " [Calculator(2 + 2) -> 4]"
+
+
+class ContextHome:
+    """A shard to train on and a held-out one, of which each record has a question."""
+
+    def __init__(self, root: Path):
+        self.home = Home(root / "home")
+        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
+        self.file = root / "problems.jsonl"
+        self.file.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+        model = tiny_model()
+        model.model.save_pretrained(root / "model")
+        model.tokenizer.backend.save_pretrained(root / "model")
+        columns = {"text_column": "solution", "context_column": "question"}
+        self.overrides: dict[str, Any] = {
+            "language_model": {"path": str(root / "model"), "device": "cpu"},
+            "corpus": {
+                "sources": [{"path": str(self.file), "shard_size": 5, **columns}],
+                "held_out_every": 2,
+                "window_tokens": 32,
+            },
+            "training": {"development_share": 0, "plain_share": 0.5},
+            "evaluation": {"benchmarks": ["perplexity"]},
+        }
+
+    def settings(self, **training: Any) -> SettingsResource:
+        of_training = {**self.overrides["training"], **training}
+        return SettingsResource(overrides={**self.overrides, "training": of_training})
+
+    def ingest(self, instance: dg.DagsterInstance) -> None:
+        sources = configured_sources(self.settings().load())
+        assert not update_manifest(self.home.sources, sources, held_out_every=2).rejected_sources
+        entries = Manifest.load(self.home.sources).active_shards
+        assert [entry.key for entry in entries if entry.is_held_out] == [HELD_OUT]
+        register_shards(instance, [entry.key for entry in entries])
+
+    def make(
+        self, asset: dg.AssetsDefinition, instance: dg.DagsterInstance, shard: str | None = None
+    ) -> None:
+        resources = {"settings": self.settings(), "warehouse": WarehouseResource()}
+        dg.materialize([asset], partition_key=shard, instance=instance, resources=resources)
+
+    def id_of(self, record: int) -> str:
+        return document_id(str(self.file), record)
+
+    def put_calls(self) -> None:
+        """A kept call in each of three texts."""
+        for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+            rows = []
+            for record, window, start, position in CALLS:
+                row = {
+                    "call_id": f"c{record}",
+                    "document_id": self.id_of(record),
+                    "window": window,
+                    "position": position,
+                    "character_offset": start + position,
+                    "arguments": "2 + 2",
+                    "result": "4",
+                }
+                columns = set(row) & set(frame(table).columns)
+                rows.append({name: row[name] for name in columns})
+            self.warehouse.replace_slice(
+                table, TRAINED, "Calculator", frame(table, *rows), metadata={FINGERPRINT: table}
+            )
+
+    def contexts(self, table: str, shard: str) -> dict[str, str | None]:
+        """By text what stands in front of it."""
+        rows = self.warehouse.read_slice(table, shard, ALL)
+        return dict(rows.select("text", "context").iter_rows())
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ContextHome:
+    made = ContextHome(tmp_path)
+    monkeypatch.setenv("TOOLFORMER_HOME", str(made.home.root))
+    return made
+
+
+def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home: ContextHome):
+    with dg.DagsterInstance.ephemeral() as instance:
+        home.ingest(instance)
+        for shard in (TRAINED, HELD_OUT):
+            home.make(documents, instance, shard)
+        home.put_calls()
+        home.make(augmented_texts, instance, TRAINED)
+        home.make(training_set, instance)
+
+    records = home.warehouse.read_slice("rejected_records", TRAINED, ALL)
+    assert records.select("source_offset", "reason").rows() == [(4, "missing_context")]
+    asked = RECORDS[0]["question"]
+    assert home.contexts("documents", TRAINED) == {
+        "2 + 2 = 4.": asked,
+        "3 + 3 = 6.": QUESTION,
+        LONG: "Can you count?",
+        "No question at all.": None,
+    }
+    # Of a text of two windows the first has the context.
+    assert home.contexts("augmented_texts", TRAINED) == {
+        "2 + 2 = 4.": asked,
+        "3 + 3 = 6.": QUESTION,
+        LONG[27:]: None,
+    }
+    # The held-out text shares nothing but its question; windows without calls have theirs.
+    (excluded,) = home.warehouse.read_slice("training_exclusions", ALL, ALL).iter_rows(named=True)
+    assert (excluded["document_id"], excluded["held_out_set"]) == (
+        home.id_of(1),
+        "held_out_shards",
+    )
+    assert excluded["shared_ngram"].startswith("how many are they who came to the market")
+    assert home.contexts("training_texts", ALL) == {
+        "2 + 2 = 4.": asked,
+        LONG[:27]: "Can you count?",
+        LONG[27:]: None,
+        "No question at all.": None,
+    }
+
+    tokenizer = byte_tokenizer()
+    for variant in VARIANTS:
+        loaded = home.settings().load(variant=variant)
+        rows = planned_training(loaded, home.home, home.warehouse).rows.rows
+        call = SPELLED if variant in ("calls", "shuffled") else ""
+        assert {tokenizer.decode(list(row.ids)) for row in rows} == {
+            f"{asked}\n2 + 2 ={call} 4.",
+            f"Can you count?\n{LONG[:27]}",
+            f"{call}{LONG[27:]}",
+            "No question at all.",
+        }
+
+
+def test_texts_for_the_development_perplexity_have_their_context(home: ContextHome):
+    of_development = {"split": "development", "calls": [CALL | {"character_offset": 3}]}
+    rows = [
+        {"document_id": "a", "text": "abc", "calls": []},
+        {"document_id": "b", "text": "2 + 2 = 4.", "context": "What is 2 + 2?", **of_development},
+        {"document_id": "c", "text": LONG, **of_development},
+    ]
+    made = frame("training_texts", *rows)
+    metadata = {FINGERPRINT: "by hand"}
+    home.warehouse.replace_slice("training_texts", ALL, ALL, made, metadata=metadata)
+    loaded = home.settings(max_tokens=21).load()
+    development = planned_training(loaded, home.home, home.warehouse).development
+    # Twenty tokens: a long context loses its beginning, a long text its end.
+    expected = [" is 2 + 2?\n2 + 2 = 4."[-20:], LONG[:20]]
+    assert list(map(byte_tokenizer().decode, development)) == expected
