@@ -327,11 +327,16 @@ def questions_fingerprint(
         "tool_versions": dict(tool_versions),
         "call_top_k": mode.call_top_k,
         "without_tool": mode.without_tool,
-        # How long an answer may be, the benchmark says; k, the mode.
-        "decoding": settings.decoding.model_dump(exclude={"max_new_tokens", "call_top_k"}),
+        # How long an answer may be, the benchmark says; k and the least probability, the mode.
+        "decoding": settings.decoding.model_dump(
+            exclude={"max_new_tokens", "call_top_k", "least_call_probability"}
+        ),
         "execution": settings.execution.model_dump(include=_LIMITS_OF_LIVE_CALLS),
         "today": chosen.today,
     }
+    # At 0 as if there were none, which is what earlier releases had.
+    if mode.least_call_probability:
+        of_calls["least_call_probability"] = mode.least_call_probability
     return fingerprint(
         "evaluation_results",
         questions=questions,

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from toolformer.ground.beside_models import BESIDE_MODELS
+
 SAFETENSORS = ("*.safetensors",)
 
 # A safetensors file begins with the length of its JSON header in eight bytes.
@@ -22,7 +24,8 @@ def model_identity(directory: Path, weight_patterns: Sequence[str] = SAFETENSORS
     """A digest of config, tokenizer, and names, sizes, headers and some bytes of the weight files.
 
     Not of all weights: that would read 12 GB for the paper's model at every run. Of each file 64
-    blocks are read, evenly spread, so that other weights of equal shapes are another model.
+    blocks are read, evenly spread, so that other weights of equal shapes are another model. What
+    says only how a model is decoded (`toolformer.ground.beside_models`) does not count.
 
     Args:
         directory: Holds the model.
@@ -33,6 +36,8 @@ def model_identity(directory: Path, weight_patterns: Sequence[str] = SAFETENSORS
     """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(directory.glob("*.json")):
+        if file.name in BESIDE_MODELS:
+            continue
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     for pattern in weight_patterns:

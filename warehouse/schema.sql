@@ -214,6 +214,7 @@ create table evaluation_results (
     model varchar not null,  -- Name of the model.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
     call_top_k integer check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled, NULL in rows of earlier releases.
+    least_call_probability double check (least_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided, NULL in rows of earlier releases.
     without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
     metric varchar,  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss); NULL in rows of earlier releases.
     prompt varchar,  -- What the model was given.

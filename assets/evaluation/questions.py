@@ -81,6 +81,7 @@ class Questions:
             dates=[item.current_date or self._settings.evaluation.today for item in short],
             with_calls=not mode.is_disabled,
             call_top_k=mode.call_top_k,
+            least_call_probability=mode.least_call_probability,
             blocked_tools=(*self._benchmark.blocked_tools, *filter(None, [mode.without_tool])),
             max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
             stop_texts=self._benchmark.stop_rule.stop_texts,
@@ -201,5 +202,6 @@ def _used(mode: Mode) -> dict:
     return {
         "mode": mode.name,
         "call_top_k": mode.call_top_k,
+        "least_call_probability": mode.least_call_probability,
         "without_tool": mode.without_tool,
     }

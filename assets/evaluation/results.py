@@ -17,10 +17,11 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE, Settings
+from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import base_model_directory
-from toolformer.evaluation.modes import DISABLED, enabled
+from toolformer.evaluation.modes import DISABLED
 from warehouse.warehouse import Warehouse
 
 
@@ -57,14 +58,13 @@ def evaluation_results(
     with expected_errors():
         measuring = Measuring.open(context, settings, warehouse, toolbox, language_model)
         loaded, home, store = measuring.settings, measuring.home, measuring.store
-        modes = [DISABLED, enabled(loaded.decoding.call_top_k)]
         for model_key, keys in _by_model(context.partition_keys).items():
             finished: EvaluatedModel | None = None
             for key in keys:
                 name, _ = benchmark_and_model(key)
                 try:
                     model = evaluated_model(model_key, loaded, home)
-                    measuring.measure(name, model, modes)
+                    measuring.measure(name, model, [DISABLED, with_calls(model.directory, loaded)])
                 except EXPECTED_ERRORS as error:
                     errors[f"{name} with {model_key}"] = error
                     continue

@@ -24,6 +24,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE, Settings
+from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import (
     EvaluatedModel,
     evaluated_model,
@@ -34,7 +35,6 @@ from toolformer.evaluation.modes import (
     DISABLED,
     ENABLED,
     Mode,
-    enabled,
     modes_by_k,
     modes_without_each,
 )
@@ -98,9 +98,11 @@ def call_top_k_study(measuring: Measuring) -> Shown:
     rows are in `evaluation_results`; the view `call_calibration` shows them.
     """
     settings = measuring.settings
-    models = _models(measuring, _finetuned(settings))
-    modes = modes_by_k(settings.evaluation.call_top_ks, call_top_k=settings.decoding.call_top_k)
-    calibration = _measured(measuring, models, modes, "call_calibration")
+    (model,) = _models(measuring, _finetuned(settings))
+    modes = modes_by_k(
+        settings.evaluation.call_top_ks, with_calls=with_calls(model.directory, settings)
+    )
+    calibration = _measured(measuring, {model: modes}, "call_calibration")
     return {"scores by k": calibration_plot(calibration), "table": calibration}
 
 
@@ -112,16 +114,17 @@ def tool_study(measuring: Measuring) -> Shown:
     benchmark that blocks a tool anyway is the same without it.
     """
     settings = measuring.settings
-    models = _models(measuring, _finetuned(settings))
-    modes = modes_without_each(measuring.tools.tools, call_top_k=settings.decoding.call_top_k)
-    scores = _measured(measuring, models, modes, "evaluation_table")
+    (model,) = _models(measuring, _finetuned(settings))
+    modes = modes_without_each(
+        measuring.tools.tools, with_calls=with_calls(model.directory, settings)
+    )
+    scores = _measured(measuring, {model: modes}, "evaluation_table")
     by_tool = scores.with_columns(
         without_tool=pl.when(mode=DISABLED.name)
         .then(pl.lit(EVERY_TOOL))
         .otherwise(pl.col("mode").str.strip_prefix("without-"))
         .replace(ENABLED, None)
     )
-    (model,) = models
     differences = measuring.store.view("evaluation_difference").filter(
         pl.col("mode").str.starts_with("without-"),
         model=model.name,
@@ -143,8 +146,8 @@ def model_size_study(measuring: Measuring) -> Shown:
     """
     settings = measuring.settings
     models = _models(measuring, BASE, _finetuned(settings), *settings.evaluation.models)
-    modes = [DISABLED, enabled(settings.decoding.call_top_k)]
-    scores = _measured(measuring, models, modes, "evaluation_table")
+    modes = {model: [DISABLED, with_calls(model.directory, settings)] for model in models}
+    scores = _measured(measuring, modes, "evaluation_table")
     sizes = {model.name: parameter_count(model.directory.glob(*SAFETENSORS)) for model in models}
     by_size = scores.with_columns(
         parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
@@ -161,9 +164,14 @@ def _models(measuring: Measuring, *keys: str) -> list[EvaluatedModel]:
 
 
 def _measured(
-    measuring: Measuring, models: Sequence[EvaluatedModel], modes: Sequence[Mode], view: str
+    measuring: Measuring, modes_of: Mapping[EvaluatedModel, Sequence[Mode]], view: str
 ) -> pl.DataFrame:
     """Measure and compare on every benchmark that has questions; one that fails stops no other.
+
+    Args:
+        measuring: of the run.
+        modes_of: the models that are measured, each with its modes.
+        view: whose lines are shown.
 
     Returns:
         The lines of a view that are about these benchmarks, models and modes.
@@ -173,7 +181,7 @@ def _measured(
     """
     benchmarks = _question_benchmarks(measuring.settings)
     errors = []
-    for model in models:
+    for model, modes in modes_of.items():
         for name in benchmarks:
             try:
                 measuring.measure(name, model, modes)
@@ -184,8 +192,8 @@ def _measured(
         raise ToolformerError(f"Not measured: {' '.join(errors)}")
     return measuring.store.view(view).filter(
         pl.col("benchmark").is_in(benchmarks),
-        pl.col("model").is_in([model.name for model in models]),
-        pl.col("mode").is_in([mode.name for mode in modes]),
+        pl.col("model").is_in([model.name for model in modes_of]),
+        pl.col("mode").is_in({mode.name for modes in modes_of.values() for mode in modes}),
     )
 
 

@@ -90,6 +90,7 @@ def measure_losses(
                     "item_id": f"{window.document_id}-{window.index}",
                     "mode": DISABLED.name,
                     "call_top_k": DISABLED.call_top_k,
+                    "least_call_probability": DISABLED.least_call_probability,
                     "metric": "perplexity",
                     "prompt": window.text,
                     "output": "",

@@ -11,6 +11,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, SettingsError
 from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
+from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.decoding.completions import Completion
@@ -46,6 +47,7 @@ def complete_text(
             settings,
             dates=[date],
             with_calls=with_calls,
+            least_call_probability=least_call_probability(directory, settings),
             max_new_tokens=max_new_tokens,
         )
     finally:
@@ -58,13 +60,18 @@ def complete_text(
 
 
 def show_steps(completion: Completion) -> None:
-    """Print every decoded token with its kind and the rank of the call token there."""
+    """Print every decoded token with its kind, and how likely the call token is there."""
     import polars as pl
 
     console.frame(
         pl.DataFrame(
             [
-                {"token": repr(step.text), "kind": step.kind, "rank of ' ['": step.call_rank}
+                {
+                    "token": repr(step.text),
+                    "kind": step.kind,
+                    "rank of ' ['": step.call_rank,
+                    "p of ' ['": step.call_probability,
+                }
                 for step in completion.trace
             ]
         )

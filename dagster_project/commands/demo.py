@@ -18,6 +18,7 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, SettingsError
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 from dagster_project.wiring.annotator import finetuned_model_directory
+from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.live_calls import complete_with_tools
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import open_toolbox
@@ -160,7 +161,8 @@ def _complete(home: Home, settings: Settings) -> None:
     holder = ModelHolder()
     toolbox = open_toolbox(settings, home, while_decoding=True, holder=holder)
     try:
-        model = holder.load(finetuned_model_directory(settings, home), settings, home)
+        directory = finetuned_model_directory(settings, home)
+        model = holder.load(directory, settings, home)
         for with_calls in (False, True):
             completions = complete_with_tools(
                 model,
@@ -169,6 +171,7 @@ def _complete(home: Home, settings: Settings) -> None:
                 settings,
                 dates=[datetime.date.fromisoformat(date) for _, date in _PROMPTS],
                 with_calls=with_calls,
+                least_call_probability=least_call_probability(directory, settings),
                 max_new_tokens=_COMPLETION_TOKENS,
             )
             console.say("with tools:" if with_calls else "without tools:")

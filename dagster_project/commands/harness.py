@@ -18,6 +18,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
@@ -47,6 +48,7 @@ class Continuation:
         toolbox: opened for decoding.
         settings: of the run.
         today: what the Calendar takes for today.
+        least_call_probability: that the opening of a call must have.
         blocked_tools: those that may not be called.
         cut: the prompts that lost something.
     """
@@ -54,6 +56,7 @@ class Continuation:
     toolbox: Toolbox
     settings: Settings
     today: datetime.date
+    least_call_probability: float
     blocked_tools: Sequence[str] = ()
     cut: set[str] = field(default_factory=set)
 
@@ -91,6 +94,7 @@ class Continuation:
             prompt_ids=self._fitting(model, prompts, way),
             dates=[self.today] * len(prompts),
             with_calls=with_calls,
+            least_call_probability=self.least_call_probability,
             blocked_tools=self.blocked_tools,
             max_new_tokens=way.max_new_tokens,
             stop_texts=way.until,
@@ -148,7 +152,10 @@ def compare_on_tasks(
 
     from toolformer_lm_eval.adapter import HarnessModel
 
-    continuation = Continuation(toolbox, settings, today=date, blocked_tools=blocked_tools)
+    least = least_call_probability(directory, settings)
+    continuation = Continuation(
+        toolbox, settings, today=date, least_call_probability=least, blocked_tools=blocked_tools
+    )
     modes: dict[str, Outcome] = {}
     try:
         with console.progress_bars():
@@ -186,7 +193,10 @@ def compare_on_tasks(
             "model": str(directory),
             "model_identity": model_identity(directory),
             "limit": limit,
-            "decoding": settings.decoding.model_dump(mode="json"),
+            "decoding": {
+                **settings.decoding.model_dump(mode="json"),
+                "least_call_probability": least,
+            },
             "tools": list(toolbox.tools),
             "blocked_tools": list(blocked_tools),
             "prompts_cut": sorted(continuation.cut),

@@ -45,6 +45,8 @@ _LAPTOP: dict[str, Any] = {
         # A small corpus is often one site's, and repeats itself. The threshold of Lee et al. 2021.
         "near_duplicate_similarity": 0.8,
     },
+    # With k alone a small model calls too early, and spends its only call.
+    "decoding": {"least_call_probability": None},
     "evaluation": {"perplexity_windows": 200, "dateset_items": 94},
 }
 

@@ -251,6 +251,13 @@ class DecodingSettings(Section):
     call_top_k: int = Field(
         10, ge=0, description="a call is opened when it is among the k likeliest tokens; 0 never"
     )
+    least_call_probability: float | None = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="a call is opened only where its opening also has this probability; 0: k "
+        "alone decides; null: what `toolformer train` calibrated for the model, else 0",
+    )
     max_calls: int = Field(1, ge=0, description="calls per input")
     max_call_tokens: int = Field(64, ge=1, description="a call without `->` by then is undone")
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")

@@ -22,9 +22,13 @@ def decoding_parameters(
     *,
     max_new_tokens: int | None = None,
     call_top_k: int | None = None,
+    least_call_probability: float = 0.0,
     blocked_tools: Sequence[str] = (),
 ) -> DecodingParameters:
-    """What the decoder is told; no tools means that calls are disabled."""
+    """What the decoder is told; no tools means that calls are disabled.
+
+    The least probability may be one of the model's own, which the settings do not know.
+    """
     decoding = settings.decoding
     return DecodingParameters(
         max_new_tokens=max_new_tokens or decoding.max_new_tokens,
@@ -34,6 +38,7 @@ def decoding_parameters(
         max_result_tokens=settings.execution.max_result_tokens,
         tools=tuple(tools),
         blocked_tools=tuple(blocked_tools),
+        least_call_probability=least_call_probability,
     )
 
 
@@ -45,6 +50,7 @@ def complete_with_tools(
     *,
     dates: Sequence[datetime.date],
     with_calls: bool,
+    least_call_probability: float,
     call_top_k: int | None = None,
     prompt_ids: Sequence[Sequence[int]] | None = None,
     blocked_tools: Sequence[str] = (),
@@ -64,6 +70,8 @@ def complete_with_tools(
         settings: of the run.
         dates: for each prompt the date that the Calendar takes for today.
         with_calls: whether tools may be called.
+        least_call_probability: for this model; see
+            `dagster_project.wiring.call_threshold.least_call_probability`.
         blocked_tools: those that may not be called all the same.
         call_top_k, max_new_tokens: instead of the settings' own.
         stop_texts: the completion ends before these.
@@ -85,6 +93,7 @@ def complete_with_tools(
             names,
             max_new_tokens=max_new_tokens,
             call_top_k=call_top_k,
+            least_call_probability=least_call_probability,
             blocked_tools=blocked_tools,
         ),
         run_calls=call_runner(

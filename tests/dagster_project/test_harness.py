@@ -26,7 +26,8 @@ def continuation(**changes):
         }
     )
     toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
-    return Continuation(toolbox, settings, today=datetime.date(2024, 5, 3), **changes)
+    chosen = {"today": datetime.date(2024, 5, 3), "least_call_probability": 0.0, **changes}
+    return Continuation(toolbox, settings, **chosen)
 
 
 def test_a_call_is_made_in_one_mode_alone():

@@ -368,7 +368,9 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
         return losses_of_texts_fingerprint(
             settings, "model-1", "float32", held_out_documents={"shard-00000": "d"}, file=None
         )
-    mode = DISABLED if name == DISABLED.name else enabled(settings.decoding.call_top_k)
+    decoding = settings.decoding
+    on = enabled(decoding.call_top_k, decoding.least_call_probability or 0.0)
+    mode = DISABLED if name == DISABLED.name else on
     versions = {} if mode.is_disabled else {"Calendar": "1"}
     return questions_fingerprint(
         "items", mode, settings, "model-1", "float32", blocked_tools=("QA",), tool_versions=versions
@@ -385,6 +387,7 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
         ({"evaluation": {"batch_size": 7}}, {"disabled", "enabled"}),
         ({"evaluation": {"today": "2020-02-02"}}, {"enabled"}),
         ({"decoding": {"call_top_k": 7}}, {"enabled"}),
+        ({"decoding": {"least_call_probability": 0.2}}, {"enabled"}),
         ({"execution": {"max_result_tokens": 7}}, {"disabled", "enabled"}),
         ({"execution": {"deadline_seconds": 7}}, {"enabled"}),
         ({"evaluation": {"items": 7, "dateset_items": 7}}, set()),

@@ -18,9 +18,11 @@ from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
-from toolformer.errors import ModelNotFoundError, SequenceTooLongError
+from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
+from toolformer.errors import ModelNotFoundError, SequenceTooLongError, UnservedGenerationError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer_generation import toolformer_generate
 from tools.base import BaseTool
 from tools.calculator import Calculator
@@ -58,7 +60,9 @@ def generate(model, tokenizer, prompts, tools=(), *, padding_side="left", **chan
     return model.generate(**inputs, custom_generate=toolformer_generate, tools=tools, **options)
 
 
-def decoded(model, tokenizer, prompts, tools=(), *, top_k=1, date=DAY, max_new_tokens=40):
+def decoded(
+    model, tokenizer, prompts, tools=(), *, top_k=1, least=0.0, date=DAY, max_new_tokens=40
+):
     """The same by the way of `toolformer complete`."""
     settings = Settings.model_validate({"decoding": {"call_top_k": top_k}})
     return complete_with_tools(
@@ -68,6 +72,7 @@ def decoded(model, tokenizer, prompts, tools=(), *, top_k=1, date=DAY, max_new_t
         settings,
         dates=[date] * len(prompts),
         with_calls=bool(tools),
+        least_call_probability=least,
         max_new_tokens=max_new_tokens,
     )
 
@@ -126,6 +131,31 @@ def test_tokens_are_those_of_the_decoder(model, tokenizer, tools, top_k):
         for row, prompt, completion in zip(output, prompts, completions, strict=True):
             text = tokenizer.decode(row, clean_up_tokenization_spaces=False).replace(END, "")
             assert text == prompt + completion.text
+
+
+@pytest.mark.parametrize("least", [0.01, 1.0])
+def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypatch, least):
+    prompts = list(PROMPTS)
+    completions = decoded(model, tokenizer, prompts, all_tools(), top_k=10, least=least)
+    options = {"call_top_k": 10, "processing_class": tokenizer}
+    output = generate(
+        model, tokenizer, prompts, all_tools(), least_call_probability=least, **options
+    )
+    assert output.tolist() == padded(tokenizer, prompts, completions)
+    assert any(each.calls for each in completions) == (least < 1)
+    # The same from the model's directory.
+    chosen = CallThreshold(least, None, 10, 8, 8)
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen, {}))
+    monkeypatch.setattr(model, "name_or_path", str(tmp_path))
+    calibrated = generate(
+        model, tokenizer, prompts, all_tools(), least_call_probability=None, **options
+    )
+    assert torch.equal(calibrated, output)
+
+
+def test_a_calibrated_value_that_is_not_there_is_refused(model, tokenizer):
+    with pytest.raises(UnservedGenerationError, match=r"it has no call_threshold\.json"):
+        generate(model, tokenizer, list(PROMPTS), all_tools(), least_call_probability=None)
 
 
 def test_calls_of_a_batch_have_their_results_and_one_is_taken_back(model, tokenizer):

@@ -3,7 +3,7 @@
 Does not decode.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 StopReason = Literal["end_of_text", "length", "stop_text"]
@@ -19,6 +19,8 @@ class DecodingParameters:
             with and without a call have the same room.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 disables calls.
         max_calls: most calls with a result per text; 0 disables calls.
+        least_call_probability: a call is opened only where the opening token has at least this
+            probability, besides being among the k likeliest; 0 is the paper's, k alone decides.
         max_call_tokens: a call with more tokens than this before `->` is undone.
         max_result_tokens: results are cut to this many tokens.
         tools: tools that may be called; none disables calls.
@@ -33,12 +35,17 @@ class DecodingParameters:
     max_result_tokens: int
     tools: tuple[str, ...] = ()
     blocked_tools: tuple[str, ...] = ()
+    least_call_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "max_call_tokens", "max_result_tokens"):
             _check_at_least(name, getattr(self, name), 1)
         for name in ("call_top_k", "max_calls"):
             _check_at_least(name, getattr(self, name), 0)
+        if not 0 <= self.least_call_probability <= 1:
+            raise ValueError(
+                f"least_call_probability is {self.least_call_probability}; expected 0 to 1."
+            )
 
     @property
     def is_disabled(self) -> bool:
@@ -92,12 +99,15 @@ class TraceStep:
         call_rank: rank of the opening token among all tokens there, 1 the likeliest; None inside
             calls, where the trigger is inactive, and where ` [` is several tokens, for tokens that
             opened no call.
+        call_probability: its probability there; None where there is no rank. Other batches change
+            its last digits, so it is not compared.
     """
 
     token: int
     text: str
     kind: TokenKind
     call_rank: int | None
+    call_probability: float | None = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

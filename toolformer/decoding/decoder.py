@@ -14,6 +14,7 @@ Does not know any tool: the caller runs the calls. Trigger and call syntax are i
 and values in `row_cache`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ from toolformer.decoding.triggers import (
     END_OF_TEXT,
     NO_RESULT,
     TOO_LONG,
+    CallChance,
     first_opening,
+    may_open,
     next_emission,
     read_open_call,
 )
@@ -148,8 +151,11 @@ def _known_without_calls(
         return {}
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
-        ranks = [step.call_rank for step in completion.trace]
-        opening = first_opening(ranks, call_top_k=parameters.call_top_k)
+        opening = first_opening(
+            (CallChance(step.call_rank, step.call_probability) for step in completion.trace),
+            call_top_k=parameters.call_top_k,
+            least_call_probability=parameters.least_call_probability,
+        )
         if opening is None:
             known[row.index] = completion
         else:
@@ -315,41 +321,43 @@ class _Decoder:
             rank = ranked.index(open_id) + 1
         else:
             rank = int((logits > logits[open_id]).sum()) + 1
+        probability = float((logits[open_id] - logits.logsumexp(dim=-1)).exp())
         token = next_emission(
             ranked,
             open_token=open_id,
             call_top_k=parameters.call_top_k,
             calls_so_far=row.calls_so_far,
             max_calls=parameters.max_calls,
-            is_disabled=is_disabled,
+            is_disabled=is_disabled or probability < parameters.least_call_probability,
         )
         if token == open_id:
-            row.open([token], logits, length=length, call_rank=rank)
+            row.open([token], logits, length=length, call_rank=rank, call_probability=probability)
             # Not fed where no tool is left to call: the bracket is undone at once.
             row.pending = [token] if self._enabled else []
             return
-        self._emit(row, token, rank)
+        self._emit(row, token, rank, probability)
 
     def _choose_outside_split(
         self, row: DecodingRow, logits: "torch.Tensor", length: int, *, is_disabled: bool
     ) -> None:
         """The same where ` [` is several tokens: its probability is the product of theirs.
 
-        It cannot be larger than that of the first token, so only where this one is among the k
-        likeliest are the others looked at, by feeding the opening on trial. Outside calls its last
-        token is banned behind the others: there ` [` as a whole was refused.
+        It cannot be larger than that of the first token, so only where this one is likely enough
+        are the others looked at, by feeding the opening on trial. Outside calls its last token is
+        banned behind the others: there ` [` as a whole was refused.
         """
         first, last = self._open_ids[0], self._open_ids[-1]
         likeliest = logits.topk(min(max(self._parameters.call_top_k, 1), len(logits))).indices
         if self._parameters.call_top_k and not is_disabled and first in likeliest.tolist():
             log_probability = float(logits.log_softmax(dim=-1)[first])
-            row.opening = Opening(logits, length, fed=1, log_probability=log_probability)
-            row.pending = [first]
-            return
+            if math.exp(log_probability) >= self._parameters.least_call_probability:
+                row.opening = Opening(logits, length, fed=1, log_probability=log_probability)
+                row.pending = [first]
+                return
         if row.ends_with(self._open_ids[:-1]):
             logits = logits.clone()
             logits[last] = float("-inf")
-        self._emit(row, int(logits.argmax()), None)
+        self._emit(row, int(logits.argmax()))
 
     def _go_on_opening(
         self,
@@ -374,17 +382,35 @@ class _Decoder:
         others = opening.logits.log_softmax(dim=-1).clone()
         others[self._open_ids[0]] = float("-inf")
         rank = int((others > opening.log_probability).sum()) + 1
-        if rank <= self._parameters.call_top_k:
-            row.open(self._open_ids, opening.logits, length=opening.length, call_rank=rank)
+        probability = math.exp(opening.log_probability)
+        if may_open(
+            rank,
+            probability,
+            call_top_k=self._parameters.call_top_k,
+            least_call_probability=self._parameters.least_call_probability,
+        ):
+            row.open(
+                self._open_ids,
+                opening.logits,
+                length=opening.length,
+                call_rank=rank,
+                call_probability=probability,
+            )
             row.pending = [token] if self._enabled else []
             return logits
         cache.forget(place, opening.length)
         row.is_refused = True
         return opening.logits
 
-    def _emit(self, row: DecodingRow, token: int, rank: int | None) -> None:
+    def _emit(
+        self,
+        row: DecodingRow,
+        token: int,
+        rank: int | None = None,
+        probability: float | None = None,
+    ) -> None:
         """Add a token outside calls, and see whether the text ends with it."""
-        row.record(token, "sampled", rank)
+        row.record(token, "sampled", rank, probability)
         if token in self._end_ids:
             row.stopped_by = "end_of_text"
             return

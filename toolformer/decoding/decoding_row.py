@@ -130,17 +130,29 @@ class DecodingRow:
         """Whether the output outside calls ends with these tokens, one behind the other."""
         return len(tokens) > 0 and self._segments[-1][-len(tokens) :] == list(tokens)
 
-    def record(self, token: int, kind: TokenKind, call_rank: int | None = None) -> None:
+    def record(
+        self,
+        token: int,
+        kind: TokenKind,
+        call_rank: int | None = None,
+        call_probability: float | None = None,
+    ) -> None:
         """Add a step to the trace."""
         text = self._tokenizer.token_text(token)
-        self._trace.append(TraceStep(token, text, kind, call_rank))
+        self._trace.append(TraceStep(token, text, kind, call_rank, call_probability))
 
     def add_outside(self, token: int) -> None:
         """Add a token to the text outside calls."""
         self._segments[-1].append(token)
 
     def open(
-        self, open_ids: Sequence[int], logits: "torch.Tensor", *, length: int, call_rank: int
+        self,
+        open_ids: Sequence[int],
+        logits: "torch.Tensor",
+        *,
+        length: int,
+        call_rank: int,
+        call_probability: float,
     ) -> None:
         """Begin a call.
 
@@ -149,10 +161,11 @@ class DecodingRow:
             logits: those before the first of them.
             length: tokens that the model had seen before it.
             call_rank: rank of the opening, from 1.
+            call_probability: of the opening.
         """
         self.open_call = OpenCall(tuple(open_ids), logits, length, len(self._trace))
         for token in open_ids:
-            self.record(token, "trigger", call_rank)
+            self.record(token, "trigger", call_rank, call_probability)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""

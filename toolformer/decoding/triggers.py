@@ -4,8 +4,8 @@ Pure rules on ranked tokens and on text. Does not know models, tokenizers or cac
 tool.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
@@ -27,6 +27,18 @@ NO_RESULT = "no_result"
 _ARROW_SIGN = ARROW.strip()
 
 
+class CallChance(NamedTuple):
+    """How likely the opening of a call is at some place.
+
+    Attributes:
+        rank: among all tokens, 1 the likeliest; None where it is not known, or no call can open.
+        probability: None as well.
+    """
+
+    rank: int | None
+    probability: float | None
+
+
 def next_emission(
     ranked_tokens: Sequence[TokenT],
     *,
@@ -38,6 +50,8 @@ def next_emission(
 ) -> TokenT:
     """Choose the next token outside calls: greedy, but a call is opened within the top k.
 
+    Whether the opening token is likely enough besides, the caller says with `is_disabled`.
+
     Args:
         ranked_tokens: the likeliest tokens, best first; at least `call_top_k` of them and at least
             two, so that one is left where the opening token is banned.
@@ -45,7 +59,7 @@ def next_emission(
         call_top_k: k; 1 is plain greedy decoding, 0 never opens a call.
         calls_so_far: calls of this text that have a result.
         max_calls: most calls of one text.
-        is_disabled: the probability of `open_token` is 0.
+        is_disabled: no call may be opened here.
 
     Returns:
         `open_token` where a call is to be opened, else the best token that is not banned.
@@ -74,16 +88,47 @@ def next_emission(
     )
 
 
-def first_opening(call_ranks: Sequence[int | None], *, call_top_k: int) -> int | None:
-    """The first step at which `next_emission` would open a call; None where there is none.
+def may_open(
+    rank: int | None,
+    probability: float | None,
+    *,
+    call_top_k: int,
+    least_call_probability: float,
+) -> bool:
+    """Whether the opening token is likely enough to open a call, by both conditions.
 
     Args:
-        call_ranks: rank of the opening token at each step of a text without calls, from 1; None
-            where it is not known, and where a character is unfinished.
-        call_top_k: k.
+        rank, probability: see `CallChance`.
+        call_top_k: k (paper §4.2).
+        least_call_probability: ours; 0 leaves k alone to decide.
+
+    Example:
+        >>> may_open(2, 0.1, call_top_k=10, least_call_probability=0.1)
+        True
+        >>> may_open(2, 0.09, call_top_k=10, least_call_probability=0.1)
+        False
     """
-    steps = enumerate(call_ranks)
-    return next((at for at, rank in steps if rank is not None and rank <= call_top_k), None)
+    if rank is None or probability is None:
+        return False
+    return rank <= call_top_k and probability >= least_call_probability
+
+
+def first_opening(
+    chances: Iterable[CallChance],
+    *,
+    call_top_k: int,
+    least_call_probability: float,
+) -> int | None:
+    """The first step at which decoding would open a call; None where there is none.
+
+    Args:
+        chances: at each step of a text without calls.
+        call_top_k, least_call_probability: see `may_open`.
+    """
+    for at, chance in enumerate(chances):
+        if may_open(*chance, call_top_k=call_top_k, least_call_probability=least_call_probability):
+            return at
+    return None
 
 
 def read_open_call(

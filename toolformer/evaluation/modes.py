@@ -4,7 +4,7 @@ Does not decode.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,13 @@ class Mode:
         name: As it stands in results.
         call_top_k: k of the trigger; 0 disables calls.
         without_tool: A tool that may not be called here, besides those that a benchmark blocks.
+        least_call_probability: That the opening token must have besides; 0 leaves k alone.
     """
 
     name: str
     call_top_k: int
     without_tool: str | None = None
+    least_call_probability: float = 0.0
 
     @property
     def is_disabled(self) -> bool:
@@ -31,37 +33,47 @@ DISABLED = Mode("disabled", 0)
 ENABLED = "enabled"
 
 
-def enabled(call_top_k: int) -> Mode:
+def enabled(call_top_k: int, least_call_probability: float = 0.0) -> Mode:
     """Calls as the settings want them.
 
     Example:
-        >>> enabled(10)
-        Mode(name='enabled', call_top_k=10, without_tool=None)
+        >>> enabled(10).name, enabled(10).call_top_k
+        ('enabled', 10)
     """
-    return Mode(ENABLED, call_top_k)
+    return Mode(ENABLED, call_top_k, least_call_probability=least_call_probability)
 
 
-def modes_by_k(values: Iterable[int], *, call_top_k: int) -> list[Mode]:
+def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
     """One mode for each k (table 9); those that others have by now keep their names.
+
+    They are about rank alone: none asks for a probability.
 
     Args:
         values: of k.
-        call_top_k: the k of `enabled`.
+        with_calls: the mode `enabled`.
 
     Example:
-        >>> [mode.name for mode in modes_by_k([0, 1, 10], call_top_k=10)]
+        >>> [mode.name for mode in modes_by_k([0, 1, 10], with_calls=enabled(10))]
         ['disabled', 'k-1', 'enabled']
+        >>> [mode.name for mode in modes_by_k([0, 1, 10], with_calls=enabled(10, 0.2))]
+        ['disabled', 'k-1', 'k-10']
     """
-    known = {0: DISABLED, call_top_k: enabled(call_top_k)} if call_top_k else {0: DISABLED}
+    known = {0: DISABLED}
+    if with_calls.call_top_k and not with_calls.least_call_probability:
+        known[with_calls.call_top_k] = with_calls
     return [known.get(k, Mode(f"k-{k}", k)) for k in sorted(set(values))]
 
 
-def modes_without_each(tools: Iterable[str], *, call_top_k: int) -> list[Mode]:
-    """Calls disabled, all tools, and all but one, for each.
+def modes_without_each(tools: Iterable[str], *, with_calls: Mode) -> list[Mode]:
+    """Calls disabled, all tools, and all but one, for each; otherwise as with all.
+
+    Args:
+        tools: by name.
+        with_calls: the mode `enabled`.
 
     Example:
-        >>> [mode.name for mode in modes_without_each(["QA", "MT"], call_top_k=10)]
+        >>> [mode.name for mode in modes_without_each(["QA", "MT"], with_calls=enabled(10))]
         ['disabled', 'enabled', 'without-QA', 'without-MT']
     """
-    without = [Mode(f"without-{name}", call_top_k, name) for name in tools]
-    return [DISABLED, enabled(call_top_k), *without]
+    without = [replace(with_calls, name=f"without-{name}", without_tool=name) for name in tools]
+    return [DISABLED, with_calls, *without]

@@ -7,6 +7,7 @@ that gets digests later has to stay the same model. Does not repair.
 import json
 from pathlib import Path
 
+from toolformer.ground.beside_models import BESIDE_MODELS
 from toolformer.ground.digests import hex_digest, hex_digest_of_file
 from toolformer.ground.whole_files import write_whole
 
@@ -17,7 +18,7 @@ def keep_digests(folder: Path, file: Path | None = None) -> int:
     """Write down size and digest of all files of a folder; returns how many there are.
 
     Args:
-        folder: its hidden files do not count.
+        folder: its hidden files do not count, nor what is no part of a model.
         file: where to; `digests` in the folder by default.
 
     Raises:
@@ -28,7 +29,7 @@ def keep_digests(folder: Path, file: Path | None = None) -> int:
         for path in sorted(folder.rglob("*"))
         if not (name := path.relative_to(folder).as_posix()).startswith(".")
         and "/." not in name
-        and name != DIGESTS_FILE
+        and name not in (DIGESTS_FILE, *BESIDE_MODELS)
         and path.is_file()
     }
     # With a digest of its own, so that damage to it is not taken for damage to the files.

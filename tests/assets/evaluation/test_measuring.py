@@ -119,10 +119,23 @@ def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
 
 def test_another_k_asks_only_for_what_it_adds(measure):
     measure()
-    work, _ = measure(modes=modes_by_k([0, 1, 10], call_top_k=10))
+    work, _ = measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
     assert work.states == {"own with base": {"up to date": 6, "done": 3}}
     by_k = work.store.query("select distinct mode, call_top_k from evaluation_results").rows()
     assert sorted(by_k) == [("disabled", 0), ("enabled", 10), ("k-1", 1)]
+
+
+def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
+    measure()
+    likely = enabled(10, 0.2)
+    work, _ = measure(modes=[DISABLED, likely])
+    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
+    work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely))
+    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
+    rows = work.store.query(
+        "select distinct mode, call_top_k, least_call_probability from evaluation_results"
+    ).rows()
+    assert sorted(rows) == [("disabled", 0, 0.0), ("enabled", 10, 0.2), ("k-10", 10, 0.0)]
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
@@ -156,7 +169,7 @@ def test_fewer_items_and_older_slices_leave_no_rows_behind(measure, file: Path):
 
 
 def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path: Path):
-    measure(modes=modes_by_k([0, 1, 10], call_top_k=10))
+    measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
     (tmp_path / "model" / "config.json").write_text('{"retrained": true}')
     work, _ = measure(modes=[DISABLED])
     assert {mode for _, mode in scores(work)} == {"disabled"}

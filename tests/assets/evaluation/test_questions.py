@@ -81,6 +81,20 @@ def test_every_item_is_asked_in_both_modes_and_scored_without_its_call(benchmark
     assert (off["call_top_k"], on["call_top_k"], on["without_tool"]) == (0, 3, None)
 
 
+def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
+    with_call = f"Q: Six times seven? It is{CALLED} 42 so."
+    # Third of the likeliest: below one in ten.
+    model = ScriptedModel([*TEXTS, with_call], open_ranks={"Q: Six times seven? It is": 3})
+    questions = questions_of(benchmark, validated({}, origin="test"))
+    answers = {}
+    for least in (0.5, 0.05):
+        mode = enabled(3, least)
+        rows = questions.ask(model, mode, known={}, progress=lambda done, total: None)
+        answers[least] = {row["item_id"]: row["output"] for row in rows}["right"]
+        assert {row["least_call_probability"] for row in rows} == {least}
+    assert answers == {0.5: " It is 41 so.", 0.05: f" It is{CALLED} 42 so."}
+
+
 MODES = ("disabled", "enabled")
 
 

@@ -1,3 +1,6 @@
+import itertools
+import statistics
+
 import pytest
 import torch
 from hypothesis import given
@@ -105,6 +108,12 @@ def test_trigger_names_the_problem_where_no_token_is_left():
     rule = {"open_token": 7, "call_top_k": 1, "calls_so_far": 0, "max_calls": 1}
     with pytest.raises(ValueError, match="at least two ranked tokens"):
         next_emission([7], is_disabled=True, **rule)
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
+def test_a_least_probability_that_is_none_is_refused(least):
+    with pytest.raises(ValueError, match="expected 0 to 1"):
+        parameters(least_call_probability=least)
 
 
 @pytest.mark.parametrize(
@@ -517,11 +526,14 @@ def test_texts_that_leave_come_back_behind_the_opening_that_all_share(monkeypatc
     assert len(prompts) < sum(rows for _, rows in copied) <= len(prompts) + 4
 
 
-@pytest.mark.parametrize("top_k", [0, 1, 3, 20])
-def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, monkeypatch):
+@pytest.mark.parametrize(
+    ("top_k", "least"),
+    [(0, 0.0), (1, 0.0), (3, 0.0), (20, 0.0), (20, 0.01), (20, 1.0)],
+)
+def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, monkeypatch):
     prompts = [*LESSON_PROMPTS, "6 times", "the day", "Half of the note is a day"]
     run = {
-        "parameters": parameters(call_top_k=top_k, max_new_tokens=30),
+        "parameters": parameters(call_top_k=top_k, least_call_probability=least, max_new_tokens=30),
         "run_calls": lambda requests: [f"{call.arguments} = 1" for _, call in requests],
     }
     expected = complete(pupil, prompts, **run)
@@ -534,7 +546,9 @@ def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, monkeypa
     )
     again = complete(pupil, prompts, without_calls=plain, **run)
     assert again == expected
-    assert (fed == []) == (top_k == 0)
+    # An opening of two tokens is tried, whatever is known of its first one.
+    is_known = top_k == 0 or (least == 1 and len(pupil.tokenizer.encode(" [")) == 1)
+    assert (fed == []) == is_known
 
 
 def test_a_text_in_which_no_call_can_open_is_taken_over_whole():
@@ -652,6 +666,51 @@ def test_an_opening_of_two_tokens_ranks_by_the_product_of_their_probabilities():
                 assert [step.call_rank for step in triggers] == [rank, rank]
                 assert completion.undone_calls[0].text.startswith(" [")
     assert len(ranks) > 1
+
+
+@pytest.mark.parametrize("top_k", [1, 20])
+def test_a_call_opens_first_where_rank_and_probability_both_allow_it(pupil, top_k):
+    opening = pupil.tokenizer.encode(" [")
+    prompts = LESSON_PROMPTS[::2]
+    run = {"call_top_k": 0, "max_new_tokens": 20}
+    plain = complete(pupil, prompts, parameters=parameters(**run), run_calls=never)
+    places = set()
+    for prompt, text in zip(prompts, plain, strict=True):
+        ids = [0, *pupil.tokenizer.encode(prompt)]
+        chances = []
+        for step in text.trace:
+            probability, before = 1.0, [*ids]
+            for token in opening:
+                behind = whole_logits(pupil, before)[-1].softmax(dim=-1)
+                probability *= float(behind[token])
+                before.append(token)
+            others = whole_logits(pupil, ids)[-1].softmax(dim=-1)
+            others[opening[0]] = 0
+            chances.append((1 + int((others > probability).sum()), probability))
+            ids.append(step.token)
+        likely = sorted({probability for _, probability in chances})[-4:]
+        # Between two that occur, so that the last digits do not matter.
+        for least in (0.0, *map(statistics.mean, itertools.pairwise(likely))):
+            literal = next(
+                (at for at, (rank, p) in enumerate(chances) if rank <= top_k and p >= least), None
+            )
+            completion = complete_one(
+                pupil,
+                prompt,
+                run_calls=lambda requests: ["1"],
+                call_top_k=top_k,
+                least_call_probability=least,
+                max_new_tokens=20,
+            )
+            kinds = [step.kind for step in completion.trace]
+            opened = next((at for at, kind in enumerate(kinds) if kind != "sampled"), None)
+            assert opened == literal
+            if opened is not None:
+                step = completion.trace[opened]
+                assert step.call_rank == chances[opened][0]
+                assert step.call_probability == pytest.approx(chances[opened][1], rel=1e-3)
+            places.add(opened)
+    assert len(places) > 1
 
 
 def test_text_without_calls_never_holds_an_opening_of_two_tokens():

@@ -1,0 +1,66 @@
+"""What `decoding.least_call_probability` comes to for a model."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from dagster_project.settings.sections import Settings, SettingsError, validated
+from dagster_project.wiring.call_threshold import least_call_probability, with_calls
+from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
+from toolformer.errors import ToolformerError
+from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+
+
+def settings_with(least: object) -> Settings:
+    return validated({"decoding": {"least_call_probability": least}}, origin="test")
+
+
+def write(directory: Path, least: float | None, reason: str | None = None) -> None:
+    chosen = CallThreshold(least, reason, 10, 8, 8)
+    (directory / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen, {"model": "x"}))
+
+
+def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path: Path):
+    write(tmp_path, 0.25)
+    assert least_call_probability(tmp_path, settings_with(0.5)) == 0.5
+    assert least_call_probability(tmp_path, settings_with(0)) == 0
+    assert least_call_probability(tmp_path, settings_with(None)) == 0.25
+    mode = with_calls(tmp_path, settings_with(None))
+    assert (mode.name, mode.call_top_k, mode.least_call_probability) == ("enabled", 10, 0.25)
+
+
+@pytest.mark.parametrize("reason", [None, "it was trained without calls"])
+def test_without_a_value_k_alone_decides_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: str | None
+):
+    if reason is not None:
+        write(tmp_path, None, reason)
+    with caplog.at_level(logging.WARNING):
+        assert [least_call_probability(tmp_path, settings_with(None)) for _ in range(2)] == [0, 0]
+    (line,) = caplog.messages
+    assert (reason or "it has no call_threshold.json") in line
+    assert "toolformer train" in line
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.5, float("nan"), "likely"])
+def test_what_is_no_probability_is_refused(least: object):
+    with pytest.raises(SettingsError, match="least_call_probability"):
+        settings_with(least)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"least_call_probability": 2}',
+        call_threshold_text(CallThreshold(float("nan"), None, 10, 8, 8), {}),
+        call_threshold_text(CallThreshold(None, None, 10, 8, 8), {}),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, content: str):
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(content)
+    with pytest.raises(ToolformerError, match=r"call_threshold\.json' is damaged: .* Delete it"):
+        least_call_probability(tmp_path, settings_with(None))

@@ -1,0 +1,202 @@
+"""The least probability with which a model opens a call, chosen on texts that were held back.
+
+    text with a kept call      the first opening stands at a kept call, or it spends the only call
+    text without kept calls    any opening is one too many
+
+A threshold t opens the first call of a text where ` [` is among the k likeliest tokens and has at
+least the probability t. Of all t the one is chosen with the largest gain - loss: the share of texts
+with calls whose first call is right, less the share of texts without in which one opens. Does not
+feed a model; `call_chances` does.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from toolformer.decoding.triggers import CallChance, may_open
+from toolformer.errors import ToolformerError
+from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+
+# Below this, one text more or less moves the choice at will.
+LEAST_TEXTS_WITH_CALLS = 8
+_RIGHT, _ELSEWHERE, _WITHOUT = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadText:
+    """A text as a model reads it.
+
+    Attributes:
+        chances: of a call at each position, shape `(n,)`.
+        call_positions: where kept calls stand in it, counted without calls; none: a text without.
+    """
+
+    chances: Sequence[CallChance]
+    call_positions: Set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What a threshold does.
+
+    Attributes:
+        threshold: least probability.
+        right: texts with calls whose first opened call stands where a kept one stands.
+        elsewhere: texts with calls whose first opened call stands elsewhere.
+        without: texts without calls in which one is opened.
+        score: gain - loss, in [-1, 1].
+    """
+
+    threshold: float
+    right: int
+    elsewhere: int
+    without: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallThreshold:
+    """What was chosen, or why nothing was.
+
+    Attributes:
+        least_call_probability: the threshold; None where none was chosen.
+        reason: why none was; None where one was.
+        call_top_k: k that it was chosen for.
+        texts_with_calls, texts_without_calls: that it was chosen on.
+        curve: what each threshold does at which that changes, from the smallest on; empty where
+            none was chosen.
+    """
+
+    least_call_probability: float | None
+    reason: str | None
+    call_top_k: int
+    texts_with_calls: int
+    texts_without_calls: int
+    curve: tuple[CurvePoint, ...] = ()
+
+    @property
+    def chosen(self) -> CurvePoint | None:
+        """What the chosen threshold does."""
+        return next(
+            (each for each in self.curve if each.threshold == self.least_call_probability), None
+        )
+
+
+def choose_call_threshold(texts: Sequence[ReadText], *, call_top_k: int) -> CallThreshold:
+    """Choose the threshold with the largest gain - loss; of equal ones the largest.
+
+    Args:
+        texts: with and without kept calls.
+        call_top_k: k of the trigger, which holds besides.
+
+    Returns:
+        The choice; none with fewer than `LEAST_TEXTS_WITH_CALLS` texts with calls, or without
+        others, or where no call could open in any.
+
+    Example:
+        >>> right = ReadText([CallChance(9, 0.1), CallChance(2, 0.4)], {1})
+        >>> none = ReadText([CallChance(5, 0.2)], set())
+        >>> choose_call_threshold([right] * 8 + [none], call_top_k=10).least_call_probability
+        0.4
+    """
+    with_calls = sum(bool(text.call_positions) for text in texts)
+    without_calls = len(texts) - with_calls
+    curve: tuple[CurvePoint, ...] = ()
+    if with_calls < LEAST_TEXTS_WITH_CALLS:
+        reason = (
+            f"{with_calls} development texts have calls, expected at least "
+            f"{LEAST_TEXTS_WITH_CALLS} to choose by"
+        )
+    elif not without_calls:
+        reason = "no development text is without calls, so nothing shows where none should open"
+    else:
+        curve = _curve(texts, with_calls, without_calls, call_top_k)
+        reason = (
+            None
+            if curve
+            else f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
+        )
+    best = max(curve, key=lambda point: (point.score, point.threshold), default=None)
+    return CallThreshold(
+        least_call_probability=best and best.threshold,
+        reason=reason,
+        call_top_k=call_top_k,
+        texts_with_calls=with_calls,
+        texts_without_calls=without_calls,
+        curve=curve,
+    )
+
+
+def _curve(
+    texts: Sequence[ReadText], with_calls: int, without_calls: int, call_top_k: int
+) -> tuple[CurvePoint, ...]:
+    """All thresholds at which something changes, from the smallest on.
+
+    The first opening of a text is where its probability exceeds all before it. From one such place
+    to the next, nothing changes for this text; between those of all texts, for none. Of the other
+    probabilities none could be chosen: the next larger of these does the same and wins the tie.
+    """
+    changes: defaultdict[float, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for text in texts:
+        openings: list[tuple[float, int]] = []
+        for position, (rank, probability) in enumerate(text.chances):
+            highest = openings[-1][0] if openings else -1.0
+            if (
+                probability is not None
+                and probability > highest
+                and may_open(rank, probability, call_top_k=call_top_k, least_call_probability=0)
+            ):
+                openings.append((probability, _kind(text, position)))
+        above = None
+        for probability, kind in reversed(openings):
+            changes[probability][kind] += 1
+            if above is not None:
+                changes[probability][above] -= 1
+            above = kind
+    points = []
+    counts = [0, 0, 0]
+    for threshold in sorted(changes, reverse=True):
+        counts = [count + change for count, change in zip(counts, changes[threshold], strict=True)]
+        right, elsewhere, without = counts
+        score = right / with_calls - without / without_calls
+        points.append(CurvePoint(threshold, right, elsewhere, without, score))
+    return tuple(reversed(points))
+
+
+def _kind(text: ReadText, position: int) -> int:
+    if not text.call_positions:
+        return _WITHOUT
+    return _RIGHT if position in text.call_positions else _ELSEWHERE
+
+
+def call_threshold_text(chosen: CallThreshold, facts: dict[str, object]) -> str:
+    """The file of a choice, as JSON; `facts` stand in front."""
+    return json.dumps({**facts, **asdict(chosen)}, indent=1) + "\n"
+
+
+def read_call_threshold(directory: Path) -> CallThreshold | None:
+    """What was chosen for the model of a directory; None where nobody has looked.
+
+    Raises:
+        ToolformerError: the file is damaged.
+    """
+    file = directory / CALL_THRESHOLD_FILE
+    try:
+        content = json.loads(file.read_bytes())
+        values = {each.name: content[each.name] for each in fields(CallThreshold)}
+        values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
+        stored = CallThreshold(**values)
+        least = stored.least_call_probability
+        is_sound = isinstance(stored.reason, str) if least is None else 0 <= least <= 1
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, LookupError, TypeError):
+        is_sound, stored = False, None
+    if not is_sound:
+        raise ToolformerError(
+            f"{str(file)!r} is damaged: expected what `toolformer train` writes. Delete it and run "
+            "`toolformer train` again, or set decoding.least_call_probability to a number."
+        )
+    return stored
