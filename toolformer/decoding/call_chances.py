@@ -1,0 +1,138 @@
+"""How likely a model is to open a call at each position of given texts, read without calls.
+
+    fed row:       start | x_0 x_1 … x_{n-2}
+    chances row:     0     1   2  …   n-1      of ` [` in front of x_0 … x_{n-1}
+
+Does not choose a threshold; `call_threshold` does.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from toolformer.calls import call_open_ids
+from toolformer.decoding.triggers import CallChance
+from toolformer.forward.batching import plan_batches
+from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
+from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.prefix_cache import prompt_prefix
+from toolformer.forward.windows import Window
+
+if TYPE_CHECKING:
+    import torch
+
+
+def call_chances(
+    model: LanguageModel,
+    windows: Sequence[Window],
+    *,
+    call_top_k: int,
+    token_budget: int,
+    progress: Callable[[int, int], None],
+) -> list[list[CallChance]]:
+    """Rank and probability of ` [` in front of every token, as decoding would find them.
+
+    Each text is fed once. Where ` [` is several tokens, its probability is the product of theirs,
+    and the others are fed behind the first wherever this is among the k likeliest.
+
+    Args:
+        model: the model that decodes.
+        windows: texts, each with at least one token.
+        call_top_k: k of the trigger.
+        token_budget: most tokens of a batch.
+        progress: told texts done and texts in all.
+
+    Returns:
+        Per text its chances, shape `(n,)`; without rank inside a character, and where the first of
+        several tokens is not among the k likeliest.
+    """
+    import torch
+
+    chances: list[list[CallChance]] = [[] for _ in windows]
+    batches = plan_batches(
+        [len(window.ids) for window in windows],
+        token_budget=token_budget,
+        is_padded=not model.packs_rows,
+    )
+    done = 0
+    with torch.inference_mode():
+        for batch in batches:
+            of_batch = _of_batch(
+                model, [windows[index] for index in batch], call_top_k, token_budget
+            )
+            for index, of_window in zip(batch, of_batch, strict=True):
+                chances[index] = of_window
+            done += len(batch)
+            progress(done, len(windows))
+    return chances
+
+
+def _of_batch(
+    model: LanguageModel, windows: Sequence[Window], call_top_k: int, token_budget: int
+) -> list[list[CallChance]]:
+    texts = ReadTexts(model, prompt_prefix(model, None), windows, token_budget=token_budget)
+    first, *others = call_open_ids(model.tokenizer)
+    # Rank and log-probability by row and position.
+    found: dict[tuple[int, int], tuple[int, float]] = {}
+    for row, window in enumerate(windows):
+        places = [at for at, offset in enumerate(window.offsets) if offset is not None]
+        read = _read(model, texts.states[row][places], first)
+        found.update(((row, at), chance) for at, chance in zip(places, read, strict=True))
+    if others:
+        likely = {place: chance for place, chance in found.items() if chance[0] <= call_top_k}
+        found = _of_several_tokens(model, texts, likely) if likely else {}
+    chances = [[CallChance(None, None)] * len(window.ids) for window in windows]
+    for (row, at), (rank, log_probability) in found.items():
+        chances[row][at] = CallChance(rank, math.exp(log_probability))
+    return chances
+
+
+def _of_several_tokens(
+    model: LanguageModel, texts: ReadTexts, firsts: Mapping[tuple[int, int], tuple[int, float]]
+) -> dict[tuple[int, int], tuple[int, float]]:
+    """The same of the whole opening, at the places where its first token is likely enough."""
+    import torch
+
+    open_ids = call_open_ids(model.tokenizer)
+    joint = [log_probability for _, log_probability in firsts.values()]
+    states = torch.stack([texts.states[row][at] for row, at in firsts])
+    keys = texts.branch_keys(
+        [texts.start(row, at) for row, at in firsts], most_tokens=len(open_ids) - 1
+    )
+    for token, following in itertools.pairwise(open_ids):
+        behind = keys.feed(range(len(joint)), [[token]] * len(joint))
+        factors = [factor for _, factor in _read(model, behind, following)]
+        joint = [sum(pair) for pair in zip(joint, factors, strict=True)]
+    ranked = _read(model, states, open_ids[0], instead=joint)
+    return dict(zip(firsts, ranked, strict=True))
+
+
+def _read(
+    model: LanguageModel,
+    states: "torch.Tensor",
+    token: int,
+    *,
+    instead: Sequence[float] | None = None,
+) -> list[tuple[int, float]]:
+    """Rank and log-probability of a token behind each state.
+
+    Args:
+        model: of the states.
+        states: shape `(n, hidden)`.
+        token: its id.
+        instead: log-probabilities that take the place of the token's own.
+    """
+    import torch
+
+    read: list[tuple[int, float]] = []
+    for start in range(0, len(states), LOGIT_ROWS):
+        chunk = slice(start, start + LOGIT_ROWS)
+        scores = model.logits(states[chunk]).log_softmax(dim=-1)
+        own = scores[:, token].clone()
+        if instead is not None:
+            own = torch.tensor(instead[chunk], device=own.device)
+        scores[:, token] = float("-inf")
+        ranks = (scores > own[:, None]).sum(dim=-1) + 1
+        read += zip(ranks.tolist(), own.tolist(), strict=True)
+    return read
