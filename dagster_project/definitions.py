@@ -13,7 +13,7 @@ from assets import (
     statistics,
 )
 from assets.evaluation import report, results, studies
-from assets.training import finetuning, training_set
+from assets.training import call_threshold, finetuning, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
 from dagster_project.resources.language_model import LanguageModelResource
@@ -31,6 +31,7 @@ STAGES = [
     augmentation,
     training_set,
     finetuning,
+    call_threshold,
     statistics,
     results,
     report,

@@ -27,6 +27,7 @@ CODE_VERSIONS = {
     "augmented_texts": "2",
     "training_set": "2",
     "finetuned_model": "1",
+    "call_threshold": "1",
     "evaluation_results": "1",
     "evaluation_report": "1",
     "call_top_k_study": "1",
@@ -292,6 +293,38 @@ def finetuned_model_fingerprint(upstream: str, settings: Settings, model: str) -
         language_model=[model, settings.language_model.bos_token],
         training=training,
         window_tokens=settings.corpus.window_tokens,
+    )
+
+
+def call_threshold_fingerprint(
+    training_set: Sequence[str],
+    settings: Settings,
+    model: str,
+    precision: str,
+    *,
+    documents: Mapping[str, str],
+) -> Fingerprint:
+    """Of the least probability with which a finetuned model opens calls.
+
+    Args:
+        training_set: fingerprints of its texts and of what was left out of it.
+        settings: of the run.
+        model: identity of the finetuned model.
+        precision: that it computes in.
+        documents: that texts without calls are taken from.
+    """
+    training, corpus = settings.training, settings.corpus
+    return fingerprint(
+        "call_threshold",
+        training_set=list(training_set),
+        documents=dict(documents),
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        call_top_k=settings.decoding.call_top_k,
+        window_tokens=corpus.window_tokens,
+        max_windows_per_text=corpus.max_windows_per_text,
+        development_share=training.development_share,
+        seed=training.seed,
     )
 
 

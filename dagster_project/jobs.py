@@ -20,8 +20,8 @@ build_dataset = dg.define_asset_job(
 train = dg.define_asset_job(
     "train",
     selection=dg.AssetSelection.groups("train"),
-    description="Finetune the model on all shards of C*, and show the statistics; a partition for "
-    "the model and for each of its controls.",
+    description="Finetune the model on all shards of C*, calibrate where it opens calls, and show "
+    "the statistics; a partition for the model and for each of its controls.",
 )
 evaluate = dg.define_asset_job(
     "evaluate",

@@ -32,6 +32,7 @@ from warehouse.warehouse import Warehouse
     backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN),
     deps=[
         dg.AssetDep("finetuned_model", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("call_threshold", partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
         "wikipedia_index",
         "passage_index",

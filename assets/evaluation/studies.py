@@ -53,7 +53,7 @@ def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
         description=inspect.getdoc(study),
         group_name="studies",
         kinds={"pytorch", "matplotlib"},
-        deps=["finetuned_model"],
+        deps=["finetuned_model", "call_threshold"],
         code_version=CODE_VERSIONS[study.__name__],
     )
     def asset(

@@ -1,4 +1,4 @@
-"""The windows of C without calls, as training draws from them.
+"""The windows of C without calls, as training and calibration draw from them.
 
 Does not choose among them.
 """
@@ -47,7 +47,8 @@ def windows_without_calls(
                 raise ToolformerError(
                     f"Window {key.window} of document {key.document_id} is not the one that was "
                     "annotated: the stored calls come from another model or window size. Build "
-                    f"{shard} again with `toolformer build`, or set training.plain_share to 0."
+                    f"{shard} again with `toolformer build`. Plain windows to train on can be left "
+                    "out (training.plain_share: 0)."
                 )
             if key not in with_calls:
                 yield AugmentedText(

@@ -13,10 +13,11 @@ from dagster_project.runs.run_job import (
 )
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.decoding.call_threshold import read_call_threshold
 
 
 def train_model(options: RunOptions, *, dry_run: bool = False) -> None:
-    """Make the training set, say what is planned, and finetune the model on it."""
+    """Make the training set, say what is planned, finetune the model on it, and calibrate it."""
     home = Home.find()
     settings = options.load_settings(home)
     with dagster_instance(home) as instance:
@@ -36,6 +37,12 @@ def train_model(options: RunOptions, *, dry_run: bool = False) -> None:
         console.say(f"Planned for {settings.training.variant}: {planned.told}.")
         if dry_run:
             return
-        run("finetuned_model", "call_statistics", variant=settings.training.variant)
-    console.say(f"The finetuned model is in {finetuned_model_directory(settings, home)}.")
+        run(
+            *("finetuned_model", "call_threshold", "call_statistics"),
+            variant=settings.training.variant,
+        )
+    directory = finetuned_model_directory(settings, home)
+    console.say(f"The finetuned model is in {directory}.")
+    if chosen := read_call_threshold(directory):
+        console.say(chosen.told)
     console.frame(open_warehouse(home).ask("development_curve"))

@@ -1,4 +1,4 @@
-"""Writes the card of a finetuned model: after its training, and again when it was measured.
+"""Writes the card of a finetuned model: after its training, when it is calibrated, and measured.
 
 Does not know what a card says; `toolformer.training.model_card` does.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from toolformer.decoding.call_threshold import read_call_threshold
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
@@ -46,7 +47,7 @@ def write_model_card(
         (Path(source.path).name, source.license or _OF_BUILT_IN.get(source.path, _NOT_STATED))
         for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]
-    facts = CardFacts(_license_of(base), sources, evaluation)
+    facts = CardFacts(_license_of(base), sources, evaluation, read_call_threshold(directory))
     write_whole(directory / CARD_FILE, model_card(directory.name, record, facts))
 
 

@@ -36,7 +36,7 @@ JOBS = {
         "filtered_calls",
         "augmented_texts",
     },
-    "train": {"training_set", "finetuned_model", "call_statistics"},
+    "train": {"training_set", "finetuned_model", "call_threshold", "call_statistics"},
     "evaluate": {"evaluation_results", "evaluation_report"},
     "study_call_top_k": {"call_top_k_study"},
     "study_tools": {"tool_study"},

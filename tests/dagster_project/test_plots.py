@@ -6,6 +6,7 @@ import sys
 import polars as pl
 import pytest
 
+from dagster_project.plots.call_threshold_figure import call_threshold_plot
 from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
@@ -122,6 +123,24 @@ def test_nothing_is_cut_off(plot, tools):
 )
 def test_an_empty_frame_gives_a_picture(plot):
     pixels = picture(plot())
+    assert_not_clipped(pixels)
+    assert (pixels != 255).any()
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.0], [0.0, 0.3], [1e-6, 0.01, 0.02, 0.9]])
+def test_any_choice_of_a_call_threshold_gives_a_picture(thresholds):
+    rows = {
+        "threshold": thresholds,
+        "right": [1] * len(thresholds),
+        "elsewhere": [9] * len(thresholds),
+        "without": [0] * len(thresholds),
+        "score": [0.1] * len(thresholds),
+    }
+    frame = pl.DataFrame(rows, schema_overrides={"threshold": pl.Float64})
+    chosen = thresholds[-1] if thresholds else 0.0
+    pixels = picture(
+        call_threshold_plot(frame, chosen=chosen, texts_with_calls=10, texts_without_calls=8)
+    )
     assert_not_clipped(pixels)
     assert (pixels != 255).any()
 

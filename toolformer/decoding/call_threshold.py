@@ -83,6 +83,37 @@ class CallThreshold:
             (each for each in self.curve if each.threshold == self.least_call_probability), None
         )
 
+    @property
+    def told(self) -> str:
+        """The choice in a line."""
+        if self.least_call_probability is None:
+            return f"No least probability of calls is calibrated: {self.reason}."
+        said = f"Least probability of calls: {self.least_call_probability:.4g}"
+        if self.chosen is None:
+            return f"{said}."
+        return (
+            f"{said}, at which {self.chosen.right} of {self.texts_with_calls} development texts "
+            f"with calls call first at the place of a kept one, and {self.chosen.without} of "
+            f"{self.texts_without_calls} without calls call at all."
+        )
+
+
+def why_too_few(call_positions: Sequence[Set[int]]) -> str | None:
+    """Why such texts cannot tell thresholds apart; None where they can.
+
+    Args:
+        call_positions: of each text; none for a text without calls.
+    """
+    with_calls = sum(map(bool, call_positions))
+    if with_calls < LEAST_TEXTS_WITH_CALLS:
+        return (
+            f"{with_calls} development texts have calls, expected at least "
+            f"{LEAST_TEXTS_WITH_CALLS} to choose by"
+        )
+    if with_calls == len(call_positions):
+        return "no development text is without calls, so nothing shows where none should open"
+    return None
+
 
 def choose_call_threshold(texts: Sequence[ReadText], *, call_top_k: int) -> CallThreshold:
     """Choose the threshold with the largest gain - loss; of equal ones the largest.
@@ -104,20 +135,11 @@ def choose_call_threshold(texts: Sequence[ReadText], *, call_top_k: int) -> Call
     with_calls = sum(bool(text.call_positions) for text in texts)
     without_calls = len(texts) - with_calls
     curve: tuple[CurvePoint, ...] = ()
-    if with_calls < LEAST_TEXTS_WITH_CALLS:
-        reason = (
-            f"{with_calls} development texts have calls, expected at least "
-            f"{LEAST_TEXTS_WITH_CALLS} to choose by"
-        )
-    elif not without_calls:
-        reason = "no development text is without calls, so nothing shows where none should open"
-    else:
+    reason = why_too_few([text.call_positions for text in texts])
+    if reason is None:
         curve = _curve(texts, with_calls, without_calls, call_top_k)
-        reason = (
-            None
-            if curve
-            else f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
-        )
+        if not curve:
+            reason = f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
     best = max(curve, key=lambda point: (point.score, point.threshold), default=None)
     return CallThreshold(
         least_call_probability=best and best.threshold,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from toolformer.decoding.call_threshold import CallThreshold
 from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED
 
 CARD_FILE = "README.md"
@@ -34,11 +35,13 @@ class CardFacts:
         sources: where the texts come from, each with its licence.
         evaluation: rows of `evaluation_summary` of this model and its base; empty before it was
             measured.
+        call_threshold: how likely its opening has to be for a call; None before it was calibrated.
     """
 
     base_license: str | None
     sources: Sequence[tuple[str, str]]
     evaluation: Sequence[Mapping[str, Any]]
+    call_threshold: CallThreshold | None = None
 
 
 def model_card(name: str, record: Mapping[str, Any], facts: CardFacts) -> str:
@@ -63,7 +66,7 @@ def model_card(name: str, record: Mapping[str, Any], facts: CardFacts) -> str:
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *([] if variant == PLAIN else ["## Use", _USE]),
+        *([] if variant == PLAIN else ["## Use", _USE, *_opening(facts.call_threshold)]),
         "## What it was trained on",
         _trained_on(record),
         "## How",
@@ -93,6 +96,15 @@ the texts.
 (§7 of the paper).
 - A development perplexity says nothing about whether tools help. Compare the model with its \
 controls, with calls enabled and disabled."""
+
+
+def _opening(chosen: CallThreshold | None) -> list[str]:
+    if chosen is None:
+        return []
+    return [
+        "With `decoding.least_call_probability: null` a call opens only where ` [` also has the "
+        f"probability that was calibrated for it, with k = {chosen.call_top_k}. {chosen.told}"
+    ]
 
 
 def _trained_on(record: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 import pytest
 from huggingface_hub import ModelCard
 
+from toolformer.decoding.call_threshold import CallThreshold, CurvePoint
 from toolformer.training.model_card import CardFacts, model_card
 from toolformer.training.variants import CALLS, PLAIN, VARIANTS
 
@@ -52,6 +53,18 @@ def test_measurements_take_the_place_of_the_advice_to_measure():
     text = model_card("toolformer", record(), CardFacts(None, [], rows))
     assert "toolformer evaluate" not in text
     assert "| dateset | base | 0.500 |\n| dateset | finetuned | None |" in text
+
+
+def test_the_card_names_the_calibrated_probability_or_why_there_is_none():
+    curve = (CurvePoint(0.125, 7, 2, 1, 0.6),)
+    for chosen, stated in (
+        (CallThreshold(0.125, None, 10, 10, 12, curve), "Least probability of calls: 0.125, at"),
+        (CallThreshold(None, "too few texts", 10, 1, 12), "is calibrated: too few texts."),
+    ):
+        text = model_card("toolformer", record(), CardFacts(None, [], [], chosen))
+        assert stated in text
+        assert "with k = 10" in text
+    assert "Least probability" not in model_card("toolformer", record(), NOTHING)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

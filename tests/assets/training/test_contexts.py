@@ -9,8 +9,8 @@ import pytest
 
 from assets.augmentation import augmented_texts
 from assets.corpus import configured_sources, documents
-from assets.finetuning import planned_training
-from assets.training_set import training_set
+from assets.training.finetuning import planned_training
+from assets.training.training_set import training_set
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
