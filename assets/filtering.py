@@ -31,7 +31,13 @@ from dagster_project.wiring.model_holder import precision_of
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, FilterReason, decide, pruning_threshold
 from toolformer.losses import ScoredCall
-from toolformer.shard_scoring import SafetyBand, ScoringParameters, ShardScoring, SliceLosses
+from toolformer.shard_scoring import (
+    Contrast,
+    SafetyBand,
+    ScoringParameters,
+    ShardScoring,
+    SliceLosses,
+)
 from tools.protocol import ToolCall
 from warehouse.schema import ALL
 
@@ -165,7 +171,8 @@ def _filter(
 ) -> Made:
     """Decide on the calls of one tool, from stored losses where they are still good."""
     settings = stage.settings
-    threshold = settings.tools.of(tool_name).filtering_threshold
+    of_tool = settings.tools.of(tool_name)
+    threshold, contrast_threshold = of_tool.filtering_threshold, of_tool.contrast_threshold
     pruning = pruning_threshold(threshold)
     known = _stored_losses(stage, shard, tool_name, losses_digest, pruning)
     band = None
@@ -181,6 +188,9 @@ def _filter(
         calls,
         pruning_threshold=pruning,
         band=band,
+        contrast=None
+        if contrast_threshold is None
+        else Contrast(threshold, contrast_threshold, settings.sampling.seed),
         known=known,
         # A folder for each pass, below that of the slice, so that both go when the slice is there.
         checkpoint=lambda name, state: stage.checkpoint(
@@ -194,7 +204,9 @@ def _filter(
         metadata[RESCORING] = json.dumps(found.rescoring)
     rows = []
     for call_id, of_call in found.losses.items():
-        decision = decide(of_call, filtering_threshold=threshold)
+        decision = decide(
+            of_call, filtering_threshold=threshold, contrast_threshold=contrast_threshold
+        )
         rows.append(
             {
                 "call_id": call_id,
@@ -203,10 +215,15 @@ def _filter(
                 "loss_without_call": of_call.loss_without_call,
                 "loss_call_without_result": of_call.loss_call_without_result,
                 "loss_with_result": of_call.loss_with_result,
+                "loss_with_foreign_result": of_call.loss_with_foreign_result,
+                "foreign_call_id": None
+                if of_call.loss_with_foreign_result is None
+                else found.foreign_calls[call_id],
                 "loss_reduction": decision.loss_reduction,
                 "is_kept": decision.is_kept,
                 "reason": decision.reason.value,
                 "filtering_threshold": threshold,
+                "contrast_threshold": contrast_threshold,
                 "pruning_threshold": found.pruning_threshold,
                 "precision": found.precisions[call_id],
                 "round": settings.sampling.round,
@@ -238,11 +255,17 @@ def _stored_losses(
                 loss_call_without_result=row["loss_call_without_result"],
                 # Only whether there is any text is asked of stored losses.
                 tokens_used=int(row["reason"] != FilterReason.NO_TEXT_AFTER_POSITION),
+                loss_with_foreign_result=row["loss_with_foreign_result"],
             )
             for row in rows.iter_rows(named=True)
         },
         precisions=dict(rows.select("call_id", "precision").iter_rows()),
         pruning_threshold=stored_pruning,
+        foreign_calls=dict(
+            rows.filter(pl.col("foreign_call_id").is_not_null())
+            .select("call_id", "foreign_call_id")
+            .iter_rows()
+        ),
     )
 
 

@@ -228,13 +228,16 @@ def chance_calls_fingerprint(
 
 def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) -> Fingerprint:
     """Of the decisions on one tool's calls."""
-    threshold = settings.tools.of(tool_name).filtering_threshold
+    of_tool = settings.tools.of(tool_name)
+    threshold, contrast = of_tool.filtering_threshold, of_tool.contrast_threshold
     return fingerprint(
         "filtered_calls",
         losses=losses,
         filtering_threshold=threshold,
         # Settled by the threshold; named so that a change of the rule shows.
         pruning_threshold=pruning_threshold(threshold),
+        # Not named where there is none, as in earlier releases. The seed is in the losses.
+        **({} if contrast is None else {"contrast_threshold": contrast}),
     )
 
 

@@ -5,30 +5,15 @@ share of calls that would be kept with a foreign result tells how far a threshol
 the paper. Chooses the calls and their foreign results; does not score.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from toolformer.ground.digests import digest
+from toolformer.foreign_results import ForeignCall, foreign_call, in_digest_order
 from toolformer.losses import ScoredCall
 
 # A sample is at most every tenth call, so that scoring it costs a tenth of scoring them all; but
 # where there are so few calls that a tenth says nothing, ten.
 _SHARE = 10
 _FEWEST = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ChanceCall:
-    """A call with the result of another.
-
-    Attributes:
-        call: as it was executed, but for its result.
-        other_call_id: the call whose result it has.
-    """
-
-    call: ScoredCall
-    other_call_id: str
 
 
 def chance_sample_size(calls: int, *, most: int) -> int:
@@ -45,35 +30,24 @@ def chance_sample_size(calls: int, *, most: int) -> int:
     return min(most, calls, max(_FEWEST, calls // _SHARE))
 
 
-def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[ChanceCall]:
+def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[ForeignCall]:
     """Choose calls of one tool and give each the result of another.
 
     The order of the digests of (seed, call) chooses: its first calls are the sample, and each gets
-    the result of the next call behind it (from the last on to the first) that says something else.
-    A call of another text is preferred, since its result is more surely about something else, and
-    one whose result is not taken yet. A call is left out where all results of the tool are the
-    same; so a sample can be smaller, or empty.
+    the result of the next call behind it, if possible one that is not taken yet. A call is left out
+    where all results of the tool are the same; so a sample can be smaller, or empty.
 
     Args:
         calls: executed calls of one tool and shard with their own results.
         most: upper limit of the sample.
         seed: of the choice.
     """
-    order = sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
+    order = in_digest_order(calls, seed=seed)
     taken: set[str] = set()
     sample = []
     for place in range(chance_sample_size(len(calls), most=most)):
-        call = order[place]
-        others = [
-            other for other in order[place + 1 :] + order[:place] if other.result != call.result
-        ]
-        if not others:
-            continue
-        # `min` keeps the first of equals, the nearest behind.
-        other = min(
-            others,
-            key=lambda other: (other.window[0] == call.window[0], other.call_id in taken),
-        )
-        taken.add(other.call_id)
-        sample.append(ChanceCall(dataclasses.replace(call, result=other.result), other.call_id))
+        found = foreign_call(order, place, taken=taken)
+        if found is not None:
+            taken.add(found.other_call_id)
+            sample.append(found)
     return sample

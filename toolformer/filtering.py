@@ -17,6 +17,8 @@ class FilterReason(StrEnum):
 
     KEPT = "kept"
     BELOW_THRESHOLD = "below_threshold"
+    BELOW_CONTRAST = "below_contrast"
+    NO_FOREIGN_RESULT = "no_foreign_result"
     LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD = "loss_without_call_below_pruning_threshold"
     BOUND_BELOW_PRUNING_THRESHOLD = "bound_below_pruning_threshold"
     NOT_FINITE = "not_finite"
@@ -25,19 +27,28 @@ class FilterReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallLosses:
-    """The three losses of one call, in nats; None where it was not needed.
+    """The losses of one call, in nats; None where it was not needed.
 
     Attributes:
         loss_without_call: L_i(ε).
         loss_with_result: L_i⁺ = L_i(e(c, r)).
         loss_call_without_result: L_i(e(c, ε)).
         tokens_used: how many tokens after the position carry weight, 0 … 5.
+        loss_with_foreign_result: the same as L_i⁺ with the result of another call.
     """
 
     loss_without_call: float
     loss_with_result: float | None
     loss_call_without_result: float | None
     tokens_used: int
+    loss_with_foreign_result: float | None = None
+
+    @property
+    def contrast(self) -> float | None:
+        """By how much the own result lowers the loss more than a foreign one, in nats."""
+        if self.loss_with_foreign_result is None or self.loss_with_result is None:
+            return None
+        return self.loss_with_foreign_result - self.loss_with_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +74,13 @@ def pruning_threshold(filtering_threshold: float) -> float:
     return min(filtering_threshold, LOWEST_SWEEP_THRESHOLD)
 
 
-def decide(losses: CallLosses, *, filtering_threshold: float) -> FilterDecision:
+def decide(
+    losses: CallLosses, *, filtering_threshold: float, contrast_threshold: float | None = None
+) -> FilterDecision:
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
+
+    With a contrast threshold τ_c, only if its own result also lowers the loss by τ_c more than a
+    foreign one; a call that reaches τ_f and has no loss with a foreign result is not kept then.
 
     Losses may be missing where an upper bound of the reduction decided already: L_i⁺ is not
     negative, so the reduction is at most L_i(ε); and it is at most L_i(ε) - L_i⁺.
@@ -72,6 +88,7 @@ def decide(losses: CallLosses, *, filtering_threshold: float) -> FilterDecision:
     Args:
         losses: of one call at one position.
         filtering_threshold: τ_f in nats.
+        contrast_threshold: τ_c in nats; None, as in the paper, for no contrast.
     """
     if losses.tokens_used == 0:
         return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)
@@ -86,6 +103,14 @@ def decide(losses: CallLosses, *, filtering_threshold: float) -> FilterDecision:
         return FilterDecision(False, FilterReason.BOUND_BELOW_PRUNING_THRESHOLD, bound)
     baseline_loss = min(losses.loss_without_call, losses.loss_call_without_result)
     loss_reduction = baseline_loss - losses.loss_with_result
-    is_kept = reaches(loss_reduction, filtering_threshold)
-    reason = FilterReason.KEPT if is_kept else FilterReason.BELOW_THRESHOLD
-    return FilterDecision(is_kept, reason, loss_reduction)
+    if not reaches(loss_reduction, filtering_threshold):
+        return FilterDecision(False, FilterReason.BELOW_THRESHOLD, loss_reduction)
+    if contrast_threshold is not None:
+        contrast = losses.contrast
+        if contrast is None:
+            return FilterDecision(False, FilterReason.NO_FOREIGN_RESULT, loss_reduction)
+        if not math.isfinite(contrast):
+            return FilterDecision(False, FilterReason.NOT_FINITE, None)
+        if not reaches(contrast, contrast_threshold):
+            return FilterDecision(False, FilterReason.BELOW_CONTRAST, loss_reduction)
+    return FilterDecision(True, FilterReason.KEPT, loss_reduction)

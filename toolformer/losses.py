@@ -186,12 +186,8 @@ def score_calls(
     def may_pass(reduction_bound: float) -> bool:
         return full_losses or reduction_bound >= pruning_threshold - THRESHOLD_TOLERANCE
 
-    # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
-    geometry = checkpoint.step(
-        "geometry",
-        lambda: {"token_budget": token_budget or _token_budget(model, windows.values())},
-    )
-    scorer = _RowScorer(model, windows, call_format, geometry["token_budget"], checkpoint, progress)
+    budget = _stored_budget(model, windows, token_budget, checkpoint)
+    scorer = _RowScorer(model, windows, call_format, budget, checkpoint, progress)
     promising = [call for call in calls if may_pass(without_call[call.call_id])]
     with_result = scorer.score(promising, with_result=True)
     open_calls = [
@@ -212,6 +208,50 @@ def score_calls(
         )
         for call in calls
     }
+
+
+def losses_with_result(
+    model: LanguageModel,
+    windows: Mapping[WindowKey, Window],
+    calls: Sequence[ScoredCall],
+    *,
+    call_format: CallFormat,
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None],
+    token_budget: int | None = None,
+) -> dict[str, float]:
+    """L_i⁺ alone of the calls of one tool.
+
+    Args:
+        model, windows, call_format, checkpoint, progress, token_budget: as for `score_calls`.
+        calls: with the results that are scored.
+
+    Returns:
+        Losses by call, in nats.
+
+    Raises:
+        OutOfMemoryError: a single row does not fit the device's memory.
+    """
+    budget = _stored_budget(model, windows, token_budget, checkpoint)
+    scorer = _RowScorer(model, windows, call_format, budget, checkpoint, progress)
+    return scorer.score(calls, with_result=True)
+
+
+def _stored_budget(
+    model: LanguageModel,
+    windows: Mapping[WindowKey, Window],
+    token_budget: int | None,
+    checkpoint: Checkpoint,
+) -> int:
+    """Most tokens of a batch; stored, so that a resumed shard goes on with it.
+
+    However much memory is free by then.
+    """
+    geometry = checkpoint.step(
+        "geometry",
+        lambda: {"token_budget": token_budget or _token_budget(model, windows.values())},
+    )
+    return geometry["token_budget"]
 
 
 def _losses_without_call(

@@ -13,6 +13,7 @@ Does not load models and does not decide.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toolformer.calls import CallFormat
@@ -103,6 +104,22 @@ def is_uncertain(losses: CallLosses, thresholds: Iterable[float], *, band: float
         reduction >= threshold - band and (is_bound or reduction <= threshold + band)
         for threshold in thresholds
     )
+
+
+def is_uncertain_in_contrast(losses: CallLosses, threshold: float, *, band: float) -> bool:
+    """Whether the contrast of a call could lie on the other side of τ_c in float32.
+
+    A contrast is a difference of two losses as a reduction is, so that the same band holds.
+
+    Args:
+        losses: of a call that reaches τ_f.
+        threshold: τ_c in nats.
+        band: half its width, in nats.
+    """
+    contrast = losses.contrast
+    if contrast is None:
+        return False
+    return not math.isfinite(contrast) or abs(contrast - threshold) <= band
 
 
 def score_again(

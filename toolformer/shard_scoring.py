@@ -4,28 +4,33 @@
                                                      no ─▶ as they are
                                                      yes ─▶ second pass, in float32
 
+    asked for: what is kept by then, once more with a foreign result
+
 Loads a model when it first needs one. Does not decide; `toolformer.filtering` does.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from toolformer.calls import CallFormat
 from toolformer.filtering import SWEEP_THRESHOLDS, CallLosses, decide
+from toolformer.foreign_results import ForeignCall, foreign_calls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.windows import Window
-from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.ground.digests import hex_digest
+from toolformer.losses import ScoredCall, TextLosses, WindowKey, losses_with_result, score_calls
 from toolformer.rescoring import (
     TextLossesWithExactStart,
     first_pass_pruning,
     is_uncertain,
+    is_uncertain_in_contrast,
     score_again,
     start_token_losses,
 )
-from toolformer.stage_cost import CostMeter, StageCost
+from toolformer.stage_cost import CostMeter, StageCost, together
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -83,6 +88,25 @@ class SafetyBand:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """Which calls are scored with a foreign result as well, and what is asked of them.
+
+    Attributes:
+        filtering_threshold: τ_f in nats; calls that reach it are scored.
+        threshold: τ_c in nats.
+        seed: of the choice of foreign results.
+    """
+
+    filtering_threshold: float
+    threshold: float
+    seed: int
+
+    def reached(self, losses: CallLosses) -> bool:
+        """Whether the contrast is what decides on a call."""
+        return decide(losses, filtering_threshold=self.filtering_threshold).is_kept
+
+
+@dataclass(frozen=True, slots=True)
 class SliceLosses:
     """The losses of one tool's calls in one shard.
 
@@ -94,6 +118,7 @@ class SliceLosses:
         geometry: the batches of the first pass, if it was made.
         rescoring: of the second pass: half the width of the band, its thresholds, how many calls
             were rescored, and how many decisions changed; None where it was not asked for.
+        foreign_calls: by call, the one whose result is its foreign one.
     """
 
     losses: Mapping[str, CallLosses]
@@ -102,6 +127,7 @@ class SliceLosses:
     costs: tuple[StageCost, ...] = ()
     geometry: Mapping[str, str] = field(default_factory=dict)
     rescoring: Mapping[str, object] | None = None
+    foreign_calls: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShardScoring:
@@ -161,6 +187,7 @@ class ShardScoring:
         *,
         pruning_threshold: float,
         band: SafetyBand | None,
+        contrast: Contrast | None,
         known: SliceLosses | None,
         checkpoint: Callable[[str, str], Checkpoint],
     ) -> SliceLosses:
@@ -173,6 +200,7 @@ class ShardScoring:
             calls: gives its executed calls.
             pruning_threshold: a call whose reduction cannot reach it gets no further losses.
             band: where a second pass is made; None for none.
+            contrast: which calls are scored with a foreign result too; None for none.
             known: losses from an earlier decision, good for this threshold too.
             checkpoint: given a pass and what it depends on, keeps the pass's finished batches.
 
@@ -180,10 +208,15 @@ class ShardScoring:
             OutOfMemoryError: a single row does not fit the device's memory.
         """
         if band is None:
-            return known or self._first_pass(tool_name, calls(), pruning_threshold, checkpoint)
-        lowered = first_pass_pruning(pruning_threshold, band.thresholds, band=band.width)
-        first = known or self._first_pass(tool_name, calls(), lowered, checkpoint)
-        return self._second_pass(tool_name, first, calls, band, checkpoint)
+            found = known or self._first_pass(tool_name, calls(), pruning_threshold, checkpoint)
+        else:
+            lowered = first_pass_pruning(pruning_threshold, band.thresholds, band=band.width)
+            first = known or self._first_pass(tool_name, calls(), lowered, checkpoint)
+            found = self._second_pass(tool_name, first, calls, band, checkpoint)
+        if contrast is None:
+            return found
+        width = None if band is None else band.width
+        return self._contrasted(tool_name, found, calls, contrast, width, checkpoint)
 
     def _first_pass(
         self,
@@ -241,12 +274,11 @@ class ShardScoring:
                 in_float32=True,
             )
             costs = (*costs, cost)
-        return SliceLosses(
+        return replace(
+            first,
             losses={**first.losses, **again},
             precisions={**first.precisions, **dict.fromkeys(again, "float32")},
-            pruning_threshold=first.pruning_threshold,
             costs=costs,
-            geometry=first.geometry,
             rescoring={
                 "band": band.width,
                 "thresholds": band.thresholds,
@@ -254,6 +286,107 @@ class ShardScoring:
                 "changed_decisions": band.changed_decisions(first.losses, again),
             },
         )
+
+    def _contrasted(
+        self,
+        tool_name: str,
+        found: SliceLosses,
+        calls: Callable[[], Sequence[ScoredCall]],
+        contrast: Contrast,
+        band: float | None,
+        checkpoint: Callable[[str, str], Checkpoint],
+    ) -> SliceLosses:
+        """Score what reaches τ_f with a foreign result too; near τ_c all of a call in float32."""
+        before = found.losses
+        found, costs = self._with_foreign_results(
+            tool_name, found, calls, contrast, checkpoint, name="contrast"
+        )
+        uncertain = {
+            call_id
+            for call_id, losses in found.losses.items()
+            if band is not None
+            and found.precisions[call_id] == "bfloat16"
+            and contrast.reached(losses)
+            and is_uncertain_in_contrast(losses, contrast.threshold, band=band)
+        }
+        if uncertain:
+            again, cost = self.score(
+                tool_name,
+                [call for call in calls() if call.call_id in uncertain],
+                stage="contrast",
+                pruning_threshold=found.pruning_threshold,
+                full_losses=self.parameters.full_losses,
+                checkpoint=checkpoint("contrast-rescoring", _digest_of(uncertain)),
+                in_float32=True,
+            )
+            found = replace(
+                found,
+                losses={**found.losses, **again},
+                precisions={**found.precisions, **dict.fromkeys(again, "float32")},
+            )
+            found, more = self._with_foreign_results(
+                tool_name, found, calls, contrast, checkpoint, name="contrast-again"
+            )
+            costs = [*costs, cost, *more]
+        if not costs:
+            return found
+        scored = sum(losses is not before[call_id] for call_id, losses in found.losses.items())
+        return replace(found, costs=(*found.costs, together(costs, candidates=scored)))
+
+    def _with_foreign_results(
+        self,
+        tool_name: str,
+        found: SliceLosses,
+        calls: Callable[[], Sequence[ScoredCall]],
+        contrast: Contrast,
+        checkpoint: Callable[[str, str], Checkpoint],
+        *,
+        name: str,
+    ) -> tuple[SliceLosses, list[StageCost]]:
+        """Add the losses with a foreign result where they are missing, in the call's precision."""
+        missing = {
+            call_id
+            for call_id, losses in found.losses.items()
+            if losses.loss_with_foreign_result is None and contrast.reached(losses)
+        }
+        chosen = foreign_calls(calls(), missing, seed=contrast.seed) if missing else []
+        by_precision: dict[str, list[ForeignCall]] = {}
+        for each in chosen:
+            by_precision.setdefault(found.precisions[each.call.call_id], []).append(each)
+        losses, costs = dict(found.losses), []
+        for precision, of_precision in by_precision.items():
+            of_calls, cost = self._score_foreign(
+                tool_name,
+                [each.call for each in of_precision],
+                checkpoint(f"{name}-{precision}", _digest_of(missing)),
+                in_float32=self.parameters.is_rescored and precision == "float32",
+            )
+            costs.append(cost)
+            for call_id, loss in of_calls.items():
+                losses[call_id] = replace(losses[call_id], loss_with_foreign_result=loss)
+        others = {each.call.call_id: each.other_call_id for each in chosen}
+        return replace(found, losses=losses, foreign_calls={**found.foreign_calls, **others}), costs
+
+    def _score_foreign(
+        self,
+        tool_name: str,
+        calls: Sequence[ScoredCall],
+        checkpoint: Checkpoint,
+        *,
+        in_float32: bool,
+    ) -> tuple[dict[str, float], StageCost]:
+        model = self.load_reference() if in_float32 else self.model
+        meter = CostMeter(model, checkpoint=checkpoint)
+        losses = losses_with_result(
+            model,
+            self._windows,
+            calls,
+            call_format=self.parameters.call_format,
+            token_budget=self.parameters.token_budget,
+            checkpoint=checkpoint,
+            progress=self._progress("contrast", tool_name),
+        )
+        return losses, meter.cost("contrast", candidates=len(calls))
 
     def score(
         self,
@@ -294,3 +427,7 @@ class ShardScoring:
             progress=self._progress(stage, tool_name),
         )
         return losses, meter.cost(stage, candidates=len(calls))
+
+
+def _digest_of(call_ids: Iterable[str]) -> str:
+    return hex_digest(*sorted(call_ids))

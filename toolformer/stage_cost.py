@@ -4,7 +4,8 @@ Does not store the cost of a finished stage.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from toolformer.forward.checkpoint import COST, Checkpoint
@@ -32,6 +33,21 @@ class StageCost:
     seconds: float
     model: str | None
     precision: str | None
+
+
+def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
+    """The cost of passes over some of the same calls, under the name and the model of the first.
+
+    Args:
+        costs: at least one.
+        candidates: calls, each counted once.
+    """
+    return replace(
+        costs[0],
+        candidates=candidates,
+        tokens_fed=sum(cost.tokens_fed for cost in costs),
+        seconds=sum(cost.seconds for cost in costs),
+    )
 
 
 class CostMeter:

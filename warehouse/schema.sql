@@ -95,17 +95,23 @@ create table filtered_calls (
     loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
     loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
     loss_with_result double,  -- Weighted loss with call and result, in nats; NULL where it was not needed.
+    loss_with_foreign_result double,  -- Weighted loss with the call and the result of another one, in nats; NULL where it was not asked for.
+    foreign_call_id varchar,  -- Call of the same tool and shard whose result that was.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
-    is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold.
-    reason varchar not null check (reason in ('kept', 'below_threshold', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
+    is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold, and the contrast its own where it has one.
+    reason varchar not null check (reason in ('kept', 'below_threshold', 'below_contrast', 'no_foreign_result', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
     filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
+    contrast_threshold double check (isfinite(contrast_threshold)),  -- Smallest loss_with_foreign_result minus loss_with_result that keeps a call, in nats; NULL where none is asked for.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     precision varchar not null,  -- Floating-point format of the model that decided: float32 also where a call was scored again in it.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
-    check (not is_kept or coalesce(reaches(loss_reduction, filtering_threshold) and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false))
+    check (not is_kept or coalesce(reaches(loss_reduction, filtering_threshold) and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false)),
+    check (not is_kept or contrast_threshold is null or coalesce(reaches(loss_with_foreign_result - loss_with_result, contrast_threshold) and isfinite(loss_with_foreign_result), false)),
+    check ((loss_with_foreign_result is null) = (foreign_call_id is null)),
+    check (foreign_call_id <> call_id)
 );
 
 -- One row per call of the chance sample: the call scored with the result of another one.
@@ -185,7 +191,7 @@ create table training_exclusions (
 create table stage_costs (
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
-    stage varchar not null check (stage in ('sampling', 'scoring', 'execution', 'calibration', 'rescoring', 'chance_level')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: calibration, rescoring (uncertain calls in float32) and chance_level.
+    stage varchar not null check (stage in ('sampling', 'scoring', 'execution', 'calibration', 'rescoring', 'contrast', 'chance_level')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: calibration, rescoring (uncertain calls in float32), contrast (kept calls with a foreign result) and chance_level.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     candidates bigint not null check (candidates >= 0),  -- Calls that the stage worked on.
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.

@@ -35,6 +35,8 @@ _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SCORED_CALL = 110
 _TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
+# A new contrast scores what reaches τ_f once more, which is little beside scoring all calls.
+_DECIDED_FROM_STORED_LOSSES = ("changed: filtering threshold", "changed: contrast threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class BuildPlan:
                 # What the stages behind it will read; earlier releases may have named other parts.
                 return stored[FINGERPRINT]
             tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
-            if table == "filtered_calls" and reason == "changed: filtering threshold":
+            if table == "filtered_calls" and reason in _DECIDED_FROM_STORED_LOSSES:
                 tokens, seconds = 0, 0.0
             planned.append(PlannedSlice(shard, table, slice_name, str(reason), tokens, seconds))
             return fingerprint.digest

@@ -23,6 +23,12 @@ class ToolSettings(Section):
     positions_per_text: int = Field(5, ge=1, description="k")
     calls_per_position: int = Field(5, ge=1, description="m")
     filtering_threshold: float = Field(1.0, ge=0, description="τ_f, in nats")
+    contrast_threshold: float | None = Field(
+        None,
+        ge=0,
+        description="τ_c, in nats: a call must lower the loss by so much more with its own result "
+        "than with that of another call; none in the paper",
+    )
     prompt: str | None = Field(
         None, description="a few-shot prompt file of your own, with {text} where the text goes"
     )

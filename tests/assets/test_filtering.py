@@ -45,12 +45,17 @@ class ScoredHome:
         self.warehouse = Warehouse(self.home.warehouse, self.home.database)
 
     def run(
-        self, threshold: float, *, precision: str = "bfloat16", **scoring: Any
+        self,
+        threshold: float,
+        *,
+        precision: str = "bfloat16",
+        contrast: float | None = None,
+        **scoring: Any,
     ) -> Mapping[str, Any]:
         """Materialise the asset; gives the metadata of the shard."""
         overrides = {
             "language_model": {"precision": precision},
-            "tools": {TOOL: {"filtering_threshold": threshold}},
+            "tools": {TOOL: {"filtering_threshold": threshold, "contrast_threshold": contrast}},
             "scoring": scoring,
         }
         with dg.DagsterInstance.ephemeral() as instance:
@@ -315,6 +320,91 @@ def test_a_calibration_that_was_altered_is_measured_again(
         home.run(float(threshold))
         assert file.read_bytes() == measured
         assert f"{file} was measured with other settings, or altered" in capfd.readouterr().err
+
+
+def foreign_losses(folder: Path, rows: pl.DataFrame) -> dict[str, float]:
+    """What float32 gives for the foreign results that rows name."""
+    named = rows.filter(pl.col("foreign_call_id").is_not_null())
+    results = {
+        call_id: CALLS[other][2]
+        for call_id, other in named.select("call_id", "foreign_call_id").iter_rows()
+    }
+    exact = exact_losses(folder, results)
+    return {call_id: of_call.loss_with_result for call_id, of_call in exact.items()}
+
+
+def test_kept_calls_are_scored_with_a_foreign_result_and_decided_as_in_float32(
+    home: ScoredHome, tmp_path: Path
+):
+    home.run(0.0)
+    without, scored = home.rows(), home.costs()["scoring"]
+    assert without["loss_with_foreign_result"].null_count() == len(CALLS)
+    threshold = 0.3
+    reported = home.run(0.0, contrast=threshold)
+    rows, (calibration,) = home.rows(), home.calibrations()
+    # Only what the contrast needs is computed.
+    assert home.costs()["scoring"] == scored
+    asked = rows.filter(pl.col("loss_with_foreign_result").is_not_null())
+    assert set(asked["call_id"]) == kept(without)
+    foreign = foreign_losses(tmp_path / "foreign", rows)
+    own = exact_losses(tmp_path / "own", {key: CALLS[key][2] for key in asked["call_id"]})
+    expected = set()
+    for row in asked.iter_rows(named=True):
+        call_id = row["call_id"]
+        assert CALLS[row["foreign_call_id"]][2] != CALLS[call_id][2]
+        exact = foreign[call_id] - own[call_id].loss_with_result
+        contrast = row["loss_with_foreign_result"] - row["loss_with_result"]
+        if exact >= threshold:
+            expected.add(call_id)
+        if row["precision"] == "float32":
+            assert contrast == pytest.approx(exact, abs=1e-4)
+        else:
+            assert abs(contrast - threshold) > calibration["band"]
+    assert 0 < len(expected) < asked.height
+    assert kept(rows) == expected
+    assert set(rows.filter(~pl.col("is_kept"))["reason"]) >= {"below_contrast"}
+    assert reported["dropped: below_contrast"] == asked.height - len(expected)
+    near = rows.join(without, on="call_id").filter(pl.col("precision") != pl.col("precision_right"))
+    assert near.height > 0
+    cost = home.costs()["contrast"]
+    assert (cost["candidates"], cost["precision"]) == (asked.height, "bfloat16")
+    assert cost["tokens_fed"] > 0
+    assert home.warehouse.ask("wrong_decisions")["wrong"].item() == 0
+    assert not list(home.home.checkpoints.rglob("*.json"))
+
+
+def test_other_contrast_thresholds_decide_from_what_is_stored(
+    home: ScoredHome, request: pytest.FixtureRequest
+):
+    home.run(0.0, precision="float32", contrast=0.2)
+    before = home.rows()
+    request.getfixturevalue("no_model")
+    for threshold in (0.0, 0.6, 50.0):
+        home.run(0.0, precision="float32", contrast=threshold)
+        after = home.rows()
+        contrasts = after["loss_with_foreign_result"] - after["loss_with_result"]
+        wanted = after.filter((contrasts >= threshold).fill_null(value=False))
+        assert kept(after) == set(wanted["call_id"])
+        assert after["loss_with_foreign_result"].equals(before["loss_with_foreign_result"])
+    home.run(0.0, precision="float32")
+    assert kept(home.rows()) == set(before.filter(pl.col("loss_reduction") >= 0)["call_id"])
+
+
+def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: ScoredHome):
+    home.warehouse.replace_slice(
+        "executed_calls",
+        SHARD,
+        TOOL,
+        frame("executed_calls", *({"call_id": call_id, "result": "24"} for call_id in CALLS)),
+        metadata={FINGERPRINT: "same"},
+    )
+    home.run(0.0, precision="float32", contrast=0.1)
+    rows = home.rows()
+    assert rows["foreign_call_id"].null_count() == rows.height
+    reasons = set(rows.filter(pl.col("loss_reduction") >= 0)["reason"])
+    assert reasons <= {"no_foreign_result", "bound_below_pruning_threshold"}
+    assert "no_foreign_result" in reasons
+    assert "contrast" not in home.costs()
 
 
 def test_the_chance_sample_is_scored_with_results_of_other_calls(home: ScoredHome, tmp_path: Path):

@@ -176,6 +176,14 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
     assert sum(each.tokens for each in planned) == 0
 
 
+def test_a_contrast_changes_decisions_and_keeps_losses_and_chance_sample(built: Warehouse):
+    settings = settings_with({"tools": {"Calendar": {"contrast_threshold": 0.5}}})
+    assert reasons(plan_of(built, settings, toolbox_of(*BOTH))) == {
+        ("filtered_calls", "Calendar"): "changed: contrast threshold",
+        ("augmented_texts", "all"): "changed: calls of Calendar",
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "reason", "first"),
     [

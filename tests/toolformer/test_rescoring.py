@@ -19,6 +19,7 @@ from toolformer.rescoring import (
     TextLossesWithExactStart,
     first_pass_pruning,
     is_uncertain,
+    is_uncertain_in_contrast,
     score_again,
     start_token_losses,
 )
@@ -66,6 +67,19 @@ def test_losses_that_are_no_numbers_are_uncertain_and_no_text_is_certain():
     assert is_uncertain(CallLosses(math.nan, None, None, 5), [1.0], band=BAND)
     assert is_uncertain(CallLosses(3.0, 2.0, math.inf, 5), [1.0], band=BAND)
     assert not is_uncertain(CallLosses(0.0, None, None, 0), [0.0], band=BAND)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "uncertain"),
+    [(0.39, False), (0.41, True), (0.59, True), (0.61, False), (math.inf, True), (math.nan, True)],
+)
+def test_a_contrast_is_uncertain_within_the_band_on_both_sides(contrast, uncertain):
+    found = dataclasses.replace(losses(1.0), loss_with_foreign_result=2.0 + contrast)
+    assert is_uncertain_in_contrast(found, 0.5, band=BAND) == uncertain
+
+
+def test_without_a_foreign_result_no_contrast_is_uncertain():
+    assert not is_uncertain_in_contrast(losses(1.0), 0.5, band=BAND)
 
 
 def test_the_first_pass_prunes_only_what_lies_below_every_band():

@@ -42,6 +42,14 @@ ACCEPTED = [
         | {"reason": "loss_without_call_below_pruning_threshold", "loss_reduction": 0.3},
     ),
     ("filtered_calls", {"loss_reduction": 1.0 - 1e-10}),
+    (
+        "filtered_calls",
+        {"contrast_threshold": 0.5, "loss_with_foreign_result": 2.0, "foreign_call_id": "c2"},
+    ),
+    (
+        "filtered_calls",
+        {"contrast_threshold": 0.5, "is_kept": False, "reason": "no_foreign_result"},
+    ),
     ("evaluation_results", {"score": None}),
     ("augmented_texts", {"calls": [CALL | {"character_offset": len(TEXT)}]}),
 ]
@@ -97,6 +105,13 @@ REFUSED = [
     ("filtered_calls", {"loss_with_result": None}, ["loss_with_result"]),
     ("filtered_calls", {"loss_reduction": float("nan")}, ["loss_reduction", "nan"]),
     ("filtered_calls", {"loss_reduction": float("inf")}, ["loss_reduction", "inf"]),
+    ("filtered_calls", {"contrast_threshold": 0.5}, ["contrast_threshold"]),
+    (
+        "filtered_calls",
+        {"contrast_threshold": 0.5, "loss_with_foreign_result": 1.9, "foreign_call_id": "c2"},
+        ["loss_with_foreign_result", "1.9"],
+    ),
+    ("filtered_calls", {"loss_with_foreign_result": 2.0}, ["foreign_call_id"]),
     ("chance_calls", {"other_call_id": "c1"}, ["other_call_id", "c1"]),
     ("chance_calls", {"loss_with_result": None}, ["loss_with_result"]),
     ("chance_calls", {"loss_reduction": None}, ["loss_reduction"]),

@@ -287,6 +287,27 @@ def test_sweep_shows_used_thresholds_but_nothing_below_the_pruning_threshold(
     assert found.rows() == [(1.0, 1), (1.5, 1), (2.0, 0)]
 
 
+def test_sweep_counts_no_call_that_the_contrast_dropped_and_knows_nothing_below_its_threshold(
+    warehouse: Warehouse,
+) -> None:
+    contrast = {"filtering_threshold": 0.75, "contrast_threshold": 0.5, "loss_reduction": 1.8}
+    rows = frame(
+        "filtered_calls",
+        contrast | {"loss_with_foreign_result": 2.5, "foreign_call_id": "c9"},
+        contrast
+        | {"call_id": "c2", "loss_with_foreign_result": 1.6, "foreign_call_id": "c9"}
+        | {"is_kept": False, "reason": "below_contrast"},
+        contrast | {"call_id": "c3", "is_kept": False, "reason": "no_foreign_result"},
+    )
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    found = warehouse.query(
+        "select filtering_threshold as t, kept_calls as n, scored_calls from threshold_sweep"
+    )
+    assert found.rows() == [(0.75, 1, 3), (1.0, 1, 3), (2.0, 0, 3)]
+    assert warehouse.ask("wrong_decisions")["wrong"].item() == 0
+    assert warehouse.ask("scored_calls", round=1).height == 1
+
+
 def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
     assert built.query("select * from drop_reasons").rows() == [
         ("Calculator", "sampling", "not_a_call", 1, 1),

@@ -8,7 +8,7 @@
 --   candidates   of these, parsed and distinct
 --   executed     of these, answered by the tool
 --   scored       of these, given to the loss filter
---   kept         of these, with a loss reduction of at least the filtering threshold
+--   kept         of these, kept by the filter
 --   merged       of these, the winner of its position among all tools
 with
 tool_shards as (

@@ -6,10 +6,19 @@
 -- chance_share (share of these that would be kept so; NULL without any), round. The nearer
 -- chance_share is to kept_share, the less the threshold separates. Thresholds: the three of the
 -- paper's table 2 and every one that was used in the sampling round. Below the pruning threshold
--- losses are missing, so nothing is shown there. The tolerance is that of the filter itself.
+-- losses are missing, so nothing is shown there. Where a tool has a contrast threshold, kept_calls
+-- and kept_texts are of the calls that reach it too; below the filtering threshold no contrast is
+-- known, so nothing is shown there either. chance_share knows no contrast. The tolerance is that of
+-- the filter itself.
 with
 tools as (
-    select tool, round, max(pruning_threshold) as pruning_threshold, count(*) as scored_calls
+    select
+        tool,
+        round,
+        max(
+            greatest(pruning_threshold, if(contrast_threshold is null, null, filtering_threshold))
+        ) as lowest_threshold,
+        count(*) as scored_calls
     from filtered_calls
     group by tool, round
 ),
@@ -25,7 +34,9 @@ scored as (
     where
         loss_with_result is not null
         and loss_call_without_result is not null
-        and filtered_calls.reason not in ('not_finite', 'no_text_after_position')
+        and filtered_calls.reason not in (
+            'not_finite', 'no_text_after_position', 'below_contrast', 'no_foreign_result'
+        )
 ),
 kept as (
     select
@@ -74,5 +85,5 @@ left join by_chance
     on by_chance.tool = kept.tool
     and by_chance.round = kept.round
     and by_chance.filtering_threshold = kept.filtering_threshold
-where reaches(kept.filtering_threshold, tools.pruning_threshold)
+where reaches(kept.filtering_threshold, tools.lowest_threshold)
 order by kept.round, kept.tool, kept.filtering_threshold

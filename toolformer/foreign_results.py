@@ -1,0 +1,76 @@
+"""Calls with the results of other calls: what a result does that is about something else.
+
+Chooses the results; does not score.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from toolformer.ground.digests import digest
+from toolformer.losses import ScoredCall
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignCall:
+    """A call with the result of another.
+
+    Attributes:
+        call: as it was executed, but for its result.
+        other_call_id: the call whose result it has.
+    """
+
+    call: ScoredCall
+    other_call_id: str
+
+
+def in_digest_order(calls: Sequence[ScoredCall], *, seed: int) -> list[ScoredCall]:
+    """Calls in the order of the digests of (seed, call), whatever theirs is."""
+    return sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
+
+
+def foreign_call(
+    order: Sequence[ScoredCall], place: int, *, taken: Collection[str] = ()
+) -> ForeignCall | None:
+    """The call at a place with the result of the next one that says something else.
+
+    Next is the nearest behind it, from the last on to the first. A call of another text is
+    preferred, since its result is more surely about something else, and one that is not taken.
+
+    Args:
+        order: executed calls of one tool and shard with their own results.
+        place: of the call.
+        taken: calls whose results others have.
+
+    Returns:
+        None where all results are the same.
+    """
+    call = order[place]
+    others = [
+        other for other in [*order[place + 1 :], *order[:place]] if other.result != call.result
+    ]
+    if not others:
+        return None
+    # `min` keeps the first of equals, the nearest behind.
+    other = min(
+        others,
+        key=lambda other: (other.window[0] == call.window[0], other.call_id in taken),
+    )
+    return ForeignCall(dataclasses.replace(call, result=other.result), other.call_id)
+
+
+def foreign_calls(
+    calls: Sequence[ScoredCall], wanted: Collection[str], *, seed: int
+) -> list[ForeignCall]:
+    """Give the wanted calls a foreign result each, whichever others are wanted.
+
+    Args:
+        calls: all executed calls of one tool and shard with their own results.
+        wanted: by key. Where all results of the tool are the same, none is given.
+        seed: of the choice.
+    """
+    order = in_digest_order(calls, seed=seed)
+    found = [
+        foreign_call(order, place) for place, call in enumerate(order) if call.call_id in wanted
+    ]
+    return [each for each in found if each is not None]
