@@ -101,6 +101,8 @@ class Calibrator:
             window_tokens=settings.corpus.window_tokens,
             call_format=scoring.parameters.call_format,
             token_budget=scoring.parameters.token_budget,
+            form=scoring.parameters.form,
+            baseline=scoring.parameters.baseline,
             checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
             progress=stage.progress(f"calibrating {model.name}"),
         )

@@ -65,7 +65,11 @@ def refresh_chance_calls(
         rows = []
         for each in sample:
             of_call = losses[each.call.call_id]
-            decision = decide(of_call, filtering_threshold=_PRUNING_THRESHOLD)
+            decision = decide(
+                of_call,
+                filtering_threshold=_PRUNING_THRESHOLD,
+                baseline=scoring.parameters.baseline,
+            )
             is_scored = decision.reason in (FilterReason.KEPT, FilterReason.BELOW_THRESHOLD)
             rows.append(
                 {

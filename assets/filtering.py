@@ -29,7 +29,9 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
 from toolformer.calls import CallFormat
-from toolformer.filtering import CallLosses, FilterReason, decide, pruning_threshold
+from toolformer.filtering import Baseline, CallLosses, FilterReason, decide, pruning_threshold
+from toolformer.loss_form import LossForm, Placement
+from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall
 from toolformer.shard_scoring import (
     Contrast,
@@ -157,6 +159,11 @@ def scoring_parameters(settings: Settings) -> ScoringParameters:
         full_losses=scoring.full_losses,
         # Losses of float32 need no second look.
         is_rescored=scoring.rescoring and precision_of(settings) == "bfloat16",
+        form=LossForm(
+            Placement(scoring.placement),
+            window_weights(scoring.window_tokens, are_linear=scoring.window_weights == "linear"),
+        ),
+        baseline=Baseline(scoring.baseline),
     )
 
 
@@ -173,14 +180,15 @@ def _filter(
     settings = stage.settings
     of_tool = settings.tools.of(tool_name)
     threshold, contrast_threshold = of_tool.filtering_threshold, of_tool.contrast_threshold
-    pruning = pruning_threshold(threshold)
-    known = _stored_losses(stage, shard, tool_name, losses_digest, pruning)
+    pruning, baseline = pruning_threshold(threshold), scoring.parameters.baseline
+    known = _stored_losses(stage, shard, tool_name, losses_digest, pruning, baseline)
     band = None
     if scoring.parameters.is_rescored:
         band = SafetyBand.around(
             threshold,
             width=calibrator.calibration(scoring, shard, tool_name).band,
             with_sweep=settings.scoring.rescore_sweep,
+            baseline=baseline,
         )
     slice_name = stage.slice_name(tool_name)
     found = scoring.losses_of(
@@ -190,7 +198,7 @@ def _filter(
         band=band,
         contrast=None
         if contrast_threshold is None
-        else Contrast(threshold, contrast_threshold, settings.sampling.seed),
+        else Contrast(threshold, contrast_threshold, settings.sampling.seed, baseline),
         known=known,
         # A folder for each pass, below that of the slice, so that both go when the slice is there.
         checkpoint=lambda name, state: stage.checkpoint(
@@ -205,7 +213,10 @@ def _filter(
     rows = []
     for call_id, of_call in found.losses.items():
         decision = decide(
-            of_call, filtering_threshold=threshold, contrast_threshold=contrast_threshold
+            of_call,
+            filtering_threshold=threshold,
+            contrast_threshold=contrast_threshold,
+            baseline=baseline,
         )
         rows.append(
             {
@@ -224,6 +235,7 @@ def _filter(
                 "reason": decision.reason.value,
                 "filtering_threshold": threshold,
                 "contrast_threshold": contrast_threshold,
+                "baseline": baseline.value,
                 "pruning_threshold": found.pruning_threshold,
                 "precision": found.precisions[call_id],
                 "round": settings.sampling.round,
@@ -233,7 +245,12 @@ def _filter(
 
 
 def _stored_losses(
-    stage: ShardStage, shard: str, tool_name: str, losses_digest: str, pruning: float
+    stage: ShardStage,
+    shard: str,
+    tool_name: str,
+    losses_digest: str,
+    pruning: float,
+    baseline: Baseline,
 ) -> SliceLosses | None:
     """Losses of an earlier decision, if they cover everything that this one needs."""
     slice_name = stage.slice_name(tool_name)
@@ -245,6 +262,8 @@ def _stored_losses(
         return SliceLosses({}, {}, pruning)
     stored_pruning = rows["pruning_threshold"][0]
     if stored_pruning > pruning:
+        return None
+    if baseline is Baseline.MINIMUM and _lacks_third_losses(rows, stored_pruning):
         return None
     stage.context.log.info(f"{shard}: deciding on {tool_name} from stored losses")
     return SliceLosses(
@@ -267,6 +286,16 @@ def _stored_losses(
             .iter_rows()
         ),
     )
+
+
+def _lacks_third_losses(rows: pl.DataFrame, pruning: float) -> bool:
+    """Whether losses of calls without their results are missing that no bound made needless.
+
+    So it is where the other baseline did without them.
+    """
+    bound = pl.col("loss_without_call") - pl.col("loss_with_result")
+    needed = rows.filter(bound.is_not_nan() & (bound >= pruning))
+    return needed["loss_call_without_result"].null_count() > 0
 
 
 def calls_to_score(stage: ShardStage, shard: str, tool_name: str) -> list[ScoredCall]:

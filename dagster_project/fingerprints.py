@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dagster_project.settings.sections import Settings
+from dagster_project.settings.sections import ScoringSettings, Settings
 from toolformer.evaluation.modes import Mode
 from toolformer.filtering import pruning_threshold
 from toolformer.ground.digests import hex_digest
@@ -41,6 +41,8 @@ PARTS = "parts"
 LOSSES_FINGERPRINT = "losses_fingerprint"
 # Of the section `scoring`: what changes a single loss.
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
+# Of the same: where a call stands and which tokens count; named only where it is not the paper's.
+_LOSS_FORM = {"placement", "window_tokens", "window_weights"}
 # Of the section `execution`: what a result depends on while decoding.
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
 # All that the section had when earlier releases made their slices.
@@ -188,22 +190,35 @@ def losses_fingerprint(upstream: str, settings: Settings, model: str, precision:
 
 def _loss_settings(settings: Settings, precision: str) -> dict[str, object]:
     """The section `scoring` without what cannot change a loss of a decision."""
-    unused = {"chance_calls"}
+    # The baseline belongs to the decision.
+    unused = {"chance_calls", "baseline", *_LOSS_FORM}
     if precision != "bfloat16":
         unused |= {"rescoring", "rescore_sweep", "calibration_calls"}
-    return settings.scoring.model_dump(exclude=unused)
+    return settings.scoring.model_dump(exclude=unused) | _not_the_papers(settings, _LOSS_FORM)
+
+
+def _not_the_papers(settings: Settings, names: set[str]) -> dict[str, object]:
+    """Of the section `scoring` what earlier releases had no setting for, where it is changed."""
+    papers = ScoringSettings().model_dump(include=names)  # pyright: ignore[reportCallIssue]
+    chosen = settings.scoring.model_dump(include=names)
+    return {name: value for name, value in chosen.items() if value != papers[name]}
+
+
+def _reduction_settings(settings: Settings) -> dict[str, object]:
+    """The section `scoring` as far as a single loss reduction depends on it."""
+    changed = _not_the_papers(settings, {*_LOSS_FORM, "baseline"})
+    return settings.scoring.model_dump(include=_CALL_FORMAT) | changed
 
 
 def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
     """Of the noise of a model in bfloat16 on a device."""
-    scoring = settings.scoring
     return fingerprint(
         "filtered_calls",
         language_model=[model, settings.language_model.bos_token],
         # The cores of one kind of device give the same kind of noise.
         device=device.partition(":")[0],
-        calls=scoring.calibration_calls,
-        scoring=scoring.model_dump(include=_CALL_FORMAT),
+        calls=settings.scoring.calibration_calls,
+        scoring=_reduction_settings(settings),
         window_tokens=settings.corpus.window_tokens,
     ).digest
 
@@ -212,15 +227,14 @@ def chance_calls_fingerprint(
     upstream: str, settings: Settings, model: str, precision: str
 ) -> Fingerprint:
     """Of one tool's chance sample; no threshold decides on it."""
-    scoring = settings.scoring
     return fingerprint(
         # Written by the stage of that name, whose code version it shares.
         "filtered_calls",
         executed_calls=upstream,
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
-        chance_calls=scoring.chance_calls,
-        scoring=scoring.model_dump(include=_CALL_FORMAT),
+        chance_calls=settings.scoring.chance_calls,
+        scoring=_reduction_settings(settings),
         window_tokens=settings.corpus.window_tokens,
         seed=settings.sampling.seed,
     )
@@ -238,6 +252,7 @@ def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) 
         pruning_threshold=pruning_threshold(threshold),
         # Not named where there is none, as in earlier releases. The seed is in the losses.
         **({} if contrast is None else {"contrast_threshold": contrast}),
+        **_not_the_papers(settings, {"baseline"}),
     )
 
 

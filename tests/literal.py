@@ -185,6 +185,22 @@ def prefix_loss(model: LanguageModel, prefix: list[int], ids: list[int], positio
     return loss
 
 
+def inline_loss(
+    model: LanguageModel, call: list[int], ids: list[int], position: int, weights: list[float]
+) -> float:
+    """L_i(z) with z at its place: -Σ w_{j-i} log p(x_j | x_{1:i-1}, z, x_{i:j-1})."""
+    before = [model.bos_id, *ids[:position], *call]
+    following = ids[position : position + len(weights)]
+    with torch.inference_mode():
+        row = torch.tensor([before + following])
+        logits = model.model(input_ids=row, use_cache=False).logits[0].float()
+    scores = torch.log_softmax(logits, dim=-1)
+    return -sum(
+        weight * float(scores[len(before) - 1 + t, token])
+        for t, (weight, token) in enumerate(zip(weights, following, strict=False))
+    )
+
+
 def call_losses(
     model: LanguageModel, text: str, position: int, call: ToolCall, result: str
 ) -> LiteralLosses:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 from toolformer.calls import CallFormat
 from toolformer.errors import CalibrationError
-from toolformer.filtering import decide
+from toolformer.filtering import Baseline, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.ground.digests import number_digest
+from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.rescoring import TextLossesWithExactStart, start_token_losses
@@ -153,6 +154,8 @@ def measure(
     token_budget: int | None,
     checkpoint: Callable[[str], Checkpoint],
     progress: Callable[[int, int], None],
+    form: LossForm = PAPERS_FORM,
+    baseline: Baseline = Baseline.MINIMUM,
 ) -> tuple[Calibration, StageCost]:
     """Score the sample in both ways and take the band from the differences.
 
@@ -160,7 +163,8 @@ def measure(
         model: in bfloat16.
         reference: the same in float32.
         count, window_tokens: see `calibration_calls`.
-        call_format, token_budget, progress: as for `toolformer.losses.score_calls`.
+        call_format, token_budget, progress, form, baseline: as for
+            `toolformer.losses.score_calls`.
         checkpoint: gives the one of a precision.
 
     Returns:
@@ -185,9 +189,12 @@ def measure(
             token_budget=token_budget,
             checkpoint=kept[of_model.precision],
             progress=progress,
+            form=form,
+            baseline=baseline,
         )
         decisions = {
-            call_id: decide(of_call, filtering_threshold=0.0) for call_id, of_call in losses.items()
+            call_id: decide(of_call, filtering_threshold=0.0, baseline=baseline)
+            for call_id, of_call in losses.items()
         }
         return {
             call_id: decision.loss_reduction

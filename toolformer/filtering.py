@@ -25,6 +25,16 @@ class FilterReason(StrEnum):
     NO_TEXT_AFTER_POSITION = "no_text_after_position"
 
 
+class Baseline(StrEnum):
+    """L_i⁻, what a call with its result has to be better than.
+
+    The smaller of the losses without a result (the paper), or that without a call alone.
+    """
+
+    MINIMUM = "minimum"
+    WITHOUT_CALL = "without_call"
+
+
 @dataclass(frozen=True, slots=True)
 class CallLosses:
     """The losses of one call, in nats; None where it was not needed.
@@ -33,7 +43,8 @@ class CallLosses:
         loss_without_call: L_i(ε).
         loss_with_result: L_i⁺ = L_i(e(c, r)).
         loss_call_without_result: L_i(e(c, ε)).
-        tokens_used: how many tokens after the position carry weight, 0 … 5.
+        tokens_used: how many tokens after the position carry weight, 0 … 5 in the
+            paper's form.
         loss_with_foreign_result: the same as L_i⁺ with the result of another call.
     """
 
@@ -75,7 +86,11 @@ def pruning_threshold(filtering_threshold: float) -> float:
 
 
 def decide(
-    losses: CallLosses, *, filtering_threshold: float, contrast_threshold: float | None = None
+    losses: CallLosses,
+    *,
+    filtering_threshold: float,
+    contrast_threshold: float | None = None,
+    baseline: Baseline = Baseline.MINIMUM,
 ) -> FilterDecision:
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
 
@@ -89,28 +104,38 @@ def decide(
         losses: of one call at one position.
         filtering_threshold: τ_f in nats.
         contrast_threshold: τ_c in nats; None, as in the paper, for no contrast.
+        baseline: what L_i⁻ is; L_i(ε) alone does without the third loss.
     """
     if losses.tokens_used == 0:
         return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)
-    known = (losses.loss_without_call, losses.loss_with_result, losses.loss_call_without_result)
+    without_call, without_result = losses.loss_without_call, losses.loss_call_without_result
+    if baseline is Baseline.WITHOUT_CALL:
+        without_result = without_call
+    known = (without_call, losses.loss_with_result, without_result)
     if not all(math.isfinite(loss) for loss in known if loss is not None):
         return FilterDecision(False, FilterReason.NOT_FINITE, None)
     if losses.loss_with_result is None:
         reason = FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD
-        return FilterDecision(False, reason, losses.loss_without_call)
-    if losses.loss_call_without_result is None:
-        bound = losses.loss_without_call - losses.loss_with_result
+        return FilterDecision(False, reason, without_call)
+    if without_result is None:
+        bound = without_call - losses.loss_with_result
         return FilterDecision(False, FilterReason.BOUND_BELOW_PRUNING_THRESHOLD, bound)
-    baseline_loss = min(losses.loss_without_call, losses.loss_call_without_result)
-    loss_reduction = baseline_loss - losses.loss_with_result
+    loss_reduction = min(without_call, without_result) - losses.loss_with_result
     if not reaches(loss_reduction, filtering_threshold):
         return FilterDecision(False, FilterReason.BELOW_THRESHOLD, loss_reduction)
-    if contrast_threshold is not None:
-        contrast = losses.contrast
-        if contrast is None:
-            return FilterDecision(False, FilterReason.NO_FOREIGN_RESULT, loss_reduction)
-        if not math.isfinite(contrast):
-            return FilterDecision(False, FilterReason.NOT_FINITE, None)
-        if not reaches(contrast, contrast_threshold):
-            return FilterDecision(False, FilterReason.BELOW_CONTRAST, loss_reduction)
+    if contrast_threshold is None:
+        return FilterDecision(True, FilterReason.KEPT, loss_reduction)
+    return _decide_by_contrast(losses.contrast, contrast_threshold, loss_reduction)
+
+
+def _decide_by_contrast(
+    contrast: float | None, contrast_threshold: float, loss_reduction: float
+) -> FilterDecision:
+    """The decision on a call that reaches τ_f."""
+    if contrast is None:
+        return FilterDecision(False, FilterReason.NO_FOREIGN_RESULT, loss_reduction)
+    if not math.isfinite(contrast):
+        return FilterDecision(False, FilterReason.NOT_FINITE, None)
+    if not reaches(contrast, contrast_threshold):
+        return FilterDecision(False, FilterReason.BELOW_CONTRAST, loss_reduction)
     return FilterDecision(True, FilterReason.KEPT, loss_reduction)

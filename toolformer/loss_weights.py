@@ -1,6 +1,7 @@
 """The weights and the weighted loss of the paper (§2, "Filtering API Calls"; spec §1.6).
 
-Pure functions on numbers. Does not know models, tokens or calls.
+Windows of other lengths and weights are not in the paper. Pure functions on numbers. Does not know
+models, tokens or calls.
 """
 
 import math
@@ -24,12 +25,32 @@ def token_weights(count: int) -> list[float]:
     return [TOKEN_WEIGHTS[t] if t < len(TOKEN_WEIGHTS) else 0.0 for t in range(count)]
 
 
-def weighted_loss(token_losses: Sequence[float]) -> float:
+def window_weights(tokens: int, *, are_linear: bool) -> tuple[float, ...]:
+    """The weights of a window; they sum to 1.
+
+    Args:
+        tokens: of the window, at least 1.
+        are_linear: falling from the first token on to 0 behind the last; else all the same.
+
+    Example:
+        >>> window_weights(5, are_linear=True) == TOKEN_WEIGHTS
+        True
+        >>> window_weights(4, are_linear=False)
+        (0.25, 0.25, 0.25, 0.25)
+    """
+    if not are_linear:
+        return (1 / tokens,) * tokens
+    total = tokens * (tokens + 1) // 2
+    return tuple((tokens - t) / total for t in range(tokens))
+
+
+def weighted_loss(token_losses: Sequence[float], weights: Sequence[float] = TOKEN_WEIGHTS) -> float:
     """L_i(z): the weighted loss of the tokens from position i on.
 
     Args:
-        token_losses: -log p(x_j | z, x_{1:j-1}) in nats, for j = i, i + 1, …; only the first five
-            count, fewer near the end of the text, none after it.
+        token_losses: -log p(x_j | z, x_{1:j-1}) in nats, for j = i, i + 1, …; only as many as
+            there are weights count, fewer near the end of the text, none after it.
+        weights: w_t, the paper's by default.
 
     Returns:
         The loss in nats; 0.0 for an empty window.
@@ -38,19 +59,24 @@ def weighted_loss(token_losses: Sequence[float]) -> float:
         >>> round(weighted_loss([2.4, 1.8, 1.2, 0.9, 0.6, 0.7]), 6)
         1.68
     """
-    weighted = zip(TOKEN_WEIGHTS, token_losses, strict=False)
+    weighted = zip(weights, token_losses, strict=False)
     # fsum refuses a sum with infinities of both signs; losses are never negative infinite.
     return math.fsum(weight * loss for weight, loss in weighted)
 
 
-def losses_of_positions(token_losses: Sequence[float], positions: Sequence[int]) -> list[float]:
+def losses_of_positions(
+    token_losses: Sequence[float],
+    positions: Sequence[int],
+    weights: Sequence[float] = TOKEN_WEIGHTS,
+) -> list[float]:
     """L_i(z) at several positions of one text, from the losses of all its tokens.
 
     Args:
         token_losses: shape `(n,)`, in nats.
         positions: 0-based, each in 0 … n.
+        weights: w_t, the paper's by default.
     """
     return [
-        weighted_loss(token_losses[position : position + len(TOKEN_WEIGHTS)])
+        weighted_loss(token_losses[position : position + len(weights)], weights)
         for position in positions
     ]

@@ -1,14 +1,14 @@
 """The three losses of every call (paper §2, "Filtering API Calls"; spec §1.6).
 
-The call stands as a prefix z before the whole text, after the beginning-of-sequence token; the
-few-shot prompt is not part of what is fed:
+In the paper's form the call stands as a prefix z before the whole text, after the
+beginning-of-sequence token; the few-shot prompt is not part of what is fed:
 
     ids:     BOS | z_1 … z_l | x_0 … x_{p+3}
     row:      0    1  …   l    l+1 …
     logits row l+p+t predicts x_{p+t}, t = 0 … 4; x_{p+4} predicts nothing that is wanted: not fed
 
-Computed are only those losses that can still change a decision. Does not decide;
-`toolformer.filtering` does.
+Computed are only those losses that can still change a decision. How a call is scored at its place
+in the text is in `toolformer.inline_losses`. Does not decide; `toolformer.filtering` does.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.filtering import THRESHOLD_TOLERANCE, CallLosses
+from toolformer.filtering import THRESHOLD_TOLERANCE, Baseline, CallLosses
 from toolformer.forward.batching import end_of_batch, longest_first, plan_batches
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_pack_tokens, feed_in_batches, feed_in_halves
@@ -24,29 +24,11 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import SharedOpening, feed_opening, losses_at
 from toolformer.forward.side_by_side import batches_at_once, in_turn, side_by_side
 from toolformer.forward.windows import Window
-from toolformer.loss_weights import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
+from toolformer.inline_losses import InlineScorer
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import losses_of_positions, weighted_loss
+from toolformer.scored_call import ScoredCall, WindowKey
 from tools.protocol import ToolCall
-
-WindowKey = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredCall:
-    """A call to score.
-
-    Attributes:
-        call_id: key of the call.
-        window: document and number of its window.
-        position: 0-based, in the window.
-        call: tool and arguments.
-        result: one line without markers.
-    """
-
-    call_id: str
-    window: WindowKey
-    position: int
-    call: ToolCall
-    result: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +38,7 @@ class _Row:
     prefix: tuple[int, ...]
     window: WindowKey
     positions: tuple[int, ...]
+    weights: tuple[float, ...]
 
     def length(self, windows: Mapping[WindowKey, Window]) -> int:
         """Tokens fed: BOS, the prefix, and the text but its last token."""
@@ -63,7 +46,7 @@ class _Row:
 
     def text_length(self, windows: Mapping[WindowKey, Window]) -> int:
         """Text tokens predicted: to the last weighted one of the last position."""
-        return min(len(windows[self.window].ids), max(self.positions) + len(TOKEN_WEIGHTS))
+        return min(len(windows[self.window].ids), max(self.positions) + len(self.weights))
 
 
 class TextLosses:
@@ -160,6 +143,8 @@ def score_calls(
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
     token_budget: int | None = None,
+    form: LossForm = PAPERS_FORM,
+    baseline: Baseline = Baseline.MINIMUM,
 ) -> dict[str, CallLosses]:
     """Losses of the calls of one tool.
 
@@ -172,8 +157,11 @@ def score_calls(
         pruning_threshold: a call whose reduction cannot reach it gets no further losses.
         full_losses: compute all three losses of every call all the same.
         checkpoint: keeps finished batches.
-        progress: told rows done and rows in all; the total grows by the second kind of rows.
+        progress: told rows done and rows in all; the total grows by the second kind of rows. Of
+            calls at their places, texts.
         token_budget: most tokens of a batch; chosen for the device by default.
+        form: where a call stands, and which tokens count.
+        baseline: what a call has to be better than; says whether L(e(c, ε)) is needed.
 
     Returns:
         Losses by call.
@@ -181,30 +169,34 @@ def score_calls(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    without_call = _losses_without_call(text_losses, calls, checkpoint)
+    without_call = _losses_without_call(text_losses, calls, form.weights, checkpoint)
 
     def may_pass(reduction_bound: float) -> bool:
         return full_losses or reduction_bound >= pruning_threshold - THRESHOLD_TOLERANCE
 
-    budget = _stored_budget(model, windows, token_budget, checkpoint)
-    scorer = _RowScorer(model, windows, call_format, budget, checkpoint, progress)
-    promising = [call for call in calls if may_pass(without_call[call.call_id])]
-    with_result = scorer.score(promising, with_result=True)
-    open_calls = [
-        call
-        for call in promising
+    def is_open(call: ScoredCall, with_result: float) -> bool:
         # NaN compares false, and needs no further loss to be rejected.
-        if may_pass(without_call[call.call_id] - with_result[call.call_id])
-    ]
-    call_without_result = scorer.score(open_calls, with_result=False)
+        is_wanted = full_losses or baseline is Baseline.MINIMUM
+        return is_wanted and may_pass(without_call[call.call_id] - with_result)
+
+    promising = [call for call in calls if may_pass(without_call[call.call_id])]
+    budget = _stored_budget(model, windows, token_budget, checkpoint)
+    if form.placement is Placement.INLINE:
+        inline = InlineScorer(
+            model, windows, call_format, form.weights, budget, checkpoint, progress
+        )
+        with_result, call_without_result = inline.score(promising, is_open=is_open)
+    else:
+        scorer = _RowScorer(model, windows, call_format, form.weights, budget, checkpoint, progress)
+        with_result = scorer.score(promising, with_result=True)
+        open_calls = [call for call in promising if is_open(call, with_result[call.call_id])]
+        call_without_result = scorer.score(open_calls, with_result=False)
     return {
         call.call_id: CallLosses(
             loss_without_call=without_call[call.call_id],
             loss_with_result=with_result.get(call.call_id),
             loss_call_without_result=call_without_result.get(call.call_id),
-            tokens_used=min(
-                len(TOKEN_WEIGHTS), max(0, len(windows[call.window].ids) - call.position)
-            ),
+            tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
         )
         for call in calls
     }
@@ -219,11 +211,13 @@ def losses_with_result(
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
     token_budget: int | None = None,
+    form: LossForm = PAPERS_FORM,
 ) -> dict[str, float]:
     """L_i⁺ alone of the calls of one tool.
 
     Args:
-        model, windows, call_format, checkpoint, progress, token_budget: as for `score_calls`.
+        model, windows, call_format, checkpoint, progress, token_budget, form: as for
+            `score_calls`.
         calls: with the results that are scored.
 
     Returns:
@@ -233,8 +227,10 @@ def losses_with_result(
         OutOfMemoryError: a single row does not fit the device's memory.
     """
     budget = _stored_budget(model, windows, token_budget, checkpoint)
-    scorer = _RowScorer(model, windows, call_format, budget, checkpoint, progress)
-    return scorer.score(calls, with_result=True)
+    given = (model, windows, call_format, form.weights, budget, checkpoint, progress)
+    if form.placement is Placement.INLINE:
+        return InlineScorer(*given).score(calls, is_open=lambda _call, _loss: False)[0]
+    return _RowScorer(*given).score(calls, with_result=True)
 
 
 def _stored_budget(
@@ -255,13 +251,16 @@ def _stored_budget(
 
 
 def _losses_without_call(
-    text_losses: TextLosses, calls: Sequence[ScoredCall], checkpoint: Checkpoint
+    text_losses: TextLosses,
+    calls: Sequence[ScoredCall],
+    weights: Sequence[float],
+    checkpoint: Checkpoint,
 ) -> dict[str, float]:
     def compute() -> dict[str, float]:
         text_losses.read(call.window for call in calls)
         return {
             call.call_id: losses_of_positions(
-                text_losses.token_losses(call.window), [call.position]
+                text_losses.token_losses(call.window), [call.position], weights
             )[0]
             for call in calls
         }
@@ -280,6 +279,7 @@ class _RowScorer:
         model: LanguageModel,
         windows: Mapping[WindowKey, Window],
         call_format: CallFormat,
+        weights: tuple[float, ...],
         token_budget: int,
         checkpoint: Checkpoint,
         progress: Callable[[int, int], None],
@@ -287,6 +287,7 @@ class _RowScorer:
         self._model = model
         self._windows = windows
         self._call_format = call_format
+        self._weights = weights
         self._token_budget = token_budget
         self._checkpoint = checkpoint
         self._progress = progress
@@ -338,6 +339,7 @@ class _RowScorer:
                 ),
                 window,
                 tuple(sorted(of_row)),
+                self._weights,
             )
             for (window, call, result), of_row in positions.items()
         ]
@@ -361,27 +363,27 @@ class _RowScorer:
         for index, row in enumerate(rows):
             text = self._windows[row.window].ids[: row.text_length(self._windows)]
             sequences.append([self._model.bos_id, *row.prefix, *text[:-1]])
-            for place in _needed_places(row.positions, len(text)):
+            for place in _needed_places(row, len(text)):
                 places.append((index, len(row.prefix) + place, text[place]))
         losses = iter(losses_at(self._model, sequences, places, opening=opening))
         return [list(self._of_positions(row, dict(self._needed(row, losses)))) for row in rows]
 
     def _needed(self, row: _Row, losses: Iterator[float]) -> Iterator[tuple[int, float]]:
-        for place in _needed_places(row.positions, row.text_length(self._windows)):
+        for place in _needed_places(row, row.text_length(self._windows)):
             yield place, next(losses)
 
     def _of_positions(self, row: _Row, of_place: Mapping[int, float]) -> Iterator[float]:
         for position in row.positions:
-            end = min(position + len(TOKEN_WEIGHTS), row.text_length(self._windows))
-            yield weighted_loss([of_place[place] for place in range(position, end)])
+            end = min(position + len(row.weights), row.text_length(self._windows))
+            yield weighted_loss([of_place[place] for place in range(position, end)], row.weights)
 
 
-def _needed_places(positions: Sequence[int], length: int) -> list[int]:
-    """Text tokens whose loss carries weight for one of the positions, in order."""
+def _needed_places(row: _Row, length: int) -> list[int]:
+    """Text tokens whose loss carries weight for one of the row's positions, in order."""
     return sorted(
         {
             place
-            for position in positions
-            for place in range(position, min(position + len(TOKEN_WEIGHTS), length))
+            for position in row.positions
+            for place in range(position, min(position + len(row.weights), length))
         }
     )

@@ -17,11 +17,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toolformer.calls import CallFormat
-from toolformer.filtering import CallLosses, FilterReason, decide
+from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.loss_weights import TOKEN_WEIGHTS
+from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 
 
@@ -82,7 +82,13 @@ def first_pass_pruning(
     return min(pruning_threshold, *(threshold - band for threshold in thresholds))
 
 
-def is_uncertain(losses: CallLosses, thresholds: Iterable[float], *, band: float) -> bool:
+def is_uncertain(
+    losses: CallLosses,
+    thresholds: Iterable[float],
+    *,
+    band: float,
+    baseline: Baseline = Baseline.MINIMUM,
+) -> bool:
     """Whether the decision on a call at one of the thresholds could be another in float32.
 
     Where a loss is missing, what is known is an upper bound of the reduction: such a call is lost
@@ -93,13 +99,15 @@ def is_uncertain(losses: CallLosses, thresholds: Iterable[float], *, band: float
         losses: of the first pass.
         thresholds: in nats.
         band: half its width, in nats.
+        baseline: of the decision.
     """
-    decision = decide(losses, filtering_threshold=0.0)
+    decision = decide(losses, filtering_threshold=0.0, baseline=baseline)
     if decision.reason is FilterReason.NO_TEXT_AFTER_POSITION:
         return False
     if decision.loss_reduction is None:
         return True
-    reduction, is_bound = decision.loss_reduction, losses.loss_call_without_result is None
+    reduction = decision.loss_reduction
+    is_bound = decision.reason not in (FilterReason.KEPT, FilterReason.BELOW_THRESHOLD)
     return any(
         reduction >= threshold - band and (is_bound or reduction <= threshold + band)
         for threshold in thresholds
@@ -133,20 +141,22 @@ def score_again(
     token_budget: int | None,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
+    form: LossForm = PAPERS_FORM,
+    baseline: Baseline = Baseline.MINIMUM,
 ) -> dict[str, CallLosses]:
     """Losses of the uncertain calls of one tool, L_i(ε) included.
 
     Args:
         reference: the scoring model in float32.
-        windows, call_format, pruning_threshold, full_losses, token_budget, progress: as for
-            `toolformer.losses.score_calls`.
+        windows, call_format, pruning_threshold, full_losses, token_budget, progress, form,
+            baseline: as for `toolformer.losses.score_calls`.
         calls: the uncertain ones.
         checkpoint: keeps finished batches; not the one of the first pass.
 
     Returns:
         Losses by call.
     """
-    cut = _cut_windows(windows, calls)
+    cut = _cut_windows(windows, calls, form)
     return score_calls(
         reference,
         cut,
@@ -158,11 +168,13 @@ def score_again(
         token_budget=token_budget,
         checkpoint=checkpoint,
         progress=progress,
+        form=form,
+        baseline=baseline,
     )
 
 
 def _cut_windows(
-    windows: Mapping[WindowKey, Window], calls: Sequence[ScoredCall]
+    windows: Mapping[WindowKey, Window], calls: Sequence[ScoredCall], form: LossForm
 ) -> dict[WindowKey, Window]:
     """The windows of the calls, each up to the last token that carries weight for one of them.
 
@@ -170,7 +182,7 @@ def _cut_windows(
     """
     ends: dict[WindowKey, int] = {}
     for call in calls:
-        ends[call.window] = max(ends.get(call.window, 0), call.position + len(TOKEN_WEIGHTS))
+        ends[call.window] = max(ends.get(call.window, 0), call.position + len(form.weights))
     return {
         key: dataclasses.replace(
             windows[key], ids=windows[key].ids[:end], offsets=windows[key].offsets[:end]

@@ -15,12 +15,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from toolformer.calls import CallFormat
-from toolformer.filtering import SWEEP_THRESHOLDS, CallLosses, decide
+from toolformer.filtering import SWEEP_THRESHOLDS, Baseline, CallLosses, decide
 from toolformer.foreign_results import ForeignCall, foreign_calls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.windows import Window
 from toolformer.ground.digests import hex_digest
+from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, losses_with_result, score_calls
 from toolformer.rescoring import (
     TextLossesWithExactStart,
@@ -47,12 +48,16 @@ class ScoringParameters:
         full_losses: compute all three losses of every call, also where two bounds decide.
         is_rescored: the model computes in bfloat16, and a call near a threshold is scored again
             in float32.
+        form: where a call stands, and which tokens count.
+        baseline: what a call with its result has to be better than.
     """
 
     call_format: CallFormat
     token_budget: int | None
     full_losses: bool
     is_rescored: bool
+    form: LossForm = PAPERS_FORM
+    baseline: Baseline = Baseline.MINIMUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +67,29 @@ class SafetyBand:
     Attributes:
         thresholds: in nats, rising.
         width: half of it, in nats; from the calibration of the model.
+        baseline: of the decisions.
     """
 
     thresholds: tuple[float, ...]
     width: float
+    baseline: Baseline = Baseline.MINIMUM
 
     @classmethod
-    def around(cls, filtering_threshold: float, *, width: float, with_sweep: bool) -> "SafetyBand":
+    def around(
+        cls,
+        filtering_threshold: float,
+        *,
+        width: float,
+        with_sweep: bool,
+        baseline: Baseline = Baseline.MINIMUM,
+    ) -> "SafetyBand":
         """The band around τ_f, and around the thresholds of the sweep if asked for."""
         sweep = SWEEP_THRESHOLDS if with_sweep else ()
-        return cls(tuple(sorted({filtering_threshold, *sweep})), width)
+        return cls(tuple(sorted({filtering_threshold, *sweep})), width, baseline)
+
+    def holds(self, losses: CallLosses) -> bool:
+        """Whether the decision on a call lies within it, at any of the thresholds."""
+        return is_uncertain(losses, self.thresholds, band=self.width, baseline=self.baseline)
 
     def changed_decisions(
         self, before: Mapping[str, CallLosses], after: Mapping[str, CallLosses]
@@ -79,12 +97,14 @@ class SafetyBand:
         """How many of the calls in `after` are decided otherwise, at any of the thresholds."""
         return sum(
             any(
-                decide(before[call_id], filtering_threshold=threshold).is_kept
-                != decide(losses, filtering_threshold=threshold).is_kept
+                self._keeps(before[call_id], threshold) != self._keeps(losses, threshold)
                 for threshold in self.thresholds
             )
             for call_id, losses in after.items()
         )
+
+    def _keeps(self, losses: CallLosses, threshold: float) -> bool:
+        return decide(losses, filtering_threshold=threshold, baseline=self.baseline).is_kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +115,20 @@ class Contrast:
         filtering_threshold: τ_f in nats; calls that reach it are scored.
         threshold: τ_c in nats.
         seed: of the choice of foreign results.
+        baseline: of the decisions.
     """
 
     filtering_threshold: float
     threshold: float
     seed: int
+    baseline: Baseline = Baseline.MINIMUM
 
     def reached(self, losses: CallLosses) -> bool:
         """Whether the contrast is what decides on a call."""
-        return decide(losses, filtering_threshold=self.filtering_threshold).is_kept
+        decision = decide(
+            losses, filtering_threshold=self.filtering_threshold, baseline=self.baseline
+        )
+        return decision.is_kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +282,7 @@ class ShardScoring:
         uncertain = {
             call_id
             for call_id, losses in first.losses.items()
-            if first.precisions[call_id] == "bfloat16"
-            and is_uncertain(losses, band.thresholds, band=band.width)
+            if first.precisions[call_id] == "bfloat16" and band.holds(losses)
         }
         again: dict[str, CallLosses] = {}
         costs = first.costs
@@ -385,6 +409,7 @@ class ShardScoring:
             token_budget=self.parameters.token_budget,
             checkpoint=checkpoint,
             progress=self._progress("contrast", tool_name),
+            form=self.parameters.form,
         )
         return losses, meter.cost("contrast", candidates=len(calls))
 
@@ -425,6 +450,8 @@ class ShardScoring:
             token_budget=self.parameters.token_budget,
             checkpoint=checkpoint,
             progress=self._progress(stage, tool_name),
+            form=self.parameters.form,
+            baseline=self.parameters.baseline,
         )
         return losses, meter.cost(stage, candidates=len(calls))
 

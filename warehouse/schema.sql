@@ -102,13 +102,14 @@ create table filtered_calls (
     reason varchar not null check (reason in ('kept', 'below_threshold', 'below_contrast', 'no_foreign_result', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
     filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
     contrast_threshold double check (isfinite(contrast_threshold)),  -- Smallest loss_with_foreign_result minus loss_with_result that keeps a call, in nats; NULL where none is asked for.
+    baseline varchar check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone; NULL, as minimum, in rows of earlier releases.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     precision varchar not null,  -- Floating-point format of the model that decided: float32 also where a call was scored again in it.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
-    check (not is_kept or coalesce(reaches(loss_reduction, filtering_threshold) and isfinite(loss_reduction) and loss_call_without_result is not null and loss_with_result is not null, false)),
+    check (not is_kept or coalesce(reaches(loss_reduction, filtering_threshold) and isfinite(loss_reduction) and (loss_call_without_result is not null or baseline = 'without_call') and loss_with_result is not null, false)),
     check (not is_kept or contrast_threshold is null or coalesce(reaches(loss_with_foreign_result - loss_with_result, contrast_threshold) and isfinite(loss_with_foreign_result), false)),
     check ((loss_with_foreign_result is null) = (foreign_call_id is null)),
     check (foreign_call_id <> call_id)
@@ -125,13 +126,13 @@ create table chance_calls (
     loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
     loss_with_result double,  -- Weighted loss with the call and the other result, in nats; NULL where it was not needed.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
-    reason varchar not null check (reason in ('scored', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the reduction is a bound or missing; scored where all three losses are there.
+    reason varchar not null check (reason in ('scored', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the reduction is a bound or missing; scored where all losses are there that it needs.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     precision varchar not null,  -- Floating-point format of the model that gave the losses.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check (other_call_id <> call_id),
-    check ((reason = 'scored') <= coalesce(loss_call_without_result is not null and loss_with_result is not null and isfinite(loss_reduction), false)),
+    check ((reason = 'scored') <= coalesce(loss_with_result is not null and isfinite(loss_reduction), false)),
     check (loss_reduction is not null or reason = 'not_finite')
 );
 

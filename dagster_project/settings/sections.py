@@ -191,6 +191,22 @@ class ScoringSettings(Section):
         True, description="e(c, ε) is `[Tool(args) ->]`; otherwise `[Tool(args)]`"
     )
     separator: str = Field("", description="text between the call in front and the scored text")
+    placement: Literal["prefix", "inline"] = Field(
+        "prefix",
+        description="where a call stands while it is scored: prefix, in front of its text (the "
+        "paper); inline, at its place in it, for annotators that know calls",
+    )
+    baseline: Literal["minimum", "without_call"] = Field(
+        "minimum",
+        description="what a call with its result has to be better than: minimum, the smaller of "
+        "the losses without a call and with a call without result (the paper); or without_call",
+    )
+    window_tokens: int = Field(
+        5, ge=1, le=512, description="tokens behind the position whose losses count; the paper: 5"
+    )
+    window_weights: Literal["linear", "uniform"] = Field(
+        "linear", description="of these tokens: linear, falling to 0 (the paper); or uniform"
+    )
     full_losses: bool = Field(
         False, description="compute all three losses even where the call is lost already"
     )
@@ -218,6 +234,17 @@ class ScoringSettings(Section):
         description="calls per tool and shard, at most every tenth, that are also scored with the "
         "result of another call; 0 for none",
     )
+
+    @field_validator("placement")
+    @classmethod
+    def _separator_belongs_in_front(cls, placement: str, info: ValidationInfo) -> str:
+        if placement == "inline" and info.data.get("separator"):
+            raise ValueError(
+                "scoring.separator stands between a call in front and its text, and a call at its "
+                "place stands between tokens of the text as in C*; leave the separator empty, or "
+                "set scoring.placement to prefix"
+            )
+        return placement
 
 
 class ExecutionSettings(Section):

@@ -21,10 +21,12 @@ from dagster_project.resources.warehouse import WarehouseResource
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.calls import CallFormat
-from toolformer.filtering import decide
+from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
@@ -140,7 +142,9 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LanguageModel, "load", refuse)
 
 
-def exact_losses(folder: Path, results: Mapping[str, str]) -> dict:
+def exact_losses(
+    folder: Path, results: Mapping[str, str], form: LossForm = PAPERS_FORM
+) -> dict[str, CallLosses]:
     """What float32 gives for these results, nothing left out."""
     model = tiny_model()
     windows = list(split_into_windows("d1", TEXT, model.tokenizer, window_tokens=64))
@@ -160,6 +164,7 @@ def exact_losses(folder: Path, results: Mapping[str, str]) -> dict:
         token_budget=1024,
         checkpoint=Checkpoint(folder, fingerprint="x"),
         progress=lambda *_: None,
+        form=form,
     )
 
 
@@ -405,6 +410,56 @@ def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: Sc
     assert reasons <= {"no_foreign_result", "bound_below_pruning_threshold"}
     assert "no_foreign_result" in reasons
     assert "contrast" not in home.costs()
+
+
+INLINE = {"placement": "inline", "window_tokens": 12, "window_weights": "uniform"}
+INLINE_FORM = LossForm(Placement.INLINE, window_weights(12, are_linear=False))
+
+
+def test_calls_at_their_places_are_decided_as_in_float32(home: ScoredHome, tmp_path: Path):
+    baseline = Baseline.WITHOUT_CALL
+    home.run(0.0, contrast=0.1, baseline=baseline.value, **INLINE)
+    rows, costs = home.rows(), home.costs()
+    own = exact_losses(tmp_path / "own", {key: CALLS[key][2] for key in CALLS}, INLINE_FORM)
+    others = dict(
+        rows.filter(pl.col("foreign_call_id").is_not_null())
+        .select("call_id", "foreign_call_id")
+        .iter_rows()
+    )
+    results = {call_id: CALLS[other][2] for call_id, other in others.items()}
+    foreign = exact_losses(tmp_path / "foreign", results, INLINE_FORM)
+    expected = {
+        call_id
+        for call_id in others
+        if decide(own[call_id], filtering_threshold=0.0, baseline=baseline).is_kept
+        and foreign[call_id].loss_with_result - own[call_id].loss_with_result >= 0.1
+    }
+    assert 0 < len(expected) < len(CALLS)
+    assert kept(rows) == expected
+    assert set(rows["baseline"]) == {"without_call"}
+    for row in rows.filter(pl.col("precision") == "float32").iter_rows(named=True):
+        exact = own[row["call_id"]]
+        assert row["loss_without_call"] == pytest.approx(exact.loss_without_call, abs=1e-4)
+        assert row["loss_with_result"] == pytest.approx(exact.loss_with_result, abs=1e-4)
+    assert home.warehouse.ask("wrong_decisions")["wrong"].item() == 0
+    assert home.rows("chance_calls").height == 10
+    assert set(costs) == {"scoring", "rescoring", "contrast", "calibration", "chance_level"}
+
+
+def test_the_smaller_baseline_needs_losses_that_the_other_left_out(
+    home: ScoredHome, request: pytest.FixtureRequest
+):
+    home.run(0.0, precision="float32", baseline="without_call", **INLINE)
+    before = home.rows()
+    assert before["loss_call_without_result"].null_count() == len(CALLS)
+    home.run(0.0, precision="float32", **INLINE)
+    after = home.rows()
+    assert after["loss_call_without_result"].null_count() < len(CALLS)
+    assert kept(after) < kept(before)
+    # The other way all is there.
+    request.getfixturevalue("no_model")
+    home.run(0.0, precision="float32", baseline="without_call", **INLINE)
+    assert kept(home.rows()) == kept(before)
 
 
 def test_the_chance_sample_is_scored_with_results_of_other_calls(home: ScoredHome, tmp_path: Path):

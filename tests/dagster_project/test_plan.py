@@ -13,6 +13,7 @@ from dagster_project.fingerprints import (
     FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
+    calibration_fingerprint,
     candidate_calls_fingerprint,
     chance_calls_fingerprint,
     documents_fingerprint,
@@ -219,6 +220,35 @@ def test_losses_and_chance_sample_have_settings_of_their_own(built: Warehouse):
     }
     # Not asked for, so not missed.
     assert plan_of(built, settings_with({"scoring": {"chance_calls": 0}}), toolbox_of(*BOTH)) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"placement": "inline"}, {"window_tokens": 32}, {"window_weights": "uniform"}]
+)
+def test_the_form_of_the_losses_scores_calls_and_chance_sample_again(
+    built: Warehouse, changes: dict
+):
+    settings = settings_with({"scoring": changes})
+    assert reasons(plan_of(built, settings, toolbox_of("Calendar"))) == {
+        ("filtered_calls", "Calendar"): "changed: losses",
+        ("chance_calls", "Calendar"): "changed: scoring",
+        ("augmented_texts", "all"): "changed: calls of Calendar",
+    }
+    digests = {calibration_fingerprint(each, "m", "cpu") for each in (settings, settings_with())}
+    assert len(digests) == 2
+
+
+def test_another_baseline_decides_again_and_leaves_the_losses(built: Warehouse):
+    settings = settings_with({"scoring": {"baseline": "without_call"}})
+    planned = plan_of(built, settings, toolbox_of("Calendar"))
+    assert ("filtered_calls", "Calendar", "changed: baseline") in {
+        (each.table, each.slice_name, each.reason) for each in planned
+    }
+    digests = {
+        losses_fingerprint("x", given, "model-1", "float32")
+        for given in (settings_with(), settings)
+    }
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(

@@ -202,3 +202,20 @@ def test_the_home_is_the_environments_or_data_in_the_repository(monkeypatch, tmp
     assert home_folder() == Path.home() / "y"
     monkeypatch.delenv("TOOLFORMER_HOME")
     assert home_folder() == Path(__file__).parents[2] / "data"
+
+
+def test_no_separator_stands_beside_a_call_at_its_place():
+    values = {"scoring": {"separator": " ", "placement": "inline"}}
+    with pytest.raises(SettingsError, match="leave the separator empty"):
+        validated(values, origin="x")
+    assert validated({"scoring": {"placement": "inline"}}, origin="x").scoring.window_tokens == 5
+    for changes in ({"window_tokens": 0}, {"window_weights": "cubic"}, {"baseline": "none"}):
+        with pytest.raises(SettingsError, match=f"scoring.{next(iter(changes))}"):
+            validated({"scoring": changes}, origin="x")
+
+
+@pytest.mark.parametrize("value", [-0.1, "low"])
+def test_a_contrast_threshold_is_a_number_from_0_on(value: object):
+    with pytest.raises(SettingsError, match=r"tools\.QA\.contrast_threshold"):
+        validated({"tools": {"QA": {"contrast_threshold": value}}}, origin="x")
+    assert validated({}, origin="x").tools.of("QA").contrast_threshold is None

@@ -42,6 +42,8 @@ ACCEPTED = [
         | {"reason": "loss_without_call_below_pruning_threshold", "loss_reduction": 0.3},
     ),
     ("filtered_calls", {"loss_reduction": 1.0 - 1e-10}),
+    ("filtered_calls", {"baseline": "without_call", "loss_call_without_result": None}),
+    ("chance_calls", {"loss_call_without_result": None}),
     (
         "filtered_calls",
         {"contrast_threshold": 0.5, "loss_with_foreign_result": 2.0, "foreign_call_id": "c2"},
@@ -106,6 +108,8 @@ REFUSED = [
     ("filtered_calls", {"loss_reduction": float("nan")}, ["loss_reduction", "nan"]),
     ("filtered_calls", {"loss_reduction": float("inf")}, ["loss_reduction", "inf"]),
     ("filtered_calls", {"contrast_threshold": 0.5}, ["contrast_threshold"]),
+    ("filtered_calls", {"loss_call_without_result": None}, ["loss_call_without_result"]),
+    ("filtered_calls", {"baseline": "other"}, ["baseline", "other"]),
     (
         "filtered_calls",
         {"contrast_threshold": 0.5, "loss_with_foreign_result": 1.9, "foreign_call_id": "c2"},

@@ -1,6 +1,7 @@
 import math
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.warehouse.rows import CALL, SHARD, TEXT, frame
@@ -306,6 +307,29 @@ def test_sweep_counts_no_call_that_the_contrast_dropped_and_knows_nothing_below_
     assert found.rows() == [(0.75, 1, 3), (1.0, 1, 3), (2.0, 0, 3)]
     assert warehouse.ask("wrong_decisions")["wrong"].item() == 0
     assert warehouse.ask("scored_calls", round=1).height == 1
+
+
+def test_decisions_without_the_third_loss_count_where_the_baseline_does_without(
+    warehouse: Warehouse,
+) -> None:
+    two_losses = {"baseline": "without_call", "loss_call_without_result": None}
+    rows = frame(
+        "filtered_calls",
+        two_losses,
+        two_losses
+        | {"call_id": "c2", "loss_with_result": 2.5, "loss_reduction": 0.5}
+        | {"is_kept": False, "reason": "below_threshold"},
+        # Its third loss was computed for the other baseline and has no say.
+        {"call_id": "c3", "baseline": "without_call", "loss_call_without_result": 1.6},
+    )
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    found = warehouse.query("select filtering_threshold, kept_calls from threshold_sweep")
+    assert found.rows() == [(0.5, 3), (1.0, 2), (2.0, 0)]
+    assert warehouse.ask("scored_calls", round=1).height == 3
+    assert warehouse.ask("wrong_decisions")["wrong"].item() == 0
+    wrong = rows.with_columns(baseline=pl.lit("minimum")).filter(pl.col("call_id") == "c3")
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", wrong, metadata={})
+    assert warehouse.ask("wrong_decisions")["wrong"].item() == 1
 
 
 def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:

@@ -51,6 +51,10 @@ class BranchKeys(Protocol):
         """
         ...
 
+    def feed_whole(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """The same with the states behind all tokens, shape `(nodes, tokens, hidden)`."""
+        ...
+
 
 class PackedBranchKeys:
     """See `BranchKeys`.
@@ -98,6 +102,10 @@ class PackedBranchKeys:
 
     def feed(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
         """See `BranchKeys`."""
+        return self.feed_whole(parents, tokens)[:, -1]
+
+    def feed_whole(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """See `BranchKeys`."""
         import torch
 
         self._count = len(tokens[0])
@@ -110,7 +118,7 @@ class PackedBranchKeys:
             torch.tensor(tokens).reshape(-1), positions.reshape(-1), self
         )
         self._used += self._count
-        return hidden[self._count - 1 :: self._count]
+        return hidden.view(len(tokens), self._count, -1)
 
     def attend(
         self,

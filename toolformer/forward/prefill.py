@@ -68,6 +68,7 @@ class ReadTexts:
         self._starts = [prefix.length + text.text_part for text in texts]
         self._layers: list[list[Layer]] = []
         self._cache: DynamicCache | None = None
+        self._width = 0
         self.states: list[torch.Tensor] = []
         if model.packs_rows:
             self._read_packed(texts, token_budget)
@@ -78,16 +79,25 @@ class ReadTexts:
         """Where branches at a position of a window start."""
         return Start(row, self._starts[row] + position)
 
-    def branch_keys(self, starts: Sequence[Start], *, most_tokens: int) -> BranchKeys:
+    def branch_keys(
+        self, starts: Sequence[Start], *, most_tokens: int, keeps: bool = False
+    ) -> BranchKeys:
         """Keys for branches; the texts' own are given up to them.
 
         Args:
             starts: at least one, in the order of their rows.
             most_tokens: most tokens that will be fed behind any start.
+            keeps: the texts keep their keys, for other branches once these are done with.
         """
         if self._cache is not None:
+            left_behind = self._cache.get_seq_length() - self._width
+            if left_behind:
+                # By earlier branches. A negative number takes as many tokens away.
+                self._cache.crop(-left_behind)
             return StockBranchKeys(self._model, self._cache, len(self._starts), starts)
-        layers, self._layers = self._layers, []
+        layers = self._layers
+        if not keeps:
+            self._layers = []
         return PackedBranchKeys(
             self._model, self._prefix.layers, layers, starts, most_tokens=most_tokens
         )
@@ -134,4 +144,5 @@ class ReadTexts:
             attention_mask=causal_mask(width, length, model),
             position_ids=torch.arange(length, length + width, device=model.device)[None],
         )
+        self._width = self._cache.get_seq_length()
         self.states = [of_text[text.wanted] for of_text, text in zip(hidden, texts, strict=True)]

@@ -84,11 +84,9 @@ def losses_at(
         opening: what all rows begin with, fed already; each row is longer.
     """
     import torch
-    from torch.nn.functional import cross_entropy
 
     if not places:
         return []
-    losses: list[float] = []
     with torch.inference_mode():
         if model.packs_rows:
             states = _packed_states(model, [row[opening.length :] for row in rows], opening)
@@ -100,10 +98,26 @@ def losses_at(
         index = torch.tensor([starts[row] + place - opening.length for row, place, _ in places])
         wanted = states[index.to(model.device)]
         tokens = torch.tensor([token for _, _, token in places], device=model.device)
-        for start in range(0, len(places), LOGIT_ROWS):
-            chunk = slice(start, start + LOGIT_ROWS)
-            logits = model.logits(wanted[chunk])
-            losses.extend(cross_entropy(logits, tokens[chunk], reduction="none").tolist())
+        return losses_of_states(model, wanted, tokens)
+
+
+def losses_of_states(
+    model: LanguageModel, states: "torch.Tensor", tokens: "torch.Tensor"
+) -> list[float]:
+    """Losses of tokens by the states that predict them, in nats.
+
+    Args:
+        model: any.
+        states: shape `(tokens, hidden)`.
+        tokens: int, shape `(tokens,)`, on the same device.
+    """
+    from torch.nn.functional import cross_entropy
+
+    losses: list[float] = []
+    for start in range(0, len(tokens), LOGIT_ROWS):
+        chunk = slice(start, start + LOGIT_ROWS)
+        logits = model.logits(states[chunk])
+        losses.extend(cross_entropy(logits, tokens[chunk], reduction="none").tolist())
     return losses
 
 

@@ -46,6 +46,10 @@ class StockBranchKeys:
 
     def feed(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
         """See `BranchKeys`."""
+        return self.feed_whole(parents, tokens)[:, -1]
+
+    def feed_whole(self, parents: Sequence[int], tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """See `BranchKeys`."""
         import torch
 
         count = len(tokens[0])
@@ -85,8 +89,8 @@ class StockBranchKeys:
             attention_mask=mask[:, None].to(model.device),
             position_ids=position_ids.to(model.device),
         )
-        last = torch.tensor(slots) + count - 1
-        return hidden[torch.tensor(rows).to(model.device), last.to(model.device)]
+        places = torch.tensor(slots)[:, None] + torch.arange(count)
+        return hidden[torch.tensor(rows)[:, None].to(model.device), places.to(model.device)]
 
     def _slots(self, count: int) -> list[int]:
         """Where in its row each node's tokens of this feed stand."""

@@ -2,10 +2,15 @@
 select count(*) as wrong
 from filtered_calls
 where
-    loss_call_without_result is not null
+    loss_with_result is not null
+    and (loss_call_without_result is not null or baseline = 'without_call')
     and is_kept <> (
         reaches(
-            least(loss_without_call, loss_call_without_result) - loss_with_result,
+            -- `least` leaves a NULL out.
+            least(
+                loss_without_call,
+                if(baseline = 'without_call', null, loss_call_without_result)
+            ) - loss_with_result,
             filtering_threshold
         )
         and (

@@ -31,12 +31,8 @@ scored as (
     select filtered_calls.tool, filtered_calls.round, loss_reduction, document_id, "window"
     from filtered_calls
     left join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
-    where
-        loss_with_result is not null
-        and loss_call_without_result is not null
-        and filtered_calls.reason not in (
-            'not_finite', 'no_text_after_position', 'below_contrast', 'no_foreign_result'
-        )
+    -- Those whose reduction is known, and that no contrast dropped.
+    where filtered_calls.reason in ('kept', 'below_threshold')
 ),
 kept as (
     select

@@ -1,0 +1,26 @@
+"""A call that is to be scored: where it stands, and what it says. Does not score."""
+
+from dataclasses import dataclass
+
+from tools.protocol import ToolCall
+
+WindowKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCall:
+    """A call to score.
+
+    Attributes:
+        call_id: key of the call.
+        window: document and number of its window.
+        position: 0-based, in the window.
+        call: tool and arguments.
+        result: one line without markers.
+    """
+
+    call_id: str
+    window: WindowKey
+    position: int
+    call: ToolCall
+    result: str
