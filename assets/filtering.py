@@ -33,13 +33,8 @@ from toolformer.filtering import Baseline, CallLosses, FilterReason, decide, pru
 from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall
-from toolformer.shard_scoring import (
-    Contrast,
-    SafetyBand,
-    ScoringParameters,
-    ShardScoring,
-    SliceLosses,
-)
+from toolformer.shard_scoring import ScoringParameters, ShardScoring
+from toolformer.slice_losses import Contrast, SafetyBand, SliceLosses
 from tools.protocol import ToolCall
 from warehouse.schema import ALL
 
