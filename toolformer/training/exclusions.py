@@ -71,7 +71,9 @@ class TextSieve:
         without_layout = digest(" ".join(whole.split()))
         if without_layout in self._seen:
             return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])
-        overlap = self._held_out.first_overlap(whole)
+        # A question of few words is held out as a whole, and so is compared as a whole too.
+        parts = [whole] if text.context is None else [whole, text.context]
+        overlap = next(filter(None, map(self._held_out.first_overlap, parts)), None)
         if overlap is not None:
             return Exclusion(
                 text, SHARES_NGRAM, held_out_set=overlap.name, shared_ngram=overlap.ngram

@@ -86,7 +86,7 @@ def test_shards_without_contexts_are_those_of_before_there_were_contexts(
 ):
     update(folder, source_of(write_jsonl("a.jsonl", texts(1)), title_column=None))
     (entry,) = Manifest.load(folder).shards
-    with ZstandardReader(slice_path(folder, entry.key).open("rb")) as content:
+    with slice_path(folder, entry.key).open("rb") as stored, ZstandardReader(stored) as content:
         header = json.loads(content.readline())
     assert header["layout"] == {
         "format": "jsonl",

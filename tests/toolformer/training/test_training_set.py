@@ -116,6 +116,13 @@ def test_a_context_is_a_part_of_the_text_in_what_it_shares():
     ]
 
 
+def test_a_context_that_is_a_short_held_out_text_is_found():
+    texts = [text("a", "QA", context="Why?"), text("b", "QA", context="Why not?")]
+    chosen = build(texts, of=sieve(("questions", "Why?")))
+    assert [each.document_id for each in chosen.train] == ["b"]
+    assert left_out(chosen) == {"shares_ngram_with_questions": 1}
+
+
 def test_a_copy_of_a_contaminated_text_is_contaminated_too():
     """No row says that a text stayed which did not."""
     texts = [text(name, "QA", words=f"a  riddle{space}") for name, space in (("a", ""), ("b", " "))]
