@@ -79,7 +79,13 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     temporary = Path(
         tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent)
     )
-    source = {"pretrained_model_name_or_path": str(gguf_file.parent), "gguf_file": gguf_file.name}
+    source = {
+        "pretrained_model_name_or_path": str(gguf_file.parent),
+        "gguf_file": gguf_file.name,
+        # It is written into the tokenizer's settings, and so into the model's identity; otherwise
+        # what it says there depends on whether transformers was imported before it was offline.
+        "local_files_only": True,
+    }
     quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # A model loaded from GGUF refuses to be saved (it counts as quantised), although its weights
     # are plain tensors by now; so they move into a fresh model of the same configuration.

@@ -16,7 +16,9 @@ def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model."""
     from transformers import AutoTokenizer
 
-    return Tokenizer(AutoTokenizer.from_pretrained(directory, trust_remote_code=False))
+    return Tokenizer(
+        AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    )
 
 
 class Tokenizer:
