@@ -11,13 +11,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-# Words that no answer begins or ends with, and that alone are none. An answer may begin with "the".
-_FUNCTION_LIST = (
-    "a an and are as at be been being but by did do does for from had has have he her his if in "
-    "into is it its no nor not of on or over she so some such than that the their them then there "
-    "these they this those to was were when where which while who whom whose will with would"
-)
-_FUNCTION_WORDS = frozenset(_FUNCTION_LIST.split())
+from toolformer.ground.function_words import FUNCTION_WORDS
+
 _ARTICLES = frozenset(("a", "an", "the"))
 _WORD = re.compile(r"\S+")
 # A span goes across commas and dots within a name, not across these.
@@ -100,12 +95,13 @@ def span_tree(spans: Sequence[str], tokens: Iterable[Sequence[int]]) -> SpanNode
 
 
 def _is_candidate(span: str, asked: set[str]) -> bool:
+    # No answer begins or ends with a function word, or is nothing else; it may begin with "the".
     words = _words(span)
-    if not words or words[-1] in _FUNCTION_WORDS:
+    if not words or words[-1] in FUNCTION_WORDS:
         return False
-    if words[0] in _FUNCTION_WORDS and words[0] != "the":
+    if words[0] in FUNCTION_WORDS and words[0] != "the":
         return False
-    return not asked.issuperset(word for word in words if word not in _FUNCTION_WORDS)
+    return not asked.issuperset(word for word in words if word not in FUNCTION_WORDS)
 
 
 def _core(text: str, start: int, end: int) -> tuple[int, int]:
