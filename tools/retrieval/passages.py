@@ -4,15 +4,13 @@ Does not read dumps, and starts no Java.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tools.retrieval.sentences import SENTENCE_END
+
 # BM25's saturation of term frequency and weight of passage length, where nobody says otherwise.
 BM25_K1, BM25_B = 0.9, 0.4
-
-# Quotes and brackets after the full stop belong to the sentence that they close.
-_SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ def passage_from_raw(raw: str) -> Passage:
 def _cut(text: str, max_words: int) -> Iterator[str]:
     """Yield the passages of one section."""
     waiting: list[str] = []
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in SENTENCE_END.split(text):
         words = sentence.split()
         if waiting and len(waiting) + len(words) > max_words:
             yield " ".join(waiting)
