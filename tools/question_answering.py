@@ -141,10 +141,16 @@ class QA(RetrievalTool):
             rankings = self.retriever.rank(queries, self.depth)
         return [[stored_passage(hit) for hit in ranking] for ranking in rankings]
 
-    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
+    def select(
+        self,
+        query: str,  # noqa: ARG002
+        passages: Sequence[StoredPassage],
+        document: Document,
+    ) -> list[StoredPassage]:
         """Return the best passages that are neither the source nor a copy of the asking text.
 
         Args:
+            query: The question, which does not matter here.
             passages: In the order of their ranking.
             document: The text that the call stands in.
 

@@ -1,6 +1,7 @@
 """WikiSearch: BM25 over passages of Wikipedia (paper, section 3).
 
-Answers with one snippet, `Title > Section > text`. A text never answers its own calls:
+Answers with one snippet, `Title > Section > text`: the beginning of a passage, or the sentences
+that are nearest to the search term. A text never answers its own calls:
 passages of its own article, and passages that it repeats, are passed over. Does not build the
 index, `tools.retrieval.wikipedia_index` does.
 """
@@ -17,6 +18,7 @@ from tools.protocol import Document, Proposal
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
 from tools.retrieval.retrieval_tool import RetrievalTool, StoredPassage, stored_passage
+from tools.retrieval.sentences import best_sentences
 from tools.running.source_exclusion import AskingText
 from tools.syntax import clean_result, strip_quotes
 
@@ -41,6 +43,8 @@ class WikiSearch(RetrievalTool):
             ten times as many are looked at.
         overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
             copy when the call's own text contains them.
+        sentences: Sentences of a passage in an answer, those that share most words with the search
+            term; None for the beginning of the passage.
 
     Raises:
         ToolSettingsError: When a setting is out of range.
@@ -64,6 +68,7 @@ class WikiSearch(RetrievalTool):
         threads: int = 2,
         depth: int = 20,
         overlap_share: float = 0.5,
+        sentences: int | None = None,
     ) -> None:
         for setting, value, is_valid, expected in (
             ("k1", k1, k1 >= 0, "a number of at least 0"),
@@ -72,6 +77,12 @@ class WikiSearch(RetrievalTool):
             ("threads", threads, threads >= 1, "at least 1 thread"),
             ("depth", depth, depth >= 1, "at least 1 passage"),
             ("overlap_share", overlap_share, 0 < overlap_share <= 1, "above 0, at most 1"),
+            (
+                "sentences",
+                sentences,
+                sentences is None or sentences >= 1,
+                "at least 1 sentence, or None",
+            ),
         ):
             if not is_valid:
                 raise ToolSettingsError(f"WikiSearch has {setting}={value!r}. Expected {expected}.")
@@ -82,16 +93,19 @@ class WikiSearch(RetrievalTool):
         self.threads = threads
         self.depth = depth
         self.overlap_share = overlap_share
+        self.sentences = sentences
         self.ranker = PassageRanker(self.index_directory, k1=k1, b=b, threads=threads)
 
     # A property, because answers change when the index is built anew during the tool's life.
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on, the fingerprint of the index included."""
+        # Answers that were stored before there were sentences stay valid.
+        sentences = "" if self.sentences is None else f"sentences={self.sentences} "
         return (
             f"{self.sampling_version} k1={self.k1:g} b={self.b:g} "
             f"snippet_words={self.snippet_words} depth={self.depth} "
-            f"overlap_share={self.overlap_share:g} index={self.ranker.fingerprint()}"
+            f"overlap_share={self.overlap_share:g} {sentences}index={self.ranker.fingerprint()}"
         )
 
     def parse_arguments(self, text: str) -> str:
@@ -151,10 +165,13 @@ class WikiSearch(RetrievalTool):
         """Rank ten times as many, for texts that own all of the best."""
         return self._rank(queries, self.depth * _DEEPER)
 
-    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
+    def select(
+        self, query: str, passages: Sequence[StoredPassage], document: Document
+    ) -> list[StoredPassage]:
         """Return the best passage that is not the asking text's own; at most one.
 
         Args:
+            query: The search term.
             passages: A ranking.
             document: The text that the call stands in.
         """
@@ -162,7 +179,7 @@ class WikiSearch(RetrievalTool):
         for stored in passages:
             passage = _passage(stored)
             # Also the part that is shown: a long passage may be copied there alone.
-            shown = cut_words(passage.text, self.snippet_words)
+            shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
             if not any(
                 text.is_own_source(title=passage.title, url=passage.url, text=part)
                 for part in (shown, passage.text)
@@ -182,7 +199,8 @@ class WikiSearch(RetrievalTool):
             `Title > Section > text`, without the section where the passage has none.
         """
         return [
-            format_snippet(_passage(passages[0]), self.snippet_words) for _, passages in requests
+            format_snippet(self._shortened(_passage(passages[0]), query), self.snippet_words)
+            for query, passages in requests
         ]
 
     def check_available(self) -> None:
@@ -192,6 +210,12 @@ class WikiSearch(RetrievalTool):
             ToolUnavailableError: When one of them is missing.
         """
         self.ranker.check_available()
+
+    def _shortened(self, passage: Passage, query: str) -> Passage:
+        """The passage with the sentences that an answer is made of."""
+        if self.sentences is None:
+            return passage
+        return replace(passage, text=best_sentences(passage.text, query, self.sentences))
 
     def _rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         return [

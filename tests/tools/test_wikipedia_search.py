@@ -19,6 +19,7 @@ from tools.errors import (
 from tools.protocol import Document
 from tools.retrieval.passage_ranking import Hit, PassageRanker
 from tools.retrieval.wikipedia_index import Passage, build_index
+from tools.running.leak_check import LeakCheck, RepeatedShares
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
 
 CANAL = Passage(
@@ -210,6 +211,60 @@ def test_copied_beginning_of_a_long_passage_never_answers():
     assert tool.call("s1", ASKING).startswith("Long")
 
 
+HARBOUR = Passage(
+    "h",
+    "Port Said",
+    "Harbour",
+    "Port Said lies in Egypt. Its harbour was dug by Dr. Lesseps in 1859. It has a lighthouse. "
+    "The lighthouse is 56 m high, and the harbour is deep.",
+    "",
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "settings", "expected"),
+    [
+        (
+            "when was the harbour DUG",
+            {"sentences": 1},
+            "Its harbour was dug by Dr. Lesseps in 1859.",
+        ),
+        # Two sentences have the word, and the earlier is shown.
+        ("harbour", {"sentences": 1}, "Its harbour was dug by Dr. Lesseps in 1859."),
+        (
+            "the height of the harbour, dug in 1859, and of the lighthouse, 56 m",
+            {"sentences": 2},
+            "Its harbour was dug by Dr. Lesseps in 1859. "
+            "The lighthouse is 56 m high, and the harbour is deep.",
+        ),
+        ("lighthouse high", {"sentences": 1, "snippet_words": 3}, "The lighthouse is"),
+        ("nothing of this", {"sentences": 1}, "Port Said lies in Egypt."),
+        ("harbour", {"sentences": 4}, HARBOUR.text),
+        ("harbour", {"sentences": None}, HARBOUR.text),
+    ],
+)
+def test_answer_is_cut_to_the_sentences_that_share_most_words(query, settings, expected):
+    answer = fixed_search([HARBOUR], **settings).call(query, ASKING)
+    assert answer == f"Port Said > Harbour > {expected}"
+
+
+def test_copied_sentence_that_would_be_shown_never_answers():
+    tool = fixed_search([HARBOUR, OTTER], sentences=1)
+    copied = Document("d", "It is said that its harbour was dug by Dr. Lesseps in 1859.")
+    assert tool.call("harbour", copied).startswith("Otter")
+    assert tool.call("lighthouse high", copied).startswith("Port Said")
+    # Of the whole passage it is less than half.
+    assert fixed_search([HARBOUR, OTTER]).call("harbour", copied).startswith("Port Said")
+
+
+def test_leak_check_sees_the_sentence_that_is_shown():
+    answer = fixed_search([HARBOUR], sentences=1).call("lighthouse high", ASKING)
+    text = "We saw it. The lighthouse is 56 m high, and the harbour is deep."
+    shares = LeakCheck(text).shares(answer, len("We saw it."))
+    # Three of the seven sequences begin with words of title and section.
+    assert shares == RepeatedShares(before=0.0, after=4 / 7)
+
+
 def test_search_goes_deeper_when_all_hits_are_the_own_article():
     own = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
     tool = fixed_search([*own, OTTER], depth=20)
@@ -294,6 +349,7 @@ def test_normalising_a_search_term_twice_changes_nothing(text):
         ("depth", 0),
         ("overlap_share", 0.0),
         ("overlap_share", 1.5),
+        ("sentences", 0),
     ],
 )
 def test_setting_out_of_range_is_named(setting, value):
@@ -303,11 +359,13 @@ def test_setting_out_of_range_is_named(setting, value):
 
 def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
     settings = [{}, {"k1": 1.2}, {"b": 0.75}, {"snippet_words": 50}, {"depth": 5}]
-    settings += [{"overlap_share": 0.9}]
+    settings += [{"overlap_share": 0.9}, {"sentences": 1}, {"sentences": 2}]
     versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
     assert len(versions) == len(settings)
     assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
-    assert WikiSearch(tmp_path).version.endswith("index=none")
+    # Answers are stored under it.
+    stored_as = "1 k1=0.9 b=0.4 snippet_words=100 depth=20 overlap_share=0.5 index=none"
+    assert WikiSearch(tmp_path).version == WikiSearch(tmp_path, sentences=None).version == stored_as
 
 
 def test_missing_index_is_unavailable_with_the_remedy(tmp_path):

@@ -1,7 +1,8 @@
 """Tools that answer from passages: look up, pass over the text's own, read.
 
     look up    query                -> ranked passages       the same for every text
-    select     passages, document   -> foreign passages      what the text itself holds is no answer
+    select     query, passages,     -> foreign passages      what the text itself holds is no answer
+               document
     read       query, passages      -> answer
 
 The first and the last step may be dear and are worth keeping; what stands between is worked out for
@@ -108,8 +109,10 @@ class RetrievalTool(BaseTool):
         return [[] for _ in queries]
 
     @abstractmethod
-    def select(self, passages: Sequence[StoredPassage], document: Document) -> list[StoredPassage]:
-        """Return the passages that may answer this text, in their order."""
+    def select(
+        self, query: str, passages: Sequence[StoredPassage], document: Document
+    ) -> list[StoredPassage]:
+        """Return the passages that may answer this query in this text, in their order."""
 
     @abstractmethod
     def read(
@@ -224,9 +227,9 @@ def _select(
     there = [place for place, outcome in enumerate(found) if outcome.reason is None]
     selected = run_step(
         "select",
-        [(found[place].answer, requests[place][1]) for place in there],
+        [(requests[place][0], found[place].answer, requests[place][1]) for place in there],
         False,
-        lambda pairs: [tool.select(*pair) for pair in pairs],
+        lambda inputs: [tool.select(*each) for each in inputs],
     )
     outcomes = list(found)
     for place, outcome in zip(there, selected, strict=True):
