@@ -1,1 +1,4 @@
-"""What every package may import: digests, and files that appear whole. Imports nothing of ours."""
+"""What every package may import: digests, files that appear whole, what parts must agree on.
+
+Imports nothing of ours.
+"""
