@@ -143,7 +143,10 @@ def candidate_calls_fingerprint(
         "calls_per_position": tool_settings.calls_per_position,
         "window_tokens": settings.corpus.window_tokens,
         # Which annotator and whether a prompt: the model's identity and the prompt say so above.
-        "sampling": settings.sampling.model_dump(exclude={"annotator", "uses_prompt", "proposals"}),
+        # How many shards there are concerns none of them.
+        "sampling": settings.sampling.model_dump(
+            exclude={"annotator", "uses_prompt", "proposals", "shards"}
+        ),
     }
     # Not named where p(` [`) chooses, as it always did in earlier releases.
     if settings.sampling.proposals != "none" and tool.makes_proposals:

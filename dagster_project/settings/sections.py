@@ -162,6 +162,11 @@ class SamplingSettings(Section):
         True,
         description="show the tool's few-shot prompt while sampling; a Toolformer does without",
     )
+    shards: int | None = Field(
+        None,
+        ge=1,
+        description="a build annotates so many shards, the first that are not held out; null: all",
+    )
 
     @field_validator("annotator")
     @classmethod
@@ -294,6 +299,11 @@ class Settings(Section):
     """Everything a run can be told. `preset` names the values that are not given."""
 
     preset: PresetName = "laptop"
+    rounds: tuple[Mapping[str, Any], ...] = Field(
+        (),
+        description="what each round of annotation changes, from round 1 on: a list of sections "
+        "as they stand here",
+    )
     language_model: LanguageModelSettings = LanguageModelSettings()  # pyright: ignore[reportCallIssue]
     corpus: CorpusSettings = CorpusSettings()  # pyright: ignore[reportCallIssue]
     sampling: SamplingSettings = SamplingSettings()  # pyright: ignore[reportCallIssue]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import (
+    FINETUNED,
     Settings,
     SettingsError,
     SourceSettings,
@@ -32,6 +33,9 @@ _HEADER = """\
 # One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes).
 preset: {preset}
 """
+# An entry of `rounds` holds any other section. All rounds annotate the same texts and search the
+# same passages.
+_SAME_IN_ALL_ROUNDS = ("preset", "rounds", "corpus", "wikipedia_index", "passage_index")
 
 
 def preset_values(preset: str) -> dict[str, Any]:
@@ -53,26 +57,87 @@ def preset_values(preset: str) -> dict[str, Any]:
 def load_settings(
     file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
 ) -> Settings:
-    """The settings of a home.
+    """The settings of a home, as the round of annotation has them that `sampling.round` names.
 
     Args:
         file: `toolformer.yaml`; without one the preset's values hold.
-        overrides: nested values that win over the file, for one run.
+        overrides: nested values that win over the file and what it says of the round, for one run.
         preset: wins over the file's.
 
     Raises:
-        SettingsError: the file or an override is not valid, or an override could name code; names
-            setting and remedy.
+        SettingsError: the file or an override is not valid, whichever round it concerns, or an
+            override could name code; names setting and remedy.
     """
     given = _read(file)
     chosen = preset or str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
-    settings = validated(values, origin=str(file))
-    if overrides:
-        _refuse_code(overrides)
-        settings = validated(merged(values, overrides), origin="The settings of this run")
-    return settings
+    of_rounds = _values_of_rounds(values, origin=str(file))
+    validated(values, origin=str(file))
+    # A mistake in a later round is told before the first one is begun.
+    for number, of_round in enumerate(of_rounds, start=1):
+        validated(of_round, origin=f"{file}, round {number}")
+    overrides = overrides or {}
+    _refuse_code(overrides)
+    if of_rounds:
+        values = of_rounds[_round_of_run(values, overrides, file) - 1]
+    return validated(merged(values, overrides), origin="The settings of this run")
+
+
+def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[str, Any]]:
+    """The file's values as each entry of `rounds` changes them; none where there are no entries.
+
+    Raises:
+        SettingsError: an entry cannot be one; whether its settings are valid is not looked at.
+    """
+    entries = values["rounds"]
+    if not isinstance(entries, list | tuple):
+        return []
+    of_rounds = []
+    for number, entry in enumerate(entries, start=1):
+        wrong = f"{origin}, round {number}:"
+        if not isinstance(entry, Mapping):
+            raise SettingsError(
+                f"{wrong} {entry!r} is no entry of `rounds`. Expected the sections that the round "
+                "changes, such as `sampling: {uses_prompt: false}`, or {} for none."
+            )
+        shared = [name for name in _SAME_IN_ALL_ROUNDS if name in entry]
+        if shared:
+            raise SettingsError(
+                f"{wrong} {', '.join(shared)} cannot be changed here, since it is the same in all "
+                "rounds. Set it outside of `rounds`."
+            )
+        # The model of the round before annotates, where a later round does not name another.
+        implied = {"round": number} | ({"annotator": FINETUNED} if number > 1 else {})
+        with_implied = merged(values, {"sampling": implied})
+        of_round = merged(with_implied, _without_empty(entry, values))
+        sampling = of_round["sampling"]
+        if isinstance(sampling, Mapping) and sampling["round"] != number:
+            raise SettingsError(
+                f"{wrong} sampling.round = {sampling['round']!r}, but the place in the list is "
+                "the number of the round. Remove the line."
+            )
+        of_rounds.append(of_round)
+    return of_rounds
+
+
+def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file: Path) -> int:
+    """The round that a run is for, where the file lists some.
+
+    Raises:
+        SettingsError: the file does not list it.
+    """
+    given = overrides.get("sampling")
+    of_run = {"round": given["round"]} if isinstance(given, Mapping) and "round" in given else {}
+    chosen = validated(merged(values, {"sampling": of_run}), origin="The settings of this run")
+    number, entries = chosen.sampling.round, len(chosen.rounds)
+    if number > entries:
+        raise SettingsError(
+            f"sampling.round is {number}, but `rounds` in {file} has {entries} "
+            f"{'entry' if entries == 1 else 'entries'}. Expected one for each round: add it there; "
+            "{} changes nothing but who annotates."
+        )
+    return number
 
 
 def _refuse_code(overrides: Mapping[str, Any]) -> None:
@@ -84,6 +149,11 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: names the setting and the remedy.
     """
+    if "rounds" in overrides:
+        raise SettingsError(
+            "The settings of this run: `rounds` is taken from toolformer.yaml alone: write it "
+            "there, and name the round with sampling.round in --set or the Launchpad's overrides."
+        )
     tools = overrides.get("tools")
     for name, section in tools.items() if isinstance(tools, Mapping) else ():
         if name in TOOL_NAMES or not isinstance(section, Mapping):
@@ -107,11 +177,13 @@ def write_settings_file(file: Path, *, preset: str) -> bool:
         return False
     settings = validated(preset_values(preset), origin=f"preset {preset}")
     lines = [_HEADER.format(preset=preset)]
-    for name in Settings.model_fields:
+    for name, field in Settings.model_fields.items():
         section = getattr(settings, name)
         if isinstance(section, BaseModel):
             lines.extend(_section_lines(name, section, indent=0))
             lines.append("")
+        elif name != "preset":
+            lines.extend([f"# {name}: {_inline(section)}  # {field.description}", ""])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, "\n".join(lines))
     return True

@@ -289,3 +289,116 @@ def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, 
         assert "<unicode string>" not in str(raised.value)
         assert "\n" not in str(raised.value)
         assert file.read_text() == content
+
+
+# Rounds of annotation
+
+ROUNDS = """\
+preset: laptop
+sampling: {temperature: 0.5}
+tools: {Calculator: {filtering_threshold: 0.7}}
+rounds:
+  - tools: {Calculator: {filtering_threshold: 0.1}}
+    sampling:
+  - sampling: {uses_prompt: false}
+    tools: {Calculator: {positions_per_text: 6}, Calendar: {filtering_threshold: 0.2}}
+  - {sampling: {annotator: /models/other, uses_prompt: false}}
+"""
+
+
+def of_round(file: Path, number: int, **overrides) -> Settings:
+    sampling = {"round": number, **overrides.pop("sampling", {})}
+    return load_settings(file, overrides={"sampling": sampling, **overrides})
+
+
+@pytest.fixture
+def scheduled(file: Path) -> Path:
+    file.parent.mkdir()
+    file.write_text(ROUNDS)
+    return file
+
+
+def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled: Path):
+    first = load_settings(scheduled)
+    assert first == of_round(scheduled, 1)
+    assert first.tools.Calculator.filtering_threshold == 0.1
+    assert (first.sampling.annotator, first.sampling.uses_prompt) == ("base", True)
+    second = of_round(scheduled, 2)
+    assert second.tools.Calculator.filtering_threshold == 0.7
+    assert second.tools.Calculator.positions_per_text == 6
+    assert second.tools.Calendar.filtering_threshold == 0.2
+    # The round before annotates, unless the entry names another.
+    assert (second.sampling.annotator, second.sampling.uses_prompt) == ("finetuned", False)
+    assert of_round(scheduled, 3).sampling.annotator == "/models/other"
+    assert {of_round(scheduled, number).sampling.temperature for number in (1, 2, 3)} == {0.5}
+
+
+def test_the_round_of_the_file_has_its_entry_too(scheduled: Path):
+    scheduled.write_text(ROUNDS.replace("{temperature: 0.5}", "{temperature: 0.5, round: 2}"))
+    assert load_settings(scheduled) == of_round(scheduled, 2)
+    assert of_round(scheduled, 1).tools.Calculator.filtering_threshold == 0.1
+
+
+def test_what_is_changed_for_one_run_wins_over_the_entry_of_its_round(scheduled: Path):
+    changes = {"Calculator": {"positions_per_text": 9}}
+    settings = of_round(scheduled, 2, sampling={"annotator": "/models/mine"}, tools=changes)
+    assert settings.tools.Calculator.positions_per_text == 9
+    assert settings.sampling.annotator == "/models/mine"
+    assert settings.tools.Calendar.filtering_threshold == 0.2
+    # YAML on the command line and JSON in the Launchpad write it in several ways.
+    assert load_settings(scheduled, overrides={"sampling": {"round": "2"}}) == of_round(
+        scheduled, 2
+    )
+
+
+def test_without_a_list_of_rounds_the_settings_are_as_they_are(file: Path):
+    file.parent.mkdir()
+    file.write_text("preset: laptop\nrounds:\n")
+    plain = load_settings(file)
+    assert plain == validated(preset_values("laptop"), origin="x")
+    later = of_round(file, 3)
+    assert later.sampling.model_copy(update={"round": 1}) == plain.sampling
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{sampling: {temperatur: 1}}", "round 2: There is no setting 'sampling.temperatur'"),
+        ("{tools: {Calculator: {positions_per_text: 0}}}", "round 2: tools.Calculator.positions"),
+        ("{sampling: 5}", "round 2: sampling = 5 is not valid"),
+        ("{sampling: {annotator: base, uses_prompt: false}}", "round 2: sampling.uses_prompt"),
+        ("{smpling: {seed: 1}}", "round 2: There is no setting 'smpling'.*'sampling'"),
+        ("{rounds: []}", "round 2: rounds cannot be changed here"),
+        ("{preset: paper}", "round 2: preset cannot be changed here"),
+        ("{corpus: {window_tokens: 9}, passage_index: {}}", "corpus, passage_index cannot be"),
+        ("{wikipedia_index: {passage_words: 50}}", "round 2: wikipedia_index cannot be changed"),
+        ("{sampling: {round: 3}}", "sampling.round = 3, but the place in the list"),
+        ("5", "round 2: 5 is no entry of `rounds`"),
+        ("", "round 2: None is no entry of `rounds`"),
+    ],
+)
+def test_a_mistake_in_an_entry_is_told_with_its_round_whichever_is_run(
+    file: Path, entry: str, message: str
+):
+    file.parent.mkdir()
+    file.write_text(f"rounds:\n  - {{}}\n  - {entry}\n")
+    for load in (load_settings, lambda each: of_round(each, 1)):
+        with pytest.raises(SettingsError, match=message) as raised:
+            load(file)
+        assert str(file) in str(raised.value)
+
+
+def test_rounds_that_are_no_list_and_rounds_that_are_not_listed_are_named(scheduled: Path):
+    with pytest.raises(SettingsError, match=r"sampling.round is 4, but .* has 3 entries"):
+        of_round(scheduled, 4)
+    with pytest.raises(SettingsError, match=r"sampling.round = 'two' is not valid"):
+        load_settings(scheduled, overrides={"sampling": {"round": "two"}})
+    scheduled.write_text("rounds: 2\n")
+    with pytest.raises(SettingsError, match="rounds = 2 is not valid"):
+        load_settings(scheduled)
+
+
+def test_rounds_are_taken_from_the_file_alone(scheduled: Path):
+    # Their tools could name code.
+    with pytest.raises(SettingsError, match=r"`rounds` is taken from toolformer\.yaml alone"):
+        load_settings(scheduled, overrides={"rounds": [{}]})
