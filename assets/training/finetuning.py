@@ -13,8 +13,8 @@ from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
 from assets.shard_stage import expected_errors
 from assets.shard_texts import typed_frame
-from assets.training.training_set import LEFT_OUT
-from dagster_project.fingerprints import CODE_VERSIONS, finetuned_model_fingerprint
+from assets.training.training_set import LEFT_OUT, training_set_digest
+from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, finetuned_model_fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.figures import png_markdown, training_curve
@@ -101,11 +101,7 @@ def finetuned_model(
             )
 
         def is_stale() -> bool:
-            identity = wanted().fingerprint
-            # The curve of an earlier training stays when the model is replaced by another's.
-            metrics = store.slice_metadata("training_metrics", ALL, _run_of(identity.digest))
-            is_there = _fingerprint_of_training(directory) == identity.digest
-            return settings.force or not is_there or identity.difference(metrics) is not None
+            return settings.force or not _is_there(wanted().fingerprint, directory, store)
 
         def hold_device() -> str:
             # The annotating model would take memory that training needs.
@@ -141,7 +137,7 @@ def finetuned_model(
         )
         if state == DONE or not (directory / CARD_FILE).exists():
             write_model_card(directory, base, loaded)
-        record = _record_of(directory)
+        record = record_of(directory)
         run = _run_of(record["fingerprint"])
         curve = store.read_slice("training_metrics", ALL, run)
     result = record["result"]
@@ -284,14 +280,38 @@ def _usable_training_set(store: Warehouse) -> Input:
     return found
 
 
-def _record_of(directory: Path) -> dict:
+def is_finetuned(settings: Settings, home: Home, store: Warehouse) -> bool:
+    """Whether the model that the settings describe is up to date.
+
+    The stored training set may be that of another round: it is not asked.
+
+    Raises:
+        ToolformerError: a file of a benchmark is missing, or there is no base model.
+    """
+    identity = finetuned_model_fingerprint(
+        training_set_digest(settings, home, store),
+        settings,
+        model_identity(base_model_directory(settings, home)),
+    )
+    return _is_there(identity, finetuned_model_directory(settings, home), store)
+
+
+def _is_there(identity: Fingerprint, directory: Path, store: Warehouse) -> bool:
+    # The curve of an earlier training stays when the model is replaced by another's.
+    metrics = store.slice_metadata("training_metrics", ALL, _run_of(identity.digest))
+    is_trained = _fingerprint_of_training(directory) == identity.digest
+    return is_trained and identity.difference(metrics) is None
+
+
+def record_of(directory: Path) -> dict:
+    """What the training of a finetuned model left beside its weights."""
     return json.loads((directory / RECORD_FILE).read_text())
 
 
 def _fingerprint_of_training(directory: Path) -> str | None:
     """What the model in a directory was trained on; None where there is no finetuned model."""
     try:
-        return _record_of(directory)["fingerprint"]
+        return record_of(directory)["fingerprint"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

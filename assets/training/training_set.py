@@ -177,6 +177,17 @@ def training_set(
     )
 
 
+def training_set_digest(settings: Settings, home: Home, store: Warehouse) -> str:
+    """The fingerprint of the training set as it would be made now, whichever is stored.
+
+    Raises:
+        ToolformerError: a file of a benchmark is missing.
+    """
+    trained, held_out = training_and_held_out_shards(home)
+    sources = _look(store, settings, trained, held_out)
+    return _wanted(sources, settings, home, benchmark_texts(settings)).fingerprint.digest
+
+
 def _look(
     store: Warehouse, settings: Settings, trained: list[str], held_out: list[str]
 ) -> _Sources:

@@ -92,7 +92,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
     toolbox = open_toolbox(settings, home, named=options.tools)
     for name, why in toolbox.unavailable.items():
         console.say(f"{name} is left out: {why}")
-    entries = chosen_shards(Manifest.load(home.sources), shards)
+    chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
     annotator = Annotator.of(settings, home)
     plan = BuildPlan(
         open_warehouse(home),
@@ -101,12 +101,14 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         model=annotator.identity,
         precision=precision_of(settings),
         force=options.force,
-    ).of(entries)
+    ).of(chosen.annotated, texts_of=chosen.held_out)
     if plan:
-        _build(options, home, sorted({planned.shard for planned in plan}))
+        only_texts = {entry.key for entry in chosen.held_out}
+        todo = {planned.shard for planned in plan}
+        _build(options, home, sorted(todo - only_texts), texts_of=sorted(todo & only_texts))
         show_statistics(examples=False)
     else:
-        console.say(f"{len(entries)} shards are up to date; nothing to do.")
+        console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
     if unusable:
         raise ToolformerError(
             "Everything else is built, but these sources cannot be used and have no shards: "
@@ -115,10 +117,14 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         )
 
 
-def _build(options: RunOptions, home: Home, todo: list[str]) -> None:
+def _build(options: RunOptions, home: Home, todo: list[str], *, texts_of: list[str]) -> None:
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        pending = [(group, _STAGES) for group in neighbouring(instance, SHARD, todo)]
+        pending = [
+            (group, stages)
+            for stages, shards in ((_STAGES[:1], texts_of), (_STAGES, todo))
+            for group in neighbouring(instance, SHARD, shards)
+        ]
         while pending:
             group, stages = pending.pop(0)
             try:

@@ -5,6 +5,7 @@ Changes nothing: writes no settings, cuts no source, converts no model, builds n
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +33,12 @@ SEARCHING_TOOLS = ("WikiSearch", "QA")
 _MOST_FILES_NAMED = 5
 
 
-def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> None:
-    """Say what a build of these shards would do; of a home without shards, what comes first."""
+def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
+    """Say what a build of these shards would do; of a home without shards, what comes first.
+
+    Returns:
+        Whether it would do anything.
+    """
     settings = load_settings(home.settings_file, overrides=options.overrides, preset=options.preset)
     manifest = Manifest.load(home.sources)
     missing = unbuilt(indexes_of(options, settings), home)
@@ -47,11 +52,11 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> None:
     if not is_converted:
         console.say("The embedded model would be converted first, in 10 to 20 s.")
     if not manifest.active_shards or (options.tools and not named):
-        return
+        return True
     toolbox = open_toolbox(settings, home, named=named)
     for name, why in toolbox.unavailable.items():
         console.say(f"{name} is left out: {why}")
-    entries = chosen_shards(manifest, shards)
+    chosen = chosen_shards(manifest, shards, settings)
     with tempfile.TemporaryDirectory() as scratch:
         # To ask a warehouse makes its folders.
         folder = home.warehouse if home.warehouse.is_dir() else Path(scratch) / "warehouse"
@@ -66,15 +71,34 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> None:
             model=Annotator.of(settings, home).identity if is_converted else "",
             precision=precision_of(settings),
             force=options.force,
-        ).of(entries)
-    _show_slices(plan, entries)
+        ).of(chosen.annotated, texts_of=chosen.held_out)
+    _show_slices(plan, chosen.annotated)
+    return bool(plan or missing)
 
 
-def chosen_shards(manifest: Manifest, shards: Sequence[str]) -> list[ShardEntry]:
-    """The active shards, or those of them that were named."""
-    if not shards:
-        return manifest.active_shards
-    return [manifest.entry(key) for key in shards]
+@dataclass(frozen=True, slots=True)
+class ChosenShards:
+    """The shards of a build.
+
+    Attributes:
+        annotated: all stages run for these.
+        held_out: only their texts are made, since no text that is trained on may share words with
+            them; none where they are annotated too.
+    """
+
+    annotated: list[ShardEntry]
+    held_out: list[ShardEntry]
+
+
+def chosen_shards(manifest: Manifest, shards: Sequence[str], settings: Settings) -> ChosenShards:
+    """The active shards that were named, or else all, of which `sampling.shards` may leave few."""
+    active, most = manifest.active_shards, settings.sampling.shards
+    if shards:
+        return ChosenShards([manifest.entry(key) for key in shards], [])
+    if most is None:
+        return ChosenShards(active, [])
+    trained = [entry for entry in active if not entry.is_held_out]
+    return ChosenShards(trained[:most], [entry for entry in active if entry.is_held_out])
 
 
 def indexes_of(options: RunOptions, settings: Settings) -> dict[str, str]:

@@ -79,11 +79,20 @@ class BuildPlan:
         self._round = settings.sampling.round
         self._rates = _measured_rates(warehouse, self._round)
 
-    def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
-        """Slices to be made for these shards, in the order of the stages."""
-        return [planned for entry in entries for planned in self._of_shard(entry)]
+    def of(
+        self, entries: Sequence[ShardEntry], *, texts_of: Sequence[ShardEntry] = ()
+    ) -> list[PlannedSlice]:
+        """Slices to be made for these shards, in the order of the stages.
 
-    def _of_shard(self, entry: ShardEntry) -> list[PlannedSlice]:
+        Args:
+            entries: shards that are annotated.
+            texts_of: shards of which only `documents` is made.
+        """
+        annotated = [planned for entry in entries for planned in self._of_shard(entry)]
+        texts = [self._of_shard(entry, is_annotated=False) for entry in texts_of]
+        return [*annotated, *(planned for of_shard in texts for planned in of_shard)]
+
+    def _of_shard(self, entry: ShardEntry, *, is_annotated: bool = True) -> list[PlannedSlice]:
         planned: list[PlannedSlice] = []
         shard = entry.key
 
@@ -100,6 +109,8 @@ class BuildPlan:
             return fingerprint.digest
 
         documents = expect("documents", ALL, documents_fingerprint(entry))
+        if not is_annotated:
+            return planned
         decided = self._stored_decisions(shard)
         for name, tool in self._toolbox.tools.items():
             slice_name = name_in_round(self._round, name)

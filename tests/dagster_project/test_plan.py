@@ -78,13 +78,14 @@ def plan_of(
     settings: Settings | None = None,
     toolbox: Toolbox | None = None,
     entries: tuple[ShardEntry, ...] = (ENTRY,),
+    texts_of: tuple[ShardEntry, ...] = (),
     **changes,
 ) -> list[PlannedSlice]:
     given = {"model": "model-1", "precision": "float32", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
     )
-    return plan.of(entries)
+    return plan.of(entries, texts_of=texts_of)
 
 
 def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: ShardEntry = ENTRY):
@@ -165,6 +166,11 @@ def test_only_shards_that_are_asked_for_are_planned(built: Warehouse):
     assert plan_of(built, toolbox=toolbox_of(*BOTH), entries=()) == []
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), entries=(ENTRY, OTHER))
     assert {each.shard for each in planned} == {OTHER.key}
+
+
+def test_of_some_shards_only_the_texts_are_planned(built: Warehouse):
+    planned = plan_of(built, toolbox=toolbox_of(*BOTH), texts_of=(ENTRY, OTHER))
+    assert [(each.shard, each.table) for each in planned] == [(OTHER.key, "documents")]
 
 
 def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
@@ -268,6 +274,7 @@ def test_settings_without_a_say_change_nothing(built: Warehouse):
     changes = {
         "training": {"steps": 1},
         "evaluation": {"seed": 4},
+        "sampling": {"shards": 3},
         "decoding": {"call_top_k": 1},
         "corpus": {"held_out_every": 0},
         "tools": {"WikiSearch": {"positions_per_text": 1}},

@@ -249,7 +249,7 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
 def without_model(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A build whose stages are not run; gives the shards that they would be run for."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(building, "_build", lambda _options, _home, todo: asked.append(todo))
+    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(given[2]))
     monkeypatch.setattr(building, "show_statistics", lambda **_: None)
     annotator = type("Annotator", (), {"identity": "m"})
     monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
@@ -287,6 +287,40 @@ def test_a_source_that_never_had_shards_is_an_error_behind_the_build(
     assert err.startswith("Error: Everything else is built")
     assert "/no/such.txt" in err
     assert asked == [["shard-00000"]]
+
+
+def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
+    run, home: Home, write, monkeypatch
+):
+    asked: list[tuple[list[str], object]] = []
+    genuine, build = building.run_job, building._build
+
+    def run_job(instance: object, job: str, **given: object) -> None:
+        if job == "build_dataset":
+            asked.append((given["partitions"], given["assets"]))  # type: ignore[arg-type]
+        else:
+            genuine(instance, job, **given)  # type: ignore[arg-type]
+
+    without_model(monkeypatch)
+    monkeypatch.setattr(building, "_build", build)
+    monkeypatch.setattr(building, "run_job", run_job)
+    home.root.mkdir()
+    home.settings_file.write_text("corpus: {shard_size: 1, held_out_every: 2}\n")
+    assert run("ingest", str(write("a.jsonl", 6)))[0] == 0
+    few = ("build", "--tools", "Calendar", "--set", "sampling.shards=2")
+    assert run(*few)[0] == 0
+    is_held_out = {
+        entry.key: entry.is_held_out for entry in Manifest.load(home.sources).active_shards
+    }
+    trained = [key for key, held_out in is_held_out.items() if not held_out]
+    held_out = [key for key in is_held_out if key not in trained]
+    assert len(held_out) == 3
+    of_texts = [([key], ("documents",)) for key in held_out]
+    assert asked == [*of_texts, *(([key], None) for key in trained[:2])]
+    # A shard that is named is annotated.
+    asked.clear()
+    assert run(*few, "--shards", held_out[0])[0] == 0
+    assert asked == [([held_out[0]], None)]
 
 
 def test_an_index_that_cannot_be_built_is_told_with_the_reason(

@@ -136,12 +136,17 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def finetune(tmp_path: Path, *, number: int, steps: int = 5, variant: str = "calls") -> dict:
     train_on(None, newest=number)
-    overrides = {
+    return metadata_of(
+        finetuning.finetuned_model, overrides_of(tmp_path, number, steps), partition=variant
+    )
+
+
+def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
+    return {
         "language_model": {"path": str(tmp_path / "base"), "device": "cpu"},
         "sampling": {"round": number},
         "training": {"steps": steps},
     }
-    return metadata_of(finetuning.finetuned_model, overrides, partition=variant)
 
 
 def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], tmp_path: Path):
@@ -152,6 +157,26 @@ def test_a_later_round_leaves_the_model_of_the_first_alone(trained: list[str], t
     assert trained == ["toolformer", "toolformer-round-2"]
     for number in (1, 2):
         assert finetune(tmp_path, number=number)["state"] == "up to date"
+
+
+def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
+    trained: list[str], home: Warehouse, tmp_path: Path
+):
+    def are_there(steps: int = 5) -> list[bool]:
+        overrides = [overrides_of(tmp_path, number, steps) for number in (1, 2)]
+        loaded = [SettingsResource(overrides=each).load() for each in overrides]
+        return [finetuning.is_finetuned(each, Home(tmp_path), home) for each in loaded]
+
+    assert are_there() == [False, False]
+    finetune(tmp_path, number=1)
+    finetune(tmp_path, number=2)
+    stored = home.slice_version("training_texts", "all", "all")
+    assert are_there() == [True, True]
+    assert are_there(steps=6) == [False, False]
+    put(home, 1, {"calls": [CALL | {"call_id": "c9"}]})
+    assert are_there() == [False, True]
+    assert home.slice_version("training_texts", "all", "all") == stored
+    assert trained == ["toolformer", "toolformer-round-2"]
 
 
 def test_a_control_is_a_model_of_its_own(trained: list[str], tmp_path: Path):
