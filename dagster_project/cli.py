@@ -169,6 +169,21 @@ def train(
 
 
 @app.command()
+def rounds(
+    until: Annotated[
+        int | None, typer.Option(min=1, help="The last round. Default: all that are listed.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done in each round, and why.")
+    ] = False,
+) -> None:
+    """Build and train each round that `rounds` in toolformer.yaml lists, one after the other."""
+    from dagster_project.commands.rounds import run_rounds
+
+    run_rounds(until=until, dry_run=dry_run)
+
+
+@app.command()
 def evaluate(
     benchmarks: Annotated[
         str | None, typer.Option(help="Only these, comma-separated; `--list` names all.")

@@ -92,6 +92,12 @@ class PipelineHome:
         with self.entered():
             train_model(RunOptions(None, overrides or {}, force))
 
+    def rounds(self, *, until: int | None = None) -> None:
+        from dagster_project.commands.rounds import run_rounds
+
+        with self.entered():
+            run_rounds(until=until, dry_run=False)
+
     def evaluate(self, *benchmarks: str) -> None:
         from dagster_project.commands.evaluating import evaluate_models
         from dagster_project.commands.options import RunOptions

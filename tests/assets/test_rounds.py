@@ -30,15 +30,15 @@ TRAINING = {
     # Few texts hold calls after so little training: about every second one measures.
     "development_share": 0.5,
 }
-FIRST = {
-    "sampling": {"round": 1, "annotator": "base", "uses_prompt": True},
-    "tools": {name: {"positions_per_text": 2} for name in TOOLS},
-}
 # After so little training a round keeps few calls: more places, so that two texts have one.
-SECOND = {
-    "sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False},
-    "tools": {name: {"positions_per_text": 5} for name in TOOLS},
-}
+ROUNDS = [
+    {},
+    {
+        "sampling": {"uses_prompt": False},
+        "tools": {name: {"positions_per_text": 5} for name in TOOLS},
+    },
+]
+FIRST, SECOND = ({"sampling": {"round": number}} for number in (1, 2))
 
 
 @contextmanager
@@ -56,6 +56,12 @@ def weights(home: PipelineHome, number: int) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
+def slices_of_rounds(home: PipelineHome) -> dict[str, tuple[int, int]]:
+    """Those of the shards: the training set is one for all rounds."""
+    states = home.slice_states().items()
+    return {name: state for name, state in states if not name.startswith("training_")}
+
+
 def rows(home: PipelineHome, sql: str) -> list[tuple[Any, ...]]:
     return home.warehouse.query(sql).rows()
 
@@ -64,14 +70,14 @@ def test_two_rounds_end_to_end(
     built_home: PipelineHome, copy_of: MakeHome, capsys: pytest.CaptureFixture[str]
 ):
     home = copy_of(built_home)
-    home.change_settings({"training": TRAINING})
-    home.train()
-    of_first, checkpoint = home.slice_states(), weights(home, 1)
+    home.change_settings({"training": TRAINING, "rounds": ROUNDS})
+    home.rounds(until=1)
+    of_first, checkpoint = slices_of_rounds(home), weights(home, 1)
 
-    # The second round stands beside the first.
-    home.change_settings(SECOND)
-    home.build()
-    after = home.slice_states()
+    # The second round stands beside the first, of which nothing is made again.
+    home.rounds()
+    assert weights(home, 1) == checkpoint
+    after = slices_of_rounds(home)
     assert {name: after[name] for name in of_first} == of_first
     added = after.keys() - of_first.keys()
     folders = [f"{{table}}/shard={shard}/round-2." for shard in SHARDS]
@@ -105,22 +111,22 @@ def test_two_rounds_end_to_end(
     assert_frame_equal(again, before, check_row_order=False)
 
     # The training set is the newest round's alone, and its model has a folder of its own.
-    home.train()
     merged = "select unnest(calls).call_id from augmented_texts where round = 2"
     trained = "select unnest(calls).call_id from training_texts"
     assert set(rows(home, trained)) <= set(rows(home, merged))
     assert rows(home, trained)
     assert home.metadata("training_set")["rounds"] == "2"
     assert home.metadata("finetuned_model")["directory"] == str(home.home.finetuned_model(2))
-    assert weights(home, 1) == checkpoint
 
-    # So training made nothing of the round stale.
+    # So training made nothing of the rounds stale, and a run of one round sees the same settings.
     slices, runs = home.slice_states(), home.run_ids("build_dataset")
     capsys.readouterr()
     with loading_no_model():
-        home.build()
-        home.train()
-    assert "2 shards are up to date; nothing to do." in capsys.readouterr().out
+        home.rounds()
+        told = capsys.readouterr().out
+        home.train(overrides=SECOND)
+    for line in ("2 shards are up to date; nothing to do.", "Its model is up to date"):
+        assert told.count(line) == 2
     assert home.slice_states() == slices
     assert home.run_ids("build_dataset") == runs
     assert home.metadata("finetuned_model")["state"] == "up to date"

@@ -112,6 +112,7 @@ def test_without_a_command_the_help_is_shown(run):
         "ingest",
         "build",
         "train",
+        "rounds",
         "evaluate",
         "study",
         "lm-eval",

@@ -1,0 +1,198 @@
+"""`toolformer rounds`: which round is built and trained when, and what is told of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dagster_project.cli import main
+from dagster_project.commands import console, rounds
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.runs.run_job import RunFailedError
+from dagster_project.settings.sections import Settings
+from tests.warehouse.rows import SHARD, frame
+from toolformer.training.finetuning import RECORD_FILE
+from warehouse.layout import name_in_round
+from warehouse.warehouse import Warehouse
+
+SCHEDULE = """\
+training: {variant: plain}
+rounds:
+  - {tools: {Calculator: {filtering_threshold: 0.5}}}
+  - {sampling: {uses_prompt: false}}
+  - {sampling: {annotator: base}}
+"""
+
+
+@dataclass
+class Project:
+    """A home whose stages are not run.
+
+    Attributes:
+        home: with the schedule.
+        done: what was built, trained and planned, by round.
+        trained: the rounds whose model is up to date.
+        unbuilt: the rounds of which a build would make something.
+        failing: the rounds that keep too few calls.
+    """
+
+    home: Home
+    done: list[str] = field(default_factory=list)
+    trained: set[int] = field(default_factory=set)
+    unbuilt: set[int] = field(default_factory=set)
+    failing: set[int] = field(default_factory=set)
+
+    def build(self, options: RunOptions, *, shards: tuple[str, ...], dry_run: bool) -> None:
+        assert (shards, dry_run) == ((), False)
+        self.done.append(f"build {options.load_settings(self.home).sampling.round}")
+
+    def train(self, options: RunOptions) -> None:
+        settings = options.load_settings(self.home)
+        number = settings.sampling.round
+        if number in self.failing:
+            raise RunFailedError("The training set has 1 texts; expected at least 32.")
+        self.done.append(f"train {settings.training.variant} {number}")
+        self.trained.add(number)
+        folder = self.home.finetuned_model(number)
+        folder.mkdir(parents=True)
+        result = {"base_perplexity": 20.5, "best_perplexity": 20.5 - number}
+        (folder / RECORD_FILE).write_text(json.dumps({"rows": 40 * number, "result": result}))
+
+    def is_trained(self, settings: Settings, _home: Home, _store: Warehouse) -> bool:
+        assert settings.training.variant == "calls"
+        return settings.sampling.round in self.trained
+
+    def plan(self, options: RunOptions, _home: Home, _shards: tuple[str, ...]) -> bool:
+        number = options.overrides["sampling"]["round"]
+        self.done.append(f"plan {number}")
+        return number in self.unbuilt
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    made = Project(Home(tmp_path))
+    made.home.settings_file.write_text(SCHEDULE)
+    monkeypatch.setattr(rounds, "build_dataset", made.build)
+    monkeypatch.setattr(rounds, "train_model", made.train)
+    monkeypatch.setattr(rounds, "is_finetuned", made.is_trained)
+    monkeypatch.setattr(rounds, "show_plan", made.plan)
+    return made
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(["rounds", *arguments])
+        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
+
+    return run_command
+
+
+def test_each_round_is_built_and_trained_behind_the_one_before(project: Project, run):
+    code, out, err = run()
+    assert (code, err) == (0, "")
+    # The model of the calls, whichever variant the file names: it annotates the next round.
+    done = [f"{what} {number}" for number in (1, 2, 3) for what in ("build", "train calls")]
+    assert project.done == done
+    assert out.index("Round 1 of 3") < out.index("Round 3 of 3") < out.index("Rounds")
+
+
+def test_what_is_trained_is_not_trained_again(project: Project, run):
+    assert run("--until", "2")[0] == 0
+    assert project.done == ["build 1", "train calls 1", "build 2", "train calls 2"]
+    project.done.clear()
+    code, out, _ = run()
+    assert code == 0
+    assert project.done == ["build 1", "build 2", "build 3", "train calls 3"]
+    assert out.count("Its model is up to date") == 2
+
+
+def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project, run):
+    project.failing = {2}
+    code, _, err = run()
+    assert code == 1
+    assert project.done == ["build 1", "train calls 1", "build 2"]
+    assert err.startswith("Error: Round 2: The training set has 1 texts")
+    assert "`--set sampling.round=2`" in err
+
+
+def test_without_a_list_there_is_one_round(project: Project, run):
+    project.home.settings_file.write_text("preset: laptop\n")
+    assert run()[0] == 0
+    assert project.done == ["build 1", "train calls 1"]
+    code, _, err = run("--until", "2")
+    assert code == 1
+    assert "--until 2 is beyond round 1, the last in" in err
+
+
+def test_a_mistake_in_a_later_round_is_told_before_the_first_is_begun(project: Project, run):
+    for line, message in (
+        ("  - {sampling: {temperatur: 1}}\n", "round 4: There is no setting"),
+        ("  - {training: {rounds: [1, 2]}}\n", "round 4: training.rounds is [2, 1]"),
+    ):
+        project.home.settings_file.write_text(SCHEDULE + line)
+        code, _, err = run()
+        assert code == 1
+        assert message in err
+    assert run("--until", "5")[0] == 1
+    assert project.done == []
+
+
+def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, run):
+    project.unbuilt = {1, 2, 3}
+    code, out, _ = run("--dry-run")
+    assert code == 0
+    # The second is annotated by a model that is not there yet, the third by the base model.
+    assert project.done == ["plan 1", "plan 3"]
+    assert "The model of round 1 annotates it." in out
+
+    project.done.clear()
+    project.trained, project.unbuilt = {1}, {3}
+    out = run("--dry-run")[1]
+    assert project.done == ["plan 1", "plan 2", "plan 3"]
+    assert out.count("Its model is up to date.") == 1
+    assert out.count("Its model would be trained.") == 1
+    assert out.count("Then its model would be trained") == 1
+
+
+def test_the_table_has_a_line_for_each_tool_of_each_round(
+    project: Project, run, monkeypatch: pytest.MonkeyPatch
+):
+    warehouse = Warehouse(project.home.warehouse, project.home.database)
+    warehouse.prepare()
+
+    def put(table: str, number: int, *changes: dict) -> None:
+        name = "all" if table == "documents" else name_in_round(number, "Calculator")
+        of_round = {} if table == "documents" else {"round": number}
+        rows = [of_round | change for change in changes]
+        warehouse.replace_slice(table, SHARD, name, frame(table, *rows), metadata={})
+
+    dropped = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.5}
+    dropped |= {"loss_with_result": 2.5}
+    put("documents", 1, {"document_id": "d1"}, {"document_id": "d2"})
+    for number in (1, 2, 3, 4):
+        ids = [{"call_id": f"{number}-{each}"} for each in "ab"]
+        put("document_selection", number, {}, {"document_id": "d2", "is_selected": number > 1})
+        put("candidate_calls", number, *(each | {"position": n} for n, each in enumerate(ids)))
+        put("executed_calls", number, *ids)
+        put("filtered_calls", number, ids[0], ids[1] | (dropped if number == 1 else {}))
+        put("chance_calls", number, ids[0])
+    shown = []
+    monkeypatch.setattr(console, "frame", shown.append)
+    assert run()[0] == 0
+    (rows,) = shown
+    assert rows.columns == [
+        *("round", "tool", "texts annotated", "candidates", "executed", "kept", "kept share"),
+        *("chance share", "texts trained on", "perplexity before", "perplexity after"),
+    ]
+    # Rows of a round that is not listed are not shown.
+    assert rows.rows() == [
+        (1, "Calculator", 1, 2, 2, 1, 0.5, 1.0, 40, 20.5, 19.5),
+        (2, "Calculator", 2, 2, 2, 2, 1.0, 1.0, 80, 20.5, 18.5),
+        (3, "Calculator", 2, 2, 2, 2, 1.0, 1.0, 120, 20.5, 17.5),
+    ]
