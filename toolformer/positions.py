@@ -60,7 +60,7 @@ def proposed_positions(
         several places in one token the first that has some.
 
     Example:
-        >>> proposals = [Proposal(6, "1 + 1"), Proposal(11)]
+        >>> proposals = [Proposal(6, "1 + 1"), Proposal(9)]
         >>> proposed_positions(proposals, start=0, text="1+1 = 2, so", offsets=[0, 2, 3, 5, 7, 8])
         {3: '1 + 1', 5: None}
     """

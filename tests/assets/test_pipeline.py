@@ -19,8 +19,11 @@ from tests.assets.conftest import (
 )
 from toolformer.augmentation import KeptCall, augmented_segments
 from toolformer.calls import CallFormat
+from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.sources.manifest import Manifest, slice_path
+from tools.calendar import Calendar
+from tools.protocol import Document
 from tools.syntax import insert_calls
 from warehouse.errors import DamagedSliceError
 
@@ -363,3 +366,34 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
     ).is_empty()
     assert home.slice_states() == slices
     assert (home.home.finetuned_model(1) / "model.safetensors").stat().st_mtime_ns == weights
+
+
+def proposing(kind: str) -> dict:
+    return {"sampling": {"proposals": kind}}
+
+
+def test_the_calls_that_a_tool_proposes_are_the_candidates(
+    built_home: PipelineHome, copy_of: MakeHome, monkeypatch: pytest.MonkeyPatch
+):
+    home = copy_of(built_home)
+    before = home.slice_states()
+    # What was stored without the setting is up to date where nothing is proposed.
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "load", lambda *_a, **_o: pytest.fail("a model was loaded"))
+        home.build(shards=[SHARDS[0]], tools=["Calendar"], overrides=proposing("none"))
+    assert home.slice_states() == before
+
+    home.build(shards=[SHARDS[0]], tools=["Calendar"], overrides=proposing("calls"))
+    candidates = home.rows("candidate_calls", shards=[SHARDS[0]]).filter(tool="Calendar")
+    assert set(candidates["proposed"]) == {"call"}
+    texts = dict(home.rows("documents").select("document_id", "text").iter_rows())
+    for row in candidates.iter_rows(named=True):
+        text, offset = texts[row["document_id"]], row["character_offset"]
+        places = {each.offset for each in Calendar().proposals(Document("d", text))}
+        assert offset in places or (text[offset] == " " and offset + 1 in places)
+    counted = home.warehouse.query(
+        "select tool, candidates from call_proposals where proposed = 'call'"
+    )
+    assert counted.rows() == [("Calendar", candidates.height)]
+    others = home.rows("candidate_calls", shards=[SHARDS[0]]).filter(tool="Calculator")
+    assert set(others["proposed"]) == {"none"}

@@ -381,6 +381,6 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
     with dagster_instance(home) as instance:
         instance.add_dynamic_partitions("shard", shards)
     with pytest.raises(RunFailedError, match="damaged\nno memory"):
-        building._build(RunOptions(force=True), home, shards)
+        building._build(RunOptions(force=True), home, shards, texts_of=[])
     rest = ("executed_calls", "filtered_calls", "augmented_texts")
     assert asked == [(shards, None), ([shards[0]], rest), ([shards[2]], rest)]

@@ -31,14 +31,16 @@ def wheel(tmp_path, monkeypatch) -> Path:
     spec = SimpleNamespace(submodule_search_locations=[str(package)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
 
-    def read_model(pretrained_model_name_or_path, *, gguf_file, dtype):
+    def read_model(pretrained_model_name_or_path, *, gguf_file, local_files_only, dtype):
         assert Path(pretrained_model_name_or_path, gguf_file) == package / "tiny.gguf"
+        assert local_files_only
         model = tiny_model(seed=3).model
         # As transformers marks what it reads from GGUF; such a model refuses to be saved.
         model.config.quantization_config = {"quant_method": "gguf"}
         return model.to(dtype)
 
-    def read_tokenizer(pretrained_model_name_or_path, *, gguf_file):
+    def read_tokenizer(pretrained_model_name_or_path, *, gguf_file, local_files_only):
+        assert local_files_only
         return byte_tokenizer().backend
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read_model)
