@@ -7,6 +7,7 @@ changes what it says.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,6 +94,15 @@ def taught_model(lessons: Sequence[str], *, splits_opening: bool = False) -> Lan
         model.model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
         optimiser.step()
     return model
+
+
+def save_taught_model(folder: Path, lessons: Sequence[str]) -> Path:
+    """Such a network as a model directory; the folder again."""
+    taught = taught_model(lessons)
+    taught.model.save_pretrained(folder)
+    taught.tokenizer.backend.pad_token = END
+    taught.tokenizer.backend.save_pretrained(folder)
+    return folder
 
 
 class ScriptedModel:

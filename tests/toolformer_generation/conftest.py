@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.fakes import END, taught_model
+from tests.fakes import save_taught_model
 
 LESSONS = (
     "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
@@ -17,12 +17,7 @@ PROMPTS = ("6 times 7 is", "Half of 9 is", "The day is", "Ask my friend", "See t
 
 @pytest.fixture(scope="session")
 def taught_directory(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "taught"
-    taught = taught_model(LESSONS)
-    taught.model.save_pretrained(folder)
-    taught.tokenizer.backend.pad_token = END
-    taught.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return save_taught_model(tmp_path_factory.mktemp("models") / "taught", LESSONS)
 
 
 @pytest.fixture

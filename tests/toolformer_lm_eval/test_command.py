@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from dagster_project.cli import main
-from tests.fakes import END, taught_model
+from tests.fakes import save_taught_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,12 +42,7 @@ metric_list:
 
 @pytest.fixture(scope="module")
 def taught_directory(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "taught"
-    taught = taught_model(LESSONS)
-    taught.model.save_pretrained(folder)
-    taught.tokenizer.backend.pad_token = END
-    taught.tokenizer.backend.save_pretrained(folder)
-    return folder
+    return save_taught_model(tmp_path_factory.mktemp("models") / "taught", LESSONS)
 
 
 @pytest.fixture

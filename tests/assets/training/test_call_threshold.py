@@ -10,10 +10,8 @@ from assets.training.call_threshold import call_threshold
 from assets.training.development_texts import development_texts
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
+from tests.assets.training.conftest import metadata_of
 from tests.fakes import byte_tokenizer, tiny_model
 from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, SHARD, frame
@@ -99,17 +97,7 @@ def calibrated(home: Home, variant: str = "calls", *, k: int = K) -> dict:
         "language_model": {"path": str(home.root / "base"), "device": "cpu"},
         "decoding": {"call_top_k": k},
     }
-    result = dg.materialize(
-        [call_threshold],
-        partition_key=variant,
-        resources={
-            "settings": SettingsResource(overrides=overrides),
-            "warehouse": WarehouseResource(),
-            "language_model": LanguageModelResource(),
-        },
-    )
-    (event,) = result.get_asset_materialization_events()
-    return {name: each.value for name, each in event.materialization.metadata.items()}
+    return metadata_of(call_threshold, overrides, partition=variant)
 
 
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):

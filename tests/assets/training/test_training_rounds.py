@@ -10,10 +10,9 @@ import pytest
 
 from assets.training import finetuning, training_set
 from dagster_project.home import Home
-from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
+from tests.assets.training.conftest import metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
 from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
@@ -40,22 +39,6 @@ def put(warehouse: Warehouse, number: int, *rows: dict) -> None:
     metadata = {"fingerprint": f"{number} {rows}"}
     frames = frame("augmented_texts", *rows)
     warehouse.replace_slice("augmented_texts", SHARD, name, frames, metadata=metadata)
-
-
-def metadata_of(
-    asset: dg.AssetsDefinition, overrides: dict, *, partition: str | None = None
-) -> dict:
-    result = dg.materialize(
-        [asset],
-        partition_key=partition,
-        resources={
-            "settings": SettingsResource(overrides=overrides),
-            "warehouse": WarehouseResource(),
-            "language_model": LanguageModelResource(),
-        },
-    )
-    (event,) = result.get_asset_materialization_events()
-    return {name: each.value for name, each in event.materialization.metadata.items()}
 
 
 def train_on(rounds: list[int] | None, *, newest: int = 2) -> dict:
