@@ -8,7 +8,7 @@ propose positions, and calls that need no sampling. Does not execute or score ca
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from toolformer.branches import Branch, sample_branches
@@ -107,8 +107,19 @@ def sample_calls(
     )
     is_settled = parameters.is_constrained and not takes_arguments
     with torch.inference_mode():
-        texts = ReadTexts(model, prefix, windows, token_budget=token_budget)
-        chosen, keys, fed = _choose(model, texts, windows, parameters, len(forced_ids), proposed)
+        allowed = [allowed_positions(window) for window in windows]
+        if proposed is not None:
+            allowed = [
+                [is_allowed and position in of_row for position, is_allowed in enumerate(places)]
+                for places, of_row in zip(allowed, proposed, strict=True)
+            ]
+        # Nothing is asked of a text behind the last place where a call may stand.
+        read = [
+            replace(window, ids=window.ids[: _last(places) + 1])
+            for window, places in zip(windows, allowed, strict=True)
+        ]
+        texts = ReadTexts(model, prefix, read, token_budget=token_budget)
+        chosen, keys, fed = _choose(model, texts, allowed, parameters, len(forced_ids), proposed)
         sampled_at = [place for place in chosen if place.arguments is None]
         groups = [
             [
@@ -214,6 +225,11 @@ def sample_shard(
         SequenceTooLongError: prompt, text and call do not fit the model's context.
         OutOfMemoryError: a single window does not fit the device's memory.
     """
+    if proposed is not None:
+        with_calls = [
+            (window, calls) for window, calls in zip(windows, proposed, strict=True) if calls
+        ]
+        windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
     prefix = prompt_prefix(model, prompt)
     check_context(
         prefix.length, window_tokens, parameters.max_new_tokens, context_length=model.context_length
@@ -294,7 +310,7 @@ def _how_proposed(place: _ChosenPosition, *, is_chosen_by_tool: bool) -> str:
 def _choose(
     model: LanguageModel,
     texts: ReadTexts,
-    windows: Sequence[Window],
+    allowed: Sequence[Sequence[bool]],
     parameters: SamplingParameters,
     forced_tokens: int,
     proposed: Sequence[ProposedCalls] | None,
@@ -305,18 +321,9 @@ def _choose(
     is fed behind every position that its factors so far leave above the threshold.
     """
     open_ids = call_open_ids(model.tokenizer)
-    firsts = _next_token_probabilities(
-        model, texts.states, [[open_ids[0]] * len(window.ids) for window in windows]
-    )
-    allowed = [allowed_positions(window) for window in windows]
-    calls: Sequence[ProposedCalls] = [{} for _ in windows]
-    threshold = parameters.sampling_threshold
-    if proposed is not None:
-        calls, threshold = proposed, -math.inf
-        allowed = [
-            [is_allowed and position in of_row for position, is_allowed in enumerate(places)]
-            for places, of_row in zip(allowed, calls, strict=True)
-        ]
+    firsts = _opening_probabilities(model, texts.states, allowed, open_ids[0])
+    calls: Sequence[ProposedCalls] = proposed or [{} for _ in allowed]
+    threshold = parameters.sampling_threshold if proposed is None else -math.inf
     if len(open_ids) == 1:
         return (
             [
@@ -379,6 +386,31 @@ def _cut(
             is_allowed=allowed[row],
         )
     ]
+
+
+def _last(places: Sequence[bool]) -> int:
+    """The last position that is allowed; 0 where none is, since no window is empty."""
+    return max(itertools.compress(itertools.count(), places), default=0)
+
+
+def _opening_probabilities(
+    model: LanguageModel,
+    states: Sequence["torch.Tensor"],
+    allowed: Sequence[Sequence[bool]],
+    token: int,
+) -> list[list[float]]:
+    """The probability of a token at the allowed positions, 0 elsewhere; shape `(texts, n)`."""
+    places = [list(itertools.compress(itertools.count(), of_row)) for of_row in allowed]
+    found = _next_token_probabilities(
+        model,
+        [of_text[at] for of_text, at in zip(states, places, strict=True)],
+        [[token] * len(at) for at in places],
+    )
+    probabilities = [[0.0] * len(of_row) for of_row in allowed]
+    for of_row, at, of_text in zip(probabilities, places, found, strict=True):
+        for position, probability in zip(at, of_text, strict=True):
+            of_row[position] = probability
+    return probabilities
 
 
 def _next_token_probabilities(

@@ -231,13 +231,14 @@ def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(propo
     assert others == {("document-0", 0), ("document-0", 9), ("document-0", 12)}
 
 
-def test_where_all_calls_are_proposed_nothing_is_sampled(llama, windows):
+def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(llama, windows):
     before = llama.tokens_fed
     call(llama, windows, EVERYWHERE, takes_arguments=False)
     first_pass = llama.tokens_fed - before
     before = llama.tokens_fed
     rows = call(llama, windows, proposed=[{1: "Who?"}, {0: "[x]"}, {}])
-    assert llama.tokens_fed - before == first_pass
+    behind = sum(len(window.ids) - 1 for window in windows) - 1
+    assert llama.tokens_fed - before == first_pass - behind
     assert [(row.arguments, row.status, row.reason) for row in rows] == [
         ("Who?", "parsed", None),
         (None, "dropped", "bracket_in_arguments"),
@@ -386,6 +387,25 @@ def test_a_shard_has_the_rows_of_its_windows_in_their_order(llama, windows, tmp_
         [row.call_probability for row in expected], abs=1e-5
     )
     assert told == [(2, 3), (3, 3)]
+
+
+def test_a_window_without_proposals_is_not_read(llama, windows, tmp_path):
+    told, proposed = [], [{}, {0: "[x]"}, {0: "Who?"}]
+    rows = shard(
+        llama,
+        windows,
+        tmp_path / "a",
+        proposed=proposed,
+        progress=lambda *counts: told.append(counts),
+    )
+    assert [(row.document_id, row.position) for row in rows] == [
+        ("document-1", 0),
+        ("document-2", 0),
+    ]
+    assert told == [(2, 2)]
+    before = llama.tokens_fed
+    assert shard(llama, windows, tmp_path / "b", proposed=[{}, {}, {}]) == []
+    assert llama.tokens_fed == before
 
 
 def test_batches_that_are_sampled_at_once_give_the_same_bits(
