@@ -4,6 +4,7 @@ Changes nothing: writes no settings, cuts no source, converts no model, builds n
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -91,14 +92,26 @@ class ChosenShards:
 
 
 def chosen_shards(manifest: Manifest, shards: Sequence[str], settings: Settings) -> ChosenShards:
-    """The active shards that were named, or else all, of which `sampling.shards` may leave few."""
+    """The active shards that were named, or else all, of which `sampling.shards` may leave few.
+
+    These few are the first of every source, as many of each as of the others.
+    """
     active, most = manifest.active_shards, settings.sampling.shards
     if shards:
         return ChosenShards([manifest.entry(key) for key in shards], [])
     if most is None:
         return ChosenShards(active, [])
-    trained = [entry for entry in active if not entry.is_held_out]
-    return ChosenShards(trained[:most], [entry for entry in active if entry.is_held_out])
+    taken: Counter[str] = Counter()
+    places: dict[str, int] = {}
+    for entry in active:
+        if not entry.is_held_out:
+            places[entry.key] = taken[entry.source]
+            taken[entry.source] += 1
+    first = set(sorted(places, key=places.__getitem__)[:most])
+    return ChosenShards(
+        [entry for entry in active if entry.key in first],
+        [entry for entry in active if entry.is_held_out],
+    )
 
 
 def indexes_of(options: RunOptions, settings: Settings) -> dict[str, str]:

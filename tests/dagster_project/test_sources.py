@@ -321,6 +321,13 @@ def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
     asked.clear()
     assert run(*few, "--shards", held_out[0])[0] == 0
     assert asked == [([held_out[0]], None)]
+    # Of another source as many as of the first.
+    assert run("ingest", str(write("b.jsonl", 4)))[0] == 0
+    asked.clear()
+    assert run(*few)[0] == 0
+    of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
+    annotated = [shards for shards, assets in asked if assets is None]
+    assert [key for shards in annotated for key in shards] == [trained[0], of_second[0]]
 
 
 def test_an_index_that_cannot_be_built_is_told_with_the_reason(
