@@ -24,7 +24,8 @@ sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=Tru
 app.add_typer(sources_app, name="sources")
 
 Preset = Annotated[
-    str | None, typer.Option(help="Preset for this run: paper, laptop or demo.", show_default=False)
+    str | None,
+    typer.Option(help="Preset for this run: paper, laptop, demo or small.", show_default=False),
 ]
 Changes = Annotated[
     list[str] | None,
@@ -58,6 +59,7 @@ VariantName = Annotated[
         show_default=False,
     ),
 ]
+RecipeName = Literal["small"]
 StudyName = Literal["k", "tools", "sizes"]
 OutputFormat = Literal["table", "json", "csv"]
 SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
@@ -181,6 +183,27 @@ def rounds(
     from dagster_project.commands.rounds import run_rounds
 
     run_rounds(until=until, dry_run=dry_run)
+
+
+@app.command()
+def recipe(
+    name: Annotated[RecipeName, typer.Argument(help="Of the recipe.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with worked_problems, web_docs and wiki_passages. Default: what "
+            "toolformer.yaml lists."
+        ),
+    ] = None,
+    benchmarks: Annotated[
+        Path | None, typer.Option(help="Folder below which the files of the benchmarks lie.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of sampling and training.")] = 0,
+) -> None:
+    """From texts to a table: annotate in rounds, train a model and its controls, compare them."""
+    from dagster_project.commands.recipe import run_recipe
+
+    run_recipe(name, texts=texts, benchmarks=benchmarks, seed=seed)
 
 
 @app.command()

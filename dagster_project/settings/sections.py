@@ -33,7 +33,7 @@ from toolformer.sources.source import (
 )
 from tools.registry import tool_names
 
-PresetName = Literal["paper", "laptop", "demo"]
+PresetName = Literal["paper", "laptop", "demo", "small"]
 
 
 class SettingsError(ValueError):
@@ -165,7 +165,8 @@ class SamplingSettings(Section):
     shards: int | None = Field(
         None,
         ge=1,
-        description="a build annotates so many shards, the first that are not held out; null: all",
+        description="a build annotates so many shards that are not held out, the first of every "
+        "source in turn; null: all",
     )
 
     @field_validator("annotator")

@@ -30,7 +30,8 @@ _HEADER = """\
 # A line that is commented out shows the preset's value. Remove the `# ` in front of it (and of its
 # section) to change it.
 
-# One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes).
+# One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes), small (rounds
+# of annotation for a small model).
 preset: {preset}
 """
 # An entry of `rounds` holds any other section. All rounds annotate the same texts and search the

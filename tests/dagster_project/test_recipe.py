@@ -1,0 +1,214 @@
+"""`toolformer recipe`: what it writes, what it runs and in which order, and what it shows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dagster_project.cli import main
+from dagster_project.commands import console, recipe
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.settings_file import load_settings
+from tests.warehouse.rows import frame
+from warehouse.warehouse import Warehouse
+
+ROUND_2 = ("base", "plain-round-2", "shuffled-round-2", "finetuned-round-2")
+
+
+class Stages:
+    """What the recipe runs, by name, instead of running it."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.done: list[str] = []
+        self.trained: set[str] = set()
+
+    def rounds(self, *, until: int | None, dry_run: bool) -> None:
+        assert (until, dry_run) == (None, False)
+        self.done.append("rounds")
+
+    def train(self, options: RunOptions) -> None:
+        settings = options.load_settings(self.home)
+        assert settings.sampling.round == 2
+        self.done.append(f"train {settings.training.variant}")
+
+    def is_trained(self, settings: Settings, _home: Home, _store: Warehouse) -> bool:
+        return settings.training.variant in self.trained
+
+    def evaluate(
+        self, options: RunOptions, *, benchmarks: tuple[str, ...], models: tuple[str, ...]
+    ) -> None:
+        assert (options.load_settings(self.home).sampling.round, benchmarks) == (2, ())
+        self.done.append(f"evaluate {' '.join(models)}")
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+    made = Stages(home)
+    monkeypatch.setattr(recipe, "run_rounds", made.rounds)
+    monkeypatch.setattr(recipe, "train_model", made.train)
+    monkeypatch.setattr(recipe, "is_finetuned", made.is_trained)
+    monkeypatch.setattr(recipe, "evaluate_models", made.evaluate)
+    return made
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("worked_problems.jsonl", "web_docs.jsonl.gz", "wiki_passages.parquet"):
+        (folder / name).touch()
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run_command(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(["recipe", "small", *map(str, arguments)])
+        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
+
+    return run_command
+
+
+def test_rounds_then_controls_then_the_evaluation_of_all(stages: Stages, texts: Path, run):
+    stages.trained = {"plain"}
+    code, out, err = run("--texts", texts, "--seed", 3)
+    assert (code, err) == (0, "")
+    assert stages.done == [
+        "rounds",
+        "train shuffled",
+        "evaluate base finetuned plain shuffled",
+    ]
+    assert out.count("Its model is up to date") == 1
+    settings = load_settings(stages.home.settings_file)
+    assert (settings.preset, settings.sampling.seed, settings.training.seed) == ("small", 3, 3)
+    problems, documents, passages = settings.corpus.sources
+    assert (problems.path, problems.text_column, problems.context_column) == (
+        str(texts / "worked_problems.jsonl"),
+        "solution",
+        "question",
+    )
+    assert documents.path == str(texts / "web_docs.jsonl.gz")
+    assert passages.path == settings.wikipedia_index.source == str(texts / "wiki_passages.parquet")
+    assert settings.evaluation.benchmarks == ("perplexity", "dateset")
+
+
+def test_the_same_command_goes_on_and_another_is_refused(stages: Stages, texts: Path, run):
+    assert run("--texts", texts)[0] == 0
+    written = stages.home.settings_file.read_text()
+    assert run("--texts", texts)[0] == 0
+    assert run()[0] == 0
+    code, _, err = run("--texts", texts, "--seed", 1)
+    assert code == 1
+    assert "has other settings than these flags give" in err
+    assert stages.home.settings_file.read_text() == written
+    # What a person changed there stands.
+    stages.home.settings_file.write_text(written.replace("seed: 0", "seed: 5"))
+    assert run()[0] == 0
+    assert run("--texts", texts)[0] == 1
+
+
+def test_benchmarks_are_found_below_their_folder(stages: Stages, texts: Path, tmp_path, run):
+    folder = tmp_path / "benchmarks"
+    for name in ("math/svamp.jsonl", "lama/lama_trex.jsonl.gz", "qa/nq_open_dev.jsonl", "x.json"):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert run("--texts", texts, "--benchmarks", folder)[0] == 0
+    evaluation = load_settings(stages.home.settings_file).evaluation
+    assert evaluation.files == {
+        "svamp": str(folder / "math/svamp.jsonl"),
+        "lama-trex": str(folder / "lama/lama_trex.jsonl.gz"),
+        "nq": str(folder / "qa/nq_open_dev.jsonl"),
+    }
+    assert evaluation.benchmarks == ("perplexity", "dateset", "svamp", "lama-trex", "nq")
+
+
+def test_what_is_missing_is_told_before_anything_is_written(
+    stages: Stages, texts: Path, tmp_path, run
+):
+    def refused(message: str, *arguments: object) -> None:
+        code, _, err = run(*arguments)
+        assert code == 1
+        assert message in err
+        assert stages.done == []
+        assert not stages.home.settings_file.exists()
+
+    refused("lists no texts, so there is nothing to do. Run `toolformer recipe small --texts")
+    (tmp_path / "empty").mkdir()
+    refused(
+        "There is no file of a benchmark in",
+        *("--texts", texts, "--benchmarks", tmp_path / "empty"),
+    )
+    (texts / "web_docs.jsonl.gz").unlink()
+    refused("has 0 files web_docs.*, expected one", "--texts", texts)
+    (texts / "web_docs.jsonl").touch()
+    (texts / "web_docs.csv").touch()
+    refused("web_docs: text, url", "--texts", texts)
+
+
+def test_settings_without_rounds_are_refused(stages: Stages, run):
+    stages.home.root.mkdir()
+    stages.home.settings_file.write_text("preset: laptop\ncorpus: {sources: [{path: a.jsonl}]}\n")
+    code, _, err = run()
+    assert code == 1
+    assert "lists no rounds" in err
+
+
+def test_the_tables_say_what_calls_gain_over_each_control_and_what_they_cost(
+    stages: Stages, texts: Path, run, monkeypatch: pytest.MonkeyPatch
+):
+    store = Warehouse(stages.home.warehouse, stages.home.database)
+    store.prepare()
+    _, plain, shuffled, model = ROUND_2
+
+    def put(table: str, name: str, *changes: dict) -> None:
+        store.replace_slice(table, "all", name, frame(table, *changes), metadata={})
+
+    cells = [
+        *((name, mode) for name in ROUND_2 for mode in ("disabled", "enabled")),
+        ("plain", "disabled"),
+    ]
+    scores = [
+        {"model": name, "mode": mode, "score": number / 10, "share_with_call": number / 10}
+        for number, (name, mode) in enumerate(cells)
+    ]
+    put("score_intervals", "dateset", *scores)
+    pairs = [
+        {"model": model, "mode": "enabled", "other_model": name, "other_mode": mode}
+        for name, mode in cells
+        if (name, mode) != (model, "enabled")
+    ]
+    put("paired_differences", "dateset", *pairs)
+    losses = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
+    for number, name in enumerate(("plain", *ROUND_2)):
+        rows = [{"item_id": f"d1-{window}", "model": name, "score": number} for window in range(2)]
+        put("evaluation_results", f"perplexity.{name}", *(losses | row for row in rows))
+    store.replace_slice(
+        "documents", "shard-00000", "all", frame("documents", {"source": "/x/a.jsonl"}), metadata={}
+    )
+    shown = []
+    monkeypatch.setattr(console, "frame", shown.append)
+    assert run("--texts", texts)[0] == 0
+    gains, perplexity, exclusions = shown
+    assert gains.select("benchmark", "against", "share_with_call", "score", "score_of_other").rows(
+        named=False
+    ) == [
+        ("dateset", "its calls disabled", 0.7, 70.0, 60.0),
+        ("dateset", plain, 0.7, 70.0, 20.0),
+        ("dateset", shuffled, 0.7, 70.0, 50.0),
+    ]
+    assert perplexity["source"].unique().to_list() == ["a.jsonl"]
+    assert perplexity["model"].to_list() == list(ROUND_2)
+    assert perplexity["windows"].to_list() == [2, 2, 2, 2]
+    e = 2.718281828459045
+    assert perplexity["perplexity"].to_list() == pytest.approx([e**n for n in (1, 2, 3, 4)])
+    assert perplexity["increase_over_plain"].to_list() == pytest.approx(
+        [1 / e - 1, 0, e - 1, e**2 - 1]
+    )
+    assert exclusions.is_empty()
