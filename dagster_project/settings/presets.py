@@ -102,9 +102,10 @@ _SMALL: dict[str, Any] = {
         },
         "Calendar": {"filtering_threshold": 0.1, "contrast_threshold": 0.05},
         "WikiSearch": {
+            "positions_per_text": 2,
             "calls_per_position": 1,
             "filtering_threshold": 0.1,
-            "contrast_threshold": 0.1,
+            "contrast_threshold": 0.2,
             # The fewer words, the easier to read.
             "options": {"sentences": 1},
         },
@@ -112,11 +113,11 @@ _SMALL: dict[str, Any] = {
     "training": {"batch_size": 8, "development_share": 0.1, "plain_share": 0.25},
     "evaluation": {"items": 300, "dateset_items": 600},
     "rounds": (
-        {"sampling": {"shards": 9, "proposals": "calls"}, "training": {"steps": 90}},
+        {"sampling": {"shards": 9, "proposals": "calls"}},
         {
             "sampling": {"uses_prompt": False},
             "scoring": {"placement": "inline"},
-            "training": {"steps": 180},
+            "training": {"epochs": 2},
         },
     ),
 }
