@@ -18,6 +18,8 @@ _CALL = re.compile(r"\[(?P<name>[A-Za-z_][A-Za-z0-9_]*)\([^\[\]]*\)\]")
 _DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", re.MULTILINE)
 
 LEAST_EXAMPLES = 3
+SHORT = "short"
+"""What the settings call the short prompts that come with the project."""
 
 
 def load_prompt(
@@ -44,6 +46,32 @@ def load_prompt(
     prompt = prompt.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n")
     check_prompt(prompt, tool_name, source=source)
     return prompt
+
+
+def load_short_prompt(tool_name: str) -> str:
+    """Read and check the short prompt of a tool: one line of instruction, four short texts.
+
+    A small model copies what it is shown, so the texts are of the plain form that small models
+    annotate, with each call right in front of what it helps to write (of MT, behind the phrase).
+
+    Args:
+        tool_name: A tool that comes with the project.
+
+    Returns:
+        The prompt with the slot `{text}`.
+
+    Raises:
+        PromptError: When the tool has none, being from outside.
+    """
+    folder = resources.files("tools.prompts").joinpath(SHORT)
+    file = folder.joinpath(f"{tool_name}.txt")
+    if not file.is_file():
+        known = sorted(each.name.removesuffix(".txt") for each in folder.iterdir())
+        raise PromptError(
+            f"{tool_name} has no short prompt; these tools have one: {', '.join(known)}. Leave "
+            "`prompt` out for the tool's own, or name a file."
+        )
+    return load_prompt(tool_name, own=file)
 
 
 def _read(file: Traversable, tool_name: str, source: str) -> str:

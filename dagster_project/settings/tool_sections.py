@@ -30,7 +30,9 @@ class ToolSettings(Section):
         "than with that of another call; none in the paper",
     )
     prompt: str | None = Field(
-        None, description="a few-shot prompt file of your own, with {text} where the text goes"
+        None,
+        description="a few-shot prompt file of your own, with {text} where the text goes; or "
+        "short, for small models, which the tools of this project have",
     )
     options: Mapping[str, JsonValue] = Field(
         default_factory=dict, description="settings of the tool itself"

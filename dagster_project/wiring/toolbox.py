@@ -17,7 +17,7 @@ from tools.errors import (
     ToolRegistrationError,
     ToolUnavailableError,
 )
-from tools.prompting import load_prompt
+from tools.prompting import SHORT, load_prompt, load_short_prompt
 from tools.protocol import Tool
 from tools.registry import (
     check_tool_name,
@@ -155,13 +155,23 @@ def open_tool(
 
 
 def prompt_of(settings: Settings, tool: Tool) -> str:
-    """The few-shot prompt of a tool: the file that the settings name, else the tool's own.
+    """The few-shot prompt of a tool, as the settings name it; raises as `named_prompt`."""
+    return named_prompt(settings.tools.of(tool.name).prompt, tool)
+
+
+def named_prompt(name: str | None, tool: Tool) -> str:
+    """A few-shot prompt of a tool.
+
+    Args:
+        name: a file, or `short` for the short one; None for the tool's own.
+        tool: whose calls it shows.
 
     Raises:
         PromptError: there is none, or it cannot be used.
     """
-    file = settings.tools.of(tool.name).prompt
-    return load_prompt(tool.name, Path(file).expanduser() if file else None, own=tool.prompt)
+    if name == SHORT:
+        return load_short_prompt(tool.name)
+    return load_prompt(tool.name, Path(name).expanduser() if name else None, own=tool.prompt)
 
 
 def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:

@@ -10,8 +10,10 @@ from tools.prompting import (
     draft_prompt,
     fill_prompt,
     load_prompt,
+    load_short_prompt,
 )
-from tools.registry import TOOL_NAMES
+from tools.registry import TOOL_NAMES, create_tool
+from tools.syntax import parse_sample
 
 DEMONSTRATIONS = {"QA": 2, "Calculator": 5, "WikiSearch": 3, "MT": 3, "Calendar": 5}
 GOOD = """Add calls.
@@ -147,3 +149,30 @@ def test_the_demonstrations_of_each_prompt_have_calls(name):
     shown = demonstrations_of(load_prompt(name))
     assert len(shown) == DEMONSTRATIONS[name]
     assert all(call.startswith(f"{name}(") for _, calls in shown for call in calls)
+
+
+@pytest.mark.parametrize("name", TOOL_NAMES)
+def test_each_tool_has_a_short_prompt_with_four_calls_that_it_takes(name):
+    prompt = load_short_prompt(name)
+    assert f'"[{name}(' in prompt.splitlines()[0]
+    needed = {
+        "WikiSearch": {"index_directory": "nowhere"},
+        "QA": {"retriever": None, "reader": None},
+    }
+    tool = create_tool(name, needed.get(name, {}))
+    shown = demonstrations_of(prompt)
+    assert len(shown) == 4
+    for _, (call,) in shown:
+        assert tool.parse_arguments(parse_sample(f"{call}]", name)) == call[len(name) + 1 : -1]
+
+
+def test_the_short_calls_of_the_calculator_stand_right_behind_an_equals_sign():
+    prompt = load_short_prompt("Calculator")
+    for _, (call,) in demonstrations_of(prompt):
+        expression = call.removeprefix("Calculator(").removesuffix(")")
+        assert f" {expression} = [{call}] " in prompt
+
+
+def test_a_tool_from_outside_has_no_short_prompt():
+    with pytest.raises(PromptError, match=r"Echo has no short prompt.*Calculator, Calendar, MT"):
+        load_short_prompt("Echo")
