@@ -1,7 +1,7 @@
 """Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -16,17 +16,20 @@ from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_er
 from assets.shard_texts import documents_of, typed_frame
 from assets.stage_costs import store_cost
 from dagster_project.fingerprints import executed_calls_fingerprint
+from dagster_project.home import Home
+from dagster_project.progress import ProgressCallback
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.stage_cost import CostMeter
 from tools.errors import ToolDiedError
-from tools.protocol import Tool
+from tools.protocol import Document, Tool
 from tools.running.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
 from tools.running.execution import execute_calls
 from tools.running.leak_check import LeakCheck
@@ -148,48 +151,84 @@ def _execute(
         meter.keep()
         shown(done, total)
 
-    results = execute_calls(
+    answers = answered_calls(
         tool,
         [
-            (arguments, texts[document_id])
-            for arguments, document_id in calls.select("arguments", "document_id").iter_rows()
+            (arguments, texts[document_id], offset)
+            for arguments, document_id, offset in calls.select(
+                "arguments", "document_id", "character_offset"
+            ).iter_rows()
         ],
-        limits=execution_limits(stage.settings),
-        cache=result_cache(stage.settings, stage.home),
+        tokenizer,
+        stage.settings,
+        stage.home,
         progress=progress,
     )
     store_cost(stage, shard, tool_name, meter.cost("execution", candidates=calls.height))
-    limit = stage.settings.execution.max_result_tokens
-    leak_share = stage.settings.execution.leak_share
-    check_of = cache(lambda document_id: LeakCheck(texts[document_id].text))
     # Once: a version may read the files of an index or a model.
     version = tool.version
-    rows = []
-    for call, result in zip(calls.iter_rows(named=True), results, strict=True):
-        row = asdict(result)
-        if result.result is not None:
-            row["result"] = cut_result(tokenizer, result.result, max_tokens=limit)
-            check = check_of(call["document_id"])
-            row.update(_leak_columns(check, row["result"], call["character_offset"], leak_share))
-        rows.append(
-            {
-                "repeated_before": None,
-                "repeated_after": None,
-                **row,
-                "call_id": call["call_id"],
-                "shard": shard,
-                "tool": tool_name,
-                "tool_version": version,
-                "round": stage.settings.sampling.round,
-            }
-        )
+    rows = [
+        {
+            **answer,
+            "call_id": call_id,
+            "shard": shard,
+            "tool": tool_name,
+            "tool_version": version,
+            "round": stage.settings.sampling.round,
+        }
+        for call_id, answer in zip(calls["call_id"], answers, strict=True)
+    ]
     frame = typed_frame("executed_calls", rows)
-    given_up = sum(result.reason == GIVEN_UP for result in results)
+    given_up = sum(answer["reason"] == GIVEN_UP for answer in answers)
     if given_up:
         # Out of date at once, so that the next build makes the calls; the stages behind notice.
         unfinished = wanted.fingerprint.with_part("given_up_calls", given_up)
         return Made(frame, unfinished.metadata(), DONE_BUT_GIVEN_UP)
     return Made(frame)
+
+
+def answered_calls(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    home: Home,
+    *,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Make calls of one tool; cut the results to their length, and drop those that are leaks.
+
+    Args:
+        tool: whose calls.
+        calls: of each the arguments, its text, and the character of the text that it stands at.
+        tokenizer: counts the tokens of results.
+        settings: of the run.
+        home: has the answers of earlier calls.
+        progress: told calls made and calls in all.
+
+    Returns:
+        For each call what `executed_calls` says of its result, by column.
+    """
+    results = execute_calls(
+        tool,
+        [(arguments, document) for arguments, document, _ in calls],
+        limits=execution_limits(settings),
+        cache=result_cache(settings, home),
+        progress=progress,
+    )
+    execution = settings.execution
+    texts = {document.document_id: document.text for _, document, _ in calls}
+    check_of = cache(lambda document_id: LeakCheck(texts[document_id]))
+    answers = []
+    for (_, document, offset), result in zip(calls, results, strict=True):
+        answer = {"repeated_before": None, "repeated_after": None, **asdict(result)}
+        if result.result is not None:
+            cut = cut_result(tokenizer, result.result, max_tokens=execution.max_result_tokens)
+            check = check_of(document.document_id)
+            answer["result"] = cut
+            answer.update(_leak_columns(check, cut, offset, execution.leak_share))
+        answers.append(answer)
+    return answers
 
 
 def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from assets.shard_stage import ShardReport, ShardStage, expected_errors, state_o
 from assets.shard_texts import cut_off, documents_of, typed_frame, windows_of
 from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import candidate_calls_fingerprint
+from dagster_project.progress import ProgressCallback
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -23,10 +24,11 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
 from dagster_project.wiring.toolbox import Toolbox
+from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.windows import Window
 from toolformer.positions import proposed_positions
-from toolformer.samples import SamplingParameters, drop_misplaced
+from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
 from toolformer.sampling import ProposedCalls, sample_shard
 from toolformer.stage_cost import CostMeter
 from tools.proposing.checked import proposals_of
@@ -87,6 +89,47 @@ def proposed_calls(
         )
         for window in windows
     ]
+
+
+def sampled_calls(
+    model: "LanguageModel",
+    tool: Tool,
+    prompt: str | None,
+    documents: Mapping[str, Document],
+    windows: Sequence[Window],
+    settings: Settings,
+    *,
+    checkpoint: Checkpoint,
+    progress: ProgressCallback,
+) -> list[SampledCall]:
+    """Sample the calls of one tool as the settings say.
+
+    Args:
+        model: the annotating model.
+        tool: whose calls.
+        prompt: its few-shot prompt; None to leave it out.
+        documents: by id; the tool preselected them.
+        windows: of these documents.
+        settings: of the run.
+        checkpoint: keeps finished batches.
+        progress: told windows done and windows in all.
+    """
+    samples = sample_shard(
+        model,
+        prompt,
+        windows,
+        tool_name=tool.name,
+        takes_arguments=tool.takes_arguments,
+        parse_arguments=partial(parse_arguments, tool),
+        parameters=sampling_parameters(settings, tool.name),
+        windows_per_batch=settings.sampling.windows_per_batch,
+        token_budget=settings.scoring.token_budget,
+        window_tokens=settings.corpus.window_tokens,
+        checkpoint=checkpoint,
+        progress=progress,
+        proposed=proposed_calls(tool, documents, windows, settings.sampling.proposals),
+    )
+    return drop_misplaced(samples, windows, tool.check_place)
 
 
 @shard_asset(kinds={"pytorch", "duckdb"}, deps=["documents"])
@@ -173,33 +216,26 @@ def _sample(
     )
     selected = {key: each for key, each in texts.items() if selection[key].is_selected}
     model = load_annotator()
-    window_tokens = stage.settings.corpus.window_tokens
     checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
     meter = CostMeter(model, checkpoint=checkpoint)
     windows = list(
         windows_of(
             selected,
             model.tokenizer,
-            window_tokens=window_tokens,
+            window_tokens=stage.settings.corpus.window_tokens,
             most=stage.settings.corpus.max_windows_per_text,
         )
     )
-    samples = sample_shard(
+    samples = sampled_calls(
         model,
+        tool,
         tools.prompts[tool_name],
+        selected,
         windows,
-        tool_name=tool_name,
-        takes_arguments=tool.takes_arguments,
-        parse_arguments=partial(parse_arguments, tool),
-        parameters=sampling_parameters(stage.settings, tool_name),
-        windows_per_batch=stage.settings.sampling.windows_per_batch,
-        token_budget=stage.settings.scoring.token_budget,
-        window_tokens=window_tokens,
+        stage.settings,
         checkpoint=checkpoint,
         progress=stage.progress(f"{shard}: sampling {tool_name}"),
-        proposed=proposed_calls(tool, selected, windows, stage.settings.sampling.proposals),
     )
-    samples = drop_misplaced(samples, windows, tool.check_place)
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
     candidates = sum(sample.status == "parsed" for sample in samples)
     store_cost(stage, shard, tool_name, meter.cost("sampling", candidates=candidates))

@@ -22,6 +22,8 @@ tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
 app.add_typer(tools_app, name="tools")
 sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
 app.add_typer(sources_app, name="sources")
+prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
+app.add_typer(prompts_app, name="prompts")
 
 Preset = Annotated[
     str | None,
@@ -411,6 +413,26 @@ def sources_rebuild() -> None:
     from dagster_project.commands.sources import rebuild
 
     rebuild()
+
+
+@prompts_app.command("compare")
+def prompts_compare(
+    prompts: Annotated[
+        list[str],
+        typer.Argument(help="default (the tool's own), short, or files.", metavar="PROMPT…"),
+    ],
+    tool: Annotated[str, typer.Option(help="The tool, as `tools list` shows it.")],
+    texts: Annotated[
+        int, typer.Option(min=1, help="So many windows of texts that the tool preselects.")
+    ] = 50,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Sample and filter calls with each prompt on the same texts; nothing is stored."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.prompting import compare_prompts
+
+    compare_prompts(tool, prompts, RunOptions.of(preset, changes, tools=[tool]), texts=texts)
 
 
 @app.command("check-vectors")

@@ -1,0 +1,293 @@
+"""`toolformer prompts compare`: what prompts of a tool come to on the same few texts.
+
+Stores nothing: what the stages of a build compute is computed here for some windows, and counted.
+Does not parse the command line.
+"""
+
+import dataclasses
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from assets.execution import answered_calls
+from assets.filtering import scoring_parameters
+from assets.sampling import sampled_calls
+from assets.shard_texts import windows_of
+from dagster_project.commands import console
+from dagster_project.commands.building import prepare
+from dagster_project.commands.options import RunOptions
+from dagster_project.commands.planning import indexes_of, unbuilt
+from dagster_project.home import Home
+from dagster_project.progress import ProgressCallback, progress_of
+from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.model_holder import process_holder
+from dagster_project.wiring.toolbox import named_prompt, open_tool
+from toolformer.errors import ToolformerError
+from toolformer.filtering import CallLosses, decide
+from toolformer.foreign_results import foreign_calls
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.windows import Window
+from toolformer.losses import ScoredCall
+from toolformer.samples import SampledCall
+from toolformer.shard_scoring import ShardScoring
+from toolformer.sources.manifest import Manifest, read_shard
+from toolformer.sources.records import ParsedDocument
+from tools.prompting import fill_prompt
+from tools.protocol import Document, Tool, ToolCall
+from tools.registry import check_usable
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
+OWN = "default"
+"""What the command calls the prompt that a tool has without any setting."""
+_LOGGER = logging.getLogger(__name__)
+
+
+def compare_prompts(
+    tool_name: str, prompts: Sequence[str], options: RunOptions, *, texts: int
+) -> None:
+    """Sample, execute and score calls with each prompt on the same texts, and print a table.
+
+    All calls are also scored with the result of another one, where a build takes every tenth: of
+    few texts a tenth would say nothing. So the chance share is of as many calls as the kept ones
+    are, and scoring takes twice as long. A bfloat16 model is not asked again in float32 near the
+    threshold; that moves a few calls of every prompt alike. Results come from the home's answers of
+    earlier calls where these are kept.
+
+    Args:
+        tool_name: whose prompts.
+        prompts: `default`, `short`, or files.
+        options: of the command; `tools` names the tool.
+        texts: how many windows of texts that the tool preselects, from the first shard that is not
+            held out on.
+
+    Raises:
+        SettingsError: the settings leave the prompt out.
+        UnknownToolError, ToolUnavailableError, PromptError: there is nothing to compare.
+        RunFailedError: there is no corpus.
+        ToolformerError: the tool preselects no text.
+    """
+    home = Home.find()
+    settings = options.load_settings(home)
+    if not settings.sampling.uses_prompt:
+        raise SettingsError(
+            "sampling.uses_prompt is false, so calls are sampled without a prompt and there is "
+            "none to compare. Add --set sampling.uses_prompt=true, or --set sampling.round for a "
+            "round that uses one."
+        )
+    tool = open_tool(settings, home, tool_name)
+    read = {name: named_prompt(None if name == OWN else name, tool) for name in prompts}
+    if not Manifest.load(home.sources).active_shards or unbuilt(
+        indexes_of(options, settings), home
+    ):
+        prepare(options, home, settings)
+    check_usable(tool, tool_name)
+    comparison = _Comparison.of(tool, settings, home, texts)
+    with console.progress_bars():
+        rows = [comparison.row(name, prompt) for name, prompt in read.items()]
+    console.frame(pl.DataFrame(rows))
+    for line in comparison.remarks(texts):
+        console.say(line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """The same for all prompts.
+
+    Attributes:
+        tool: whose prompts.
+        settings: of the run.
+        home: has models, indexes and answers.
+        annotator: samples and scores.
+        documents: by id.
+        windows: of these, the ones that are annotated.
+    """
+
+    tool: Tool
+    settings: Settings
+    home: Home
+    annotator: Annotator
+    documents: Mapping[str, Document]
+    windows: Sequence[Window]
+
+    @classmethod
+    def of(cls, tool: Tool, settings: Settings, home: Home, texts: int) -> "_Comparison":
+        annotator = Annotator.of(settings, home)
+        # Loaded before the seconds of the first prompt are counted.
+        tokenizer = annotator.load(process_holder(), settings, home).tokenizer
+        if scoring_parameters(settings).is_rescored:
+            annotator.load_reference(process_holder(), settings, home)
+        documents: dict[str, Document] = {}
+        windows: list[Window] = []
+        for document in _preselected(tool, home):
+            documents[document.document_id] = document
+            windows += windows_of(
+                {document.document_id: document},
+                tokenizer,
+                window_tokens=settings.corpus.window_tokens,
+                most=settings.corpus.max_windows_per_text,
+            )
+            if len(windows) >= texts:
+                break
+        if not windows:
+            raise ToolformerError(
+                f"{tool.name} preselects no text of the shards that are not held out, so there is "
+                "nothing to compare prompts on. Add texts that it suits (`toolformer ingest`)."
+            )
+        return cls(tool, settings, home, annotator, documents, windows[:texts])
+
+    def row(self, name: str, prompt: str) -> dict[str, Any]:
+        """What one prompt comes to."""
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as scratch:
+
+            def checkpoint(stage: str) -> Checkpoint:
+                return Checkpoint(Path(scratch) / stage, fingerprint="")
+
+            samples = self._samples(name, prompt, checkpoint)
+            candidates = [sample for sample in samples if sample.status == "parsed"]
+            calls = self._executed(name, candidates)
+            own, foreign = self._losses(name, calls, checkpoint)
+        of_tool = self.settings.tools.of(self.tool.name)
+        decided = partial(
+            decide,
+            filtering_threshold=of_tool.filtering_threshold,
+            baseline=scoring_parameters(self.settings).baseline,
+        )
+        kept = sum(
+            decided(losses, contrast_threshold=of_tool.contrast_threshold).is_kept
+            for losses in own.values()
+        )
+        by_chance = sum(decided(losses).is_kept for losses in foreign.values())
+        return {
+            "prompt": name,
+            "prompt tokens": len(self._model().tokenizer.encode(fill_prompt(prompt, ""))),
+            "samples": len(samples),
+            "candidates": len(candidates),
+            "executed, scored": len(calls),
+            "kept": kept,
+            "kept of 1000 candidates": 1000 * kept / len(candidates) if candidates else None,
+            "chance calls": len(foreign),
+            "chance share": by_chance / len(foreign) if foreign else None,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+
+    def remarks(self, wanted: int) -> Iterator[str]:
+        """What a reader of the table has to know."""
+        name, of_tool = self.tool.name, self.settings.tools.of(self.tool.name)
+        few = f" (there are no {wanted})" if len(self.windows) < wanted else ""
+        yield (
+            f"{name} on {len(self.windows)} texts{few}: k = {of_tool.positions_per_text}, m = "
+            f"{of_tool.calls_per_position}, τ_f = {of_tool.filtering_threshold:g}. Chance share: "
+            "of the chance calls, which are the same calls with the results of others, as many "
+            "reach τ_f."
+        )
+        if self.settings.sampling.proposals == "calls" and self.tool.makes_proposals:
+            yield (
+                "sampling.proposals is 'calls': where the tool can write the call itself the "
+                "prompt only helps to choose the place, so prompts hardly differ. Compare with "
+                "--set sampling.proposals=positions to see what they write."
+            )
+
+    def _samples(
+        self, name: str, prompt: str, checkpoint: Callable[[str], Checkpoint]
+    ) -> list[SampledCall]:
+        return sampled_calls(
+            self._model(),
+            self.tool,
+            prompt,
+            self.documents,
+            self.windows,
+            self.settings,
+            checkpoint=checkpoint("sampling"),
+            progress=self._progress(name, "sampling"),
+        )
+
+    def _executed(self, name: str, candidates: Sequence[SampledCall]) -> list[ScoredCall]:
+        """The calls that have a result."""
+        arguments = [sample.arguments or "" for sample in candidates]
+        answers = answered_calls(
+            self.tool,
+            [
+                (given, self.documents[sample.document_id], sample.character_offset)
+                for given, sample in zip(arguments, candidates, strict=True)
+            ],
+            self._model().tokenizer,
+            self.settings,
+            self.home,
+            progress=self._progress(name, "calling"),
+        )
+        return [
+            ScoredCall(
+                sample.call_id,
+                (sample.document_id, sample.window),
+                sample.position,
+                ToolCall(self.tool.name, given),
+                answer["result"],
+            )
+            for given, sample, answer in zip(arguments, candidates, answers, strict=True)
+            if answer["result"] is not None
+        ]
+
+    def _losses(
+        self, name: str, calls: Sequence[ScoredCall], checkpoint: Callable[[str], Checkpoint]
+    ) -> tuple[dict[str, CallLosses], dict[str, CallLosses]]:
+        """Losses of the calls, by call, and of the same calls with foreign results."""
+        # Another one for each prompt: what it reads once for all calls counts for each.
+        scoring = ShardScoring(
+            load_model=self._model,
+            load_reference=partial(
+                self.annotator.load_reference, process_holder(), self.settings, self.home
+            ),
+            cut_windows=lambda _: self.windows,
+            parameters=scoring_parameters(self.settings),
+            progress=lambda scored, _: self._progress(name, scored.replace("_", " ")),
+        )
+        score = partial(
+            scoring.score,
+            self.tool.name,
+            pruning_threshold=self.settings.tools.of(self.tool.name).filtering_threshold,
+            full_losses=False,
+        )
+        every = {call.call_id for call in calls}
+        others = foreign_calls(calls, every, seed=self.settings.sampling.seed)
+        own, _ = score(calls, stage="scoring", checkpoint=checkpoint("scoring"))
+        foreign, _ = score(
+            [each.call for each in others],
+            stage="chance_level",
+            checkpoint=checkpoint("chance_level"),
+        )
+        for call_id, with_foreign in foreign.items():
+            own[call_id] = dataclasses.replace(
+                own[call_id], loss_with_foreign_result=with_foreign.loss_with_result
+            )
+        return own, foreign
+
+    def _model(self) -> "LanguageModel":
+        # Asked anew each time: a tool may have taken the place of the model.
+        return self.annotator.load(process_holder(), self.settings, self.home)
+
+    def _progress(self, prompt: str, stage: str) -> ProgressCallback:
+        return progress_of(f"{prompt}: {stage} {self.tool.name}", _LOGGER)
+
+
+def _preselected(tool: Tool, home: Home) -> Iterator[Document]:
+    """The texts of the shards that are trained on, as far as the tool preselects them."""
+    for entry in Manifest.load(home.sources).active_shards:
+        if entry.is_held_out:
+            continue
+        for parsed in read_shard(home.sources, entry):
+            if not isinstance(parsed, ParsedDocument):
+                continue
+            document = Document(**{name: getattr(parsed, name) for name in Document.__slots__})
+            if tool.preselect(document).is_selected:
+                yield document

@@ -1,0 +1,151 @@
+"""`toolformer prompts compare`, and how the word `short` of the settings reaches sampling."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dagster_project.cli import main
+from dagster_project.commands import console
+from dagster_project.commands.building import build_dataset
+from dagster_project.commands.options import RunOptions
+from dagster_project.fingerprints import candidate_calls_fingerprint
+from dagster_project.home import Home
+from dagster_project.settings.sections import validated
+from dagster_project.wiring.toolbox import open_toolbox
+from dagster_project.wiring.warehouse import open_warehouse
+from tests.fakes import tiny_model
+from tools.errors import PromptError
+from tools.prompting import load_prompt, load_short_prompt
+
+TEXTS = (
+    ("Snow is expected tomorrow.", "https://a.org/2024/01/08/snow"),
+    ("The fair ends on Sunday.", "https://a.org/2024/05/03/fair"),
+    ("It was built in 2016.", "https://a.org/2023/11/20/mill"),
+    ("This shard is held out.", "https://a.org/2022/02/02/none"),
+)
+K = 2
+SETTINGS = """
+language_model: {{path: {folder}/model, precision: float32}}
+corpus:
+  sources: [{{path: {folder}/texts.jsonl, shard_size: 3}}]
+  window_tokens: 64
+  held_out_every: 2
+scoring: {{rescoring: false}}
+tools:
+  Calendar: {{sampling_threshold: 0, positions_per_text: {k}, filtering_threshold: 0}}
+{more}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    made = Home(tmp_path / "home")
+    monkeypatch.setenv("TOOLFORMER_HOME", str(made.root))
+    monkeypatch.setenv("DAGSTER_HOME", str(made.dagster))
+    made.root.mkdir()
+    write_settings(made)
+    lines = [json.dumps({"text": text, "url": url}) for text, url in TEXTS]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    return made
+
+
+def write_settings(home: Home, more: str = "") -> None:
+    home.settings_file.write_text(SETTINGS.format(folder=home.root.parent, k=K, more=more))
+
+
+@pytest.fixture
+def run(home: Home, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(["prompts", "compare", *arguments])
+        return int(exited.value.code or 0), *capsys.readouterr()  # type: ignore[arg-type]
+
+    return run_command
+
+
+def save_model(folder: Path) -> None:
+    # A letter is a token, and a prompt has hundreds.
+    model = tiny_model(context_length=2048)
+    model.model.save_pretrained(folder)
+    model.tokenizer.backend.save_pretrained(folder)
+
+
+@pytest.mark.slow
+def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
+    home: Home, run, monkeypatch: pytest.MonkeyPatch
+):
+    save_model(home.root.parent / "model")
+    shown: list[pl.DataFrame] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(console, "frame", shown.append)
+        code, out, err = run("default", "short", "--tool", "Calendar", "--texts", "5")
+        assert code == 0, err
+        # The text of the held-out shard is none of them.
+        assert "Calendar on 3 texts (there are no 5): k = 2" in out
+        assert not list(home.warehouse.glob("*/shard=shard-*"))
+        (rows,) = shown
+        assert rows["prompt"].to_list() == ["default", "short"]
+        assert rows["prompt tokens"].is_sorted(descending=True)
+        for row in rows.iter_rows(named=True):
+            # A call without arguments is settled: one sample at each place.
+            counts = [row[name] for name in ("samples", "candidates", "executed, scored")]
+            assert counts == [K * 3] * 3
+            assert row["chance calls"] == K * 3
+            assert row["kept of 1000 candidates"] == pytest.approx(1000 * row["kept"] / (K * 3))
+            assert 0 <= row["chance share"] <= 1
+        options = RunOptions.of(None, ["tools.Calendar.prompt=short"], tools=["Calendar"])
+        build_dataset(options, shards=["shard-00000"], dry_run=False)
+        built = open_warehouse(home).read_slices("filtered_calls", "shard-00000")
+        assert 0 < built["is_kept"].sum() == rows["kept"][1]
+
+    # With the shards there: a tool that proposes its calls, and one that no text suits.
+    changes = ("--texts", "1", "--set", "sampling.proposals=calls")
+    code, out, _ = run("short", "--tool", "Calendar", *changes)
+    assert code == 0
+    assert "so prompts hardly differ" in out
+    code, _, err = run("short", "--tool", "Calculator")
+    assert code == 1
+    assert "Calculator preselects no text" in err
+
+
+def test_what_cannot_be_compared_is_told_before_a_model_is_loaded(home: Home, run, tmp_path: Path):
+    (tmp_path / "slotless.txt").write_text("Input: It is [Calendar()] May.\nOutput:")
+    for arguments, message in (
+        (("short", "--tool", "Calender"), "Did you mean 'Calendar'?"),
+        ((str(tmp_path / "nowhere.txt"), "--tool", "Calendar"), "nowhere.txt does not exist"),
+        ((str(tmp_path / "slotless.txt"), "--tool", "Calendar"), "{text} occurs 0 times"),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 1
+        assert message in " ".join(err.split())
+    write_settings(home, f"sampling: {{annotator: {tmp_path}/taught, uses_prompt: false}}")
+    code, _, err = run("short", "--tool", "Calendar")
+    assert code == 1
+    assert "sampling.uses_prompt is false" in err
+
+
+def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: Home):
+    def prompt_and_digest(prompt: str | None) -> tuple[str | None, str]:
+        settings = validated({"tools": {"Calculator": {"prompt": prompt}}}, origin="test")
+        toolbox = open_toolbox(settings, home, named=["Calculator"])
+        shown = toolbox.prompts["Calculator"]
+        made = candidate_calls_fingerprint(
+            "documents", settings, toolbox.tools["Calculator"], shown, "model", "float32"
+        )
+        return shown, made.digest
+
+    short, default = prompt_and_digest("short"), prompt_and_digest(None)
+    assert short[0] == load_short_prompt("Calculator")
+    assert default[0] == load_prompt("Calculator")
+    assert short[1] != default[1]
+
+
+def test_a_tool_from_outside_cannot_be_given_a_short_prompt(home: Home, outside):
+    outside.module("echo_module")
+    section = {"class": "echo_module:Echo", "prompt": "short"}
+    settings = validated({"tools": {"Echo": section}}, origin="test")
+    with pytest.raises(PromptError, match="Echo has no short prompt"):
+        open_toolbox(settings, home)
