@@ -121,6 +121,7 @@ def test_without_a_command_the_help_is_shown(run):
         "stats",
         "tools",
         "sources",
+        "prompts",
         "check-vectors",
     ):
         assert command in help_text.out
