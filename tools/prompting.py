@@ -51,8 +51,8 @@ def load_prompt(
 def load_short_prompt(tool_name: str) -> str:
     """Read and check the short prompt of a tool: one line of instruction, four short texts.
 
-    A small model copies what it is shown, so the texts are of the plain form that small models
-    annotate, with each call right in front of what it helps to write (of MT, behind the phrase).
+    Made for small models: the texts are of the plain form that these annotate, with each call right
+    in front of what it helps to write (of MT, behind the phrase).
 
     Args:
         tool_name: A tool that comes with the project.

@@ -57,11 +57,11 @@ def compare_prompts(
 ) -> None:
     """Sample, execute and score calls with each prompt on the same texts, and print a table.
 
-    All calls are also scored with the result of another one, where a build takes every tenth: of
-    few texts a tenth would say nothing. So the chance share is of as many calls as the kept ones
-    are, and scoring takes twice as long. A bfloat16 model is not asked again in float32 near the
-    threshold; that moves a few calls of every prompt alike. Results come from the home's answers of
-    earlier calls where these are kept.
+    Every call is also scored with the result of another one, where a build takes a tenth of them:
+    of few texts a tenth would be a handful. So both shares are of the same calls, and scoring takes
+    up to twice as long. A bfloat16 model has no second look in float32 near the threshold, with any
+    prompt. Answers to equal calls are those that the home keeps, of earlier prompts too, so the
+    seconds are mostly the model's.
 
     Args:
         tool_name: whose prompts.
@@ -175,8 +175,8 @@ class _Comparison:
             "candidates": len(candidates),
             "executed, scored": len(calls),
             "kept": kept,
-            "kept of 1000 candidates": 1000 * kept / len(candidates) if candidates else None,
-            "chance calls": len(foreign),
+            "kept per 1000 candidates": 1000 * kept / len(candidates) if candidates else None,
+            "kept share": kept / len(calls) if calls else None,
             "chance share": by_chance / len(foreign) if foreign else None,
             "seconds": round(time.monotonic() - began, 1),
         }
@@ -187,9 +187,8 @@ class _Comparison:
         few = f" (there are no {wanted})" if len(self.windows) < wanted else ""
         yield (
             f"{name} on {len(self.windows)} texts{few}: k = {of_tool.positions_per_text}, m = "
-            f"{of_tool.calls_per_position}, τ_f = {of_tool.filtering_threshold:g}. Chance share: "
-            "of the chance calls, which are the same calls with the results of others, as many "
-            "reach τ_f."
+            f"{of_tool.calls_per_position}, τ_f = {of_tool.filtering_threshold:g}. Kept share: of "
+            "the scored calls. Chance share: of the same calls with the results of others."
         )
         if self.settings.sampling.proposals == "calls" and self.tool.makes_proposals:
             yield (

@@ -93,9 +93,10 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
             # A call without arguments is settled: one sample at each place.
             counts = [row[name] for name in ("samples", "candidates", "executed, scored")]
             assert counts == [K * 3] * 3
-            assert row["chance calls"] == K * 3
-            assert row["kept of 1000 candidates"] == pytest.approx(1000 * row["kept"] / (K * 3))
-            assert 0 <= row["chance share"] <= 1
+            assert row["kept share"] == row["kept"] / (K * 3)
+            assert row["kept per 1000 candidates"] == pytest.approx(1000 * row["kept share"])
+            # Of all calls, so that it is of as many.
+            assert row["chance share"] * K * 3 == pytest.approx(round(row["chance share"] * K * 3))
         options = RunOptions.of(None, ["tools.Calendar.prompt=short"], tools=["Calendar"])
         build_dataset(options, shards=["shard-00000"], dry_run=False)
         built = open_warehouse(home).read_slices("filtered_calls", "shard-00000")
