@@ -179,34 +179,11 @@ class ShardScoring:
         band: SafetyBand,
         checkpoint: Callable[[str, str], Checkpoint],
     ) -> SliceLosses:
-        """Replace the losses of the uncertain calls.
-
-        Calls that float32 scored already, for another threshold, keep those losses.
-        """
-        uncertain = {
-            call_id
-            for call_id, losses in first.losses.items()
-            if first.precisions[call_id] == "bfloat16" and band.holds(losses)
-        }
-        again: dict[str, CallLosses] = {}
-        costs = first.costs
-        if uncertain:
-            state = f"{first.pruning_threshold} {band.width} {band.thresholds}"
-            again, cost = self.score(
-                tool_name,
-                [call for call in calls() if call.call_id in uncertain],
-                stage="rescoring",
-                pruning_threshold=first.pruning_threshold,
-                full_losses=self.parameters.full_losses,
-                checkpoint=checkpoint("rescoring", state),
-                in_float32=True,
-            )
-            costs = (*costs, cost)
+        kept = partial(checkpoint, "rescoring")
+        found = self._scored_again(tool_name, first, calls, band.holds, kept, stage="rescoring")
+        again = _replaced(first, found)
         return replace(
-            first,
-            losses={**first.losses, **again},
-            precisions={**first.precisions, **dict.fromkeys(again, "float32")},
-            costs=costs,
+            found,
             rescoring={
                 "band": band.width,
                 "thresholds": band.thresholds,
@@ -218,47 +195,66 @@ class ShardScoring:
     def _contrasted(
         self,
         tool_name: str,
-        found: SliceLosses,
+        first: SliceLosses,
         calls: Callable[[], Sequence[ScoredCall]],
         contrast: Contrast,
         band: float | None,
         checkpoint: Callable[[str, str], Checkpoint],
     ) -> SliceLosses:
         """Score what reaches τ_f with a foreign result too; near τ_c all of a call in float32."""
-        before = found.losses
-        found, costs = self._with_foreign_results(
-            tool_name, found, calls, contrast, checkpoint, name="contrast"
+        found = self._with_foreign_results(
+            tool_name, first, calls, contrast, checkpoint, name="contrast"
         )
+        if band is not None:
+            holds = partial(contrast.is_uncertain, band=band)
+            kept = partial(checkpoint, "contrast-rescoring")
+            again = self._scored_again(tool_name, found, calls, holds, kept, stage="contrast")
+            if again is not found:
+                found = self._with_foreign_results(
+                    tool_name, again, calls, contrast, checkpoint, name="contrast-again"
+                )
+        costs = found.costs[len(first.costs) :]
+        if not costs:
+            return found
+        cost = together(costs, candidates=len(_replaced(first, found)))
+        return replace(found, costs=(*first.costs, cost))
+
+    def _scored_again(
+        self,
+        tool_name: str,
+        found: SliceLosses,
+        calls: Callable[[], Sequence[ScoredCall]],
+        is_uncertain: Callable[[CallLosses], bool],
+        checkpoint: Callable[[str], Checkpoint],
+        *,
+        stage: str,
+    ) -> SliceLosses:
+        """Replace the losses of the uncertain calls by those of float32.
+
+        Calls that float32 scored already, for another threshold, keep those losses.
+        """
         uncertain = {
             call_id
             for call_id, losses in found.losses.items()
-            if band is not None
-            and found.precisions[call_id] == "bfloat16"
-            and contrast.is_uncertain(losses, band=band)
+            if found.precisions[call_id] == "bfloat16" and is_uncertain(losses)
         }
-        if uncertain:
-            again, cost = self.score(
-                tool_name,
-                [call for call in calls() if call.call_id in uncertain],
-                stage="contrast",
-                pruning_threshold=found.pruning_threshold,
-                full_losses=self.parameters.full_losses,
-                checkpoint=checkpoint("contrast-rescoring", _digest_of(uncertain)),
-                in_float32=True,
-            )
-            found = replace(
-                found,
-                losses={**found.losses, **again},
-                precisions={**found.precisions, **dict.fromkeys(again, "float32")},
-            )
-            found, more = self._with_foreign_results(
-                tool_name, found, calls, contrast, checkpoint, name="contrast-again"
-            )
-            costs = [*costs, cost, *more]
-        if not costs:
+        if not uncertain:
             return found
-        scored = sum(losses is not before[call_id] for call_id, losses in found.losses.items())
-        return replace(found, costs=(*found.costs, together(costs, candidates=scored)))
+        again, cost = self.score(
+            tool_name,
+            [call for call in calls() if call.call_id in uncertain],
+            stage=stage,
+            pruning_threshold=found.pruning_threshold,
+            full_losses=self.parameters.full_losses,
+            checkpoint=checkpoint(f"{found.pruning_threshold} {_digest_of(uncertain)}"),
+            in_float32=True,
+        )
+        return replace(
+            found,
+            losses={**found.losses, **again},
+            precisions={**found.precisions, **dict.fromkeys(again, "float32")},
+            costs=(*found.costs, cost),
+        )
 
     def _with_foreign_results(
         self,
@@ -269,7 +265,7 @@ class ShardScoring:
         checkpoint: Callable[[str, str], Checkpoint],
         *,
         name: str,
-    ) -> tuple[SliceLosses, list[StageCost]]:
+    ) -> SliceLosses:
         """Add the losses with a foreign result where they are missing, in the call's precision."""
         missing = {
             call_id
@@ -280,7 +276,7 @@ class ShardScoring:
         by_precision: dict[str, list[ForeignCall]] = {}
         for each in chosen:
             by_precision.setdefault(found.precisions[each.call.call_id], []).append(each)
-        losses, costs = dict(found.losses), []
+        losses, costs = dict(found.losses), list(found.costs)
         for precision, of_precision in by_precision.items():
             of_calls, cost = self._score_foreign(
                 tool_name,
@@ -292,7 +288,12 @@ class ShardScoring:
             for call_id, loss in of_calls.items():
                 losses[call_id] = replace(losses[call_id], loss_with_foreign_result=loss)
         others = {each.call.call_id: each.other_call_id for each in chosen}
-        return replace(found, losses=losses, foreign_calls={**found.foreign_calls, **others}), costs
+        return replace(
+            found,
+            losses=losses,
+            costs=tuple(costs),
+            foreign_calls={**found.foreign_calls, **others},
+        )
 
     def _score_foreign(
         self,
@@ -361,3 +362,7 @@ class ShardScoring:
 
 def _digest_of(call_ids: Iterable[str]) -> str:
     return hex_digest(*sorted(call_ids))
+
+
+def _replaced(before: SliceLosses, after: SliceLosses) -> dict[str, CallLosses]:
+    return {key: new for key, new in after.losses.items() if new is not before.losses[key]}
