@@ -10,18 +10,15 @@ not choose calls and does not decide.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from toolformer.calls import CallFormat, call_ids
-from toolformer.forward.batching import end_of_batch, longest_first, plan_batches
-from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import feed_in_batches
-from toolformer.forward.language_model import LanguageModel
+from toolformer.call_scorer import CallScorer, Losses
+from toolformer.calls import call_ids
+from toolformer.forward.batching import plan_batches
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.forward.row_losses import losses_of_states
-from toolformer.forward.side_by_side import batches_at_once
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import weighted_loss
 from toolformer.scored_call import ScoredCall, WindowKey
@@ -41,80 +38,33 @@ class _Branch:
         return [*self.call, *self.following[:-1]]
 
 
-class InlineScorer:
-    """Scores calls at their places, all calls of some texts together.
-
-    Args:
-        model: the scoring model.
-        windows: by document and number.
-        call_format: how calls are written.
-        weights: of the tokens from a position on.
-        token_budget: most tokens of a batch of texts, and of a batch of their calls.
-        checkpoint: keeps finished batches.
-        progress: told texts done and texts in all.
-    """
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        windows: Mapping[WindowKey, Window],
-        call_format: CallFormat,
-        weights: Sequence[float],
-        token_budget: int,
-        checkpoint: Checkpoint,
-        progress: Callable[[int, int], None],
-    ):
-        self._model = model
-        self._windows = windows
-        self._call_format = call_format
-        self._weights = weights
-        self._token_budget = token_budget
-        self._checkpoint = checkpoint
-        self._progress = progress
+class InlineScorer(CallScorer):
+    """Scores calls at their places, all calls of some texts together; tells texts as rows done."""
 
     def score(
         self, calls: Sequence[ScoredCall], *, is_open: Callable[[ScoredCall, float], bool]
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """The losses with the calls' results, and without them where that is still open.
-
-        Args:
-            calls: in any order.
-            is_open: whether a call with this L_i⁺ needs L_i(e(c, ε)).
-
-        Returns:
-            Both by call, in nats.
-
-        Raises:
-            OutOfMemoryError: a single text does not fit the device's memory.
-        """
+    ) -> tuple[Losses, Losses]:
+        """The losses with the calls' results, and without them where that is still open."""
         of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:
             of_window.setdefault(call.window, []).append(call)
-        texts = [_in_front(self._windows[key], of_key) for key, of_key in of_window.items()]
-        order = longest_first([len(text.ids) for text in texts])
-        lengths = [len(texts[index].ids) for index in order]
+        texts = [_in_front(self.windows[key], of_key) for key, of_key in of_window.items()]
         groups = list(of_window.values())
-        with_result: dict[str, float] = {}
-        without_result: dict[str, float] = {}
-        batches = feed_in_batches(
-            len(texts),
-            size=self._token_budget,
-            end_of_batch=lambda start, size: end_of_batch(
-                lengths, start, token_budget=size, is_padded=not self._model.packs_rows
+        with_result: Losses = {}
+        without_result: Losses = {}
+        batches = self.in_batches(
+            [len(text.ids) for text in texts],
+            lambda batch: self._score_batch(
+                [texts[index] for index in batch], [groups[index] for index in batch], is_open
             ),
-            compute=lambda start, end: self._score_batch(
-                [texts[index] for index in order[start:end]],
-                [groups[index] for index in order[start:end]],
-                is_open,
-            ),
-            checkpoint=self._checkpoint,
             label="inline",
-            at_once=batches_at_once(self._model),
         )
-        for _, end, (with_results, without_results) in batches:
+        texts_done = 0
+        for batch, (with_results, without_results) in batches:
             with_result |= with_results
             without_result |= without_results
-            self._progress(end, len(texts))
+            texts_done += len(batch)
+            self.progress(texts_done, len(texts))
         return with_result, without_result
 
     def _score_batch(
@@ -122,16 +72,16 @@ class InlineScorer:
         texts: Sequence[Window],
         groups: Sequence[Sequence[ScoredCall]],
         is_open: Callable[[ScoredCall, float], bool],
-    ) -> tuple[dict[str, float], dict[str, float]]:
+    ) -> tuple[Losses, Losses]:
         import torch
 
         calls = [(row, call) for row, group in enumerate(groups) for call in group]
         with torch.inference_mode():
             read = ReadTexts(
-                self._model,
-                compute_prompt_prefix(self._model, None),
+                self.model,
+                compute_prompt_prefix(self.model, None),
                 texts,
-                token_budget=self._token_budget,
+                token_budget=self.token_budget,
             )
             with_result = self._losses(read, calls, has_result=True)
             still_open = [
@@ -141,7 +91,7 @@ class InlineScorer:
 
     def _losses(
         self, texts: ReadTexts, calls: Sequence[tuple[int, ScoredCall]], *, has_result: bool
-    ) -> dict[str, float]:
+    ) -> Losses:
         branch_of = {
             call.call_id: self._branch(row, call, has_result=has_result) for row, call in calls
         }
@@ -149,7 +99,7 @@ class InlineScorer:
         branches = list(dict.fromkeys(each for each in branch_of.values() if each.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
         packs = plan_batches(
-            [len(branch.fed) for branch in branches], token_budget=self._token_budget
+            [len(branch.fed) for branch in branches], token_budget=self.token_budget
         )
         for pack in packs:
             in_order = sorted((branches[index] for index in pack), key=lambda branch: branch.row)
@@ -158,13 +108,13 @@ class InlineScorer:
 
     def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> _Branch:
         ids = call_ids(
-            self._model.tokenizer,
+            self.model.tokenizer,
             call.call,
             call.result if has_result else None,
-            call_format=self._call_format,
+            call_format=self.call_format,
         )
-        text = self._windows[call.window].ids
-        following = text[call.position : call.position + len(self._weights)]
+        text = self.windows[call.window].ids
+        following = text[call.position : call.position + len(self.weights)]
         return _Branch(row, call.position, tuple(ids), following)
 
     def _feed(self, texts: ReadTexts, branches: Sequence[_Branch]) -> list[float]:
@@ -180,7 +130,7 @@ class InlineScorer:
         # Padding stands behind a branch, where no token of it looks.
         states = keys.feed_whole(
             range(len(branches)),
-            [branch.fed + [self._model.bos_id] * (width - len(branch.fed)) for branch in branches],
+            [branch.fed + [self.model.bos_id] * (width - len(branch.fed)) for branch in branches],
         )
         places = [
             (index, len(branch.call) - 1 + t, token)
@@ -189,9 +139,9 @@ class InlineScorer:
         ]
         node, place, token = (torch.tensor(column) for column in zip(*places, strict=True))
         wanted = states[node.to(states.device), place.to(states.device)]
-        losses = iter(losses_of_states(self._model, wanted, token.to(states.device)))
+        losses = iter(losses_of_states(self.model, wanted, token.to(states.device)))
         return [
-            weighted_loss([next(losses) for _ in branch.following], self._weights)
+            weighted_loss([next(losses) for _ in branch.following], self.weights)
             for branch in branches
         ]
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
+from toolformer.call_scorer import CallScorer, Losses
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import THRESHOLD_TOLERANCE, Baseline, CallLosses
-from toolformer.forward.batching import end_of_batch, longest_first, plan_batches
+from toolformer.forward.batching import plan_batches
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_pack_tokens, feed_in_batches, feed_in_halves
+from toolformer.forward.geometry import choose_pack_tokens, feed_in_halves
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import SharedOpening, feed_opening, losses_at
 from toolformer.forward.side_by_side import batches_at_once, in_turn, side_by_side
@@ -180,17 +181,10 @@ def score_calls(
         return is_wanted and may_pass(without_call[call.call_id] - with_result)
 
     promising = [call for call in calls if may_pass(without_call[call.call_id])]
-    budget = _stored_budget(model, windows, token_budget, checkpoint)
-    if form.placement is Placement.INLINE:
-        inline = InlineScorer(
-            model, windows, call_format, form.weights, budget, checkpoint, progress
-        )
-        with_result, call_without_result = inline.score(promising, is_open=is_open)
-    else:
-        scorer = _RowScorer(model, windows, call_format, form.weights, budget, checkpoint, progress)
-        with_result = scorer.score(promising, with_result=True)
-        open_calls = [call for call in promising if is_open(call, with_result[call.call_id])]
-        call_without_result = scorer.score(open_calls, with_result=False)
+    scorer = _scorer(
+        model, windows, call_format, form, checkpoint, progress, token_budget=token_budget
+    )
+    with_result, call_without_result = scorer.score(promising, is_open=is_open)
     return {
         call.call_id: CallLosses(
             loss_without_call=without_call[call.call_id],
@@ -226,28 +220,30 @@ def losses_with_result(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    budget = _stored_budget(model, windows, token_budget, checkpoint)
-    given = (model, windows, call_format, form.weights, budget, checkpoint, progress)
-    if form.placement is Placement.INLINE:
-        return InlineScorer(*given).score(calls, is_open=lambda _call, _loss: False)[0]
-    return _RowScorer(*given).score(calls, with_result=True)
+    scorer = _scorer(
+        model, windows, call_format, form, checkpoint, progress, token_budget=token_budget
+    )
+    return scorer.score(calls, is_open=lambda _call, _loss: False)[0]
 
 
-def _stored_budget(
+def _scorer(
     model: LanguageModel,
     windows: Mapping[WindowKey, Window],
-    token_budget: int | None,
+    call_format: CallFormat,
+    form: LossForm,
     checkpoint: Checkpoint,
-) -> int:
-    """Most tokens of a batch; stored, so that a resumed shard goes on with it.
-
-    However much memory is free by then.
-    """
+    progress: Callable[[int, int], None],
+    *,
+    token_budget: int | None,
+) -> CallScorer:
+    # Stored, so that a resumed shard goes on with it, however much memory is free by then.
     geometry = checkpoint.step(
         "geometry",
         lambda: {"token_budget": token_budget or _token_budget(model, windows.values())},
     )
-    return geometry["token_budget"]
+    budget = geometry["token_budget"]
+    scorer = InlineScorer if form.placement is Placement.INLINE else _RowScorer
+    return scorer(model, windows, call_format, form.weights, budget, checkpoint, progress)
 
 
 def _losses_without_call(
@@ -271,80 +267,60 @@ def _losses_without_call(
     return losses
 
 
-class _RowScorer:
+class _RowScorer(CallScorer):
     """Scores calls as prefixes: equal calls of a window share one row."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        windows: Mapping[WindowKey, Window],
-        call_format: CallFormat,
-        weights: tuple[float, ...],
-        token_budget: int,
-        checkpoint: Checkpoint,
-        progress: Callable[[int, int], None],
-    ):
-        self._model = model
-        self._windows = windows
-        self._call_format = call_format
-        self._weights = weights
-        self._token_budget = token_budget
-        self._checkpoint = checkpoint
-        self._progress = progress
-        self._rows_done = 0
-        self._rows_planned = 0
+    def score(
+        self, calls: Sequence[ScoredCall], *, is_open: Callable[[ScoredCall, float], bool]
+    ) -> tuple[Losses, Losses]:
+        """The losses with the calls' results, and without them where that is still open."""
+        with_result, rows_done = self._losses(calls, has_result=True)
+        still_open = [call for call in calls if is_open(call, with_result[call.call_id])]
+        return with_result, self._losses(still_open, has_result=False, rows_done=rows_done)[0]
 
-    def score(self, calls: Sequence[ScoredCall], *, with_result: bool) -> dict[str, float]:
-        """The loss of every call at its position, with or without its result."""
-        rows, row_of_call = self._plan_rows(calls, with_result=with_result)
-        kind = "with-result" if with_result else "without-result"
-        order = longest_first([row.length(self._windows) for row in rows])
-        lengths = [rows[index].length(self._windows) for index in order]
-        self._rows_planned += len(rows)
+    def _losses(
+        self, calls: Sequence[ScoredCall], *, has_result: bool, rows_done: int = 0
+    ) -> tuple[Losses, int]:
+        """The loss of every call at its position, with or without its result; and rows done."""
+        rows, row_of_call = self._plan_rows(calls, has_result=has_result)
+        rows_planned = rows_done + len(rows)
         opening = self._opening(rows)
         losses: dict[tuple[int, int], float] = {}
-        batches = feed_in_batches(
-            len(rows),
-            size=self._token_budget,
-            end_of_batch=lambda start, size: end_of_batch(
-                lengths, start, token_budget=size, is_padded=not self._model.packs_rows
-            ),
-            compute=lambda start, end: self._score_batch(
-                [rows[index] for index in order[start:end]], opening()
-            ),
-            checkpoint=self._checkpoint,
-            label=kind,
-            at_once=batches_at_once(self._model),
+        batches = self.in_batches(
+            [row.length(self.windows) for row in rows],
+            lambda batch: self._score_batch([rows[index] for index in batch], opening()),
+            label="with-result" if has_result else "without-result",
         )
-        for start, end, of_batch in batches:
-            for index, of_row in zip(order[start:end], of_batch, strict=True):
+        for batch, of_batch in batches:
+            for index, of_row in zip(batch, of_batch, strict=True):
                 for position, loss in zip(rows[index].positions, of_row, strict=True):
                     losses[index, position] = loss
-            self._rows_done += end - start
-            self._progress(self._rows_done, self._rows_planned)
-        return {call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls}
+            rows_done += len(batch)
+            self.progress(rows_done, rows_planned)
+        of_calls = {
+            call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls
+        }
+        return of_calls, rows_done
 
     def _plan_rows(
-        self, calls: Sequence[ScoredCall], *, with_result: bool
+        self, calls: Sequence[ScoredCall], *, has_result: bool
     ) -> tuple[list[_Row], dict[str, int]]:
         positions: dict[tuple[WindowKey, ToolCall, str | None], set[int]] = {}
         for call in calls:
-            key = (call.window, call.call, call.result if with_result else None)
+            key = (call.window, call.call, call.result if has_result else None)
             positions.setdefault(key, set()).add(call.position)
         index_of = {key: index for index, key in enumerate(positions)}
         rows = [
             _Row(
-                tuple(
-                    prefix_ids(self._model.tokenizer, call, result, call_format=self._call_format)
-                ),
+                tuple(prefix_ids(self.model.tokenizer, call, result, call_format=self.call_format)),
                 window,
                 tuple(sorted(of_row)),
-                self._weights,
+                self.weights,
             )
             for (window, call, result), of_row in positions.items()
         ]
         return rows, {
-            call.call_id: index_of[call.window, call.call, call.result if with_result else None]
+            call.call_id: index_of[call.window, call.call, call.result if has_result else None]
             for call in calls
         }
 
@@ -353,28 +329,28 @@ class _RowScorer:
 
         The last token of a call is fed with the row: it predicts the text's first.
         """
-        openings = [[self._model.bos_id, *row.prefix[:-1]] for row in rows]
+        openings = [[self.model.bos_id, *row.prefix[:-1]] for row in rows]
         # The first of several batches that are computed at once feeds it for all.
-        return in_turn(cache(lambda: feed_opening(self._model, openings)))
+        return in_turn(cache(lambda: feed_opening(self.model, openings)))
 
     def _score_batch(self, rows: Sequence[_Row], opening: SharedOpening) -> list[list[float]]:
         sequences: list[list[int]] = []
         places: list[tuple[int, int, int]] = []
         for index, row in enumerate(rows):
-            text = self._windows[row.window].ids[: row.text_length(self._windows)]
-            sequences.append([self._model.bos_id, *row.prefix, *text[:-1]])
+            text = self.windows[row.window].ids[: row.text_length(self.windows)]
+            sequences.append([self.model.bos_id, *row.prefix, *text[:-1]])
             for place in _needed_places(row, len(text)):
                 places.append((index, len(row.prefix) + place, text[place]))
-        losses = iter(losses_at(self._model, sequences, places, opening=opening))
+        losses = iter(losses_at(self.model, sequences, places, opening=opening))
         return [list(self._of_positions(row, dict(self._needed(row, losses)))) for row in rows]
 
     def _needed(self, row: _Row, losses: Iterator[float]) -> Iterator[tuple[int, float]]:
-        for place in _needed_places(row, row.text_length(self._windows)):
+        for place in _needed_places(row, row.text_length(self.windows)):
             yield place, next(losses)
 
     def _of_positions(self, row: _Row, of_place: Mapping[int, float]) -> Iterator[float]:
         for position in row.positions:
-            end = min(position + len(row.weights), row.text_length(self._windows))
+            end = min(position + len(row.weights), row.text_length(self.windows))
             yield weighted_loss([of_place[place] for place in range(position, end)], row.weights)
 
 

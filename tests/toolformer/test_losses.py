@@ -318,18 +318,14 @@ def test_pruning_changes_no_decision_for_any_losses(
     ]
     asked = {True: set(), False: set()}
 
-    class GivenScores:
-        def __init__(self, *_):
-            pass
-
-        def score(self, calls, *, with_result):
-            asked[with_result] |= {call.call_id for call in calls}
-            column = 1 if with_result else 2
-            return {call.call_id: triples[int(call.call_id)][column] for call in calls}
+    def given_losses(_scorer, calls, *, has_result, rows_done=0):
+        asked[has_result] |= {call.call_id for call in calls}
+        column = 1 if has_result else 2
+        return {call.call_id: triples[int(call.call_id)][column] for call in calls}, rows_done
 
     def decisions(*, full_losses):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(losses_module, "_RowScorer", GivenScores)
+            patch.setattr(losses_module._RowScorer, "_losses", given_losses)
             patch.setattr(
                 losses_module,
                 "_losses_without_call",
