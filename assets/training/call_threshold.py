@@ -3,8 +3,8 @@
 The paper has no such number: there k alone decides (§4.2).
 """
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -79,21 +79,20 @@ def call_threshold(
         home, store, holder = settings.home(), warehouse.open(), language_model.holder()
         variant = loaded.training.variant
         directory = evaluated_model(name_of_variant(variant), loaded, home).directory
-        shards = _shards_of_training_set(store)
 
         def wanted() -> Wanted:
-            return _wanted(store, loaded, directory, shards)
+            return _wanted(store, loaded, directory)
 
         def is_stale() -> bool:
             return settings.force or wanted().fingerprint.difference(_stored(directory)) is not None
 
         def make() -> str:
             looked_at = wanted()
-            chosen = _choose(context, store, home, loaded, directory, shards, holder)
+            chosen = _choose(context, store, home, loaded, directory, holder)
             context.log.info(chosen.told)
             looked_at.check_unchanged(wanted())
-            text = call_threshold_text(chosen, looked_at.fingerprint.metadata())
-            write_whole(directory / CALL_THRESHOLD_FILE, text)
+            stored = replace(chosen, made_from=looked_at.fingerprint.metadata())
+            write_whole(directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
             write_model_card(directory, base_model_directory(loaded, home), loaded)
             return DONE
 
@@ -113,12 +112,6 @@ def call_threshold(
     return dg.MaterializeResult(metadata={"state": state, **_report(chosen)})
 
 
-def _shards_of_training_set(store: Warehouse) -> list[str]:
-    """The shards that its texts come from."""
-    _training_set(store)
-    return sorted(store.read_slice("training_texts", ALL, ALL)["shard"].unique())
-
-
 def _training_set(store: Warehouse) -> list[Input]:
     """Its texts, and what was left out of it.
 
@@ -132,9 +125,14 @@ def _training_set(store: Warehouse) -> list[Input]:
     return there
 
 
-def _wanted(store: Warehouse, settings: Settings, directory: Path, shards: list[str]) -> Wanted:
+def _documents(store: Warehouse) -> dict[str, Input]:
+    """The documents of the shards that its texts come from, where they are still there."""
+    return slice_inputs(store, "documents", store.ask("training_shards")["shard"].to_list())
+
+
+def _wanted(store: Warehouse, settings: Settings, directory: Path) -> Wanted:
     training_set = _training_set(store)
-    documents = slice_inputs(store, "documents", shards)
+    documents = _documents(store)
     return Wanted(
         call_threshold_fingerprint(
             [each.fingerprint for each in training_set],
@@ -150,10 +148,10 @@ def _wanted(store: Warehouse, settings: Settings, directory: Path, shards: list[
 def _stored(directory: Path) -> Mapping[str, str] | None:
     """What the stored choice was made from; None where there is none that can be read."""
     try:
-        read_call_threshold(directory)
-        return json.loads((directory / CALL_THRESHOLD_FILE).read_bytes())
-    except (FileNotFoundError, ToolformerError):
+        stored = read_call_threshold(directory)
+    except ToolformerError:
         return None
+    return stored and stored.made_from
 
 
 def _choose(
@@ -162,14 +160,13 @@ def _choose(
     home: Home,
     settings: Settings,
     directory: Path,
-    shards: list[str],
     holder: ModelHolder,
 ) -> CallThreshold:
     k = settings.decoding.call_top_k
     if settings.training.variant == PLAIN:
         return CallThreshold(None, WITHOUT_CALLS, k, 0, 0)
-    with_documents = sorted(slice_inputs(store, "documents", shards))
-    texts = development_texts(store, with_documents, load_tokenizer(directory), settings)
+    shards = sorted(_documents(store))
+    texts = development_texts(store, shards, load_tokenizer(directory), settings)
     positions = [text.call_positions for text in texts]
     if why_too_few(positions):
         # The model is not loaded for nothing.

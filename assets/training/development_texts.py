@@ -92,17 +92,12 @@ def _without_calls(
         store,
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
+        settings,
         with_calls=_by_key(texts),
-        window_tokens=settings.corpus.window_tokens,
-        most=settings.corpus.max_windows_per_text,
-        round_number=settings.training_rounds[0],
         is_wanted=is_held_back,
     )
-    plain = (text for text in windows if text.key not in left_out)
-    return [
-        DevelopmentText(_window(*text.key, text.text, tokenizer), frozenset())
-        for text in islice(plain, _MOST_TEXTS)
-    ]
+    plain = (window for window, text in windows if text.key not in left_out)
+    return [DevelopmentText(window, frozenset()) for window in islice(plain, _MOST_TEXTS)]
 
 
 def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:

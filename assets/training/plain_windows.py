@@ -6,8 +6,10 @@ Does not choose among them.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from assets.shard_texts import contexts_in, documents_in, windows_of
+from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from warehouse.warehouse import Warehouse
 
@@ -16,28 +18,28 @@ def windows_without_calls(
     warehouse: Warehouse,
     shards: Sequence[str],
     tokenizer: Tokenizer,
+    settings: Settings,
     *,
     with_calls: Mapping[TextKey, str],
-    window_tokens: int,
-    most: int,
-    round_number: int,
     is_wanted: Callable[[str], bool],
-) -> Iterator[AugmentedText]:
+) -> Iterator[tuple[Window, AugmentedText]]:
     """The windows of some documents that hold no call, shard by shard.
 
     Args:
         warehouse, shards: where the documents are.
         tokenizer: of the base model; every annotator has the same vocabulary.
+        settings: of the run.
         with_calls: text of every window of C* in these shards.
-        window_tokens: most tokens of a window.
-        most: windows of a document that were annotated.
-        round_number: the newest round that found no call in them.
         is_wanted: whether a document's windows are wanted, by its id.
+
+    Yields:
+        The window with its tokens, and as it is trained on, of the newest round.
 
     Raises:
         ToolformerError: the windows with calls are cut in another way; a plain one could overlap
             with them.
     """
+    window_tokens, most = settings.corpus.window_tokens, settings.corpus.max_windows_per_text
     for shard in shards:
         documents, contexts = documents_in(warehouse, shard), contexts_in(warehouse, shard)
         wanted = {key: each for key, each in documents.items() if is_wanted(key)}
@@ -51,13 +53,14 @@ def windows_without_calls(
                     "out (training.plain_share: 0)."
                 )
             if key not in with_calls:
-                yield AugmentedText(
+                text = AugmentedText(
                     document_id=window.document_id,
                     window=window.index,
                     shard=shard,
                     text=window.text,
                     calls=(),
                     window_offset=window.start,
-                    round=round_number,
+                    round=settings.training_rounds[0],
                     context=contexts.get(key),
                 )
+                yield window, text

@@ -114,15 +114,11 @@ def _plain_windows(
     tokenizer = load_tokenizer(base_model_directory(settings, home))
     with_calls = {text.key: text.text for text in texts}
     return draw_plain_windows(
-        lambda is_wanted: windows_without_calls(
-            store,
-            shards,
-            tokenizer,
-            with_calls=with_calls,
-            window_tokens=settings.corpus.window_tokens,
-            most=settings.corpus.max_windows_per_text,
-            round_number=settings.training_rounds[0],
-            is_wanted=is_wanted,
+        lambda is_wanted: (
+            text
+            for _, text in windows_without_calls(
+                store, shards, tokenizer, settings, with_calls=with_calls, is_wanted=is_wanted
+            )
         ),
         wanted=wanted,
         development_share=settings.training.development_share,

@@ -17,8 +17,8 @@ def settings_with(least: object) -> Settings:
 
 
 def write(directory: Path, least: float | None, reason: str | None = None) -> None:
-    chosen = CallThreshold(least, reason, 10, 8, 8)
-    (directory / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen, {"model": "x"}))
+    chosen = CallThreshold(least, reason, 10, 8, 8, made_from={"model": "x"})
+    (directory / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen))
 
 
 def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path: Path):
@@ -56,8 +56,8 @@ def test_what_is_no_probability_is_refused(least: object):
         "[]",
         "{}",
         '{"least_call_probability": 2}',
-        call_threshold_text(CallThreshold(float("nan"), None, 10, 8, 8), {}),
-        call_threshold_text(CallThreshold(None, None, 10, 8, 8), {}),
+        call_threshold_text(CallThreshold(float("nan"), None, 10, 8, 8)),
+        call_threshold_text(CallThreshold(None, None, 10, 8, 8)),
     ],
 )
 def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, content: str):

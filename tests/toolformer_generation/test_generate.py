@@ -145,7 +145,7 @@ def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypa
     assert any(each.calls for each in completions) == (least < 1)
     # The same from the model's directory.
     chosen = CallThreshold(least, None, 10, 8, 8)
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen, {}))
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(chosen))
     monkeypatch.setattr(model, "name_or_path", str(tmp_path))
     calibrated = generate(
         model, tokenizer, prompts, all_tools(), least_call_probability=None, **options

@@ -11,8 +11,8 @@ feed a model; `call_chances` does.
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from toolformer.decoding.triggers import CallChance, may_open
@@ -67,6 +67,7 @@ class CallThreshold:
         texts_with_calls, texts_without_calls: that it was chosen on.
         curve: what each threshold does at which that changes, from the smallest on; empty where
             none was chosen.
+        made_from: the fingerprint that stands with it in its file.
     """
 
     least_call_probability: float | None
@@ -75,6 +76,7 @@ class CallThreshold:
     texts_with_calls: int
     texts_without_calls: int
     curve: tuple[CurvePoint, ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def chosen(self) -> CurvePoint | None:
@@ -193,9 +195,10 @@ def _kind(text: ReadText, position: int) -> int:
     return _RIGHT if position in text.call_positions else _ELSEWHERE
 
 
-def call_threshold_text(chosen: CallThreshold, facts: dict[str, object]) -> str:
-    """The file of a choice, as JSON; `facts` stand in front."""
-    return json.dumps({**facts, **asdict(chosen)}, indent=1) + "\n"
+def call_threshold_text(chosen: CallThreshold) -> str:
+    """The file of a choice, as JSON; what it was made from stands in front."""
+    values = asdict(chosen)
+    return json.dumps({**values.pop("made_from"), **values}, indent=1) + "\n"
 
 
 def read_call_threshold(directory: Path) -> CallThreshold | None:
@@ -207,9 +210,11 @@ def read_call_threshold(directory: Path) -> CallThreshold | None:
     file = directory / CALL_THRESHOLD_FILE
     try:
         content = json.loads(file.read_bytes())
-        values = {each.name: content[each.name] for each in fields(CallThreshold)}
+        names = [each.name for each in fields(CallThreshold) if each.name != "made_from"]
+        values = {name: content[name] for name in names}
         values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
-        stored = CallThreshold(**values)
+        made_from = {name: value for name, value in content.items() if name not in names}
+        stored = CallThreshold(**values, made_from=made_from)
         least = stored.least_call_probability
         is_sound = isinstance(stored.reason, str) if least is None else 0 <= least <= 1
     except (FileNotFoundError, NotADirectoryError):

@@ -1,5 +1,6 @@
 """The choice against its literal form, and what it is fed against decoding."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -105,7 +106,8 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert read_call_threshold(tmp_path) is None
     assert read_call_threshold(tmp_path / "nowhere") is None
     chosen = choose_call_threshold([LIKELY] * 8 + [NONE], call_top_k=K)
-    text = call_threshold_text(chosen, {"fingerprint": "x"})
+    chosen = dataclasses.replace(chosen, made_from={"fingerprint": "x"})
+    text = call_threshold_text(chosen)
     (tmp_path / CALL_THRESHOLD_FILE).write_text(text)
     assert read_call_threshold(tmp_path) == chosen
     assert json.loads(text)["fingerprint"] == "x"
@@ -113,7 +115,7 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert best is not None
     assert (best.threshold, best.right, best.elsewhere, best.without) == (0.4, 8, 0, 0)
     refused = CallThreshold(None, "why", K, 0, 0)
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(refused, {}))
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(refused))
     assert read_call_threshold(tmp_path) == refused
 
 
