@@ -74,7 +74,7 @@ def load_settings(
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
     of_rounds = _values_of_rounds(values, origin=str(file))
-    validated(values, origin=str(file))
+    settings = validated(values, origin=str(file))
     # A mistake in a later round is told before the first one is begun.
     for number, of_round in enumerate(of_rounds, start=1):
         validated(of_round, origin=f"{file}, round {number}")
@@ -82,6 +82,8 @@ def load_settings(
     _refuse_code(overrides)
     if of_rounds:
         values = of_rounds[_round_of_run(values, overrides, file) - 1]
+    elif not overrides:
+        return settings
     return validated(merged(values, overrides), origin="The settings of this run")
 
 
