@@ -145,6 +145,14 @@ def _wanted(store: Warehouse, settings: Settings, directory: Path) -> Wanted:
     )
 
 
+def is_calibrated(directory: Path) -> bool:
+    """Whether a choice is stored with the model of a directory, whatever it was made from.
+
+    What it would be made from now is not known while the training set of another round is stored.
+    """
+    return _stored(directory) is not None
+
+
 def _stored(directory: Path) -> Mapping[str, str] | None:
     """What the stored choice was made from; None where there is none that can be read."""
     try:

@@ -5,6 +5,7 @@ Does not parse the command line.
 
 import polars as pl
 
+from assets.training.call_threshold import is_calibrated
 from assets.training.finetuning import is_finetuned, record_of
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
@@ -43,8 +44,9 @@ def run_rounds(*, until: int | None, dry_run: bool) -> None:
         console.heading(f"Round {number} of {len(rounds)}")
         try:
             build_dataset(_options(number), shards=(), dry_run=False)
-            if is_finetuned(settings, home, open_warehouse(home)):
-                console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
+            directory = finetuned_model_directory(settings, home)
+            if is_finetuned(settings, home, open_warehouse(home)) and is_calibrated(directory):
+                console.say(f"Its model is up to date: {directory}")
             else:
                 train_model(_options(number))
         except (RunFailedError, ToolformerError) as error:
@@ -98,7 +100,12 @@ def _show_plans(home: Home, rounds: dict[int, Settings]) -> None:
             console.say("Then its model would be trained on what is kept.")
         else:
             is_trained = is_finetuned(settings, home, open_warehouse(home))
-            console.say("Its model is up to date." if is_trained else "Its model would be trained.")
+            if not is_trained:
+                console.say("Its model would be trained.")
+            elif not is_calibrated(finetuned_model_directory(settings, home)):
+                console.say("Its model is up to date, and would be calibrated.")
+            else:
+                console.say("Its model is up to date.")
 
 
 def _show_results(home: Home, rounds: dict[int, Settings]) -> None:

@@ -14,6 +14,8 @@ from dagster_project.home import Home
 from dagster_project.runs.run_job import RunFailedError
 from dagster_project.settings.sections import Settings
 from tests.warehouse.rows import SHARD, frame
+from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
+from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer.training.finetuning import RECORD_FILE
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
@@ -56,10 +58,18 @@ class Project:
             raise RunFailedError("The training set has 1 texts; expected at least 32.")
         self.done.append(f"train {settings.training.variant} {number}")
         self.trained.add(number)
-        folder = self.home.finetuned_model(number)
-        folder.mkdir(parents=True)
+        self.calibrate(number)
         result = {"base_perplexity": 20.5, "best_perplexity": 20.5 - number}
-        (folder / RECORD_FILE).write_text(json.dumps({"rows": 40 * number, "result": result}))
+        record = self.home.finetuned_model(number) / RECORD_FILE
+        record.write_text(json.dumps({"rows": 40 * number, "result": result}))
+
+    def calibration(self, number: int) -> Path:
+        return self.home.finetuned_model(number) / CALL_THRESHOLD_FILE
+
+    def calibrate(self, number: int) -> None:
+        self.calibration(number).parent.mkdir(parents=True, exist_ok=True)
+        chosen = CallThreshold(0.5, None, 10, 8, 8)
+        self.calibration(number).write_text(call_threshold_text(chosen))
 
     def is_trained(self, settings: Settings, _home: Home, _store: Warehouse) -> bool:
         assert settings.training.variant == "calls"
@@ -112,6 +122,25 @@ def test_what_is_trained_is_not_trained_again(project: Project, run):
     assert out.count("Its model is up to date") == 2
 
 
+@pytest.mark.parametrize("left", [None, "{}"], ids=["lost", "damaged"])
+def test_a_model_without_its_calibration_is_handed_to_training(project: Project, run, left):
+    assert run("--until", "2")[0] == 0
+    project.done.clear()
+    if left is None:
+        project.calibration(1).unlink()
+    else:
+        project.calibration(1).write_text(left)
+    out = run("--until", "2", "--dry-run")[1]
+    assert out.count("Its model is up to date, and would be calibrated.") == 1
+    assert out.count("Its model is up to date.") == 1
+    assert project.done == ["plan 1", "plan 2"]
+
+    project.done.clear()
+    assert run("--until", "2")[0] == 0
+    # It trains nothing that is up to date.
+    assert project.done == ["build 1", "train calls 1", "build 2"]
+
+
 def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project, run):
     project.failing = {2}
     code, _, err = run()
@@ -153,6 +182,7 @@ def test_a_dry_run_tells_what_can_be_known_and_does_nothing(project: Project, ru
 
     project.done.clear()
     project.trained, project.unbuilt = {1}, {3}
+    project.calibrate(1)
     out = run("--dry-run")[1]
     assert project.done == ["plan 1", "plan 2", "plan 3"]
     assert out.count("Its model is up to date.") == 1
