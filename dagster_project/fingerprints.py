@@ -27,7 +27,7 @@ CODE_VERSIONS = {
     "augmented_texts": "2",
     "training_set": "2",
     "finetuned_model": "1",
-    "call_threshold": "1",
+    "call_threshold": "2",
     "evaluation_results": "1",
     "evaluation_report": "1",
     "call_top_k_study": "1",

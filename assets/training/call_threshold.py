@@ -211,6 +211,7 @@ def _report(chosen: CallThreshold) -> dict[str, object]:
     )
     return {
         "least call probability": point.threshold,
+        "choice": chosen.told,
         **shown,
         "first call at a kept one": point.right,
         "first call elsewhere": point.elsewhere,

@@ -5,11 +5,13 @@
 
 A threshold t opens the first call of a text where ` [` is among the k likeliest tokens and has at
 least the probability t. Of all t the one is chosen with the largest gain - loss: the share of texts
-with calls whose first call is right, less the share of texts without in which one opens. Does not
-feed a model; `call_chances` does.
+with calls whose first call is right, less the share of texts without in which one opens. A t above
+all probabilities opens nothing, gains nothing and loses nothing: where no other gains, it is
+chosen. Does not feed a model; `call_chances` does.
 """
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
@@ -22,6 +24,10 @@ from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
 _RIGHT, _ELSEWHERE, _WITHOUT = range(3)
+_NO_GAIN = (
+    " No value gains anything on these texts, so with this one no call opens in them. To have "
+    "calls all the same, set decoding.least_call_probability to a number."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class CallThreshold:
             f"{said}, at which {self.chosen.right} of {self.texts_with_calls} development texts "
             f"with calls call first at the place of a kept one, and {self.chosen.without} of "
             f"{self.texts_without_calls} without calls call at all."
+            f"{'' if self.chosen.score > 0 else _NO_GAIN}"
         )
 
 
@@ -156,7 +163,7 @@ def choose_call_threshold(texts: Sequence[ReadText], *, call_top_k: int) -> Call
 def _curve(
     texts: Sequence[ReadText], with_calls: int, without_calls: int, call_top_k: int
 ) -> tuple[CurvePoint, ...]:
-    """All thresholds at which something changes, from the smallest on.
+    """All thresholds at which something changes, from the smallest on; the last opens nothing.
 
     The first opening of a text is where its probability exceeds all before it. From one such place
     to the next, nothing changes for this text; between those of all texts, for none. Of the other
@@ -179,9 +186,14 @@ def _curve(
             if above is not None:
                 changes[probability][above] -= 1
             above = kind
-    points = []
+    thresholds = sorted(changes, reverse=True)
+    points = [
+        CurvePoint(math.nextafter(highest, 1), 0, 0, 0, 0.0)
+        for highest in thresholds[:1]
+        if highest < 1
+    ]
     counts = [0, 0, 0]
-    for threshold in sorted(changes, reverse=True):
+    for threshold in thresholds:
         counts = [count + change for count, change in zip(counts, changes[threshold], strict=True)]
         right, elsewhere, without = counts
         score = right / with_calls - without / without_calls

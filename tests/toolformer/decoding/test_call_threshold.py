@@ -38,7 +38,7 @@ WITHOUT = st.builds(ReadText, CHANCES, st.just(frozenset()))
 
 
 def literal_choice(texts: list[ReadText]) -> float | None:
-    """Every probability that occurs, tried on every text."""
+    """Every probability that occurs, and one above them all, tried on every text."""
 
     def score(threshold: float) -> float:
         right, wrong = [], []
@@ -56,6 +56,7 @@ def literal_choice(texts: list[ReadText]) -> float | None:
         for chance in text.chances
         if chance.rank is not None and chance.probability is not None and chance.rank <= K
     }
+    distinct |= {math.nextafter(highest, 1) for highest in sorted(distinct)[-1:]}
     return max(distinct, key=lambda threshold: (score(threshold), threshold), default=None)
 
 
@@ -80,6 +81,37 @@ def test_the_choice_is_that_of_trying_every_probability(with_calls, without):
 
 LIKELY = ReadText([CallChance(3, 0.2), CallChance(1, 0.4)], {1})
 NONE = ReadText([CallChance(5, 0.1)], frozenset())
+
+
+ELSEWHERE = ReadText([CallChance(1, 0.4)], {1})
+WRONG = ReadText([CallChance(1, 0.6)], frozenset())
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [*[LIKELY] * 8, *[WRONG] * 4],
+        [*[LIKELY] * 4, *[ELSEWHERE] * 4, WRONG, ReadText([CallChance(1, 0.3)], frozenset())],
+        [*[ELSEWHERE] * 8, NONE],
+    ],
+    ids=["as much lost as gained", "more lost than gained", "never right"],
+)
+def test_where_no_threshold_gains_no_call_is_opened_and_the_choice_says_so(texts):
+    chosen = choose_call_threshold(texts, call_top_k=K)
+    least, best = chosen.least_call_probability, chosen.chosen
+    assert least is not None
+    assert best is not None
+    assert best == chosen.curve[-1]
+    assert (best.right, best.elsewhere, best.without, best.score) == (0, 0, 0, 0)
+    for text in texts:
+        opened = first_opening(text.chances, call_top_k=K, least_call_probability=least)
+        assert opened is None
+    assert "No value gains anything" in chosen.told
+
+
+def test_a_choice_that_gains_does_not_say_otherwise():
+    chosen = choose_call_threshold([LIKELY] * 8 + [NONE], call_top_k=K)
+    assert "No value gains" not in chosen.told
 
 
 @pytest.mark.parametrize(
