@@ -32,7 +32,7 @@ def configured_sources(settings: Settings) -> list[Source]:
     return [
         Source(
             **{
-                **source.model_dump(exclude={"license"}),
+                **source.model_dump(exclude={"license", "tools"}),
                 "shard_size": source.shard_size or settings.corpus.shard_size,
             }
         )

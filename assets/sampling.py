@@ -30,9 +30,10 @@ from toolformer.forward.windows import Window
 from toolformer.positions import proposed_positions
 from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
 from toolformer.sampling import ProposedCalls, sample_shard
+from toolformer.sources.manifest import Manifest
 from toolformer.stage_cost import CostMeter
 from tools.proposing.checked import proposals_of
-from tools.protocol import Document, Proposal, Tool
+from tools.protocol import Document, Preselection, Proposal, Tool
 from tools.yours.plugins import parse_arguments
 from warehouse.schema import ALL
 
@@ -148,6 +149,7 @@ def candidate_calls(
     stage = ShardStage.open(context, "candidate_calls", settings, warehouse)
     with expected_errors():
         tools = toolbox.open(stage.settings, stage.home)
+        manifest = Manifest.load(stage.home.sources)
         annotator = Annotator.of(stage.settings, stage.home)
         _tell_of_no_proposals(stage, tools.tools)
 
@@ -157,6 +159,7 @@ def candidate_calls(
     def make_shard(key: str, report: ShardReport) -> None:
         # Read once for all tools.
         texts = lru_cache(maxsize=1)(lambda _versions: documents_of(stage, key))
+        source = manifest.entry(key).source
         report.slices.update(tools.unavailable)
 
         def wanted(tool: Tool) -> Wanted:
@@ -168,6 +171,7 @@ def candidate_calls(
                 tools.prompts[tool.name],
                 annotator.identity,
                 precision_of(stage.settings),
+                source=source,
             )
             return Wanted(fingerprint, (documents,))
 
@@ -176,7 +180,7 @@ def candidate_calls(
                 key,
                 stage.slice_name(name),
                 partial(wanted, tool),
-                partial(_sample, stage, tools, load_annotator, key, name, texts),
+                partial(_sample, stage, tools, load_annotator, key, source, name, texts),
                 hold_device=lambda: language_model.holder().hold_device(stage.settings, stage.home),
             )
             stored = stage.warehouse.slice_metadata(stage.table, key, stage.slice_name(name)) or {}
@@ -192,6 +196,7 @@ def _sample(
     tools: Toolbox,
     load_annotator: Callable[[], "LanguageModel"],
     shard: str,
+    source: str,
     tool_name: str,
     texts_of: Callable[[tuple[str, ...]], dict[str, Document]],
     wanted: Wanted,
@@ -200,7 +205,10 @@ def _sample(
     tool = tools.tools[tool_name]
     slice_name = stage.slice_name(tool_name)
     shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}
-    selection = {each.document_id: tool.preselect(each) for each in texts.values()}
+    preselect = tool.preselect
+    if not stage.settings.corpus.is_annotated(source, tool_name):
+        preselect = _leave_out
+    selection = {each.document_id: preselect(each) for each in texts.values()}
     stage.warehouse.replace_slice(
         "document_selection",
         shard,
@@ -246,6 +254,10 @@ def _sample(
         {**geometry, "attention": attention, CUT_OFF: str(cut_off(selected, windows))},
         state_of(geometry),
     )
+
+
+def _leave_out(_document: Document) -> Preselection:
+    return Preselection(is_selected=False, reason="other_tools_for_source")
 
 
 def _tell_of_no_proposals(stage: ShardStage, tools: Mapping[str, Tool]) -> None:

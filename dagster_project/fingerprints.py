@@ -119,7 +119,14 @@ def documents_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 
 def candidate_calls_fingerprint(
-    upstream: str, settings: Settings, tool: Tool, prompt: str | None, model: str, precision: str
+    upstream: str,
+    settings: Settings,
+    tool: Tool,
+    prompt: str | None,
+    model: str,
+    precision: str,
+    *,
+    source: str,
 ) -> Fingerprint:
     """Of the samples of one tool.
 
@@ -131,7 +138,10 @@ def candidate_calls_fingerprint(
         prompt: the few-shot prompt; None where it is left out.
         model: identity of the annotating model, whatever the settings call it.
         precision: it computes in.
+        source: that the shard was cut from.
     """
+    if not settings.corpus.is_annotated(source, tool.name):
+        return fingerprint("candidate_calls", documents=upstream, tools="of other sources")
     tool_settings = settings.tools.of(tool.name)
     common = {
         "documents": upstream,

@@ -128,7 +128,7 @@ class _Comparison:
             annotator.load_reference(process_holder(), settings, home)
         documents: dict[str, Document] = {}
         windows: list[Window] = []
-        for document in _preselected(tool, home):
+        for document in _preselected(tool, settings, home):
             documents[document.document_id] = document
             windows += windows_of(
                 {document.document_id: document},
@@ -279,10 +279,10 @@ class _Comparison:
         return progress_of(f"{prompt}: {stage} {self.tool.name}", _LOGGER)
 
 
-def _preselected(tool: Tool, home: Home) -> Iterator[Document]:
-    """The texts of the shards that are trained on, as far as the tool preselects them."""
+def _preselected(tool: Tool, settings: Settings, home: Home) -> Iterator[Document]:
+    """The texts of the shards that are trained on, as far as the tool annotates them."""
     for entry in Manifest.load(home.sources).active_shards:
-        if entry.is_held_out:
+        if entry.is_held_out or not settings.corpus.is_annotated(entry.source, tool.name):
             continue
         for parsed in read_shard(home.sources, entry):
             if not isinstance(parsed, ParsedDocument):

@@ -42,14 +42,21 @@ class _Source(NamedTuple):
     columns: str
 
 
-# Few documents of the first, since they are long.
+# Each for the tool that helps there: elsewhere its calls cost time and are kept by chance alone.
+# Of the web documents few, since they are long.
 _SOURCES = {
     "worked_problems": _Source(
-        {"text_column": "solution", "context_column": "question", "limit": 700, "shard_size": 50},
+        {
+            "text_column": "solution",
+            "context_column": "question",
+            "limit": 700,
+            "shard_size": 50,
+            "tools": ["Calculator"],
+        },
         "question, solution",
     ),
-    "web_docs": _Source({"limit": 160, "shard_size": 20}, "text, url"),
-    _PASSAGES: _Source({"limit": 600, "shard_size": 50}, "title, text"),
+    "web_docs": _Source({"limit": 160, "shard_size": 20, "tools": ["Calendar"]}, "text, url"),
+    _PASSAGES: _Source({"limit": 600, "shard_size": 50, "tools": ["WikiSearch"]}, "title, text"),
 }
 # How the files of the benchmarks begin.
 _BENCHMARKS = {

@@ -124,6 +124,7 @@ class BuildPlan:
                     self._toolbox.prompts[name],
                     self._model,
                     self._precision,
+                    source=entry.source,
                 ),
             )
             executed = expect(

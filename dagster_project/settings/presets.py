@@ -95,11 +95,7 @@ _SMALL: dict[str, Any] = {
         # Their results help this model on hardly any text, and are slow to get.
         "QA": {"is_enabled": False},
         "MT": {"is_enabled": False},
-        "Calculator": {
-            "positions_per_text": 4,
-            "calls_per_position": 1,
-            "filtering_threshold": 0.1,
-        },
+        "Calculator": {"calls_per_position": 1, "filtering_threshold": 0.1},
         "Calendar": {"filtering_threshold": 0.1, "contrast_threshold": 0.05},
         "WikiSearch": {
             "positions_per_text": 2,

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
 from dagster_project.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
 from dagster_project.settings.section import Section
@@ -30,6 +31,7 @@ from toolformer.sources.source import (
     TITLE_COLUMN,
     URL_COLUMN,
     WIKIPEDIA_EXCERPT,
+    normalised_path,
 )
 from tools.registry import tool_names
 
@@ -97,6 +99,9 @@ class SourceSettings(Section):
         le=1 << 31,
         description="memory for a Zstandard file; `zstd --long=31` needs 2147483648",
     )
+    tools: tuple[str, ...] | None = Field(
+        None, description="only these annotate its texts; null: each one that preselects them"
+    )
     license: str | None = Field(
         None, description="of the texts, such as cc-by-sa-4.0; the model card repeats it"
     )
@@ -127,6 +132,14 @@ class CorpusSettings(Section):
     held_out_every: int = Field(
         10, ge=0, description="every n-th shard is held out from training; 0 for none"
     )
+
+    def is_annotated(self, source: str, tool_name: str) -> bool:
+        """Whether a tool annotates a source, given the normal form of its path."""
+        return all(
+            each.tools is None or tool_name in each.tools
+            for each in self.sources
+            if normalised_path(each.path) == source
+        )
 
 
 class SamplingSettings(Section):
@@ -317,6 +330,27 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
     decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _tools_of_sources_are_known(self) -> "Settings":
+        problems: list[InitErrorDetails] = []
+        for number, source in enumerate(self.corpus.sources):
+            unknown = sorted(
+                set(source.tools or ()) - set(self.tools.names if source.tools else ())
+            )
+            if unknown:
+                error = f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}"
+                problems.append(
+                    {
+                        "type": "value_error",
+                        "loc": ("corpus", "sources", number, "tools"),
+                        "input": source.tools,
+                        "ctx": {"error": error},
+                    }
+                )
+        if problems:
+            raise ValidationError.from_exception_data("Settings", problems)
+        return self
 
     @property
     def training_rounds(self) -> tuple[int, ...]:

@@ -109,7 +109,13 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
     decided = {}
     for name, tool in toolbox.tools.items():
         sampled = candidate_calls_fingerprint(
-            documents, settings, tool, toolbox.prompts[name], "model-1", "float32"
+            documents,
+            settings,
+            tool,
+            toolbox.prompts[name],
+            "model-1",
+            "float32",
+            source=entry.source,
         )
         candidates = put("candidate_calls", name, sampled, [])
         executed = put(
@@ -338,7 +344,9 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 ):
     def of(options: dict) -> str:
         tool = create_tool(name, options)
-        return candidate_calls_fingerprint("d", settings_with(), tool, None, "m", "float32").digest
+        return candidate_calls_fingerprint(
+            "d", settings_with(), tool, None, "m", "float32", source="s"
+        ).digest
 
     assert of(before) != of({})
     assert after is None or of(after) == of({})
@@ -347,7 +355,7 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_others():
     def of(proposals: str, tool: Tool) -> Fingerprint:
         settings = settings_with({"sampling": {"proposals": proposals}})
-        return candidate_calls_fingerprint("d", settings, tool, None, "m", "float32")
+        return candidate_calls_fingerprint("d", settings, tool, None, "m", "float32", source="s")
 
     calendar, silent = create_tool("Calendar"), Locker(seed=0)
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
@@ -359,11 +367,27 @@ def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_oth
     assert of("calls", silent) == of("none", silent)
 
 
+def test_a_source_for_other_tools_changes_the_samples_of_the_tools_it_leaves_out():
+    calendar = create_tool("Calendar")
+
+    def of(**source: object) -> Fingerprint:
+        settings = settings_with({"corpus": {"sources": [{"path": "a.jsonl", **source}]}})
+        return candidate_calls_fingerprint(
+            "d", settings, calendar, None, "m", "float32", source="a.jsonl"
+        )
+
+    assert of(tools=["Calendar", "QA"]) == of()
+    assert of(tools=["QA"]).difference(of().metadata()) is not None
+    assert of(tools=["QA"]) == of(tools=[])
+
+
 def test_a_limit_of_the_calculator_makes_its_proposals_others():
     def of(kind: str, **options: int) -> str:
         settings = settings_with({"sampling": {"proposals": kind}})
         tool = create_tool("Calculator", options)
-        return candidate_calls_fingerprint("d", settings, tool, None, "m", "float32").digest
+        return candidate_calls_fingerprint(
+            "d", settings, tool, None, "m", "float32", source="s"
+        ).digest
 
     assert of("calls") != of("calls", max_characters=9)
     assert of("none") == of("none", max_characters=9)
@@ -387,13 +411,16 @@ def test_a_slice_of_an_earlier_release_is_up_to_date_and_the_stages_behind_it_fo
         toolbox.prompts[tool.name],
         "model-1",
         "float32",
+        source=ENTRY.source,
     )
     # As it was put together before answers and samples had versions of their own.
     later = {"token_budget", "max_windows_per_text"}
     old = {name: part for name, part in sampled.parts.items() if name not in later}
     earlier = Fingerprint({**old, "tool_version": json.dumps(tool.version)})
     assert earlier.digest == sampled.earlier != sampled.digest
-    monkeypatch.setattr(f"{__name__}.candidate_calls_fingerprint", lambda *_arguments: earlier)
+    monkeypatch.setattr(
+        f"{__name__}.candidate_calls_fingerprint", lambda *_arguments, **_named: earlier
+    )
     store(warehouse, settings, toolbox)
     assert plan_of(warehouse, settings, toolbox) == []
     changed = reasons(plan_of(warehouse, settings, search_of(tmp_path, k1=1.2)))

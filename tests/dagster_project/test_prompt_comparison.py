@@ -111,6 +111,18 @@ def test_prompts_are_compared_by_what_a_build_would_keep_and_nothing_is_stored(
     assert code == 1
     assert "Calculator preselects no text" in err
 
+    # A source that is for other tools has no calls of this one.
+    text = home.settings_file.read_text()
+    home.settings_file.write_text(text.replace("shard_size: 3", "shard_size: 3, tools: [QA]"))
+    code, _, err = run("short", "--tool", "Calendar")
+    assert code == 1
+    assert "Calendar preselects no text" in err
+    build_dataset(options, shards=["shard-00000"], dry_run=False)
+    store = open_warehouse(home)
+    selection = store.read_slices("document_selection", "shard-00000")
+    assert selection["reason"].to_list() == ["other_tools_for_source"] * 3
+    assert store.read_slices("candidate_calls", "shard-00000").is_empty()
+
 
 def test_what_cannot_be_compared_is_told_before_a_model_is_loaded(home: Home, run, tmp_path: Path):
     (tmp_path / "slotless.txt").write_text("Input: It is [Calendar()] May.\nOutput:")
@@ -134,7 +146,13 @@ def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: H
         toolbox = open_toolbox(settings, home, named=["Calculator"])
         shown = toolbox.prompts["Calculator"]
         made = candidate_calls_fingerprint(
-            "documents", settings, toolbox.tools["Calculator"], shown, "model", "float32"
+            "documents",
+            settings,
+            toolbox.tools["Calculator"],
+            shown,
+            "model",
+            "float32",
+            source="s",
         )
         return shown, made.digest
 

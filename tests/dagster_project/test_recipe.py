@@ -88,6 +88,11 @@ def test_rounds_then_controls_then_the_evaluation_of_all(stages: Stages, texts: 
     settings = load_settings(stages.home.settings_file)
     assert (settings.preset, settings.sampling.seed, settings.training.seed) == ("small", 3, 3)
     problems, documents, passages = settings.corpus.sources
+    assert [each.tools for each in settings.corpus.sources] == [
+        ("Calculator",),
+        ("Calendar",),
+        ("WikiSearch",),
+    ]
     assert (problems.path, problems.text_column, problems.context_column) == (
         str(texts / "worked_problems.jsonl"),
         "solution",
