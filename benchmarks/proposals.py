@@ -30,9 +30,13 @@ corpus:
   shard_size: 20
   held_out_every: 0
   sources:
-    - {{path: {problems}, text_column: solution, context_column: question, limit: {texts}}}
-    - {{path: {home}/web_docs.jsonl}}
-    - {{path: {home}/wiki_passages.jsonl}}
+    - path: {problems}
+      text_column: solution
+      context_column: question
+      limit: {texts}
+      tools: [Calculator]
+    - {{path: {home}/web_docs.jsonl, tools: [Calendar]}}
+    - {{path: {home}/wiki_passages.jsonl, tools: [WikiSearch]}}
 wikipedia_index: {{source: {passages}}}
 tools:
   # Kept by the filter alone, so that the share of chance is that of the filter.
