@@ -56,7 +56,7 @@ def agreement(
     in_documents = calls_of(calls, documents)
     step = max(1, -(-len(in_documents) // most_calls))
     compared = in_documents[::step]
-    literal_losses = literal.score(documents, compared)
+    literal_losses = literal.score(documents, compared, form=tool.form)
     full = ours.score(model, tool, documents, compared, full_losses=True)
     pruned = ours.score(model, tool, documents, compared)
     equal = [

@@ -2,9 +2,10 @@
 
 Every sample carries its full prompt, in left-padded batches decoded by `generate` with its cache;
 every call is scored with all three losses, in batches of `[BOS] + z + x[:p+5]` with logits of the
-whole vocabulary at every token. With a batch size of 1 it is the literal method: one text, one
-position, one sample, one loss at a time, without padding. Positions come from one pass over prompt
-and text, not one per position: already a literal port does that.
+whole vocabulary at every token. In a later round the start token stands for the prompt, and a row
+to score is `[BOS] + x[:p] + z + x[p:p+5]`. With a batch size of 1 it is the literal method: one
+text, one position, one sample, one loss at a time, without padding. Positions come from one pass
+over prompt and text, not one per position: already a literal port does that.
 
 Uses the model's stock attention (SDPA) and nothing of the engine but its pure functions.
 """
@@ -22,7 +23,8 @@ from toolformer.calls import CallFormat, call_open_ids, prefix_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.loss_weights import TOKEN_WEIGHTS, weighted_loss
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import weighted_loss
 from toolformer.losses import ScoredCall
 from toolformer.positions import choose_positions
 from toolformer.samples import SampledCall, forced_text, read_samples
@@ -92,7 +94,9 @@ class LiteralEngine:
         forced = self._tokenizer.encode_pieces(forced_text(tool.name, is_constrained=True))
         found = []
         for document in documents:
-            prompt = self._tokenizer.encode(fill_prompt(tool.prompt, document.text))
+            prompt = [self._bos_id]
+            if tool.prompt is not None:
+                prompt = self._tokenizer.encode(fill_prompt(tool.prompt, document.text))
             probabilities = self._call_probabilities(prompt, list(document.ids))
             for position in choose_positions(
                 probabilities,
@@ -177,6 +181,7 @@ class LiteralEngine:
         calls: Sequence[ScoredCall],
         *,
         is_sorted: bool = False,
+        form: LossForm = PAPERS_FORM,
     ) -> dict[str, CallLosses]:
         """All three losses of every call.
 
@@ -184,16 +189,17 @@ class LiteralEngine:
             documents: those that the calls stand in.
             calls: with their results.
             is_sorted: rows by length, longest first; otherwise in the order in which they arise.
+            form: where a call stands, and which tokens count.
         """
         windows = {(window.document_id, window.index): window for window in documents}
-        rows = [row for call in calls for row in self._rows_of(call, windows[call.window])]
+        rows = [row for call in calls for row in self._rows_of(call, windows[call.window], form)]
         order = list(range(len(rows)))
         if is_sorted:
             order.sort(key=lambda index: -rows[index].length)
         losses = [0.0] * len(rows)
         for start in range(0, len(rows), self.batch_size):
             batch = order[start : start + self.batch_size]
-            of_batch = self._row_losses([rows[index] for index in batch])
+            of_batch = self._row_losses([rows[index] for index in batch], form)
             for index, loss in zip(batch, of_batch, strict=True):
                 losses[index] = loss
         of_call = iter(losses)
@@ -202,25 +208,29 @@ class LiteralEngine:
                 loss_without_call=next(of_call),
                 loss_call_without_result=next(of_call),
                 loss_with_result=next(of_call),
-                tokens_used=min(len(TOKEN_WEIGHTS), len(windows[call.window].ids) - call.position),
+                tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
             )
             for call in calls
         }
 
-    def _rows_of(self, call: ScoredCall, window: Window) -> list[_Row]:
+    def _rows_of(self, call: ScoredCall, window: Window, form: LossForm) -> list[_Row]:
         call_format = CallFormat()
         prefixes = [
             [],
             prefix_ids(self._tokenizer, call.call, None, call_format=call_format),
             prefix_ids(self._tokenizer, call.call, call.result, call_format=call_format),
         ]
-        text = list(window.ids[: call.position + len(TOKEN_WEIGHTS)])
+        text = list(window.ids[: call.position + len(form.weights)])
+        place = call.position if form.placement is Placement.INLINE else 0
         return [
-            _Row([self._bos_id, *prefix, *text], begin=1 + len(prefix) + call.position)
+            _Row(
+                [self._bos_id, *text[:place], *prefix, *text[place:]],
+                begin=1 + len(prefix) + call.position,
+            )
             for prefix in prefixes
         ]
 
-    def _row_losses(self, rows: Sequence[_Row]) -> list[float]:
+    def _row_losses(self, rows: Sequence[_Row], form: LossForm) -> list[float]:
         input_ids, attention_mask = self._padded([row.ids for row in rows], on_the_left=False)
         logits = self._model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
@@ -229,7 +239,8 @@ class LiteralEngine:
         for index, row in enumerate(rows):
             predicted = logits[index, row.begin - 1 : row.length - 1].float().log_softmax(dim=-1)
             tokens = torch.tensor(row.ids[row.begin :])
-            losses.append(weighted_loss((-predicted.gather(1, tokens[:, None])[:, 0]).tolist()))
+            of_tokens = (-predicted.gather(1, tokens[:, None])[:, 0]).tolist()
+            losses.append(weighted_loss(of_tokens, form.weights))
             self.useful_tokens += row.length
             self.logit_rows += row.length - row.begin
         return losses

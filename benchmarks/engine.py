@@ -3,6 +3,8 @@
 (a) literal, one row at a time; (b) batched literal: every sample carries its full prompt,
 left-padded batches of 16, all three losses per call in rows as they arise, logits of the whole
 vocabulary; (b') the same with scoring rows sorted by length; (c) ours. In one process, in turns.
+Each tool twice: in a first round, and in a later one, whose calls are sampled without the prompt
+and scored at their places in the text. Texts and model are the same.
 
     python -m benchmarks.engine [--quick] [--json FILE] [--documents FILE] [--model DIR]
                                 [--tool NAME] [--result-tokens N]
@@ -98,6 +100,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.workload import (
         SEED,
         default_documents_file,
+        later_round,
         paper_workloads,
         quick_workloads,
         read_documents,
@@ -131,12 +134,14 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         literal_every=QUICK_LITERAL_EVERY if quick else LITERAL_EVERY,
         say=_say,
     )
-    tools = [
+    first_rounds = [
         replace(tool, result_tokens=options.result_tokens)
         for tool in (quick_workloads() if quick else paper_workloads())
         if options.tool in (None, tool.name)
     ]
-    _warm_up(schedule, tools[0])
+    tools = [each for tool in first_rounds for each in (tool, later_round(tool))]
+    for tool in tools[:2]:
+        _warm_up(schedule, tool)
     measured = [schedule.run(tool) for tool in tools]
     agreements = _agreements(path, measured, documents, quick=quick)
     schedule.go_on(measured, deadline=began + TIME_LIMIT)
@@ -152,7 +157,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": time.monotonic() - began,
         "peak_gib": process_peak(),
         "tools": {
-            costs.tool.name: tool_figures(costs, each, peak)
+            costs.tool.title: tool_figures(costs, each, peak)
             for costs, each in zip(measured, agreements, strict=True)
         },
     }
@@ -165,14 +170,14 @@ def _warm_up(schedule: Any, tool: Any) -> None:
     from benchmarks import ours
     from benchmarks.workload import calls_to_score
 
-    short = "Input: {text}\nOutput:"
+    short = "Input: {text}\nOutput:" if tool.prompt is not None else None
     tool = replace(tool, prompt=short, positions_per_text=1, calls_per_position=2)
     documents = schedule.documents[:1]
     samples = ours.sample(schedule.model, tool, documents)
     calls = calls_to_score(tool, samples, schedule.model.tokenizer)
     ours.score(schedule.model, tool, documents, calls)
     schedule.stock.sample(tool, schedule.stock.contexts(tool, documents))
-    schedule.stock.score(documents, calls)
+    schedule.stock.score(documents, calls, form=tool.form)
 
 
 def _agreements(path: Path, measured: list[Any], documents: Any, *, quick: bool) -> list[Any]:
@@ -215,9 +220,9 @@ def _print_report(figures: dict[str, Any], measured: list[Any], peak: Any, conso
     for costs in measured:
         tool = costs.tool
         k, m = tool.positions_per_text, tool.calls_per_position
-        console.heading(f"{tool.name}, k={k}, m={m}: positions and sampling")
+        console.heading(f"{tool.title}, k={k}, m={m}: positions and sampling")
         console.frame(stage_table(costs.sampling, None))
-        console.heading(f"{tool.name}: scoring the same candidates")
+        console.heading(f"{tool.title}: scoring the same candidates")
         console.frame(stage_table(costs.scoring, peak))
     console.heading("Both stages, and the agreement in float32")
     console.frame(summary_table(figures["tools"]))

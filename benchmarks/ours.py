@@ -18,7 +18,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import PromptPrefix
 from toolformer.forward.row_losses import common_opening
 from toolformer.forward.windows import Window
-from toolformer.loss_weights import TOKEN_WEIGHTS
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_calls, sample_shard
@@ -26,11 +26,16 @@ from tools.protocol import ToolCall
 
 
 class _NeededRow(NamedTuple):
-    """A row to score; no call in the row of the text alone."""
+    """A row to score; no call in the row of the text alone.
+
+    At its place a call is a row of its own with the text behind it, from `begin` on; what stands in
+    front is the row of the text alone.
+    """
 
     window: WindowKey
     call: ToolCall | None
     result: str | None
+    begin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ def score(
             token_budget=token_budget,
             checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
+            form=tool.form,
         )
 
 
@@ -122,32 +128,39 @@ def needed_work(
     documents: Sequence[Window],
     calls: Iterable[ScoredCall],
     losses: Mapping[str, CallLosses],
+    *,
+    form: LossForm = PAPERS_FORM,
 ) -> NeededWork:
     """What the losses that were computed need at least, each distinct row once.
 
     A row is BOS, the call (with or without result) and the text before the last weighted token of
     its last position; each text that has a call is a row without a call. What the rows of calls
-    begin with is counted once.
+    begin with is counted once. Of a call at its place nothing in front of it is counted again.
     """
+    is_inline = form.placement is Placement.INLINE
     windows = _by_key(documents)
     ends: dict[_NeededRow, int] = {}
     places: set[tuple[_NeededRow, int]] = set()
     for call in calls:
         ids = windows[call.window].ids
-        end = min(len(ids), call.position + len(TOKEN_WEIGHTS))
+        begin = call.position if is_inline else 0
+        end = min(len(ids), call.position + len(form.weights))
         of_call = losses[call.call_id]
-        rows = [_NeededRow(call.window, None, None)]
+        rows = [_NeededRow(call.window, None, None, 0)]
         if of_call.loss_with_result is not None:
-            rows.append(_NeededRow(call.window, call.call, call.result))
+            rows.append(_NeededRow(call.window, call.call, call.result, begin))
         if of_call.loss_call_without_result is not None:
-            rows.append(_NeededRow(call.window, call.call, None))
+            rows.append(_NeededRow(call.window, call.call, None, begin))
         for row in rows:
             ends[row] = max(ends.get(row, 0), end)
             places.update((row, place) for place in range(call.position, end))
     prefixes = {
         row: _prefix_of(model, row.call, row.result) for row in ends if row.call is not None
     }
-    tokens = sum(len(prefixes.get(row, [])) + end for row, end in ends.items())
+    tokens = sum(len(prefixes.get(row, [])) + end - row.begin for row, end in ends.items())
+    if is_inline:
+        # BOS stands in the rows of texts alone.
+        return NeededWork(tokens - len(prefixes), len(places))
     for has_result in (True, False):
         openings = [
             prefix[:-1]

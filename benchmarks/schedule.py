@@ -88,7 +88,7 @@ class Schedule:
                 long as the tool's last one.
         """
         waiting = list(all_costs)
-        longest = {costs.tool.name: _seconds_of_ours(costs) for costs in waiting}
+        longest = {costs.tool.title: _seconds_of_ours(costs) for costs in waiting}
         while waiting:
             costs = waiting.pop(0)
             tool = costs.tool
@@ -97,15 +97,15 @@ class Schedule:
             began = time.monotonic()
             if not group:
                 continue
-            if began + longest[tool.name] > deadline:
-                self.say(f"{tool.name}: no time left for more than {done} documents")
+            if began + longest[tool.title] > deadline:
+                self.say(f"{tool.title}: no time left for more than {done} documents")
                 continue
             samples, cost = self._sample_ours(tool, group)
             calls = calls_to_score(tool, samples, self.model.tokenizer)
             costs.sampling[OURS_ALL] += cost
             costs.scoring[OURS_ALL] += self._score_ours(tool, group, calls)
             costs.calls += calls
-            longest[tool.name] = time.monotonic() - began
+            longest[tool.title] = time.monotonic() - began
             waiting.append(costs)
 
     def _sampling(self, costs: ToolCosts, first: Sequence[Window]) -> list[SampledCall]:
@@ -136,7 +136,7 @@ class Schedule:
                 scoring[name] = scoring.get(name, Cost()) + cost
             if number == 0:
                 scoring[OURS_FOR_LITERAL] = of_group[OURS]
-                scoring[LITERAL] = self._score_literally(group, calls)
+                scoring[LITERAL] = self._score_literally(tool, group, calls)
 
     def _score_in_turn(
         self,
@@ -147,8 +147,8 @@ class Schedule:
         first_turn: int,
     ) -> dict[str, Cost]:
         turns: list[tuple[str, Callable[[], Cost]]] = [
-            (BATCHED, lambda: self._score_stock(documents, calls, is_sorted=False)),
-            (SORTED, lambda: self._score_stock(documents, calls, is_sorted=True)),
+            (BATCHED, lambda: self._score_stock(tool, documents, calls, is_sorted=False)),
+            (SORTED, lambda: self._score_stock(tool, documents, calls, is_sorted=True)),
             (OURS, lambda: self._score_ours(tool, documents, calls)),
         ]
         shift = first_turn % len(turns)
@@ -158,12 +158,12 @@ class Schedule:
         self, tool: ToolWorkload, documents: Sequence[Window]
     ) -> tuple[list[SampledCall], Cost]:
         samples, cost = measured(self.model, lambda: ours.sample(self.model, tool, documents))
-        return samples, self._told(f"{tool.name}: ours sampled", cost, documents, samples)
+        return samples, self._told(f"{tool.title}: ours sampled", cost, documents, samples)
 
     def _sample_stock(self, tool: ToolWorkload, documents: Sequence[Window]) -> Cost:
         stock = self.stock
         samples, cost = measured(stock, lambda: stock.sample(tool, stock.contexts(tool, documents)))
-        return self._told(f"{tool.name}: batched literal sampled", cost, documents, samples)
+        return self._told(f"{tool.title}: batched literal sampled", cost, documents, samples)
 
     def _sample_literally(self, tool: ToolWorkload, documents: Sequence[Window]) -> Cost:
         stock, every = self.stock, self.literal_every
@@ -174,7 +174,7 @@ class Schedule:
         of_samples = replace(of_samples, candidates=len(candidates(samples)))
         cost = of_positions + of_samples.scaled(every)
         self.say(
-            f"{tool.name}: literal sampled, every {every}th sample: {of_samples.seconds:.1f} s"
+            f"{tool.title}: literal sampled, every {every}th sample: {of_samples.seconds:.1f} s"
         )
         return replace(cost, documents=len(documents))
 
@@ -182,18 +182,25 @@ class Schedule:
         self, tool: ToolWorkload, documents: Sequence[Window], calls: Sequence[ScoredCall]
     ) -> Cost:
         losses, cost = measured(self.model, lambda: ours.score(self.model, tool, documents, calls))
-        needed = ours.needed_work(self.model, documents, calls, losses)
+        needed = ours.needed_work(self.model, documents, calls, losses, form=tool.form)
         # An engine that feeds less than one row for each distinct call needs no more than it feeds.
         tokens = min(needed.tokens, cost.tokens_fed)
         cost = replace(cost, needed_tokens=tokens, logit_rows=needed.logit_rows)
-        return self._told(f"{tool.name}: ours scored", cost, documents, calls)
+        return self._told(f"{tool.title}: ours scored", cost, documents, calls)
 
     def _score_stock(
-        self, documents: Sequence[Window], calls: Sequence[ScoredCall], *, is_sorted: bool
+        self,
+        tool: ToolWorkload,
+        documents: Sequence[Window],
+        calls: Sequence[ScoredCall],
+        *,
+        is_sorted: bool,
     ) -> Cost:
         stock = self.stock
         useful, rows = stock.useful_tokens, stock.logit_rows
-        _, cost = measured(stock, lambda: stock.score(documents, calls, is_sorted=is_sorted))
+        _, cost = measured(
+            stock, lambda: stock.score(documents, calls, is_sorted=is_sorted, form=tool.form)
+        )
         cost = replace(
             cost,
             needed_tokens=stock.useful_tokens - useful,
@@ -201,13 +208,15 @@ class Schedule:
         )
         kind = ", sorted" if is_sorted else ""
         name = "literal" if stock.batch_size == 1 else "batched literal"
-        return self._told(f"{name} scored{kind}", cost, documents, calls)
+        return self._told(f"{tool.title}: {name} scored{kind}", cost, documents, calls)
 
-    def _score_literally(self, documents: Sequence[Window], calls: Sequence[ScoredCall]) -> Cost:
+    def _score_literally(
+        self, tool: ToolWorkload, documents: Sequence[Window], calls: Sequence[ScoredCall]
+    ) -> Cost:
         stock, every = self.stock, self.literal_every
         some = list(calls[::every])
         stock.batch_size, batch_size = 1, stock.batch_size
-        cost = self._score_stock(documents, some, is_sorted=False)
+        cost = self._score_stock(tool, documents, some, is_sorted=False)
         stock.batch_size = batch_size
         return cost.scaled(len(calls) / len(some)) if some else cost
 

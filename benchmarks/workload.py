@@ -11,12 +11,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall, SamplingParameters
 from tools.prompting import load_prompt
@@ -41,21 +42,28 @@ class ToolWorkload:
 
     Attributes:
         name: as written in calls.
-        prompt: with the slot `{text}`.
+        prompt: with the slot `{text}`; None in a later round, whose annotator needs none.
         positions_per_text: k.
         calls_per_position: m.
         filtering_threshold: τ_f in nats.
         baseline_documents: on how many documents the batched literal engine runs.
         result_tokens: where longer results are cut.
+        form: of the losses.
     """
 
     name: str
-    prompt: str
+    prompt: str | None
     positions_per_text: int
     calls_per_position: int
     filtering_threshold: float
     baseline_documents: int
     result_tokens: int = RESULT_TOKENS
+    form: LossForm = PAPERS_FORM
+
+    @property
+    def title(self) -> str:
+        """The name, and the round where it is not the first."""
+        return self.name if self.prompt is not None else f"{self.name}, later round"
 
     def parameters(self, *, seed: int = SEED) -> SamplingParameters:
         """Sampling as measured: the k largest p_i whatever τ_s, tool name forced."""
@@ -85,6 +93,11 @@ def quick_workloads() -> list[ToolWorkload]:
         ToolWorkload("WikiSearch", load_prompt("WikiSearch"), 4, 2, 1.0, baseline_documents=1),
         ToolWorkload("Calculator", load_prompt("Calculator"), 4, 2, 0.5, baseline_documents=1),
     ]
+
+
+def later_round(tool: ToolWorkload) -> ToolWorkload:
+    """The tool in the hands of a Toolformer: no prompt, and calls scored at their places."""
+    return replace(tool, prompt=None, form=LossForm(Placement.INLINE))
 
 
 def accept_arguments(text: str) -> str:

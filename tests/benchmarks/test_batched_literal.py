@@ -1,16 +1,24 @@
 """The literal engines count what they feed, and give what our engine and the formulas give."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks import batched_literal, ours
 from benchmarks.batched_literal import LiteralEngine, stop_token_ids
+from benchmarks.workload import later_round
 from tests import literal
 from tests.benchmarks.conftest import PROMPT, TEXTS
 from tests.fakes import byte_tokenizer, tiny_model
+from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import decide
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall
 from tools.prompting import fill_prompt
 from tools.protocol import ToolCall
+
+INLINE = LossForm(Placement.INLINE)
 
 
 def _calls(documents):
@@ -51,6 +59,17 @@ def test_positions_cost_one_pass_over_prompt_and_text(small):
     assert small.stock.tokens_fed == expected
 
 
+def test_in_a_later_round_the_start_token_alone_stands_before_the_text(small):
+    contexts = small.stock.contexts(later_round(small.tool), small.documents)
+    texts = [list(document.ids) for document in small.documents]
+    assert small.stock.tokens_fed == sum(1 + len(ids) for ids in texts)
+    forced = small.model.tokenizer.encode_pieces([" [", "Calculator("])
+    assert [context.ids for context in contexts] == [
+        [small.model.bos_id, *context.document.ids[: context.position], *forced]
+        for context in contexts
+    ]
+
+
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_every_sample_feeds_its_padded_context_and_all_steps_of_its_batch(
     small, monkeypatch, batch_size
@@ -86,14 +105,15 @@ def test_every_so_manieth_sample_is_drawn(small):
     assert len(small.stock.sample(small.tool, contexts, every=5)) == 5
 
 
-def test_scoring_feeds_three_padded_rows_for_each_call(small):
+@pytest.mark.parametrize("form", [PAPERS_FORM, INLINE], ids=["in front", "at its place"])
+def test_scoring_feeds_three_padded_rows_for_each_call(small, form):
     call = _calls(small.documents)[0]
     # BOS and the text to position 5 + 5; ` [`, `C al`, `culator(`, … one token per byte but for
     # ` [`, `Cal` and ` ->`.
     text = 1 + 10
     call_tokens = 1 + 1 + len("culator(") + len("48 * 3") + len(")")
     without_result, with_result = call_tokens + 2, call_tokens + 1 + len(" 144") + 1
-    small.stock.score(small.documents, [call])
+    small.stock.score(small.documents, [call], form=form)
     assert small.stock.tokens_fed == 3 * (text + with_result)
     assert small.stock.useful_tokens == 3 * text + without_result + with_result
     assert small.stock.logit_rows == 15
@@ -125,11 +145,38 @@ def test_batched_losses_are_those_of_the_formulas(small):
         )
 
 
-def test_batched_losses_and_decisions_are_those_of_our_engine(small):
+@pytest.mark.parametrize(
+    "form",
+    [INLINE, LossForm(Placement.INLINE, window_weights(8, are_linear=False))],
+    ids=["five tokens", "eight tokens"],
+)
+def test_batched_losses_at_places_are_those_of_the_formulas(small, form):
     calls = _calls(small.documents)
-    expected = small.stock.score(small.documents, calls)
-    full = ours.score(small.model, small.tool, small.documents, calls, full_losses=True)
-    pruned = ours.score(small.model, small.tool, small.documents, calls)
+    losses = small.stock.score(small.documents, calls, form=form)
+    ids_of = {document.document_id: list(document.ids) for document in small.documents}
+    for call in calls:
+
+        def expected(ids, call=call):
+            text = ids_of[call.window[0]]
+            return literal.inline_loss(small.model, ids, text, call.position, [*form.weights])
+
+        def ids_with(result, call=call):
+            tokenizer = small.model.tokenizer
+            return call_ids(tokenizer, call.call, result, call_format=CallFormat())
+
+        got = losses[call.call_id]
+        assert got.loss_without_call == pytest.approx(expected([]), abs=1e-5)
+        assert got.loss_with_result == pytest.approx(expected(ids_with(call.result)), abs=1e-5)
+        assert got.loss_call_without_result == pytest.approx(expected(ids_with(None)), abs=1e-5)
+
+
+@pytest.mark.parametrize("form", [PAPERS_FORM, INLINE], ids=["in front", "at its place"])
+def test_batched_losses_and_decisions_are_those_of_our_engine(small, form):
+    calls = _calls(small.documents)
+    tool = replace(small.tool, form=form)
+    expected = small.stock.score(small.documents, calls, form=form)
+    full = ours.score(small.model, tool, small.documents, calls, full_losses=True)
+    pruned = ours.score(small.model, tool, small.documents, calls)
     for call in calls:
         got, wanted = full[call.call_id], expected[call.call_id]
         assert got.tokens_used == wanted.tokens_used
@@ -145,12 +192,14 @@ def test_batched_losses_and_decisions_are_those_of_our_engine(small):
         assert decide(pruned[call.call_id], filtering_threshold=0.5).is_kept == is_kept
 
 
-def test_both_choose_the_same_positions_with_the_same_probabilities(small):
+@pytest.mark.parametrize("is_later", [False, True], ids=["first round", "later round"])
+def test_both_choose_the_same_positions_with_the_same_probabilities(small, is_later):
+    tool = later_round(small.tool) if is_later else small.tool
     expected = {
         (context.document.document_id, context.position): context.call_probability
-        for context in small.stock.contexts(small.tool, small.documents)
+        for context in small.stock.contexts(tool, small.documents)
     }
-    samples = ours.sample(small.model, small.tool, small.documents)
+    samples = ours.sample(small.model, tool, small.documents)
     got = {(sample.document_id, sample.position): sample.call_probability for sample in samples}
     assert got == pytest.approx(expected, abs=1e-6)
     assert len(got) == 8

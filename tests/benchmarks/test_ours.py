@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from benchmarks import ours
-from benchmarks.workload import calls_to_score
+from benchmarks.workload import calls_to_score, later_round
 from toolformer.filtering import CallLosses
+from toolformer.loss_form import LossForm, Placement
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
 
@@ -47,6 +48,18 @@ def test_scoring_all_losses_feeds_less_than_half_of_the_batched_literal_tokens(s
     assert 2 * small.model.tokens_fed < small.stock.tokens_fed
 
 
+def test_a_later_round_feeds_less_than_half_of_the_batched_literal_tokens(small):
+    tool = later_round(small.tool)
+    ours.sample(small.model, tool, small.documents)
+    small.stock.sample(tool, small.stock.contexts(tool, small.documents))
+    assert 2 * small.model.tokens_fed < small.stock.tokens_fed
+    sampled, of_stock = small.model.tokens_fed, small.stock.tokens_fed
+    calls = _calls(small.documents)
+    ours.score(small.model, tool, small.documents, calls, full_losses=True)
+    small.stock.score(small.documents, calls, form=tool.form)
+    assert 2 * (small.model.tokens_fed - sampled) < small.stock.tokens_fed - of_stock
+
+
 def test_needed_work_is_each_distinct_row_once(small):
     document = small.documents[0]
     calls = _calls([document])[:3]
@@ -57,6 +70,18 @@ def test_needed_work_is_each_distinct_row_once(small):
     call_tokens = 1 + 1 + 8 + 5 + 1 + 1 + 3 + 1
     assert needed.tokens == (1 + 18) + (1 + call_tokens + 18)
     # Positions 2, 8 and 14 have five text tokens each, in two rows.
+    assert needed.logit_rows == 2 * 15
+
+
+def test_needed_work_of_calls_at_places_has_the_text_in_front_of_them_once(small):
+    document = small.documents[0]
+    calls = _calls([document])[:3]
+    losses = dict.fromkeys((call.call_id for call in calls), CallLosses(1.0, 1.0, None, 5))
+    form = LossForm(Placement.INLINE)
+    needed = ours.needed_work(small.model, [document], calls, losses, form=form)
+    # The text alone as above; each call has 21 tokens, and four more predict the text's second to
+    # fifth behind it.
+    assert needed.tokens == (1 + 18) + 3 * (21 + 4)
     assert needed.logit_rows == 2 * 15
 
 

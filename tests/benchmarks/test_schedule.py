@@ -8,7 +8,7 @@ from benchmarks.agreement import agreement
 from benchmarks.costs import Cost
 from benchmarks.engine_report import Peak, ratio, stage_table, token_ratio, tool_figures
 from benchmarks.schedule import Schedule
-from benchmarks.workload import calls_to_score
+from benchmarks.workload import calls_to_score, later_round
 from tests.toolformer.architectures import windows_of
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
@@ -62,6 +62,24 @@ def test_the_same_candidates_are_scored_by_all(costs):
     assert scored["ours_all"] == costs.sampling["ours_all"].candidates == len(costs.calls)
 
 
+def test_both_rounds_of_a_tool_are_measured_and_go_on_by_themselves(small, documents):
+    first = replace(small.tool, positions_per_text=2, baseline_documents=2)
+    said = []
+    schedule = _schedule(small, documents[:3], said)
+    both = [schedule.run(tool) for tool in (first, later_round(first))]
+    schedule.go_on(both, deadline=float("inf"))
+    for costs in both:
+        assert costs.calls
+        scored = {name: cost.candidates for name, cost in costs.scoring.items()}
+        assert scored["batched"] == scored["batched_sorted"] == scored["ours"]
+        assert costs.sampling["ours_all"].documents == costs.scoring["ours_all"].documents == 3
+    # Without the prompt far less stands before each sample.
+    with_prompt, without = (costs.sampling["batched"].tokens_fed for costs in both)
+    assert 2 * without < with_prompt
+    # One group of the first documents, and the third.
+    assert sum(line.startswith("Calculator, later round: ours scored") for line in said) == 2
+
+
 def test_the_part_that_the_unbatched_engine_does_is_scaled_to_all(small, documents):
     # A random model hardly ever writes a call, so the calls are given.
     calls = [
@@ -69,7 +87,7 @@ def test_the_part_that_the_unbatched_engine_does_is_scaled_to_all(small, documen
         for place in range(8)
     ]
     said = []
-    cost = _schedule(small, documents, said)._score_literally(documents[:2], calls)
+    cost = _schedule(small, documents, said)._score_literally(small.tool, documents[:2], calls)
     # Calls 0 and 4 were scored: rows of 1 + position + 5 text tokens; 18 tokens of the call,
     # 3 more with the result.
     rows = [6, 6 + 18, 6 + 21, 10, 10 + 18, 10 + 21]
@@ -101,12 +119,14 @@ def test_figures_hold_what_the_documentation_names(small, costs, documents):
     assert stage_table(costs.scoring, Peak(1e9, 1000, 100)).height == 6
 
 
-def test_agreement_sees_equal_decisions_and_small_differences(small):
+@pytest.mark.parametrize("is_later", [False, True], ids=["first round", "later round"])
+def test_agreement_sees_equal_decisions_and_small_differences(small, is_later):
+    tool = later_round(small.tool) if is_later else small.tool
     calls = [
         ScoredCall(f"{place}", ("document-0", 0), place, ToolCall("Calculator", "6 * 7"), "42")
         for place in range(6)
     ]
-    found = agreement(small.model, small.stock, small.tool, small.documents, calls, most_calls=3)
+    found = agreement(small.model, small.stock, tool, small.documents, calls, most_calls=3)
     assert found.calls == 3
     assert found.decisions_equal == 1.0
     assert 0 < found.max_loss_difference < 1e-4
