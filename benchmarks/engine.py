@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="2 documents of 96 tokens, k=4, m=2, baselines on 1: under a minute, for a look only",
+        help="2 documents of 96 tokens, k=4, m=2, baselines on 1: a minute or two, for a look only",
     )
     parser.add_argument(
         "--ablate", action="store_true", help="switch each reduction off alone, and nothing else"
