@@ -149,7 +149,15 @@ def choose_call_threshold(texts: Sequence[ReadText], *, call_top_k: int) -> Call
         curve = _curve(texts, with_calls, without_calls, call_top_k)
         if not curve:
             reason = f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
-    best = max(curve, key=lambda point: (point.score, point.threshold), default=None)
+    # In whole numbers: of two shares of equal difference, rounding would make one the larger.
+    best = max(
+        curve,
+        key=lambda point: (
+            point.right * without_calls - point.without * with_calls,
+            point.threshold,
+        ),
+        default=None,
+    )
     return CallThreshold(
         least_call_probability=best and best.threshold,
         reason=reason,

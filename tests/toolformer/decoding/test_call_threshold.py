@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ WITHOUT = st.builds(ReadText, CHANCES, st.just(frozenset()))
 def literal_choice(texts: list[ReadText]) -> float | None:
     """Every probability that occurs, and one above them all, tried on every text."""
 
-    def score(threshold: float) -> float:
+    def score(threshold: float) -> Fraction:
         right, wrong = [], []
         for text in texts:
             opened = first_opening(text.chances, call_top_k=K, least_call_probability=threshold)
@@ -48,7 +49,7 @@ def literal_choice(texts: list[ReadText]) -> float | None:
                 right.append(opened in text.call_positions)
             else:
                 wrong.append(opened is not None)
-        return sum(right) / len(right) - sum(wrong) / len(wrong)
+        return Fraction(sum(right), len(right)) - Fraction(sum(wrong), len(wrong))
 
     distinct = {
         chance.probability
