@@ -323,16 +323,16 @@ def _choose(
     open_ids = call_open_ids(model.tokenizer)
     firsts = _opening_probabilities(model, texts.states, allowed, open_ids[0])
     calls: Sequence[ProposedCalls] = proposed or [{} for _ in allowed]
-    threshold = parameters.sampling_threshold if proposed is None else -math.inf
     if len(open_ids) == 1:
         return (
             [
                 _ChosenPosition(row, position, firsts[row][position], 0, calls[row].get(position))
-                for row, position in _cut(firsts, allowed, threshold, parameters)
+                for row, position in _cut(firsts, allowed, parameters, proposed)
             ],
             None,
             0,
         )
+    threshold = parameters.sampling_threshold if proposed is None else -math.inf
     open_positions = [
         (row, position)
         for row, of_row in enumerate(firsts)
@@ -363,7 +363,7 @@ def _choose(
                 node_of[row, position],
                 calls[row].get(position),
             )
-            for row, position in _cut(exact, allowed, threshold, parameters)
+            for row, position in _cut(exact, allowed, parameters, proposed)
         ],
         keys,
         len(open_ids) - 1,
@@ -373,17 +373,18 @@ def _choose(
 def _cut(
     probabilities: Sequence[Sequence[float]],
     allowed: Sequence[Sequence[bool]],
-    threshold: float,
     parameters: SamplingParameters,
+    proposed: Sequence[ProposedCalls] | None,
 ) -> list[tuple[int, int]]:
     return [
         (row, position)
         for row, of_row in enumerate(probabilities)
         for position in choose_positions(
             of_row,
-            sampling_threshold=threshold,
+            sampling_threshold=parameters.sampling_threshold,
             positions_per_text=parameters.positions_per_text,
             is_allowed=allowed[row],
+            proposed=proposed and proposed[row],
         )
     ]
 
