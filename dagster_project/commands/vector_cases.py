@@ -5,60 +5,20 @@ Does not decide whether a case has passed: it pairs expected values with those f
 
 import datetime
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-# What a weight may differ from its fraction by in floating point.
-_EXACT = 1e-12
+from dagster_project.commands.own_vector_cases import OWN_GROUPS
+from dagster_project.commands.vector_fields import (
+    CaseError,
+    Fields,
+    Found,
+    equal_fractions,
+    number_of,
+    token_losses,
+)
+
 # The paper's rule, which the trigger's cases follow: at most one call per input (section 4.2).
 _MAX_CALLS = 1
-
-
-class CaseError(ValueError):
-    """A case does not have the form that its group needs."""
-
-
-# Name, expected value and value found.
-Found = list[tuple[str, Any, Any]]
-
-
-class Fields:
-    """The inputs or the expected values of a case; knows which of them were looked at."""
-
-    def __init__(self, name: str, values: Any) -> None:
-        if not isinstance(values, dict) or not values:
-            raise CaseError(f"the field {name!r} is no object with values")
-        self._name = name
-        self._values: Mapping[str, Any] = values
-        self._used: set[str] = set()
-
-    def __contains__(self, field: str) -> bool:
-        return field in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __getitem__(self, field: str) -> Any:
-        self._used.add(field)
-        if field not in self._values:
-            raise CaseError(f"{self._name} has no field {field!r}")
-        return self._values[field]
-
-    def check_all_used(self) -> None:
-        """Refuse what nobody compared."""
-        unknown = sorted(set(self._values) - self._used)
-        if unknown:
-            raise CaseError(f"{self._name} has unknown fields: {', '.join(unknown)}")
-
-
-def number_of(value: Any) -> float:
-    """A JSON number, or one of the three that JSON does not have."""
-    if isinstance(value, str) and value in ("inf", "-inf", "nan"):
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CaseError(f"{value!r} is no number")
-    return float(value)
 
 
 def _weights(inputs: Fields, expected: Fields) -> Found:
@@ -74,16 +34,11 @@ def _weights(inputs: Fields, expected: Fields) -> Found:
     places = inputs["t"]
     weights = token_weights(max(places) + 1)
     chosen = [weights[place] for place in places]
-    fractions = [Fraction(text) for text in expected["fractions"]]
-    is_exact = len(fractions) == len(chosen) and all(
-        abs(float(fraction) - weight) <= _EXACT
-        for fraction, weight in zip(fractions, chosen, strict=True)
-    )
     return [
         # Before they are divided by their sum, the first of them is 1.
         ("unnormalised", expected["unnormalised"], [weight / weights[0] for weight in chosen]),
         ("normalised", expected["normalised"], chosen),
-        ("weights equal their fractions", True, is_exact),
+        ("weights equal their fractions", True, equal_fractions(expected["fractions"], chosen)),
     ]
 
 
@@ -91,18 +46,13 @@ def _filter(inputs: Fields, expected: Fields) -> Found:
     from toolformer.filtering import CallLosses, decide
     from toolformer.loss_weights import TOKEN_WEIGHTS, losses_of_positions, weighted_loss
 
-    count, position, threshold = inputs["n_tokens"], inputs["position"], number_of(inputs["tau_f"])
-    token_losses = {
-        name: [-number_of(value) for value in inputs[name]]
-        for name in ("logp_empty", "logp_call_only", "logp_call_result")
-    }
-    for name, losses in token_losses.items():
-        if len(losses) != count or not 0 <= position <= count:
-            raise CaseError(f"{name}, position and n_tokens do not fit each other")
+    threshold = number_of(inputs["tau_f"])
+    losses_of_tokens = token_losses(inputs)
+    count, position = inputs["n_tokens"], inputs["position"]
     used = min(count - position, len(TOKEN_WEIGHTS))
     weight_sum = weighted_loss([1.0] * used)
     without, call_only, with_result = (
-        losses_of_positions(losses, [position])[0] for losses in token_losses.values()
+        losses_of_positions(losses, [position])[0] for losses in losses_of_tokens.values()
     )
     decision = decide(
         CallLosses(
@@ -252,4 +202,5 @@ GROUPS: dict[str, dict[str, Callable[[Fields, Fields], Found]]] = {
     "scoring": {
         name: _scorer(name) for name in ("score_lama", "score_math", "score_qa", "score_mlqa")
     },
+    **OWN_GROUPS,
 }

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagster_project.commands.vector_cases import GROUPS, CaseError, Fields, number_of
+from dagster_project.commands.vector_cases import GROUPS
+from dagster_project.commands.vector_fields import CaseError, Fields, number_of
 
 # Expected numbers are rounded to six decimals.
 _TOLERANCE = 1e-6

@@ -16,6 +16,14 @@ CASES = [
     if group != "about"
     for case in cases
 ]
+ONE_OF_EACH_KIND = list(
+    {
+        (group, case["kind"]): (group, number)
+        for group, cases in VECTORS.items()
+        if group != "about"
+        for number, case in enumerate(cases)
+    }.values()
+)
 
 
 def run_case(folder: Path, group: str, case: object) -> VectorOutcome:
@@ -70,10 +78,11 @@ def test_a_case_without_one_of_its_parts_fails(tmp_path, field):
 
 
 @pytest.mark.parametrize("part", ["inputs", "expected"])
-def test_a_field_that_nobody_compares_fails(tmp_path, part):
-    case = copy.deepcopy(VECTORS["positions"][0])
+@pytest.mark.parametrize(("group", "number"), ONE_OF_EACH_KIND)
+def test_a_field_that_nobody_compares_fails(tmp_path, group, number, part):
+    case = copy.deepcopy(VECTORS[group][number])
     case[part]["tau_x"] = 1
-    outcome = run_case(tmp_path, "positions", case)
+    outcome = run_case(tmp_path, group, case)
     assert not outcome.is_passed
     assert outcome.detail == f"{part} has unknown fields: tau_x"
 
@@ -120,6 +129,19 @@ def test_a_case_that_is_no_case_fails(tmp_path, case):
         ("merge", "calls", [{"position": 9}]),
         ("scoring", "gold", []),
         ("tools", "args", 7),
+        ("windows", "window_weights", "constant"),
+        ("windows", "window_tokens", 2.5),
+        ("forms", "placement", "behind"),
+        ("forms", "baseline", None),
+        ("forms", "position", -1),
+        ("decisions", "baseline", "maximum"),
+        ("decisions", "L_plus", None),
+        ("decisions", "tau_c", "none"),
+        ("proposals", "proposals", [[1]]),
+        ("openings", "chances", [0.5]),
+        ("openings", "least_call_probability", None),
+        ("call_thresholds", "texts", [{"times": 8, "call_positions": [0]}]),
+        ("call_thresholds", "texts", [[]]),
     ],
 )
 def test_inputs_of_the_wrong_kind_fail_instead_of_raising(tmp_path, group, name, value):
@@ -128,6 +150,22 @@ def test_inputs_of_the_wrong_kind_fail_instead_of_raising(tmp_path, group, name,
     outcome = run_case(tmp_path, group, case)
     assert not outcome.is_passed
     assert outcome.detail
+
+
+def test_numbers_that_cannot_be_those_of_a_call_at_its_place_are_named(tmp_path):
+    case = copy.deepcopy(VECTORS["forms"][0])
+    case["inputs"]["logp_call_result"][0] -= 1
+    assert "in front of a call at its place" in run_case(tmp_path, "forms", case).detail
+    case["inputs"]["placement"] = "prefix"
+    assert run_case(tmp_path, "forms", case).is_passed
+
+
+def test_as_many_positions_are_allowed_as_have_probabilities(tmp_path):
+    (case,) = (each for each in VECTORS["proposals"] if each["id"] == "PC01")
+    case = copy.deepcopy(case)
+    case["inputs"]["allowed"].append(True)
+    outcome = run_case(tmp_path, "proposals", case)
+    assert outcome.detail == "allowed has 7 values, p_api 6"
 
 
 @pytest.mark.parametrize(
