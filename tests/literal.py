@@ -201,6 +201,22 @@ def inline_loss(
     )
 
 
+def form_loss(
+    model: LanguageModel,
+    call: list[int],
+    ids: list[int],
+    position: int,
+    weights: list[float],
+    *,
+    is_inline: bool,
+) -> float:
+    """L_i(z) with other weights, z at its place or in front of the whole text."""
+    if is_inline:
+        return inline_loss(model, call, ids, position, weights)
+    # A call in front is one at place 0 whose window begins further on.
+    return inline_loss(model, call, ids, 0, [0.0] * position + weights)
+
+
 def call_losses(
     model: LanguageModel, text: str, position: int, call: ToolCall, result: str
 ) -> LiteralLosses:

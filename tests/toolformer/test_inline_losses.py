@@ -57,14 +57,14 @@ def test_windows_of_other_lengths_count_in_front_of_the_text_too(
     weights = window_weights(window_tokens, are_linear=window_tokens != 3)
     scored = score(llama, windows, tmp_path / "a", form=LossForm(weights=weights))
     for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
-        # A call in front of the text is one at place 0 whose window begins further on.
         ids = list(windows[document].ids)
-        padded = [0.0] * position + list(weights)
         for of_call, loss in (
             ([], scored[call.call_id].loss_without_call),
             (_ids(llama, tool_call, result), scored[call.call_id].loss_with_result),
         ):
-            expected = literal.inline_loss(llama, of_call, ids, 0, padded)
+            expected = literal.form_loss(
+                llama, of_call, ids, position, list(weights), is_inline=False
+            )
             assert loss == pytest.approx(expected, abs=1e-4)
 
 

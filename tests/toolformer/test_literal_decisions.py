@@ -1,0 +1,103 @@
+"""Which calls are kept, by every form, baseline and contrast, against the literal formulas."""
+
+import dataclasses
+import itertools
+from statistics import mean
+
+import pytest
+
+from tests import literal
+from tests.toolformer.architectures import windows_of
+from tests.toolformer.test_losses import CALLS, TEXTS, score
+from toolformer.calls import CallFormat
+from toolformer.filtering import Baseline, FilterReason, decide
+from toolformer.foreign_results import foreign_calls
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import window_weights
+from toolformer.losses import losses_with_result
+from tools.syntax import call_pieces
+
+FORMS = [
+    PAPERS_FORM,
+    LossForm(Placement.INLINE),
+    LossForm(Placement.INLINE, window_weights(32, are_linear=False)),
+    LossForm(weights=window_weights(3, are_linear=False)),
+]
+
+
+def middles(values: list[float]) -> list[float]:
+    """Thresholds between the values, where the last digits of none of them matter."""
+    pairs = itertools.pairwise(sorted(values))
+    return [mean(pair) for pair in pairs if pair[1] - pair[0] > 1e-3]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, form):
+    windows = {
+        (window.document_id, window.index): window for window in windows_of(tokenizer, *TEXTS)
+    }
+    wanted = [call.call_id for call in CALLS]
+    foreign = {each.call.call_id: each.call for each in foreign_calls(CALLS, wanted, seed=0)}
+    by_id = {call.call_id: call for call in CALLS}
+
+    def literal_loss(call_id: str, pieces: list[str]) -> float:
+        return literal.form_loss(
+            llama,
+            tokenizer.encode_pieces(pieces),
+            list(windows[by_id[call_id].window].ids),
+            by_id[call_id].position,
+            list(form.weights),
+            is_inline=form.placement is Placement.INLINE,
+        )
+
+    without, call_only, own, other = {}, {}, {}, {}
+    for call_id, call in by_id.items():
+        without[call_id] = literal_loss(call_id, [])
+        call_only[call_id] = literal_loss(call_id, call_pieces(call.call, None))
+        own[call_id] = literal_loss(call_id, call_pieces(call.call, call.result))
+        other[call_id] = literal_loss(call_id, call_pieces(call.call, foreign[call_id].result))
+    found_other = losses_with_result(
+        llama,
+        windows,
+        list(foreign.values()),
+        call_format=CallFormat(),
+        checkpoint=Checkpoint(tmp_path / "foreign", fingerprint="x"),
+        progress=lambda *_: None,
+        token_budget=60,
+        form=form,
+    )
+    reasons = set()
+    for baseline in Baseline:
+        is_minimum = baseline is Baseline.MINIMUM
+        better_than = {
+            call_id: min(loss, call_only[call_id]) if is_minimum else loss
+            for call_id, loss in without.items()
+        }
+        for tau_f in middles([better_than[call_id] - own[call_id] for call_id in by_id])[::3]:
+            scored = score(
+                llama,
+                list(windows.values()),
+                tmp_path / f"{baseline}-{tau_f}",
+                full_losses=False,
+                pruning_threshold=tau_f,
+                form=form,
+                baseline=baseline,
+            )
+            for tau_c in (None, *middles([other[call_id] - own[call_id] for call_id in by_id])):
+                for call_id in by_id:
+                    is_kept = better_than[call_id] - own[call_id] >= tau_f and (
+                        tau_c is None or other[call_id] - own[call_id] >= tau_c
+                    )
+                    losses = dataclasses.replace(
+                        scored[call_id], loss_with_foreign_result=found_other[call_id]
+                    )
+                    decision = decide(
+                        losses,
+                        filtering_threshold=tau_f,
+                        contrast_threshold=tau_c,
+                        baseline=baseline,
+                    )
+                    assert decision.is_kept == is_kept
+                    reasons.add(decision.reason)
+    assert {FilterReason.KEPT, FilterReason.BELOW_CONTRAST} < reasons
