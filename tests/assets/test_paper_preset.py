@@ -1,0 +1,84 @@
+"""What the preset `paper` tells the engine: the paper's forms, and nothing of what came later."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assets.filtering import scoring_parameters
+from assets.sampling import proposed_calls, sampling_parameters
+from dagster_project.fingerprints import chance_calls_fingerprint, filtered_calls_fingerprint
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.settings.settings_file import preset_values
+from dagster_project.wiring.call_threshold import with_calls
+from dagster_project.wiring.live_calls import decoding_parameters
+from tests.fakes import byte_tokenizer
+from toolformer.calls import CallFormat
+from toolformer.decoding.triggers import may_open
+from toolformer.filtering import Baseline
+from toolformer.forward.windows import split_into_windows
+from toolformer.loss_form import LossForm, Placement
+from tools.calculator import Calculator
+from tools.protocol import Document
+from tools.registry import TOOL_NAMES
+
+
+@pytest.fixture(scope="module")
+def paper() -> Settings:
+    return validated(preset_values("paper"), origin="paper")
+
+
+def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(paper: Settings):
+    told = scoring_parameters(paper)
+    # Equal to the last bit, or stored losses would not be those of today.
+    weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
+    assert told.form == LossForm(Placement.PREFIX, weights)
+    assert told.baseline == Baseline.MINIMUM
+    assert told.call_format == CallFormat(empty_result_keeps_arrow=True, separator="")
+
+
+@pytest.mark.parametrize("name", [*TOOL_NAMES, "others"])
+def test_no_contrast_is_asked_and_the_prompt_is_the_whole_one(paper: Settings, name: str):
+    of_tool = paper.tools.of(name)
+    assert of_tool.contrast_threshold is None
+    assert of_tool.prompt is None
+
+
+def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Settings):
+    text = Document("d", "Now 6 * 7 = 42.")
+    windows = list(split_into_windows("d", text.text, byte_tokenizer(), window_tokens=20))
+    kind = paper.sampling.proposals
+    assert proposed_calls(Calculator(), {"d": text}, windows, "calls")
+    assert proposed_calls(Calculator(), {"d": text}, windows, kind) is None
+    assert paper.sampling.uses_prompt
+    assert paper.sampling.shards is None
+    assert paper.rounds == ()
+    for name in TOOL_NAMES:
+        told = sampling_parameters(paper, name)
+        assert (told.temperature, told.is_constrained, told.round) == (1.0, True, 1)
+
+
+def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path: Path):
+    (tmp_path / "call_threshold.json").write_text("not read")
+    mode = with_calls(tmp_path, paper)
+    assert (mode.call_top_k, mode.least_call_probability) == (10, 0.0)
+    least = mode.least_call_probability
+    told = decoding_parameters(paper, TOOL_NAMES, least_call_probability=least)
+    rule = {
+        "call_top_k": told.call_top_k,
+        "least_call_probability": told.least_call_probability,
+    }
+    assert may_open(10, 0.0, **rule)
+    assert not may_open(11, 1.0, **rule)
+
+
+def test_fingerprints_do_not_name_what_the_paper_does_not_have(paper: Settings):
+    decisions = filtered_calls_fingerprint("x", paper, "QA")
+    assert set(decisions.parts) == {
+        "code_version",
+        "losses",
+        "filtering_threshold",
+        "pruning_threshold",
+    }
+    scoring = json.loads(chance_calls_fingerprint("x", paper, "model", "float32").parts["scoring"])
+    assert set(scoring) == {"empty_result_keeps_arrow", "separator", "token_budget"}
