@@ -1,6 +1,6 @@
 """The groups of test vectors whose rules the paper does not have.
 
-`vector_cases.py` has the others.
+Does not know the other groups; `vector_cases.py` does.
 """
 
 import math

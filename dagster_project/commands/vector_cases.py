@@ -1,6 +1,7 @@
 """What the groups of test vectors hold, and which function of the pipeline each kind tries.
 
-Does not decide whether a case has passed: it pairs expected values with those found.
+Does not decide whether a case has passed: it pairs expected values with those found. Groups whose
+rules the paper does not have are in `own_vector_cases.py`.
 """
 
 import datetime

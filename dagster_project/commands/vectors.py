@@ -1,4 +1,4 @@
-"""Runs test vectors, numbers worked out by hand, through the functions that the pipeline uses.
+"""Runs test vectors, numbers worked out beforehand, through the functions that the pipeline uses.
 
 Nothing is skipped: a case of an unknown kind, with an unknown field or without an expected one
 has failed. Does not know what the cases of a group hold; `vector_cases.py` does.
