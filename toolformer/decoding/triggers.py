@@ -131,6 +131,31 @@ def first_opening(
     return None
 
 
+def first_openings(chances: Sequence[CallChance], *, call_top_k: int) -> list[int]:
+    """The steps that are the first opening for some least probability, one behind the other.
+
+    Such a step has a larger probability than all before it that k allows: a larger one behind it
+    is reached only by a threshold that passes this one by.
+
+    Args:
+        chances: at each step of a text without calls.
+        call_top_k: see `may_open`.
+
+    Example:
+        >>> chances = [CallChance(2, 0.1), CallChance(3, 0.05), CallChance(1, 0.4)]
+        >>> first_openings(chances, call_top_k=10)
+        [0, 2]
+    """
+    openings: list[int] = []
+    highest = -1.0
+    for at, (rank, probability) in enumerate(chances):
+        is_allowed = may_open(rank, probability, call_top_k=call_top_k, least_call_probability=0)
+        if is_allowed and probability is not None and probability > highest:
+            highest = probability
+            openings.append(at)
+    return openings
+
+
 def read_open_call(
     text: str,
     *,

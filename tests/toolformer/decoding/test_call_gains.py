@@ -1,0 +1,138 @@
+"""Calls that a tiny network writes at given places, and their gains against the literal form."""
+
+import pytest
+import torch
+
+from tests import literal
+from tests.fakes import taught_model, tiny_model
+from toolformer.calls import CallFormat, call_ids
+from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
+from toolformer.decoding.completions import DecodingParameters
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.windows import Window
+from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
+
+LESSONS = (
+    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
+    "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5, I say.",
+    "Ask a friend [Friend(me) -> yes] yes, I say.",
+    "See the note [7] there, I say.",
+)
+TEXTS = (
+    "6 times 7 is 42, I say.",
+    "Half of 9 is 4.5, I say.",
+    "Ask a friend yes, I say.",
+    "See the note there, I say.",
+)
+# Behind the words that the lessons have in front of their calls; `al` is one token.
+AT = 12
+EVERY = [Place(0, AT), Place(1, AT - 1), Place(2, AT), Place(3, AT)]
+WEIGHTS = (0.4, 0.3, 0.2, 0.1)
+SIX, HALF = ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9 / 2")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["one token", "two tokens"])
+def pupil(request):
+    """Writes ` [` as one token or as two."""
+    return taught_model(LESSONS, splits_opening=request.param)
+
+
+def windows_of(model) -> list[Window]:
+    encode = model.tokenizer.encode_with_offsets
+    return [
+        Window(f"d{number}", 0, 0, text, *(tuple(each) for each in encode(text)))
+        for number, text in enumerate(TEXTS)
+    ]
+
+
+def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
+    chosen = {
+        "max_new_tokens": 60,
+        "call_top_k": 10,
+        # What is calibrated does not depend on what decoding is told now.
+        "max_calls": 0,
+        "least_call_probability": 1.0,
+        "max_call_tokens": 20,
+        "max_result_tokens": 20,
+        "tools": ("Calculator",),
+    }
+    told = []
+    found = written_calls(
+        model,
+        windows_of(model),
+        places,
+        parameters=DecodingParameters(**{**chosen, **changes}),
+        parse_arguments=parse,
+        progress=lambda *each: told.append(each),
+    )
+    assert all(done <= total for done, total in told)
+    return found
+
+
+def test_calls_are_those_that_decoding_would_make_at_the_places(pupil):
+    # The others write a call of a tool that is not there, and what is no call.
+    assert written(pupil, EVERY) == {Place(0, AT): SIX, Place(1, AT - 1): HALF}
+    with_friend = written(pupil, EVERY, tools=("Calculator", "Friend"))
+    assert with_friend[Place(2, AT)] == ToolCall("Friend", "me")
+    assert written(pupil, []) == {}
+
+
+def test_a_call_that_cannot_be_finished_or_read_is_none(pupil):
+    def refuse(_, text):
+        raise CallSyntaxError("refused", text)
+
+    assert written(pupil, EVERY, parse=refuse) == {}
+    assert written(pupil, EVERY, max_call_tokens=3) == {}
+
+
+def test_where_the_context_has_no_room_for_a_call_there_is_none(pupil):
+    opening = len(pupil.tokenizer.encode(" ["))
+    # One token of start, one behind the call, and three besides what is limited.
+    room = pupil.context_length - 1 - 1 - 3 - opening - 20
+    fits, too_long = room - AT, room - AT + 1
+    assert written(pupil, [Place(0, AT)], max_result_tokens=fits) == {Place(0, AT): SIX}
+    assert written(pupil, [Place(0, AT)], max_result_tokens=too_long) == {}
+
+
+def gains(model, answered, tmp_path, *, token_budget=64):
+    return call_gains(
+        model,
+        windows_of(model),
+        answered,
+        call_format=CallFormat(),
+        weights=WEIGHTS,
+        token_budget=token_budget,
+        checkpoint=Checkpoint(tmp_path / str(token_budget), fingerprint="x"),
+        progress=lambda done, total: None,
+    )
+
+
+def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
+    answered = {
+        Place(0, AT): AnsweredCall(SIX, "42"),
+        Place(1, AT - 1): AnsweredCall(HALF, "4.5"),
+        Place(0, 0): AnsweredCall(HALF, "4.5"),
+        # Fewer tokens follow than there are weights.
+        Place(3, len(TEXTS[3]) - 2): AnsweredCall(SIX, "no"),
+    }
+    found = gains(pupil, answered, tmp_path)
+    assert found.keys() == answered.keys()
+    windows = windows_of(pupil)
+    for place, each in answered.items():
+        call = call_ids(pupil.tokenizer, each.call, each.result, call_format=CallFormat())
+        ids = list(windows[place.text].ids)
+        alone, with_call = (
+            literal.inline_loss(pupil, of_call, ids, place.position, list(WEIGHTS))
+            for of_call in ([], call)
+        )
+        assert found[place] == pytest.approx(alone - with_call, abs=1e-4)
+    assert found[Place(0, AT)] > 0.5
+    assert gains(pupil, answered, tmp_path, token_budget=5000) == pytest.approx(found, abs=1e-4)
+
+
+def test_a_loss_that_is_no_number_is_no_gain(tmp_path):
+    model = tiny_model()
+    with torch.no_grad():
+        model.model.lm_head.weight.fill_(float("nan"))
+    assert gains(model, {Place(0, AT): AnsweredCall(SIX, "42")}, tmp_path) == {Place(0, AT): 0.0}

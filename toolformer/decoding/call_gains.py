@@ -1,0 +1,155 @@
+"""What the calls that a model writes itself gain at given places of texts, in nats.
+
+    text:     x_0 … x_{p-1} | x_p x_{p+1} …                    L(text alone), from p on
+    call:     x_0 … x_{p-1} [Tool(a) -> r] x_p x_{p+1} …       L(text with the call), from p on
+              gain at p = L(text alone) - L(text with the call)
+
+The call is the one that decoding would write at p. Does not run tools, which the caller does in
+between, and does not choose places or thresholds.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from toolformer.calls import CallFormat
+from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.filtering import Baseline
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.windows import Window
+from toolformer.loss_form import LossForm, Placement
+from toolformer.losses import TextLosses, score_calls
+from toolformer.scored_call import ScoredCall
+from tools.protocol import ToolCall
+
+
+class Place(NamedTuple):
+    """A position in one of several texts, both counted from 0."""
+
+    text: int
+    position: int
+
+
+class AnsweredCall(NamedTuple):
+    """A call and its result, one line without markers."""
+
+    call: ToolCall
+    result: str
+
+
+def written_calls(
+    model: LanguageModel,
+    windows: Sequence[Window],
+    places: Sequence[Place],
+    *,
+    parameters: DecodingParameters,
+    parse_arguments: Callable[[str, str], str],
+    progress: Callable[[int, int], None],
+) -> dict[Place, ToolCall]:
+    """The calls that decoding would make if it opened one at each place.
+
+    The text in front of a place is fed, and the model goes on to the arrow; the call is then
+    noted and taken back, with which the text ends.
+
+    Args:
+        model: the model that decodes.
+        windows: the texts.
+        places: in them, of which k allows a call.
+        parameters: of the decoding that is asked about; a call is opened whatever its probability.
+        parse_arguments: see `toolformer.decoding.decoder.complete`.
+        progress: told places done and places in all.
+
+    Returns:
+        By place; none where what the model writes is no call of one of the tools, or where there
+        is no room for a call in the model's context.
+    """
+    # One token behind the call, or in its place, ends the text.
+    parameters = replace(parameters, max_new_tokens=1, max_calls=1, least_call_probability=0.0)
+    most = longest_prompt_tokens(model, parameters)
+    roomy = [place for place in places if place.position <= most]
+    written: dict[Place, ToolCall] = {}
+
+    def note(calls: Sequence[tuple[int, ToolCall]]) -> list[None]:
+        written.update((roomy[index], call) for index, call in calls)
+        return [None] * len(calls)
+
+    complete(
+        model,
+        [_text_in_front(windows[place.text], place.position) for place in roomy],
+        prompt_ids=[windows[place.text].ids[: place.position] for place in roomy],
+        parameters=parameters,
+        run_calls=note,
+        parse_arguments=parse_arguments,
+        progress=progress,
+    )
+    return written
+
+
+def call_gains(
+    model: LanguageModel,
+    windows: Sequence[Window],
+    answered: Mapping[Place, AnsweredCall],
+    *,
+    call_format: CallFormat,
+    weights: tuple[float, ...],
+    token_budget: int,
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None],
+) -> dict[Place, float]:
+    """By how much each call with its result lowers the loss of the text behind it.
+
+    Args:
+        model: the model that decodes.
+        windows: the texts.
+        answered: calls with their results, by place.
+        call_format: how calls are written.
+        weights: of the tokens from a place on.
+        token_budget: most tokens of a batch.
+        checkpoint: keeps finished batches.
+        progress: told texts done and texts in all.
+
+    Returns:
+        By place, in nats; 0 where a loss is not finite, as the filter keeps no such call.
+
+    Raises:
+        OutOfMemoryError: a single row does not fit the device's memory.
+    """
+    read = [windows[text] for text in dict.fromkeys(place.text for place in answered)]
+    calls = {
+        place: ScoredCall(
+            call_id=f"{place.text} {place.position}",
+            window=(windows[place.text].document_id, windows[place.text].index),
+            position=place.position,
+            call=each.call,
+            result=each.result,
+        )
+        for place, each in answered.items()
+    }
+    losses = score_calls(
+        model,
+        {(window.document_id, window.index): window for window in read},
+        TextLosses(model, read, token_budget=token_budget),
+        list(calls.values()),
+        call_format=call_format,
+        pruning_threshold=-math.inf,
+        full_losses=False,
+        checkpoint=checkpoint,
+        progress=progress,
+        token_budget=token_budget,
+        form=LossForm(Placement.INLINE, weights),
+        baseline=Baseline.WITHOUT_CALL,
+    )
+    gains = {}
+    for place, call in calls.items():
+        of_call = losses[call.call_id]
+        with_result = of_call.loss_with_result
+        gain = math.nan if with_result is None else of_call.loss_without_call - with_result
+        gains[place] = gain if math.isfinite(gain) else 0.0
+    return gains
+
+
+def _text_in_front(window: Window, position: int) -> str:
+    return window.text[: window.offsets[position]]
