@@ -27,7 +27,7 @@ CODE_VERSIONS = {
     "augmented_texts": "2",
     "training_set": "2",
     "finetuned_model": "1",
-    "call_threshold": "2",
+    "call_threshold": "3",
     "evaluation_results": "1",
     "evaluation_report": "1",
     "call_top_k_study": "1",
@@ -43,6 +43,8 @@ LOSSES_FINGERPRINT = "losses_fingerprint"
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 # Of the same: where a call stands and which tokens count; named only where it is not the paper's.
 _LOSS_FORM = {"placement", "window_tokens", "window_weights"}
+# Of the same: what changes the gain of a call that stands in the text.
+_OF_GAINS = {"window_tokens", "window_weights", "token_budget"}
 # Of the section `execution`: what a result depends on while decoding.
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
 # All that the section had when earlier releases made their slices.
@@ -179,11 +181,13 @@ def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) ->
         "executed_calls",
         candidate_calls=upstream,
         tool_version=tool.version,
-        # How often a call is made and what is remembered changes no result.
-        execution=settings.execution.model_dump(
-            exclude={"attempts", "uses_cache", "worker_memory_gib"}
-        ),
+        execution=_execution_settings(settings),
     )
+
+
+def _execution_settings(settings: Settings) -> dict[str, object]:
+    """The section `execution` without what changes no result, such as how often a call is made."""
+    return settings.execution.model_dump(exclude={"attempts", "uses_cache", "worker_memory_gib"})
 
 
 def losses_fingerprint(upstream: str, settings: Settings, model: str, precision: str) -> str:
@@ -334,6 +338,7 @@ def call_threshold_fingerprint(
     precision: str,
     *,
     documents: Mapping[str, str],
+    tool_versions: Mapping[str, str],
 ) -> Fingerprint:
     """Of the least probability with which a finetuned model opens calls.
 
@@ -342,7 +347,8 @@ def call_threshold_fingerprint(
         settings: of the run.
         model: identity of the finetuned model.
         precision: that it computes in.
-        documents: that texts without calls are taken from.
+        documents: that the texts are windows of.
+        tool_versions: by name, of the tools that may be called.
     """
     training, corpus = settings.training, settings.corpus
     return fingerprint(
@@ -351,7 +357,10 @@ def call_threshold_fingerprint(
         documents=dict(documents),
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
-        call_top_k=settings.decoding.call_top_k,
+        tool_versions=dict(tool_versions),
+        decoding=settings.decoding.model_dump(include={"call_top_k", "max_call_tokens"}),
+        execution=_execution_settings(settings),
+        scoring=settings.scoring.model_dump(include=_OF_GAINS),
         window_tokens=corpus.window_tokens,
         max_windows_per_text=corpus.max_windows_per_text,
         development_share=training.development_share,

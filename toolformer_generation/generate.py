@@ -171,7 +171,7 @@ def _calibrated(directory: str) -> float:
     stored = read_call_threshold(Path(directory)) if directory else None
     least = stored and stored.least_call_probability
     if least is None:
-        reason = f"it has no {CALL_THRESHOLD_FILE}" if stored is None else stored.reason
+        reason = f"it has no {CALL_THRESHOLD_FILE} with one" if stored is None else stored.reason
         raise UnservedGenerationError(
             "generate with toolformer_generate got least_call_probability=None, which stands for "
             f"the value calibrated for the model in {directory!r}, but {reason}. Expected a model "

@@ -3,7 +3,7 @@
 The paper has no such number: there k alone decides (§4.2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ import polars as pl
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
 from assets.shard_stage import expected_errors
-from assets.training.development_texts import development_texts
+from assets.training.development_texts import DevelopmentText, development_texts
+from assets.training.opening_gains import measure_openings
 from assets.training.training_set import EXCLUSIONS, fingerprints_of, slice_inputs
 from dagster_project.fingerprints import CODE_VERSIONS, call_threshold_fingerprint
 from dagster_project.home import Home
@@ -24,31 +25,35 @@ from dagster_project.plots.figures import png_markdown
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory, precision_of
-from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_threshold import (
     CallThreshold,
-    ReadText,
     call_threshold_text,
     choose_call_threshold,
     read_call_threshold,
     why_too_few,
 )
 from toolformer.errors import ToolformerError
-from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer.ground.whole_files import write_whole
 from toolformer.training.variants import PLAIN
 from tools.model_identity import model_identity
+from tools.protocol import Tool
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 WITHOUT_CALLS = "it was trained without calls, so it has none to open"
+NO_TOOLS = "none of the tools can run here, so no call has a result"
+DONE_BUT_GIVEN_UP = (
+    "done, but calls were given up: the tool had no answer to many in a row; the next run measures "
+    "again"
+)
 
 
 @dg.asset(
@@ -59,6 +64,8 @@ WITHOUT_CALLS = "it was trained without calls, so it has none to open"
         "finetuned_model",
         "training_set",
         dg.AssetDep("documents", partition_mapping=dg.AllPartitionMapping()),
+        "wikipedia_index",
+        "passage_index",
     ],
     code_version=CODE_VERSIONS["call_threshold"],
 )
@@ -66,35 +73,41 @@ def call_threshold(
     context: dg.AssetExecutionContext,
     settings: SettingsResource,
     warehouse: WarehouseResource,
+    toolbox: ToolboxResource,
     language_model: LanguageModelResource,
 ) -> dg.MaterializeResult:
     """`call_threshold.json` in the model's directory: how likely ` [` has to be to open a call.
 
     One partition = one variant of the finetuned model. Decoding takes the value where
-    `decoding.least_call_probability` is null. It is the one that best tells the places of kept
-    calls from all others, on development texts; the control `plain` has none.
+    `decoding.least_call_probability` is null. It is the one with which the model's own calls, with
+    their results, gain most on development texts; the control `plain` has none.
     """
     with expected_errors():
         loaded = settings.load(variant=context.partition_key)
         home, store, holder = settings.home(), warehouse.open(), language_model.holder()
         variant = loaded.training.variant
         directory = evaluated_model(name_of_variant(variant), loaded, home).directory
+        tools = {} if variant == PLAIN else toolbox.open(loaded, home).tools
 
         def wanted() -> Wanted:
-            return _wanted(store, loaded, directory)
+            return _wanted(store, loaded, directory, tools)
 
         def is_stale() -> bool:
             return settings.force or wanted().fingerprint.difference(_stored(directory)) is not None
 
         def make() -> str:
             looked_at = wanted()
-            chosen = _choose(context, store, home, loaded, directory, holder)
+            chosen, given_up = _choose(context, store, home, loaded, directory, holder, tools)
             context.log.info(chosen.told)
             looked_at.check_unchanged(wanted())
-            stored = replace(chosen, made_from=looked_at.fingerprint.metadata())
+            made_from = looked_at.fingerprint
+            if given_up:
+                # Out of date at once, so that the next run measures again.
+                made_from = made_from.with_part("given_up_calls", given_up)
+            stored = replace(chosen, made_from=made_from.metadata())
             write_whole(directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
             write_model_card(directory, base_model_directory(loaded, home), loaded)
-            return DONE
+            return DONE_BUT_GIVEN_UP if given_up else DONE
 
         state = make_once(
             # The model's own lock: nobody trains it anew meanwhile.
@@ -109,7 +122,8 @@ def call_threshold(
                 f"{CALL_THRESHOLD_FILE} in {str(directory)!r} was removed as soon as it was "
                 "written. Run again; it is made anew."
             )
-    return dg.MaterializeResult(metadata={"state": state, **_report(chosen)})
+    told_tools = ", ".join(tools) or "none"
+    return dg.MaterializeResult(metadata={"state": state, "tools": told_tools, **_report(chosen)})
 
 
 def _training_set(store: Warehouse) -> list[Input]:
@@ -130,7 +144,9 @@ def _documents(store: Warehouse) -> dict[str, Input]:
     return slice_inputs(store, "documents", store.ask("training_shards")["shard"].to_list())
 
 
-def _wanted(store: Warehouse, settings: Settings, directory: Path) -> Wanted:
+def _wanted(
+    store: Warehouse, settings: Settings, directory: Path, tools: Mapping[str, Tool]
+) -> Wanted:
     training_set = _training_set(store)
     documents = _documents(store)
     return Wanted(
@@ -140,6 +156,7 @@ def _wanted(store: Warehouse, settings: Settings, directory: Path) -> Wanted:
             model_identity(directory),
             precision_of(settings),
             documents=fingerprints_of(documents),
+            tool_versions={name: tool.version for name, tool in tools.items()},
         ),
         (*training_set, *documents.values()),
     )
@@ -169,31 +186,43 @@ def _choose(
     settings: Settings,
     directory: Path,
     holder: ModelHolder,
-) -> CallThreshold:
+    tools: Mapping[str, Tool],
+) -> tuple[CallThreshold, int]:
+    """The choice, and how many calls were given up on the way."""
     k = settings.decoding.call_top_k
     if settings.training.variant == PLAIN:
-        return CallThreshold(None, WITHOUT_CALLS, k, 0, 0)
+        return CallThreshold(None, WITHOUT_CALLS, k, 0, 0), 0
     shards = sorted(_documents(store))
     texts = development_texts(store, shards, load_tokenizer(directory), settings)
-    positions = [text.call_positions for text in texts]
-    if why_too_few(positions):
-        # The model is not loaded for nothing.
-        return choose_call_threshold([ReadText((), each) for each in positions], call_top_k=k)
-    model = holder.load(directory, settings, home)
-    chances = call_chances(
-        model,
-        [text.window for text in texts],
-        call_top_k=k,
-        token_budget=settings.scoring.token_budget
-        or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
-        progress=progress_of(f"calibrating calls of {directory.name}", context.log),
+    # The model is not loaded for nothing.
+    reason = _why_none(texts, tools)
+    if reason is not None:
+        with_calls = _with_calls(texts)
+        return CallThreshold(None, reason, k, with_calls, len(texts) - with_calls), 0
+    measured = measure_openings(
+        texts,
+        tools,
+        partial(holder.load, directory, settings, home),
+        settings,
+        home,
+        progress_of=lambda step: progress_of(f"calibrating {directory.name}: {step}", context.log),
     )
-    read = [ReadText(*each) for each in zip(chances, positions, strict=True)]
-    return choose_call_threshold(read, call_top_k=k)
+    return choose_call_threshold(measured.texts, call_top_k=k), measured.given_up
+
+
+def _why_none(texts: Sequence[DevelopmentText], tools: Mapping[str, Tool]) -> str | None:
+    """Why nothing can be chosen, as far as that is known before anything is measured."""
+    with_calls = _with_calls(texts)
+    few = why_too_few(with_calls=with_calls, without_calls=len(texts) - with_calls)
+    return few or (None if tools else NO_TOOLS)
+
+
+def _with_calls(texts: Sequence[DevelopmentText]) -> int:
+    return sum(bool(text.call_positions) for text in texts)
 
 
 def _report(chosen: CallThreshold) -> dict[str, object]:
-    """What the asset shows; shares in words where one was chosen."""
+    """What the asset shows; what the chosen one does where there is one."""
     shown: dict[str, object] = {
         "call_top_k": chosen.call_top_k,
         "texts with calls": chosen.texts_with_calls,
@@ -202,9 +231,8 @@ def _report(chosen: CallThreshold) -> dict[str, object]:
     point = chosen.chosen
     if point is None:
         return {"least call probability": "none", "reason": chosen.reason or "", **shown}
-    frame = pl.DataFrame(list(chosen.curve))
     plot = call_threshold_plot(
-        frame,
+        pl.DataFrame(list(chosen.curve)),
         chosen=point.threshold,
         texts_with_calls=chosen.texts_with_calls,
         texts_without_calls=chosen.texts_without_calls,
@@ -213,9 +241,11 @@ def _report(chosen: CallThreshold) -> dict[str, object]:
         "least call probability": point.threshold,
         "choice": chosen.told,
         **shown,
-        "first call at a kept one": point.right,
-        "first call elsewhere": point.elsewhere,
-        "texts without calls that get one": point.without,
-        "gain - loss": point.score,
+        "mean gain of texts with calls": point.gain_with_calls,
+        "mean gain of texts without calls": point.gain_without_calls,
+        "score": point.score,
+        "texts with calls in which one opens": point.opened_with_calls,
+        "at a kept one": point.right,
+        "texts without calls in which one opens": point.opened_without_calls,
         "calls by threshold": dg.MetadataValue.md(png_markdown(plot, "calls by threshold")),
     }

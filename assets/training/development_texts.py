@@ -5,23 +5,26 @@ set. Without: the other windows of such documents, in which nothing was kept. Do
 with a model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import polars as pl
 
-from assets.training.plain_windows import windows_without_calls
+from assets.shard_texts import documents_in
+from assets.training.plain_windows import other_window_error, windows_without_calls
 from dagster_project.settings.sections import Settings
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, split_into_windows
 from toolformer.training.augmented_text import TextKey
 from toolformer.training.training_set import is_for_development, random_rank
+from tools.protocol import Document
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Of either kind: a share of these is known to three percentage points, in minutes on a processor.
-_MOST_TEXTS = 300
+# Of either kind. Several calls are written, executed and scored in each, which is minutes for 200
+# texts on a processor; ten times the least number of texts with calls still tells thresholds apart.
+_MOST_TEXTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +33,24 @@ class DevelopmentText:
 
     Attributes:
         window: its tokens.
+        document: that the window is of, as the tools know it.
         call_positions: where its kept calls stand, counted in tokens without calls.
     """
 
     window: Window
+    document: Document
     call_positions: frozenset[int]
 
 
 def development_texts(
     store: Warehouse, shards: Sequence[str], tokenizer: Tokenizer, settings: Settings
 ) -> list[DevelopmentText]:
-    """Some of these texts, at random: at most 300 with calls, and 300 without.
+    """Some of these texts, at random: at most 100 with calls, and 100 without.
 
     Args:
         store: with the training set.
-        shards: in whose documents those without calls are looked for, until there are enough.
+        shards: whose documents are stored. Texts with calls of others are left out; those without
+            are looked for until there are enough.
         tokenizer: of the model that was trained.
         settings: of the run.
 
@@ -52,20 +58,33 @@ def development_texts(
         ToolformerError: windows are cut in another way than the training set's.
     """
     texts = store.read_slice("training_texts", ALL, ALL)
-    excluded = store.read_slice("training_exclusions", ALL, ALL)
-    seed = settings.training.seed
-    development = sorted(
-        texts.filter(split="development").iter_rows(named=True),
-        key=lambda row: random_rank(seed, "calls", row["document_id"], row["window"]),
-    )
-    with_calls = [
-        DevelopmentText(
-            _window(row["document_id"], row["window"], row["text"], tokenizer),
-            frozenset(call["position"] for call in row["calls"]),
-        )
-        for row in development[:_MOST_TEXTS]
+    return [
+        *_with_calls(store, shards, tokenizer, settings, texts),
+        *_without_calls(store, shards, tokenizer, settings, texts),
     ]
-    return [*with_calls, *_without_calls(store, shards, tokenizer, settings, texts, excluded)]
+
+
+def _with_calls(
+    store: Warehouse,
+    shards: Sequence[str],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    texts: pl.DataFrame,
+) -> Iterator[DevelopmentText]:
+    seed = settings.training.seed
+    development = texts.filter(pl.col("split") == "development", pl.col("shard").is_in(shards))
+    rows = sorted(
+        development.iter_rows(named=True),
+        key=lambda row: random_rank(seed, "calls", row["document_id"], row["window"]),
+    )[:_MOST_TEXTS]
+    documents = _documents(store, ((row["shard"], row["document_id"]) for row in rows))
+    for row in rows:
+        # None where its shard was filled anew.
+        document = documents.get(row["document_id"])
+        if document is not None:
+            window = _window(document, row, tokenizer, settings)
+            positions = frozenset(call["position"] for call in row["calls"])
+            yield DevelopmentText(window, document, positions)
 
 
 def _without_calls(
@@ -74,12 +93,12 @@ def _without_calls(
     tokenizer: Tokenizer,
     settings: Settings,
     texts: pl.DataFrame,
-    excluded: pl.DataFrame,
 ) -> list[DevelopmentText]:
     training = settings.training
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
+    excluded = store.read_slice("training_exclusions", ALL, ALL)
     left_out = set(map(TextKey._make, excluded.select("document_id", "window").iter_rows()))
 
     def is_held_back(document_id: str) -> bool:
@@ -96,8 +115,25 @@ def _without_calls(
         with_calls=_by_key(texts),
         is_wanted=is_held_back,
     )
-    plain = (window for window, text in windows if text.key not in left_out)
-    return [DevelopmentText(window, frozenset()) for window in islice(plain, _MOST_TEXTS)]
+    plain = ((window, text.shard) for window, text in windows if text.key not in left_out)
+    chosen = list(islice(plain, _MOST_TEXTS))
+    documents = _documents(store, ((shard, window.document_id) for window, shard in chosen))
+    return [
+        DevelopmentText(window, documents[window.document_id], frozenset()) for window, _ in chosen
+    ]
+
+
+def _documents(store: Warehouse, wanted: Iterable[tuple[str, str]]) -> dict[str, Document]:
+    """Documents by id, of those that are wanted by shard and id; each shard is read once."""
+    by_shard: dict[str, set[str]] = {}
+    for shard, document_id in wanted:
+        by_shard.setdefault(shard, set()).add(document_id)
+    return {
+        document_id: document
+        for shard, ids in by_shard.items()
+        for document_id, document in documents_in(store, shard).items()
+        if document_id in ids
+    }
 
 
 def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:
@@ -105,6 +141,18 @@ def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:
     return {TextKey(document_id, window): text for document_id, window, text in rows}
 
 
-def _window(document_id: str, number: int, text: str, tokenizer: Tokenizer) -> Window:
-    ids, offsets = tokenizer.encode_with_offsets(text)
-    return Window(document_id, number, 0, text, tuple(ids), tuple(offsets))
+def _window(
+    document: Document, row: Mapping[str, object], tokenizer: Tokenizer, settings: Settings
+) -> Window:
+    """The window of a row, cut again: the training set does not say where in the document it is."""
+    key = TextKey(document.document_id, row["window"])
+    windows = split_into_windows(
+        document.document_id,
+        document.text,
+        tokenizer,
+        window_tokens=settings.corpus.window_tokens,
+    )
+    window = next(islice(windows, key.window, None), None)
+    if window is None or window.text != row["text"]:
+        raise other_window_error(key, str(row["shard"]))
+    return window

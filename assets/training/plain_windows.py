@@ -46,12 +46,7 @@ def windows_without_calls(
         for window in windows_of(wanted, tokenizer, window_tokens=window_tokens, most=most):
             key = TextKey(window.document_id, window.index)
             if with_calls.get(key, window.text) != window.text:
-                raise ToolformerError(
-                    f"Window {key.window} of document {key.document_id} is not the one that was "
-                    "annotated: the stored calls come from another model or window size. Build "
-                    f"{shard} again with `toolformer build`. Plain windows to train on can be left "
-                    "out (training.plain_share: 0)."
-                )
+                raise other_window_error(key, shard)
             if key not in with_calls:
                 text = AugmentedText(
                     document_id=window.document_id,
@@ -64,3 +59,12 @@ def windows_without_calls(
                     context=contexts.get(key),
                 )
                 yield window, text
+
+
+def other_window_error(key: TextKey, shard: str) -> ToolformerError:
+    """What is said where a text with calls is no window of its document as windows are cut now."""
+    return ToolformerError(
+        f"Window {key.window} of document {key.document_id} is not the one that was annotated: the "
+        f"stored calls come from another model or window size. Build {shard} again with "
+        "`toolformer build`. Plain windows to train on can be left out (training.plain_share: 0)."
+    )

@@ -5,6 +5,7 @@ Does not know the other groups; `vector_cases.py` does.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from dagster_project.commands.vector_fields import (
@@ -17,6 +18,7 @@ from dagster_project.commands.vector_fields import (
 )
 
 if TYPE_CHECKING:
+    from toolformer.decoding.call_threshold import MeasuredText
     from toolformer.decoding.triggers import CallChance
 
 
@@ -157,23 +159,32 @@ def _chances(values: Sequence[Any]) -> "list[CallChance]":
 
 
 def _call_threshold(inputs: Fields, expected: Fields) -> Found:
-    from toolformer.decoding.call_threshold import ReadText, choose_call_threshold
+    from toolformer.decoding.call_threshold import MeasuredText, choose_call_threshold
 
-    texts: list[ReadText] = []
+    texts: list[MeasuredText] = []
     for number, values in enumerate(inputs["texts"]):
         text = Fields(f"text {number + 1}", values)
-        read = ReadText(_chances(text["chances"]), frozenset(text["call_positions"]))
-        texts += [read] * text["times"]
+        texts += [_measured_text(text, inputs["k"])] * text["times"]
         text.check_all_used()
     chosen = choose_call_threshold(texts, call_top_k=inputs["k"])
-    curve = [
-        [point.threshold, point.right, point.elsewhere, point.without, point.score]
-        for point in chosen.curve
-    ]
     return [
         ("threshold", expected["threshold"], chosen.least_call_probability),
-        ("curve", expected["curve"], curve),
+        ("curve", expected["curve"], [list(astuple(point)) for point in chosen.curve]),
     ]
+
+
+def _measured_text(text: Fields, call_top_k: int) -> "MeasuredText":
+    from toolformer.decoding.call_threshold import MeasuredText, Opening
+    from toolformer.decoding.triggers import first_openings
+
+    chances, gains, kept = _chances(text["chances"]), text["gains"], text["call_positions"]
+    if len(gains) != len(chances):
+        raise CaseError(f"there are {len(gains)} gains for {len(chances)} chances")
+    openings = [
+        Opening(chances[at].probability or 0.0, gains[at], at in kept)
+        for at in first_openings(chances, call_top_k=call_top_k)
+    ]
+    return MeasuredText(openings, has_calls=bool(kept))
 
 
 OWN_GROUPS: dict[str, dict[str, Callable[[Fields, Fields], Found]]] = {

@@ -18,17 +18,19 @@ from dagster_project.plots.style import (
 )
 
 _TITLE = "Calls by their least probability"
-_BLUE, _ORANGE, _GREEN, *_ = RUN_COLOURS
+_BLUE, _ORANGE, *_ = RUN_COLOURS
+_COLOURS = {"with_calls": _BLUE, "without_calls": _ORANGE}
 
 
 def call_threshold_plot(
     frame: pl.DataFrame, *, chosen: float, texts_with_calls: int, texts_without_calls: int
 ) -> bytes:
-    """Where the first calls open, and the score, against the threshold.
+    """What the first calls gain, and in how many texts they open, against the threshold.
 
     Args:
-        frame: threshold, and the numbers of texts right, elsewhere and without; score.
-        chosen: the threshold with the largest score.
+        frame: threshold, and of the texts with and without kept calls the mean gain and the number
+            in which a call opens: the columns of `toolformer.decoding.call_threshold.CurvePoint`.
+        chosen: the threshold with the largest sum of both gains.
         texts_with_calls, texts_without_calls: that the numbers are of.
 
     Returns:
@@ -38,28 +40,44 @@ def call_threshold_plot(
     rows = frame.filter(pl.col("threshold") > 0).sort("threshold")
     if rows.is_empty():
         return no_data(_TITLE)
-    lines = {
-        "at a kept call": (rows["right"] / texts_with_calls, _GREEN),
-        "elsewhere": (rows["elsewhere"] / texts_with_calls, _ORANGE),
-        "in a text without": (rows["without"] / texts_without_calls, FAINT),
-        "gain - loss": (rows["score"], _BLUE),
-    }
+    shares = rows.with_columns(
+        pl.col("opened_with_calls") / texts_with_calls,
+        pl.col("opened_without_calls") / texts_without_calls,
+    )
     figure = new_figure(7.6, 3.1, _TITLE)
-    signs = [{"label": label, "color": colour} for label, (_, colour) in lines.items()]
+    signs = [
+        {"label": f"texts {kind.replace('_', ' ')}", "color": colour}
+        for kind, colour in _COLOURS.items()
+    ]
     add_legend(figure, signs)
-    axes = figure.add_subplot()
-    style_axes(axes)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xscale("log")
-    for values, colour in lines.values():
-        axes.plot(rows["threshold"], values, color=colour, linewidth=1.6, marker=".", markersize=3)
-    if chosen > 0:
-        axes.axvline(chosen, color=TEXT, linewidth=1, linestyle=":")
-    axes.set_xlabel("least probability of ` [`", fontsize=8.5, color=TEXT)
-    axes.set_ylabel("share of texts", fontsize=8.5, color=TEXT)
+    panels = (
+        ("gain", "mean gain of a text, in nats", rows),
+        ("opened", "share of texts with a call", shares),
+    )
+    for number, (name, label, values) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, 2, number)
+        style_axes(axes)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.set_xscale("log")
+        axes.axhline(0, color=FAINT, linewidth=0.8)
+        for kind, colour in _COLOURS.items():
+            # Down to the threshold before it nothing else opens.
+            axes.step(
+                values["threshold"],
+                values[f"{name}_{kind}"],
+                where="pre",
+                color=colour,
+                linewidth=1.6,
+                marker=".",
+                markersize=3,
+            )
+        if chosen > 0:
+            axes.axvline(chosen, color=TEXT, linewidth=1, linestyle=":")
+        axes.set_xlabel("least probability of ` [`", fontsize=8.5, color=TEXT)
+        axes.set_ylabel(label, fontsize=8.5, color=TEXT)
     return png_of(
         figure,
-        f"First calls in {texts_with_calls} development texts with kept calls, and calls in "
-        f"{texts_without_calls} without. Chosen: {chosen:.4g}.",
+        f"First calls, as the model writes them, in {texts_with_calls} development texts with kept "
+        f"calls and {texts_without_calls} without. Chosen: {chosen:.4g}.",
     )

@@ -37,7 +37,7 @@ def least_call_probability(directory: Path, settings: Settings) -> float:
             "calibrates a least probability for the model that it trains; for another one set "
             "decoding.least_call_probability to a number (0 is the paper's).",
             directory.name,
-            f"it has no {CALL_THRESHOLD_FILE}" if stored is None else stored.reason,
+            f"it has no {CALL_THRESHOLD_FILE} with one" if stored is None else stored.reason,
         )
     return 0.0
 

@@ -131,10 +131,10 @@ def test_an_empty_frame_gives_a_picture(plot):
 def test_any_choice_of_a_call_threshold_gives_a_picture(thresholds):
     rows = {
         "threshold": thresholds,
-        "right": [1] * len(thresholds),
-        "elsewhere": [9] * len(thresholds),
-        "without": [0] * len(thresholds),
-        "score": [0.1] * len(thresholds),
+        "gain_with_calls": [0.1] * len(thresholds),
+        "gain_without_calls": [-0.2] * len(thresholds),
+        "opened_with_calls": [9] * len(thresholds),
+        "opened_without_calls": [0] * len(thresholds),
     }
     frame = pl.DataFrame(rows, schema_overrides={"threshold": pl.Float64})
     chosen = thresholds[-1] if thresholds else 0.0

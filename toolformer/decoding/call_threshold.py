@@ -1,46 +1,63 @@
 """The least probability with which a model opens a call, chosen on texts that were held back.
 
-    text with a kept call      the first opening stands at a kept call, or it spends the only call
-    text without kept calls    any opening is one too many
-
 A threshold t opens the first call of a text where ` [` is among the k likeliest tokens and has at
-least the probability t. Of all t the one is chosen with the largest gain - loss: the share of texts
-with calls whose first call is right, less the share of texts without in which one opens. A t above
-all probabilities opens nothing, gains nothing and loses nothing: where no other gains, it is
-chosen. Does not feed a model; `call_chances` does.
+least the probability t. What this first call, as the model writes it, gains with its result, in
+nats, was measured at each place where some t has it. Of all t the one is chosen with the largest
+
+    score(t) = mean gain of the texts with kept calls + mean gain of the texts without
+
+where a text in which t opens no call gains 0. It gains most where calls help, and loses least where
+they do not: a call in a text without kept calls counts by the harm that it does there, not by being
+one. A t above all probabilities opens nothing, gains nothing and loses nothing: where no other has
+a larger score, it is chosen. Does not measure; `call_chances` and `call_gains` do.
 """
 
+import bisect
 import json
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import NamedTuple
 
-from toolformer.decoding.triggers import CallChance, may_open
 from toolformer.errors import ToolformerError
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
-_RIGHT, _ELSEWHERE, _WITHOUT = range(3)
 _NO_GAIN = (
     " No value gains anything on these texts, so with this one no call opens in them. To have "
     "calls all the same, set decoding.least_call_probability to a number."
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReadText:
-    """A text as a model reads it.
+class Opening(NamedTuple):
+    """A place where the first call of a text opens for some threshold.
 
     Attributes:
-        chances: of a call at each position, shape `(n,)`.
-        call_positions: where kept calls stand in it, counted without calls; none: a text without.
+        probability: of the opening.
+        gain: by how much the call with its result lowers the loss behind it, in nats; 0 for a call
+            that decoding takes back.
+        is_right: whether a kept call stands there.
     """
 
-    chances: Sequence[CallChance]
-    call_positions: Set[int]
+    probability: float
+    gain: float
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredText:
+    """A text, and what its first call would do to it.
+
+    Attributes:
+        openings: in the order of the text, each likelier than those before it; see
+            `toolformer.decoding.triggers.first_openings`.
+        has_calls: whether it has kept calls.
+    """
+
+    openings: Sequence[Opening]
+    has_calls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +66,24 @@ class CurvePoint:
 
     Attributes:
         threshold: least probability.
-        right: texts with calls whose first opened call stands where a kept one stands.
-        elsewhere: texts with calls whose first opened call stands elsewhere.
-        without: texts without calls in which one is opened.
-        score: gain - loss, in [-1, 1].
+        gain_with_calls: mean gain of the texts with kept calls, in nats.
+        gain_without_calls: the same of the texts without.
+        opened_with_calls: texts with kept calls in which a call opens.
+        opened_without_calls: the same of the texts without.
+        right: texts with kept calls whose first opened call stands where a kept one stands.
     """
 
     threshold: float
+    gain_with_calls: float
+    gain_without_calls: float
+    opened_with_calls: int
+    opened_without_calls: int
     right: int
-    elsewhere: int
-    without: int
-    score: float
+
+    @property
+    def score(self) -> float:
+        """The sum of both means, in nats."""
+        return self.gain_with_calls + self.gain_without_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,122 +121,107 @@ class CallThreshold:
         if self.least_call_probability is None:
             return f"No least probability of calls is calibrated: {self.reason}."
         said = f"Least probability of calls: {self.least_call_probability:.4g}"
-        if self.chosen is None:
+        point = self.chosen
+        if point is None:
             return f"{said}."
         return (
-            f"{said}, at which {self.chosen.right} of {self.texts_with_calls} development texts "
-            f"with calls call first at the place of a kept one, and {self.chosen.without} of "
-            f"{self.texts_without_calls} without calls call at all."
-            f"{'' if self.chosen.score > 0 else _NO_GAIN}"
+            f"{said}, at which a call opens in {point.opened_with_calls} of "
+            f"{self.texts_with_calls} development texts with calls ({point.right} at the place of "
+            f"a kept one) and in {point.opened_without_calls} of {self.texts_without_calls} "
+            f"without; the mean gain is {point.gain_with_calls:.4f} nats with and "
+            f"{point.gain_without_calls:.4f} without.{'' if point.score > 0 else _NO_GAIN}"
         )
 
 
-def why_too_few(call_positions: Sequence[Set[int]]) -> str | None:
-    """Why such texts cannot tell thresholds apart; None where they can.
-
-    Args:
-        call_positions: of each text; none for a text without calls.
-    """
-    with_calls = sum(map(bool, call_positions))
+def why_too_few(*, with_calls: int, without_calls: int) -> str | None:
+    """Why so many texts of either kind cannot tell thresholds apart; None where they can."""
     if with_calls < LEAST_TEXTS_WITH_CALLS:
         return (
             f"{with_calls} development texts have calls, expected at least "
             f"{LEAST_TEXTS_WITH_CALLS} to choose by"
         )
-    if with_calls == len(call_positions):
+    if not without_calls:
         return "no development text is without calls, so nothing shows where none should open"
     return None
 
 
-def choose_call_threshold(texts: Sequence[ReadText], *, call_top_k: int) -> CallThreshold:
-    """Choose the threshold with the largest gain - loss; of equal ones the largest.
+def choose_call_threshold(texts: Sequence[MeasuredText], *, call_top_k: int) -> CallThreshold:
+    """Choose the threshold with the largest score; of equal ones the largest.
 
     Args:
         texts: with and without kept calls.
-        call_top_k: k of the trigger, which holds besides.
+        call_top_k: k that the openings are of.
 
     Returns:
         The choice; none with fewer than `LEAST_TEXTS_WITH_CALLS` texts with calls, or without
         others, or where no call could open in any.
 
     Example:
-        >>> right = ReadText([CallChance(9, 0.1), CallChance(2, 0.4)], {1})
-        >>> none = ReadText([CallChance(5, 0.2)], set())
-        >>> choose_call_threshold([right] * 8 + [none], call_top_k=10).least_call_probability
+        >>> helps = MeasuredText([Opening(0.1, 0.0, False), Opening(0.4, 0.5, True)], True)
+        >>> harmless = MeasuredText([Opening(0.6, -0.1, False)], False)
+        >>> choose_call_threshold([helps] * 8 + [harmless], call_top_k=10).least_call_probability
         0.4
     """
-    with_calls = sum(bool(text.call_positions) for text in texts)
-    without_calls = len(texts) - with_calls
+    with_calls = [text.openings for text in texts if text.has_calls]
+    without_calls = [text.openings for text in texts if not text.has_calls]
     curve: tuple[CurvePoint, ...] = ()
-    reason = why_too_few([text.call_positions for text in texts])
+    reason = why_too_few(with_calls=len(with_calls), without_calls=len(without_calls))
     if reason is None:
-        curve = _curve(texts, with_calls, without_calls, call_top_k)
+        curve = _curve(with_calls, without_calls)
         if not curve:
             reason = f"the opening of a call is nowhere among the {call_top_k} likeliest tokens"
-    # In whole numbers: of two shares of equal difference, rounding would make one the larger.
-    best = max(
-        curve,
-        key=lambda point: (
-            point.right * without_calls - point.without * with_calls,
-            point.threshold,
-        ),
-        default=None,
-    )
+    best = max(curve, key=lambda point: (point.score, point.threshold), default=None)
     return CallThreshold(
         least_call_probability=best and best.threshold,
         reason=reason,
         call_top_k=call_top_k,
-        texts_with_calls=with_calls,
-        texts_without_calls=without_calls,
+        texts_with_calls=len(with_calls),
+        texts_without_calls=len(without_calls),
         curve=curve,
     )
 
 
 def _curve(
-    texts: Sequence[ReadText], with_calls: int, without_calls: int, call_top_k: int
+    with_calls: Sequence[Sequence[Opening]], without_calls: Sequence[Sequence[Opening]]
 ) -> tuple[CurvePoint, ...]:
-    """All thresholds at which something changes, from the smallest on; the last opens nothing.
-
-    The first opening of a text is where its probability exceeds all before it. From one such place
-    to the next, nothing changes for this text; between those of all texts, for none. Of the other
-    probabilities none could be chosen: the next larger of these does the same and wins the tie.
-    """
-    changes: defaultdict[float, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for text in texts:
-        openings: list[tuple[float, int]] = []
-        for position, (rank, probability) in enumerate(text.chances):
-            highest = openings[-1][0] if openings else -1.0
-            if (
-                probability is not None
-                and probability > highest
-                and may_open(rank, probability, call_top_k=call_top_k, least_call_probability=0)
-            ):
-                openings.append((probability, _kind(text, position)))
-        above = None
-        for probability, kind in reversed(openings):
-            changes[probability][kind] += 1
-            if above is not None:
-                changes[probability][above] -= 1
-            above = kind
-    thresholds = sorted(changes, reverse=True)
-    points = [
-        CurvePoint(math.nextafter(highest, 1), 0, 0, 0, 0.0)
-        for highest in thresholds[:1]
-        if highest < 1
-    ]
-    counts = [0, 0, 0]
+    """All thresholds at which something changes, from the smallest on; the last opens nothing."""
+    of_openings = {each.probability for text in (*with_calls, *without_calls) for each in text}
+    thresholds = sorted(of_openings)
+    if thresholds and thresholds[-1] < 1:
+        thresholds.append(math.nextafter(thresholds[-1], 1))
+    points = []
     for threshold in thresholds:
-        counts = [count + change for count, change in zip(counts, changes[threshold], strict=True)]
-        right, elsewhere, without = counts
-        score = right / with_calls - without / without_calls
-        points.append(CurvePoint(threshold, right, elsewhere, without, score))
-    return tuple(reversed(points))
+        of_texts_with = _opened(with_calls, threshold)
+        of_texts_without = _opened(without_calls, threshold)
+        points.append(
+            CurvePoint(
+                threshold=threshold,
+                gain_with_calls=_mean_gain(of_texts_with, len(with_calls)),
+                gain_without_calls=_mean_gain(of_texts_without, len(without_calls)),
+                opened_with_calls=len(of_texts_with),
+                opened_without_calls=len(of_texts_without),
+                right=sum(each.is_right for each in of_texts_with),
+            )
+        )
+    return tuple(points)
 
 
-def _kind(text: ReadText, position: int) -> int:
-    if not text.call_positions:
-        return _WITHOUT
-    return _RIGHT if position in text.call_positions else _ELSEWHERE
+def _opened(texts: Sequence[Sequence[Opening]], threshold: float) -> list[Opening]:
+    """The first openings of the texts that have one at a threshold."""
+    places = (
+        bisect.bisect_left(openings, threshold, key=lambda each: each.probability)
+        for openings in texts
+    )
+    return [
+        openings[place]
+        for openings, place in zip(texts, places, strict=True)
+        if place < len(openings)
+    ]
+
+
+def _mean_gain(opened: Sequence[Opening], texts: int) -> float:
+    # Exactly rounded: thresholds that open the same calls have the same score.
+    return math.fsum(each.gain for each in opened) / texts
 
 
 def call_threshold_text(chosen: CallThreshold) -> str:
@@ -222,7 +231,11 @@ def call_threshold_text(chosen: CallThreshold) -> str:
 
 
 def read_call_threshold(directory: Path) -> CallThreshold | None:
-    """What was chosen for the model of a directory; None where nobody has looked.
+    """What was chosen for the model of a directory.
+
+    Returns:
+        The choice; None where nobody has looked, or only by the counts of openings that such files
+        held before there were gains.
 
     Raises:
         ToolformerError: the file is damaged.
@@ -232,6 +245,8 @@ def read_call_threshold(directory: Path) -> CallThreshold | None:
         content = json.loads(file.read_bytes())
         names = [each.name for each in fields(CallThreshold) if each.name != "made_from"]
         values = {name: content[name] for name in names}
+        if any("elsewhere" in point for point in values["curve"]):
+            return None
         values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
         made_from = {name: value for name, value in content.items() if name not in names}
         stored = CallThreshold(**values, made_from=made_from)

@@ -1,31 +1,36 @@
 """The least probability of calls, calibrated for a tiny model on a handful of texts."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import torch
 
 from assets.training.call_threshold import call_threshold
-from assets.training.development_texts import development_texts
-from dagster_project.fingerprints import FINGERPRINT
+from assets.training.development_texts import DevelopmentText, development_texts
+from dagster_project.fingerprints import FINGERPRINT, PARTS, call_threshold_fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from tests import literal
 from tests.assets.training.conftest import metadata_of
-from tests.fakes import byte_tokenizer, tiny_model
+from tests.fakes import byte_tokenizer, taught_model
+from tests.toolformer.decoding.test_call_threshold import OF_COUNTS
 from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, SHARD, frame
-from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.call_threshold import (
-    ReadText,
-    choose_call_threshold,
-    read_call_threshold,
-)
+from toolformer.calls import CallFormat, call_ids
+from toolformer.decoding.call_threshold import read_call_threshold
+from toolformer.errors import ToolformerError
+from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
+from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
+from toolformer.loss_weights import window_weights
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.training_set import is_for_development
-from toolformer.training.variants import VARIANTS
 from tools.model_identity import model_identity
+from tools.protocol import ToolCall
+from tools.registry import TOOL_NAMES
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -33,6 +38,10 @@ pytestmark = pytest.mark.slow
 
 SHARE, K, WINDOW_TOKENS = 0.5, 300, 24
 TEXT = "Six crates of 24 make 144 bottles, of which 12 were broken."
+URL = "https://example.org/2020/05/04/results"
+LESSONS = ("Six [Calculator(6 * 24) -> 144] crates of 24 make",)
+CALCULATED, AT = ToolCall("Calculator", "6 * 24"), len("Six")
+TOOLS = ("Calculator", "Calendar")
 OVERRIDES = {
     "corpus": {"window_tokens": WINDOW_TOKENS},
     "decoding": {"call_top_k": K, "least_call_probability": None},
@@ -45,8 +54,13 @@ TRAINED_ON = [name for name in _NAMES if name not in HELD_BACK][:3]
 WITH_CALLS, PLAIN, LEFT_OUT = HELD_BACK[:9], HELD_BACK[9], HELD_BACK[10]
 
 
+@pytest.fixture(scope="module")
+def pupil():
+    return taught_model(LESSONS)
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
     store = Warehouse(home.warehouse, home.database)
@@ -60,28 +74,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
             "shard": SHARD,
             "split": "development" if name in WITH_CALLS else "train",
             "text": windows[0].text,
-            "calls": [CALL | {"call_id": name, "position": 4, "character_offset": 4}],
+            "calls": [CALL | {"call_id": name, "position": AT, "character_offset": AT}],
             "dropped_calls": [],
         }
         for name in (*WITH_CALLS, *TRAINED_ON)
     ]
     excluded = [{"document_id": LEFT_OUT, "window": number, "shard": SHARD} for number in (0, 1)]
-    documents = [
-        {"document_id": name, "text": TEXT, "shard": SHARD, "source_offset": number}
-        for number, name in enumerate((*WITH_CALLS, *TRAINED_ON, PLAIN, LEFT_OUT))
-    ]
-    for table, shard, rows in (
-        ("training_texts", ALL, texts),
-        ("training_exclusions", ALL, excluded),
-        ("documents", SHARD, documents),
-    ):
+    for table, rows in (("training_texts", texts), ("training_exclusions", excluded)):
         made = frame(table, *rows)
-        store.replace_slice(table, shard, ALL, made, metadata={FINGERPRINT: table})
-    model = tiny_model(context_length=256)
-    for variant in ("base", *VARIANTS):
+        store.replace_slice(table, ALL, ALL, made, metadata={FINGERPRINT: table})
+    store_documents(store, (*WITH_CALLS, *TRAINED_ON, PLAIN, LEFT_OUT))
+    for variant in ("base", "calls", "plain"):
         folder = tmp_path / "base" if variant == "base" else home.finetuned_model(1, variant)
-        model.model.save_pretrained(folder)
-        model.tokenizer.backend.save_pretrained(folder)
+        pupil.model.save_pretrained(folder)
+        pupil.tokenizer.backend.save_pretrained(folder)
         if variant != "base":
             (folder / RECORD_FILE).write_text(json.dumps(record(variant)))
     return home
@@ -91,19 +97,34 @@ def windows_of(name: str):
     return split_into_windows(name, TEXT, byte_tokenizer(), window_tokens=WINDOW_TOKENS)
 
 
-def calibrated(home: Home, variant: str = "calls", *, k: int = K) -> dict:
+def calibrated(
+    home: Home, variant: str = "calls", *, tool_names: Sequence[str] = TOOLS, **changes: dict
+) -> dict:
     overrides = {
         **OVERRIDES,
         "language_model": {"path": str(home.root / "base"), "device": "cpu"},
-        "decoding": {"call_top_k": k},
+        **changes,
     }
-    return metadata_of(call_threshold, overrides, partition=variant)
+    return metadata_of(call_threshold, overrides, partition=variant, tools=tool_names)
+
+
+def texts_of(home: Home) -> list[DevelopmentText]:
+    store = Warehouse(home.warehouse, home.database)
+    settings = Settings.model_validate(OVERRIDES)
+    return development_texts(store, [SHARD], byte_tokenizer(), settings)
+
+
+def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> None:
+    rows = [
+        {"document_id": name, "text": TEXT, "shard": SHARD, "source_offset": number, **changes}
+        for number, name in enumerate(names)
+    ]
+    made = frame("documents", *rows)
+    store.replace_slice("documents", SHARD, ALL, made, metadata={FINGERPRINT: "documents"})
 
 
 def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept(home: Home):
-    store = Warehouse(home.warehouse, home.database)
-    settings = Settings.model_validate(OVERRIDES)
-    texts = development_texts(store, [SHARD], byte_tokenizer(), settings)
+    texts = texts_of(home)
     found = {(text.window.document_id, text.window.index): text.call_positions for text in texts}
     assert len(found) == len(texts)
     assert {key for key, calls in found.items() if calls} == {(name, 0) for name in WITH_CALLS}
@@ -114,43 +135,98 @@ def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept
     }
     windows = {window.index: window for window in windows_of("any")}
     for text in texts:
-        assert text.window.ids == windows[text.window.index].ids
+        of_text = windows[text.window.index]
+        assert (text.window.ids, text.window.start) == (of_text.ids, of_text.start)
+        document = text.document
+        assert (document.document_id, document.text) == (text.window.document_id, TEXT)
+        assert (document.title, document.url) == ("Results", URL)
 
 
-def test_the_value_is_the_one_that_the_models_own_probabilities_choose(home: Home):
+def test_a_text_whose_document_is_gone_is_left_out(home: Home):
+    store_documents(Warehouse(home.warehouse, home.database), [*WITH_CALLS[1:], PLAIN])
+    names = {text.window.document_id for text in texts_of(home)}
+    assert names == {*WITH_CALLS[1:], PLAIN}
+
+
+def test_a_text_that_is_no_window_of_its_document_any_more_is_named(home: Home):
+    store_documents(Warehouse(home.warehouse, home.database), WITH_CALLS, text=f"Ah. {TEXT}")
+    with pytest.raises(ToolformerError, match="is not the one that was annotated"):
+        texts_of(home)
+
+
+def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Home, pupil):
     directory = home.finetuned_model(1)
     identity = model_identity(directory)
+    # Earlier releases chose by counts.
+    (directory / CALL_THRESHOLD_FILE).write_text(json.dumps(OF_COUNTS))
     said = calibrated(home)
     chosen = read_call_threshold(directory)
     assert chosen is not None
-    store = Warehouse(home.warehouse, home.database)
-    texts = development_texts(store, [SHARD], byte_tokenizer(), Settings.model_validate(OVERRIDES))
-    model = tiny_model(context_length=256)
-    chances = call_chances(
-        model,
-        [text.window for text in texts],
-        call_top_k=K,
-        token_budget=64,
-        progress=lambda done, total: None,
-    )
-    literal = choose_call_threshold(
-        [
-            ReadText(of_text, text.call_positions)
-            for of_text, text in zip(chances, texts, strict=True)
-        ],
-        call_top_k=K,
-    )
-    assert chosen.least_call_probability == pytest.approx(literal.least_call_probability, rel=1e-4)
     assert (chosen.texts_with_calls, chosen.texts_without_calls) == (9, 22)
+    # The pupil writes its call wherever a text begins as the lesson does: also in a first window
+    # of the others. What it writes elsewhere is no call and gains nothing.
+    ids = list(next(windows_of("any")).ids)
+    weights = list(window_weights(5, are_linear=True))
+    written = call_ids(pupil.tokenizer, CALCULATED, "144", call_format=CallFormat())
+    alone, with_call = (
+        literal.inline_loss(pupil, of_call, ids, AT, weights) for of_call in ([], written)
+    )
+    point = chosen.chosen
+    assert point is not None
+    assert point.gain_with_calls == pytest.approx(alone - with_call, abs=1e-4)
+    assert point.gain_with_calls > 0.5
+    assert point.gain_without_calls == pytest.approx((alone - with_call) / 22, abs=1e-4)
+    assert (point.opened_with_calls, point.right) == (9, 9)
+    with torch.no_grad():
+        logits = pupil.model(torch.tensor([[0, *ids[:AT]]]), use_cache=False).logits[0, -1]
+    (opening,) = pupil.tokenizer.encode(" [")
+    assert point.threshold == pytest.approx(float(logits.softmax(dim=-1)[opening]), rel=1e-3)
     assert said["state"] == "done"
+    assert said["tools"] == "Calculator, Calendar"
     assert said["least call probability"] == chosen.least_call_probability
     assert "data:image/png" in said["calls by threshold"]
     assert chosen.told in (directory / "README.md").read_text()
+    # The Calendar has the date of each text, not the one that decoding presumes.
+    assert "date_source=url" in chosen.made_from[PARTS]
     # How it is decoded makes it no other model, and nothing is made twice.
     assert model_identity(directory) == identity
     assert calibrated(home)["state"] == "up to date"
-    assert calibrated(home, k=2)["state"] == "done"
-    assert json.loads((directory / "call_threshold.json").read_text())["call_top_k"] == 2
+    # A damaged choice is made anew.
+    (directory / CALL_THRESHOLD_FILE).write_text("{")
+    assert calibrated(home, decoding={"call_top_k": 2})["state"] == "done"
+    assert json.loads((directory / CALL_THRESHOLD_FILE).read_text())["call_top_k"] == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decoding": {"call_top_k": 9}},
+        {"decoding": {"max_call_tokens": 63}},
+        {"execution": {"max_result_tokens": 127}},
+        {"execution": {"leak_share": 0.6}},
+        {"scoring": {"window_tokens": 6}},
+        {"scoring": {"window_weights": "uniform"}},
+    ],
+)
+def test_what_a_gain_depends_on_is_named(changes: dict):
+    assert fingerprint_of(changes) != fingerprint_of({})
+    assert fingerprint_of({"execution": {"attempts": 1}}) == fingerprint_of({})
+    assert fingerprint_of({}, Calculator="2") != fingerprint_of({})
+
+
+def fingerprint_of(changes: dict, **tool_versions: str) -> str:
+    settings = Settings.model_validate(changes)
+    versions = {"Calculator": "1", **tool_versions}
+    return call_threshold_fingerprint(
+        ["t", "e"], settings, "model", "float32", documents={}, tool_versions=versions
+    ).digest
+
+
+def test_without_any_tool_nothing_is_chosen(home: Home):
+    off = {name: {"is_enabled": False} for name in TOOL_NAMES}
+    said = calibrated(home, tool_names=(), tools=off)
+    assert said["least call probability"] == "none"
+    assert "none of the tools can run here" in said["reason"]
 
 
 def test_a_control_without_calls_has_no_value_and_says_so(home: Home):

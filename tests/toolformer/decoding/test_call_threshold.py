@@ -1,10 +1,11 @@
-"""The choice against its literal form, and what it is fed against decoding."""
+"""The choice against its literal form and by hand, and what it is fed against decoding."""
 
 import dataclasses
 import json
 import math
-from fractions import Fraction
+from collections.abc import Set
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,16 +16,41 @@ from tests.fakes import tiny_model
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_threshold import (
     CallThreshold,
-    ReadText,
+    CurvePoint,
+    MeasuredText,
+    Opening,
     call_threshold_text,
     choose_call_threshold,
     read_call_threshold,
 )
-from toolformer.decoding.triggers import CallChance, first_opening
+from toolformer.decoding.triggers import CallChance, first_opening, first_openings
+from toolformer.errors import ToolformerError
 from toolformer.forward.windows import Window
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
 K = 10
+# Sums of these are exact, in whatever order.
+GAINS = [-1.0, -0.25, 0.0, 0.25, 0.5]
+
+
+class ReadText(NamedTuple):
+    """A text with the gain of a call at each of its positions."""
+
+    chances: list[CallChance]
+    gains: list[float]
+    call_positions: Set[int]
+
+    def opened(self, threshold: float) -> int | None:
+        return first_opening(self.chances, call_top_k=K, least_call_probability=threshold)
+
+    def measured(self) -> MeasuredText:
+        openings = [
+            Opening(self.chances[at].probability or 0.0, self.gains[at], at in self.call_positions)
+            for at in first_openings(self.chances, call_top_k=K)
+        ]
+        return MeasuredText(openings, bool(self.call_positions))
+
+
 CHANCES = st.lists(
     st.one_of(
         st.just(CallChance(None, None)),
@@ -34,85 +60,127 @@ CHANCES = st.lists(
     ),
     max_size=6,
 )
-WITH_CALLS = st.builds(ReadText, CHANCES, st.sets(st.integers(0, 6), min_size=1, max_size=2))
-WITHOUT = st.builds(ReadText, CHANCES, st.just(frozenset()))
+GAIN_OF_EACH = st.lists(st.sampled_from(GAINS), min_size=6, max_size=6)
+KEPT = st.sets(st.integers(0, 6), min_size=1, max_size=2)
+WITH_CALLS = st.builds(ReadText, CHANCES, GAIN_OF_EACH, KEPT)
+WITHOUT = st.builds(ReadText, CHANCES, GAIN_OF_EACH, st.just(frozenset()))
 
 
-def literal_choice(texts: list[ReadText]) -> float | None:
+def mean_gain(texts: list[ReadText], threshold: float) -> float:
+    opened = [text.opened(threshold) for text in texts]
+    gains = [0 if at is None else text.gains[at] for at, text in zip(opened, texts, strict=True)]
+    return sum(gains) / len(gains)
+
+
+def literal_choice(with_calls: list[ReadText], without: list[ReadText]) -> float | None:
     """Every probability that occurs, and one above them all, tried on every text."""
 
-    def score(threshold: float) -> Fraction:
-        right, wrong = [], []
-        for text in texts:
-            opened = first_opening(text.chances, call_top_k=K, least_call_probability=threshold)
-            if text.call_positions:
-                right.append(opened in text.call_positions)
-            else:
-                wrong.append(opened is not None)
-        return Fraction(sum(right), len(right)) - Fraction(sum(wrong), len(wrong))
+    def score(threshold: float) -> float:
+        return mean_gain(with_calls, threshold) + mean_gain(without, threshold)
 
     distinct = {
         chance.probability
-        for text in texts
+        for text in (*with_calls, *without)
         for chance in text.chances
         if chance.rank is not None and chance.probability is not None and chance.rank <= K
     }
-    distinct |= {math.nextafter(highest, 1) for highest in sorted(distinct)[-1:]}
+    if distinct and max(distinct) < 1:
+        distinct.add(math.nextafter(max(distinct), 1))
     return max(distinct, key=lambda threshold: (score(threshold), threshold), default=None)
 
 
 @given(st.lists(WITH_CALLS, min_size=8, max_size=12), st.lists(WITHOUT, min_size=1, max_size=6))
 def test_the_choice_is_that_of_trying_every_probability(with_calls, without):
-    texts = [*with_calls, *without]
+    texts = [text.measured() for text in (*with_calls, *without)]
     chosen = choose_call_threshold(texts, call_top_k=K)
-    assert chosen.least_call_probability == literal_choice(texts)
+    assert chosen.least_call_probability == literal_choice(with_calls, without)
     assert (chosen.reason is None) == (chosen.least_call_probability is not None)
     assert (chosen.texts_with_calls, chosen.texts_without_calls) == (len(with_calls), len(without))
     for point in chosen.curve:
-        opened = [
-            first_opening(text.chances, call_top_k=K, least_call_probability=point.threshold)
-            for text in texts
-        ]
-        right = [at in text.call_positions for at, text in zip(opened, texts, strict=True)]
-        is_opened = [at is not None for at in opened]
-        counts = (point.right, point.elsewhere, point.without)
-        in_texts_with = sum(is_opened[: len(with_calls)])
-        assert counts == (sum(right), in_texts_with - sum(right), sum(is_opened[len(with_calls) :]))
+        opened = [text.opened(point.threshold) for text in with_calls]
+        right = [at in text.call_positions for at, text in zip(opened, with_calls, strict=True)]
+        assert point == CurvePoint(
+            threshold=point.threshold,
+            gain_with_calls=mean_gain(with_calls, point.threshold),
+            gain_without_calls=mean_gain(without, point.threshold),
+            opened_with_calls=sum(at is not None for at in opened),
+            opened_without_calls=sum(text.opened(point.threshold) is not None for text in without),
+            right=sum(right),
+        )
 
 
-LIKELY = ReadText([CallChance(3, 0.2), CallChance(1, 0.4)], {1})
-NONE = ReadText([CallChance(5, 0.1)], frozenset())
+@given(CHANCES)
+def test_first_openings_are_those_that_some_threshold_has_first(chances):
+    thresholds = [chance.probability for chance in chances if chance.probability is not None]
+    opened = {
+        first_opening(chances, call_top_k=K, least_call_probability=threshold)
+        for threshold in thresholds
+    }
+    assert first_openings(chances, call_top_k=K) == sorted(opened - {None})
 
 
-ELSEWHERE = ReadText([CallChance(1, 0.4)], {1})
-WRONG = ReadText([CallChance(1, 0.6)], frozenset())
+def helping(*openings: tuple[float, float], right: int = 0) -> MeasuredText:
+    return MeasuredText(
+        [Opening(*each, at == right) for at, each in enumerate(openings)], has_calls=True
+    )
+
+
+def other(*openings: tuple[float, float]) -> MeasuredText:
+    return MeasuredText([Opening(*each, False) for each in openings], has_calls=False)
+
+
+LIKELY = helping((0.2, -0.5), (0.4, 1.0), right=1)
+NONE = other((0.1, -1.0))
+
+
+@pytest.mark.parametrize(
+    ("texts", "least", "score"),
+    [
+        # Calls that do no harm are no reason for a threshold that keeps the good ones out.
+        ([*[helping((0.3, 0.5))] * 8, *[other((0.7, 0.0))] * 5], 0.3, 0.5),
+        # Those that do are: 3 of 4 texts lose 1 below 0.5, half of the others gain 1 above.
+        (
+            [
+                *[helping((0.3, 1.0))] * 4,
+                *[helping((0.6, 1.0))] * 4,
+                *[other((0.4, -1.0))] * 3,
+                other((0.1, 0.0)),
+            ],
+            0.6,
+            0.5,
+        ),
+        # An earlier opening at a bad place spends the only call.
+        ([*[LIKELY] * 8, NONE], 0.4, 1.0),
+        # Of equal ones the largest.
+        ([*[helping((0.2, 0.5), (0.3, 0.5))] * 8, NONE], 0.3, 0.5),
+    ],
+    ids=["harmless", "harmful", "too early", "equal"],
+)
+def test_the_choice_gains_most_and_loses_least(texts, least, score):
+    chosen = choose_call_threshold(texts, call_top_k=K)
+    assert chosen.least_call_probability == least
+    assert chosen.chosen is not None
+    assert chosen.chosen.score == score
+    assert "No value gains" not in chosen.told
 
 
 @pytest.mark.parametrize(
     "texts",
     [
-        [*[LIKELY] * 8, *[WRONG] * 4],
-        [*[LIKELY] * 4, *[ELSEWHERE] * 4, WRONG, ReadText([CallChance(1, 0.3)], frozenset())],
-        [*[ELSEWHERE] * 8, NONE],
+        [*[helping((0.4, 1.0))] * 8, *[other((0.6, -1.0))] * 4],
+        [*[helping((0.4, 0.5))] * 8, other((0.6, -1.0)), other((0.3, -1.0))],
+        [*[helping((0.4, 0.0))] * 8, NONE],
     ],
-    ids=["as much lost as gained", "more lost than gained", "never right"],
+    ids=["as much lost as gained", "more lost than gained", "nothing gained"],
 )
 def test_where_no_threshold_gains_no_call_is_opened_and_the_choice_says_so(texts):
     chosen = choose_call_threshold(texts, call_top_k=K)
-    least, best = chosen.least_call_probability, chosen.chosen
-    assert least is not None
+    best = chosen.chosen
     assert best is not None
     assert best == chosen.curve[-1]
-    assert (best.right, best.elsewhere, best.without, best.score) == (0, 0, 0, 0)
-    for text in texts:
-        opened = first_opening(text.chances, call_top_k=K, least_call_probability=least)
-        assert opened is None
+    assert best == CurvePoint(best.threshold, 0, 0, 0, 0, 0)
+    assert all(each.probability < best.threshold for text in texts for each in text.openings)
     assert "No value gains anything" in chosen.told
-
-
-def test_a_choice_that_gains_does_not_say_otherwise():
-    chosen = choose_call_threshold([LIKELY] * 8 + [NONE], call_top_k=K)
-    assert "No value gains" not in chosen.told
 
 
 @pytest.mark.parametrize(
@@ -120,12 +188,7 @@ def test_a_choice_that_gains_does_not_say_otherwise():
     [
         ([LIKELY] * 7 + [NONE], "7 development texts have calls, expected at least 8"),
         ([LIKELY] * 8, "no development text is without calls"),
-        (
-            [ReadText([CallChance(11, 0.9)], {0})] * 8
-            + [NONE][:0]
-            + [ReadText([CallChance(None, None)], frozenset())],
-            "nowhere among the 10 likeliest",
-        ),
+        ([helping()] * 8 + [other()], "nowhere among the 10 likeliest"),
     ],
 )
 def test_where_there_is_too_little_to_choose_by_nothing_is_chosen(texts, reason):
@@ -144,12 +207,38 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
     (tmp_path / CALL_THRESHOLD_FILE).write_text(text)
     assert read_call_threshold(tmp_path) == chosen
     assert json.loads(text)["fingerprint"] == "x"
-    best = chosen.chosen
-    assert best is not None
-    assert (best.threshold, best.right, best.elsewhere, best.without) == (0.4, 8, 0, 0)
+    assert chosen.chosen == CurvePoint(0.4, 1.0, 0.0, 8, 0, 8)
+    assert chosen.told == (
+        "Least probability of calls: 0.4, at which a call opens in 8 of 8 development texts with "
+        "calls (8 at the place of a kept one) and in 0 of 1 without; the mean gain is 1.0000 nats "
+        "with and 0.0000 without."
+    )
     refused = CallThreshold(None, "why", K, 0, 0)
     (tmp_path / CALL_THRESHOLD_FILE).write_text(call_threshold_text(refused))
     assert read_call_threshold(tmp_path) == refused
+
+
+OF_COUNTS = {
+    "fingerprint": "x",
+    "least_call_probability": 0.74,
+    "reason": None,
+    "call_top_k": 10,
+    "texts_with_calls": 9,
+    "texts_without_calls": 12,
+    "curve": [{"threshold": 0.74, "right": 1, "elsewhere": 0, "without": 0, "score": 0.1}],
+}
+
+
+def test_a_choice_by_counts_is_none(tmp_path: Path):
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(json.dumps(OF_COUNTS))
+    assert read_call_threshold(tmp_path) is None
+
+
+@pytest.mark.parametrize("curve", [None, [7], [{"threshold": 0.5}], "x"])
+def test_a_curve_that_is_none_is_damage(tmp_path: Path, curve):
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(json.dumps({**OF_COUNTS, "curve": curve}))
+    with pytest.raises(ToolformerError, match="is damaged"):
+        read_call_threshold(tmp_path)
 
 
 @pytest.mark.parametrize("attention", ["auto", "stock"])

@@ -1,0 +1,179 @@
+"""What a model's first call would gain in development texts, wherever it could open.
+
+At each place where some threshold has the first call, the model writes its own call as decoding
+does, the tools answer it as annotation has them answer, and the loss of the text behind it is
+taken with and without. Does not choose texts or a threshold.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.execution import answered_calls
+from assets.filtering import scoring_parameters
+from assets.training.development_texts import DevelopmentText
+from dagster_project.home import Home
+from dagster_project.progress import ProgressCallback
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.live_calls import decoding_parameters
+from toolformer.decoding.call_chances import call_chances
+from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
+from toolformer.decoding.call_threshold import MeasuredText, Opening
+from toolformer.decoding.triggers import CallChance, first_openings
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import Tokenizer
+from tools.protocol import Tool, ToolCall
+from tools.running.deadlines import GIVEN_UP
+from tools.yours.plugins import parse_arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured.
+
+    Attributes:
+        texts: in the order of those that were given.
+        given_up: calls that were not made, because their tool had no answer to many in a row.
+    """
+
+    texts: list[MeasuredText]
+    given_up: int
+
+
+def measure_openings(
+    texts: Sequence[DevelopmentText],
+    tools: Mapping[str, Tool],
+    load_model: Callable[[], LanguageModel],
+    settings: Settings,
+    home: Home,
+    *,
+    progress_of: Callable[[str], ProgressCallback],
+) -> Measured:
+    """The openings of texts, with their probabilities and gains.
+
+    A text of n tokens is read three times at most: for the chances, alone, and with its calls. It
+    has few openings, some ln n, since each is likelier than all before it; for each the text in
+    front is read once more, and at most `decoding.max_call_tokens` tokens are written. For 256
+    tokens that is about 2,000 tokens fed.
+
+    Args:
+        texts: in which calls may open.
+        tools: that may be called, by name.
+        load_model: gives the model; again after the tools, one of which may have taken its place.
+        settings: of the run.
+        home: has the answers of earlier calls.
+        progress_of: the progress of a step, by what it is called.
+
+    Returns:
+        What was measured. The gain is 0 where decoding would take a call back: where it is no
+        call of one of the tools, too long, or has no result.
+    """
+    model = load_model()
+    windows = [text.window for text in texts]
+    # Fits the longest text, with which the calls of one that is scored share their keys.
+    token_budget = settings.scoring.token_budget or choose_pack_tokens(
+        model, window_tokens=settings.corpus.window_tokens
+    )
+    call_top_k = settings.decoding.call_top_k
+    chances = call_chances(
+        model,
+        windows,
+        call_top_k=call_top_k,
+        token_budget=token_budget,
+        progress=progress_of("reading"),
+    )
+    openings = [first_openings(of_text, call_top_k=call_top_k) for of_text in chances]
+    calls = written_calls(
+        model,
+        windows,
+        [Place(text, at) for text, positions in enumerate(openings) for at in positions],
+        parameters=decoding_parameters(settings, tuple(tools)),
+        parse_arguments=lambda name, arguments: parse_arguments(tools[name], arguments),
+        progress=progress_of("writing calls"),
+    )
+    tokenizer = model.tokenizer
+    del model
+    answered, given_up = _answered(
+        calls, texts, tools, tokenizer, settings, home, progress_of=progress_of
+    )
+    parameters = scoring_parameters(settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        gains = call_gains(
+            load_model(),
+            windows,
+            answered,
+            call_format=parameters.call_format,
+            weights=parameters.form.weights,
+            token_budget=token_budget,
+            checkpoint=Checkpoint(Path(scratch), fingerprint=""),
+            progress=progress_of("scoring"),
+        )
+    measured = [
+        _measured(number, text, positions, of_text, gains)
+        for number, (text, positions, of_text) in enumerate(
+            zip(texts, openings, chances, strict=True)
+        )
+    ]
+    return Measured(measured, given_up)
+
+
+def _answered(
+    calls: Mapping[Place, ToolCall],
+    texts: Sequence[DevelopmentText],
+    tools: Mapping[str, Tool],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    home: Home,
+    *,
+    progress_of: Callable[[str], ProgressCallback],
+) -> tuple[dict[Place, AnsweredCall], int]:
+    """The calls that have a result, and how many were not made."""
+    answered: dict[Place, AnsweredCall] = {}
+    given_up = 0
+    for name in sorted({call.tool_name for call in calls.values()}):
+        of_tool = {place: call for place, call in calls.items() if call.tool_name == name}
+        answers = answered_calls(
+            tools[name],
+            [
+                (call.arguments, texts[place.text].document, _offset(texts[place.text], place))
+                for place, call in of_tool.items()
+            ],
+            tokenizer,
+            settings,
+            home,
+            progress=progress_of(f"calling {name}"),
+        )
+        for (place, call), answer in zip(of_tool.items(), answers, strict=True):
+            given_up += answer["reason"] == GIVEN_UP
+            # Nothing may be left of one that is cut; decoding takes such a call back.
+            if answer["result"]:
+                answered[place] = AnsweredCall(call, answer["result"])
+    return answered, given_up
+
+
+def _offset(text: DevelopmentText, place: Place) -> int:
+    """Where in its document a place is."""
+    return text.window.start + (text.window.offsets[place.position] or 0)
+
+
+def _measured(
+    number: int,
+    text: DevelopmentText,
+    positions: Sequence[int],
+    chances: Sequence[CallChance],
+    gains: Mapping[Place, float],
+) -> MeasuredText:
+    return MeasuredText(
+        [
+            Opening(
+                chances[at].probability or 0.0,
+                gains.get(Place(number, at), 0.0),
+                at in text.call_positions,
+            )
+            for at in positions
+        ],
+        has_calls=bool(text.call_positions),
+    )

@@ -1,0 +1,179 @@
+"""Openings of development texts measured with a tiny network and tools that note who asks."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from assets.training.development_texts import DevelopmentText
+from assets.training.opening_gains import Measured, measure_openings
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from tests import literal
+from tests.fakes import taught_model
+from toolformer.calls import CallFormat, call_ids
+from toolformer.forward.windows import Window
+from toolformer.loss_weights import window_weights
+from tools.base import BaseTool
+from tools.errors import ToolCallError
+from tools.protocol import Document, ToolCall
+from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
+
+LESSONS = (
+    "The boat [Search(boat) -> a red boat] a red boat came in.",
+    "The lamp [Search(lamp) -> a lamp of brass] a lamp of brass fell.",
+    "The note [7] was lost.",
+)
+BOAT = Document(
+    "boat",
+    "The boat a red boat came in.",
+    url="https://example.org/2020/05/04/boat",
+    title="Boats",
+    published_on=datetime.date(2021, 1, 2),
+)
+LAMP = Document("lamp", "Of what it was made: The lamp a lamp of brass fell.", title="Lamps")
+NOTE = Document("note", "The note was lost.")
+OVERRIDES = {
+    "decoding": {"call_top_k": 5},
+    "scoring": {"window_tokens": 8, "window_weights": "linear", "token_budget": 64},
+    "execution": {"uses_cache": False, "attempts": 1},
+}
+WEIGHTS = list(window_weights(8, are_linear=True))
+
+
+class Search(BaseTool):
+    """Answers by a table, but never with the article that asks."""
+
+    name = "Search"
+    version = "1"
+    description = "Finds."
+
+    def __init__(self, **changes: str):
+        self.answers = {"boat": "a red boat", "lamp": "a lamp of brass", **changes}
+        self.asked: list[tuple[str, Document]] = []
+
+    def call(self, arguments: str, document: Document) -> str:
+        self.asked.append((arguments, document))
+        answer = self.answers.get(arguments)
+        if answer is None or answer == document.title:
+            raise ToolCallError("not_found", "nothing")
+        return answer
+
+
+@pytest.fixture(scope="module")
+def pupil():
+    return taught_model(LESSONS)
+
+
+def text_of(model, document: Document, *, start: int = 0, kept: int | None = None):
+    text = document.text[start:]
+    ids, offsets = model.tokenizer.encode_with_offsets(text)
+    # The second of its document, where it does not begin with it.
+    window = Window(document.document_id, int(start > 0), start, text, tuple(ids), tuple(offsets))
+    return DevelopmentText(window, document, frozenset([] if kept is None else [kept]))
+
+
+def texts_of(model) -> list[DevelopmentText]:
+    at = len("The boat")
+    return [
+        text_of(model, BOAT, kept=at),
+        text_of(model, LAMP, start=LAMP.text.index("The lamp"), kept=at + 1),
+        text_of(model, NOTE),
+    ]
+
+
+def measured(model, tool: BaseTool, tmp_path: Path, texts=None) -> Measured:
+    return measure_openings(
+        texts_of(model) if texts is None else texts,
+        {tool.name: tool},
+        lambda: model,
+        Settings.model_validate(OVERRIDES),
+        Home(tmp_path),
+        progress_of=lambda step: lambda done, total: None,
+    )
+
+
+def literal_gain(model, text: DevelopmentText, position: int, call: ToolCall, result: str) -> float:
+    ids = list(text.window.ids)
+    written = call_ids(model.tokenizer, call, result, call_format=CallFormat())
+    alone, with_call = (
+        literal.inline_loss(model, of_call, ids, position, WEIGHTS) for of_call in ([], written)
+    )
+    return alone - with_call
+
+
+def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, tmp_path):
+    tool = Search()
+    found = measured(pupil, tool, tmp_path)
+    assert [text.has_calls for text in found.texts] == [True, True, False]
+    boat, lamp, note = (text.openings for text in found.texts)
+    of_boat, of_lamp = boat[-1], lamp[-1]
+    texts = texts_of(pupil)
+    at = len("The boat")
+    for opening, text, name in ((of_boat, texts[0], "boat"), (of_lamp, texts[1], "lamp")):
+        call = ToolCall("Search", name)
+        expected = literal_gain(pupil, text, at, call, tool.answers[name])
+        assert opening.gain == pytest.approx(expected, abs=1e-4)
+        assert opening.gain > 0.5
+        assert opening.probability > 0.5
+    assert (of_boat.is_right, of_lamp.is_right) == (True, False)
+    # What the model opens there is no call.
+    assert note[-1].probability > 0.5
+    assert {opening.gain for opening in note} == {0}
+    for text in found.texts:
+        probabilities = [opening.probability for opening in text.openings]
+        assert probabilities == sorted(set(probabilities))
+    assert found.given_up == 0
+
+
+def test_the_tools_are_asked_as_in_annotation(pupil, tmp_path):
+    tool = Search()
+    measured(pupil, tool, tmp_path)
+    assert ("boat", BOAT) in tool.asked
+    assert ("lamp", LAMP) in tool.asked
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Boats",
+        "",
+        "of what it was made came in with the tide again",
+    ],
+    ids=["own article", "empty", "leak"],
+)
+def test_a_call_without_a_result_gains_nothing(pupil, tmp_path, answer):
+    following = "a red boat came in, and of what it was made came in with the tide again."
+    document = Document("boat", f"The boat {following}", title="Boats")
+    texts = [text_of(pupil, document, kept=len("The boat"))]
+    tool = Search(boat=answer)
+    found = measured(pupil, tool, tmp_path, texts)
+    assert [arguments for arguments, _ in tool.asked] == ["boat"]
+    assert {opening.gain for opening in found.texts[0].openings} == {0}
+    # Another answer of the same tool at the same place does gain.
+    gains = [each.gain for each in measured(pupil, Search(), tmp_path, texts).texts[0].openings]
+    assert max(gains) > 0.5
+
+
+def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
+    said = "a red boat came in with the tide again"
+    document = Document("boat", f"Said is {said}. The boat a red boat came in.")
+    texts = [text_of(pupil, document, start=document.text.index("The boat"))]
+    found = measured(pupil, Search(boat=said), tmp_path, texts)
+    assert any(opening.gain for opening in found.texts[0].openings)
+
+
+def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
+    class Down(Search):
+        def call(self, arguments: str, document: Document) -> str:
+            raise ConnectionError
+
+    texts = [
+        text_of(pupil, Document(f"boat-{number}", BOAT.text))
+        for number in range(MOST_FAILURES_IN_A_ROW + 3)
+    ]
+    working = Search()
+    assert measured(pupil, working, tmp_path, texts).given_up == 0
+    found = measured(pupil, Down(), tmp_path, texts)
+    assert found.given_up == len(working.asked) - MOST_FAILURES_IN_A_ROW
+    assert {opening.gain for text in found.texts for opening in text.openings} == {0}
