@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
-from toolformer.decoding.call_threshold import read_call_threshold
+from toolformer.decoding.call_threshold import NOT_LOOKED_AT, read_call_threshold
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoder import complete, end_of_text_ids
 from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.given_tools import tools_by_name
 from toolformer_generation.refusals import check_served
@@ -171,7 +170,7 @@ def _calibrated(directory: str) -> float:
     stored = read_call_threshold(Path(directory)) if directory else None
     least = stored and stored.least_call_probability
     if least is None:
-        reason = f"it has no {CALL_THRESHOLD_FILE} with one" if stored is None else stored.reason
+        reason = NOT_LOOKED_AT if stored is None else stored.reason
         raise UnservedGenerationError(
             "generate with toolformer_generate got least_call_probability=None, which stands for "
             f"the value calibrated for the model in {directory!r}, but {reason}. Expected a model "

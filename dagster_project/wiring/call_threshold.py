@@ -7,9 +7,8 @@ import logging
 from pathlib import Path
 
 from dagster_project.settings.sections import Settings
-from toolformer.decoding.call_threshold import read_call_threshold
+from toolformer.decoding.call_threshold import NOT_LOOKED_AT, read_call_threshold
 from toolformer.evaluation.modes import Mode, enabled
-from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
 _LOGGER = logging.getLogger(__name__)
 # The models that this process has said of that k alone decides.
@@ -37,7 +36,7 @@ def least_call_probability(directory: Path, settings: Settings) -> float:
             "calibrates a least probability for the model that it trains; for another one set "
             "decoding.least_call_probability to a number (0 is the paper's).",
             directory.name,
-            f"it has no {CALL_THRESHOLD_FILE} with one" if stored is None else stored.reason,
+            NOT_LOOKED_AT if stored is None else stored.reason,
         )
     return 0.0
 

@@ -25,6 +25,8 @@ from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
+# Why a model has no choice where none can be read.
+NOT_LOOKED_AT = f"it has no {CALL_THRESHOLD_FILE}, or one of an earlier form"
 _NO_GAIN = (
     " No value gains anything on these texts, so with this one no call opens in them. To have "
     "calls all the same, set decoding.least_call_probability to a number."
