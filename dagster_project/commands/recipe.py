@@ -4,24 +4,21 @@ Rounds of annotation, the controls, and the evaluation, each by the command that
 Does not parse the command line or hold numbers; the preset of the recipe does.
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from assets.training.finetuning import is_finetuned
 from dagster_project.commands import console
 from dagster_project.commands.evaluating import evaluate_models
-from dagster_project.commands.options import RunOptions
-from dagster_project.commands.rounds import run_rounds
-from dagster_project.commands.training import train_model
+from dagster_project.commands.rounds import options_of_round, run_rounds, train_if_needed
 from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
 from dagster_project.settings.sections import BASE, FINETUNED, Settings, SettingsError
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.settings.yaml_text import parsed, read_text
-from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.evaluated_models import name_of_model
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.ground.whole_files import write_whole
@@ -91,22 +88,23 @@ def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed
     home = Home.find()
     if texts is not None:
         _write_settings(home.settings_file, preset, texts, benchmarks, seed)
-    settings = _settings_of(home, preset)
+    last = _rounds_of(home, preset)
     run_rounds(until=None, dry_run=False)
     for variant in _CONTROLS:
-        options = _options(settings, variant)
         console.heading(f"Control: {variant}")
-        of_variant = options.load_settings(home)
-        if is_finetuned(of_variant, home, open_warehouse(home)):
-            directory = finetuned_model_directory(of_variant, home)
-            console.say(f"Its model is up to date: {directory}")
-        else:
-            train_model(options)
-    evaluate_models(_options(settings), benchmarks=(), models=(BASE, FINETUNED, *_CONTROLS))
-    _show(home, _options(settings).load_settings(home))
+        options = options_of_round(last, variant)
+        train_if_needed(options, options.load_settings(home), home)
+    options = options_of_round(last)
+    evaluate_models(options, benchmarks=(), models=(BASE, FINETUNED, *_CONTROLS))
+    _show(home, options.load_settings(home))
 
 
-def _settings_of(home: Home, preset: str) -> Settings:
+def _rounds_of(home: Home, preset: str) -> int:
+    """How many rounds the settings of a home list.
+
+    Raises:
+        SettingsError: they list none, or no texts.
+    """
     settings = load_settings(home.settings_file)
     if not settings.corpus.sources or not settings.rounds:
         raise SettingsError(
@@ -114,13 +112,7 @@ def _settings_of(home: Home, preset: str) -> Settings:
             f"so there is nothing to do. Run `toolformer recipe {preset} --texts FOLDER` in an "
             f"empty home, or set `preset: {preset}` and corpus.sources there."
         )
-    return settings
-
-
-def _options(settings: Settings, variant: str | None = None) -> RunOptions:
-    """Of the last round."""
-    overrides: dict[str, Any] = {"sampling": {"round": len(settings.rounds)}}
-    return RunOptions(overrides=overrides | ({"training": {"variant": variant}} if variant else {}))
+    return len(settings.rounds)
 
 
 def _write_settings(
@@ -181,8 +173,6 @@ def _evaluation(folder: Path | None) -> dict[str, Any]:
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
-    import io
-
     text = io.StringIO()
     writer = YAML(typ="safe")
     writer.default_flow_style = False

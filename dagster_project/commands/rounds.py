@@ -43,12 +43,8 @@ def run_rounds(*, until: int | None, dry_run: bool) -> None:
     for number, settings in rounds.items():
         console.heading(f"Round {number} of {len(rounds)}")
         try:
-            build_dataset(_options(number), shards=(), dry_run=False)
-            directory = finetuned_model_directory(settings, home)
-            if is_finetuned(settings, home, open_warehouse(home)) and is_calibrated(directory):
-                console.say(f"Its model is up to date: {directory}")
-            else:
-                train_model(_options(number))
+            build_dataset(options_of_round(number), shards=(), dry_run=False)
+            train_if_needed(options_of_round(number), settings, home)
         except (RunFailedError, ToolformerError) as error:
             raise RunFailedError(
                 f"Round {number}: {error}\nCommands for this round alone need "
@@ -57,9 +53,30 @@ def run_rounds(*, until: int | None, dry_run: bool) -> None:
     _show_results(home, rounds)
 
 
-def _options(number: int) -> RunOptions:
-    # The model of the calls annotates the next round, whichever variant the file names.
-    return RunOptions(overrides={"sampling": {"round": number}, "training": {"variant": CALLS}})
+def options_of_round(number: int, variant: str = CALLS) -> RunOptions:
+    """What a run of a round changes; whichever variant the file names.
+
+    By default that of the calls, whose model annotates the next round.
+    """
+    return RunOptions(overrides={"sampling": {"round": number}, "training": {"variant": variant}})
+
+
+def train_if_needed(options: RunOptions, settings: Settings, home: Home) -> None:
+    """Train and calibrate a model, unless both are done.
+
+    Args:
+        options: of the run.
+        settings: with these options.
+        home: has the model.
+
+    Raises:
+        RunFailedError: the training failed, or there are too few texts.
+    """
+    directory = finetuned_model_directory(settings, home)
+    if is_finetuned(settings, home, open_warehouse(home)) and is_calibrated(directory):
+        console.say(f"Its model is up to date: {directory}")
+    else:
+        train_model(options)
 
 
 def _settings_of_rounds(home: Home, until: int | None) -> dict[int, Settings]:
@@ -73,7 +90,7 @@ def _settings_of_rounds(home: Home, until: int | None) -> dict[int, Settings]:
         )
     rounds = {}
     for number in range(1, last + 1):
-        options = _options(number)
+        options = options_of_round(number)
         settings = load_settings(home.settings_file, overrides=options.overrides)
         if settings.training_rounds[0] != number:
             raise SettingsError(
@@ -95,7 +112,7 @@ def _show_plans(home: Home, rounds: dict[int, Settings]) -> None:
                 f"The model of round {number - 1} annotates it. What is to be done is known once "
                 "that is trained."
             )
-        elif show_plan(_options(number), home, ()):
+        elif show_plan(options_of_round(number), home, ()):
             is_trained = False
             console.say("Then its model would be trained on what is kept.")
         else:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dagster_project.cli import main
-from dagster_project.commands import console, recipe
+from dagster_project.commands import console, recipe, rounds
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
@@ -24,6 +24,7 @@ class Stages:
         self.home = home
         self.done: list[str] = []
         self.trained: set[str] = set()
+        self.is_calibrated = True
 
     def rounds(self, *, until: int | None, dry_run: bool) -> None:
         assert (until, dry_run) == (None, False)
@@ -50,8 +51,9 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
     made = Stages(home)
     monkeypatch.setattr(recipe, "run_rounds", made.rounds)
-    monkeypatch.setattr(recipe, "train_model", made.train)
-    monkeypatch.setattr(recipe, "is_finetuned", made.is_trained)
+    monkeypatch.setattr(rounds, "train_model", made.train)
+    monkeypatch.setattr(rounds, "is_finetuned", made.is_trained)
+    monkeypatch.setattr(rounds, "is_calibrated", lambda _directory: made.is_calibrated)
     monkeypatch.setattr(recipe, "evaluate_models", made.evaluate)
     return made
 
@@ -101,6 +103,12 @@ def test_rounds_then_controls_then_the_evaluation_of_all(stages: Stages, texts: 
     assert documents.path == str(texts / "web_docs.jsonl.gz")
     assert passages.path == settings.wikipedia_index.source == str(texts / "wiki_passages.parquet")
     assert settings.evaluation.benchmarks == ("perplexity", "dateset")
+
+
+def test_a_control_without_its_calibration_is_calibrated(stages: Stages, texts: Path, run):
+    stages.trained, stages.is_calibrated = {"plain", "shuffled"}, False
+    assert run("--texts", texts)[0] == 0
+    assert stages.done[1:3] == ["train plain", "train shuffled"]
 
 
 def test_the_same_command_goes_on_and_another_is_refused(stages: Stages, texts: Path, run):
