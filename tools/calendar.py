@@ -49,7 +49,7 @@ class Calendar(BaseTool):
     name = "Calendar"
     description = "Says what day it is."
     takes_arguments = False
-    proposals_version = "1"
+    proposals_version = "2"
 
     def __init__(
         self,
@@ -130,8 +130,13 @@ class Calendar(BaseTool):
         return Preselection(is_selected=has_date, reason=reason)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose words of date and time."""
-        return propose_dates(document.text)
+        """Propose the places where the text says the document's own weekday, month or year.
+
+        The Calculator's heuristics look for a result in the text in the same way (paper, appendix
+        A). A document without a date gets all words of date and time.
+        """
+        date = self._date_of(document)
+        return propose_dates(document.text, None if date is None else _parts(date))
 
     def _date_of(self, document: Document) -> datetime.date | None:
         """Return the document's own date."""
@@ -183,8 +188,12 @@ def render_date(date: datetime.date) -> str:
         >>> render_date(datetime.date(2024, 5, 3))
         'Today is Friday, May 3, 2024.'
     """
-    weekday, month = _WEEKDAYS[date.weekday()], _MONTHS[date.month - 1]
-    return f"Today is {weekday}, {month} {date.day}, {date.year}."
+    weekday, month, year = _parts(date)
+    return f"Today is {weekday}, {month} {date.day}, {year}."
+
+
+def _parts(date: datetime.date) -> tuple[str, str, str]:
+    return _WEEKDAYS[date.weekday()], _MONTHS[date.month - 1], str(date.year)
 
 
 def _as_date(value: object) -> datetime.date:

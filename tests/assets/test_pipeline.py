@@ -386,10 +386,14 @@ def test_the_calls_that_a_tool_proposes_are_the_candidates(
     home.build(shards=[SHARDS[0]], tools=["Calendar"], overrides=proposing("calls"))
     candidates = home.rows("candidate_calls", shards=[SHARDS[0]]).filter(tool="Calendar")
     assert set(candidates["proposed"]) == {"call"}
-    texts = dict(home.rows("documents").select("document_id", "text").iter_rows())
+    documents = {
+        row["document_id"]: Document(row["document_id"], row["text"], url=row["url"])
+        for row in home.rows("documents").iter_rows(named=True)
+    }
     for row in candidates.iter_rows(named=True):
-        text, offset = texts[row["document_id"]], row["character_offset"]
-        places = {each.offset for each in Calendar().proposals(Document("d", text))}
+        document, offset = documents[row["document_id"]], row["character_offset"]
+        text = document.text
+        places = {each.offset for each in Calendar().proposals(document)}
         assert offset in places or (text[offset] == " " and offset + 1 in places)
     counted = home.warehouse.query(
         "select tool, candidates from call_proposals where proposed = 'call'"

@@ -4,6 +4,7 @@ Does not know what day it is.
 """
 
 import re
+from collections.abc import Container
 
 from tools.protocol import Proposal
 
@@ -19,11 +20,12 @@ _SAYS_DAY = re.compile(
 )
 
 
-def propose_dates(text: str) -> list[Proposal]:
+def propose_dates(text: str, words: Container[str] | None = None) -> list[Proposal]:
     """Propose calls without arguments in front of words that say a day.
 
     Args:
         text: The text.
+        words: Only in front of these, such as "Friday", "May" and "2024"; None for all.
 
     Returns:
         Places by offset.
@@ -33,4 +35,8 @@ def propose_dates(text: str) -> list[Proposal]:
         >>> [text[each.offset :].split()[0] for each in propose_dates(text)]
         ['Sunday,', 'May', '2025,', 'tomorrow;']
     """
-    return [Proposal(match.start(), "") for match in _SAYS_DAY.finditer(text)]
+    return [
+        Proposal(match.start(), "")
+        for match in _SAYS_DAY.finditer(text)
+        if words is None or match.group() in words
+    ]

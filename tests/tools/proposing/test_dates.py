@@ -28,3 +28,10 @@ def test_words_of_date_and_time(text, expected):
 
 def test_places_come_in_order():
     assert Calendar().proposals(Document("d", "today 1999")) == [Proposal(0, ""), Proposal(6, "")]
+
+
+def test_a_dated_document_gets_the_places_of_its_own_day():
+    text = "On Friday, 3 May 2024; in May 2023, today, on Saturday, on Fridays, in 2024."
+    document = Document("d", text, url="https://example.org/2024/05/03/fair.html")
+    found = [text[each.offset :].split()[0] for each in Calendar().proposals(document)]
+    assert found == ["Friday,", "May", "2024;", "May", "2024."]
