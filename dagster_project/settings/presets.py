@@ -112,13 +112,13 @@ _SMALL: dict[str, Any] = {
         "development_share": 0.1,
         "plain_share": 0.25,
         # Else the tool with most calls is called everywhere.
-        "max_texts_per_tool": 150,
+        "max_texts_per_tool": 120,
     },
     "evaluation": {"items": 200, "dateset_items": 200},
     "rounds": (
-        {"sampling": {"shards": 12, "proposals": "calls"}},
+        {"sampling": {"shards": 9, "proposals": "calls"}},
         {
-            "sampling": {"shards": 16, "uses_prompt": False},
+            "sampling": {"shards": 15, "uses_prompt": False},
             # The paper's: a model that knows calls gives few places more, and the right ones.
             "tools": {
                 name: {"sampling_threshold": 0.05}
