@@ -125,7 +125,7 @@ _SMALL: dict[str, Any] = {
                 for name in ("Calculator", "Calendar", "WikiSearch")
             },
             "scoring": {"placement": "inline"},
-            "training": {"rounds": (1, 2)},
+            "training": {"rounds": [1, 2]},
         },
     ),
 }

@@ -360,7 +360,7 @@ def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_oth
     calendar, silent = create_tool("Calendar"), Locker(seed=0)
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
     assert len({each.digest for each in found} | {each.earlier for each in found}) == 6
-    assert json.loads(found[2].parts["proposals"]) == ["calls", "1"]
+    assert json.loads(found[2].parts["proposals"]) == ["calls", "2"]
     assert of("calls", calendar).difference(found[0].metadata()) == "changed: proposals"
     # What was stored before there were proposals.
     assert "proposals" not in "".join(found[0].parts.values())

@@ -102,7 +102,12 @@ def calibrated(
 ) -> dict:
     overrides = {
         **OVERRIDES,
-        "language_model": {"path": str(home.root / "base"), "device": "cpu"},
+        # What `auto` stands for depends on the machine.
+        "language_model": {
+            "path": str(home.root / "base"),
+            "device": "cpu",
+            "precision": "float32",
+        },
         **changes,
     }
     return metadata_of(call_threshold, overrides, partition=variant, tools=tool_names)
