@@ -33,7 +33,6 @@ from toolformer.forward.embedded_model import ensure_embedded_model
 from toolformer.forward.language_model import LanguageModel
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.rescoring import (
-    TextLossesWithExactStart,
     first_pass_pruning,
     is_uncertain,
     score_again,
@@ -157,16 +156,11 @@ class Measurement:
         with_exact_start: bool = False,
     ) -> Losses:
         windows = {(each.document_id, each.index): each for each in chunk.windows}
-        budget = _SCORING.token_budget
-        text_losses = (
-            TextLossesWithExactStart(
-                model,
-                chunk.windows,
-                token_budget=budget,
-                start_losses=start_token_losses(self._load("float32")),
-            )
-            if with_exact_start
-            else TextLosses(model, chunk.windows, token_budget=budget)
+        text_losses = TextLosses(
+            model,
+            chunk.windows,
+            token_budget=_SCORING.token_budget,
+            start_losses=start_token_losses(self._load("float32")) if with_exact_start else None,
         )
         return {
             call_id: losses

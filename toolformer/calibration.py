@@ -24,7 +24,7 @@ from toolformer.ground.digests import number_digest
 from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.loss_weights import TOKEN_WEIGHTS
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
-from toolformer.rescoring import TextLossesWithExactStart, start_token_losses
+from toolformer.rescoring import start_token_losses
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_TEXTS
 from toolformer.stage_cost import CostMeter, StageCost
@@ -204,7 +204,7 @@ def measure(
 
     rough = reductions(
         model,
-        TextLossesWithExactStart(
+        TextLosses(
             model,
             texts,
             token_budget=token_budget,

@@ -7,9 +7,10 @@ Where a call stands while it is scored is the matter of the two that there are:
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolformer.calls import CallFormat
+from toolformer.filtering import THRESHOLD_TOLERANCE, Baseline
 from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import feed_in_batches
@@ -18,8 +19,44 @@ from toolformer.forward.side_by_side import batches_at_once
 from toolformer.forward.windows import Window
 from toolformer.scored_call import ScoredCall, WindowKey
 
+if TYPE_CHECKING:
+    from toolformer.losses import TextLosses
+
 # Losses by call, in nats.
 Losses = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """Which losses of a call can still change its decision.
+
+    Attributes:
+        threshold: a call whose reduction cannot reach it needs no further loss.
+        full_losses: all three losses of every call are needed all the same.
+        baseline: what a call has to be better than; says whether L(e(c, ε)) is ever needed.
+    """
+
+    threshold: float
+    full_losses: bool
+    baseline: Baseline
+
+    def may_pass(self, reduction_bound: float) -> bool:
+        """Whether a call whose loss falls by no more than this needs a further loss."""
+        # NaN compares false, and needs no further loss to be rejected.
+        return self.full_losses or reduction_bound >= self.threshold - THRESHOLD_TOLERANCE
+
+    def needs_call_alone(self, reduction_bound: float) -> bool:
+        """Whether a call with this bound, from two losses, needs L(e(c, ε)) as the third."""
+        is_wanted = self.full_losses or self.baseline is Baseline.MINIMUM
+        return is_wanted and self.may_pass(reduction_bound)
+
+
+class AllLosses(NamedTuple):
+    """L_i(ε) of all calls; L_i(e(c, r)) and L_i(e(c, ε)) of those that still need them."""
+
+    without_call: Losses
+    with_result: Losses
+    call_without_result: Losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +83,22 @@ class CallScorer(ABC):
 
     @abstractmethod
     def score(
-        self, calls: Sequence[ScoredCall], *, is_open: Callable[[ScoredCall, float], bool]
-    ) -> tuple[Losses, Losses]:
-        """The losses with the calls' results, and without them where that is still open.
+        self, calls: Sequence[ScoredCall], text_losses: "TextLosses", pruning: Pruning
+    ) -> AllLosses:
+        """All losses that decisions need.
 
         Args:
             calls: in any order.
-            is_open: whether a call with this L_i⁺ needs L_i(e(c, ε)).
+            text_losses: of the texts without calls, read at need.
+            pruning: which further losses are needed.
+
+        Raises:
+            OutOfMemoryError: a single row does not fit the device's memory.
+        """
+
+    @abstractmethod
+    def score_results(self, calls: Sequence[ScoredCall]) -> Losses:
+        """L_i(e(c, r)) alone.
 
         Raises:
             OutOfMemoryError: a single row does not fit the device's memory.

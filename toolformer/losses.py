@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from toolformer.call_scorer import CallScorer, Losses
+from toolformer.call_scorer import AllLosses, CallScorer, Losses, Pruning
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.filtering import THRESHOLD_TOLERANCE, Baseline, CallLosses
+from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_pack_tokens, feed_in_halves
@@ -56,15 +56,29 @@ class TextLosses:
     The batches follow from the shard's windows alone, so a window's losses do not depend on which
     tools or calls ask for them.
 
+    Args:
+        model: the scoring model.
+        windows: of the shard.
+        token_budget: most tokens of a batch; chosen for the device by default.
+        start_losses: by token, its loss as the first of a text, in place of the model's own; see
+            `toolformer.rescoring.start_token_losses`.
+
     Attributes:
+        start_losses: as given.
         is_regrouped: whether memory ran out, so that batches were halved.
     """
 
     def __init__(
-        self, model: LanguageModel, windows: Sequence[Window], *, token_budget: int | None = None
+        self,
+        model: LanguageModel,
+        windows: Sequence[Window],
+        *,
+        token_budget: int | None = None,
+        start_losses: Sequence[float] | None = None,
     ):
         self._model = model
         self._windows = windows
+        self.start_losses = start_losses
         self.is_regrouped = False
         token_budget = token_budget or _token_budget(model, windows)
         batches = plan_batches(
@@ -98,6 +112,8 @@ class TextLosses:
                 self.is_regrouped |= is_halved
                 for index, of_window in zip(batch, losses, strict=True):
                     window = self._windows[index]
+                    if self.start_losses is not None:
+                        of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
                     self._losses[window.document_id, window.index] = of_window
 
     def _read_batch(self, batch: Sequence[int]) -> tuple[list[list[float]], bool]:
@@ -170,26 +186,16 @@ def score_calls(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    without_call = _losses_without_call(text_losses, calls, form.weights, checkpoint)
-
-    def may_pass(reduction_bound: float) -> bool:
-        return full_losses or reduction_bound >= pruning_threshold - THRESHOLD_TOLERANCE
-
-    def is_open(call: ScoredCall, with_result: float) -> bool:
-        # NaN compares false, and needs no further loss to be rejected.
-        is_wanted = full_losses or baseline is Baseline.MINIMUM
-        return is_wanted and may_pass(without_call[call.call_id] - with_result)
-
-    promising = [call for call in calls if may_pass(without_call[call.call_id])]
     scorer = _scorer(
         model, windows, call_format, form, checkpoint, progress, token_budget=token_budget
     )
-    with_result, call_without_result = scorer.score(promising, is_open=is_open)
+    pruning = Pruning(pruning_threshold, full_losses, baseline)
+    found = scorer.score(calls, text_losses, pruning)
     return {
         call.call_id: CallLosses(
-            loss_without_call=without_call[call.call_id],
-            loss_with_result=with_result.get(call.call_id),
-            loss_call_without_result=call_without_result.get(call.call_id),
+            loss_without_call=found.without_call[call.call_id],
+            loss_with_result=found.with_result.get(call.call_id),
+            loss_call_without_result=found.call_without_result.get(call.call_id),
             tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
         )
         for call in calls
@@ -223,7 +229,7 @@ def losses_with_result(
     scorer = _scorer(
         model, windows, call_format, form, checkpoint, progress, token_budget=token_budget
     )
-    return scorer.score(calls, is_open=lambda _call, _loss: False)[0]
+    return scorer.score_results(calls)
 
 
 def _scorer(
@@ -246,37 +252,42 @@ def _scorer(
     return scorer(model, windows, call_format, form.weights, budget, checkpoint, progress)
 
 
-def _losses_without_call(
-    text_losses: TextLosses,
-    calls: Sequence[ScoredCall],
-    weights: Sequence[float],
-    checkpoint: Checkpoint,
-) -> dict[str, float]:
-    def compute() -> dict[str, float]:
-        text_losses.read(call.window for call in calls)
-        return {
-            call.call_id: losses_of_positions(
-                text_losses.token_losses(call.window), [call.position], weights
-            )[0]
-            for call in calls
-        }
-
-    losses = checkpoint.step("without-call", compute)
-    # Its batches are those of the shard's texts, which no slice keeps.
-    checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
-    return losses
-
-
 class _RowScorer(CallScorer):
     """Scores calls as prefixes: equal calls of a window share one row."""
 
     def score(
-        self, calls: Sequence[ScoredCall], *, is_open: Callable[[ScoredCall, float], bool]
-    ) -> tuple[Losses, Losses]:
-        """The losses with the calls' results, and without them where that is still open."""
-        with_result, rows_done = self._losses(calls, has_result=True)
-        still_open = [call for call in calls if is_open(call, with_result[call.call_id])]
-        return with_result, self._losses(still_open, has_result=False, rows_done=rows_done)[0]
+        self, calls: Sequence[ScoredCall], text_losses: TextLosses, pruning: Pruning
+    ) -> AllLosses:
+        """All losses that decisions need."""
+        without_call = self._losses_without_call(calls, text_losses)
+        promising = [call for call in calls if pruning.may_pass(without_call[call.call_id])]
+        with_result, rows_done = self._losses(promising, has_result=True)
+        still_open = [
+            call
+            for call in promising
+            if pruning.needs_call_alone(without_call[call.call_id] - with_result[call.call_id])
+        ]
+        alone, _ = self._losses(still_open, has_result=False, rows_done=rows_done)
+        return AllLosses(without_call, with_result, alone)
+
+    def score_results(self, calls: Sequence[ScoredCall]) -> Losses:
+        """L_i(e(c, r)) alone."""
+        return self._losses(calls, has_result=True)[0]
+
+    def _losses_without_call(self, calls: Sequence[ScoredCall], text_losses: TextLosses) -> Losses:
+        def compute() -> Losses:
+            text_losses.read(call.window for call in calls)
+            return {
+                call.call_id: losses_of_positions(
+                    text_losses.token_losses(call.window), [call.position], self.weights
+                )[0]
+                for call in calls
+            }
+
+        losses = self.checkpoint.step("without-call", compute)
+        # Its batches are those of the shard's texts, which no slice keeps.
+        self.checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
+        return losses
 
     def _losses(
         self, calls: Sequence[ScoredCall], *, has_result: bool, rows_done: int = 0

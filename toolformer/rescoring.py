@@ -25,33 +25,6 @@ from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 
 
-class TextLossesWithExactStart(TextLosses):
-    """L_i(ε) of the first pass, the loss of each window's first token taken from float32.
-
-    Args:
-        model, windows, token_budget: as for `TextLosses`.
-        start_losses: see `start_token_losses`.
-    """
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        windows: Sequence[Window],
-        *,
-        token_budget: int | None,
-        start_losses: Sequence[float],
-    ):
-        super().__init__(model, windows, token_budget=token_budget)
-        self._first_losses = {
-            (window.document_id, window.index): [start_losses[token] for token in window.ids[:1]]
-            for window in windows
-        }
-
-    def token_losses(self, window: WindowKey) -> list[float]:
-        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
-        return self._first_losses[window] + super().token_losses(window)[1:]
-
-
 def start_token_losses(reference: LanguageModel) -> list[float]:
     """-log p(x | BOS) in nats for every token x of the vocabulary.
 

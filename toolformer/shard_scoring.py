@@ -24,7 +24,6 @@ from toolformer.ground.digests import hex_digest
 from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, losses_with_result, score_calls
 from toolformer.rescoring import (
-    TextLossesWithExactStart,
     first_pass_pruning,
     score_again,
     start_token_losses,
@@ -100,14 +99,10 @@ class ShardScoring:
     @cached_property
     def _text_losses(self) -> TextLosses:
         windows, budget = list(self._windows.values()), self.parameters.token_budget
-        if not self.parameters.is_rescored:
-            return TextLosses(self.model, windows, token_budget=budget)
-        return TextLossesWithExactStart(
-            self.model,
-            windows,
-            token_budget=budget,
-            start_losses=start_token_losses(self.load_reference()),
-        )
+        start_losses = None
+        if self.parameters.is_rescored:
+            start_losses = start_token_losses(self.load_reference())
+        return TextLosses(self.model, windows, token_budget=budget, start_losses=start_losses)
 
     def losses_of(
         self,

@@ -50,6 +50,32 @@ def _ids(model, call, result) -> list[int]:
     return call_ids(model.tokenizer, call, result, call_format=CallFormat())
 
 
+def test_the_loss_of_a_first_token_is_the_one_that_is_known_better(
+    each_model, each_windows, tmp_path
+):
+    calls = [
+        ScoredCall(str(position), ("document-0", 0), position, QUESTION, "here")
+        for position in (0, 1)
+    ]
+    known = [7.0] * each_model.tokenizer.vocabulary_size
+    rough, mended = (
+        score(
+            each_model,
+            each_windows,
+            tmp_path / str(losses is None),
+            calls,
+            text_losses=TextLosses(each_model, each_windows, start_losses=losses),
+            form=PAPERS_WINDOW,
+        )
+        for losses in (None, known)
+    )
+    first = literal.inline_loss(each_model, [], list(each_windows[0].ids[:1]), 0, [1.0])
+    expected = rough["0"].loss_without_call + PAPERS_WINDOW.weights[0] * (7.0 - first)
+    assert mended["0"].loss_without_call == pytest.approx(expected, abs=1e-4)
+    assert mended["0"].loss_with_result == rough["0"].loss_with_result
+    assert mended["1"] == rough["1"]
+
+
 @pytest.mark.parametrize("window_tokens", [1, 3, 40])
 def test_windows_of_other_lengths_count_in_front_of_the_text_too(
     llama, windows, tmp_path, window_tokens
@@ -88,21 +114,11 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
     # The same call twice, and one that differs in its result alone.
     calls += [dataclasses.replace(calls[0], call_id="again")]
     calls += [dataclasses.replace(calls[0], call_id="other", result="hers")]
-    text_losses = TextLosses(llama, windows, token_budget=1000)
-    text_losses.token_losses(("document-0", 0))
     before = llama.tokens_fed
-    score(
-        llama,
-        windows,
-        tmp_path / "a",
-        calls,
-        text_losses=text_losses,
-        token_budget=1,
-        form=PAPERS_WINDOW,
-    )
+    score(llama, windows, tmp_path / "a", calls, token_budget=1, form=PAPERS_WINDOW)
     with_result, without = (len(_ids(llama, QUESTION, result)) for result in ("here", None))
-    # BOS and what stands in front of the last call; of its window three tokens are there.
-    text = 1 + 49
+    # BOS and the text but its last token; of the last call's window three tokens are there.
+    text = 1 + 51
     expected = text + 3 * (with_result + 4) + with_result + 2 + 2 * (without + 4) + without + 2
     assert len(windows[0].ids) == 52
     assert llama.tokens_fed - before == expected

@@ -327,7 +327,7 @@ def test_pruning_changes_no_decision_for_any_losses(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(losses_module._RowScorer, "_losses", given_losses)
             patch.setattr(
-                losses_module,
+                losses_module._RowScorer,
                 "_losses_without_call",
                 lambda *_: {call.call_id: triples[int(call.call_id)][0] for call in calls},
             )

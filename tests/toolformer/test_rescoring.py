@@ -16,7 +16,6 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import common_opening
 from toolformer.losses import ScoredCall, TextLosses, score_calls
 from toolformer.rescoring import (
-    TextLossesWithExactStart,
     first_pass_pruning,
     is_uncertain,
     is_uncertain_in_contrast,
@@ -205,7 +204,7 @@ def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(windows):
     model = bfloat16_copy(reference)
     texts = list(windows.values())
     start_losses = start_token_losses(reference)
-    mended = TextLossesWithExactStart(model, texts, token_budget=200, start_losses=start_losses)
+    mended = TextLosses(model, texts, token_budget=200, start_losses=start_losses)
     rough = TextLosses(model, texts, token_budget=200)
     exact = TextLosses(reference, texts, token_budget=200)
     assert len(start_losses) == model.tokenizer.vocabulary_size
@@ -251,7 +250,7 @@ def test_the_embedded_model_in_bfloat16_with_a_band_decides_as_in_float32(
     exact = scored(
         embedded_model, TextLosses(embedded_model, texts, token_budget=1024), 0.0, "exact"
     )
-    mended = TextLossesWithExactStart(
+    mended = TextLosses(
         model, texts, token_budget=1024, start_losses=start_token_losses(embedded_model)
     )
     band = 0.12
