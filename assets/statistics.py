@@ -9,9 +9,9 @@ from dagster_project.metadata import table_markdown
 from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
-    png_markdown,
     threshold_plot,
 )
+from dagster_project.plots.style import png_markdown
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 

@@ -325,6 +325,22 @@ def lm_eval(
 
 
 @app.command()
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. Default: report.html in the home, which the UI opens.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """One HTML page: kept calls against chance, gains, costs, and the texts with their calls."""
+    from dagster_project.commands.reporting import make_report
+
+    make_report(output)
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT over the warehouse's tables and views.")],
     output: Annotated[OutputFormat, typer.Option("--format", help="Of the result.")] = "table",

@@ -8,6 +8,7 @@ from assets import (
     execution,
     filtering,
     passage_vectors,
+    report_page,
     sampling,
     search_index,
     statistics,
@@ -36,6 +37,7 @@ STAGES = [
     results,
     report,
     studies,
+    report_page,
 ]
 
 defs = dg.Definitions(

@@ -30,6 +30,7 @@ CODE_VERSIONS = {
     "call_threshold": "3",
     "evaluation_results": "1",
     "evaluation_report": "1",
+    "report": "1",
     "call_top_k_study": "1",
     "tool_study": "1",
     "model_size_study": "1",

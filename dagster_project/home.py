@@ -85,6 +85,11 @@ class Home:
         return self.root / "cache" / "tool_results"
 
     @property
+    def report(self) -> Path:
+        """The report that the UI opens."""
+        return self.root / "report.html"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"

@@ -2,10 +2,11 @@
 
 Some results lower the loss whatever they say: any digits help at the start of a text, say. The
 share of calls that would be kept with a foreign result tells how far a threshold separates. Not in
-the paper. Chooses the calls and their foreign results; does not score.
+the paper. Chooses the calls and their foreign results, and says what came of them; does not score.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from toolformer.foreign_results import ForeignCall, foreign_call, in_digest_order
 from toolformer.losses import ScoredCall
@@ -14,6 +15,8 @@ from toolformer.losses import ScoredCall
 # where there are so few calls that a tenth says nothing, ten.
 _SHARE = 10
 _FEWEST = 10
+# Of one-sided tests whether more calls are kept than by chance.
+_SIGNIFICANCE = 0.05
 
 
 def chance_sample_size(calls: int, *, most: int) -> int:
@@ -51,3 +54,66 @@ def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[F
             taken.add(found.other_call_id)
             sample.append(found)
     return sample
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAgainstChance:
+    """Calls that were kept, beside those that would be kept with foreign results.
+
+    Attributes:
+        kept: calls of a tool that the filter kept.
+        scored: calls that it decided on.
+        chance_kept: of the calls of the sample, those that reach the threshold with the result of
+            another call.
+        chance_scored: calls of the sample.
+    """
+
+    kept: int
+    scored: int
+    chance_kept: int
+    chance_scored: int
+
+    @property
+    def is_above_chance(self) -> bool | None:
+        """Whether more are kept than by chance, by Fisher's exact test; None without a sample."""
+        from scipy.stats import fisher_exact
+
+        if not self.chance_scored or not self.scored:
+            return None
+        table = [
+            [self.kept, self.scored - self.kept],
+            [self.chance_kept, self.chance_scored - self.chance_kept],
+        ]
+        return bool(fisher_exact(table, alternative="greater").pvalue < _SIGNIFICANCE)
+
+    @property
+    def explained_share(self) -> float | None:
+        """Share of the kept calls that chance explains, at most 1; None where that is not known."""
+        if not self.chance_scored or not self.kept:
+            return None
+        return min(self.chance_kept / self.chance_scored / (self.kept / self.scored), 1.0)
+
+    @property
+    def sentence(self) -> str:
+        """What a person should know of it.
+
+        Example:
+            >>> print(KeptAgainstChance(107, 464, 3, 44).sentence)
+            23 % of 464 calls kept, 7 % of 44 by chance: above chance, which explains 30 % of them
+            >>> print(KeptAgainstChance(32, 157, 6, 30).sentence)
+            20 % of 157 calls kept, 20 % of 30 by chance: not told apart from chance
+        """
+        if not self.scored:
+            return "no call was scored"
+        kept = f"{self.kept / self.scored:.0%}".replace("%", " %")
+        told = f"{kept} of {self.scored:,} calls kept"
+        if not self.chance_scored:
+            return f"{told}; the chance level was not measured (scoring.chance_calls)"
+        by_chance = f"{self.chance_kept / self.chance_scored:.0%}".replace("%", " %")
+        told += f", {by_chance} of {self.chance_scored:,} by chance"
+        if not self.kept:
+            return told
+        if not self.is_above_chance:
+            return f"{told}: not told apart from chance"
+        explained = f"{self.explained_share:.0%}".replace("%", " %")
+        return f"{told}: above chance, which explains {explained} of them"

@@ -9,7 +9,7 @@ from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import difference_plot
-from dagster_project.plots.figures import png_markdown
+from dagster_project.plots.style import png_markdown
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE

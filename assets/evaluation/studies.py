@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 import polars as pl
@@ -18,7 +18,7 @@ from dagster_project.plots.evaluation_figures import (
     model_size_plot,
     tool_ablation_plot,
 )
-from dagster_project.plots.figures import png_markdown
+from dagster_project.plots.style import png_markdown
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -41,8 +41,11 @@ from toolformer.evaluation.modes import (
 from toolformer.training.training_plan import parameter_count
 from tools.model_identity import SAFETENSORS
 
-# What a study shows, by heading: plots as PNG files, and rows.
-Shown: TypeAlias = Mapping[str, bytes | pl.DataFrame]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What a study shows, by heading: plots and rows.
+Shown: TypeAlias = Mapping[str, "Figure | pl.DataFrame"]
 
 
 def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
@@ -84,10 +87,10 @@ def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
     return asset
 
 
-def _markdown(heading: str, shown: bytes | pl.DataFrame) -> str:
-    if isinstance(shown, bytes):
-        return png_markdown(shown, heading)
-    return table_markdown(shown, rows=120)
+def _markdown(heading: str, shown: "Figure | pl.DataFrame") -> str:
+    if isinstance(shown, pl.DataFrame):
+        return table_markdown(shown, rows=120)
+    return png_markdown(shown, heading)
 
 
 @_study

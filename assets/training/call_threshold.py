@@ -21,7 +21,7 @@ from dagster_project.fingerprints import CODE_VERSIONS, call_threshold_fingerpri
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.call_threshold_figure import call_threshold_plot
-from dagster_project.plots.figures import png_markdown
+from dagster_project.plots.style import png_markdown
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource

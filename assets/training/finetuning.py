@@ -17,7 +17,8 @@ from assets.training.training_set import LEFT_OUT, training_set_digest
 from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, finetuned_model_fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
-from dagster_project.plots.figures import png_markdown, training_curve
+from dagster_project.plots.figures import training_curve
+from dagster_project.plots.style import png_markdown
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource

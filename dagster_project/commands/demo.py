@@ -13,7 +13,7 @@ import polars as pl
 
 from dagster_project.commands import console
 from dagster_project.commands.options import errors_told
-from dagster_project.commands.reporting import show_examples
+from dagster_project.commands.reporting import make_report, show_examples
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, SettingsError
 from dagster_project.settings.settings_file import load_settings, write_settings_file
@@ -48,6 +48,8 @@ def main() -> None:
             _run(command)
         _summarise(home, settings)
         _complete(home, settings)
+        console.heading("Kept calls against chance")
+        make_report(None)
     console.heading(f"Done in {time.monotonic() - began:.0f} s.")
     console.say(
         f"Everything is in {home.root}. Next: `make ui` to see it in Dagster; "

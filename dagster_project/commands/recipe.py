@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from dagster_project.commands import console
 from dagster_project.commands.evaluating import evaluate_models
+from dagster_project.commands.reporting import make_report
 from dagster_project.commands.rounds import options_of_round, run_rounds, train_if_needed
 from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
@@ -97,6 +98,8 @@ def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed
     options = options_of_round(last)
     evaluate_models(options, benchmarks=(), models=(BASE, FINETUNED, *_CONTROLS))
     _show(home, options.load_settings(home))
+    console.heading("Kept calls against chance")
+    make_report(None)
 
 
 def _rounds_of(home: Home, preset: str) -> int:

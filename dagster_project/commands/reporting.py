@@ -1,13 +1,18 @@
-"""`toolformer stats`: print what the views say.
+"""`toolformer stats` and `toolformer report`: print what the views say, or make a page of it.
 
 Does not parse the command line.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.home import Home
+from dagster_project.report.verdicts import Verdict, verdicts_of
+from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.errors import ToolformerError
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -21,11 +26,39 @@ def show_statistics(*, examples: bool = True) -> None:
     console.frame(_readable(warehouse.view("call_statistics")))
     console.heading("Kept calls by threshold")
     console.frame(_readable(warehouse.view("threshold_sweep")))
+    console.heading("Kept calls against chance")
+    _say_verdicts(verdicts_of(warehouse))
     if not examples:
         return
     console.heading("Dropped")
     console.frame(_readable(warehouse.view("drop_reasons")))
     show_examples(warehouse, per_tool=3)
+
+
+def make_report(output: Path | None) -> None:
+    """Write the report, by default where the UI opens it, and print its verdicts.
+
+    Raises:
+        ToolformerError: the file cannot be written.
+    """
+    from dagster_project.report.page import write_report
+
+    home = Home.find()
+    file = home.report if output is None else output.expanduser()
+    try:
+        contents = write_report(file, open_warehouse(home), load_settings(home.settings_file))
+    except OSError as error:
+        raise ToolformerError(
+            f"Cannot write the report to {str(file)!r}: {error}. Expected a file in a folder that "
+            "may be written; name another one with --output."
+        ) from error
+    _say_verdicts(contents.verdicts)
+    console.say(f"Report: {file}")
+
+
+def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
+    for verdict in verdicts:
+        console.say(f"{verdict.of}: {verdict.found.sentence}")
 
 
 def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":

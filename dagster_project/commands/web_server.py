@@ -1,4 +1,4 @@
-"""Dagster's web server behind a guard: only its own pages may ask it for anything.
+"""Dagster's web server, with the report, behind a guard: only its pages may ask it for anything.
 
 Dagster asks nobody who they are, and a run executes what its configuration says. Any page that a
 browser shows can send requests to the loopback address, and with a name that it lets point there
@@ -8,9 +8,14 @@ browser shows can send requests to the loopback address, and with a name that it
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dagster_project.home import Home
+from dagster_project.report import ADDRESS
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -93,6 +98,23 @@ def _refused(reason: str, *, status: int = 403) -> PlainTextResponse:
     return PlainTextResponse(f"Refused: {reason}\n", status)
 
 
+def with_report(app: Starlette) -> Starlette:
+    """The application, which now shows the report of the home as well."""
+    # In front: Dagster answers every other address with its own page.
+    app.router.routes.insert(0, Route(ADDRESS, _report))
+    return app
+
+
+async def _report(_request: Request) -> Response:
+    file = Home.find().report
+    if not file.is_file():
+        return PlainTextResponse(
+            "There is no report yet. Materialise the asset `report`, or run `toolformer report`.\n",
+            404,
+        )
+    return FileResponse(file, media_type="text/html", headers={"Cache-Control": "no-cache"})
+
+
 def main() -> None:
     """Run `dagster-webserver` with the options of the command line, behind the guard."""
     import click
@@ -102,7 +124,7 @@ def main() -> None:
 
     def make_guarded_app(*arguments: Any, **options: Any) -> WebGuard:
         bound_to = click.get_current_context().params["host"]
-        return WebGuard(make_app(*arguments, **options), bound_to=bound_to)
+        return WebGuard(with_report(make_app(*arguments, **options)), bound_to=bound_to)
 
     cli.create_app_from_workspace_process_context = make_guarded_app
     cli.main()

@@ -1,7 +1,9 @@
-"""The plot of how the least probability of a call was chosen, as a PNG file in memory.
+"""The plot of how the least probability of a call was chosen.
 
 Does not choose.
 """
+
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -13,9 +15,12 @@ from dagster_project.plots.style import (
     add_legend,
     new_figure,
     no_data,
-    png_of,
     style_axes,
+    with_note,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _TITLE = "Calls by their least probability"
 _BLUE, _ORANGE, *_ = RUN_COLOURS
@@ -24,7 +29,7 @@ _COLOURS = {"with_calls": _BLUE, "without_calls": _ORANGE}
 
 def call_threshold_plot(
     frame: pl.DataFrame, *, chosen: float, texts_with_calls: int, texts_without_calls: int
-) -> bytes:
+) -> "Figure":
     """What the first calls gain, and in how many texts they open, against the threshold.
 
     Args:
@@ -34,7 +39,7 @@ def call_threshold_plot(
         texts_with_calls, texts_without_calls: that the numbers are of.
 
     Returns:
-        A PNG file.
+        The figure.
     """
     # A logarithmic axis has no 0.
     rows = frame.filter(pl.col("threshold") > 0).sort("threshold")
@@ -76,7 +81,7 @@ def call_threshold_plot(
             axes.axvline(chosen, color=TEXT, linewidth=1, linestyle=":")
         axes.set_xlabel("least probability of ` [`", fontsize=8.5, color=TEXT)
         axes.set_ylabel(label, fontsize=8.5, color=TEXT)
-    return png_of(
+    return with_note(
         figure,
         f"First calls, as the model writes them, in {texts_with_calls} development texts with kept "
         f"calls and {texts_without_calls} without. Chosen: {chosen:.4g}.",

@@ -1,4 +1,4 @@
-"""The plots of what calls gain, as PNG files in memory.
+"""The plots of what calls gain.
 
 Does not read the warehouse and computes no statistics: each plot shows the scores, the intervals
 and the verdicts of its frame. Colours, panels and the file format are in `style.py`.
@@ -7,7 +7,7 @@ and the verdicts of its frame. Colours, panels and the file format are in `style
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from math import log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -22,9 +22,12 @@ from dagster_project.plots.style import (
     new_figure,
     no_data,
     panels_of,
-    png_of,
     style_axes,
+    with_note,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EVERY_TOOL = "every tool"
 
@@ -38,7 +41,7 @@ _NAME_WIDTH = 0.075
 _NAME_HEIGHT_PER_CHARACTER = 0.065  # inches
 
 
-def difference_plot(frame: pl.DataFrame, title: str) -> bytes:
+def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
     """By how much two ways of answering differ on each benchmark, and how sure that is.
 
     Args:
@@ -48,7 +51,7 @@ def difference_plot(frame: pl.DataFrame, title: str) -> bytes:
         title: of the figure.
 
     Returns:
-        A PNG file.
+        The figure.
     """
     if frame.is_empty():
         return no_data(title)
@@ -84,10 +87,10 @@ def difference_plot(frame: pl.DataFrame, title: str) -> bytes:
             figure, [sign | {"label": name, "marker": markers[name]} for name in comparisons]
         )
     note = "Lines: 95 % intervals. Green: better; orange: worse; grey: unclear. n: items compared"
-    return png_of(figure, note)
+    return with_note(figure, note)
 
 
-def calibration_plot(frame: pl.DataFrame) -> bytes:
+def calibration_plot(frame: pl.DataFrame) -> "Figure":
     """Scores by k of the trigger, where the model calls a tool and where not (paper's table 9).
 
     Args:
@@ -96,7 +99,7 @@ def calibration_plot(frame: pl.DataFrame) -> bytes:
             where there is no such item).
 
     Returns:
-        A PNG file with one panel per benchmark.
+        A figure with one panel per benchmark.
     """
     title = "Scores by k of the trigger"
     if frame.is_empty():
@@ -124,10 +127,10 @@ def calibration_plot(frame: pl.DataFrame) -> bytes:
             axes.set_ylabel("score (%)", **_SMALL)
         axes.set_xlabel("k", **_SMALL)
     add_legend(figure, lines.values())
-    return png_of(figure, "Bars, with the scale on the right: share of items with a call")
+    return with_note(figure, "Bars, with the scale on the right: share of items with a call")
 
 
-def tool_ablation_plot(frame: pl.DataFrame) -> bytes:
+def tool_ablation_plot(frame: pl.DataFrame) -> "Figure":
     """Scores with all tools, without each one, and without any.
 
     Args:
@@ -136,7 +139,7 @@ def tool_ablation_plot(frame: pl.DataFrame) -> bytes:
             their first rows.
 
     Returns:
-        A PNG file with one panel per benchmark.
+        A figure with one panel per benchmark.
     """
     title = "Scores without a tool"
     if frame.is_empty():
@@ -169,10 +172,10 @@ def tool_ablation_plot(frame: pl.DataFrame) -> bytes:
         axes.spines["bottom"].set_visible(False)
         axes.set_yticks([-place for place in range(len(order))], [looks[name][0] for name in order])
         axes.tick_params(axis="y", length=0, labelleft=number % COLUMNS == 0)
-    return png_of(figure, "Scores in percent with 95 % intervals; dashed: with all tools")
+    return with_note(figure, "Scores in percent with 95 % intervals; dashed: with all tools")
 
 
-def model_size_plot(frame: pl.DataFrame) -> bytes:
+def model_size_plot(frame: pl.DataFrame) -> "Figure":
     """Scores with and without calls by the size of the model (paper §4.4).
 
     Args:
@@ -180,7 +183,7 @@ def model_size_plot(frame: pl.DataFrame) -> bytes:
             with the 95 % interval).
 
     Returns:
-        A PNG file with one panel per benchmark. Models of nearly the same size stand side by side.
+        A figure with one panel per benchmark. Models of nearly the same size stand side by side.
     """
     title = "Scores by size of the model"
     if frame.is_empty():
@@ -218,7 +221,7 @@ def model_size_plot(frame: pl.DataFrame) -> bytes:
             axes.set_ylabel("score (%)", **_SMALL)
     add_legend(figure, modes.values())
     note = "With 95 % intervals. The lines join the best model of each size"
-    return png_of(figure, note)
+    return with_note(figure, note)
 
 
 def _draw_difference(axes: Any, row: dict[str, Any], *, height: float, marker: str) -> None:

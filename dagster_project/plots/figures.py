@@ -1,12 +1,11 @@
-"""The plots of the UI, as PNG files in memory.
+"""The plots of the UI.
 
 Does not read the warehouse: each plot takes the frame that the view of its name gives. Colours,
 panels and the file format are in `style.py`.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -21,11 +20,14 @@ from dagster_project.plots.style import (
     new_figure,
     no_data,
     panels_of,
-    png_of,
     style_axes,
+    with_note,
 )
 from toolformer.filtering import reaches
 from tools.registry import TOOL_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BIN_WIDTH = 0.1  # nats
 # A few calls mislead the model by tens of nats; they count in the outermost bar.
@@ -33,25 +35,14 @@ _LOWEST_SHOWN, _HIGHEST_SHOWN = -2.0, 4.0
 _RESULT_STAGES = frozenset({"kept", "merged"})
 
 
-def png_markdown(png: bytes, alt: str) -> str:
-    """An image that is part of its own Markdown, so that it needs no server.
-
-    Args:
-        png: the file.
-        alt: what the image shows, for those who cannot see it.
-    """
-    description = " ".join(alt.replace("[", "(").replace("]", ")").split())
-    return f"![{description}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
-
-
-def funnel_plot(frame: pl.DataFrame) -> bytes:
+def funnel_plot(frame: pl.DataFrame) -> "Figure":
     """How many rows of each tool reach each stage, one panel per tool.
 
     Args:
         frame: the view `call_funnel`: tool, stage, stage_order, rows.
 
     Returns:
-        A PNG file.
+        The figure.
     """
     tools = _tools(frame)
     if not tools:
@@ -89,10 +80,10 @@ def funnel_plot(frame: pl.DataFrame) -> bytes:
         axes.set_ylim(0.4, len(stages) + 0.6)
         axes.set_yticks(list(places.values()), list(places))
         axes.tick_params(axis="y", length=0, labelleft=number % COLUMNS == 0)
-    return png_of(figure, "Length of the bars: logarithm of the count")
+    return with_note(figure, "Length of the bars: logarithm of the count")
 
 
-def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float]) -> bytes:
+def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float]) -> "Figure":
     """How far calls with their results lower the loss, one panel per tool.
 
     Args:
@@ -100,7 +91,7 @@ def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float
         thresholds: τ_f by tool, in nats; a tool without one gets no line.
 
     Returns:
-        A PNG file.
+        The figure.
     """
     title = "Loss reduction of the scored calls"
     frame = frame.filter(pl.col("loss_reduction").is_not_null())
@@ -114,14 +105,14 @@ def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float
         _draw_histogram(axes, tool, values, thresholds.get(tool))
         if number % COLUMNS == 0:
             axes.set_ylabel("calls", fontsize=8.5, color=TEXT)
-    return png_of(
+    return with_note(
         figure,
         "Loss reduction in nats; the logarithm of the number of calls. "
         f"Values above {_HIGHEST_SHOWN:g} or below −{-_LOWEST_SHOWN:g} are in the outermost bars",
     )
 
 
-def training_curve(frame: pl.DataFrame) -> bytes:
+def training_curve(frame: pl.DataFrame) -> "Figure":
     """Training loss and development perplexity over the steps of finetuning.
 
     Args:
@@ -129,7 +120,7 @@ def training_curve(frame: pl.DataFrame) -> bytes:
             development_perplexity.
 
     Returns:
-        A PNG file. Several runs get a colour each; the learning rate is the last run's.
+        The figure. Several runs get a colour each; the learning rate is the last run's.
     """
     if frame.is_empty():
         return no_data("Finetuning")
@@ -170,10 +161,10 @@ def training_curve(frame: pl.DataFrame) -> bytes:
     for axes in panels:
         axes.set_xlim(first - margin, last + margin)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    return png_of(figure)
+    return figure
 
 
-def threshold_plot(frame: pl.DataFrame) -> bytes:
+def threshold_plot(frame: pl.DataFrame) -> "Figure":
     """How many calls and texts each filtering threshold would keep, one panel per tool.
 
     Args:
@@ -182,7 +173,7 @@ def threshold_plot(frame: pl.DataFrame) -> bytes:
             chance, if as many were kept as with the results of other calls.
 
     Returns:
-        A PNG file.
+        The figure.
     """
     title = "Kept calls by filtering threshold"
     tools = _tools(frame)
@@ -216,7 +207,7 @@ def threshold_plot(frame: pl.DataFrame) -> bytes:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    return png_of(
+    return with_note(
         figure,
         "Thresholds in nats. Full colour: calls; pale: texts with at least one of them; "
         "tick: calls kept by chance",

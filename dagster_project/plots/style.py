@@ -1,12 +1,16 @@
-"""How the plots of the UI look: colours, panels, text, and the PNG file.
+"""How the plots of the UI look: colours, panels, text, and the file formats.
 
 Does not know what a plot shows.
 """
 
+import base64
 import io
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 _COLOURS = {
@@ -21,6 +25,7 @@ RUN_COLOURS = tuple(_COLOURS.values())
 TEXT = "#24292f"
 FAINT = "#8c959f"
 GRID = "#e3e6ea"
+_PAGE_COLOURS = {TEXT: "--text", FAINT: "--faint", GRID: "--line"}
 PALE = 0.35
 COLUMNS = 3
 
@@ -110,29 +115,25 @@ def style_axes(axes: Any) -> None:
     axes.tick_params(labelsize=8.5, colors=TEXT)
 
 
-def no_data(title: str) -> bytes:
-    """A PNG file that says that there is nothing to show yet."""
+def no_data(title: str) -> "Figure":
+    """A figure that says that there is nothing to show yet."""
     figure = new_figure(_LEAST_WIDTH, 1.6, title)
     figure.text(0.5, 0.4, "no data yet", ha="center", va="center", fontsize=13, color=FAINT)
-    return png_of(figure)
+    return figure
 
 
-def png_of(figure: Any, note: str | None = None) -> bytes:
-    """Draw a figure.
+def with_note(figure: "Figure", note: str) -> "Figure":
+    """The figure with a note below its panels, broken to its width."""
+    width = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
+    figure.supxlabel(textwrap.fill(note, width), fontsize=8, color=FAINT)
+    return figure
 
-    Args:
-        figure: as `new_figure` made it.
-        note: text below the panels; broken to the width of the figure.
 
-    Returns:
-        A PNG file.
-    """
+def png_of(figure: "Figure") -> bytes:
+    """Draw a figure as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    if note is not None:
-        width = int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)
-        figure.supxlabel(textwrap.fill(note, width), fontsize=8, color=FAINT)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     size = canvas.get_width_height()
@@ -144,3 +145,49 @@ def png_of(figure: Any, note: str | None = None) -> bytes:
         content, format="png", optimize=True
     )
     return content.getvalue()
+
+
+def png_markdown(figure: "Figure", alt: str) -> str:
+    """A figure as an image that is part of its own Markdown, so that it needs no server.
+
+    Args:
+        figure: as a plot gives it.
+        alt: what the image shows, for those who cannot see it.
+    """
+    description = " ".join(alt.replace("[", "(").replace("]", ")").split())
+    content = base64.b64encode(png_of(figure)).decode("ascii")
+    return f"![{description}](data:image/png;base64,{content})"
+
+
+def svg_of(figure: "Figure", name: str, *, width: float | None = None) -> str:
+    """Draw a figure as an element of a page that is light or dark.
+
+    Its title and note are left to the page, and the name of a single panel as well.
+
+    Args:
+        figure: as a plot gives it.
+        name: unique in the page: what is defined within the element is told apart by it.
+        width: of the drawing, in inches; by default the figure's own.
+
+    Returns:
+        An `svg` element. Ink, faint ink and lines are the page's `--text`, `--faint` and `--line`;
+        letters are letters, in the page's font.
+    """
+    from matplotlib import rc_context
+
+    figure.suptitle("")
+    figure.supxlabel("")
+    if len(figure.axes) == 1:
+        figure.axes[0].set_title("", loc="left")
+    figure.set_figheight(figure.get_figheight() - _TITLE_HEIGHT)
+    if width is not None:
+        figure.set_figwidth(width)
+    content = io.StringIO()
+    options = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
+    with rc_context(options):
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    text = content.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, variable in _PAGE_COLOURS.items():
+        text = text.replace(colour, f"var({variable})")
+    return text

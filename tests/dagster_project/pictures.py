@@ -3,13 +3,17 @@
 import io
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
+
+from dagster_project.plots.style import png_of
 
 MOST_BYTES = 60_000
 
 
-def picture(png: bytes, *, tallest: int = 1200) -> np.ndarray:
-    """The pixels, once it is a PNG file of a size that suits a page."""
+def picture(figure: Figure, *, tallest: int = 1200) -> np.ndarray:
+    """The pixels, once they make a PNG file of a size that suits a page."""
+    png = png_of(figure)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) < MOST_BYTES
     pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

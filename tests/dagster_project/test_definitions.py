@@ -37,7 +37,7 @@ JOBS = {
         "augmented_texts",
     },
     "train": {"training_set", "finetuned_model", "call_threshold", "call_statistics"},
-    "evaluate": {"evaluation_results", "evaluation_report"},
+    "evaluate": {"evaluation_results", "evaluation_report", "report"},
     "study_call_top_k": {"call_top_k_study"},
     "study_tools": {"tool_study"},
     "study_model_sizes": {"model_size_study"},

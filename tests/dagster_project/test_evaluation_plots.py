@@ -3,8 +3,9 @@ import sys
 
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from dagster_project.plots import evaluation_figures
 from dagster_project.plots.evaluation_figures import (
     EVERY_TOOL,
     calibration_plot,
@@ -12,6 +13,7 @@ from dagster_project.plots.evaluation_figures import (
     model_size_plot,
     tool_ablation_plot,
 )
+from dagster_project.plots.style import png_of
 from tests.dagster_project.pictures import assert_not_clipped, picture
 from tools.registry import TOOL_NAMES
 
@@ -74,7 +76,7 @@ def by_size(benchmarks, sizes=SIZES, modes=("disabled", "enabled")) -> pl.DataFr
     )
 
 
-def gains(frame: pl.DataFrame) -> bytes:
+def gains(frame: pl.DataFrame) -> Figure:
     return difference_plot(frame, "finetuned with calls, against …")
 
 
@@ -137,26 +139,12 @@ def test_any_numbers_give_a_picture(plot, frame):
     assert_not_clipped(picture(plot(frame)))
 
 
-@pytest.fixture
-def texts_of(monkeypatch):
+def texts_of(plot, frame) -> list[str]:
     """What a plot writes, title and note included."""
-    from matplotlib.text import Text
-
-    drawn = []
-    png_of = evaluation_figures.png_of
-
-    def keep(figure, note=None):
-        content = png_of(figure, note)
-        drawn[:] = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
-        return content
-
-    monkeypatch.setattr(evaluation_figures, "png_of", keep)
-
-    def texts(plot, frame) -> list[str]:
-        plot(frame)
-        return drawn
-
-    return texts
+    figure = plot(frame)
+    # Ticks get their labels as they are drawn.
+    png_of(figure)
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
 
 
 @pytest.mark.parametrize(
@@ -182,15 +170,15 @@ def texts_of(monkeypatch):
         ),
     ],
 )
-def test_labels(texts_of, plot, frame, expected):
+def test_labels(plot, frame, expected):
     assert expected <= set(texts_of(plot, frame))
 
 
-def test_one_comparison_needs_no_legend(texts_of):
+def test_one_comparison_needs_no_legend():
     assert "on − off" not in texts_of(gains, ONE_ROW[gains])
 
 
-def test_all_tools_stand_first_and_no_calls_last(texts_of):
+def test_all_tools_stand_first_and_no_calls_last():
     texts = texts_of(tool_ablation_plot, ablation(["nq"]))
     order = [text for text in texts if text.startswith(("all", "without", "no "))]
     assert order == ["all tools", *(f"without {name}" for name in TOOL_NAMES), "no calls"]

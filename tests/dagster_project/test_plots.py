@@ -2,6 +2,7 @@ import base64
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -10,10 +11,10 @@ from dagster_project.plots.call_threshold_figure import call_threshold_plot
 from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
-    png_markdown,
     threshold_plot,
     training_curve,
 )
+from dagster_project.plots.style import FAINT, GRID, TEXT, png_markdown, png_of, svg_of
 from tests.dagster_project.pictures import assert_not_clipped, picture
 from tools.registry import TOOL_NAMES
 
@@ -171,10 +172,24 @@ def test_any_run_gives_a_training_curve(frame):
 
 
 def test_the_image_is_part_of_its_markdown():
-    markdown = png_markdown(b"\x89PNG", "Calls [all]\nper stage")
+    figure = funnel_plot(funnel(["QA"]))
+    markdown = png_markdown(figure, "Calls [all]\nper stage")
     match = re.fullmatch(r"!\[Calls \(all\) per stage\]\(data:image/png;base64,(.+)\)", markdown)
     assert match is not None
-    assert base64.b64decode(match[1]) == b"\x89PNG"
+    assert base64.b64decode(match[1]) == png_of(figure)
+
+
+def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
+    drawing = svg_of(threshold_plot(sweep(["QA"])), "thresholds of QA")
+    root = ElementTree.fromstring(drawing)
+    assert root.tag.endswith("svg")
+    words = " ".join(" ".join(each.itertext()).strip() for each in root.iter() if each.text)
+    assert "QA" in words
+    assert "9,000" in words
+    assert "var(--text)" in drawing
+    assert not {TEXT, FAINT, GRID, "#ffffff"} & set(re.findall(r"#[0-9a-f]{6}", drawing))
+    assert svg_of(threshold_plot(sweep(["QA"])), "thresholds of QA") == drawing
+    assert svg_of(threshold_plot(sweep(["QA"])), "another name") != drawing
 
 
 def test_importing_the_plots_does_not_import_matplotlib():

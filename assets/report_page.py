@@ -1,0 +1,44 @@
+"""The report as an asset: one page about everything that was built."""
+
+import dagster as dg
+
+from assets.shard_stage import expected_errors
+from dagster_project.fingerprints import CODE_VERSIONS
+from dagster_project.report import ADDRESS
+from dagster_project.report.page import write_report
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.warehouse import WarehouseResource
+
+
+@dg.asset(
+    group_name="evaluate",
+    kinds={"html", "matplotlib"},
+    deps=["call_statistics", "evaluation_report"],
+    code_version=CODE_VERSIONS["report"],
+)
+def report(settings: SettingsResource, warehouse: WarehouseResource) -> dg.MaterializeResult:
+    """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
+
+    The link opens it where this UI is the one that `make ui` starts. The file needs no network and
+    can be passed on; `toolformer report` writes it wherever you say.
+    """
+    with expected_errors():
+        file = settings.home().report
+        contents = write_report(file, warehouse.open(), settings.load())
+    above_chance = [each for each in contents.verdicts if each.found.is_above_chance]
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.url(ADDRESS),
+            "file": dg.MetadataValue.path(str(file)),
+            "tools above chance": len(above_chance),
+            "tools": len(contents.verdicts),
+            "verdicts": dg.MetadataValue.md(
+                "\n".join(
+                    f"- **{verdict.of}**: {verdict.found.sentence}" for verdict in contents.verdicts
+                )
+                or "*No call was scored yet.*"
+            ),
+            "texts shown": contents.texts.texts,
+            "bytes": file.stat().st_size,
+        }
+    )

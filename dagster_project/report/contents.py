@@ -1,0 +1,185 @@
+"""What the report says: the warehouse's views as figures, tables and sentences.
+
+Does not write HTML.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from dagster_project.plots.evaluation_figures import difference_plot
+from dagster_project.plots.figures import (
+    funnel_plot,
+    loss_reduction_histogram,
+    threshold_plot,
+    training_curve,
+)
+from dagster_project.plots.style import svg_of
+from dagster_project.report.texts import ShownTexts, shown_texts
+from dagster_project.report.verdicts import Verdict, verdicts_of
+from dagster_project.settings.sections import FINETUNED, Settings
+from dagster_project.wiring.evaluated_models import name_of_model
+from toolformer.training.variants import PLAIN, SHUFFLED
+from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of a figure of one tool, in inches: its letters are legible on a phone.
+_WIDTH = 4.2
+# Of each tool and round.
+_TEXTS_PER_TOOL = 300
+_BYTES_OF_TEXTS = 12_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure of the page.
+
+    Attributes:
+        caption: what it shows.
+        svg: an element.
+    """
+
+    caption: str
+    svg: str
+
+
+class Table(NamedTuple):
+    """A table of the page: what stands in its cells, and which columns are numbers."""
+
+    columns: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that the page shows; what there is nothing of is empty."""
+
+    facts: Sequence[tuple[str, str]]
+    verdicts: Sequence[Verdict]
+    gains: Table
+    gain_pictures: Sequence[Picture]
+    scores: Table
+    funnels: Sequence[Picture]
+    sweeps: Sequence[Picture]
+    reductions: Sequence[Picture]
+    costs: Table
+    training: Sequence[Picture]
+    exclusions: Table
+    texts: ShownTexts
+
+
+def contents_of(store: Warehouse, settings: Settings) -> Contents:
+    """Read all that the page shows.
+
+    Args:
+        store: the warehouse of the home.
+        settings: in force.
+
+    Raises: see `Warehouse.query`.
+    """
+    model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, PLAIN, SHUFFLED))
+    gains = store.ask("gains_over_controls", model=model, plain=plain, shuffled=shuffled)
+    metrics = store.query("select * from training_metrics order by run, step")
+    texts = store.ask("annotated_texts", texts=_TEXTS_PER_TOOL)
+    verdicts = verdicts_of(store)
+    return Contents(
+        facts=_facts(store.ask("corpus_size"), settings),
+        verdicts=verdicts,
+        gains=table_of(gains),
+        gain_pictures=_gain_pictures(gains),
+        scores=table_of(
+            store.view("evaluation_table").filter(source="ours").drop("family", "source")
+        ),
+        funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
+        sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
+        reductions=list(_reductions(store, sorted({verdict.round for verdict in verdicts}))),
+        costs=table_of(store.ask("cost_of_tools")),
+        training=[]
+        if metrics.is_empty()
+        else [Picture("Every finetuning run", svg_of(training_curve(metrics), "training"))],
+        exclusions=table_of(store.view("training_exclusion_summary")),
+        texts=shown_texts(texts, most_per_tool=_TEXTS_PER_TOOL, most_bytes=_BYTES_OF_TEXTS),
+    )
+
+
+def table_of(frame: pl.DataFrame) -> Table:
+    """The rows of a frame as a page shows them: numbers short, what is missing as a dash."""
+    return Table(
+        [name.replace("_", " ") for name in frame.columns],
+        [kind.is_numeric() for kind in frame.dtypes],
+        [[_cell(value) for value in row] for row in frame.iter_rows()],
+    )
+
+
+def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
+    counts = size.row(0, named=True)
+    sources = [Path(source.path).name for source in settings.corpus.sources]
+    return [
+        ("language model", str(settings.language_model.path)),
+        ("preset", settings.preset),
+        ("sources", ", ".join(sources) or "the texts that come with the project"),
+        ("texts", f"{counts['documents']:,} in {counts['shards']:,} shards"),
+        ("candidate calls", f"{counts['candidate_calls']:,}"),
+        ("kept calls", f"{counts['kept_calls']:,} in {counts['kept_texts']:,} texts"),
+        ("rounds of annotation", f"{counts['rounds']:,}"),
+    ]
+
+
+def _gain_pictures(gains: pl.DataFrame) -> list[Picture]:
+    shown = gains.rename({"against": "comparison"})
+    # Perplexities are no percentage points.
+    shown = shown.filter(pl.col("share_with_call") > 0)
+    if shown.is_empty():
+        return []
+    figure = difference_plot(shown, "gain")
+    return [
+        Picture(
+            "Gain of the finetuned model with calls, by what it is compared with",
+            svg_of(figure, "gains"),
+        )
+    ]
+
+
+def _by_tool(
+    frame: pl.DataFrame, name: str, draw: Callable[[pl.DataFrame], "Figure"]
+) -> Iterable[Picture]:
+    """One small figure for each tool and round, which a phone can show as well."""
+    has_rounds = frame["round"].n_unique() > 1
+    for (number, tool), rows in frame.partition_by(
+        "round", "tool", as_dict=True, maintain_order=True
+    ).items():
+        caption = f"{tool}, round {number}" if has_rounds else str(tool)
+        yield Picture(caption, svg_of(draw(rows), f"{name}-{number}-{tool}", width=_WIDTH))
+
+
+def _reductions(store: Warehouse, rounds: Iterable[int]) -> Iterable[Picture]:
+    of_rounds = [
+        store.ask("scored_calls", round=number).with_columns(round=pl.lit(number))
+        for number in rounds
+    ]
+    if of_rounds:
+        yield from _by_tool(pl.concat(of_rounds).sort("round", "tool"), "reductions", _histogram)
+
+
+def _histogram(rows: pl.DataFrame) -> "Figure":
+    in_force = rows.group_by("tool").agg(pl.col("filtering_threshold").max())
+    return loss_reduction_histogram(rows, dict(in_force.iter_rows()))
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)

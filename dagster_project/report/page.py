@@ -1,0 +1,59 @@
+"""The report as one HTML file that needs no network.
+
+Does not choose what is shown; `contents.py` does.
+"""
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dagster_project.report.contents import Contents, contents_of
+from dagster_project.settings.sections import Settings
+from toolformer.ground.whole_files import write_whole
+from warehouse.warehouse import Warehouse
+
+
+def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:
+    """Write the report of a home, whole or not at all.
+
+    Args:
+        file: where to; one that is there is replaced.
+        store: the warehouse of the home.
+        settings: in force.
+
+    Returns:
+        What it shows.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    contents = contents_of(store, settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, page_of(contents), is_durable=False)
+    return contents
+
+
+def page_of(contents: Contents) -> str:
+    """The page, with everything that it needs inside."""
+    environment = Environment(
+        loader=PackageLoader("dagster_project.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # What stands in the page as it is: drawings and JSON of ours, in which markup is escaped.
+    environment.filters["as_it_is"] = Markup
+    return environment.get_template("page.html.jinja").render(
+        contents=contents,
+        style=_part("page.css"),
+        script=_part("page.js"),
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _part(name: str) -> str:
+    return resources.files("dagster_project.report").joinpath(name).read_text(encoding="utf-8")

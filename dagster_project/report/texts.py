@@ -1,0 +1,110 @@
+"""The texts of the report with their calls, in the form that the page's script reads.
+
+Does not read the warehouse.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+_Row = Mapping[str, Any]
+_TEXT = ("document_id", "window", "round")
+
+
+class ShownTexts(NamedTuple):
+    """Texts for the page.
+
+    Attributes:
+        content: JSON that may stand inside an HTML element.
+        texts: how many.
+        kept_calls: in them.
+        of_texts: how many were drawn.
+        most_per_tool: texts drawn of each tool and round, where there are so many.
+    """
+
+    content: str
+    texts: int
+    kept_calls: int
+    of_texts: int
+    most_per_tool: int
+
+
+def shown_texts(rows: pl.DataFrame, *, most_per_tool: int, most_bytes: int) -> ShownTexts:
+    """As many texts as the page has room for, in the order of the draw.
+
+    Args:
+        rows: of the query `annotated_texts`, one for each call.
+        most_per_tool: texts that were drawn of each tool and round at most.
+        most_bytes: what their JSON may take.
+    """
+    shown: list[str] = []
+    left, kept = most_bytes, 0
+    texts = rows.partition_by(*_TEXT, maintain_order=True)
+    for of_text in texts:
+        calls = list(of_text.iter_rows(named=True))
+        content = _for_html(_text(calls))
+        left -= len(content.encode()) + 1
+        if left < 0:
+            break
+        shown.append(content)
+        kept += sum(call["is_kept"] for call in calls)
+    return ShownTexts(f"[{','.join(shown)}]", len(shown), kept, len(texts), most_per_tool)
+
+
+def _text(calls: list[_Row]) -> dict[str, Any]:
+    first = calls[0]
+    published_on = first["published_on"]
+    return {
+        "title": first["title"],
+        "url": first["url"] if _is_web_address(first["url"]) else None,
+        "date": published_on and published_on.isoformat(),
+        "document": first["document_id"],
+        "window": first["window"],
+        "round": first["round"],
+        "shard": first["shard"],
+        "parts": list(_parts(first["text"], first["window_offset"], calls)),
+    }
+
+
+def _is_web_address(url: str | None) -> bool:
+    """Whether it may become a link: other kinds of addresses can be programs."""
+    return url is not None and url.lower().startswith(("http://", "https://"))
+
+
+def _parts(text: str, start: int, calls: Iterable[_Row]) -> Iterable[str | dict[str, Any]]:
+    """The text and its calls in turn; cut here, since a browser counts characters otherwise."""
+    done = 0
+    for call in calls:
+        place = min(max(call["character_offset"] - start, done), len(text))
+        if place > done:
+            yield text[done:place]
+        done = place
+        yield _call(call)
+    yield text[done:]
+
+
+def _call(row: _Row) -> dict[str, Any]:
+    return {
+        "id": row["call_id"],
+        "tool": row["tool"],
+        "arguments": row["arguments"],
+        "result": row["result"],
+        "gain": _rounded(row["loss_reduction"], 3),
+        "probability": _rounded(row["call_probability"], 4),
+        "kept": row["is_kept"],
+        "reason": row["reason"],
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _for_html(value: object) -> str:
+    """JSON in which no text of a stranger can end the element that it stands in."""
+    content = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for mark in "<>&\u2028\u2029":
+        content = content.replace(mark, f"\\u{ord(mark):04x}")
+    return content

@@ -1,0 +1,40 @@
+"""For each tool and round: did the filter keep more calls than it would keep by chance?"""
+
+from dataclasses import dataclass
+
+from toolformer.chance_level import KeptAgainstChance
+from warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the filter kept of a tool's calls in a round, against chance."""
+
+    tool: str
+    round: int
+    found: KeptAgainstChance
+
+    @property
+    def of(self) -> str:
+        """The tool, and the round where it is a later one."""
+        return self.tool if self.round == 1 else f"{self.tool}, round {self.round}"
+
+
+def verdicts_of(store: Warehouse) -> list[Verdict]:
+    """The verdicts on all calls so far, at the thresholds in force.
+
+    Raises: see `Warehouse.query`.
+    """
+    return [
+        Verdict(
+            row["tool"],
+            row["round"],
+            KeptAgainstChance(
+                kept=row["kept_calls"],
+                scored=row["scored_calls"],
+                chance_kept=row["chance_kept"],
+                chance_scored=row["chance_calls"],
+            ),
+        )
+        for row in store.ask("kept_against_chance").iter_rows(named=True)
+    ]

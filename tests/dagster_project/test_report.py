@@ -1,0 +1,155 @@
+"""The report: what its page says of a small warehouse; a stranger's text does nothing in it."""
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from dagster_project.commands.web_server import with_report
+from dagster_project.report import ADDRESS
+from dagster_project.report.contents import contents_of, table_of
+from dagster_project.report.page import page_of, write_report
+from dagster_project.report.texts import shown_texts
+from dagster_project.settings.sections import Settings
+from tests.warehouse.rows import CALL, SHARD, TEXT, frame
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+_SLICES = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
+# What a page must never take for its own; 😀 counts twice in a browser.
+STRANGE = "</script><img src=x onerror=alert(1)>&amp; 😀 [Calculator(1)] \u2028"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Warehouse:
+    store = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    store.prepare()
+    return store
+
+
+def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/") -> None:
+    """One text with a kept and a dropped call, which both stand in it."""
+    place = len(text) - 3
+    rows = {
+        "documents": [{"text": text, "url": url, "title": text[:40]}],
+        "document_selection": [{}],
+        "candidate_calls": [
+            {"character_offset": place},
+            {"call_id": "c2", "sample_index": 1, "character_offset": 4, "arguments": "1 + 1"},
+        ],
+        "executed_calls": [{}, {"call_id": "c2", "result": "2"}],
+        "filtered_calls": [
+            {},
+            {
+                "call_id": "c2",
+                "is_kept": False,
+                "reason": "below_threshold",
+                "loss_with_result": 2.9,
+                "loss_reduction": 0.1,
+            },
+        ],
+        "chance_calls": [{"other_call_id": "c2"}],
+        "augmented_texts": [{"text": text, "calls": [CALL | {"character_offset": place}]}],
+        "stage_costs": [{}],
+    }
+    for table, changes in rows.items():
+        name = _SLICES.get(table, "Calculator")
+        store.replace_slice(table, SHARD, name, frame(table, *changes), metadata={})
+
+
+def data_of(page: str) -> list[dict]:
+    content = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert content is not None
+    return json.loads(content[1])
+
+
+def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its_calls(store):
+    fill(store)
+    page = page_of(contents_of(store, Settings()))
+    assert "50 % of 2 calls kept, 100 % of 1 by chance: not told apart from chance" in page
+    (text,) = data_of(page)
+    assert "".join(part for part in text["parts"] if isinstance(part, str)) == TEXT
+    before, dropped, between, kept, behind = text["parts"]
+    assert (before, behind) == (TEXT[:4], TEXT[-3:])
+    assert before + between + behind == TEXT
+    assert (dropped["kept"], dropped["reason"], dropped["gain"]) == (False, "below_threshold", 0.1)
+    assert (kept["kept"], kept["result"], kept["id"]) == (True, "0.29", "c1")
+    assert text["date"] == "2020-05-04"
+    # Funnel, thresholds and loss reductions of the one tool.
+    assert page.count("<svg") == 3
+
+
+def test_an_empty_home_gives_a_page_that_says_what_to_run(store):
+    page = page_of(contents_of(store, Settings()))
+    assert "toolformer build" in page
+    assert data_of(page) == []
+    assert "<svg" not in page
+
+
+def test_the_page_asks_for_nothing_from_outside(store):
+    fill(store)
+    page = page_of(contents_of(store, Settings()))
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)[^"']*""", page)
+    assert not re.findall(r"@import|url\((?!#)", page)
+
+
+def test_a_strangers_text_is_shown_and_does_nothing(store):
+    fill(store, text=f"See {STRANGE} and more.", url="javascript:alert(1)")
+    page = page_of(contents_of(store, Settings()))
+    assert "<img" not in page
+    (text,) = data_of(page)
+    assert text["url"] is None
+    assert "".join(part for part in text["parts"] if isinstance(part, str)) == (
+        f"See {STRANGE} and more."
+    )
+
+
+def test_texts_for_which_there_is_no_room_are_left_out_and_counted():
+    row = {
+        "window": 0,
+        "round": 1,
+        "shard": SHARD,
+        "text": TEXT,
+        "window_offset": 0,
+        "title": None,
+        "url": None,
+        "published_on": None,
+        "place": 1,
+        "call_id": "c",
+        "tool": "Calculator",
+        "arguments": "1",
+        "result": "1",
+        "character_offset": 0,
+        "call_probability": 0.1,
+        "loss_reduction": 1.0,
+        "is_kept": True,
+        "reason": "kept",
+    }
+    rows = pl.DataFrame([row | {"document_id": f"d{number}"} for number in range(9)])
+    whole = shown_texts(rows, most_per_tool=9, most_bytes=10**6)
+    assert (whole.texts, whole.kept_calls, whole.of_texts) == (9, 9, 9)
+    half = shown_texts(rows, most_per_tool=9, most_bytes=len(whole.content) // 2)
+    assert (half.texts, half.of_texts) == (4, 9)
+    assert json.loads(half.content) == json.loads(whole.content)[:4]
+
+
+def test_cells_are_short():
+    shown = table_of(pl.DataFrame({"kept_share": [0.123456, None], "tokens": [1234567, 0]}))
+    assert shown.columns == ["kept share", "tokens"]
+    assert shown.rows == [["0.123", "1,234,567"], ["–", "0"]]
+
+
+def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    client = TestClient(with_report(Starlette()))
+    missing = client.get(ADDRESS)
+    assert missing.status_code == 404
+    assert "toolformer report" in missing.text
+    write_report(tmp_path / "report.html", store, Settings())
+    found = client.get(ADDRESS)
+    assert found.headers["content-type"].startswith("text/html")
+    assert "What the tools brought" in found.text
