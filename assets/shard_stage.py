@@ -3,7 +3,6 @@
 Does not compute rows: each stage hands in a function that does.
 """
 
-import errno
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,23 +15,18 @@ import polars as pl
 
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, Made, replace_slice_if_stale
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown
 from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
-from tools.errors import ToolError
-from warehouse.errors import WarehouseError
 from warehouse.layout import name_in_round
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
-
-# What is wrong with input, set-up or machine: told in a paragraph and recorded per shard. Anything
-# else is a bug, and shows as one.
-EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OSError)
 
 _PREVIEW = 12
 _PREVIEW_OF_A_TOOL = 2
@@ -246,17 +240,6 @@ def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failur
         metadata={"failed shards": ", ".join(shards)},
         allow_retries=False,
     )
-
-
-def explained(error: Exception) -> str:
-    """The error's own words; for a full disk, which any write can meet, with the remedy."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        place = f" while writing {error.filename}" if error.filename else ""
-        return (
-            f"The disk is full{place}. What was computed is kept. Free some space, or move "
-            "TOOLFORMER_HOME to a larger disk, and run the same again."
-        )
-    return str(error)
 
 
 def _has_rounds(table: str) -> bool:

@@ -473,7 +473,7 @@ def _names(given: str | None) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
-    from dagster_project.commands.options import errors_told
+    from dagster_project.commands.errors import errors_told
     from dagster_project.commands.vectors import VectorFileError
 
     with errors_told(VectorFileError):

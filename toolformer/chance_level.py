@@ -84,7 +84,8 @@ class KeptAgainstChance:
             [self.kept, self.scored - self.kept],
             [self.chance_kept, self.chance_scored - self.chance_kept],
         ]
-        return bool(fisher_exact(table, alternative="greater").pvalue < _SIGNIFICANCE)
+        _, p_value = fisher_exact(table, alternative="greater")
+        return bool(p_value < _SIGNIFICANCE)
 
     @property
     def explained_share(self) -> float | None:

@@ -7,8 +7,9 @@ import dagster as dg
 import polars as pl
 
 from assets.evaluation.measuring import Measuring, told
-from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
+from assets.shard_stage import expected_errors
 from assets.training.training_set import LEFT_OUT
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model

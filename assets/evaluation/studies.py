@@ -9,7 +9,8 @@ import polars as pl
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, told
-from assets.shard_stage import EXPECTED_ERRORS, expected_errors, explained
+from assets.shard_stage import expected_errors
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import (

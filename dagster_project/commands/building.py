@@ -17,16 +17,11 @@ from dagster_project.commands.planning import (
 )
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
 from dagster_project.runs.plan import BuildPlan
-from dagster_project.runs.run_job import (
-    RunFailedError,
-    dagster_instance,
-    neighbouring,
-    rejected_sources,
-    run_job,
-)
+from dagster_project.runs.run_job import dagster_instance, neighbouring, rejected_sources, run_job
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of

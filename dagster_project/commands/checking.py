@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assets.shard_stage import explained
-from dagster_project.commands.options import COMMAND_ERRORS, RunOptions
+from dagster_project.commands.errors import COMMAND_ERRORS
+from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import explained
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import options_of, prompt_of

@@ -12,7 +12,7 @@ import time
 import polars as pl
 
 from dagster_project.commands import console
-from dagster_project.commands.options import errors_told
+from dagster_project.commands.errors import errors_told
 from dagster_project.commands.reporting import make_report, show_examples
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, SettingsError

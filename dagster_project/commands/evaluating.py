@@ -11,9 +11,10 @@ import polars as pl
 from assets.evaluation.tables import gains, paper_tables
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import BENCHMARK, evaluation_key, register_evaluations
-from dagster_project.runs.run_job import RunFailedError, dagster_instance, neighbouring, run_job
+from dagster_project.runs.run_job import dagster_instance, neighbouring, run_job
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from dagster_project.settings.sections import BASE, Settings, merged
 from dagster_project.wiring.evaluated_models import (

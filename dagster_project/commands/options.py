@@ -4,78 +4,16 @@ Does not parse the command line.
 """
 
 import io
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import dagster as dg
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from assets.shard_stage import EXPECTED_ERRORS, explained
-from dagster_project.commands import console
 from dagster_project.home import Home
-from dagster_project.runs.run_job import RunFailedError, RunInterruptedError
 from dagster_project.settings.sections import Settings, SettingsError, merged
 from dagster_project.settings.settings_file import load_settings, write_settings_file
-
-COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
-# What Ctrl-C raises, outside of Dagster's steps and within.
-_INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
-_SECONDS_TO_AGAIN = 0.05
-INTERRUPTED = 130
-"""Exit code of a command that was told to stop, as shells have it."""
-
-
-@contextmanager
-def errors_told(*others: type[Exception]) -> Iterator[None]:
-    """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it.
-
-    Args:
-        others: Expected errors of this command alone.
-    """
-    try:
-        with _no_interrupt_lost():
-            yield
-    except (*COMMAND_ERRORS, *others) as error:
-        console.error(explained(error))
-        sys.exit(1)
-    except (RunInterruptedError, *_INTERRUPTS):
-        console.error(
-            "Interrupted. What was finished is kept, and the same command goes on from there."
-        )
-        sys.stdout.flush()
-        # At once: a thread that is inside the model aborts an interpreter that ends.
-        os._exit(INTERRUPTED)
-
-
-@contextmanager
-def _no_interrupt_lost() -> Iterator[None]:
-    """An interrupt that comes where Python has to ignore errors is raised again a moment later.
-
-    Python calls back while it frees objects and after imports, and no error leaves such a call.
-    """
-    told = sys.unraisablehook
-
-    def again(ignored: "sys.UnraisableHookArgs") -> None:
-        if not issubclass(ignored.exc_type, _INTERRUPTS):
-            return told(ignored)
-        # Not at once: from here, too, no error leaves.
-        main = threading.main_thread().ident
-        timer = threading.Timer(_SECONDS_TO_AGAIN, signal.pthread_kill, (main, signal.SIGINT))
-        timer.daemon = True
-        return timer.start()
-
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = told
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Does not start the UI.
 
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
-from dagster_project.commands.options import RunOptions, errors_told
+from dagster_project.commands.errors import errors_told
+from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.partitions import register_evaluations
 from dagster_project.runs.run_job import dagster_instance

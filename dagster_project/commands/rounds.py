@@ -12,8 +12,8 @@ from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.training import train_model
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.runs.run_job import RunFailedError
 from dagster_project.settings.sections import FINETUNED, Settings, SettingsError
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.annotator import finetuned_model_directory

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from filelock import Timeout
 
+from dagster_project.expected_errors import RunFailedError, RunInterruptedError
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES
 
@@ -39,26 +40,6 @@ _UNFINISHED = [
 
 # How SQLite tells it; the second when the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
-
-
-class RunFailedError(RuntimeError):
-    """A run failed; the message is what its stages said.
-
-    Attributes:
-        failed_shards: keys of the shards that failed, where stages named them.
-        failed_assets: the assets that failed; those downstream of them were not run.
-    """
-
-    def __init__(
-        self, message: str, failed_shards: Sequence[str] = (), failed_assets: Sequence[str] = ()
-    ):
-        super().__init__(message)
-        self.failed_shards = tuple(failed_shards)
-        self.failed_assets = tuple(failed_assets)
-
-
-class RunInterruptedError(Exception):
-    """A run was interrupted, by Ctrl-C say; what its stages had finished is stored."""
 
 
 def prepare_dagster_home(home: Home) -> None:

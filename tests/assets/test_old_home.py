@@ -7,7 +7,8 @@ from statistics import median
 import polars as pl
 import pytest
 
-from dagster_project.runs.run_job import RunFailedError, dagster_instance, run_job
+from dagster_project.expected_errors import RunFailedError
+from dagster_project.runs.run_job import dagster_instance, run_job
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.warehouse.rows import frame
 from toolformer.forward.embedded_model import embedded_model_directory

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from dagster_project.commands.doctor import repair
-from dagster_project.runs.run_job import RunFailedError
+from dagster_project.expected_errors import RunFailedError
 from tests.assets.conftest import (
     SHARDS,
     TABLES,

@@ -254,7 +254,7 @@ import signal, sys, time
 # What a background job of a shell does not have.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from dagster._core.errors import raise_execution_interrupts
-from dagster_project.commands.options import errors_told
+from dagster_project.commands.errors import errors_told
 
 class Freed:
     def __del__(self):

@@ -10,8 +10,8 @@ import pytest
 from dagster_project.cli import main
 from dagster_project.commands import console, rounds
 from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.runs.run_job import RunFailedError
 from dagster_project.settings.sections import Settings
 from tests.warehouse.rows import SHARD, frame
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dagster_project.commands.options import errors_told
+from dagster_project.commands.errors import errors_told
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 

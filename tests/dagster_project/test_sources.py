@@ -11,9 +11,10 @@ import pytest
 from dagster_project.cli import main
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
-from dagster_project.runs.run_job import RunFailedError, dagster_instance
+from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.settings_file import (
     listed_sources,
     load_settings,

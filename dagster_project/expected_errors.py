@@ -1,0 +1,47 @@
+"""What goes wrong without being a bug, and its words.
+
+Does not load Dagster: a command that only reads begins without it.
+"""
+
+import errno
+from collections.abc import Sequence
+
+from dagster_project.settings.sections import SettingsError
+from toolformer.errors import ToolformerError
+from tools.errors import ToolError
+from warehouse.errors import WarehouseError
+
+# What is wrong with input, set-up or machine: told in a paragraph and recorded per shard. Anything
+# else is a bug, and shows as one.
+EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OSError)
+
+
+class RunFailedError(RuntimeError):
+    """A run failed; the message is what its stages said.
+
+    Attributes:
+        failed_shards: keys of the shards that failed, where stages named them.
+        failed_assets: the assets that failed; those downstream of them were not run.
+    """
+
+    def __init__(
+        self, message: str, failed_shards: Sequence[str] = (), failed_assets: Sequence[str] = ()
+    ):
+        super().__init__(message)
+        self.failed_shards = tuple(failed_shards)
+        self.failed_assets = tuple(failed_assets)
+
+
+class RunInterruptedError(Exception):
+    """A run was interrupted, by Ctrl-C say; what its stages had finished is stored."""
+
+
+def explained(error: Exception) -> str:
+    """The error's own words; for a full disk, which any write can meet, with the remedy."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = f" while writing {error.filename}" if error.filename else ""
+        return (
+            f"The disk is full{place}. What was computed is kept. Free some space, or move "
+            "TOOLFORMER_HOME to a larger disk, and run the same again."
+        )
+    return str(error)
