@@ -18,7 +18,7 @@ from warehouse.catalogue import create_views, listed_source, tables_in
 from warehouse.connection import confine, open_connection
 from warehouse.damage import damaged_files, files_of
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.schema import table_schema
+from warehouse.schema import table_schema, tables
 from warehouse.slices import damaged_error
 
 if TYPE_CHECKING:
@@ -59,9 +59,14 @@ def run_query(
             raise damaged_error(damaged)
         try:
             return _attempt(folder, files, sql, parameters)
+        except duckdb.CatalogException as error:
+            there = frozenset(table for table in tables() if files_of(folder, table))
+            if needed >= there:
+                raise _refused(error) from error
+            # Once more with every view, so that DuckDB says which name may have been meant.
+            needed |= there
         except (
             duckdb.ParserException,
-            duckdb.CatalogException,
             duckdb.BinderException,
             duckdb.PermissionException,
             duckdb.ConversionException,
