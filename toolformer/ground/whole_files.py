@@ -45,6 +45,37 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
         temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; after the block it takes the place of `target`.
+
+    A kill between the two renames leaves an older folder beside its place, under a name that ends
+    in `.tmp`.
+
+    Args:
+        target: a folder, or what is not there yet; the folders above are made.
+
+    Raises:
+        OSError: it cannot be written; the old folder is as it was, and nothing is left of the new.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, outgoing = beside(target), beside(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            flush(path)
+        if target.exists():
+            target.rename(outgoing)
+        temporary.rename(target)
+        flush(target.parent)
+        shutil.rmtree(outgoing, ignore_errors=True)
+    finally:
+        if outgoing.exists() and not target.exists():
+            outgoing.rename(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:
     """Replace a text file; see `replacing`."""
     with replacing(target, is_durable=is_durable) as temporary:
