@@ -9,10 +9,10 @@ import functools
 import glob
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
@@ -100,8 +100,15 @@ def create_views(connection: "duckdb.DuckDBPyConnection", sources: Mapping[str, 
         # The columns are named, so that their order does not depend on which file comes first.
         columns = ", ".join(sql_name(column) for column in table_schema(name).column_names)
         connection.execute(f"create view {sql_name(name)} as select {columns} from {source}")
+    create_statistics_views(connection, sources.keys())
+
+
+def create_statistics_views(
+    connection: "duckdb.DuckDBPyConnection", table_names: Collection[str]
+) -> None:
+    """Creates every statistics view that reads only these tables."""
     for name in STATISTICS_VIEWS:
-        if tables_behind(name) <= sources.keys():
+        if tables_behind(name) <= set(table_names):
             connection.execute(f"create view {sql_name(name)} as {view_text(name)}")
 
 
@@ -190,7 +197,7 @@ def _build_database(folder: Path, file: Path) -> None:
                 # One transaction: each comment alone would bind its view again on a commit.
                 connection.begin()
                 create_views(connection, _lasting_sources(folder))
-                _comment(connection)
+                describe(connection, "view")
                 connection.commit()
         except duckdb.Error as error:
             failure = error
@@ -204,13 +211,14 @@ def _build_database(folder: Path, file: Path) -> None:
     ) from failure
 
 
-def _comment(connection: "duckdb.DuckDBPyConnection") -> None:
+def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
+    """Puts the descriptions of `schema.sql` beside its tables, which are tables or views here."""
     for schema in tables().values():
-        view = sql_name(schema.name)
-        connection.execute(f"comment on view {view} is {sql_literal(schema.description)}")
+        name = sql_name(schema.name)
+        connection.execute(f"comment on {kind} {name} is {sql_literal(schema.description)}")
         for column in schema.columns:
             connection.execute(
-                f"comment on column {view}.{sql_name(column.name)} is "
+                f"comment on column {name}.{sql_name(column.name)} is "
                 f"{sql_literal(column.description)}"
             )
 

@@ -6,20 +6,17 @@ outside the warehouse and no network.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from toolformer.ground.whole_files import beside
-from warehouse.catalogue import create_views, listed_source, tables_in
-from warehouse.connection import confine, open_connection
-from warehouse.damage import damaged_files, files_of
+from warehouse.catalogue import tables_in
+from warehouse.damage import files_of
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.schema import table_schema, tables
-from warehouse.slices import damaged_error
+from warehouse.reading import are_there, chosen_files, open_views, refused
+from warehouse.schema import tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,16 +50,13 @@ def run_query(
     needed = tables_in(sql)
     failure: duckdb.Error | None = None
     for _ in range(MAXIMUM_ATTEMPTS):
-        files = {table: files_of(folder, table) for table in needed}
-        # Before anything is decoded: flipped bits can decode to other rows.
-        if damaged := damaged_files(path for of_table in files.values() for path in of_table):
-            raise damaged_error(damaged)
+        files = chosen_files(folder, needed)
         try:
             return _attempt(folder, files, sql, parameters)
         except duckdb.CatalogException as error:
             there = frozenset(table for table in tables() if files_of(folder, table))
             if needed >= there:
-                raise _refused(error) from error
+                raise refused(error) from error
             # Once more with every view, so that DuckDB says which name may have been meant.
             needed |= there
         except (
@@ -71,20 +65,16 @@ def run_query(
             duckdb.PermissionException,
             duckdb.ConversionException,
         ) as error:
-            raise _refused(error) from error
+            raise refused(error) from error
         except duckdb.Error as error:
-            if not all(path.exists() for of_table in files.values() for path in of_table):
+            if not are_there(files):
                 failure = error
                 continue
-            raise _refused(error) from error
+            raise refused(error) from error
     raise SlicesChangingError(
         f"Slices of {', '.join(sorted(needed))} were moved away during each of {MAXIMUM_ATTEMPTS} "
         f"attempts of the query (last error: {failure}). Run it again, or after the build."
     ) from failure
-
-
-def _refused(error: Exception) -> QueryError:
-    return QueryError(f"DuckDB refused the query: {error}\nCorrect the statement and run it again.")
 
 
 def _attempt(
@@ -93,24 +83,17 @@ def _attempt(
     sql: str,
     parameters: Mapping[str, object] | None,
 ) -> pl.DataFrame:
-    spill = beside(folder / ".spill")
-    try:
-        with open_connection(spill_folder=spill) as connection:
-            _require_select(connection, sql)
-            sources = {name: listed_source(table_schema(name), files[name]) for name in files}
-            create_views(connection, sources)
-            confine(connection, folder)
-            relation = connection.sql(sql, params=dict(parameters or {}))
-            names = relation.columns
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise QueryError(
-                    f"The result has two columns '{twice}'; expected one name per column. "
-                    "Give one of them another name with `as`."
-                )
-            table = relation.to_arrow_table()
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
+    with open_views(folder, files) as connection:
+        _require_select(connection, sql)
+        relation = connection.sql(sql, params=dict(parameters or {}))
+        names = relation.columns
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise QueryError(
+                f"The result has two columns '{twice}'; expected one name per column. "
+                "Give one of them another name with `as`."
+            )
+        table = relation.to_arrow_table()
     try:
         frame = pl.DataFrame(pl.from_arrow(table))
     except pl.exceptions.PolarsError as error:

@@ -4,8 +4,10 @@ Does not hold anything open between calls, so any number of processes may use th
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -21,6 +23,11 @@ from warehouse.layout import (
 )
 from warehouse.query import run_query
 from warehouse.schema import tables
+from warehouse.standalone import write_standalone_database
+from warehouse.streaming import stream_query
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Warehouse:
@@ -190,8 +197,20 @@ class Warehouse:
 
         Raises: See `query`.
         """
-        file = resources.files("warehouse").joinpath("queries", f"{name}.sql")
-        return self.query(file.read_text(encoding="utf-8"), values)
+        return self.query(_text_of(name), values)
+
+    def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
+        """Gives the rows of a query of the project batch by batch; see `stream_query`.
+
+        Args:
+            name: Of a file in `warehouse/queries`.
+            values: What stands in it as `$name`.
+        """
+        return stream_query(self.folder, _text_of(name), values)
+
+    def write_standalone(self, file: Path, *, round_number: int | None = None) -> dict[str, int]:
+        """Copies all rows into one DuckDB file; see `write_standalone_database`."""
+        return write_standalone_database(self.folder, file, round_number=round_number)
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""
@@ -208,3 +227,8 @@ class Warehouse:
         for table in tables():
             slices.ensure_empty_slice(self.folder, table)
         return target
+
+
+def _text_of(query: str) -> str:
+    file = resources.files("warehouse").joinpath("queries", f"{query}.sql")
+    return file.read_text(encoding="utf-8")

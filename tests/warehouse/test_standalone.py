@@ -1,0 +1,66 @@
+"""One DuckDB file with all rows, which needs nothing beside it."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.warehouse.rows import SHARD, SLICES, frame
+from warehouse.catalogue import STATISTICS_VIEWS
+from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.schema import tables
+from warehouse.warehouse import Warehouse
+
+
+@pytest.fixture
+def filled(warehouse: Warehouse) -> Warehouse:
+    for table, (shard, name) in SLICES.items():
+        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
+    return warehouse
+
+
+def test_every_table_and_view_is_there_without_the_slices(filled: Warehouse, tmp_path: Path):
+    wanted = {name: filled.query(f'select * from "{name}"').rows() for name in tables()}
+    views = {name: filled.view(name).rows() for name in STATISTICS_VIEWS}
+    file = tmp_path / "one.duckdb"
+    assert filled.write_standalone(file) == dict.fromkeys(tables(), 1)
+    shutil.rmtree(filled.folder)
+    with duckdb.connect(str(file), read_only=True) as connection:
+        for name, rows in (wanted | views).items():
+            assert sorted(map(repr, connection.sql(f'from "{name}"').fetchall())) == sorted(
+                map(repr, rows)
+            ), name
+        told = connection.execute(
+            "select comment from duckdb_columns() where table_name = 'documents' "
+            "and column_name = 'document_id'"
+        ).fetchone()
+    assert told == (tables()["documents"].column("document_id").description,)
+
+
+def test_only_rows_of_the_round_are_copied(filled: Warehouse, tmp_path: Path):
+    rows = frame("filtered_calls", {"call_id": "c9", "round": 2})
+    filled.replace_slice("filtered_calls", SHARD, "round-2.Calculator", rows, metadata={})
+    counts = filled.write_standalone(tmp_path / "two.duckdb", round_number=2)
+    assert (counts["filtered_calls"], counts["augmented_texts"], counts["documents"]) == (1, 0, 1)
+
+
+def test_a_disk_that_refuses_is_told(filled: Warehouse, tmp_path: Path):
+    with pytest.raises(StorageError, match="Check the free space"):
+        filled.write_standalone(tmp_path / "missing" / "one.duckdb")
+
+
+def test_slices_that_go_meanwhile_are_told(
+    filled: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from warehouse import standalone
+
+    def lose(folder: Path, names: object) -> object:
+        files = chosen(folder, names)
+        shutil.rmtree(folder / "filtered_calls")
+        return files
+
+    chosen = standalone.chosen_files
+    monkeypatch.setattr(standalone, "chosen_files", lose)
+    with pytest.raises(SlicesChangingError, match="a build runs"):
+        filled.write_standalone(tmp_path / "one.duckdb")

@@ -1,0 +1,68 @@
+"""Rows of a query, batch by batch."""
+
+import errno
+import shutil
+
+import polars as pl
+import pytest
+
+from tests.warehouse.rows import SHARD, frame
+from warehouse.errors import DamagedSliceError, QueryError, SlicesChangingError
+from warehouse.streaming import stream_query
+from warehouse.warehouse import Warehouse
+
+SQL = "select call_id from filtered_calls where round = $round order by call_id"
+
+
+@pytest.fixture
+def filled(warehouse: Warehouse) -> Warehouse:
+    calls = [{"call_id": f"c{number:05}"} for number in range(10_000)]
+    rows = frame("filtered_calls", *calls)
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+    return warehouse
+
+
+def test_all_rows_come_in_order_in_several_batches(filled: Warehouse):
+    with stream_query(filled.folder, SQL, {"round": 1}) as batches:
+        sizes, ids = [], []
+        for batch in batches:
+            sizes.append(batch.num_rows)
+            ids += batch.column(0).to_pylist()
+    assert ids == filled.query(SQL, {"round": 1})["call_id"].to_list()
+    assert len(sizes) > 1
+
+
+def test_no_rows_have_a_schema(filled: Warehouse):
+    with stream_query(filled.folder, SQL, {"round": 7}) as batches:
+        assert batches.schema.names == ["call_id"]
+        assert pl.DataFrame(pl.from_arrow(batches.read_all())).is_empty()
+
+
+def test_a_damaged_slice_is_named(filled: Warehouse):
+    (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    with (
+        pytest.raises(DamagedSliceError, match="filtered_calls"),
+        stream_query(filled.folder, SQL, {"round": 1}),
+    ):
+        pass
+
+
+def test_slices_that_go_meanwhile_are_told(filled: Warehouse):
+    def read() -> None:
+        with stream_query(filled.folder, SQL, {"round": 1}):
+            shutil.rmtree(filled.folder / "filtered_calls")
+            raise OSError("cannot open file")
+
+    with pytest.raises(SlicesChangingError, match="a build runs"):
+        read()
+
+
+def test_an_error_of_the_reader_is_its_own(filled: Warehouse):
+    with pytest.raises(OSError, match="No space"), stream_query(filled.folder, SQL, {"round": 1}):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_wrong_query_is_refused(filled: Warehouse):
+    with pytest.raises(QueryError), stream_query(filled.folder, "select nothing from documents"):
+        pass

@@ -1,0 +1,52 @@
+-- Each kept call of a round with each one that the filter dropped at the same position, of the same
+-- tool and with other arguments. Dropped for its losses: a call that could not be scored, or had no
+-- foreign result to be compared with, says nothing.
+with calls as (
+    select
+        candidate_calls.call_id, candidate_calls.document_id, candidate_calls."window",
+        candidate_calls.position, candidate_calls.character_offset, candidate_calls.tool,
+        candidate_calls.arguments, executed_calls.result,
+        filtered_calls.is_kept, filtered_calls.loss_reduction
+    from filtered_calls
+    inner join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
+    inner join executed_calls on executed_calls.call_id = filtered_calls.call_id
+    where filtered_calls.round = $round
+        and isfinite(filtered_calls.loss_reduction)
+        and filtered_calls.reason <> 'no_foreign_result'
+)
+select
+    texts.document_id,
+    texts."window",
+    texts.shard,
+    texts.round,
+    coalesce(training_texts.split, 'none') as split,
+    texts.context,
+    texts.text,
+    kept.character_offset - texts.window_offset as character_offset,
+    kept.tool,
+    kept.call_id as chosen_call_id,
+    kept.arguments as chosen_arguments,
+    kept.result as chosen_result,
+    kept.loss_reduction as chosen_loss_reduction,
+    dropped.call_id as rejected_call_id,
+    dropped.arguments as rejected_arguments,
+    dropped.result as rejected_result,
+    dropped.loss_reduction as rejected_loss_reduction
+from calls as kept
+inner join calls as dropped
+    on dropped.document_id = kept.document_id
+    and dropped."window" = kept."window"
+    and dropped.position = kept.position
+    and dropped.tool = kept.tool
+    and dropped.arguments <> kept.arguments
+inner join augmented_texts as texts
+    on texts.document_id = kept.document_id
+    and texts."window" = kept."window"
+    and texts.round = $round
+left join training_texts
+    on training_texts.document_id = texts.document_id
+    and training_texts."window" = texts."window"
+where kept.is_kept and not dropped.is_kept
+order by
+    texts.shard, texts.document_id, texts."window", kept.position, kept.tool, kept.call_id,
+    dropped.call_id

@@ -1,0 +1,69 @@
+"""Copies the warehouse into one DuckDB file that needs no other: tables with rows, and the views.
+
+Does not choose where the file lies, and does not copy constraints: the rows met them when their
+slices were written, and keys would be held in memory.
+"""
+
+import shutil
+from pathlib import Path
+
+from toolformer.ground.whole_files import beside
+from warehouse.catalogue import create_statistics_views, describe, listed_source
+from warehouse.connection import open_connection, sql_name
+from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.reading import are_there, chosen_files
+from warehouse.schema import tables
+
+
+def write_standalone_database(
+    folder: Path, file: Path, *, round_number: int | None = None
+) -> dict[str, int]:
+    """Writes every table of the warehouse, with descriptions and statistics views, into a file.
+
+    Args:
+        folder: Folder of the warehouse.
+        file: A database that does not exist yet.
+        round_number: Of tables with a column `round` only these rows; None takes all.
+
+    Returns:
+        The number of rows of each table.
+
+    Raises:
+        DamagedSliceError: A slice cannot be read.
+        SlicesChangingError: A slice was moved away while it was copied.
+        StorageError: The disk refused the write.
+    """
+    import duckdb
+
+    files = chosen_files(folder, tables())
+    spill = beside(file.with_name(f"{file.name}.spill"))
+    rows = {}
+    try:
+        with open_connection(file, spill_folder=spill) as connection:
+            for name, schema in tables().items():
+                columns = ", ".join(sql_name(column) for column in schema.column_names)
+                statement = (
+                    f"create table {sql_name(name)} as "
+                    f"select {columns} from {listed_source(schema, files[name])}"
+                )
+                values = {}
+                if round_number is not None and "round" in schema.column_names:
+                    statement += " where round = $round"
+                    values = {"round": round_number}
+                (count,) = connection.execute(statement, values).fetchone() or (0,)
+                rows[name] = int(count)
+            create_statistics_views(connection, tables())
+            describe(connection, "table")
+    except duckdb.Error as error:
+        if not are_there(files):
+            raise SlicesChangingError(
+                "Slices were moved away while they were copied: a build runs. Run the same again, "
+                "or after the build."
+            ) from error
+        raise StorageError(
+            f"Cannot write '{file}': {error}. Check the free space of its folder, then run the "
+            "same again."
+        ) from error
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+    return rows
