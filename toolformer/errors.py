@@ -42,3 +42,7 @@ class OutOfMemoryError(ToolformerError, MemoryError):
 
 class CalibrationError(ToolformerError):
     """The noise of a precision cannot be measured."""
+
+
+class ExportError(ToolformerError, ValueError):
+    """There is nothing to export, or no place to export it to."""

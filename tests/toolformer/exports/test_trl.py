@@ -1,0 +1,178 @@
+"""TRL's trainers take a step on exported records."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.warehouse.rows import CALL
+from toolformer.exports.chat import tool_schema
+from toolformer.exports.records import Record, chat_record, pair_record
+
+REASON = "TRL is not installed, nor need it be: pip install 'trl>=1.16,<2'"
+datasets = pytest.importorskip("datasets", reason=REASON)
+trl = pytest.importorskip("trl", reason=REASON)
+
+pytestmark = [
+    pytest.mark.slow,
+    # Of TRL, accelerate and torch; the records cannot help them.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+TEXT = "Die Mühle mahlt [sic] 6 Säcke, also 12 in zwei Tagen."
+PLACE = TEXT.index(" 12")
+TOOLS = [
+    tool_schema("Calculator", "Computes.", has_input=True, needs_input=True),
+    tool_schema("Calendar", "Says the day.", has_input=False, needs_input=False),
+]
+IDS = {"document_id": "d1", "window": 0, "shard": "shard-00000", "round": 1, "split": "train"}
+ROW = {
+    **IDS,
+    "context": None,
+    "text": TEXT,
+    "window_offset": 0,
+    "calls": [
+        CALL | {"character_offset": 3, "tool": "Calendar", "arguments": "", "result": "Monday."},
+        CALL | {"character_offset": PLACE, "arguments": "2 * 6", "result": "12"},
+    ],
+}
+PAIR = {
+    **ROW,
+    "character_offset": PLACE,
+    "tool": "Calculator",
+    "chosen_call_id": "c1",
+    "chosen_arguments": "2 * 6",
+    "chosen_result": "12",
+    "rejected_call_id": "c2",
+    "rejected_arguments": "6",
+    "rejected_result": "6",
+    "chosen_loss_reduction": 1.5,
+    "rejected_loss_reduction": 0.25,
+}
+# Shows a text and its call side by side, as that of Qwen does.
+TEMPLATE = """\
+{%- if tools %}<|im_start|>system
+{%- for tool in tools %}
+{{ tool | tojson }}{% endfor %}<|im_end|>
+{% endif -%}
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{% if message.role == "assistant" %}{% generation %}{{ message.content }}
+{%- for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>
+{%- endfor %}<|im_end|>
+{% endgeneration %}{% else %}{{ message.content }}<|im_end|>
+{% endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif -%}"""
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """One token for each byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["<|im_start|>", "<|im_end|>", "<pad>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*marks, *letters])}
+    of_bytes = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    of_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    of_bytes.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=of_bytes, eos_token="<|im_end|>", pad_token="<pad>"
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+@pytest.fixture
+def model(tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+
+    set_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=2048,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def loaded(records: list[Record], folder: Path) -> Any:
+    file = folder / "records.jsonl"
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+    file.write_text("".join(lines), encoding="utf-8")
+    return datasets.load_dataset(
+        "json", data_files=str(file), split="train", cache_dir=str(folder / "cache")
+    )
+
+
+def settings_of_step(folder: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder / "run"),
+        "max_steps": 1,
+        "per_device_train_batch_size": 2,
+        "learning_rate": 0.1,
+        "max_length": None,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+        "bf16": False,
+    }
+
+
+def weights_of(model: Any) -> Any:
+    return model.model.embed_tokens.weight.detach().clone()
+
+
+@pytest.mark.parametrize("is_assistant_only", [True, False])
+def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path, is_assistant_only: bool):
+    rows = loaded([chat_record(ROW, TOOLS)] * 2, tmp_path)
+    arguments = trl.SFTConfig(assistant_only_loss=is_assistant_only, **settings_of_step(tmp_path))
+    before = weights_of(model)
+    trainer = trl.SFTTrainer(
+        model=model, args=arguments, train_dataset=rows, processing_class=tokenizer
+    )
+    shown = tokenizer.decode(trainer.train_dataset[0]["input_ids"])
+    for part in ("[sic]", '"arguments": {"input": "2 * 6"}', '"arguments": {}', "Says the day."):
+        assert part in shown
+    labels = trainer.train_dataset[0].get("labels")
+    if is_assistant_only:
+        learnt = tokenizer.decode([label for label in labels if label != -100])
+        # All of the text, both calls, and no result.
+        assert "Die" in learnt
+        assert " Mühle mahlt [sic] 6 Säcke, also" in learnt
+        assert learnt.count("<tool_call>") == 2
+        assert "Monday." not in learnt
+    assert trainer.train().training_loss > 0
+    assert not weights_of(model).equal(before)
+
+
+def test_dpo_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
+    rows = loaded([pair_record(PAIR, TOOLS)] * 2, tmp_path)
+    before = weights_of(model)
+    trainer = trl.DPOTrainer(
+        model=model,
+        ref_model=copy.deepcopy(model),
+        args=trl.DPOConfig(**settings_of_step(tmp_path)),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    first = trainer.train_dataset[0]
+    chosen, rejected = (tokenizer.decode(first[f"{side}_ids"]) for side in ("chosen", "rejected"))
+    assert chosen.startswith("Die Mühle mahlt [sic] 6 Säcke, also<tool_call>")
+    assert chosen.replace("2 * 6", "6") == rejected
+    assert "Says the day." in tokenizer.decode(first["prompt_ids"])
+    assert trainer.train().training_loss > 0
+    assert not weights_of(model).equal(before)

@@ -1,0 +1,1 @@
+"""C* and its calls in the forms that other programs train on and publish."""

@@ -1,0 +1,127 @@
+"""The card of an exported dataset: its README, in the form that `datasets` and model hubs read.
+
+Says what is in it, how it came about and under which licences. Does not write files.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CARD_FILE = "README.md"
+TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFacts:
+    """What a card says beside the schemas.
+
+    Attributes:
+        round: of annotation, from 1.
+        annotators: name and precision of each model that annotated.
+        tools: rows of `exported_tools`.
+        settings: what was set, by dotted name.
+        sources: where the texts come from, each with its licence.
+        rows: number of rows of each configuration.
+        columns: of each configuration the names and meanings of its columns.
+    """
+
+    round: int
+    annotators: Sequence[tuple[str, str]]
+    tools: Sequence[Mapping[str, Any]]
+    settings: Mapping[str, object]
+    sources: Sequence[tuple[str, str]]
+    rows: Mapping[str, int]
+    columns: Mapping[str, Mapping[str, str]]
+
+
+def data_file(configuration: str) -> str:
+    """Where the files of a configuration lie below the folder, as a pattern."""
+    return f"data/{configuration}/*.parquet"
+
+
+def dataset_card(facts: ExportFacts) -> str:
+    """The card, whose head tells `datasets.load_dataset` which files belong to what."""
+    from huggingface_hub import DatasetCardData
+
+    head = DatasetCardData(
+        license=_license(facts.sources),
+        task_categories=["text-generation"],
+        tags=["toolformer", "tool-use"],
+        pretty_name="A corpus augmented with tool calls",
+        configs=[
+            {
+                "config_name": name,
+                "data_files": [{"split": "train", "path": data_file(name)}],
+                **({"default": True} if name == TEXTS else {}),
+            }
+            for name in facts.rows
+        ],
+    )
+    of_tools = [
+        (
+            row["tool"],
+            f"{row['kept_calls']:,}",
+            row["filtering_threshold"],
+            f"`{row['versions']}`",
+        )
+        for row in facts.tools
+    ]
+    parts = [
+        f"---\n{head.to_yaml()}\n---",
+        "# A corpus augmented with tool calls",
+        _WHAT_IT_IS,
+        "## Contents",
+        *(_contents(name, facts) for name in facts.rows),
+        "Read a configuration with "
+        f'`datasets.load_dataset(FOLDER, "{TEXTS}", split="train")`. '
+        "The calls of a text are offsets beside it; they are never to be searched for in it, since "
+        "texts have brackets of their own.",
+        "## How it came about",
+        f"Round {facts.round} of annotation, by "
+        + (", ".join(f"`{name}` in {precision}" for name, precision in facts.annotators) or "a")
+        + (" model." if not facts.annotators else "."),
+        _table(("tool", "kept calls", "τ_f (nats)", "version"), of_tools),
+        "What was set when this was exported:",
+        _table(("setting", "value"), sorted(facts.settings.items())),
+        "## Limits",
+        _LIMITS,
+        "## Licences",
+        "\n".join(f"- texts of `{name}`: {licence}" for name, licence in facts.sources),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_WHAT_IT_IS = """\
+Texts into which a language model itself put calls of tools. A call was kept because its result \
+made the text behind it likelier, by at least τ_f (Toolformer, Schick et al. 2023, \
+arXiv 2302.04761). No person labelled anything. Made with `toolformer export dataset`."""
+
+_LIMITS = """\
+- A call stands where it lowered the loss of the model above, not where a person would put it. \
+Calls and their arguments can be wrong, and so can the tools' answers.
+- The texts are as they were in their sources, with the bias and the errors of those.
+- Texts are neither distinct nor free of benchmark questions. `split` tells which of them the \
+training set of this project took (`train`, `development`) and which not (`none`)."""
+
+
+def _contents(name: str, facts: ExportFacts) -> str:
+    heading = f"**`{name}`**, {facts.rows[name]:,} rows:"
+    return heading + "\n\n" + _table(("column", "meaning"), list(facts.columns[name].items()))
+
+
+def _license(sources: Sequence[tuple[str, str]]) -> str:
+    """As a hub names it; `other` where there are several, or words instead of a name."""
+    licences = {licence for _, licence in sources}
+    named = licences.pop() if len(licences) == 1 else ""
+    return named if _LICENCE.fullmatch(named) else "other"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(each) for each in line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
