@@ -8,17 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.source_licences import APACHE, source_licences
 from toolformer.decoding.call_threshold import read_call_threshold
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.ground.whole_files import write_whole
-from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, CardFacts, model_card
-
-_APACHE = "apache-2.0"
-_OF_BUILT_IN = {STARTER_TEXTS: _APACHE, WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia"}
-_NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
 
 
 def write_model_card(
@@ -43,18 +39,16 @@ def write_model_card(
     if "facts" not in record:
         # A model of an earlier release; it gets a card when it is trained again.
         return
-    sources = [
-        (Path(source.path).name, source.license or _OF_BUILT_IN.get(source.path, _NOT_STATED))
-        for source in settings.corpus.sources or EMBEDDED_SOURCES
-    ]
-    facts = CardFacts(_license_of(base), sources, evaluation, read_call_threshold(directory))
+    facts = CardFacts(
+        _license_of(base), source_licences(settings), evaluation, read_call_threshold(directory)
+    )
     write_whole(directory / CARD_FILE, model_card(directory.name, record, facts))
 
 
 def _license_of(base: Path) -> str | None:
     """What the card of the base model says; None where there is no card or no word in it."""
     if base.name == EMBEDDED_MODEL_NAME:
-        return _APACHE
+        return APACHE
     from huggingface_hub import ModelCard
     from yaml import YAMLError
 
