@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dagster_project.commands import console
+from dagster_project.commands import console, export_formats
 from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
 from toolformer.training.variants import Variant
 
@@ -358,6 +358,26 @@ def stats() -> None:
     from dagster_project.commands.reporting import show_statistics
 
     show_statistics()
+
+
+@app.command(help=export_formats.HELP)
+def export(
+    form: Annotated[
+        export_formats.ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")
+    ],
+    output: Annotated[Path, typer.Option(help="The file to write; of a dataset the folder.")],
+    round_number: Annotated[
+        int | None,
+        typer.Option(
+            "--round", min=1, help="Of annotation. Default: the newest; in a DuckDB file all."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write the augmented texts and their calls for other programs."""
+    from dagster_project.commands.exporting import write_export
+
+    write_export(form, output, round_number=round_number, is_forced=force)
 
 
 @tools_app.command("list")

@@ -1,0 +1,113 @@
+"""The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`.
+
+Does not choose what is exported or where.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.source_licences import source_licences
+from toolformer.exports.dataset_card import (
+    CARD_FILE,
+    KEPT_CALLS,
+    TEXTS,
+    ExportFacts,
+    data_file,
+    dataset_card,
+)
+from warehouse.schema import tables
+from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_QUERIES = {TEXTS: "exported_texts", KEPT_CALLS: "exported_kept_calls"}
+_TABLES = (TEXTS, "filtered_calls", "candidate_calls", "executed_calls")
+# Columns that no table has.
+_OWN_MEANINGS = {
+    "split": "Use of the text in the training set: train or development; none where it is no part "
+    "of it, or none was made yet.",
+    "is_merged": "Whether the call stands in `augmented_texts`: one that lost its position does "
+    "not.",
+}
+_SHOWN_SECTIONS = ("sampling", "scoring")
+_SHOWN_OF_TOOLS = ("sampling_threshold", "positions_per_text", "calls_per_position")
+_ROWS_PER_FILE = 1_000_000
+_ROWS_PER_GROUP = 16_384
+
+
+def write_dataset_folder(
+    folder: Path, warehouse: Warehouse, settings: Settings, *, round_number: int
+) -> Mapping[str, int]:
+    """Fill a folder with C* and the kept calls of a round.
+
+    Args:
+        folder: an empty one.
+        warehouse: to read.
+        settings: of the round, as the card tells them.
+        round_number: of annotation.
+
+    Returns:
+        The number of rows of each configuration.
+    """
+    rows, columns = {}, {}
+    for name, query in _QUERIES.items():
+        with warehouse.stream(query, round=round_number) as batches:
+            columns[name] = {column: _meaning(column) for column in batches.schema.names}
+            rows[name] = _write_parquet(batches, (folder / data_file(name)).parent)
+    tools = warehouse.ask("exported_tools", round=round_number).to_dicts()
+    facts = ExportFacts(
+        round=round_number,
+        annotators=warehouse.ask("annotators", round=round_number).rows(),
+        tools=tools,
+        settings=_shown(settings, [row["tool"] for row in tools]),
+        sources=source_licences(settings),
+        rows=rows,
+        columns=columns,
+    )
+    (folder / CARD_FILE).write_text(dataset_card(facts), encoding="utf-8")
+    return rows
+
+
+def _write_parquet(batches: "pa.RecordBatchReader", folder: Path) -> int:
+    """Write batches into files of limited size; the number of rows."""
+    from pyarrow import dataset
+
+    counts: list[int] = []
+    form = dataset.ParquetFileFormat()
+    dataset.write_dataset(
+        batches,
+        folder,
+        format=form,
+        file_options=form.make_write_options(compression="zstd"),
+        basename_template="part-{i}.parquet",
+        preserve_order=True,
+        max_rows_per_file=_ROWS_PER_FILE,
+        min_rows_per_group=_ROWS_PER_GROUP,
+        max_rows_per_group=_ROWS_PER_GROUP,
+        file_visitor=lambda written: counts.append(written.metadata.num_rows),
+    )
+    return sum(counts)
+
+
+def _meaning(column: str) -> str:
+    if column in _OWN_MEANINGS:
+        return _OWN_MEANINGS[column]
+    known = (tables()[name] for name in _TABLES)
+    return next(table.column(column).description for table in known if column in table.column_names)
+
+
+def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:
+    """What decided on the calls; no paths and no options of tools, which may be private."""
+    shown: dict[str, object] = {
+        f"{section}.{name}": value
+        for section in _SHOWN_SECTIONS
+        for name, value in getattr(settings, section).model_dump(mode="json").items()
+        if name != "annotator"
+    }
+    for tool in set(tools) & set(settings.tools.names):
+        of_tool = settings.tools.of(tool)
+        shown |= {f"tools.{tool}.{name}": getattr(of_tool, name) for name in _SHOWN_OF_TOOLS}
+    return shown

@@ -1,0 +1,408 @@
+"""`toolformer export`: what is read back is what the warehouse says."""
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from dagster_project.cli import main
+from dagster_project.commands import export_formats
+from tests.conftest import REPOSITORY
+from tests.warehouse.rows import CALL, SHARD, frame
+from toolformer.augmentation import KeptCall, augmented_text
+from toolformer.ground.whole_files import beside
+from warehouse.schema import tables
+from warehouse.warehouse import Warehouse
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+PLAIN = "The mill ground 6 sacks, so 12 in two days."
+ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]} und 3\nEnde'
+FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "home"
+    monkeypatch.setenv("TOOLFORMER_HOME", str(root))
+    monkeypatch.setenv("DAGSTER_HOME", str(root / "dagster"))
+    return root
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str]):
+    def run_command(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as exited:
+            main([str(argument) for argument in arguments])
+        code = exited.value.code
+        return Outcome(code if isinstance(code, int) else int(bool(code)), *capsys.readouterr())
+
+    return run_command
+
+
+@pytest.fixture
+def warehouse(home: Path) -> Warehouse:
+    opened = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    opened.prepare()
+    return opened
+
+
+def call(call_id: str, offset: int, **changes: object) -> dict:
+    return CALL | {"call_id": call_id, "character_offset": offset, "position": offset} | changes
+
+
+def store(warehouse: Warehouse, table: str, shard: str, name: str, *changes: dict) -> None:
+    of_shard = {} if shard == "all" else {"shard": shard}
+    rows = frame(table, *({**of_shard, **change} for change in changes))
+    warehouse.replace_slice(table, shard, name, rows, metadata={})
+
+
+def store_calls(warehouse: Warehouse, tool: str, calls: list[dict], slice_name: str = "") -> None:
+    """Candidates, results and decisions, from one row of changes for each call."""
+    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        # Each has a reason of its own; here it is that of the decision.
+        columns = {*tables()[table].column_names} - (
+            {"reason"} if table != "filtered_calls" else set()
+        )
+        rows = [
+            {"tool": tool} | {name: value for name, value in of_call.items() if name in columns}
+            for of_call in calls
+        ]
+        store(warehouse, table, SHARD, slice_name or tool, *rows)
+
+
+@pytest.fixture
+def built(warehouse: Warehouse) -> Warehouse:
+    """Two texts, one of them odd; a pair at one position; a call that lost its position."""
+    store(
+        warehouse,
+        "documents",
+        SHARD,
+        "all",
+        {"document_id": "d1", "text": PLAIN},
+        {"document_id": "d2", "text": ODD, "source_offset": 1},
+    )
+    dropped = {"is_kept": False, "reason": "below_threshold"}
+    at_sum = {"document_id": "d1", "character_offset": 27, "position": 27}
+    store_calls(
+        warehouse,
+        "Calculator",
+        [
+            {**at_sum, "call_id": "a1", "arguments": "2 * 6", "result": "12"},
+            {
+                **at_sum,
+                **dropped,
+                "call_id": "a2",
+                "sample_index": 1,
+                "arguments": "6",
+                "result": "6",
+                "loss_reduction": 0.25,
+            },
+            {
+                **at_sum,
+                **dropped,
+                "call_id": "a3",
+                "sample_index": 2,
+                "arguments": "0 / 6",
+                "result": "0",
+                "loss_reduction": None,
+                "reason": "not_finite",
+            },
+            {
+                "document_id": "d2",
+                "call_id": "a4",
+                "character_offset": 34,
+                "position": 34,
+                "arguments": "1 + 2 „é“",
+                "result": "3 東京 (1)",
+            },
+        ],
+    )
+    store_calls(
+        warehouse,
+        "Calendar",
+        [
+            {
+                **at_sum,
+                "call_id": "b1",
+                "arguments": "",
+                "result": "Today is Monday.",
+                "loss_reduction": 1.0,
+            },
+            {
+                "document_id": "d2",
+                "call_id": "b2",
+                "arguments": "",
+                "character_offset": 3,
+                "position": 3,
+                "result": "Today is Monday.",
+            },
+        ],
+    )
+    store(
+        warehouse,
+        "augmented_texts",
+        SHARD,
+        "all",
+        {
+            "document_id": "d1",
+            "text": PLAIN,
+            "context": "How many\nsacks?",
+            "calls": [call("a1", 27, arguments="2 * 6", result="12")],
+        },
+        {
+            "document_id": "d2",
+            "text": ODD,
+            "calls": [
+                call("b2", 3, tool="Calendar", arguments="", result="Today is Monday."),
+                call("a4", 34, arguments="1 + 2 „é“", result="3 東京 (1)"),
+            ],
+        },
+    )
+    store(warehouse, "training_texts", "all", "all", {"document_id": "d2", "text": ODD})
+    store(warehouse, "stage_costs", SHARD, "Calculator.sampling", {})
+    return warehouse
+
+
+def lines_of(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def inline(warehouse: Warehouse) -> list[str]:
+    texts = warehouse.query("select * from augmented_texts order by document_id").to_dicts()
+    return [
+        augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in texts
+    ]
+
+
+def documented_in_line():
+    """The function that docs/export.md shows."""
+    text = (REPOSITORY / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^def in_line.*?(?=^```)", text, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    return names["in_line"]
+
+
+def test_texts_have_their_calls_in_line(built: Warehouse, run, tmp_path: Path):
+    file = tmp_path / "new folder" / "texts.jsonl"
+    outcome = run("export", "text", "--output", file)
+    assert (outcome.code, outcome.out) == (0, f"Round 1: 2 texts, in {file}.\n")
+    records = lines_of(file)
+    plain, odd = inline(built)
+    assert [record["text"] for record in records] == ["How many\nsacks?\n" + plain, odd]
+    assert [record["split"] for record in records] == ["none", "train"]
+    assert "🗼" in odd
+    assert "so [Calculator(2 * 6) -> 12] 12" in plain
+
+
+def test_chats_say_the_texts_and_make_the_calls(built: Warehouse, run, tmp_path: Path):
+    file = tmp_path / "chats.jsonl"
+    assert run("export", "sft", "--output", file).code == 0
+    plain, odd = lines_of(file)
+    assert plain["messages"][0]["content"] == "How many\nsacks?"
+    assert [message["role"] for message in odd["messages"]] == [
+        *("user", "assistant", "tool", "assistant", "tool", "assistant"),
+    ]
+    for record, text in ((plain, PLAIN), (odd, ODD)):
+        said = [each["content"] for each in record["messages"] if each["role"] == "assistant"]
+        assert "".join(said) == text
+    made = [
+        made["function"] for message in odd["messages"] for made in message.get("tool_calls", ())
+    ]
+    assert made == [
+        {"name": "Calendar", "arguments": {}},
+        {"name": "Calculator", "arguments": {"input": "1 + 2 „é“"}},
+    ]
+    calculator, calendar = (tool["function"] for tool in odd["tools"])
+    assert calculator["description"] == "Works out an expression of numbers, + - * / and brackets."
+    assert calculator["parameters"]["required"] == ["input"]
+    assert calendar["parameters"]["properties"] == {}
+
+
+def test_pairs_are_of_one_position_and_tool(built: Warehouse, run, tmp_path: Path):
+    file = tmp_path / "pairs.jsonl"
+    outcome = run("export", "preference", "--output", file)
+    assert "1 pairs of a kept and a dropped call" in outcome.out
+    (pair,) = lines_of(file)
+    # Not a3, which could not be scored, and not the Calendar's call at the same position.
+    assert (pair["chosen_call_id"], pair["rejected_call_id"]) == ("a1", "a2")
+    assert (pair["chosen_loss_reduction"], pair["rejected_loss_reduction"]) == (1.5, 0.25)
+    assert pair["chosen"][0]["content"] == pair["rejected"][0]["content"] == PLAIN[:27]
+
+
+def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_path: Path):
+    folder = tmp_path / "dataset"
+    outcome = run("export", "dataset", "--output", folder)
+    assert "2 texts and 4 kept calls" in outcome.out
+    texts = pl.read_parquet(folder / "data" / "augmented_texts" / "*.parquet")
+    stored = built.query("select * from augmented_texts order by document_id")
+    assert texts.select(stored.columns).rows() == stored.rows()
+    assert [documented_in_line()(row) for row in texts.to_dicts()] == inline(built)
+    kept = pl.read_parquet(folder / "data" / "kept_calls" / "*.parquet")
+    merged = dict(kept.select("call_id", "is_merged").iter_rows())
+    assert merged == {"a1": True, "a4": True, "b1": False, "b2": True}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for part in ("SmolLM2-135M", "| Calculator | 2 | 1.0 | `1` |", "apache-2.0", "2 rows"):
+        assert part in card
+
+
+def test_a_dataset_is_loaded_by_its_card(
+    built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
+    folder = tmp_path / "dataset"
+    assert run("export", "dataset", "--output", folder).code == 0
+    cache = str(tmp_path / "cache")
+    texts = datasets.load_dataset(str(folder), split="train", cache_dir=cache)
+    stored = built.query("select * from augmented_texts order by document_id").to_dicts()
+    assert [{name: row[name] for name in stored[0]} for row in texts] == stored
+    kept = datasets.load_dataset(str(folder), "kept_calls", split="train", cache_dir=cache)
+    assert sorted(kept["call_id"]) == ["a1", "a4", "b1", "b2"]
+
+
+@pytest.mark.parametrize("form", ["sft", "preference", "text"])
+def test_lines_are_loaded_as_they_were_written(built: Warehouse, run, tmp_path: Path, form: str):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
+    file = tmp_path / "records.jsonl"
+    assert run("export", form, "--output", file).code == 0
+    loaded = datasets.load_dataset(
+        "json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert list(loaded) == lines_of(file)
+
+
+def test_a_database_needs_no_other_file(built: Warehouse, run, tmp_path: Path):
+    file = tmp_path / "calls.duckdb"
+    outcome = run("export", "duckdb", "--output", file)
+    assert "All rounds: 15 tables" in outcome.out
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["calls.duckdb"]
+    wanted = built.view("call_funnel").rows()
+    texts = built.query("select text from documents order by document_id").rows()
+    (built.folder).rename(built.folder.with_name("away"))
+    with duckdb.connect(str(file), read_only=True) as connection:
+        assert connection.sql("from call_funnel").fetchall() == wanted
+        assert connection.sql("select text from documents order by document_id").fetchall() == texts
+
+
+def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run, tmp_path: Path):
+    round_2 = {"document_id": "d2", "call_id": "r1", "round": 2, "character_offset": 3}
+    store_calls(built, "Calculator", [round_2 | {"position": 3}], "round-2.Calculator")
+    of_text = {"document_id": "d2", "text": ODD, "round": 2, "calls": [call("r1", 3)]}
+    store(built, "augmented_texts", SHARD, "round-2.all", of_text)
+    for options, number, texts in (((), 2, 1), (("--round", 1), 1, 2)):
+        file = tmp_path / f"{number}.jsonl"
+        assert (
+            f"Round {number}: {texts} texts"
+            in run("export", "text", "--output", file, *options).out
+        )
+        assert {record["round"] for record in lines_of(file)} == {number}
+    # Round 2 has one sample for each position.
+    outcome = run("export", "preference", "--output", tmp_path / "pairs")
+    assert outcome.code == 1
+    assert "no position has both a kept and a dropped call" in outcome.err
+    assert not (tmp_path / "pairs").exists()
+    outcome = run("export", "text", "--output", tmp_path / "3", "--round", 3)
+    assert "Nothing was annotated in round 3. Expected one of 1, 2." in outcome.err
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_empty_home_is_told(home: Path, run, tmp_path: Path, form: str):
+    outcome = run("export", form, "--output", tmp_path / "export")
+    assert outcome.code == 1
+    assert outcome.err.startswith("Error: There are no ")
+    assert "`toolformer build`" in outcome.err
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_home_that_kept_nothing_is_told(warehouse: Warehouse, run, tmp_path: Path):
+    store_calls(warehouse, "Calculator", [{"is_kept": False, "reason": "below_threshold"}])
+    outcome = run("export", "sft", "--output", tmp_path / "export")
+    assert "Round 1 has no text with a kept call: 0 of 1 scored calls were kept." in outcome.err
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_path: Path, form: str):
+    target = tmp_path / "export"
+    assert run("export", form, "--output", target).code == 0
+    outcome = run("export", form, "--output", target)
+    assert outcome.code == 1
+    assert "is there already" in outcome.err
+    assert run("export", form, "--output", target, "--force").code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
+
+
+def test_an_empty_folder_is_filled_with_a_dataset(built: Warehouse, run, tmp_path: Path):
+    (tmp_path / "export").mkdir()
+    assert run("export", "dataset", "--output", tmp_path / "export").code == 0
+
+
+def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.tex").write_text("years of work")
+    for form, said in (("dataset", "'chapter.tex'"), ("text", "is a folder")):
+        outcome = run("export", form, "--output", folder, "--force")
+        assert outcome.code == 1
+        assert said in outcome.err
+    outcome = run("export", "dataset", "--output", folder / "chapter.tex", "--force")
+    assert "is a file" in outcome.err
+    assert (folder / "chapter.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("place", ["", "warehouse.duckdb", "models/mine"])
+def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Path, place: str):
+    outcome = run("export", "duckdb", "--output", home / place, "--force")
+    assert outcome.code == 1
+    assert "lies in the home" in outcome.err
+
+
+@pytest.mark.parametrize("form", ["dataset", "text"])
+def test_a_full_disk_leaves_nothing(
+    built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = run("export", form, "--output", tmp_path / "export")
+    assert outcome.code == 1
+    assert "Check the free space" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = beside(tmp_path / "export")
+    left = left.with_name(left.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
+    left.write_text("half")
+    assert run("export", "text", "--output", tmp_path / "export").code == 0
+    assert not left.exists()
+
+
+def test_the_help_names_every_field(built: Warehouse, run, tmp_path: Path):
+    names = set()
+    for form in ("sft", "preference", "text"):
+        run("export", form, "--output", tmp_path / form)
+        names |= set(lines_of(tmp_path / form)[0])
+    run("export", "dataset", "--output", tmp_path / "dataset")
+    for part in ("augmented_texts", "kept_calls"):
+        names |= set(pl.scan_parquet(tmp_path / "dataset" / "data" / part / "*").collect_schema())
+    assert names <= set(re.findall(r"\w+", export_formats.HELP))
