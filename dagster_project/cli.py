@@ -3,68 +3,57 @@
 Does not compute anything itself.
 """
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from dagster_project.command_groups import prompts_app, sources_app, tools_app
 from dagster_project.commands import console, export_formats
-from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
-from toolformer.training.variants import Variant
-
-app = typer.Typer(
-    help="Let a language model teach itself to use tools (Toolformer, Schick et al. 2023).",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from dagster_project.flags import (
+    Changes,
+    Force,
+    ModelName,
+    Preset,
+    Today,
+    ToolNames,
+    VariantName,
+    names_in,
 )
-tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
-app.add_typer(tools_app, name="tools")
-sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
-app.add_typer(sources_app, name="sources")
-prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
-app.add_typer(prompts_app, name="prompts")
+from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, URL_COLUMN
 
-Preset = Annotated[
-    str | None,
-    typer.Option(help="Preset for this run: paper, laptop, demo or small.", show_default=False),
-]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A setting for this run, e.g. tools.Calendar.filtering_threshold=0.5. Repeatable.",
-        show_default=False,
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to date.")]
-ToolNames = Annotated[
-    str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model", help="finetuned, base or a model directory. Default: finetuned if there."
-    ),
-]
-Today = Annotated[
-    str | None,
-    typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today."),
-]
-VariantName = Annotated[
-    Variant | None,
-    typer.Option(
-        help="calls (the paper's model), or a control on the same texts: plain (no calls), "
-        "shuffled (results exchanged), random (calls that the filter dropped). Default: "
-        "training.variant, which is calls unless toolformer.yaml says otherwise.",
-        show_default=False,
-    ),
-]
 RecipeName = Literal["small"]
 StudyName = Literal["k", "tools", "sizes"]
 OutputFormat = Literal["table", "json", "csv"]
 SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    # Inherited by every command.
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(tools_app, name="tools")
+app.add_typer(sources_app, name="sources")
+app.add_typer(prompts_app, name="prompts")
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        console.say(f"toolformer {version('toolformer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def toolformer(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
 
 
 @app.command()
@@ -147,8 +136,8 @@ def build(
     from dagster_project.commands.options import RunOptions
 
     build_dataset(
-        RunOptions.of(preset, changes, force=force, tools=_names(tools)),
-        shards=_names(shards),
+        RunOptions.of(preset, changes, force=force, tools=names_in(tools)),
+        shards=names_in(shards),
         dry_run=dry_run,
     )
 
@@ -231,11 +220,13 @@ def evaluate(
     from dagster_project.commands.evaluating import evaluate_models, list_benchmarks
     from dagster_project.commands.options import RunOptions
 
-    options = RunOptions.of(preset, changes, force=force, tools=_names(tools), variant=variant)
+    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools), variant=variant)
     if list_all:
         list_benchmarks(options)
     else:
-        evaluate_models(options, benchmarks=_names(benchmarks), models=_names(models), items=limit)
+        evaluate_models(
+            options, benchmarks=names_in(benchmarks), models=names_in(models), items=limit
+        )
 
 
 @app.command()
@@ -253,7 +244,7 @@ def study(
     from dagster_project.commands.evaluating import run_study
     from dagster_project.commands.options import RunOptions
 
-    options = RunOptions.of(preset, changes, force=force, tools=_names(tools), variant=variant)
+    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools), variant=variant)
     run_study(options, name=name)
 
 
@@ -275,7 +266,7 @@ def complete(
 
     complete_text(
         text,
-        RunOptions.of(preset, changes, tools=_names(tools)),
+        RunOptions.of(preset, changes, tools=names_in(tools)),
         with_calls=not no_tools,
         show_trace=trace,
         model_name=model,
@@ -312,13 +303,13 @@ def lm_eval(
     from dagster_project.commands.options import RunOptions
 
     compare_on_tasks(
-        _names(tasks),
-        RunOptions.of(preset, changes, tools=_names(tools)),
+        names_in(tasks),
+        RunOptions.of(preset, changes, tools=names_in(tools)),
         with_calls=not no_tools,
         model_name=model,
         today=today,
         limit=limit,
-        blocked_tools=_names(blocked_tools),
+        blocked_tools=names_in(blocked_tools),
         include_path=include_path,
         output=output,
     )
@@ -340,16 +331,26 @@ def report(
     make_report(output)
 
 
-@app.command()
+# A query may begin with a comment (`-- …`), which is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the warehouse's tables and views.")],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            help="One SELECT over the warehouse's tables and views; `-`, or none where something "
+            "is piped in: standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="File with the query.", metavar="QUERY.sql")
+    ] = None,
     output: Annotated[OutputFormat, typer.Option("--format", help="Of the result.")] = "table",
 ) -> None:
     """Query every candidate call, its losses and the reason it was kept or dropped."""
-    from dagster_project.home import Home
-    from dagster_project.wiring.warehouse import open_warehouse
+    from dagster_project.commands.querying import show_rows
 
-    console.frame(open_warehouse(Home.find()).query(query), output)
+    show_rows(query, file=file, output=output)
 
 
 @app.command()
@@ -380,97 +381,6 @@ def export(
     write_export(form, output, round_number=round_number, is_forced=force)
 
 
-@tools_app.command("list")
-def tools_list() -> None:
-    """The tools with where they come from, their settings, and whether they can run here."""
-    from dagster_project.commands.tooling import list_tools
-
-    list_tools()
-
-
-@tools_app.command("try", context_settings={"ignore_unknown_options": True})
-def tools_try(
-    name: Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")],
-    arguments: Annotated[
-        str, typer.Argument(help="What stands between the brackets of the call.")
-    ] = "",
-    today: Annotated[
-        str | None,
-        typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Address of the call's text, as while building.")
-    ] = None,
-    changes: Changes = None,
-) -> None:
-    """Make one call and print it with its result, or why there is none."""
-    from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.tooling import try_tool
-
-    options = RunOptions.of(None, changes)
-    if not try_tool(name, arguments, options, today=today, url=url):
-        raise typer.Exit(1)
-
-
-@tools_app.command("check")
-def tools_check(
-    name: Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")],
-    changes: Changes = None,
-) -> None:
-    """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
-    from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.tooling import check_tool
-
-    if not check_tool(name, RunOptions.of(None, changes)):
-        raise typer.Exit(1)
-
-
-@sources_app.command("list")
-def sources_list() -> None:
-    """The sources with their shards and records, and whether they are listed and there."""
-    from dagster_project.commands.sources import list_sources
-
-    list_sources()
-
-
-@sources_app.command("remove")
-def sources_remove(
-    source: Annotated[str, typer.Argument(help="The source, as `sources list` shows it.")],
-) -> None:
-    """Take a source out of toolformer.yaml and its shards out of the corpus."""
-    from dagster_project.commands.sources import remove_source
-
-    remove_source(source)
-
-
-@sources_app.command("rebuild")
-def sources_rebuild() -> None:
-    """Make the list of the shards anew where it is lost or damaged, from their texts."""
-    from dagster_project.commands.sources import rebuild
-
-    rebuild()
-
-
-@prompts_app.command("compare")
-def prompts_compare(
-    prompts: Annotated[
-        list[str],
-        typer.Argument(help="default (the tool's own), short, or files.", metavar="PROMPT…"),
-    ],
-    tool: Annotated[str, typer.Option(help="The tool, as `tools list` shows it.")],
-    texts: Annotated[
-        int, typer.Option(min=1, help="So many windows of texts that the tool preselects.")
-    ] = 50,
-    preset: Preset = None,
-    changes: Changes = None,
-) -> None:
-    """Sample and filter calls with each prompt on the same texts; nothing is stored."""
-    from dagster_project.commands.options import RunOptions
-    from dagster_project.commands.prompting import compare_prompts
-
-    compare_prompts(tool, prompts, RunOptions.of(preset, changes, tools=[tool]), texts=texts)
-
-
 @app.command("check-vectors")
 def check_vectors(
     file: Annotated[Path, typer.Argument(help="A file in the form of tests/vectors/vectors.json.")],
@@ -485,10 +395,6 @@ def check_vectors(
     console.say(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
     if failed or not outcomes:
         raise typer.Exit(1)
-
-
-def _names(given: str | None) -> list[str]:
-    return [name.strip() for name in (given or "").split(",") if name.strip()]
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from signal import SIGINT, raise_signal
 
@@ -125,7 +126,21 @@ def test_without_a_command_the_help_is_shown(run):
         "check-vectors",
     ):
         assert command in help_text.out
-        assert run(*command.split(), "--help").code == 0
+        assert run(command, "--help").code == 0
+
+
+def test_h_is_short_for_help_everywhere(run):
+    for command in ("", "build", "sql", "tools", "tools try", "sources list", "prompts compare"):
+        short, long = run(*command.split(), "-h"), run(*command.split(), "--help")
+        assert short.code == 0
+        assert short.out == long.out
+        assert "Usage" in short.out
+
+
+def test_the_version_is_told(run):
+    outcome = run("--version")
+    assert outcome.code == 0
+    assert outcome.out == f"toolformer {version('toolformer')}\n"
 
 
 def test_of_a_benchmark_that_comes_with_the_project_no_file_is_asked_for(run):
@@ -453,6 +468,40 @@ def test_dates_and_calls_can_be_printed_as_json(run, rows: None):
     assert record["published_on"] == "2020-05-04"
     (record,) = json.loads(run("sql", "from augmented_texts", "--format", "json").out)
     assert record["calls"][0]["tool"] == "Calculator"
+
+
+def test_a_query_may_begin_with_comments(run, rows: None):
+    for query in (
+        "-- The tools = all of them.\nselect tool from candidate_calls",
+        "--\nselect tool from candidate_calls -- the end",
+        "/* The tools. */ select tool from candidate_calls;\n-- the end\n",
+    ):
+        assert json.loads(run("sql", query, "--format", "json").out) == [{"tool": "Calculator"}]
+    assert run("sql", "-- only a comment").is_one_paragraph_naming("nothing")
+
+
+def test_a_query_comes_from_standard_input_or_a_file(run, rows: None, tmp_path: Path, monkeypatch):
+    query = b"\xef\xbb\xbf-- The tools.\nselect tool from candidate_calls;\n"
+    file = tmp_path / "tools.sql"
+    file.write_bytes(query)
+    from_file = run("sql", "--file", str(file), "--format", "csv")
+    assert from_file.out.split() == ["tool", "Calculator"]
+    for arguments in (["sql", "-"], ["sql"]):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(query)))
+        assert run(*arguments, "--format", "csv").out == from_file.out
+
+
+def test_a_query_that_is_missing_or_no_text_is_named(run, rows: None, tmp_path: Path, monkeypatch):
+    file = tmp_path / "tools.sql"
+    assert run("sql", "--file", str(file)).is_one_paragraph_naming("tools.sql", "No such file")
+    file.write_bytes(b"\xff\xfe")
+    assert run("sql", "--file", str(file)).is_one_paragraph_naming("tools.sql", "UTF-8")
+    outcome = run("sql", "select 1", "--file", str(file))
+    assert outcome.is_one_paragraph_naming("two queries", "tools.sql")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    assert run("sql").is_one_paragraph_naming("standard input is empty")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert run("sql").is_one_paragraph_naming("no query", "--file")
 
 
 def test_a_query_may_only_read(run, home: Path, rows: None):

@@ -1,0 +1,109 @@
+"""The commands that come in groups: `toolformer tools`, `sources` and `prompts`.
+
+Does not compute anything itself.
+"""
+
+from typing import Annotated
+
+import typer
+
+from dagster_project.flags import Changes, Preset
+
+tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
+sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
+prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
+
+
+@tools_app.command("list")
+def tools_list() -> None:
+    """The tools with where they come from, their settings, and whether they can run here."""
+    from dagster_project.commands.tooling import list_tools
+
+    list_tools()
+
+
+@tools_app.command("try", context_settings={"ignore_unknown_options": True})
+def tools_try(
+    name: Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")],
+    arguments: Annotated[
+        str,
+        typer.Argument(
+            help="What stands between the brackets of the call; behind `--` where it begins with a "
+            "dash."
+        ),
+    ] = "",
+    today: Annotated[
+        str | None,
+        typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the call's text, as while building.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Make one call and print it with its result, or why there is none."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.tooling import try_tool
+
+    options = RunOptions.of(None, changes)
+    if not try_tool(name, arguments, options, today=today, url=url):
+        raise typer.Exit(1)
+
+
+@tools_app.command("check")
+def tools_check(
+    name: Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")],
+    changes: Changes = None,
+) -> None:
+    """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.tooling import check_tool
+
+    if not check_tool(name, RunOptions.of(None, changes)):
+        raise typer.Exit(1)
+
+
+@sources_app.command("list")
+def sources_list() -> None:
+    """The sources with their shards and records, and whether they are listed and there."""
+    from dagster_project.commands.sources import list_sources
+
+    list_sources()
+
+
+@sources_app.command("remove")
+def sources_remove(
+    source: Annotated[str, typer.Argument(help="The source, as `sources list` shows it.")],
+) -> None:
+    """Take a source out of toolformer.yaml and its shards out of the corpus."""
+    from dagster_project.commands.sources import remove_source
+
+    remove_source(source)
+
+
+@sources_app.command("rebuild")
+def sources_rebuild() -> None:
+    """Make the list of the shards anew where it is lost or damaged, from their texts."""
+    from dagster_project.commands.sources import rebuild
+
+    rebuild()
+
+
+@prompts_app.command("compare")
+def prompts_compare(
+    prompts: Annotated[
+        list[str],
+        typer.Argument(help="default (the tool's own), short, or files.", metavar="PROMPT…"),
+    ],
+    tool: Annotated[str, typer.Option(help="The tool, as `tools list` shows it.")],
+    texts: Annotated[
+        int, typer.Option(min=1, help="So many windows of texts that the tool preselects.")
+    ] = 50,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Sample and filter calls with each prompt on the same texts; nothing is stored."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.prompting import compare_prompts
+
+    compare_prompts(tool, prompts, RunOptions.of(preset, changes, tools=[tool]), texts=texts)

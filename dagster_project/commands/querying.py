@@ -1,0 +1,66 @@
+"""`toolformer sql`: take a query from the command line, standard input or a file; show its rows.
+
+Does not parse the command line.
+"""
+
+import sys
+from pathlib import Path
+
+from dagster_project.commands import console
+from dagster_project.home import Home
+from dagster_project.wiring.warehouse import open_warehouse
+from warehouse.errors import QueryError
+
+_STANDARD_INPUT = "-"
+
+
+def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
+    """Run one query and print its rows.
+
+    Args:
+        query: the statement; `-`, or None without a file, stands for standard input.
+        file: has the statement.
+        output: `table`, `json` or `csv`.
+
+    Raises:
+        QueryError: there is no query or there are two, it is no text, or the warehouse refuses it.
+    """
+    console.frame(open_warehouse(Home.find()).query(_statement(query, file)), output)
+
+
+def _statement(query: str | None, file: Path | None) -> str:
+    if query is not None and file is not None:
+        raise QueryError(
+            f"There are two queries: one on the command line and {str(file)!r}. Expected one. "
+            "Leave one of them out."
+        )
+    if file is not None:
+        return _text(file)
+    if query == _STANDARD_INPUT or (query is None and not sys.stdin.isatty()):
+        return _text(None)
+    if query is None:
+        raise QueryError(
+            "There is no query. Expected one such as `toolformer sql 'select * from call_funnel'`, "
+            "a file (`--file QUERY.sql`), or one that is piped in (`toolformer sql - < QUERY.sql`)."
+        )
+    return query
+
+
+def _text(file: Path | None) -> str:
+    name = "The standard input" if file is None else f"The file {str(file)!r}"
+    try:
+        content = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        # Editors of some systems mark a file as UTF-8.
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise QueryError(
+            f"{name} cannot be read: {error.strerror}. Expected a file with one query. Check the "
+            "path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise QueryError(
+            f"{name} is no text in UTF-8. Expected one query. Save it as UTF-8."
+        ) from error
+    if not text.strip():
+        raise QueryError(f"{name} is empty. Expected one query.")
+    return text

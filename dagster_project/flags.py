@@ -1,0 +1,52 @@
+"""Options that several commands share, and what their values mean.
+
+Does not run anything.
+"""
+
+from typing import Annotated
+
+import typer
+
+from toolformer.training.variants import Variant
+
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Preset for this run: paper, laptop, demo or small.", show_default=False),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting for this run, e.g. tools.Calendar.filtering_threshold=0.5. Repeatable.",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to date.")]
+ToolNames = Annotated[
+    str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="finetuned, base or a model directory. Default: finetuned if there."
+    ),
+]
+Today = Annotated[
+    str | None,
+    typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today."),
+]
+VariantName = Annotated[
+    Variant | None,
+    typer.Option(
+        help="calls (the paper's model), or a control on the same texts: plain (no calls), "
+        "shuffled (results exchanged), random (calls that the filter dropped). Default: "
+        "training.variant, which is calls unless toolformer.yaml says otherwise.",
+        show_default=False,
+    ),
+]
+
+
+def names_in(given: str | None) -> list[str]:
+    """The names of an option whose value is comma-separated; none where it was not given."""
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
