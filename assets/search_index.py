@@ -9,11 +9,13 @@ import dagster as dg
 from assets.outputs import DONE, UP_TO_DATE
 from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, Fingerprint, fingerprint
+from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.sections import Settings
 from toolformer.sources.article_lines import read_article_lines
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
+from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
 from toolformer.sources.wikipedia_dump import read_articles
 from tools.retrieval.passages import Passage, split_passages
@@ -32,11 +34,20 @@ def dump_files(settings: Settings) -> list[SourceFile]:
     return list_files(Source(path, format=file_format, shard_size=1))
 
 
-def dump_passages(files: Iterable[SourceFile], settings: Settings) -> Iterator[Passage]:
-    """The passages of the articles of a dump, in the same order every time."""
+def dump_passages(
+    files: Iterable[SourceFile], settings: Settings, tally: Tally | None = None
+) -> Iterator[Passage]:
+    """The passages of the articles of a dump, in the same order every time.
+
+    Args:
+        files: of the dump, or with its articles as JSON lines.
+        settings: say how long a passage is.
+        tally: counts the pages of a dump, those that are left out with the reason.
+    """
     for file in files:
-        read = read_article_lines if file.format == "jsonl" else read_articles
-        for article in read(file.path):
+        is_dump = file.format == "wikipedia-dump"
+        articles = read_articles(file.path, tally) if is_dump else read_article_lines(file.path)
+        for article in articles:
             yield from split_passages(
                 article.title,
                 [(section.heading, section.text) for section in article.sections],
@@ -50,9 +61,12 @@ def refresh_index(
     directory: Path,
     identity: Fingerprint,
     information_of: Callable[[Path], Mapping[str, Any] | None],
-    build: Callable[[], None],
+    build: Callable[[], object],
+    pages: Tally | None = None,
 ) -> dg.MaterializeResult:
     """Build an index unless it is there with the same fingerprint, and show its `index.json`.
+
+    Of a dump it also shows the pages that `build` has counted.
 
     Two builds at once are told apart by the lock of the index itself.
     """
@@ -70,6 +84,7 @@ def refresh_index(
             "state": DONE if is_stale or settings.force else UP_TO_DATE,
             "source": settings.load().wikipedia_index.source,
             "directory": dg.MetadataValue.path(str(directory)),
+            **({PAGES_READ: str(pages)} if pages and pages.records else {}),
             **shown,
         }
     )
@@ -93,15 +108,17 @@ def wikipedia_index(
             passage_words=loaded.wikipedia_index.passage_words,
         )
         progress = progress_of("indexing passages", context.log)
+        pages = Tally()
         return refresh_index(
             settings,
             home.wikipedia_index,
             identity,
             index_information,
             lambda: build_index(
-                dump_passages(files, loaded),
+                dump_passages(files, loaded, pages),
                 home.wikipedia_index,
                 fingerprint=identity.digest,
                 progress=lambda done: progress(done, done),
             ),
+            pages,
         )

@@ -21,7 +21,13 @@ from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
 from dagster_project.runs.plan import BuildPlan
-from dagster_project.runs.run_job import dagster_instance, neighbouring, rejected_sources, run_job
+from dagster_project.runs.run_job import (
+    dagster_instance,
+    neighbouring,
+    pages_read,
+    rejected_sources,
+    run_job,
+)
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
@@ -57,6 +63,8 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
         try:
             if indexes:
                 run_job(instance, "prepare", resources=resources, assets=list(indexes))
+                if pages := pages_read(instance):
+                    console.say(f"Wikipedia index: {pages}.")
         except RunFailedError as error:
             if any(name in options.tools for name in SEARCHING_TOOLS):
                 raise

@@ -3,12 +3,12 @@
 Does not parse the command line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.sources import absolute, tell_about_sources
+from dagster_project.commands.sources import absolute, retire_shards_of, tell_about_sources
 from dagster_project.home import Home
 from dagster_project.runs.run_job import (
     dagster_instance,
@@ -25,7 +25,8 @@ from dagster_project.settings.settings_file import (
 from dagster_project.settings.yaml_text import read_text
 from toolformer.errors import ToolformerError
 from toolformer.ground.whole_files import write_whole
-from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer.sources.manifest import Manifest, ShardEntry, tally_shard
+from toolformer.sources.reasons import Tally
 from toolformer.sources.source import normalised_path
 
 
@@ -61,26 +62,58 @@ def _ingest(home: Home, paths: Sequence[str], given: Mapping[str, Any]) -> None:
         # A source that cannot be used must not stay in the settings and fail every later run.
         _take_back(home, new, before, written)
         raise
-    active = Manifest.load(home.sources).active_shards
-    cut = {entry.source for entry in active}
-    refused = [
-        source
-        for source in new
-        if source.path in rejected or normalised_path(source.path) not in cut
-    ]
+    tallies = _tallies(home, manifest, new)
+    refused = {
+        source.path: why for source in new if (why := _why_refused(source.path, rejected, tallies))
+    }
     if refused:
         _take_back(home, new, before, written)
-        usable = [source for source in new if source not in refused]
+        usable = [source for source in new if source.path not in refused]
         if usable:
             add_sources(home.settings_file, usable)
-    _report(manifest, active)
-    others = {path: why for path, why in rejected.items() if path not in {s.path for s in refused}}
+        _retire_unusable(home, refused, tallies)
+    _report(manifest, Manifest.load(home.sources).active_shards)
+    others = {path: why for path, why in rejected.items() if path not in refused}
     tell_about_sources(home, load_settings(home.settings_file), others)
+    if tallies:
+        console.say(f"{Tally.of(tallies.values())}.")
     if refused:
+        raise ToolformerError(" ".join(refused.values()))
+
+
+def _retire_unusable(home: Home, paths: Iterable[str], tallies: Mapping[str, Tally]) -> None:
+    """Take the shards out again that hold no text; a source that is missing keeps its own."""
+    for name in map(normalised_path, paths):
+        if name in tallies and not tallies[name].usable:
+            retire_shards_of(home, name)
+
+
+def _tallies(home: Home, before: Manifest, new: Sequence[SourceSettings]) -> dict[str, Tally]:
+    """By source the records of the shards that came in, and of all shards of the new sources."""
+    keys_before = {entry.key for entry in before.active_shards}
+    names = {normalised_path(source.path) for source in new}
+    found: dict[str, list[Tally]] = {}
+    for entry in Manifest.load(home.sources).active_shards:
+        if entry.key not in keys_before or entry.source in names:
+            found.setdefault(entry.source, []).append(tally_shard(home.sources, entry))
+    return {name: Tally.of(tallies) for name, tallies in found.items()}
+
+
+def _why_refused(
+    path: str, rejected: Mapping[str, str], tallies: Mapping[str, Tally]
+) -> str | None:
+    """Why a new source cannot stay; None where it can."""
+    tally = tallies.get(normalised_path(path))
+    if path in rejected or tally is None:
         # A build of other settings at the same time can have had the last word on what is rejected.
-        unknown = "The source {!r} gave no shards. Ingest it again."
-        errors = [rejected.get(source.path, unknown.format(source.path)) for source in refused]
-        raise ToolformerError(" ".join(errors))
+        return rejected.get(path, f"The source {path!r} gave no shards. Ingest it again.")
+    if tally.usable:
+        return None
+    return (
+        f"No record of the source {path!r} is usable: of {tally.records}, {tally.reasons}. "
+        "Expected at least one text. Correct the file, or how it is read (--format, "
+        "--text-column), and ingest it again."
+    )
 
 
 def _new_sources(

@@ -3,6 +3,7 @@
 Does not parse the command line.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from dagster_project.report.verdicts import Verdict, verdicts_of
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
+from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 def show_statistics(*, examples: bool = True) -> None:
     """Print the statistics views; the round of annotation only where there are several."""
     warehouse = open_warehouse(Home.find())
+    _tell_rejected(warehouse)
     console.heading("Calls by tool")
     console.frame(_readable(warehouse.view("call_statistics")))
     console.heading("Kept calls by threshold")
@@ -59,6 +62,15 @@ def make_report(output: Path | None) -> None:
 def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
         console.say(f"{verdict.of}: {verdict.found.sentence}")
+
+
+def _tell_rejected(warehouse: Warehouse) -> None:
+    """Say how many records gave no text, and why, where there are such."""
+    records: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
+    usable = records.pop(None, 0)
+    tally = Tally(usable + sum(records.values()), Counter(records))
+    if tally.rejected:
+        console.say(f"{tally} (the table rejected_records names them)")
 
 
 def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":

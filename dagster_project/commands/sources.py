@@ -82,15 +82,21 @@ def remove_source(given: str) -> None:
         name = _known_name(given, configured, Manifest.load(home.sources))
         if any(normalised_path(source.path) == name for source in configured):
             _unlist(home, configured, name)
-        with home.shards_lock(), dagster_instance(home) as instance:
-            retired = retire_source(home.sources, name)
-            bring_in_line(home, open_warehouse(home), instance)
+        retired = retire_shards_of(home, name)
     console.say(
-        f"{name} is removed; its {len(retired)} shards are kept aside, and come back with what was "
+        f"{name} is removed; its {retired} shards are kept aside, and come back with what was "
         "computed from them when it is ingested again."
     )
     if not load_settings(home.settings_file).corpus.sources:
         console.say("No source is listed now: the next build uses the embedded corpus.")
+
+
+def retire_shards_of(home: Home, name: str) -> int:
+    """Take the shards of a source out of the corpus, and say how many; under `corpus_lock`."""
+    with home.shards_lock(), dagster_instance(home) as instance:
+        retired = retire_source(home.sources, name)
+        bring_in_line(home, open_warehouse(home), instance)
+    return len(retired)
 
 
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:

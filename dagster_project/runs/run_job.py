@@ -18,7 +18,7 @@ from filelock import Timeout
 
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
 from dagster_project.home import Home
-from dagster_project.metadata import REJECTED_SOURCES
+from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
@@ -214,7 +214,17 @@ def neighbouring(
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:
     """Sources that the last `corpus_manifest` could not use, by path, with the error."""
-    event = instance.get_latest_materialization_event(dg.AssetKey("corpus_manifest"))
-    materialized = event.asset_materialization if event else None
-    listed = materialized.metadata.get(REJECTED_SOURCES) if materialized else None
+    listed = _told_last(instance, "corpus_manifest", REJECTED_SOURCES)
     return dict(listed.value) if isinstance(listed, dg.JsonMetadataValue) else {}  # type: ignore[arg-type]
+
+
+def pages_read(instance: dg.DagsterInstance) -> str | None:
+    """What the last `wikipedia_index` read of a dump; None where it had nothing to read."""
+    told = _told_last(instance, "wikipedia_index", PAGES_READ)
+    return told.value if isinstance(told, dg.TextMetadataValue) else None
+
+
+def _told_last(instance: dg.DagsterInstance, asset: str, name: str) -> dg.MetadataValue | None:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    materialized = event.asset_materialization if event else None
+    return materialized.metadata.get(name) if materialized else None

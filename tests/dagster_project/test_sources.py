@@ -20,6 +20,7 @@ from dagster_project.settings.settings_file import (
     load_settings,
     write_settings_file,
 )
+from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
 from toolformer.sources.manifest import Manifest, manifest_path, slice_path
 from warehouse.warehouse import Warehouse
@@ -204,6 +205,57 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert sorted(listed_sources(home.settings_file)) == sorted(map(str, files[:4]))
     assert len(active(home)) == 4
     assert registered(home) == set(active(home))
+
+
+def test_an_ingest_ends_with_what_is_usable_and_what_is_not(run, home: Home, tmp_path: Path):
+    file = tmp_path / "a.jsonl"
+    lines = ['{"text": "A text."}', '{"text": " "}', "{", '{"text": ""}', '{"text": 3}']
+    file.write_text("\n".join(lines) + "\n")
+    code, out, _ = run("ingest", str(file), "--shard-size", "2")
+    assert code == 0
+    assert out.splitlines()[-1] == (
+        "5 records read, 1 usable, 4 rejected: empty_text 2, invalid_json 1, text_not_a_string 1."
+    )
+    # The second time nothing is read.
+    code, out, _ = run("ingest", str(file))
+    assert (code, "records read" in out) == (0, False)
+
+
+def test_redirects_of_a_dump_are_told_when_it_is_ingested(run, home: Home, tmp_path: Path):
+    file = tmp_path / "frwiki.xml"
+    pages = page_xml("Été", "mot " * 50) + page_xml("Estivale", "#REDIRECT", redirect="Été")
+    file.write_text(DUMP_HEAD + pages + page_xml("Aide", "mot", namespace=12) + "</mediawiki>")
+    code, out, _ = run("ingest", str(file))
+    assert code == 0
+    assert "3 records read, 1 usable, 2 rejected: not_an_article 1, redirect 1." in out
+
+
+def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
+    run, home: Home, write, tmp_path: Path
+):
+    a = write("a.jsonl", 2)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": ""}\n{"text": 3}\n')
+    # The second time its shards come back, and are taken out again.
+    for _ in range(2):
+        code, _, err = run("ingest", str(bad), str(a))
+        assert code == 1
+        assert f"No record of the source '{bad}' is usable: of 2, empty_text 1, " in err
+        assert "text_not_a_string 1" in err
+        assert listed_sources(home.settings_file) == [str(a)]
+        (shard,) = active(home)
+        assert registered(home) == {shard}
+    assert Manifest.load(home.sources).entry(shard).source == str(a)
+
+
+def test_rejected_records_are_told_beside_the_statistics(run, home: Home):
+    store = warehouse(home)
+    store.prepare()
+    store.replace_slice("documents", "shard-00000", "all", frame("documents"), metadata={})
+    assert "records read" not in run("stats")[1]
+    rejected = frame("rejected_records", {"reason": "too_long", "source_offset": 7})
+    store.replace_slice("rejected_records", "shard-00000", "all", rejected, metadata={})
+    assert run("stats")[1].startswith("2 records read, 1 usable, 1 rejected: too_long 1 (")
 
 
 def test_a_failing_ingest_takes_back_its_own_entries_only(run, home: Home, write, monkeypatch):

@@ -12,7 +12,13 @@ from typing import Literal
 
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.errors import DamagedRawSliceError, ShardNotFoundError
-from toolformer.sources.records import ParsedDocument, Rejection, parse_record
+from toolformer.sources.reasons import Tally
+from toolformer.sources.records import (
+    ParsedDocument,
+    Rejection,
+    parse_record,
+    rejection_reason,
+)
 from toolformer.sources.slices import SLICE_SUFFIX, read_slice, write_error
 
 ShardStatus = Literal["active", "retired"]
@@ -229,3 +235,15 @@ def read_shard(folder: Path, entry: ShardEntry) -> Iterator[ParsedDocument | Rej
     """
     for record, layout in read_slice(slice_path(folder, entry.key), entry.digest):
         yield from parse_record(record, layout)
+
+
+def tally_shard(folder: Path, entry: ShardEntry) -> Tally:
+    """Counts the usable records of a shard, and the rejected ones by reason (`rejection_reason`).
+
+    Raises:
+        ShardNotFoundError, DamagedRawSliceError: see `read_shard`.
+    """
+    tally = Tally()
+    for record, layout in read_slice(slice_path(folder, entry.key), entry.digest):
+        tally.count(rejection_reason(record, layout))
+    return tally

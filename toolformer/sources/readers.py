@@ -17,17 +17,15 @@ from toolformer.sources.compression import Allowance, ByteStream, ReadingLimits,
 from toolformer.sources.errors import ExpansionError, PagelessError, SourceError
 from toolformer.sources.files import SourceFile, list_files, open_stored, unreadable
 from toolformer.sources.parquet_rows import open_parquet, read_rows
-from toolformer.sources.records import (
+from toolformer.sources.reasons import (
     DAMAGED_SOURCE,
     DECOMPRESSION_LIMIT,
     TOO_LONG,
     TRUNCATED_SOURCE,
     UNREADABLE,
     XML_WITHOUT_PAGES,
-    RawRecord,
-    excerpt_of,
-    has_too_many_values,
 )
+from toolformer.sources.records import RawRecord, excerpt_of, has_too_many_values
 from toolformer.sources.source import RecordLayout, Source, SourceFormat
 from toolformer.sources.wikipedia_dump import read_pages
 

@@ -12,19 +12,11 @@ from typing import Any
 
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.dates import parse_publication_date
+from toolformer.sources.reasons import NO_TEXT_AFTER_MARKUP, TOO_LONG, UNPARSABLE_MARKUP
 from toolformer.sources.source import RecordLayout
-from toolformer.sources.wikipedia_dump import MINIMUM_SECTION_WORDS, article_of
+from toolformer.sources.wikipedia_dump import MINIMUM_SECTION_WORDS, article_of, reason_of_page
 
 EXCERPT_CHARACTERS = 200
-
-# Reasons that a reader gives, before a record is parsed.
-TRUNCATED_SOURCE = "truncated_source"
-DAMAGED_SOURCE = "damaged_source"
-TOO_LONG = "too_long"
-DECOMPRESSION_LIMIT = "decompression_limit"
-XML_WITHOUT_PAGES = "xml_without_pages"
-# After it nothing of the file is read.
-UNREADABLE = frozenset({TRUNCATED_SOURCE, DAMAGED_SOURCE, DECOMPRESSION_LIMIT, XML_WITHOUT_PAGES})
 
 # A value takes up to 72 bytes of memory, however short it is written.
 _MOST_VALUES = 3_000_000
@@ -176,6 +168,23 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
     ]
 
 
+def rejection_reason(record: RawRecord, layout: RecordLayout) -> str | None:
+    """Tells quickly why a record is rejected; None where it is usable.
+
+    The markup of pages is not parsed, which takes milliseconds each: a page whose markup cannot be
+    parsed, or leaves no text, counts as usable here.
+
+    Args:
+        record: as read from a source.
+        layout: the source's format and column names.
+    """
+    page = record.raw
+    if layout.format == "wikipedia-dump" and record.reason is None and isinstance(page, dict):
+        return _reason_of_page(page, layout)
+    first = parse_record(record, layout)[0]
+    return first.reason if isinstance(first, Rejection) else None
+
+
 def _column(row: Mapping[str, object], name: str | None) -> object:
     return None if name is None else row.get(name)
 
@@ -242,15 +251,11 @@ def _parse_page(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument 
     page = record.raw
     if not isinstance(page, dict):
         return [_rejection(record, "not_an_object")]
-    if page["redirect"]:
-        return [_rejection(record, "redirect", page["title"])]
-    if page["namespace"] != 0 or not page["is_wikitext"]:
-        return [_rejection(record, "not_an_article", page["title"])]
-    if len(page["text"].encode()) > layout.maximum_text_bytes:
-        return [_rejection(record, TOO_LONG, page["title"])]
+    if (reason := _reason_of_page(page, layout)) is not None:
+        return [_rejection(record, reason, page["title"])]
     article = article_of(page)
     if article is None:
-        return [_rejection(record, "unparsable_markup", page["title"])]
+        return [_rejection(record, UNPARSABLE_MARKUP, page["title"])]
     documents: list[ParsedDocument | Rejection] = [
         ParsedDocument(
             document_id=document_id(record.source, record.offset, number),
@@ -266,4 +271,9 @@ def _parse_page(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument 
         for number, section in enumerate(article.sections)
         if len((text := _CONTROL.sub("", section.text)).split()) >= MINIMUM_SECTION_WORDS
     ]
-    return documents or [_rejection(record, "no_text_after_markup", page["title"])]
+    return documents or [_rejection(record, NO_TEXT_AFTER_MARKUP, page["title"])]
+
+
+def _reason_of_page(page: dict[str, Any], layout: RecordLayout) -> str | None:
+    is_long = len(page["text"].encode()) > layout.maximum_text_bytes
+    return reason_of_page(page) or (TOO_LONG if is_long else None)

@@ -21,6 +21,14 @@ from toolformer.sources.errors import (
     SourceError,
     SourceNotFoundError,
 )
+from toolformer.sources.reasons import (
+    NO_TEXT_AFTER_MARKUP,
+    NOT_AN_ARTICLE,
+    REDIRECT,
+    TOO_LONG,
+    UNPARSABLE_MARKUP,
+    Tally,
+)
 from toolformer.sources.source import MAXIMUM_TEXT_BYTES
 from toolformer.sources.wiki_markup import (
     MEDIA_NAMESPACES,
@@ -187,6 +195,13 @@ class _Pages:
             )
 
 
+def reason_of_page(page: dict[str, Any]) -> str | None:
+    """Why a page is no article; None where it is one."""
+    if page["redirect"]:
+        return REDIRECT
+    return None if page["namespace"] == 0 and page["is_wikitext"] else NOT_AN_ARTICLE
+
+
 def article_of(page: dict[str, Any]) -> Article | None:
     """Removes the markup of a page; None where the markup parser gives up on it."""
     from mwparserfromhell.parser import ParserError
@@ -201,11 +216,12 @@ def article_of(page: dict[str, Any]) -> Article | None:
     return Article(page["page_id"], page["title"], url, tuple(sections))
 
 
-def read_articles(path: str | PathLike[str]) -> Iterator[Article]:
+def read_articles(path: str | PathLike[str], tally: Tally | None = None) -> Iterator[Article]:
     """Yields the articles of a dump: no redirects, no other namespaces, none without text.
 
     Args:
         path: the dump, plain or compressed (`.bz2`, `.gz`, `.zst`).
+        tally: counts all pages, those that are left out with the reason.
 
     Raises:
         SourceNotFoundError: there is no such file.
@@ -215,12 +231,10 @@ def read_articles(path: str | PathLike[str]) -> Iterator[Article]:
     try:
         with path.open("rb") as stream:
             for page in read_pages(decompressed(stream, path.name)):
-                if len(page["text"]) > MAXIMUM_TEXT_BYTES:
-                    continue
-                if page["namespace"] != 0 or page["redirect"] or not page["is_wikitext"]:
-                    continue
-                article = article_of(page)
-                if article is not None and article.sections:
+                article = _article_or_reason(page)
+                if tally is not None:
+                    tally.count(article if isinstance(article, str) else None)
+                if isinstance(article, Article):
                     yield article
     except FileNotFoundError as error:
         raise SourceNotFoundError(
@@ -239,6 +253,17 @@ def read_articles(path: str | PathLike[str]) -> Iterator[Article]:
             f"The Wikipedia dump {str(path)!r} cannot be read to its end: {error}. Expected a "
             "complete XML dump (pages-articles). Fetch the file again."
         ) from error
+
+
+def _article_or_reason(page: dict[str, Any]) -> Article | str:
+    if len(page["text"]) > MAXIMUM_TEXT_BYTES:
+        return TOO_LONG
+    if (reason := reason_of_page(page)) is not None:
+        return reason
+    article = article_of(page)
+    if article is None:
+        return UNPARSABLE_MARKUP
+    return article if article.sections else NO_TEXT_AFTER_MARKUP
 
 
 def _base_address(main_page: str) -> str | None:

@@ -7,6 +7,7 @@ from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files
 from toolformer.sources.readers import read_raw_records
+from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection, parse_record
 from toolformer.sources.source import Source
 from toolformer.sources.wiki_markup import ArticleSection, sections_of
@@ -109,7 +110,11 @@ def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source
 
 
 def test_articles_keep_all_sections_for_the_search_index(dump):
-    articles = list(read_articles(dump))
+    pages = Tally()
+    articles = list(read_articles(dump, pages))
+    assert str(pages) == (
+        "5 records read, 2 usable, 3 rejected: no_text_after_markup 1, not_an_article 1, redirect 1"
+    )
     assert [(a.title, [s.heading for s in a.sections]) for a in articles] == [
         ("Été", ["", "Un", "Deux"]),
         ("Court", [""]),

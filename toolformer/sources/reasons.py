@@ -1,0 +1,70 @@
+"""Why records give no document, and how many of them did and did not.
+
+Does not read records.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# Reasons that a reader gives, before a record is parsed.
+TRUNCATED_SOURCE = "truncated_source"
+DAMAGED_SOURCE = "damaged_source"
+TOO_LONG = "too_long"
+DECOMPRESSION_LIMIT = "decompression_limit"
+XML_WITHOUT_PAGES = "xml_without_pages"
+# After it nothing of the file is read.
+UNREADABLE = frozenset({TRUNCATED_SOURCE, DAMAGED_SOURCE, DECOMPRESSION_LIMIT, XML_WITHOUT_PAGES})
+
+# Of pages of a Wikipedia dump.
+REDIRECT = "redirect"
+NOT_AN_ARTICLE = "not_an_article"
+UNPARSABLE_MARKUP = "unparsable_markup"
+NO_TEXT_AFTER_MARKUP = "no_text_after_markup"
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many records were read, and how many of them were rejected for which reason.
+
+    Attributes:
+        records: all that were read.
+        rejected: records by reason.
+
+    Example:
+        >>> str(Tally(6, Counter(too_long=2, empty_text=3)))
+        '6 records read, 1 usable, 5 rejected: empty_text 3, too_long 2'
+    """
+
+    records: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def usable(self) -> int:
+        """Records that were not rejected."""
+        return self.records - self.rejected.total()
+
+    def count(self, reason: str | None) -> None:
+        """Counts one record; None stands for one that is usable."""
+        self.records += 1
+        if reason is not None:
+            self.rejected[reason] += 1
+
+    @classmethod
+    def of(cls, parts: "Iterable[Tally]") -> "Tally":
+        """The sum of several."""
+        total = cls()
+        for part in parts:
+            total.records += part.records
+            total.rejected += part.rejected
+        return total
+
+    def __str__(self) -> str:
+        rejected = f", {self.rejected.total()} rejected: {self.reasons}" if self.rejected else ""
+        return f"{self.records} records read, {self.usable} usable{rejected}"
+
+    @property
+    def reasons(self) -> str:
+        """The reasons with their records, the commonest first."""
+        ordered = sorted(self.rejected.items(), key=lambda each: (-each[1], each[0]))
+        return ", ".join(f"{reason} {count}" for reason, count in ordered)
