@@ -26,7 +26,7 @@ from toolformer.sources.source import DATE_COLUMN, TEXT_COLUMN, TITLE_COLUMN, UR
 RecipeName = Literal["small"]
 StudyName = Literal["k", "tools", "sizes"]
 OutputFormat = Literal["table", "json", "csv"]
-SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"]
+SourceFormat = Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump", "warc"]
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -73,7 +73,7 @@ class SourceSettings(Section):
     """One source of texts."""
 
     path: str = Field(description="file, folder, glob, or starter-texts / wikipedia-excerpt")
-    format: Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump"] = "auto"
+    format: Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump", "warc"] = "auto"
     text_column: str = TEXT_COLUMN
     url_column: str | None = URL_COLUMN
     date_column: str | None = DATE_COLUMN

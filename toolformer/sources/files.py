@@ -44,12 +44,14 @@ _FORMAT_OF_SUFFIX: dict[str, SourceFormat] = {
     ".parquet": "parquet",
     ".txt": "text",
     ".md": "text",
+    ".warc": "warc",
+    ".wet": "warc",
 }
 # Dumps in parts carry the range of page numbers behind the suffix: `….xml-p1p41242.bz2`.
 _DUMP_NAME = re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$")
 _EXPECTED_NAMES = (
-    ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, or .xml for a Wikipedia "
-    f"dump; all but .parquet also with {', '.join(COMPRESSION_SUFFIXES)}"
+    ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, .warc, .wet, or .xml for a "
+    f"Wikipedia dump; all but .parquet also with {', '.join(COMPRESSION_SUFFIXES)}"
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16

@@ -27,6 +27,7 @@ from toolformer.sources.reasons import (
 )
 from toolformer.sources.records import RawRecord, excerpt_of, has_too_many_values
 from toolformer.sources.source import RecordLayout, Source, SourceFormat
+from toolformer.sources.web_archives import read_web_archive
 from toolformer.sources.wikipedia_dump import read_pages
 
 CHECKED_RECORDS = 100
@@ -208,6 +209,19 @@ def _read_dump(
             yield RawRecord(file.name, offset, page)
 
 
+def _read_web_archive(
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+) -> Iterator[RawRecord]:
+    archive = decompressed(stream, file.path, limits)
+    for found in read_web_archive(archive, maximum_text_bytes=layout.maximum_text_bytes):
+        archive.allowance.spend(_RECORD_BYTES)
+        if found.reason is not None:
+            yield RawRecord(file.name, found.number, excerpt_of(found.url), found.reason)
+        else:
+            raw = {"text": found.text, "url": found.url, "date": found.date}
+            yield RawRecord(file.name, found.number, raw)
+
+
 def _read_rows(
     file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
 ) -> Iterator[RawRecord]:
@@ -240,6 +254,7 @@ _READERS: dict[
     "parquet": _read_rows,
     "text": _read_text,
     "wikipedia-dump": _read_dump,
+    "warc": _read_web_archive,
 }
 
 

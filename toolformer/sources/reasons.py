@@ -22,6 +22,12 @@ NOT_AN_ARTICLE = "not_an_article"
 UNPARSABLE_MARKUP = "unparsable_markup"
 NO_TEXT_AFTER_MARKUP = "no_text_after_markup"
 
+# Of records of a web archive.
+HTML_NOT_EXTRACTED = "html_not_extracted"
+HTTP_ERROR = "http_error"
+ENCODED_RESPONSE = "encoded_response"
+NOT_TEXT = "not_text"
+
 
 @dataclass(slots=True)
 class Tally:

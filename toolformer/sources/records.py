@@ -32,9 +32,10 @@ class RawRecord:
 
     Attributes:
         source: the file it comes from, as the user named it.
-        offset: number of the record in that file, from 0: line, row, page; 0 for a text file.
+        offset: number of the record in that file, from 0: line, row, page, record of a web archive;
+            0 for a text file.
         raw: a JSON line or a text (bytes that are not UTF-8 kept as surrogate escapes), or the
-            columns of a row, or the fields of a page.
+            columns of a row, or the fields of a page, or text, url and date of an archived text.
         reason: why the reader could not give the whole record; then `raw` is an excerpt.
     """
 
@@ -134,7 +135,8 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
         `missing_text`, `text_not_a_string`, `empty_text`, `missing_context`,
         `context_not_a_string`, `invalid_utf8`, `too_long`, `redirect`, `not_an_article`,
         `no_text_after_markup`, `unparsable_markup`, `truncated_source`, `damaged_source`,
-        `decompression_limit`, `xml_without_pages`.
+        `decompression_limit`, `xml_without_pages`; of web archives `html_not_extracted`,
+        `http_error`, `encoded_response`, `not_text`.
     """
     if record.reason is not None:
         return [_rejection(record, record.reason)]
@@ -144,6 +146,10 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
         file_name = record.source.rpartition("/")[2]
         return [_parse_fields(record, layout, text=record.raw, title=file_name)]
     row = record.raw
+    if layout.format == "warc" and isinstance(row, dict):
+        # Fetched on that day, so it was written no later.
+        fields = {"text": row["text"], "url": row["url"], "date": row["date"]}
+        return [_parse_fields(record, layout, title=None, **fields)]
     if isinstance(row, str):
         if _SURROGATE.search(row):
             return [_rejection(record, "invalid_utf8")]

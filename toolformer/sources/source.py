@@ -15,7 +15,7 @@ from toolformer.sources.compression import (
 )
 from toolformer.sources.errors import SourceError
 
-SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump"]
+SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump", "warc"]
 SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
 FORMATS_WITH_COLUMNS = ("jsonl", "parquet")
 

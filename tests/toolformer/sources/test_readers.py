@@ -355,6 +355,8 @@ class TestErrors:
         ("a.md.gz", "text"),
         ("enwiki-pages-articles1.xml-p1p41242.bz2", "wikipedia-dump"),
         ("enwiki-pages-articles1.xml-p000000010p000030302-shortened.bz2", "wikipedia-dump"),
+        ("CC-MAIN-20240501-00001.warc.wet.gz", "warc"),
+        ("a.warc", "warc"),
         ("archive.tar.gz", None),
         ("folder.d/a", None),
     ],

@@ -1,0 +1,158 @@
+import datetime
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.toolformer.sources.test_readers import outcomes, parsed
+from toolformer.sources.errors import SourceError
+from toolformer.sources.records import ParsedDocument, Rejection
+from toolformer.sources.source import Source
+
+URL = "https://example.org/2024/05/03/mill"
+DATE = "2024-05-04T10:11:12Z"
+
+
+def record(kind: str, content: bytes, content_type: str = "text/plain", **headers: object) -> bytes:
+    fields = {
+        "WARC-Type": kind,
+        "WARC-Target-URI": URL,
+        "WARC-Date": DATE,
+        "Content-Type": content_type,
+        "Content-Length": len(content),
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value is not None)
+    return f"WARC/1.0\r\n{head}\r\n".encode() + content + b"\r\n\r\n"
+
+
+def response(content: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    head = "".join(f"{header}\r\n" for header in headers)
+    answer = f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + content
+    return record("response", answer, "application/http; msgtype=response")
+
+
+PLAIN, HTML = "Content-Type: text/plain", "Content-Type: text/html; charset=UTF-8"
+INFO = record("warcinfo", b"software: a crawler\r\n", "application/warc-fields")
+FIRST, SECOND = (record("conversion", f"Été {n}.\n".encode()) for n in range(2))
+
+
+@pytest.fixture
+def archive(tmp_path: Path, source_of):
+    def write(content: bytes, name: str = "a.warc", **settings) -> Source:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return source_of(path, **settings)
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["a.wet", "a.warc", "CC-MAIN-1.warc.wet.gz", "a.warc.gz"])
+def test_texts_of_a_wet_file_have_address_and_day(archive, name):
+    members = [INFO, FIRST, SECOND]
+    content = b"".join(map(gzip.compress, members) if name.endswith(".gz") else members)
+    first, second = parsed(archive(content, name))
+    assert isinstance(first, ParsedDocument)
+    assert isinstance(second, ParsedDocument)
+    assert (first.text, first.url, first.published_on, first.title) == (
+        "Été 0.\n",
+        URL,
+        datetime.date(2024, 5, 4),
+        None,
+    )
+    # What describes the crawl is counted among the records and is none itself.
+    assert (first.source_offset, second.source_offset) == (1, 2)
+
+
+def test_of_the_answers_of_servers_plain_text_is_read_and_others_say_why_not(archive):
+    content = b"".join(
+        [
+            record("request", b"GET / HTTP/1.1\r\n\r\n", "application/http; msgtype=request"),
+            response(b"A text.", PLAIN),
+            response("Été.".encode("latin-1"), f"{PLAIN}; charset=ISO-8859-1"),
+            response(b"5\r\nA tex\r\n2\r\nt.\r\n0\r\n\r\n", PLAIN, "Transfer-Encoding: chunked"),
+            response(b"<p>A text.</p>", HTML),
+            response(b"Not here.", PLAIN, status="404 Not Found"),
+            response(gzip.compress(b"A text."), PLAIN, "Content-Encoding: gzip"),
+            response(b"\x89PNG", "Content-Type: image/png"),
+            response(b"A text."),
+            record("response", b""),
+            record("resource", b"A file.", "text/plain; charset=none"),
+            record("response", b"1.2.3.4", "text/dns", WARC_Target_URI="dns:example.org"),
+            record("conversion", b"caf\xe9"),
+            record("conversion", b" \n"),
+            record("revisit", b"HTTP/1.1 200 OK\r\n\r\n"),
+        ]
+    )
+    assert outcomes(archive(content)) == [
+        "A text.",
+        "Été.",
+        "A text.",
+        "html_not_extracted",
+        "http_error",
+        "encoded_response",
+        "not_text",
+        "not_text",
+        "not_text",
+        "A file.",
+        "not_text",
+        "invalid_utf8",
+        "empty_text",
+    ]
+    rejections = [each for each in parsed(archive(content)) if isinstance(each, Rejection)]
+    assert (rejections[0].source_offset, rejections[0].excerpt) == (4, URL)
+
+
+def test_long_texts_are_rejected_and_reading_goes_on(archive):
+    content = record("conversion", b"a" * 700_000) + record("conversion", b"a" * 10) + FIRST
+    assert outcomes(archive(content, maximum_text_bytes=9)) == ["too_long", "too_long", "Été 0.\n"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"), [(1, "truncated_source"), (9, "truncated_source"), (60, "damaged_source")]
+)
+def test_an_archive_that_stops_in_the_middle_gives_what_comes_before(archive, cut, reason):
+    # Without the blank lines behind it a record is complete.
+    whole = (FIRST + SECOND).removesuffix(b"\r\n\r\n")
+    assert outcomes(archive(whole[:-cut])) == ["Été 0.\n", reason]
+    assert outcomes(archive(whole)) == ["Été 0.\n", "Été 1.\n"]
+
+
+def test_truncated_gzip_is_told_with_the_texts_before_it(archive):
+    content = gzip.compress(FIRST) + gzip.compress(SECOND)[:-60]
+    assert outcomes(archive(content, "a.wet.gz")) == ["Été 0.\n", "truncated_source"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"no record\r\n",
+        record("conversion", b"a", Content_Length=None),
+        record("conversion", b"abc", Content_Length="x"),
+        b"WARC/1.0\r\nWARC-Type: " + b"a" * 1_100_000,
+    ],
+)
+def test_what_is_no_record_ends_the_file_with_a_reason(archive, damage, capsys):
+    texts = outcomes(archive(FIRST + damage + SECOND))
+    assert (texts[0], texts[-1]) == ("Été 0.\n", "damaged_source")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_file_that_is_no_archive_is_refused(archive):
+    for content in (b"no archive", gzip.compress(FIRST)):
+        with pytest.raises(SourceError, match="follows no WARC record"):
+            parsed(archive(content))
+    with pytest.raises(SourceError, match="is empty"):
+        parsed(archive(INFO))
+
+
+def test_archives_have_no_columns(archive):
+    with pytest.raises(SourceError, match="no columns"):
+        parsed(archive(FIRST, context_column="question"))
+
+
+def test_names_of_columns_do_not_matter_to_archives(archive):
+    settings = {"text_column": "body", "url_column": None, "date_column": "day"}
+    (document,) = parsed(archive(FIRST, **settings))
+    assert isinstance(document, ParsedDocument)
+    assert (document.text, document.url) == ("Été 0.\n", URL)

@@ -1,0 +1,199 @@
+"""Texts of web archives: WARC files, and the WET files that Common Crawl makes of them.
+
+Does not extract text from HTML, and reads no other compression than that of the file.
+"""
+
+from collections.abc import Iterator
+from email.message import Message
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from toolformer.sources.compression import CHUNK_BYTES, ByteStream
+from toolformer.sources.reasons import (
+    ENCODED_RESPONSE,
+    HTML_NOT_EXTRACTED,
+    HTTP_ERROR,
+    NOT_TEXT,
+    TOO_LONG,
+)
+
+if TYPE_CHECKING:
+    from warcio.bufferedreaders import BufferedReader
+    from warcio.recordloader import ArcWarcRecord, ArcWarcRecordLoader
+
+# The others describe the crawl: what was asked for, and with which program.
+_WITH_CONTENT = frozenset({"response", "resource", "conversion"})
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+# Far above what crawlers write; warcio holds the head of a record in memory.
+_LONGEST_HEAD = 1 << 20
+
+
+class ArchivedText(NamedTuple):
+    """A record that has content.
+
+    Attributes:
+        number: of the record in its file, from 0; records without content count, too.
+        text: its text, bytes that are not of its character set kept as surrogate escapes; empty
+            where there is a reason.
+        url: the address it was fetched from.
+        date: when, as the archive says it.
+        reason: why its text is not read.
+    """
+
+    number: int
+    text: str
+    url: str | None
+    date: str | None
+    reason: str | None
+
+
+def read_web_archive(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[ArchivedText]:
+    """Yields the records of an archive that have content, in order.
+
+    Texts are those of conversion records (WET), and plain text that a server or a file gave.
+
+    Args:
+        stream: the archive, decompressed.
+        maximum_text_bytes: longer texts are not read.
+
+    Raises:
+        EOFError: the last record is not complete; those before it came.
+        OSError: without a number, what follows is no record; or the stream says so.
+        zlib.error, ExpansionError: the stream says so.
+    """
+    from warcio.bufferedreaders import BufferedReader
+    from warcio.exceptions import ArchiveLoadFailed
+    from warcio.recordloader import ArcWarcRecordLoader
+
+    checked = _CheckedStream(stream)
+    reader = BufferedReader(checked)
+    loader = ArcWarcRecordLoader(verify_http=False)
+    number = 0
+    try:
+        while line := _next_line(reader):
+            record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
+            if record.length is None:
+                raise OSError(f"record {number} does not say how long it is (Content-Length)")
+            found = _content(record, loader, checked, number, maximum_text_bytes)
+            _read(record.raw_stream, checked)
+            if record.raw_stream.limit:
+                raise EOFError(f"record {number} ends too early")
+            if found is not None:
+                yield found
+            checked.begin_head()
+            number += 1
+    except ArchiveLoadFailed as error:
+        raise OSError(
+            f"where record {number} should begin follows no WARC record: {error}"
+        ) from error
+    except _StreamEndedError as ended:
+        raise EOFError(*ended.args) from ended
+
+
+class _StreamEndedError(Exception):
+    """The stream stops in the middle; warcio takes an EOFError for an end."""
+
+
+class _Readable(Protocol):
+    def read(self, length: int | None = None, /) -> bytes: ...
+
+
+class _CheckedStream:
+    """A stream whose reader holds no head of a record that does not end."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._head_bytes = 0
+
+    def begin_head(self) -> None:
+        """What was read until now belongs to no head that is being read."""
+        self._head_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        try:
+            chunk = self._stream.read(size)
+        except EOFError as error:
+            raise _StreamEndedError(*error.args) from error
+        self._head_bytes += len(chunk)
+        if self._head_bytes > _LONGEST_HEAD:
+            raise OSError(f"the head of a record is over {_LONGEST_HEAD:,} bytes long")
+        return chunk
+
+
+def _next_line(reader: "BufferedReader") -> bytes:
+    while line := reader.readline():
+        if line.strip():
+            return line
+    return b""
+
+
+def _content(
+    record: "ArcWarcRecord",
+    loader: "ArcWarcRecordLoader",
+    checked: _CheckedStream,
+    number: int,
+    maximum_text_bytes: int,
+) -> ArchivedText | None:
+    if record.rec_type not in _WITH_CONTENT:
+        return None
+    url = record.rec_headers.get_header("WARC-Target-URI")
+    date = record.rec_headers.get_header("WARC-Date")
+    content_type, reason = record.content_type, None
+    if record.rec_type == "response":
+        content_type, reason = _answer(record, loader, url or "")
+    reason = reason or _reason_of_type(content_type or "")
+    if reason is not None:
+        return ArchivedText(number, "", url, date, reason)
+    content = _read(record.content_stream(), checked, maximum_text_bytes + 1)
+    if len(content) > maximum_text_bytes:
+        return ArchivedText(number, "", url, date, TOO_LONG)
+    return ArchivedText(number, _decoded(content, content_type or ""), url, date, None)
+
+
+def _answer(
+    record: "ArcWarcRecord", loader: "ArcWarcRecordLoader", url: str
+) -> tuple[str | None, str | None]:
+    """What a server's answer says of its type, and why it is not read."""
+    try:
+        # Also for `content_stream`, which puts chunks together.
+        record.http_headers = loader.load_http_headers(
+            "response", url, record.raw_stream, record.length
+        )
+    except EOFError:
+        return None, HTTP_ERROR
+    headers = record.http_headers
+    if headers is None:
+        return None, NOT_TEXT
+    if headers.get_statuscode() != "200":
+        return None, HTTP_ERROR
+    encoding = (headers.get_header("Content-Encoding") or "identity").strip().lower()
+    return headers.get_header("Content-Type"), None if encoding == "identity" else ENCODED_RESPONSE
+
+
+def _reason_of_type(content_type: str) -> str | None:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in _HTML:
+        return HTML_NOT_EXTRACTED
+    return None if media_type == "text/plain" else NOT_TEXT
+
+
+def _read(stream: "_Readable", checked: _CheckedStream, most: int | None = None) -> bytes:
+    """Reads content up to so many bytes; without a limit it is let go."""
+    pieces, size = list[bytes](), 0
+    while most is None or size < most:
+        checked.begin_head()
+        chunk = stream.read(CHUNK_BYTES if most is None else min(CHUNK_BYTES, most - size))
+        if not chunk:
+            break
+        size += len(chunk)
+        if most is not None:
+            pieces.append(chunk)
+    return b"".join(pieces)
+
+
+def _decoded(content: bytes, content_type: str) -> str:
+    message = Message()
+    message["Content-Type"] = content_type
+    try:
+        return content.decode(message.get_content_charset("utf-8"), "surrogateescape")
+    except (LookupError, ValueError):
+        return content.decode("utf-8", "surrogateescape")
