@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from warehouse.schema import TableSchema, table_schema
+from warehouse.schema import TableSchema, table_schema, view_name
 
 # Of `corpus_manifest`: the sources that could not be used, by path, with the error.
 REJECTED_SOURCES = "rejected sources"
@@ -74,7 +74,7 @@ def column_schema(table: str) -> dg.TableSchema:
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                name=column.name,
+                name=view_name(column.name),
                 type=column.type,
                 description=column.description,
                 constraints=dg.TableColumnConstraints(
@@ -101,7 +101,7 @@ def table_metadata(table: str) -> dict[str, Any]:
 
 
 def _key_constraint(schema: TableSchema) -> str:
-    return f"primary key ({', '.join(schema.primary_key)})"
+    return f"primary key ({', '.join(map(view_name, schema.primary_key))})"
 
 
 def _line(cells: Any) -> str:

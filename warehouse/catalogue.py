@@ -18,7 +18,7 @@ from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.damage import damaged_slices
 from warehouse.errors import SlicesChangingError, StorageError
-from warehouse.schema import TableSchema, schema_text, table_schema, tables
+from warehouse.schema import TableSchema, schema_text, table_schema, tables, view_name
 from warehouse.slices import damaged_error
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
@@ -97,8 +97,7 @@ def create_views(connection: "duckdb.DuckDBPyConnection", sources: Mapping[str, 
         duckdb.Error: A slice is damaged, or was moved away at that moment.
     """
     for name, source in sources.items():
-        # The columns are named, so that their order does not depend on which file comes first.
-        columns = ", ".join(sql_name(column) for column in table_schema(name).column_names)
+        columns = shown_columns(table_schema(name))
         connection.execute(f"create view {sql_name(name)} as select {columns} from {source}")
     create_statistics_views(connection, sources.keys())
 
@@ -110,6 +109,20 @@ def create_statistics_views(
     for name in STATISTICS_VIEWS:
         if tables_behind(name) <= set(table_names):
             connection.execute(f"create view {sql_name(name)} as {view_text(name)}")
+
+
+def shown_columns(schema: TableSchema) -> str:
+    """Returns the SQL that selects the columns of a table's slices under the names of its view."""
+    # They are named, so that their order does not depend on which file comes first.
+    shown = [
+        f"{sql_name(column)} as {sql_name(view_name(column))}" for column in schema.column_names
+    ]
+    return ", ".join([*shown, *map(sql_name, _renamed(schema.column_names))])
+
+
+def _renamed(columns: Iterable[str]) -> list[str]:
+    """Columns that views show under another name, and under their own behind all others."""
+    return [column for column in columns if view_name(column) != column]
 
 
 def listed_source(schema: TableSchema, files: Iterable[Path]) -> str:
@@ -216,10 +229,14 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
     for schema in tables().values():
         name = sql_name(schema.name)
         connection.execute(f"comment on {kind} {name} is {sql_literal(schema.description)}")
-        for column in schema.columns:
+        comments = {view_name(column.name): column.description for column in schema.columns}
+        comments |= {
+            column: f"The same as {view_name(column)}; needs quotes."
+            for column in _renamed(schema.column_names)
+        }
+        for column, text in comments.items():
             connection.execute(
-                f"comment on column {name}.{sql_name(column.name)} is "
-                f"{sql_literal(column.description)}"
+                f"comment on column {name}.{sql_name(column)} is {sql_literal(text)}"
             )
 
 

@@ -28,6 +28,8 @@ _CROSS_SHARD_TABLES = frozenset(
     }
 )
 
+_VIEW_NAMES = {"window": "window_index"}
+
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
     r'^ {4}"?(?P<name>\w+)"? (?P<type>struct\([^()]*\)\[\]|[a-z]+)'
@@ -43,6 +45,19 @@ _DTYPES: dict[str, pl.DataType] = {
     "boolean": pl.Boolean(),
     "date": pl.Date(),
 }
+
+
+def view_name(column: str) -> str:
+    """Returns the name of a column that queries need not quote; `window` is reserved in SQL.
+
+    Slices keep the stored name, so that those of older homes stay readable, and views answer to
+    both names.
+
+    Example:
+        >>> view_name("window"), view_name("shard")
+        ('window_index', 'shard')
+    """
+    return _VIEW_NAMES.get(column, column)
 
 
 @dataclass(frozen=True, slots=True)

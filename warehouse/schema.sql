@@ -6,6 +6,9 @@
 -- `create table` describe the table, and each column stands on a line of its own that ends in
 -- its description; further constraints follow after the last column.
 --
+-- `window` is a reserved word. Queries call this column `window_index`, in every table and view
+-- that has it; `"window"`, in quotes, is the same column and the name that slices keep.
+--
 -- A NULL passes a CHECK, and DuckDB allows no lambda in one: what holds inside `calls` is
 -- checked in `validation.py`.
 

@@ -8,7 +8,12 @@ import shutil
 from pathlib import Path
 
 from toolformer.ground.whole_files import beside
-from warehouse.catalogue import create_statistics_views, describe, listed_source
+from warehouse.catalogue import (
+    create_statistics_views,
+    describe,
+    listed_source,
+    shown_columns,
+)
 from warehouse.connection import open_connection, sql_name
 from warehouse.errors import SlicesChangingError, StorageError
 from warehouse.reading import are_there, chosen_files
@@ -41,10 +46,9 @@ def write_standalone_database(
     try:
         with open_connection(file, spill_folder=spill) as connection:
             for name, schema in tables().items():
-                columns = ", ".join(sql_name(column) for column in schema.column_names)
                 statement = (
-                    f"create table {sql_name(name)} as "
-                    f"select {columns} from {listed_source(schema, files[name])}"
+                    f"create table {sql_name(name)} as select {shown_columns(schema)} "
+                    f"from {listed_source(schema, files[name])}"
                 )
                 values = {}
                 if round_number is not None and "round" in schema.column_names:

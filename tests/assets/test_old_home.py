@@ -92,6 +92,13 @@ def test_every_view_has_rows(home: PipelineHome, view: str):
         assert set(rows["tool"]) == set(TOOLS)
 
 
+def test_the_number_of_a_window_is_read_under_both_names(home: PipelineHome):
+    windows = 'select window_index, "window" as stored from augmented_texts'
+    rows = home.warehouse.query(windows).rows()
+    assert len(rows) > 0
+    assert all(index == stored is not None for index, stored in rows)
+
+
 def test_the_views_say_what_the_code_that_made_the_home_said(home: PipelineHome):
     funnel = home.warehouse.query("select * from call_funnel")
     by_stage = {

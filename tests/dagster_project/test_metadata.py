@@ -4,7 +4,7 @@ import pytest
 
 from dagster_project.metadata import column_schema, table_markdown, table_metadata
 from warehouse.errors import UnknownTableError
-from warehouse.schema import tables
+from warehouse.schema import tables, view_name
 
 
 def test_markup_in_a_cell_cannot_break_the_table():
@@ -61,7 +61,9 @@ def test_every_table_has_metadata_that_dagster_takes(table):
     spec = dg.AssetSpec(table, metadata=table_metadata(table))
     assert spec.metadata["dagster/table_name"] == table
     schema = spec.metadata["dagster/column_schema"]
-    assert [column.name for column in schema.columns] == list(tables()[table].column_names)
+    assert [column.name for column in schema.columns] == [
+        view_name(column) for column in tables()[table].column_names
+    ]
     assert all(column.description for column in schema.columns)
 
 
@@ -78,7 +80,7 @@ def test_constraints_of_the_columns_are_shown():
 def test_a_key_of_several_columns_makes_none_of_them_unique():
     schema = column_schema("augmented_texts")
     assert not any(column.constraints.unique for column in schema.columns)
-    assert schema.constraints.other == ["primary key (document_id, window, round)"]
+    assert schema.constraints.other == ["primary key (document_id, window_index, round)"]
 
 
 def test_an_unknown_table_is_an_error():

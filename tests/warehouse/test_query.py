@@ -9,7 +9,7 @@ from tests.warehouse.rows import SHARD, TEXT, frame
 from warehouse import query
 from warehouse.catalogue import STATISTICS_VIEWS, tables_in
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.schema import tables
+from warehouse.schema import tables, view_name
 from warehouse.warehouse import Warehouse
 
 
@@ -41,7 +41,21 @@ def test_all_tables_and_views_can_be_listed_and_described(shared_warehouse: Ware
     names = set(shared_warehouse.query("show tables")["name"])
     assert names == {*tables(), *STATISTICS_VIEWS}
     described = shared_warehouse.query("describe candidate_calls")
-    assert set(described["column_name"]) == set(tables()["candidate_calls"].column_names)
+    stored = tables()["candidate_calls"].column_names
+    assert set(described["column_name"]) == {*stored, "window_index"}
+
+
+def test_no_column_needs_quotes_and_the_old_name_of_the_window_is_answered_in_quotes(
+    warehouse: Warehouse,
+) -> None:
+    rows = frame("augmented_texts", {"window": 3})
+    warehouse.replace_slice("augmented_texts", SHARD, "all", rows, metadata={})
+    for table, schema in tables().items():
+        names = [view_name(column) for column in schema.column_names]
+        found = warehouse.query(f"select {', '.join(names)} from {table}")
+        assert found.columns == names
+    both = warehouse.query('select window_index, "window" as old from augmented_texts')
+    assert both.rows() == [(3, 3)]
 
 
 def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse) -> None:

@@ -25,7 +25,7 @@ filtered as (
         filtered_calls.round,
         count(*) as scored,
         count(*) filter (where is_kept) as kept,
-        count(distinct (document_id, "window")) filter (where is_kept) as kept_texts,
+        count(distinct (document_id, window_index)) filter (where is_kept) as kept_texts,
         avg(loss_reduction) filter (where is_kept) as mean_loss_reduction
     from filtered_calls
     left join candidate_calls on candidate_calls.call_id = filtered_calls.call_id

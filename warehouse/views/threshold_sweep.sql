@@ -28,7 +28,7 @@ thresholds as (
     select tool, round, filtering_threshold from filtered_calls
 ),
 scored as (
-    select filtered_calls.tool, filtered_calls.round, loss_reduction, document_id, "window"
+    select filtered_calls.tool, filtered_calls.round, loss_reduction, document_id, window_index
     from filtered_calls
     left join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
     -- Those whose reduction is known, and that no contrast dropped.
@@ -40,7 +40,7 @@ kept as (
         thresholds.round,
         thresholds.filtering_threshold,
         count(scored.tool) as kept_calls,
-        count(distinct (document_id, "window"))
+        count(distinct (document_id, window_index))
             filter (where scored.tool is not null) as kept_texts
     from thresholds
     left join scored
