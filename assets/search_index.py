@@ -118,7 +118,7 @@ def wikipedia_index(
                 dump_passages(files, loaded, pages),
                 home.wikipedia_index,
                 fingerprint=identity.digest,
-                progress=lambda done: progress(done, done),
+                progress=lambda done: progress(done, None),
             ),
             pages,
         )

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-ProgressCallback = Callable[[int, int], None]
+# Told steps done and steps in all; None where nobody knows how many there will be.
+ProgressCallback = Callable[[int, int | None], None]
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -17,7 +18,7 @@ class ProgressReporter(Protocol):
     """Shows how far a piece of work is."""
 
     def start(self, description: str) -> ProgressCallback:
-        """Begin a piece of work; the callback is told steps done and steps in all."""
+        """Begin a piece of work; its callback is never told more steps than there are in all."""
         ...
 
 
@@ -31,12 +32,15 @@ class LogReporter:
         """Begin a piece of work."""
         began = last_line = time.monotonic()
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None) -> None:
             nonlocal last_line
             now = time.monotonic()
             if now - last_line < _SECONDS_BETWEEN_LINES or not done:
                 return
             last_line = now
+            if total is None:
+                self._write(f"{description}: {done}")
+                return
             left = (now - began) / done * (total - done)
             self._write(f"{description}: {done} of {total}, about {left:.0f} s left")
 
@@ -58,6 +62,14 @@ def shown_by(reporter: ProgressReporter) -> Iterator[None]:
 
 
 def progress_of(description: str, log: logging.Logger) -> ProgressCallback:
-    """A callback for one piece of work, shown where this process shows progress."""
+    """A callback for one piece of work, shown where this process shows progress.
+
+    Where more is done than was planned, the plan grows: what is shown never overruns its total.
+    """
     reporter = _reporter or LogReporter(log.info)
-    return reporter.start(description)
+    show = reporter.start(description)
+
+    def report(done: int, total: int | None) -> None:
+        show(done, None if total is None else max(done, total))
+
+    return report

@@ -123,7 +123,7 @@ class _Bars:
         """Begin a bar; it is done when all steps are."""
         task = self._progress.add_task(escape(description), total=None)
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None) -> None:
             self._progress.update(task, completed=done, total=total)
 
         return report
