@@ -1,0 +1,154 @@
+"""The losses of one call token by token: what the filter sums up, kept apart.
+
+    in front:       BOS | z | x_0 … x_{i+w-2}
+    at its place:   BOS | x_0 … x_{i-1} | z | x_i … x_{i+w-2}
+
+Either way the state at place |z| + j predicts x_j, for every j from i on. Each loss is one row of
+its own, and the rows are fed together; nothing is shared between calls. So this is for looking at
+single calls, and `toolformer.losses` for a shard of them. Does not load models and does not decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolformer.calls import CallFormat, call_ids, prefix_ids
+from toolformer.filtering import Baseline, CallLosses
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_losses import losses_at
+from toolformer.forward.windows import Window
+from toolformer.loss_form import LossForm, Placement
+from toolformer.loss_weights import weighted_loss
+from toolformer.scored_call import ScoredCall
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedToken:
+    """One token that counts for a call; all but its weight in nats.
+
+    Attributes:
+        position: in the window, 0-based.
+        text: of the token; a part of a character is the replacement character.
+        weight: w_t.
+        without_call: log p(x_j) with no call, whose weighted sum is -L_i(ε).
+        call_without_result: the same with the call alone, of L_i(e(c, ε)).
+        with_result: with call and result, of L_i(e(c, r)).
+        with_foreign_result: with the result of another call; None where there is none.
+    """
+
+    position: int
+    text: str
+    weight: float
+    without_call: float
+    call_without_result: float
+    with_result: float
+    with_foreign_result: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallExplanation:
+    """The tokens behind a call, in their order, and the losses that they add up to."""
+
+    tokens: tuple[ExplainedToken, ...]
+    losses: CallLosses
+
+    def gains(self, baseline: Baseline = Baseline.MINIMUM) -> list[float]:
+        """What each token adds to the loss reduction, in nats; together they are L_i⁻ - L_i⁺.
+
+        Args:
+            baseline: what the call is compared with. Of two losses the smaller one is L_i⁻ as a
+                whole: not each token's better one.
+        """
+        alone = self.losses.loss_call_without_result
+        is_alone_better = alone is not None and alone < self.losses.loss_without_call
+        compares_alone = baseline is Baseline.MINIMUM and is_alone_better
+        return [
+            token.weight
+            * (
+                token.with_result
+                - (token.call_without_result if compares_alone else token.without_call)
+            )
+            for token in self.tokens
+        ]
+
+
+def explain_call(
+    model: LanguageModel,
+    window: Window,
+    call: ScoredCall,
+    *,
+    foreign_result: str | None,
+    call_format: CallFormat,
+    form: LossForm,
+) -> CallExplanation:
+    """Compute all losses of one call, token by token.
+
+    Args:
+        model: the scoring model.
+        window: that the call stands in.
+        call: with its own result.
+        foreign_result: that of another call, to compare with; None for none.
+        call_format: how the call is written.
+        form: where it stands, and which tokens count.
+
+    Returns:
+        No tokens and losses of 0 where no text follows the position.
+    """
+
+    def ids_of(result: str | None) -> list[int]:
+        write = call_ids if form.placement is Placement.INLINE else prefix_ids
+        return write(model.tokenizer, call.call, result, call_format=call_format)
+
+    texts = [[], ids_of(None), ids_of(call.result)]
+    if foreign_result is not None:
+        texts.append(ids_of(foreign_result))
+    columns = [
+        [-loss for loss in of_text] for of_text in _losses_behind(model, window, call, texts, form)
+    ]
+    losses = [weighted_loss([-score for score in column], form.weights) for column in columns]
+    without_call, call_alone, with_result, *foreign = columns
+    positions = range(call.position, call.position + len(without_call))
+    tokens = tuple(
+        ExplainedToken(
+            position=position,
+            text=model.tokenizer.token_text(window.ids[position]),
+            weight=form.weights[t],
+            without_call=without_call[t],
+            call_without_result=call_alone[t],
+            with_result=with_result[t],
+            with_foreign_result=foreign[0][t] if foreign else None,
+        )
+        for t, position in enumerate(positions)
+    )
+    return CallExplanation(
+        tokens,
+        CallLosses(
+            loss_without_call=losses[0],
+            loss_call_without_result=losses[1],
+            loss_with_result=losses[2],
+            tokens_used=len(tokens),
+            loss_with_foreign_result=losses[3] if foreign else None,
+        ),
+    )
+
+
+def _losses_behind(
+    model: LanguageModel,
+    window: Window,
+    call: ScoredCall,
+    texts: Sequence[list[int]],
+    form: LossForm,
+) -> list[list[float]]:
+    """Losses of the tokens behind the position, for each text z that stands for the call."""
+    end = call.position + form.tokens_used(len(window.ids), call.position)
+    stands_at = call.position if form.placement is Placement.INLINE else 0
+    # The last token that counts is predicted and predicts nothing: it is not fed.
+    rows = [
+        [model.bos_id, *window.ids[:stands_at], *z, *window.ids[stands_at : end - 1]] for z in texts
+    ]
+    places = [
+        (row, len(z) + place, window.ids[place])
+        for row, z in enumerate(texts)
+        for place in range(call.position, end)
+    ]
+    losses = iter(losses_at(model, rows, places))
+    return [[next(losses) for _ in range(call.position, end)] for _ in texts]
