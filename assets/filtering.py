@@ -17,6 +17,8 @@ from assets.shard_texts import documents_of, typed_frame, windows_of
 from assets.stage_costs import costs_of, store_cost
 from dagster_project.fingerprints import (
     LOSSES_FINGERPRINT,
+    LOSSES_PARTS,
+    Fingerprint,
     chance_calls_fingerprint,
     filtered_calls_fingerprint,
     losses_fingerprint,
@@ -88,12 +90,13 @@ def filtered_calls(
                 stage.input("documents", key, ALL),
             )
 
-        def losses_digest(executed: Input) -> str:
+        def of_losses(executed: Input) -> Fingerprint:
             return losses_fingerprint(executed.fingerprint, chosen, identity, precision)
 
         def wanted(name: str) -> Wanted:
             found = inputs(name)
-            return Wanted(filtered_calls_fingerprint(losses_digest(found[0]), chosen, name), found)
+            losses = of_losses(found[0]).digest
+            return Wanted(filtered_calls_fingerprint(losses, chosen, name), found)
 
         def wanted_by_chance(name: str) -> Wanted:
             found = inputs(name)
@@ -119,7 +122,7 @@ def filtered_calls(
                     key,
                     name,
                     partial(calls, looked_at.versions),
-                    losses_digest(looked_at.inputs[0]),
+                    of_losses(looked_at.inputs[0]),
                 ),
                 hold_device=hold_device,
             )
@@ -169,10 +172,10 @@ def _filter(
     shard: str,
     tool_name: str,
     calls: Callable[[], Sequence[ScoredCall]],
-    losses_digest: str,
+    of_losses: Fingerprint,
 ) -> Made:
     """Decide on the calls of one tool, from stored losses where they are still good."""
-    settings = stage.settings
+    settings, losses_digest = stage.settings, of_losses.digest
     of_tool = settings.tools.of(tool_name)
     threshold, contrast_threshold = of_tool.filtering_threshold, of_tool.contrast_threshold
     pruning, baseline = pruning_threshold(threshold), scoring.parameters.baseline
@@ -202,7 +205,11 @@ def _filter(
     )
     for cost in found.costs:
         store_cost(stage, shard, tool_name, cost)
-    metadata = {LOSSES_FINGERPRINT: losses_digest, **found.geometry}
+    metadata = {
+        LOSSES_FINGERPRINT: losses_digest,
+        LOSSES_PARTS: json.dumps(dict(of_losses.parts), sort_keys=True),
+        **found.geometry,
+    }
     if found.rescoring is not None:
         metadata[RESCORING] = json.dumps(found.rescoring)
     rows = []

@@ -85,6 +85,7 @@ def replace_slice_if_stale(
     force: bool,
     hold_device: Callable[[], object] | None = None,
     leftovers: Path | None = None,
+    made_by: Mapping[str, str] | None = None,
 ) -> str:
     """Make a slice of the warehouse unless it is there with the same fingerprint.
 
@@ -96,6 +97,7 @@ def replace_slice_if_stale(
         force: make it all the same.
         hold_device: see `make_once`.
         leftovers: see `make_once`.
+        made_by: stored with the slice besides; says nothing of what it is made of.
 
     Returns:
         The state of what was made, or `up to date`.
@@ -117,7 +119,12 @@ def replace_slice_if_stale(
         warehouse.replace_slice(
             *address,
             made.rows,
-            metadata={**looked_at.metadata(), **made.metadata, "made_at": made_at},
+            metadata={
+                **looked_at.metadata(),
+                **made.metadata,
+                **(made_by or {}),
+                "made_at": made_at,
+            },
         )
         return made.state
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from assets.inputs import Wanted
 from assets.outputs import Made
+from assets.prompts import keep_prompt
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors, state_of
 from assets.shard_texts import cut_off, documents_of, typed_frame, windows_of
@@ -176,6 +177,10 @@ def candidate_calls(
             return Wanted(fingerprint, (documents,))
 
         for name, tool in tools.tools.items():
+            prompt = tools.prompts[name]
+            if prompt is not None:
+                # Also where the slice is up to date: an earlier release did not store it.
+                keep_prompt(stage.warehouse, prompt)
             report.slices[name] = stage.replace_if_stale(
                 key,
                 stage.slice_name(name),

@@ -32,6 +32,8 @@ _PREVIEW = 12
 _PREVIEW_OF_A_TOOL = 2
 DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
+# The Dagster run that made a slice, in its metadata.
+RUN = "run"
 
 
 @dataclass(slots=True)
@@ -172,6 +174,7 @@ class ShardStage:
             force=self.force,
             hold_device=hold_device,
             leftovers=self._checkpoint_folder(shard, slice_name),
+            made_by={RUN: self.context.run.run_id},
         )
 
     def has_input(self, table: str, shard: str, slice_name: str) -> bool:

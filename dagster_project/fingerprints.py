@@ -40,6 +40,7 @@ CODE_VERSIONS = {
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
 LOSSES_FINGERPRINT = "losses_fingerprint"
+LOSSES_PARTS = "losses_parts"
 # Of the section `scoring`: what changes a single loss.
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
 # Of the same: where a call stands and which tokens count; named only where it is not the paper's.
@@ -116,6 +117,11 @@ def fingerprint(table: str, **parts: object) -> Fingerprint:
     return Fingerprint({"code_version": CODE_VERSIONS[table], **named})
 
 
+def prompt_digest(prompt: str) -> str:
+    """What the fingerprint of samples names in place of their few-shot prompt."""
+    return hex_digest(prompt)
+
+
 def documents_fingerprint(entry: ShardEntry) -> Fingerprint:
     """Of the texts of a shard."""
     return fingerprint("documents", raw_slice=entry.digest)
@@ -150,7 +156,7 @@ def candidate_calls_fingerprint(
         "documents": upstream,
         "language_model": [model, settings.language_model.bos_token],
         "precision": precision,
-        "prompt": prompt and hex_digest(prompt),
+        "prompt": prompt and prompt_digest(prompt),
         "sampling_threshold": tool_settings.sampling_threshold,
         "positions_per_text": tool_settings.positions_per_text,
         "calls_per_position": tool_settings.calls_per_position,
@@ -191,7 +197,9 @@ def _execution_settings(settings: Settings) -> dict[str, object]:
     return settings.execution.model_dump(exclude={"attempts", "uses_cache", "worker_memory_gib"})
 
 
-def losses_fingerprint(upstream: str, settings: Settings, model: str, precision: str) -> str:
+def losses_fingerprint(
+    upstream: str, settings: Settings, model: str, precision: str
+) -> Fingerprint:
     """Of the losses of one tool's calls, whatever threshold decides on them.
 
     `model` is the identity of the annotating model: the one that sampled them scores them too.
@@ -203,7 +211,7 @@ def losses_fingerprint(upstream: str, settings: Settings, model: str, precision:
         precision=precision,
         scoring=_loss_settings(settings, precision),
         window_tokens=settings.corpus.window_tokens,
-    ).digest
+    )
 
 
 def _loss_settings(settings: Settings, precision: str) -> dict[str, object]:

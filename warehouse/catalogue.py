@@ -10,6 +10,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import duckdb
 
 STATISTICS_VIEWS = (
+    "slice_metadata",
+    "call_provenance",
     "call_funnel",
     "call_statistics",
     "call_proposals",
@@ -41,9 +44,24 @@ STATISTICS_VIEWS = (
 )
 """Names of the views in `views/`, in the order they are created."""
 
+# The one view that reads no rows: of the tables at hand it has the metadata of their files.
+_METADATA_VIEW = "slice_metadata"
 _MAXIMUM_ATTEMPTS = 4
 _WORD = re.compile(r"\w+")
 _INTROSPECTION = re.compile(r"\bshow\b|\bdescribe\b|duckdb_|information_schema|pg_|sqlite_|query")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the slices of a table are read from, each as the SQL behind `from`.
+
+    Attributes:
+        rows: of the slices.
+        metadata: of their files, by `file_name`, `key` and `value`.
+    """
+
+    rows: str
+    metadata: str
 
 
 @functools.cache
@@ -80,35 +98,52 @@ def tables_in(sql: str) -> frozenset[str]:
     if _INTROSPECTION.search(text):
         return frozenset(tables())
     words = frozenset(_WORD.findall(text))
+    if _METADATA_VIEW in words:
+        return frozenset(tables())
     found = words & frozenset(tables())
     for view in words.intersection(STATISTICS_VIEWS):
         found |= tables_behind(view)
     return found
 
 
-def create_views(connection: "duckdb.DuckDBPyConnection", sources: Mapping[str, str]) -> None:
+def create_views(connection: "duckdb.DuckDBPyConnection", sources: Mapping[str, Source]) -> None:
     """Creates the views of some tables and every statistics view that reads only these.
 
     Args:
         connection: Where to create them.
-        sources: Of each table the SQL behind `from`: `listed_source` or `lasting_source`.
+        sources: Of each table: `listed_source` or `lasting_source`.
 
     Raises:
         duckdb.Error: A slice is damaged, or was moved away at that moment.
     """
     for name, source in sources.items():
         columns = shown_columns(table_schema(name))
-        connection.execute(f"create view {sql_name(name)} as select {columns} from {source}")
+        connection.execute(f"create view {sql_name(name)} as select {columns} from {source.rows}")
+    if sources:
+        connection.execute(f"create view {_METADATA_VIEW} as {metadata_of(sources)}")
     create_statistics_views(connection, sources.keys())
 
 
 def create_statistics_views(
     connection: "duckdb.DuckDBPyConnection", table_names: Collection[str]
 ) -> None:
-    """Creates every statistics view that reads only these tables."""
+    """Creates every statistics view that reads only these tables, and metadata of their slices."""
     for name in STATISTICS_VIEWS:
-        if tables_behind(name) <= set(table_names):
+        if name != _METADATA_VIEW and tables_behind(name) <= set(table_names):
             connection.execute(f"create view {sql_name(name)} as {view_text(name)}")
+
+
+def metadata_of(sources: Mapping[str, Source]) -> str:
+    """Returns the SQL that selects what is stored with each slice beside its rows.
+
+    Args:
+        sources: Of each table: `listed_source` or `lasting_source`; at least one.
+    """
+    of_tables = (
+        f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
+        for name, source in sources.items()
+    )
+    return f"with stored as ({' union all '.join(of_tables)})\n{view_text(_METADATA_VIEW)}"
 
 
 def shown_columns(schema: TableSchema) -> str:
@@ -125,13 +160,15 @@ def _renamed(columns: Iterable[str]) -> list[str]:
     return [column for column in columns if view_name(column) != column]
 
 
-def listed_source(schema: TableSchema, files: Iterable[Path]) -> str:
+def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
     """Returns the SQL that reads these versions of a table's slices."""
     listed = ", ".join(sql_literal(str(path)) for path in files)
-    return f"read_parquet([{listed}], {_options(schema)})"
+    return Source(
+        f"read_parquet([{listed}], {_options(schema)})", f"parquet_kv_metadata([{listed}])"
+    )
 
 
-def lasting_source(schema: TableSchema, folder: Path) -> str:
+def lasting_source(schema: TableSchema, folder: Path) -> Source:
     """Returns the SQL that reads the slices of a table as they are whenever it is run.
 
     Both patterns list the folder, one after the other. What was published in between would be in
@@ -139,8 +176,7 @@ def lasting_source(schema: TableSchema, folder: Path) -> str:
     """
     pattern = f"{glob.escape(str(folder.absolute()))}/{schema.name}/*/{VERSION_GLOB}"
     # A view takes no parameters: paths are the one kind of value that is written into a statement.
-    return f"""read_parquet({sql_literal(pattern)}, {_options(schema)})
-    where filename in (
+    newest = f"""(
         select coalesce(max(file) filter (where stamp <= epoch_us(now())), min(file))
         from (
             select
@@ -152,6 +188,11 @@ def lasting_source(schema: TableSchema, folder: Path) -> str:
         where stamp is not null
         group by slice
     )"""
+    files = sql_literal(pattern)
+    return Source(
+        f"read_parquet({files}, {_options(schema)}) where filename in {newest}",
+        f"parquet_kv_metadata({files}) where file_name in {newest}",
+    )
 
 
 def _options(schema: TableSchema) -> str:
@@ -240,11 +281,12 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
             )
 
 
-def _lasting_sources(folder: Path) -> dict[str, str]:
+def _lasting_sources(folder: Path) -> dict[str, Source]:
     return {name: lasting_source(schema, folder) for name, schema in tables().items()}
 
 
 def _fingerprint(folder: Path) -> str:
     parts = [str(folder.absolute()), *MACROS, schema_text(), *map(view_text, STATISTICS_VIEWS)]
-    parts += _lasting_sources(folder).values()
+    for source in _lasting_sources(folder).values():
+        parts += source.rows, source.metadata
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

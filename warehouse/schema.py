@@ -19,6 +19,7 @@ ALL = "all"
 
 _CROSS_SHARD_TABLES = frozenset(
     {
+        "prompts",
         "training_texts",
         "training_exclusions",
         "training_metrics",

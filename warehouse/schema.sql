@@ -49,6 +49,13 @@ create table document_selection (
     primary key (document_id, tool, round)
 );
 
+-- One row per few-shot prompt that calls were sampled with.
+create table prompts (
+    digest varchar not null,  -- Digest of the text, as the metadata of candidate_calls names it; the key.
+    text varchar not null,  -- The prompt P(x), with `{text}` where the text goes.
+    primary key (digest)
+);
+
 -- One row per sampled call, parsed or dropped.
 create table candidate_calls (
     call_id varchar not null,  -- Digest of document, window, tool, position, sample index and round; the key.

@@ -12,6 +12,7 @@ from warehouse.catalogue import (
     create_statistics_views,
     describe,
     listed_source,
+    metadata_of,
     shown_columns,
 )
 from warehouse.connection import open_connection, sql_name
@@ -41,6 +42,7 @@ def write_standalone_database(
     import duckdb
 
     files = chosen_files(folder, tables())
+    sources = {name: listed_source(schema, files[name]) for name, schema in tables().items()}
     spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}
     try:
@@ -48,7 +50,7 @@ def write_standalone_database(
             for name, schema in tables().items():
                 statement = (
                     f"create table {sql_name(name)} as select {shown_columns(schema)} "
-                    f"from {listed_source(schema, files[name])}"
+                    f"from {sources[name].rows}"
                 )
                 values = {}
                 if round_number is not None and "round" in schema.column_names:
@@ -56,6 +58,7 @@ def write_standalone_database(
                     values = {"round": round_number}
                 (count,) = connection.execute(statement, values).fetchone() or (0,)
                 rows[name] = int(count)
+            connection.execute(f"create table slice_metadata as {metadata_of(sources)}")
             create_statistics_views(connection, tables())
             describe(connection, "table")
     except duckdb.Error as error:

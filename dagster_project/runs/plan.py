@@ -132,7 +132,9 @@ class BuildPlan:
                 slice_name,
                 executed_calls_fingerprint(candidates, self._settings, tool),
             )
-            losses = losses_fingerprint(executed, self._settings, self._model, self._precision)
+            losses = losses_fingerprint(
+                executed, self._settings, self._model, self._precision
+            ).digest
             decided[name] = expect(
                 "filtered_calls",
                 slice_name,

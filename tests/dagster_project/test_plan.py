@@ -121,7 +121,7 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         executed = put(
             "executed_calls", name, executed_calls_fingerprint(candidates, settings, tool), []
         )
-        losses = losses_fingerprint(executed, settings, "model-1", "float32")
+        losses = losses_fingerprint(executed, settings, "model-1", "float32").digest
         decided[name] = put(
             "filtered_calls", name, filtered_calls_fingerprint(losses, settings, name), []
         )
@@ -257,7 +257,7 @@ def test_another_baseline_decides_again_and_leaves_the_losses(built: Warehouse):
         (each.table, each.slice_name, each.reason) for each in planned
     }
     digests = {
-        losses_fingerprint("x", given, "model-1", "float32")
+        losses_fingerprint("x", given, "model-1", "float32").digest
         for given in (settings_with(), settings)
     }
     assert len(digests) == 1
@@ -270,7 +270,7 @@ def test_rescoring_has_a_say_only_with_a_bfloat16_model(built: Warehouse, change
     settings = settings_with({"scoring": changes})
     assert plan_of(built, settings, toolbox_of(*BOTH)) == []
     digests = [
-        losses_fingerprint("x", given, "model-1", "bfloat16")
+        losses_fingerprint("x", given, "model-1", "bfloat16").digest
         for given in (settings_with(), settings)
     ]
     assert digests[0] != digests[1]

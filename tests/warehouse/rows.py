@@ -49,6 +49,10 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "reason": "three_numbers",
         "round": 1,
     },
+    "prompts": {
+        "digest": "0f1e",
+        "text": "Add calls.\nInput: {text}\nOutput:",
+    },
     "candidate_calls": {
         "call_id": "c1",
         "shard": SHARD,
@@ -205,6 +209,7 @@ SLICES = {
     "documents": (SHARD, "all"),
     "rejected_records": (SHARD, "all"),
     "document_selection": (SHARD, "Calculator"),
+    "prompts": ("all", "0f1e"),
     "candidate_calls": (SHARD, "Calculator"),
     "executed_calls": (SHARD, "Calculator"),
     "filtered_calls": (SHARD, "Calculator"),

@@ -11,6 +11,7 @@ from warehouse.schema import parse_schema, schema_text, table_schema, tables
 REQUIRED_COLUMNS = {
     "documents": "document_id shard text url published_on language source source_offset",
     "rejected_records": "shard source source_offset reason excerpt",
+    "prompts": "digest text",
     "candidate_calls": "call_id shard tool document_id window position character_offset "
     "call_probability sample_index arguments sample_text status reason round",
     "executed_calls": "call_id shard tool status reason result duration_ms from_cache tool_version",

@@ -1,0 +1,130 @@
+"""Where a call comes from, as the metadata of its slices tells."""
+
+import json
+
+import polars as pl
+import pytest
+
+from tests.warehouse.rows import SHARD, frame
+from warehouse.catalogue import write_database
+from warehouse.warehouse import Warehouse
+
+PARTS = {
+    "language_model": json.dumps(["model-1", "<s>"]),
+    "prompt": json.dumps("0f1e"),
+    "window_tokens": "64",
+}
+CALLS = ("candidate_calls", "executed_calls", "filtered_calls")
+
+
+def facts(table: str, **more: str) -> dict[str, str]:
+    return {"parts": json.dumps({**PARTS, "of": table}), "run": f"run of {table}", **more}
+
+
+def put_call(warehouse: Warehouse, call_id: str = "c1", *, round_number: int = 1, **more: str):
+    """One call of a shard of its own in a round, and its text."""
+    shard = SHARD if call_id == "c1" else f"shard-{call_id}"
+    slice_name = "Calculator" if round_number == 1 else f"round-{round_number}.Calculator"
+    changes = {"call_id": call_id, "shard": shard, "round": round_number}
+    for table in CALLS:
+        rows = frame(table, changes | ({"document_id": call_id} if table == CALLS[0] else {}))
+        warehouse.replace_slice(table, shard, slice_name, rows, metadata=facts(table, **more))
+    text = frame("documents", {"document_id": call_id, "shard": shard, "source_offset": 7})
+    warehouse.replace_slice("documents", shard, "all", text, metadata={})
+
+
+@pytest.fixture
+def row(warehouse: Warehouse):
+    def of_call(call_id: str = "c1") -> dict:
+        sql = "select * from call_provenance where call_id = $call_id"
+        (found,) = warehouse.query(sql, {"call_id": call_id}).rows(named=True)
+        return found
+
+    return of_call
+
+
+def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehouse, row):
+    put_call(warehouse, losses_parts='{"scoring": "{}"}', made_at="2026-01-02T03:04:05+00:00")
+    warehouse.replace_slice("prompts", "all", "0f1e", frame("prompts"), metadata={})
+    found = row()
+    assert found["is_kept"]
+    assert (found["model"], found["bos_token"]) == ("model-1", "<s>")
+    assert found["prompt_digest"] == "0f1e"
+    assert found["prompt"] == frame("prompts")["text"][0]
+    assert found["tool_version"] == "1"
+    assert (found["document_id"], found["source"], found["source_offset"]) == (
+        "c1",
+        "starter.jsonl",
+        7,
+    )
+    assert (found["window"], found["position"], found["character_offset"]) == (0, 3, 34)
+    for stage, table in (("sampling", 0), ("execution", 1), ("decision", 2)):
+        assert found[f"{stage}_run"] == f"run of {CALLS[table]}"
+        assert json.loads(found[f"{stage}_parts"])["of"] == CALLS[table]
+    assert found["scoring_parts"] == '{"scoring": "{}"}'
+    assert found["decided_at"] == "2026-01-02T03:04:05+00:00"
+
+
+def test_each_round_has_the_provenance_of_its_own_slices(warehouse: Warehouse, row):
+    put_call(warehouse, made_at="first")
+    put_call(warehouse, "c2", round_number=2, made_at="second")
+    assert row("c1")["sampled_at"] == "first"
+    assert row("c2")["sampled_at"] == "second"
+    assert warehouse.query("select count(*) as n from call_provenance").item() == 2
+
+
+def test_what_earlier_releases_did_not_store_is_null(warehouse: Warehouse, row):
+    put_call(warehouse)
+    found = row()
+    assert found["prompt_digest"] == "0f1e"
+    assert found["prompt"] is None
+    assert found["scoring_parts"] is None
+    for table in CALLS:
+        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+    found = row()
+    empty = {"model", "bos_token", "prompt_digest", "sampling_parts", "sampling_run", "sampled_at"}
+    assert {name for name in empty if found[name] is not None} == set()
+    assert found["tool_version"] == "1"
+
+
+def test_a_round_without_a_prompt_has_none(warehouse: Warehouse, row):
+    put_call(warehouse)
+    without = {"parts": json.dumps({**PARTS, "prompt": "null"})}
+    rows = frame("candidate_calls", {"document_id": "c1"})
+    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata=without)
+    assert row()["model"] == "model-1"
+    assert row()["prompt_digest"] is None
+
+
+def test_a_call_that_was_not_executed_has_the_provenance_of_its_sample(
+    warehouse: Warehouse, row
+):
+    put_call(warehouse)
+    for table in CALLS[1:]:
+        warehouse.replace_slice(table, SHARD, "Calculator", frame(table)[:0], metadata={})
+    found = row()
+    assert found["sampling_run"] == "run of candidate_calls"
+    absent = ("is_kept", "tool_version", "execution_run", "decision_parts")
+    assert [found[name] for name in absent] == [None] * len(absent)
+
+
+def test_the_metadata_of_the_newest_version_of_each_slice_is_shown(warehouse: Warehouse):
+    put_call(warehouse, made_at="before")
+    put_call(warehouse, made_at="now")
+    rows = warehouse.query("select * from slice_metadata where made_at is not null")
+    assert sorted(rows["table_name"]) == sorted(CALLS)
+    assert set(rows["made_at"]) == {"now"}
+    assert set(rows.select("shard", "slice").rows()) == {(SHARD, "Calculator")}
+    assert json.loads(rows["metadata"][0])["made_at"] == "now"
+
+
+def test_the_database_for_people_tells_the_same(warehouse: Warehouse):
+    import duckdb
+
+    put_call(warehouse, made_at="before")
+    put_call(warehouse, made_at="now")
+    write_database(warehouse.folder, warehouse.database_file)
+    ours = warehouse.query("select * from call_provenance")
+    with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
+        theirs = pl.DataFrame(connection.sql("select * from call_provenance").to_arrow_table())
+    assert theirs.equals(ours)
