@@ -38,7 +38,9 @@ from toolformer.losses import ScoredCall
 from toolformer.shard_scoring import ScoringParameters, ShardScoring
 from toolformer.slice_losses import Contrast, SafetyBand, SliceLosses
 from tools.protocol import ToolCall
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
 # What the second pass did, in the metadata of a slice.
 RESCORING = "rescoring"
@@ -109,7 +111,9 @@ def filtered_calls(
                 continue
             # Read once, by whichever pass needs them first.
             calls = lru_cache(maxsize=1)(
-                lambda _versions, name=name: calls_to_score(stage, key, name)
+                lambda _versions, name=name: calls_to_score(
+                    stage.warehouse, key, name, round_number=chosen.sampling.round
+                )
             )
             report.slices[name] = stage.replace_if_stale(
                 key,
@@ -300,11 +304,13 @@ def _lacks_third_losses(rows: pl.DataFrame, pruning: float) -> bool:
     return needed["loss_call_without_result"].null_count() > 0
 
 
-def calls_to_score(stage: ShardStage, shard: str, tool_name: str) -> list[ScoredCall]:
+def calls_to_score(
+    warehouse: Warehouse, shard: str, tool_name: str, *, round_number: int
+) -> list[ScoredCall]:
     """The calls of one tool that have a result, in the order of the candidates."""
-    slice_name = stage.slice_name(tool_name)
-    candidates = stage.warehouse.read_slice("candidate_calls", shard, slice_name)
-    executed = stage.warehouse.read_slice("executed_calls", shard, slice_name)
+    slice_name = name_in_round(round_number, tool_name)
+    candidates = warehouse.read_slice("candidate_calls", shard, slice_name)
+    executed = warehouse.read_slice("executed_calls", shard, slice_name)
     # Left join: the order of the results is that of the candidates, the same in every run.
     calls = executed.filter(pl.col("status") == "executed").join(
         candidates.select("call_id", "document_id", "window", "position", "arguments"),

@@ -354,6 +354,24 @@ def sql(
 
 
 @app.command()
+def explain(
+    call_id: Annotated[str, typer.Argument(help="The call, or enough of its id's beginning.")],
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Only what is stored; no model is loaded.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """One call in its text: where it comes from, its losses token by token, and the decision."""
+    from dagster_project.commands import explaining
+    from dagster_project.commands.options import RunOptions
+
+    options = RunOptions.of(preset, changes)
+    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json)
+
+
+@app.command()
 def stats() -> None:
     """Funnel, thresholds, reasons and examples of the calls so far."""
     from dagster_project.commands.reporting import show_statistics

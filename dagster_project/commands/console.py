@@ -4,13 +4,14 @@ Does not compute.
 """
 
 import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -43,6 +44,17 @@ def say(text: str = "") -> None:
 def heading(text: str) -> None:
     """Print a heading."""
     _OUT.print(f"\n[bold]{escape(text)}[/bold]")
+
+
+def show(*shown: RenderableType) -> None:
+    """Print tables and texts that have colours of their own."""
+    _OUT.print(*shown, sep="\n")
+
+
+def document(fields: Mapping[str, Any]) -> None:
+    """Print fields as one JSON object; numbers that JSON does not have are null."""
+    text = json.dumps(_finite(fields), default=_plain, ensure_ascii=False, indent=2)
+    _OUT.file.write(f"{text}\n")
 
 
 def error(text: str) -> None:
@@ -105,6 +117,14 @@ def frame(rows: "pl.DataFrame", output: str = "table") -> None:
 def _plain(value: Any) -> float | str:
     # DuckDB takes 1.5 in a query for a decimal.
     return float(value) if isinstance(value, Decimal) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

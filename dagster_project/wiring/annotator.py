@@ -122,6 +122,26 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
     return directory
 
 
+def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | None:
+    """Where a model lies that calls were annotated by, whatever the settings annotate with now.
+
+    Args:
+        identity: as the fingerprints of the calls name it.
+        settings: what they name is looked at, and all models of the home.
+        home: has models.
+
+    Returns:
+        None where it is gone: it was trained again, removed, or lies elsewhere by now.
+    """
+    named = (settings.language_model.path, settings.sampling.annotator)
+    directories = [Path(name).expanduser() for name in named]
+    directories += sorted(home.models.glob("*"))
+    for directory in directories:
+        if is_trained(directory) and model_identity(directory) == identity:
+            return directory
+    return None
+
+
 def finetuned_model_directory(settings: Settings, home: Home) -> Path:
     """Where the model lies that is finetuned as the settings say, trained or not."""
     return home.finetuned_model(settings.training_rounds[0], settings.training.variant)

@@ -118,6 +118,7 @@ def test_without_a_command_the_help_is_shown(run):
         "study",
         "lm-eval",
         "complete",
+        "explain",
         "sql",
         "stats",
         "tools",

@@ -96,9 +96,7 @@ def test_a_round_without_a_prompt_has_none(warehouse: Warehouse, row):
     assert row()["prompt_digest"] is None
 
 
-def test_a_call_that_was_not_executed_has_the_provenance_of_its_sample(
-    warehouse: Warehouse, row
-):
+def test_a_call_that_was_not_executed_has_the_provenance_of_its_sample(warehouse: Warehouse, row):
     put_call(warehouse)
     for table in CALLS[1:]:
         warehouse.replace_slice(table, SHARD, "Calculator", frame(table)[:0], metadata={})

@@ -1,0 +1,416 @@
+"""`toolformer explain`: one call of a small build, from its text to its tokens."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from dagster_project.cli import main
+from dagster_project.commands.building import build_dataset
+from dagster_project.commands.options import RunOptions
+from dagster_project.commands.stored_call import find_call
+from dagster_project.fingerprints import FINGERPRINT, PARTS, prompt_digest
+from dagster_project.home import Home
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.warehouse import open_warehouse
+from tests.fakes import tiny_model
+from tests.warehouse.rows import SHARD, frame, remove_slice
+from toolformer.filtering import FilterReason
+from tools.prompting import load_short_prompt
+from warehouse.warehouse import Warehouse
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+
+TOOL = "Calendar"
+TEXTS = (
+    ("Snow is expected tomorrow, the town said.", "https://a.org/2024/01/08/snow"),
+    ("The fair ends on Sunday at noon.", "https://a.org/2024/05/03/fair"),
+    ("It was built in 2016, [sic] and burnt in 2018.", "https://a.org/2023/11/20/mill"),
+)
+SETTINGS = """
+language_model: {{path: {folder}/model, precision: float32}}
+corpus:
+  sources: [{{path: {folder}/texts.jsonl, shard_size: 3}}]
+  window_tokens: 64
+scoring: {{chance_calls: 200{scoring}}}
+tools:
+  Calendar:
+    prompt: short
+    sampling_threshold: 0
+    positions_per_text: 8
+    filtering_threshold: 0.05
+"""
+
+
+def made_home(folder: Path, *, scoring: str = "") -> Home:
+    """A home whose only shard is built, with a tiny model."""
+    home = Home(folder / "home")
+    home.root.mkdir(parents=True)
+    home.settings_file.write_text(SETTINGS.format(folder=folder, scoring=scoring))
+    lines = [json.dumps({"text": text, "url": url}) for text, url in TEXTS]
+    (folder / "texts.jsonl").write_text("\n".join(lines))
+    # A letter is a token, and a prompt has hundreds.
+    model = tiny_model(context_length=2048)
+    model.model.save_pretrained(folder / "model")
+    model.tokenizer.backend.save_pretrained(folder / "model")
+    with in_home(home):
+        build_dataset(RunOptions.of(None, None, tools=[TOOL]), shards=(), dry_run=False)
+    return home
+
+
+@contextmanager
+def in_home(home: Home) -> Iterator[None]:
+    """Commands inside the block work in this home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLFORMER_HOME", str(home.root))
+        patch.setenv("DAGSTER_HOME", str(home.dagster))
+        yield
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return made_home(tmp_path_factory.mktemp("prefix"))
+
+
+@pytest.fixture(scope="module")
+def built_inline(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    changes = ", placement: inline, window_tokens: 9, window_weights: uniform"
+    return made_home(tmp_path_factory.mktemp("inline"), scoring=changes)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What the command did in a home."""
+
+    home: Home
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        # What a build printed before.
+        self.capture.readouterr()
+        with in_home(self.home), pytest.raises(SystemExit) as exited:
+            main(["explain", *arguments])
+        return int(exited.value.code or 0), *self.capture.readouterr()  # type: ignore[arg-type]
+
+    def fields(self, *arguments: str) -> dict[str, Any]:
+        code, out, err = self(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return open_warehouse(self.home)
+
+    def calls(self, condition: str = "true") -> pl.DataFrame:
+        sql = f"select * from filtered_calls where {condition} order by call_id"
+        return self.warehouse.query(sql)
+
+
+@pytest.fixture
+def explained(built: Home, capsys: pytest.CaptureFixture[str]) -> Explained:
+    return Explained(built, capsys)
+
+
+@pytest.fixture
+def own_copy(built: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Explained:
+    """A home that a test may change."""
+    shutil.copytree(built.root.parent, tmp_path / "copy")
+    home = Home(tmp_path / "copy" / "home")
+    text = home.settings_file.read_text()
+    home.settings_file.write_text(text.replace(str(built.root.parent), str(home.root.parent)))
+    return Explained(home, capsys)
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelHolder, "_loaded", refuse)
+        yield
+
+
+@pytest.mark.parametrize("placement", ["prefix", "inline"])
+def test_the_losses_computed_again_are_those_of_the_build(
+    placement: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+):
+    name = {"prefix": "built", "inline": "built_inline"}[placement]
+    explained = Explained(request.getfixturevalue(name), capsys)
+    calls = explained.calls()
+    assert {True, False} == set(calls["is_kept"])
+    shown = pl.concat([calls.filter("is_kept").head(2), calls.filter(~pl.col("is_kept")).head(2)])
+    for row in shown.iter_rows(named=True):
+        fields = explained.fields(row["call_id"])
+        again = fields["recomputation"]
+        assert (again["placement"], again["precision"]) == (placement, "float32")
+        for loss in ("loss_without_call", "loss_with_result", "loss_call_without_result"):
+            if row[loss] is not None:
+                assert again["losses"][loss] == pytest.approx(row[loss], abs=1e-4)
+        assert again["largest_difference"] < 1e-4
+        assert again["is_same_decision"]
+        assert again["is_kept"] == row["is_kept"]
+        assert sum(again["gains"]) == pytest.approx(again["loss_reduction"], abs=1e-9)
+        weighted = [each["weight"] * -each["with_result"] for each in again["tokens"]]
+        assert sum(weighted) == pytest.approx(again["losses"]["loss_with_result"])
+        text, _ = next(each for each in TEXTS if each[0] == _text_of(explained, fields))
+        offset = fields["place"]["character_offset"]
+        behind = "".join(each["text"] for each in again["tokens"])
+        assert text[offset:].startswith(behind)
+
+
+def _text_of(explained: Explained, fields: dict[str, Any]) -> str:
+    sql = "select text from documents where document_id = $document_id"
+    return explained.warehouse.query(sql, {"document_id": fields["place"]["document_id"]}).item()
+
+
+def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Explained):
+    call_id = explained.calls("is_kept")["call_id"][0]
+    code, out, err = explained(call_id)
+    assert code == 0, err
+    fields = explained.fields(call_id)
+    place, execution = fields["place"], fields["execution"]
+    call = f" [Calendar() -> {execution['result']}]"
+    assert f"{place['text_before']}{call}{place['text_after']}" in out
+    for part in (
+        f"Call {call_id}",
+        "Calendar, round 1",
+        place["url"],
+        f"{place['document_id']} of {SHARD}",
+        f"texts.jsonl, record {place['source_offset']}",
+        f"token {place['position']}, character {place['character_offset']}; p(' [') = ",
+        "its text is in the table prompts",
+        f"L(ε) = {fields['decision']['loss_without_call']:.3f}",
+        "kept: the result lowers the loss by ",
+        "the threshold is 0.05",
+        "weighted loss",
+        "with the call in front of its text",
+        "These losses decide as the stored ones did.",
+        *(json.dumps(each["text"]) for each in fields["recomputation"]["tokens"]),
+    ):
+        assert part in out, part
+
+
+def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
+    row = explained.calls("is_kept").row(0, named=True)
+    provenance = explained.fields(row["call_id"], "--no-model")["provenance"]
+    assert provenance["prompt"] == load_short_prompt(TOOL)
+    assert provenance["prompt_digest"] == prompt_digest(provenance["prompt"])
+    assert len({provenance[f"{name}_run"] for name in ("sampling", "execution", "decision")}) == 1
+    assert provenance["sampling_run"]
+    assert json.loads(provenance["scoring_parts"])["window_tokens"] == "64"
+    assert json.loads(provenance["decision_parts"])["filtering_threshold"] == "0.05"
+    # One prompt, however many shards and tools were sampled with it.
+    assert explained.warehouse.query("select count(*) as n from prompts").item() == 1
+
+
+def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(explained: Explained):
+    ids = explained.calls()["call_id"].to_list()
+    others = ids[1:]
+    length = next(n for n in range(1, 33) if not any(o.startswith(ids[0][:n]) for o in others))
+    assert explained.fields(ids[0][:length], "--no-model")["call_id"] == ids[0]
+    code, _, err = explained("")
+    assert code == 1
+    assert "The ids of several calls begin with ''" in err
+    assert ", …" in err
+
+
+def test_a_call_that_is_not_there_is_told_with_a_query_that_lists_calls(
+    explained: Explained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    code, _, err = explained("nonsense")
+    assert code == 1
+    assert "no call whose id begins with 'nonsense'" in err
+    assert "from kept_examples" in err
+    code, _, err = Explained(Home(tmp_path / "nowhere"), capsys)("nonsense")
+    assert code == 1
+    assert "no calls were sampled yet. Run `toolformer build`" in " ".join(err.split())
+
+
+def test_without_a_model_only_what_is_stored_is_told(explained: Explained, no_model: None):
+    call_id = explained.calls("is_kept")["call_id"][0]
+    code, out, _ = explained(call_id, "--no-model")
+    assert code == 0
+    assert "kept: the result lowers the loss by" in out
+    assert "weighted loss" not in out
+    fields = explained.fields(call_id, "--no-model")
+    assert fields["recomputation"] is None
+    assert fields["not_recomputed"] == "--no-model was given"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "shown"),
+    [
+        (
+            {"candidate_calls": {"status": "dropped", "reason": "not_a_call", "arguments": None}},
+            "dropped",
+            "dropped after sampling: not a call",
+        ),
+        ({}, "parsed", "sampled, not executed yet"),
+        (
+            {"executed_calls": {"status": "failed", "reason": "timeout", "result": None}},
+            "failed",
+            "execution failed: timeout",
+        ),
+        ({"executed_calls": {}}, "executed", "executed, not scored yet"),
+    ],
+)
+def test_a_call_is_explained_as_far_as_it_came_without_a_model(
+    own_copy: Explained, no_model: None, changes: dict, status: str, shown: str
+):
+    warehouse = own_copy.warehouse
+    for table in ("candidate_calls", *changes):
+        changed = {"call_id": "mine", "shard": "mine", **changes.get(table, {})}
+        rows = frame(table, changed)
+        warehouse.replace_slice(table, "mine", "Calculator", rows, metadata={})
+    code, out, err = own_copy("mine")
+    assert code == 0, err
+    assert shown in out
+    # Its document is not there, nor any metadata.
+    assert "(the text is not stored)" in out
+    fields = own_copy.fields("mine")
+    assert fields["status"] == status
+    assert fields["decision"] is None
+    assert fields["not_recomputed"] == "it has no losses"
+
+
+def test_losses_of_bfloat16_are_compared_with_those_of_float32(own_copy: Explained):
+    warehouse = own_copy.warehouse
+    row = own_copy.calls("is_kept").row(0, named=True)
+    rows = warehouse.read_slice("filtered_calls", SHARD, TOOL)
+    is_it = pl.col("call_id") == row["call_id"]
+    changed = rows.with_columns(
+        loss_with_result=pl.col("loss_with_result") - is_it.cast(pl.Float64) * 0.02,
+        precision=pl.when(is_it).then(pl.lit("bfloat16")).otherwise("precision"),
+    )
+    metadata = warehouse.slice_metadata("filtered_calls", SHARD, TOOL)
+    assert metadata is not None
+    warehouse.replace_slice("filtered_calls", SHARD, TOOL, changed, metadata=metadata)
+    again = own_copy.fields(row["call_id"])["recomputation"]
+    assert again["largest_difference"] == pytest.approx(0.02, abs=1e-4)
+    assert again["remark"] == (
+        "These losses decide as the stored ones did. They differ by up to "
+        f"{again['largest_difference']:.4f} nats, and the stored ones are of bfloat16, which "
+        "rounds more."
+    )
+    # A decision that rounding turned.
+    turned = changed.with_columns(
+        is_kept=pl.when(is_it).then(pl.lit(False)).otherwise("is_kept"),
+        reason=pl.when(is_it).then(pl.lit("below_threshold")).otherwise("reason"),
+    )
+    warehouse.replace_slice("filtered_calls", SHARD, TOOL, turned, metadata=metadata)
+    again = own_copy.fields(row["call_id"])["recomputation"]
+    assert not again["is_same_decision"]
+    assert again["remark"].startswith("These losses decide otherwise than the stored ones did.")
+
+
+def test_a_slice_of_an_earlier_release_is_explained_while_its_settings_are_the_same(
+    own_copy: Explained, no_model: None
+):
+    warehouse = own_copy.warehouse
+    call_id = own_copy.calls("is_kept")["call_id"][0]
+    metadata = dict(warehouse.slice_metadata("filtered_calls", SHARD, TOOL) or {})
+    del metadata["losses_parts"], metadata["run"]
+    rows = warehouse.read_slice("filtered_calls", SHARD, TOOL)
+    warehouse.replace_slice("filtered_calls", SHARD, TOOL, rows, metadata=metadata)
+    with pytest.raises(AssertionError, match="a model is loaded"):
+        own_copy.fields(call_id)
+    fields = own_copy.fields(call_id, "--set", "scoring.placement=inline")
+    assert fields["recomputation"] is None
+    assert "did not store with which settings" in fields["not_recomputed"]
+
+
+def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained):
+    call_id = own_copy.calls("is_kept")["call_id"][0]
+    config = own_copy.home.root.parent / "model" / "config.json"
+    before = config.read_text()
+    config.write_text(before + " ")
+    code, out, _ = own_copy(call_id)
+    assert code == 0
+    assert "kept: the result lowers" in out
+    assert "The losses are not computed again. The model that scored this call (" in out
+    # It lies elsewhere by now.
+    shutil.copytree(config.parent, own_copy.home.models / "moved", dirs_exist_ok=True)
+    (own_copy.home.models / "moved" / "config.json").write_text(before)
+    assert own_copy.fields(call_id)["recomputation"]["model"].endswith("models/moved")
+    warehouse = own_copy.warehouse
+    texts = warehouse.read_slice("documents", SHARD, "all")
+    metadata = warehouse.slice_metadata("documents", SHARD, "all") or {}
+    assert {FINGERPRINT, PARTS} <= metadata.keys()
+    changed = texts.with_columns(text=pl.lit("Off."))
+    warehouse.replace_slice("documents", SHARD, "all", changed, metadata=metadata)
+    assert "is not where the call stands" in own_copy.fields(call_id)["not_recomputed"]
+
+
+def test_the_foreign_result_is_the_stored_one_or_the_one_that_a_contrast_takes(
+    own_copy: Explained,
+):
+    by_chance = own_copy.warehouse.query("select * from chance_calls").row(0, named=True)
+    fields = own_copy.fields(by_chance["call_id"])
+    foreign, again = fields["foreign"], fields["recomputation"]
+    assert foreign["chosen_by"] == "chance_level"
+    assert (foreign["call_id"], foreign["result"]) == (
+        by_chance["other_call_id"],
+        by_chance["result"],
+    )
+    if foreign["loss"] is not None:
+        found = again["losses"]["loss_with_foreign_result"]
+        assert found == pytest.approx(foreign["loss"], abs=1e-4)
+    remove_slice(own_copy.warehouse, "chance_calls", SHARD, TOOL)
+    fields = own_copy.fields(by_chance["call_id"])
+    assert fields["foreign"] is None
+    assert fields["recomputation"]["foreign"]["chosen_by"] == "explain"
+    assert fields["recomputation"]["tokens"][0]["with_foreign_result"] is not None
+    _, out, _ = own_copy(by_chance["call_id"])
+    assert "not stored; the one that a contrast would take" in out
+
+
+@pytest.mark.parametrize("reason", FilterReason)
+def test_every_decision_is_told_in_words(warehouse_with: Callable, reason: FilterReason):
+    changes: dict[str, Any] = {"reason": reason.value, "is_kept": reason is FilterReason.KEPT}
+    expected = {
+        FilterReason.KEPT: "the result lowers the loss by 1.500, and the threshold is 1",
+        FilterReason.BELOW_THRESHOLD: "the result raises the loss by 0.200, and the threshold is 1",
+        FilterReason.BELOW_CONTRAST: "that is 0.100 more than another call's result lowers it, "
+        "and 0.3 more is asked for",
+        FilterReason.NO_FOREIGN_RESULT: "no other call has another result",
+        FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD: "the loss without a call is 3.000: "
+        "the reduction cannot reach 0.5",
+        FilterReason.BOUND_BELOW_PRUNING_THRESHOLD: "against the text without a call the result "
+        "lowers the loss by 0.400",
+        FilterReason.NOT_FINITE: "a loss is not a finite number",
+        FilterReason.NO_TEXT_AFTER_POSITION: "no text follows the call",
+    }
+    more: dict[FilterReason, dict[str, Any]] = {
+        FilterReason.BELOW_THRESHOLD: {"loss_reduction": -0.2},
+        FilterReason.BELOW_CONTRAST: {
+            "contrast_threshold": 0.3,
+            "loss_with_foreign_result": 1.6,
+            "foreign_call_id": "c2",
+        },
+        FilterReason.BOUND_BELOW_PRUNING_THRESHOLD: {"loss_reduction": 0.4},
+    }
+    call, _ = find_call(warehouse_with(changes | more.get(reason, {})), "c1")
+    assert call.decision is not None
+    assert expected[reason] in call.decision.words
+
+
+@pytest.fixture
+def warehouse_with(tmp_path: Path) -> Callable[[dict], Warehouse]:
+    def of(changes: dict) -> Warehouse:
+        made = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+        made.prepare()
+        for table in ("candidate_calls", "executed_calls"):
+            made.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
+        rows = frame("filtered_calls", changes)
+        made.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
+        return made
+
+    return of

@@ -1,0 +1,55 @@
+-- All that is stored of one sampled call, as far as it came.
+--
+-- Parameter: call_id. Result: one row; what a stage did not reach is NULL. `foreign_result` is the
+-- result that a contrast compared with, `chance_…` that of the chance sample.
+select
+    candidate_calls.call_id,
+    candidate_calls.tool,
+    candidate_calls.shard,
+    candidate_calls.round,
+    candidate_calls.document_id,
+    candidate_calls."window",
+    candidate_calls.position,
+    candidate_calls.character_offset,
+    candidate_calls.call_probability,
+    candidate_calls.sample_index,
+    candidate_calls.proposed,
+    candidate_calls.arguments,
+    candidate_calls.sample_text,
+    candidate_calls.status,
+    candidate_calls.reason,
+    documents.text,
+    documents.title,
+    documents.url,
+    documents.source,
+    documents.source_offset,
+    executed_calls.status as execution_status,
+    executed_calls.reason as execution_reason,
+    executed_calls.result,
+    executed_calls.duration_ms,
+    executed_calls.from_cache,
+    executed_calls.tool_version,
+    filtered_calls.loss_without_call,
+    filtered_calls.loss_call_without_result,
+    filtered_calls.loss_with_result,
+    filtered_calls.loss_with_foreign_result,
+    filtered_calls.loss_reduction,
+    filtered_calls.is_kept,
+    filtered_calls.reason as decision_reason,
+    filtered_calls.filtering_threshold,
+    filtered_calls.contrast_threshold,
+    filtered_calls.baseline,
+    filtered_calls.pruning_threshold,
+    filtered_calls.precision,
+    filtered_calls.foreign_call_id,
+    others.result as foreign_result,
+    chance_calls.other_call_id as chance_call_id,
+    chance_calls.result as chance_result,
+    chance_calls.loss_with_result as chance_loss
+from candidate_calls
+left join documents on documents.document_id = candidate_calls.document_id
+left join executed_calls on executed_calls.call_id = candidate_calls.call_id
+left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
+left join executed_calls as others on others.call_id = filtered_calls.foreign_call_id
+left join chance_calls on chance_calls.call_id = candidate_calls.call_id
+where candidate_calls.call_id = $call_id
