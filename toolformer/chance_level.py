@@ -84,7 +84,7 @@ class KeptAgainstChance:
             [self.kept, self.scored - self.kept],
             [self.chance_kept, self.chance_scored - self.chance_kept],
         ]
-        _, p_value = fisher_exact(table, alternative="greater")
+        p_value: float = fisher_exact(table, alternative="greater")[1]  # pyright: ignore[reportAssignmentType]
         return bool(p_value < _SIGNIFICANCE)
 
     @property
