@@ -17,7 +17,7 @@ from toolformer.exports.dataset_card import (
     data_file,
     dataset_card,
 )
-from warehouse.schema import tables
+from warehouse.schema import tables, view_name
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def _write_parquet(batches: "pa.RecordBatchReader", folder: Path) -> int:
 def _meaning(column: str) -> str:
     if column in _OWN_MEANINGS:
         return _OWN_MEANINGS[column]
-    known = (tables()[name] for name in _TABLES)
-    return next(table.column(column).description for table in known if column in table.column_names)
+    known = (each for name in _TABLES for each in tables()[name].columns)
+    return next(each.description for each in known if view_name(each.name) == column)
 
 
 def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:

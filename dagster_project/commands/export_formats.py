@@ -10,7 +10,7 @@ ExportFormat = Literal["dataset", "sft", "preference", "text", "duckdb"]
 # Click keeps the lines behind `\b` as they are; they fit a terminal of 80 characters.
 HELP = """Write the augmented texts C* and their calls for other programs.
 
-FORMAT is one of these. IDS are document_id, window, shard, round and split.
+FORMAT is one of these. IDS are document_id, window_index, shard, round and split.
 
 \b
 dataset     a folder for datasets.load_dataset: Parquet and a card
@@ -18,7 +18,7 @@ dataset     a folder for datasets.load_dataset: Parquet and a card
             IDS, context, text, window_offset, calls (call_id, position,
             character_offset, tool, arguments, result, loss_reduction)
   kept_calls
-            call_id, document_id, window, shard, round, tool, arguments,
+            call_id, document_id, window_index, shard, round, tool, arguments,
             result, position, character_offset, call_probability,
             loss_without_call, loss_call_without_result,
             loss_with_result, loss_with_foreign_result, loss_reduction,

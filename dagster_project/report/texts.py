@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 _Row = Mapping[str, Any]
-_TEXT = ("document_id", "window", "round")
+_TEXT = ("document_id", "window_index", "round")
 
 
 class ShownTexts(NamedTuple):
@@ -61,7 +61,7 @@ def _text(calls: list[_Row]) -> dict[str, Any]:
         "url": first["url"] if _is_web_address(first["url"]) else None,
         "date": published_on and published_on.isoformat(),
         "document": first["document_id"],
-        "window": first["window"],
+        "window": first["window_index"],
         "round": first["round"],
         "shard": first["shard"],
         "parts": list(_parts(first["text"], first["window_offset"], calls)),

@@ -185,7 +185,9 @@ def lines_of(file: Path) -> list[dict]:
 
 
 def inline(warehouse: Warehouse) -> list[str]:
-    texts = warehouse.query("select * from augmented_texts order by document_id").to_dicts()
+    texts = warehouse.query(
+        'select * exclude ("window") from augmented_texts order by document_id'
+    ).to_dicts()
     return [
         augmented_text(row["text"], [KeptCall(**each) for each in row["calls"]]) for row in texts
     ]
@@ -252,7 +254,7 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     outcome = run("export", "dataset", "--output", folder)
     assert "2 texts and 4 kept calls" in outcome.out
     texts = pl.read_parquet(folder / "data" / "augmented_texts" / "*.parquet")
-    stored = built.query("select * from augmented_texts order by document_id")
+    stored = built.query('select * exclude ("window") from augmented_texts order by document_id')
     assert texts.select(stored.columns).rows() == stored.rows()
     assert [documented_in_line()(row) for row in texts.to_dicts()] == inline(built)
     kept = pl.read_parquet(folder / "data" / "kept_calls" / "*.parquet")
@@ -271,7 +273,9 @@ def test_a_dataset_is_loaded_by_its_card(
     assert run("export", "dataset", "--output", folder).code == 0
     cache = str(tmp_path / "cache")
     texts = datasets.load_dataset(str(folder), split="train", cache_dir=cache)
-    stored = built.query("select * from augmented_texts order by document_id").to_dicts()
+    stored = built.query(
+        'select * exclude ("window") from augmented_texts order by document_id'
+    ).to_dicts()
     assert [{name: row[name] for name in stored[0]} for row in texts] == stored
     kept = datasets.load_dataset(str(folder), "kept_calls", split="train", cache_dir=cache)
     assert sorted(kept["call_id"]) == ["a1", "a4", "b1", "b2"]
@@ -291,7 +295,7 @@ def test_lines_are_loaded_as_they_were_written(built: Warehouse, run, tmp_path: 
 def test_a_database_needs_no_other_file(built: Warehouse, run, tmp_path: Path):
     file = tmp_path / "calls.duckdb"
     outcome = run("export", "duckdb", "--output", file)
-    assert "All rounds: 15 tables" in outcome.out
+    assert "All rounds: 16 tables" in outcome.out
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["calls.duckdb"]
     wanted = built.view("call_funnel").rows()
     texts = built.query("select text from documents order by document_id").rows()

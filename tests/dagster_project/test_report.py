@@ -110,7 +110,7 @@ def test_a_strangers_text_is_shown_and_does_nothing(store):
 
 def test_texts_for_which_there_is_no_room_are_left_out_and_counted():
     row = {
-        "window": 0,
+        "window_index": 0,
         "round": 1,
         "shard": SHARD,
         "text": TEXT,

@@ -14,7 +14,7 @@ from toolformer.training.contexts import text_in_context
 Record = dict[str, Any]
 Row = Mapping[str, Any]
 
-_IDS = ("document_id", "window", "shard", "round", "split")
+_IDS = ("document_id", "window_index", "shard", "round", "split")
 
 
 def text_record(row: Row) -> Record:

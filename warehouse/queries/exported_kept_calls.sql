@@ -6,7 +6,7 @@ with merged as (
 select
     filtered_calls.call_id,
     candidate_calls.document_id,
-    candidate_calls."window",
+    candidate_calls.window_index,
     filtered_calls.shard,
     filtered_calls.round,
     filtered_calls.tool,
@@ -31,5 +31,5 @@ inner join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
 inner join executed_calls on executed_calls.call_id = filtered_calls.call_id
 where filtered_calls.is_kept and filtered_calls.round = $round
 order by
-    filtered_calls.shard, candidate_calls.document_id, candidate_calls."window",
+    filtered_calls.shard, candidate_calls.document_id, candidate_calls.window_index,
     candidate_calls.position, filtered_calls.tool, filtered_calls.call_id

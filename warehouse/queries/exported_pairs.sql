@@ -3,7 +3,7 @@
 -- foreign result to be compared with, says nothing.
 with calls as (
     select
-        candidate_calls.call_id, candidate_calls.document_id, candidate_calls."window",
+        candidate_calls.call_id, candidate_calls.document_id, candidate_calls.window_index,
         candidate_calls.position, candidate_calls.character_offset, candidate_calls.tool,
         candidate_calls.arguments, executed_calls.result,
         filtered_calls.is_kept, filtered_calls.loss_reduction
@@ -16,7 +16,7 @@ with calls as (
 )
 select
     texts.document_id,
-    texts."window",
+    texts.window_index,
     texts.shard,
     texts.round,
     coalesce(training_texts.split, 'none') as split,
@@ -35,18 +35,18 @@ select
 from calls as kept
 inner join calls as dropped
     on dropped.document_id = kept.document_id
-    and dropped."window" = kept."window"
+    and dropped.window_index = kept.window_index
     and dropped.position = kept.position
     and dropped.tool = kept.tool
     and dropped.arguments <> kept.arguments
 inner join augmented_texts as texts
     on texts.document_id = kept.document_id
-    and texts."window" = kept."window"
+    and texts.window_index = kept.window_index
     and texts.round = $round
 left join training_texts
     on training_texts.document_id = texts.document_id
-    and training_texts."window" = texts."window"
+    and training_texts.window_index = texts.window_index
 where kept.is_kept and not dropped.is_kept
 order by
-    texts.shard, texts.document_id, texts."window", kept.position, kept.tool, kept.call_id,
+    texts.shard, texts.document_id, texts.window_index, kept.position, kept.tool, kept.call_id,
     dropped.call_id

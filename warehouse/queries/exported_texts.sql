@@ -2,7 +2,7 @@
 -- that has no such window, or was not made yet.
 select
     augmented_texts.document_id,
-    augmented_texts."window",
+    augmented_texts.window_index,
     augmented_texts.shard,
     augmented_texts.round,
     coalesce(training_texts.split, 'none') as split,
@@ -13,6 +13,6 @@ select
 from augmented_texts
 left join training_texts
     on training_texts.document_id = augmented_texts.document_id
-    and training_texts."window" = augmented_texts."window"
+    and training_texts.window_index = augmented_texts.window_index
 where augmented_texts.round = $round
-order by augmented_texts.shard, augmented_texts.document_id, augmented_texts."window"
+order by augmented_texts.shard, augmented_texts.document_id, augmented_texts.window_index

@@ -11,7 +11,7 @@ from toolformer.exports.chat import INSTRUCTION, chat_messages, tool_schema
 from toolformer.exports.records import chat_record, pair_record, text_record
 
 ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]}\n\tEnde\x00'
-IDS = {"document_id": "d1", "window": 0, "shard": "shard-00000", "round": 1, "split": "train"}
+IDS = {"document_id": "d1", "window_index": 0, "shard": "shard-00000", "round": 1, "split": "train"}
 CALCULATOR = tool_schema("Calculator", "Computes.", has_input=True, needs_input=True)
 
 

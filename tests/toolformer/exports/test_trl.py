@@ -27,7 +27,7 @@ TOOLS = [
     tool_schema("Calculator", "Computes.", has_input=True, needs_input=True),
     tool_schema("Calendar", "Says the day.", has_input=False, needs_input=False),
 ]
-IDS = {"document_id": "d1", "window": 0, "shard": "shard-00000", "round": 1, "split": "train"}
+IDS = {"document_id": "d1", "window_index": 0, "shard": "shard-00000", "round": 1, "split": "train"}
 ROW = {
     **IDS,
     "context": None,
