@@ -83,11 +83,11 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
 
     Raises: see `Warehouse.query`.
     """
-    model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, PLAIN, SHUFFLED))
-    gains = store.ask("gains_over_controls", model=model, plain=plain, shuffled=shuffled)
     metrics = store.query("select * from training_metrics order by run, step")
     texts = store.ask("annotated_texts", texts=_TEXTS_PER_TOOL)
     verdicts = verdicts_of(store)
+    rounds = sorted({verdict.round for verdict in verdicts})
+    gains = _gains(store, settings, [*rounds, settings.training_rounds[0]])
     return Contents(
         facts=_facts(store.ask("corpus_size"), settings),
         verdicts=verdicts,
@@ -98,7 +98,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         ),
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
-        reductions=list(_reductions(store, sorted({verdict.round for verdict in verdicts}))),
+        reductions=list(_reductions(store, rounds)),
         costs=table_of(store.ask("cost_of_tools")),
         training=[]
         if metrics.is_empty()
@@ -129,6 +129,24 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
         ("kept calls", f"{counts['kept_calls']:,} in {counts['kept_texts']:,} texts"),
         ("rounds of annotation", f"{counts['rounds']:,}"),
     ]
+
+
+def _gains(store: Warehouse, settings: Settings, rounds: Sequence[int]) -> pl.DataFrame:
+    """What calls gain, of the newest round whose model was measured."""
+    found = pl.DataFrame()
+    for number in sorted(set(rounds), reverse=True):
+        training = settings.training.model_copy(update={"rounds": (number,)})
+        in_round = settings.model_copy(update={"training": training})
+        names = {key: name_of_model(key, in_round) for key in (FINETUNED, PLAIN, SHUFFLED)}
+        found = store.ask(
+            "gains_over_controls",
+            model=names[FINETUNED],
+            plain=names[PLAIN],
+            shuffled=names[SHUFFLED],
+        )
+        if not found.is_empty():
+            break
+    return found
 
 
 def _gain_pictures(gains: pl.DataFrame) -> list[Picture]:
