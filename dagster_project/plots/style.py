@@ -175,11 +175,15 @@ def svg_of(figure: "Figure", name: str, *, width: float | None = None) -> str:
     """
     from matplotlib import rc_context
 
-    figure.suptitle("")
+    if figure.legends:
+        # The room of the title keeps the panels below the legend.
+        figure.suptitle(figure.get_suptitle(), fontsize=11.5, alpha=0)
+    else:
+        figure.suptitle("")
+        figure.set_figheight(figure.get_figheight() - _TITLE_HEIGHT)
     figure.supxlabel("")
     if len(figure.axes) == 1:
         figure.axes[0].set_title("", loc="left")
-    figure.set_figheight(figure.get_figheight() - _TITLE_HEIGHT)
     if width is not None:
         figure.set_figwidth(width)
     content = io.StringIO()
