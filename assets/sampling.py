@@ -153,6 +153,11 @@ def candidate_calls(
         manifest = Manifest.load(stage.home.sources)
         annotator = Annotator.of(stage.settings, stage.home)
         _tell_of_no_proposals(stage, tools.tools)
+        for name in tools.tools:
+            prompt = tools.prompts[name]
+            if prompt is not None:
+                # Also where all slices are up to date: an earlier release did not store it.
+                keep_prompt(stage.warehouse, prompt)
 
     def load_annotator() -> "LanguageModel":
         return annotator.load(language_model.holder(), stage.settings, stage.home)
@@ -177,10 +182,6 @@ def candidate_calls(
             return Wanted(fingerprint, (documents,))
 
         for name, tool in tools.tools.items():
-            prompt = tools.prompts[name]
-            if prompt is not None:
-                # Also where the slice is up to date: an earlier release did not store it.
-                keep_prompt(stage.warehouse, prompt)
             report.slices[name] = stage.replace_if_stale(
                 key,
                 stage.slice_name(name),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolformer.calls import CallFormat
-from toolformer.filtering import THRESHOLD_TOLERANCE, Baseline
+from toolformer.filtering import Baseline, reaches
 from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import feed_in_batches
@@ -42,8 +42,8 @@ class Pruning:
 
     def may_pass(self, reduction_bound: float) -> bool:
         """Whether a call whose loss falls by no more than this needs a further loss."""
-        # NaN compares false, and needs no further loss to be rejected.
-        return self.full_losses or reduction_bound >= self.threshold - THRESHOLD_TOLERANCE
+        # NaN reaches nothing, and needs no further loss to be rejected.
+        return self.full_losses or reaches(reduction_bound, self.threshold)
 
     def needs_call_alone(self, reduction_bound: float) -> bool:
         """Whether a call with this bound, from two losses, needs L(e(c, ε)) as the third."""

@@ -106,15 +106,18 @@ class KeptAgainstChance:
         """
         if not self.scored:
             return "no call was scored"
-        kept = f"{self.kept / self.scored:.0%}".replace("%", " %")
-        told = f"{kept} of {self.scored:,} calls kept"
+        told = f"{_percent(self.kept / self.scored)} of {self.scored:,} calls kept"
         if not self.chance_scored:
             return f"{told}; the chance level was not measured (scoring.chance_calls)"
-        by_chance = f"{self.chance_kept / self.chance_scored:.0%}".replace("%", " %")
+        by_chance = _percent(self.chance_kept / self.chance_scored)
         told += f", {by_chance} of {self.chance_scored:,} by chance"
-        if not self.kept:
+        share = self.explained_share
+        if share is None:
             return told
         if not self.is_above_chance:
             return f"{told}: not told apart from chance"
-        explained = f"{self.explained_share:.0%}".replace("%", " %")
-        return f"{told}: above chance, which explains {explained} of them"
+        return f"{told}: above chance, which explains {_percent(share)} of them"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

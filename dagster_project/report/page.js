@@ -6,10 +6,6 @@
   const shown = document.getElementById("shown");
   const more = document.getElementById("more");
   const AT_ONCE = 20;
-  // As in the figures; tools of the user's own take the last.
-  const COLOURS = {
-    QA: "#0072b2", Calculator: "#d55e00", WikiSearch: "#009e73", MT: "#cc79a7", Calendar: "#b8860b",
-  };
   let found = [];
   let drawn = 0;
 
@@ -68,7 +64,7 @@
       : `[${call.tool}(${call.arguments})]`;
     const box = element("span", call.kept ? "call" : "call dropped", written, told(call));
     box.tabIndex = 0;
-    box.style.setProperty("--tool", COLOURS[call.tool] ?? "#56606b");
+    box.style.setProperty("--tool", call.colour);
     const turn = () => {
       const isRight = box.getBoundingClientRect().left > window.innerWidth / 2;
       box.lastChild.classList.toggle("from-right", isRight);

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from dagster_project.plots.style import colour_of
+
 _Row = Mapping[str, Any]
 _TEXT = ("document_id", "window_index", "round")
 
@@ -89,6 +91,7 @@ def _call(row: _Row) -> dict[str, Any]:
     return {
         "id": row["call_id"],
         "tool": row["tool"],
+        "colour": colour_of(row["tool"]),
         "arguments": row["arguments"],
         "result": row["result"],
         "gain": _rounded(row["loss_reduction"], 3),

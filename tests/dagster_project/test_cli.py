@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGINT, raise_signal
@@ -14,9 +14,9 @@ from signal import SIGINT, raise_signal
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.cli import main
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
+from tests.dagster_project.command_line import Outcome, run_command
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.kept_digests import keep_digests
 from tools.registry import TOOL_NAMES
@@ -32,27 +32,6 @@ TEXTS = [
 ]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    def is_one_paragraph_naming(self, *parts: str) -> bool:
-        """Exit code 1 and one paragraph that names these; shows what it is where it is not."""
-        assert self.code == 1, (self.code, self.out, self.err)
-        assert self.err.startswith("Error: "), self.err
-        assert "\nError: " not in self.err, self.err
-        assert "\n\n" not in self.err.strip(), self.err
-        assert "Traceback" not in self.err + self.out
-        assert 'File "' not in self.err
-        for part in parts:
-            assert part in self.err, (part, self.err)
-        return True
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "home"
@@ -64,15 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(home: Path, capsys: pytest.CaptureFixture[str]):
     """Runs a command in this process."""
-
-    def run_command(*arguments: str) -> Outcome:
-        with pytest.raises(SystemExit) as exited:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        code = exited.value.code
-        return Outcome(code if isinstance(code, int) else int(bool(code)), *captured)
-
-    return run_command
+    return partial(run_command, capsys)
 
 
 def write_settings(home: Path, settings: dict) -> bytes:

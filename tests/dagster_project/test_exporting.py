@@ -6,16 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.cli import main
 from dagster_project.commands import export_formats
 from tests.conftest import REPOSITORY
+from tests.dagster_project.command_line import run_command
 from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.ground.whole_files import beside
@@ -30,13 +30,6 @@ ODD = 'Ein [Satz] -> \u2028„é“ 東京 🗼 \\ " ] {"a": [1]} und 3\nEnde'
 FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "home"
@@ -47,13 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(home: Path, capsys: pytest.CaptureFixture[str]):
-    def run_command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exited:
-            main([str(argument) for argument in arguments])
-        code = exited.value.code
-        return Outcome(code if isinstance(code, int) else int(bool(code)), *capsys.readouterr())
-
-    return run_command
+    return partial(run_command, capsys)
 
 
 @pytest.fixture
