@@ -44,6 +44,8 @@ from warehouse.warehouse import Warehouse
 
 # What the second pass did, in the metadata of a slice.
 RESCORING = "rescoring"
+# Stand beside the losses too, so that statistics need no join.
+_OF_CANDIDATE = ("call_id", "document_id", "window", "position", "proposed")
 
 
 @shard_asset(kinds={"pytorch", "duckdb"}, deps=["executed_calls", "documents"])
@@ -216,6 +218,10 @@ def _filter(
     }
     if found.rescoring is not None:
         metadata[RESCORING] = json.dumps(found.rescoring)
+    candidates = stage.warehouse.read_slice("candidate_calls", shard, slice_name)
+    of_candidate = {
+        row["call_id"]: row for row in candidates.select(_OF_CANDIDATE).iter_rows(named=True)
+    }
     rows = []
     for call_id, of_call in found.losses.items():
         decision = decide(
@@ -226,7 +232,7 @@ def _filter(
         )
         rows.append(
             {
-                "call_id": call_id,
+                **of_candidate[call_id],
                 "shard": shard,
                 "tool": tool_name,
                 "loss_without_call": of_call.loss_without_call,

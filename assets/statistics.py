@@ -40,7 +40,7 @@ def call_statistics(
         funnel = store.view("call_funnel", round_number=number)
         sweep = store.view("threshold_sweep", round_number=number)
         reasons = store.view("drop_reasons", round_number=number)
-        examples = store.ask("best_examples", per_tool=_EXAMPLES).filter(pl.col("round") == number)
+        examples = store.best_examples(per_tool=_EXAMPLES).filter(pl.col("round") == number)
         examples = examples.drop("round")
         scored = store.ask("scored_calls", round=number)
     thresholds = dict(scored.group_by("tool").agg(pl.col("filtering_threshold").max()).iter_rows())

@@ -1,24 +1,23 @@
-"""Creates the views: one per table over its slices, and the statistics of `views/*.sql`.
+"""Creates the views: of each table over its slices, of their counts, and those of `views/*.sql`.
 
 The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
 for people, which is written anew beside and renamed, and never opened again by this code.
 Does not run queries.
 """
 
-import functools
 import glob
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
+from warehouse.counting import COUNTS, counts_text, from_footers
 from warehouse.damage import damaged_slices
 from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything, view_text
 from warehouse.schema import TableSchema, schema_text, table_schema, tables, view_name
 from warehouse.slices import damaged_error
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
@@ -26,29 +25,7 @@ from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 if TYPE_CHECKING:
     import duckdb
 
-STATISTICS_VIEWS = (
-    "slice_metadata",
-    "call_provenance",
-    "call_funnel",
-    "call_statistics",
-    "call_proposals",
-    "threshold_sweep",
-    "drop_reasons",
-    "kept_examples",
-    "training_exclusion_summary",
-    "evaluation_summary",
-    "call_calibration",
-    "paper_results",
-    "evaluation_table",
-    "evaluation_difference",
-)
-"""Names of the views in `views/`, in the order they are created."""
-
-# The one view that reads no rows: of the tables at hand it has the metadata of their files.
-_METADATA_VIEW = "slice_metadata"
 _MAXIMUM_ATTEMPTS = 4
-_WORD = re.compile(r"\w+")
-_INTROSPECTION = re.compile(r"\bshow\b|\bdescribe\b|duckdb_|information_schema|pg_|sqlite_|query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,80 +34,49 @@ class Source:
 
     Attributes:
         rows: of the slices.
-        metadata: of their files, by `file_name`, `key` and `value`.
+        metadata: what their footers hold, by `file_name`, `key` and `value`.
     """
 
     rows: str
     metadata: str
 
 
-@functools.cache
-def view_text(name: str) -> str:
-    """Returns the SQL of a statistics view.
-
-    Raises:
-        KeyError: There is no such view.
-    """
-    if name not in STATISTICS_VIEWS:
-        raise KeyError(name)
-    return resources.files("warehouse.views").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-
-
-@functools.cache
-def tables_behind(view: str) -> frozenset[str]:
-    """Returns the tables that a statistics view reads."""
-    return frozenset(_WORD.findall(view_text(view))) & frozenset(tables())
-
-
-def tables_in(sql: str) -> frozenset[str]:
-    """Returns every table that a statement may read, directly or through a view.
-
-    A name counts wherever it stands, also in a comment: too many views cost milliseconds, one
-    too few is an error. A statement that asks for the catalogue gets all.
-
-    Example:
-        >>> sorted(tables_in("select count(*) from stage_costs"))
-        ['stage_costs']
-        >>> sorted(tables_in("select 1"))
-        []
-    """
-    text = sql.lower()
-    if _INTROSPECTION.search(text):
-        return frozenset(tables())
-    words = frozenset(_WORD.findall(text))
-    if _METADATA_VIEW in words:
-        return frozenset(tables())
-    found = words & frozenset(tables())
-    for view in words.intersection(STATISTICS_VIEWS):
-        found |= tables_behind(view)
-    return found
-
-
-def create_views(connection: "duckdb.DuckDBPyConnection", sources: Mapping[str, Source]) -> None:
-    """Creates the views of some tables and every statistics view that reads only these.
+def create_views(
+    connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, Source]
+) -> None:
+    """Creates the views that a statement needs.
 
     Args:
         connection: Where to create them.
-        sources: Of each table: `listed_source` or `lasting_source`.
+        needs: What is read.
+        sources: Of each of its tables: `listed_source` or `lasting_source`.
 
     Raises:
         duckdb.Error: A slice is damaged, or was moved away at that moment.
     """
-    for name, source in sources.items():
-        columns = shown_columns(table_schema(name))
-        connection.execute(f"create view {sql_name(name)} as select {columns} from {source.rows}")
-    if sources:
-        connection.execute(f"create view {_METADATA_VIEW} as {metadata_of(sources)}")
-    create_statistics_views(connection, sources.keys())
+    for name in tables():
+        if name in needs.rows:
+            columns = shown_columns(table_schema(name))
+            _create_view(connection, name, f"select {columns} from {sources[name].rows}")
+    for name, table in COUNTS.items():
+        if name in needs.views:
+            _create_view(connection, name, from_footers(name, sources[table].metadata))
+    if METADATA_VIEW in needs.views and sources:
+        _create_view(connection, METADATA_VIEW, metadata_of(sources))
+    create_statistics_views(connection, needs.views)
 
 
 def create_statistics_views(
-    connection: "duckdb.DuckDBPyConnection", table_names: Collection[str]
+    connection: "duckdb.DuckDBPyConnection", names: Collection[str] = STATISTICS_VIEWS
 ) -> None:
-    """Creates every statistics view that reads only these tables, and metadata of their slices."""
+    """Creates statistics views over views or tables, all but that of the metadata."""
     for name in STATISTICS_VIEWS:
-        if name != _METADATA_VIEW and tables_behind(name) <= set(table_names):
-            connection.execute(f"create view {sql_name(name)} as {view_text(name)}")
+        if name in names and name != METADATA_VIEW:
+            _create_view(connection, name, view_text(name))
+
+
+def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) -> None:
+    connection.execute(f"create view {sql_name(name)} as {text}")
 
 
 def metadata_of(sources: Mapping[str, Source]) -> str:
@@ -143,7 +89,7 @@ def metadata_of(sources: Mapping[str, Source]) -> str:
         f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
         for name, source in sources.items()
     )
-    return f"with stored as ({' union all '.join(of_tables)})\n{view_text(_METADATA_VIEW)}"
+    return f"with stored as ({' union all '.join(of_tables)})\n{view_text(METADATA_VIEW)}"
 
 
 def shown_columns(schema: TableSchema) -> str:
@@ -164,7 +110,8 @@ def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
     """Returns the SQL that reads these versions of a table's slices."""
     listed = ", ".join(sql_literal(str(path)) for path in files)
     return Source(
-        f"read_parquet([{listed}], {_options(schema)})", f"parquet_kv_metadata([{listed}])"
+        f"read_parquet([{listed}], {_options(schema)})",
+        f"parquet_kv_metadata([{listed}])",
     )
 
 
@@ -250,7 +197,7 @@ def _build_database(folder: Path, file: Path) -> None:
             with open_connection(file) as connection:
                 # One transaction: each comment alone would bind its view again on a commit.
                 connection.begin()
-                create_views(connection, _lasting_sources(folder))
+                create_views(connection, everything(), _lasting_sources(folder))
                 describe(connection, "view")
                 connection.commit()
         except duckdb.Error as error:
@@ -287,6 +234,7 @@ def _lasting_sources(folder: Path) -> dict[str, Source]:
 
 def _fingerprint(folder: Path) -> str:
     parts = [str(folder.absolute()), *MACROS, schema_text(), *map(view_text, STATISTICS_VIEWS)]
+    parts += map(counts_text, COUNTS)
     for source in _lasting_sources(folder).values():
         parts += source.rows, source.metadata
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -20,12 +20,33 @@ _SETTINGS = (
     "set python_enable_replacements = false",
     "set autoinstall_known_extensions = false",
     "set autoload_known_extensions = false",
+    # So many values are looked for by the filters of the files instead of reading every row.
+    "set dynamic_or_filter_threshold = 500",
 )
 # Stand in every database, so that views, rules and people ask in the same words.
 MACROS = (
     "create or replace macro reaches(loss_reduction, threshold) as "
     f"loss_reduction >= threshold - {THRESHOLD_TOLERANCE}",
     f"create or replace macro sweep_thresholds() as {list(SWEEP_THRESHOLDS)}::double[]",
+    # The highest multiple of 0.01 nats that a loss reduction reaches, in hundredths.
+    """create or replace macro reduction_bin(loss_reduction) as (
+        case
+            when loss_reduction >= 10 then 1000
+            when loss_reduction <= -10 then -1000
+            -- The product can land on either side of a whole number.
+            when reaches(loss_reduction, (floor(loss_reduction * 100) + 1) / 100)
+                then floor(loss_reduction * 100) + 1
+            when reaches(loss_reduction, floor(loss_reduction * 100) / 100)
+                then floor(loss_reduction * 100)
+            else floor(loss_reduction * 100) - 1
+        end
+    )::integer""",
+    # The bin of a threshold that is a multiple of 0.01; NULL for others.
+    "create or replace macro threshold_bin(threshold) as "
+    "if(round(threshold * 100) / 100 = threshold, round(threshold * 100)::integer, null)",
+    # Eight to a doubling: the upper end of a bin is at most 9 % above what is in it.
+    "create or replace macro latency_bin(milliseconds) as "
+    "ceil(8 * log2(greatest(milliseconds, 0.001)))::integer",
 )
 
 
@@ -42,7 +63,7 @@ def open_connection(
 
     Yields:
         The connection, with no progress bar, no extension loading and no look at variables. It
-        has the macros `reaches(loss_reduction, threshold)` and `sweep_thresholds()`.
+        has the macros above.
     """
     import duckdb
 

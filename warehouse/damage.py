@@ -4,7 +4,7 @@ Does not repair rows: a slice put aside is built again by the stage that wrote i
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from warehouse.layout import (
     list_slices,
     slice_folder,
 )
-from warehouse.schema import tables
+from warehouse.schema import table_schema, tables
 from warehouse.slices import is_of_this_project
-from warehouse.versions import is_intact, was_intact
+from warehouse.versions import is_intact
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
@@ -34,18 +34,17 @@ def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> li
     return sorted(found)
 
 
-def damaged_files(paths: Iterable[Path]) -> list[Path]:
-    """Returns the versions among these that are not as they were written, each read once.
+def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
+    """Returns the newest versions of a table's slices, that without rows among them.
 
-    A version that is gone is not among them.
+    Args:
+        folder: Folder of the warehouse.
+        table: Name of the table.
+        shards: Only the slices of these, where the table is cut by shard; by default all.
     """
-    return [path for path in paths if _is_damaged(path, is_intact=was_intact)]
-
-
-def files_of(folder: Path, table: str) -> list[Path]:
-    """Returns the newest versions of a table's slices, that without rows among them."""
     empty = empty_slice_path(folder, table)
-    found = [info.path for info in list_slices(folder, table)]
+    keys = None if shards is None or table_schema(table).is_cross_shard else shards
+    found = [info.path for info in list_slices(folder, table) if keys is None or info.shard in keys]
     return found if empty is None else [empty, *found]
 
 
@@ -160,7 +159,7 @@ def _move(source: Path, target: Path) -> None:
         ) from error
 
 
-def _is_damaged(path: Path, *, is_intact: Callable[[Path], bool] = is_intact) -> bool:
+def _is_damaged(path: Path) -> bool:
     try:
         return not is_intact(path)
     except FileNotFoundError:

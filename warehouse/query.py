@@ -6,16 +6,23 @@ outside the warehouse and no network.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from warehouse.catalogue import tables_in
 from warehouse.damage import files_of
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.reading import are_there, chosen_files, open_views, refused
+from warehouse.needs import Needs, everything, needs_of
+from warehouse.reading import (
+    Files,
+    are_there,
+    chosen_files,
+    open_views,
+    refuse_damaged,
+    refused,
+)
 from warehouse.schema import tables
 
 if TYPE_CHECKING:
@@ -28,7 +35,11 @@ _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_
 
 
 def run_query(
-    folder: Path, sql: str, parameters: Mapping[str, object] | None = None
+    folder: Path,
+    sql: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    shards: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Runs one select statement over the tables and views.
 
@@ -36,6 +47,7 @@ def run_query(
         folder: Folder of the warehouse.
         sql: The statement; values stand in it as `$name`.
         parameters: The values.
+        shards: Only the slices of these are read, of tables that are cut by shard; by default all.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64.
@@ -47,18 +59,17 @@ def run_query(
     """
     import duckdb
 
-    needed = tables_in(sql)
+    needs = needs_of(sql)
     failure: duckdb.Error | None = None
     for _ in range(MAXIMUM_ATTEMPTS):
-        files = chosen_files(folder, needed)
+        files = chosen_files(folder, needs, shards)
         try:
-            return _attempt(folder, files, sql, parameters)
+            return _attempt(folder, needs, files, sql, parameters)
         except duckdb.CatalogException as error:
-            there = frozenset(table for table in tables() if files_of(folder, table))
-            if needed >= there:
+            if needs == everything() or not all(files_of(folder, name) for name in tables()):
                 raise refused(error) from error
             # Once more with every view, so that DuckDB says which name may have been meant.
-            needed |= there
+            needs = everything()
         except (
             duckdb.ParserException,
             duckdb.BinderException,
@@ -70,20 +81,23 @@ def run_query(
             if not are_there(files):
                 failure = error
                 continue
+            refuse_damaged(folder, (path for table in needs.footers for path in files[table]))
             raise refused(error) from error
     raise SlicesChangingError(
-        f"Slices of {', '.join(sorted(needed))} were moved away during each of {MAXIMUM_ATTEMPTS} "
-        f"attempts of the query (last error: {failure}). Run it again, or after the build."
+        f"Slices of {', '.join(sorted(needs.tables))} were moved away during each of "
+        f"{MAXIMUM_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
+        "the build."
     ) from failure
 
 
 def _attempt(
     folder: Path,
-    files: Mapping[str, Sequence[Path]],
+    needs: Needs,
+    files: Files,
     sql: str,
     parameters: Mapping[str, object] | None,
 ) -> pl.DataFrame:
-    with open_views(folder, files) as connection:
+    with open_views(folder, needs, files) as connection:
         _require_select(connection, sql)
         relation = connection.sql(sql, params=dict(parameters or {}))
         names = relation.columns

@@ -4,7 +4,7 @@ Does not run statements.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, listed_source
 from warehouse.connection import confine, open_connection
-from warehouse.damage import damaged_files, files_of
+from warehouse.damage import files_of
 from warehouse.errors import QueryError
+from warehouse.needs import Needs
 from warehouse.schema import table_schema
 from warehouse.slices import damaged_error
+from warehouse.verification import damaged_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,21 +26,36 @@ Files = Mapping[str, Sequence[Path]]
 """Of each table the versions that are read."""
 
 
-def chosen_files(folder: Path, table_names: Iterable[str]) -> Files:
-    """Returns the newest versions of the slices of some tables.
+def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
+    """Returns the newest versions of the slices that are read.
 
     Args:
         folder: Folder of the warehouse.
-        table_names: Tables to read.
+        needs: What is read.
+        shards: Only the slices of these, of tables that are cut by shard; by default all.
 
     Raises:
-        DamagedSliceError: One of them is not as it was written.
+        DamagedSliceError: The rows of one of them are not as they were written.
     """
-    files = {table: files_of(folder, table) for table in table_names}
-    # Before anything is decoded: flipped bits can decode to other rows.
-    if damaged := damaged_files(path for of_table in files.values() for path in of_table):
-        raise damaged_error(damaged)
+    files = {table: files_of(folder, table, shards) for table in needs.tables}
+    # Before anything is decoded: flipped bits can decode to other rows. What is read of footers
+    # has digests of its own.
+    refuse_damaged(folder, (path for table in needs.rows for path in files[table]))
     return files
+
+
+def refuse_damaged(folder: Path, paths: Iterable[Path]) -> None:
+    """Raises the error that names the versions which are not as they were written.
+
+    Args:
+        folder: Folder of the warehouse.
+        paths: Versions in it.
+
+    Raises:
+        DamagedSliceError: There is one.
+    """
+    if damaged := damaged_files(folder, paths):
+        raise damaged_error(damaged)
 
 
 def are_there(files: Files) -> bool:
@@ -47,12 +64,13 @@ def are_there(files: Files) -> bool:
 
 
 @contextmanager
-def open_views(folder: Path, files: Files) -> Iterator["duckdb.DuckDBPyConnection"]:
+def open_views(folder: Path, needs: Needs, files: Files) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
         folder: Folder of the warehouse.
-        files: What to read.
+        needs: What is read.
+        files: Of its tables.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
@@ -62,6 +80,7 @@ def open_views(folder: Path, files: Files) -> Iterator["duckdb.DuckDBPyConnectio
         with open_connection(spill_folder=spill) as connection:
             create_views(
                 connection,
+                needs,
                 {name: listed_source(table_schema(name), files[name]) for name in files},
             )
             confine(connection, folder)

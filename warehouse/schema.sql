@@ -102,6 +102,10 @@ create table filtered_calls (
     call_id varchar not null,  -- Call of candidate_calls; the key.
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
+    document_id varchar,  -- Document that holds the window; this and the next two columns are NULL only of earlier releases, where the candidate is gone.
+    "window" integer check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    position integer check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
+    proposed varchar check (proposed in ('none', 'position', 'call')),  -- What the tool proposed, as in candidate_calls.
     loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
     loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
     loss_with_result double,  -- Weighted loss with call and result, in nats; NULL where it was not needed.

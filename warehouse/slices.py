@@ -17,6 +17,7 @@ import polars as pl
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import beside
 from warehouse.connection import open_connection, sql_name
+from warehouse.counting import LAYOUT_KEY, footer_entries, layout_of
 from warehouse.errors import (
     DamagedSliceError,
     SliceNameError,
@@ -89,6 +90,27 @@ def replace_slice(
     return typed.height
 
 
+def renew_slice(folder: Path, table: str, shard: str, name: str, frame: pl.DataFrame) -> None:
+    """Publishes a slice anew, with its own metadata and the columns and counts of this release.
+
+    Args:
+        folder: Folder of the warehouse.
+        table: Name of the table.
+        shard: Shard key, the directory.
+        name: Name of the slice, the file.
+        frame: Its rows.
+
+    Raises:
+        DamagedSliceError: The slice is not as it was written.
+        SliceValidationError: A row breaks a constraint of this release.
+        StorageError: The disk refused the write.
+    """
+    schema = table_schema(table)
+    metadata = slice_metadata(folder, table, shard, name) or {}
+    place = slice_folder(folder, table, shard, name)
+    _write_version(place, name, schema, conform(schema, frame), metadata)
+
+
 def ensure_empty_slice(folder: Path, table: str) -> bool:
     """Writes the zero-row slice that gives a table without rows its columns.
 
@@ -101,7 +123,8 @@ def ensure_empty_slice(folder: Path, table: str) -> bool:
     """
     schema = table_schema(table)
     place = slice_folder(folder, table, EMPTY_SHARD, EMPTY_SLICE)
-    expected = {"schema": hashlib.sha256(schema.create_statement.encode()).hexdigest()}
+    made_from = schema.create_statement + layout_of(table)
+    expected = {"schema": hashlib.sha256(made_from.encode()).hexdigest()}
     path = empty_slice_path(folder, table)
     try:
         if path is not None and _stored_metadata(path) == expected:
@@ -136,13 +159,23 @@ def _write_version(
         except duckdb.Error as error:
             raise _explain(connection, schema, error) from error
         stored = json.dumps(dict(metadata), sort_keys=True)
+        entries = {
+            _METADATA_KEY: stored,
+            _METADATA_DIGEST_KEY: hex_digest(stored),
+            **footer_entries(connection, schema.name),
+        }
+        # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
+        # document is found without reading the ids of all slices. By default ids, which differ in
+        # every row, have none.
+        dictionary_size = max(frame.height, 1)
+        named = ", ".join(f"{key}: ${key}" for key in entries)
         temporary = beside(place / f"{name}.parquet")
         try:
             place.mkdir(parents=True, exist_ok=True)
             connection.execute(
                 f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
-                f"kv_metadata {{{_METADATA_KEY}: $metadata, {_METADATA_DIGEST_KEY}: $digest}})",
-                {"path": str(temporary), "metadata": stored, "digest": hex_digest(stored)},
+                f"dictionary_size_limit {dictionary_size}, kv_metadata {{{named}}})",
+                {"path": str(temporary), **entries},
             )
             publish(temporary, place, name)
         except (duckdb.IOException, OSError) as error:
@@ -196,21 +229,39 @@ def _of_newest(
 
 
 def _stored_metadata(path: Path) -> dict[str, str]:
+    stored = _footer(path)
+    try:
+        content = stored[_METADATA_KEY.encode()].decode()
+    except (KeyError, UnicodeDecodeError) as error:
+        raise damaged_error([path]) from error
+    digest = stored.get(_METADATA_DIGEST_KEY.encode())
+    # Slices of older homes have none.
+    if digest is not None and digest != hex_digest(content).encode():
+        raise damaged_error([path])
+    return json.loads(content)
+
+
+def stored_layout(path: Path) -> str | None:
+    """Returns the digest of what a version's columns and counts were made by; see `layout_of`.
+
+    Raises:
+        DamagedSliceError: The file is not as it was written.
+        OSError: It cannot be read.
+    """
+    layout = _footer(path).get(LAYOUT_KEY.encode())
+    return None if layout is None else layout.decode(errors="replace")
+
+
+def _footer(path: Path) -> Mapping[bytes, bytes]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with path.open("rb") as file:
-            stored = pyarrow.parquet.read_metadata(file).metadata or {}
-        content = stored[_METADATA_KEY.encode()].decode()
-        digest = stored.get(_METADATA_DIGEST_KEY.encode())
+            return pyarrow.parquet.read_metadata(file).metadata or {}
     # A footer of flipped bits can ask for any amount of memory, and hold any bytes.
-    except (pyarrow.ArrowException, KeyError, UnicodeDecodeError, MemoryError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError) as error:
         raise damaged_error([path]) from error
-    # Slices of older homes have none.
-    if digest is not None and digest != hex_digest(content).encode():
-        raise damaged_error([path])
-    return json.loads(content)
 
 
 def is_of_this_project(path: Path) -> bool:

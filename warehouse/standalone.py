@@ -16,7 +16,9 @@ from warehouse.catalogue import (
     shown_columns,
 )
 from warehouse.connection import open_connection, sql_name
+from warehouse.counting import COUNTS, counts_text
 from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.needs import everything
 from warehouse.reading import are_there, chosen_files
 from warehouse.schema import tables
 
@@ -41,7 +43,7 @@ def write_standalone_database(
     """
     import duckdb
 
-    files = chosen_files(folder, tables())
+    files = chosen_files(folder, everything())
     sources = {name: listed_source(schema, files[name]) for name, schema in tables().items()}
     spill = beside(file.with_name(f"{file.name}.spill"))
     rows = {}
@@ -59,7 +61,9 @@ def write_standalone_database(
                 (count,) = connection.execute(statement, values).fetchone() or (0,)
                 rows[name] = int(count)
             connection.execute(f"create table slice_metadata as {metadata_of(sources)}")
-            create_statistics_views(connection, tables())
+            for name in COUNTS:
+                connection.execute(f"create view {sql_name(name)} as {counts_text(name)}")
+            create_statistics_views(connection)
             describe(connection, "table")
     except duckdb.Error as error:
         if not are_there(files):

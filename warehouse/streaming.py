@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse.catalogue import tables_in
 from warehouse.errors import SlicesChangingError
+from warehouse.needs import needs_of
 from warehouse.reading import are_there, chosen_files, open_views, refused
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def stream_query(
     import duckdb
     import pyarrow as pa
 
-    files = chosen_files(folder, tables_in(sql))
+    needs = needs_of(sql)
+    files = chosen_files(folder, needs)
     try:
-        with open_views(folder, files) as connection:
+        with open_views(folder, needs, files) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:

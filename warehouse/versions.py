@@ -30,8 +30,6 @@ _DIGEST_BYTES = 8
 _AHEAD = 100_000
 # How long a version is kept after another took its place; a query takes no longer.
 _KEPT_SECONDS = 600.0
-# The versions that this process has compared with their digests: inode, size, time of change.
-_intact: dict[Path, tuple[int, int, int]] = {}
 
 
 def slice_of(path: Path) -> str | None:
@@ -115,20 +113,6 @@ def is_intact(path: Path) -> bool:
         OSError: It cannot be read.
     """
     return has_digest(path, hex_digest_of_file(path, size=_DIGEST_BYTES))
-
-
-def was_intact(path: Path) -> bool:
-    """`is_intact`, read once for as long as the file system tells of no change.
-
-    Raises: See `is_intact`.
-    """
-    status = path.stat()
-    state = (status.st_ino, status.st_size, status.st_mtime_ns)
-    if _intact.get(path) != state:
-        if not is_intact(path):
-            return False
-        _intact[path] = state
-    return True
 
 
 def has_digest(path: Path, digest: str) -> bool:

@@ -3,7 +3,8 @@
 Does not hold anything open between calls, so any number of processes may use the same folder.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ import polars as pl
 from warehouse import catalogue, damage, slices
 from warehouse.adoption import adopt_slices
 from warehouse.connection import sql_name
+from warehouse.counting import COUNTS, counts_text
 from warehouse.layout import (
     SliceInfo,
     empty_slice_path,
@@ -21,6 +23,7 @@ from warehouse.layout import (
     remove_stale_files,
     split_round,
 )
+from warehouse.needs import needs_of
 from warehouse.query import run_query
 from warehouse.schema import tables
 from warehouse.standalone import write_standalone_database
@@ -59,9 +62,32 @@ class Warehouse:
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
 
-    def adopt_slices(self) -> None:
-        """Makes versions of the slices of an older home; `prepare` does so too."""
-        adopt_slices(self.folder)
+    def adopt_slices(self, *, again: bool = False) -> None:
+        """Writes slices of earlier releases as this one does; `prepare` does so too.
+
+        Args:
+            again: Also where that was done: slices may have come from elsewhere.
+
+        Raises:
+            StorageError: The disk refused a write.
+        """
+        adopt_slices(self.folder, again=again)
+
+    def wrong_counts(self) -> list[str]:
+        """Returns the counts in footers that are not those of the rows; there should be none.
+
+        Raises: See `query`.
+        """
+        return [
+            name
+            for name in COUNTS
+            if self._counted(f"from {name}") != self._counted(counts_text(name))
+        ]
+
+    def _counted(self, sql: str) -> Counter[str]:
+        # The last bits of a sum depend on the order of the rows.
+        rows = self.query(sql).with_columns(pl.selectors.float().round(6))
+        return Counter(repr(row) for row in rows.iter_rows())
 
     def replace_slice(
         self,
@@ -154,14 +180,26 @@ class Warehouse:
         Raises:
             StorageError: The file system refused.
         """
-        return damage.restore_shard(self.folder, shard)
+        moved = damage.restore_shard(self.folder, shard)
+        if moved:
+            # An earlier release may have retired it.
+            self.adopt_slices(again=True)
+        return moved
 
-    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pl.DataFrame:
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        shards: Collection[str] | None = None,
+    ) -> pl.DataFrame:
         """Runs one select statement over the tables and statistics views.
 
         Args:
             sql: The statement; values stand in it as `$name`.
             parameters: The values.
+            shards: Only the slices of these are read, of tables that are cut by shard; by default
+                all.
 
         Raises:
             QueryError: The statement is no single select or DuckDB refused it.
@@ -169,10 +207,10 @@ class Warehouse:
             SlicesChangingError: Slices were replaced at every attempt.
             StorageError: The warehouse was not prepared and cannot be.
         """
-        for table in catalogue.tables_in(sql):
+        for table in needs_of(sql).tables:
             if empty_slice_path(self.folder, table) is None:
                 slices.ensure_empty_slice(self.folder, table)
-        return run_query(self.folder, sql, parameters)
+        return run_query(self.folder, sql, parameters, shards=shards)
 
     def view(self, name: str, *, round_number: int | None = None) -> pl.DataFrame:
         """Returns the rows of a statistics view in its own order.
@@ -188,16 +226,34 @@ class Warehouse:
         statement = f"select * exclude (round) from {sql_name(name)} where round = $round"
         return self.query(statement, {"round": round_number})
 
-    def ask(self, name: str, **values: object) -> pl.DataFrame:
+    def ask(
+        self, name: str, *, shards: Collection[str] | None = None, **values: object
+    ) -> pl.DataFrame:
         """Returns the rows of a query of the project.
 
         Args:
             name: Of a file in `warehouse/queries`.
+            shards: See `query`.
             values: What stands in it as `$name`.
 
         Raises: See `query`.
         """
-        return self.query(_text_of(name), values)
+        return self.query(_text_of(name), values, shards=shards)
+
+    def best_examples(self, *, per_tool: int) -> pl.DataFrame:
+        """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
+
+        Args:
+            per_tool: At most so many of each tool and round, and at most ten.
+
+        Raises: See `query`.
+        """
+        best = self.ask("best_kept_calls", per_tool=per_tool)
+        return self.ask(
+            "kept_calls_in_text",
+            shards=frozenset(best["shard"]),
+            call_ids=best["call_id"].to_list(),
+        )
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`.

@@ -245,6 +245,8 @@ def _repair_slices(home: Home) -> Iterator[str]:
             f"Put aside {path.relative_to(warehouse.folder)} as {target}; the next build makes it "
             "again."
         )
+    # Slices that were copied from another home may be of an earlier release.
+    warehouse.adopt_slices(again=True)
 
 
 def _put_aside(path: Path, home: Home) -> Path:

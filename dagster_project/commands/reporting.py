@@ -80,7 +80,7 @@ def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
 def show_examples(warehouse: Warehouse, *, per_tool: int) -> None:
     """Print the kept calls that help most, in their sentences."""
     console.heading("Kept calls, in their text")
-    rows = warehouse.ask("best_examples", per_tool=per_tool)
+    rows = warehouse.best_examples(per_tool=per_tool)
     has_rounds = rows["round"].n_unique() > 1
     for row in rows.iter_rows(named=True):
         context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())

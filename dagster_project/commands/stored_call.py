@@ -4,6 +4,7 @@ Does not load a model and does not print.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dagster_project.commands.explained_call import (
@@ -37,9 +38,12 @@ def find_call(warehouse: Warehouse, given: str) -> tuple[ExplainedCall, str | No
     Raises:
         ToolformerError: no call has such an id, or several have.
     """
-    found = warehouse.ask("calls_beginning", beginning=given, most=_NAMED + 1)["call_id"].to_list()
-    if given in found:
-        found = [given]
+    shards = dict(warehouse.ask("call_named", call_id=given).iter_rows())
+    if not shards:
+        # Looks at the ids of all calls.
+        several = warehouse.ask("calls_beginning", beginning=given, most=_NAMED + 1)
+        shards = dict(several.iter_rows())
+    found = list(shards)
     if not found:
         raise ToolformerError(_not_found(warehouse, given))
     if len(found) > 1:
@@ -48,9 +52,11 @@ def find_call(warehouse: Warehouse, given: str) -> tuple[ExplainedCall, str | No
             f"The ids of several calls begin with {given!r}: {', '.join(found[:_NAMED])}{more}. "
             "Expected enough of one to tell it from the others; give more of it."
         )
-    (call_id,) = found
-    row = warehouse.ask("explained_call", call_id=call_id).row(0, named=True)
-    provenance = warehouse.ask("provenance_of_call", call_id=call_id).row(0, named=True)
+    [(call_id, shard)] = shards.items()
+    # All that is stored of a call, foreign results among it, is of its shard.
+    stored = partial(warehouse.ask, shards={shard}, call_id=call_id)
+    row = stored("explained_call").row(0, named=True)
+    provenance = stored("provenance_of_call").row(0, named=True)
     return _of_rows(row, provenance), row["text"]
 
 

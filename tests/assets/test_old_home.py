@@ -16,7 +16,7 @@ from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.kept_digests import DIGESTS_FILE
 from toolformer.sources.manifest import Manifest
 from tools.prompting import load_prompt
-from warehouse.catalogue import STATISTICS_VIEWS, tables_behind
+from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.schema import ALL, tables
 
 # Seconds each; `make test-fast` leaves them out.
@@ -90,7 +90,7 @@ def test_every_view_has_rows(home: PipelineHome, view: str):
     if view == "paper_results":
         return
     # Of the k of its answers the old home says nothing.
-    is_empty = tables_behind(view) <= WITHOUT_ROWS or view == "call_calibration"
+    is_empty = needs_of(view).tables <= WITHOUT_ROWS or view == "call_calibration"
     # It reads no rows of tables.
     is_empty &= view != "slice_metadata"
     assert rows.is_empty() == is_empty

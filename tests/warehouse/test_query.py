@@ -7,8 +7,9 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
 from warehouse import query
-from warehouse.catalogue import STATISTICS_VIEWS, tables_in
+from warehouse.counting import COUNTS
 from warehouse.errors import QueryError, SlicesChangingError
+from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.schema import tables, view_name
 from warehouse.warehouse import Warehouse
 
@@ -39,7 +40,7 @@ def test_too_large_an_integer_is_left_as_it_is(shared_warehouse: Warehouse) -> N
 
 def test_all_tables_and_views_can_be_listed_and_described(shared_warehouse: Warehouse) -> None:
     names = set(shared_warehouse.query("show tables")["name"])
-    assert names == {*tables(), *STATISTICS_VIEWS}
+    assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS}
     described = shared_warehouse.query("describe candidate_calls")
     stored = tables()["candidate_calls"].column_names
     assert set(described["column_name"]) == {*stored, "window_index"}
@@ -153,11 +154,20 @@ def test_mistake_in_a_query_is_told_in_duckdbs_words(
 
 
 def test_only_the_tables_that_a_query_names_are_opened() -> None:
-    assert tables_in('select "window" from AUGMENTED_TEXTS') == {"augmented_texts"}
-    assert tables_in("from evaluation_summary") == {"evaluation_results"}
-    assert "filtered_calls" in tables_in("from kept_examples")
-    assert tables_in("select 1") == set()
-    assert tables_in("describe documents") == set(tables())
+    assert needs_of('select "window" from AUGMENTED_TEXTS').rows == {"augmented_texts"}
+    assert needs_of("from evaluation_summary").rows == {"evaluation_results"}
+    assert "filtered_calls" in needs_of("from kept_examples").rows
+    assert needs_of("select 1").tables == set()
+    assert needs_of("describe documents").rows == set(tables())
+
+
+def test_statistics_of_calls_read_no_rows():
+    needs = needs_of("from threshold_sweep")
+    assert not needs.rows
+    assert needs.footers == {"filtered_calls", "chance_calls"}
+    assert "loss_reductions" in needs.views
+    # What is read of rows needs no footers besides.
+    assert not needs_of("from threshold_sweep, filtered_calls, chance_calls").footers
 
 
 def test_query_is_repeated_three_times_while_slices_are_moved_away(
@@ -224,7 +234,7 @@ def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehou
     warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         names = {name for (name,) in connection.execute("show tables").fetchall()}
-        assert names == {*tables(), *STATISTICS_VIEWS}
+        assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS}
         assert connection.execute("select text from documents").fetchall() == [(TEXT,)]
         comments = connection.execute(
             "select comment from duckdb_columns() where table_name = 'documents'"

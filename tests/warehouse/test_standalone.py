@@ -7,8 +7,8 @@ import duckdb
 import pytest
 
 from tests.warehouse.rows import SHARD, SLICES, frame
-from warehouse.catalogue import STATISTICS_VIEWS
 from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 

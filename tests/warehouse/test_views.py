@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from tests.warehouse.rows import CALL, SHARD, TEXT, frame
-from warehouse.catalogue import STATISTICS_VIEWS
 from warehouse.layout import split_round
+from warehouse.needs import STATISTICS_VIEWS
 from warehouse.warehouse import Warehouse
 
 COLUMNS = {
@@ -48,6 +48,65 @@ COLUMNS = {
         "sampled_at",
         "executed_at",
         "decided_at",
+    ],
+    "call_funnel_by_shard": ["shard", "tool", "stage", "stage_order", "rows", "round"],
+    "loss_reductions": ["tool", "round", "reduction_bin", "least_reduction", "calls", "texts"],
+    "near_threshold": [
+        "tool",
+        "filtering_threshold",
+        "kept",
+        "kept_within_0_1",
+        "missed_within_0_1",
+        "kept_share_of_near",
+        "round",
+    ],
+    "top_arguments": ["tool", "arguments", "calls", "share", "round"],
+    "top_results": ["tool", "result", "calls", "share", "round"],
+    "tool_latency": [
+        "tool",
+        "calls",
+        "failed",
+        "from_cache_share",
+        "mean_ms",
+        "median_ms",
+        "p95_ms",
+        "slowest_ms",
+        "round",
+    ],
+    "call_positions": ["tool", "first_position", "scored", "kept", "kept_share", "round"],
+    "fruitless_documents": [
+        "tool",
+        "documents",
+        "fruitful",
+        "fruitless",
+        "fruitless_share",
+        "round",
+    ],
+    "call_costs": [
+        "tool",
+        "stage",
+        "candidates",
+        "kept",
+        "tokens_fed",
+        "seconds",
+        "tokens_per_candidate",
+        "tokens_per_kept",
+        "seconds_per_kept",
+        "round",
+    ],
+    "near_misses": [
+        "call_id",
+        "tool",
+        "arguments",
+        "result",
+        "loss_without_call",
+        "loss_call_without_result",
+        "loss_with_result",
+        "loss_reduction",
+        "filtering_threshold",
+        "shard",
+        "document_id",
+        "round",
     ],
     "call_funnel": ["tool", "stage", "stage_order", "rows", "round"],
     "call_statistics": [
@@ -195,9 +254,9 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         "Calculator",
         {"call_id": "c1", "loss_reduction": 2.0 - 1e-10} | KEPT,
         {"call_id": "c2", "loss_reduction": 1.0} | KEPT,
-        {"call_id": "c3", "loss_reduction": 1.2} | KEPT,
+        {"call_id": "c3", "document_id": "d2", "proposed": "call", "loss_reduction": 1.2} | KEPT,
         {"call_id": "c4", "loss_reduction": 0.7} | BELOW,
-        {"call_id": "c5", "loss_reduction": 0.4} | PRUNED,
+        {"call_id": "c5", "proposed": "position", "loss_reduction": 0.4} | PRUNED,
         {"call_id": "c6", "loss_reduction": None, "is_kept": False, "reason": "not_finite"},
     )
     put(
@@ -261,6 +320,43 @@ def test_statistics_sum_costs_and_average_over_kept_calls(built: Warehouse) -> N
     assert calendar["tool"] == "Calendar"
     assert calendar["kept"] == 0
     assert calendar["mean_loss_reduction"] is None
+
+
+def test_documents_without_a_kept_call_are_counted(built: Warehouse) -> None:
+    assert built.view("fruitless_documents").rows() == [("Calculator", 2, 2, 0, 0.0, 1)]
+
+
+def test_calls_near_the_threshold_are_counted_on_both_sides(warehouse: Warehouse) -> None:
+    rows = [
+        {"call_id": "c1", "loss_reduction": 1.0} | KEPT,
+        {"call_id": "c2", "loss_reduction": 1.0999} | KEPT,
+        {"call_id": "c3", "loss_reduction": 1.1} | KEPT,
+        {"call_id": "c4", "loss_reduction": 0.9} | BELOW,
+        {"call_id": "c5", "loss_reduction": 0.8999} | BELOW,
+    ]
+    made = frame("filtered_calls", *rows)
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", made, metadata={})
+    assert warehouse.view("near_threshold").rows() == [
+        ("Calculator", 1.0, 3, 2, 1, pytest.approx(2 / 3), 1)
+    ]
+
+
+def test_near_misses_come_with_what_was_called(built: Warehouse) -> None:
+    [row] = built.view("near_misses").rows(named=True)
+    assert (row["call_id"], row["arguments"], row["result"]) == ("c4", "400 / 1400", "0.29")
+
+
+def test_costs_are_told_for_candidates_and_kept_calls(built: Warehouse) -> None:
+    columns = "stage, tokens_fed, tokens_per_candidate, tokens_per_kept, seconds_per_kept"
+    assert built.query(f"select {columns} from call_costs").rows() == [
+        ("sampling", 1000, 100.0, pytest.approx(1000 / 3), pytest.approx(2.5 / 3)),
+        ("scoring", 500, 50.0, pytest.approx(500 / 3), pytest.approx(1 / 3)),
+    ]
+
+
+def test_the_most_frequent_arguments_and_results_come_first(built: Warehouse) -> None:
+    assert built.view("top_arguments").rows() == [("Calculator", "400 / 1400", 7, 1.0, 1)]
+    assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
 
 
 def test_proposals_are_counted_with_their_kept_calls(built: Warehouse) -> None:

@@ -1,7 +1,7 @@
 -- The sampled calls whose ids begin with a text, the first few.
 --
--- Parameters: beginning, most. Result: call_id, in order.
-select call_id
+-- Parameters: beginning, most. Result: call_id, shard, in order.
+select call_id, shard
 from candidate_calls
 where starts_with(call_id, $beginning)
 order by call_id

@@ -7,7 +7,7 @@ texts as (
 -- More than one only where some shards were last decided on with another.
 thresholds as (
     select tool, round, max(filtering_threshold) as filtering_threshold
-    from filtered_calls
+    from decision_counts
     group by tool, round
 ),
 chance as (

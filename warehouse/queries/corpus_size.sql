@@ -3,10 +3,12 @@
 -- Result: one row: documents, shards, rejected_records, candidate_calls, kept_calls, kept_texts
 -- (windows of C*, each round counted), rounds.
 select
-    (select count(*) from documents) as documents,
-    (select count(distinct shard) from documents) as shards,
-    (select count(*) from rejected_records) as rejected_records,
-    (select count(*) from candidate_calls where status = 'parsed') as candidate_calls,
-    (select count(*) from filtered_calls where is_kept) as kept_calls,
-    (select count(*) from augmented_texts) as kept_texts,
-    (select count(distinct round) from filtered_calls) as rounds
+    (select coalesce(sum(documents), 0) from document_counts)::bigint as documents,
+    (select count(*) from document_counts) as shards,
+    (select coalesce(sum(records), 0) from rejected_counts)::bigint as rejected_records,
+    (select coalesce(sum(calls), 0) from candidate_counts where status = 'parsed')::bigint
+        as candidate_calls,
+    (select coalesce(sum(calls), 0) from decision_counts where reason = 'kept')::bigint
+        as kept_calls,
+    (select coalesce(sum(texts), 0) from augmented_counts)::bigint as kept_texts,
+    (select count(distinct round) from decision_counts) as rounds

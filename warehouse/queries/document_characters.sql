@@ -1,4 +1,4 @@
 -- How long the texts of each shard are.
-select shard, sum(length(text)) as characters
-from documents
+select shard, sum(characters)::bigint as characters
+from document_counts
 group by shard

@@ -5,7 +5,7 @@
 -- with the result of another call), chance_kept (of these, at that threshold).
 with in_force as (
     select tool, round, max(filtering_threshold) as filtering_threshold
-    from filtered_calls
+    from decision_counts
     group by tool, round
 )
 select

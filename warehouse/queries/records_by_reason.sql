@@ -1,5 +1,6 @@
 -- What became of the records that were read.
+--
 -- Result: reason (NULL for those that became texts), records.
-select null as reason, count(distinct (source, source_offset)) as records from documents
+select null as reason, coalesce(sum(documents), 0)::bigint as records from document_counts
 union all
-select reason, count(*) from rejected_records group by reason
+select reason, sum(records)::bigint from rejected_counts group by reason

@@ -3,16 +3,31 @@
 -- Result: tool, proposed (none: p(` [`) chose the position; position: the tool did; call: it also
 -- gave the arguments), candidates, scored, kept, candidates_per_kept (NULL where none is kept),
 -- round.
+with
+candidates as (
+    select tool, round, proposed, sum(calls)::bigint as candidates
+    from candidate_counts
+    where status = 'parsed'
+    group by tool, round, proposed
+),
+decided as (
+    select
+        tool,
+        round,
+        proposed,
+        sum(calls)::bigint as scored,
+        sum(calls) filter (where reason = 'kept')::bigint as kept
+    from decision_counts
+    group by tool, round, proposed
+)
 select
-    candidate_calls.tool,
-    coalesce(proposed, 'none') as proposed,
-    count(*) as candidates,
-    count(filtered_calls.call_id) as scored,
-    count(*) filter (where is_kept) as kept,
-    count(*) / nullif(count(*) filter (where is_kept), 0) as candidates_per_kept,
-    candidate_calls.round
-from candidate_calls
-left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
-where candidate_calls.status = 'parsed'
-group by candidate_calls.tool, coalesce(proposed, 'none'), candidate_calls.round
-order by candidate_calls.round, candidate_calls.tool, 2
+    tool,
+    proposed,
+    candidates,
+    coalesce(scored, 0) as scored,
+    coalesce(kept, 0) as kept,
+    candidates / kept as candidates_per_kept,
+    round
+from candidates
+left join decided using (tool, round, proposed)
+order by round, tool, proposed

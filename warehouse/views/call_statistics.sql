@@ -5,35 +5,36 @@
 -- seconds (all stages together), round.
 with
 tools as (
-    select distinct tool, round from document_selection
+    select tool, round from selection_counts
     union
-    select distinct tool, round from candidate_calls
+    select tool, round from candidate_counts
 ),
 candidates as (
-    select tool, round, count(*) as candidates from candidate_calls
+    select tool, round, sum(calls)::bigint as candidates from candidate_counts
     where status = 'parsed'
     group by tool, round
 ),
 executed as (
-    select tool, round, count(*) as executed from executed_calls
+    select tool, round, sum(calls)::bigint as executed from execution_counts
     where status = 'executed'
     group by tool, round
 ),
-filtered as (
+decided as (
     select
-        filtered_calls.tool,
-        filtered_calls.round,
-        count(*) as scored,
-        count(*) filter (where is_kept) as kept,
-        count(distinct (document_id, window_index)) filter (where is_kept) as kept_texts,
-        avg(loss_reduction) filter (where is_kept) as mean_loss_reduction
-    from filtered_calls
-    left join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
-    group by filtered_calls.tool, filtered_calls.round
+        tool,
+        round,
+        sum(calls)::bigint as scored,
+        coalesce(sum(calls) filter (where reason = 'kept'), 0)::bigint as kept,
+        sum(loss_reduction) / sum(calls) filter (where reason = 'kept') as mean_loss_reduction
+    from decision_counts
+    group by tool, round
+),
+texts as (
+    select tool, round, sum(kept_texts)::bigint as kept_texts from kept_counts group by tool, round
 ),
 costs as (
     select tool, round, sum(tokens_fed)::bigint as tokens_fed, sum(seconds) as seconds
-    from stage_costs
+    from cost_counts
     group by tool, round
 )
 select
@@ -50,6 +51,7 @@ select
 from tools
 left join candidates using (tool, round)
 left join executed using (tool, round)
-left join filtered using (tool, round)
+left join decided using (tool, round)
+left join texts using (tool, round)
 left join costs using (tool, round)
 order by round, tool

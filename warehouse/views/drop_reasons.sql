@@ -2,17 +2,19 @@
 --
 -- Result: tool, stage (preselection, sampling, execution, filtering), reason, rows, round.
 with dropped as (
-    select tool, 'preselection' as stage, 1 as stage_order, reason, round
-    from document_selection
+    select tool, 'preselection' as stage, 1 as stage_order, reason, documents as rows, round
+    from selection_counts
     where not is_selected
     union all
-    select tool, 'sampling', 2, reason, round from candidate_calls where status = 'dropped'
+    select tool, 'sampling', 2, reason, calls, round from candidate_counts
+    where status = 'dropped'
     union all
-    select tool, 'execution', 3, reason, round from executed_calls where status = 'failed'
+    select tool, 'execution', 3, reason, calls, round from execution_counts
+    where status = 'failed'
     union all
-    select tool, 'filtering', 4, reason, round from filtered_calls where not is_kept
+    select tool, 'filtering', 4, reason, calls, round from decision_counts where reason <> 'kept'
 )
-select tool, stage, reason, count(*) as rows, round
+select tool, stage, reason, sum(rows)::bigint as rows, round
 from dropped
 group by tool, round, stage, stage_order, reason
 order by round, tool, stage_order, rows desc, reason

@@ -9,7 +9,8 @@
 -- losses are missing, so nothing is shown there. Where a tool has a contrast threshold, kept_calls
 -- and kept_texts are of the calls that reach it too; below the filtering threshold no contrast is
 -- known, so nothing is shown there either. chance_share knows no contrast. The tolerance is that of
--- the filter itself.
+-- the filter itself. Of thresholds that are no multiple of 0.01 the counts are known only where all
+-- shards were decided on with them, chance_share never; they are NULL else.
 with
 tools as (
     select
@@ -18,68 +19,86 @@ tools as (
         max(
             greatest(pruning_threshold, if(contrast_threshold is null, null, filtering_threshold))
         ) as lowest_threshold,
-        count(*) as scored_calls
-    from filtered_calls
+        sum(calls)::bigint as scored_calls,
+        sum(calls) filter (where reason = 'kept')::bigint as kept_calls,
+        -- NULL where shards were decided on with several.
+        if(min(filtering_threshold) = max(filtering_threshold), min(filtering_threshold), null)
+            as only_threshold
+    from decision_counts
     group by tool, round
 ),
 thresholds as (
     select tool, round, unnest(sweep_thresholds()) as filtering_threshold from tools
     union
-    select tool, round, filtering_threshold from filtered_calls
+    select tool, round, filtering_threshold from decision_counts
 ),
-scored as (
-    select filtered_calls.tool, filtered_calls.round, loss_reduction, document_id, window_index
-    from filtered_calls
-    left join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
-    -- Those whose reduction is known, and that no contrast dropped.
-    where filtered_calls.reason in ('kept', 'below_threshold')
+texts as (
+    select tool, round, sum(kept_texts)::bigint as kept_texts from kept_counts group by tool, round
 ),
-kept as (
-    select
-        thresholds.tool,
-        thresholds.round,
-        thresholds.filtering_threshold,
-        count(scored.tool) as kept_calls,
-        count(distinct (document_id, window_index))
-            filter (where scored.tool is not null) as kept_texts
+reached as (
+    select thresholds.*, sum(reductions.calls)::bigint as calls, sum(reductions.texts)::bigint as texts
     from thresholds
-    left join scored
-        on scored.tool = thresholds.tool
-        and scored.round = thresholds.round
-        and reaches(scored.loss_reduction, thresholds.filtering_threshold)
-    group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
+    inner join loss_reductions as reductions
+        on reductions.tool = thresholds.tool
+        and reductions.round = thresholds.round
+        and reductions.reduction_bin >= threshold_bin(thresholds.filtering_threshold)
+    group by all
 ),
 by_chance as (
     select
         thresholds.tool,
         thresholds.round,
         thresholds.filtering_threshold,
-        count(*) as chance_calls,
-        avg((
-            chance_calls.reason = 'scored'
-            and reaches(chance_calls.loss_reduction, thresholds.filtering_threshold)
-        )::integer) as chance_share
+        sum(calls)::bigint as chance_calls,
+        if(
+            threshold_bin(thresholds.filtering_threshold) is null,
+            null,
+            coalesce(
+                sum(calls) filter (
+                    where reduction_bin >= threshold_bin(thresholds.filtering_threshold)
+                ),
+                0
+            ) / sum(calls)
+        ) as chance_share
     from thresholds
-    inner join chance_calls
-        on chance_calls.tool = thresholds.tool and chance_calls.round = thresholds.round
-    where reaches(thresholds.filtering_threshold, chance_calls.pruning_threshold)
+    inner join chance_counts
+        on chance_counts.tool = thresholds.tool and chance_counts.round = thresholds.round
+    where reaches(thresholds.filtering_threshold, chance_counts.pruning_threshold)
     group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
+),
+kept as (
+    select
+        thresholds.*,
+        case
+            when threshold_bin(thresholds.filtering_threshold) is not null
+                then coalesce(reached.calls, 0)
+            when thresholds.filtering_threshold = tools.only_threshold
+                then coalesce(tools.kept_calls, 0)
+        end as kept_calls,
+        case
+            when threshold_bin(thresholds.filtering_threshold) is not null
+                then coalesce(reached.texts, 0)
+            when thresholds.filtering_threshold = tools.only_threshold
+                then coalesce(texts.kept_texts, 0)
+        end as kept_texts,
+        tools.scored_calls,
+        tools.lowest_threshold
+    from thresholds
+    inner join tools using (tool, round)
+    left join texts using (tool, round)
+    left join reached using (tool, round, filtering_threshold)
 )
 select
-    kept.tool,
-    kept.filtering_threshold,
-    kept.kept_calls,
-    kept.kept_texts,
-    tools.scored_calls,
-    kept.kept_calls / tools.scored_calls as kept_share,
-    coalesce(by_chance.chance_calls, 0) as chance_calls,
-    by_chance.chance_share,
-    kept.round
+    tool,
+    filtering_threshold,
+    kept_calls,
+    kept_texts,
+    scored_calls,
+    kept_calls / scored_calls as kept_share,
+    coalesce(chance_calls, 0) as chance_calls,
+    chance_share,
+    round
 from kept
-inner join tools on tools.tool = kept.tool and tools.round = kept.round
-left join by_chance
-    on by_chance.tool = kept.tool
-    and by_chance.round = kept.round
-    and by_chance.filtering_threshold = kept.filtering_threshold
-where reaches(kept.filtering_threshold, tools.lowest_threshold)
-order by kept.round, kept.tool, kept.filtering_threshold
+left join by_chance using (tool, round, filtering_threshold)
+where reaches(filtering_threshold, lowest_threshold)
+order by round, tool, filtering_threshold

@@ -1,0 +1,270 @@
+"""Counts in the footers of slices: what the rows come to, without reading them."""
+
+import random
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from tests.warehouse.rows import SHARD, SLICES, frame
+from warehouse.counting import COUNTS
+from warehouse.errors import DamagedSliceError, QueryError
+from warehouse.layout import list_slices
+from warehouse.needs import STATISTICS_VIEWS, needs_of
+from warehouse.schema import table_schema
+from warehouse.slices import stored_layout
+from warehouse.versions import publish
+from warehouse.warehouse import Warehouse
+
+OTHER_SHARD = "shard-00001"
+TOOLS = ("Calculator", "Calendar")
+HUNDREDTHS = [number / 100 for number in range(-300, 301)]
+
+
+def reduction(generator: random.Random) -> float:
+    """Anything, a multiple of 0.01, or what is within or beyond the filter's tolerance of one."""
+    if generator.random() < 0.3:
+        return generator.gauss(0.2, 1.0)
+    shift = generator.choice((0.0, -0.5e-9, 0.5e-9, -2e-9))
+    return generator.choice(HUNDREDTHS) + shift
+
+
+def decision(generator: random.Random, number: int, threshold: float) -> dict[str, object]:
+    of_call = reduction(generator)
+    is_kept = of_call >= threshold - 1e-9
+    row: dict[str, object] = {
+        "call_id": f"c{number}",
+        "document_id": f"d{number // 12}",
+        "window": number // 4 % 3,
+        "position": number % 90,
+        "proposed": generator.choice((None, "none", "position", "call")),
+        "loss_reduction": of_call,
+        "loss_with_result": 2.0 - of_call,
+        "is_kept": is_kept,
+        "reason": "kept" if is_kept else "below_threshold",
+        "filtering_threshold": threshold,
+        "pruning_threshold": -3.0,
+    }
+    if number % 10 == 0:
+        row |= {"is_kept": False, "reason": "not_finite", "loss_reduction": None}
+    return row
+
+
+@pytest.fixture(scope="module")
+def random_rows(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Two shards, two tools and two rounds of scored calls, and a row of every other table."""
+    folder = tmp_path_factory.mktemp("random-rows")
+    warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
+    warehouse.prepare()
+    for table, (shard, name) in SLICES.items():
+        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
+    generator = random.Random(0)
+    for shard in (SHARD, OTHER_SHARD):
+        for tool in TOOLS:
+            for number, prefix in ((1, ""), (2, "round-2.")):
+                place = {"shard": shard, "tool": tool, "round": number}
+                threshold = 0.5 if tool == "Calculator" else 0.333
+                decided = [place | decision(generator, each, threshold) for each in range(300)]
+                asked = [
+                    place
+                    | {
+                        "call_id": f"c{each}",
+                        "duration_ms": generator.lognormvariate(1, 2),
+                        "from_cache": each % 7 == 0,
+                        "result": str(generator.randrange(40)),
+                    }
+                    for each in range(300)
+                ]
+                chance = [
+                    place
+                    | {"call_id": f"c{each}", "other_call_id": "x"}
+                    | {"loss_reduction": reduction(generator), "pruning_threshold": -3.0}
+                    for each in range(30)
+                ]
+                for table, rows in (
+                    ("filtered_calls", decided),
+                    ("executed_calls", asked),
+                    ("chance_calls", chance),
+                ):
+                    made = frame(table, *rows)
+                    warehouse.replace_slice(table, shard, f"{prefix}{tool}", made, metadata={})
+    return warehouse
+
+
+def test_counts_of_footers_are_those_of_the_rows(random_rows: Warehouse):
+    assert random_rows.wrong_counts() == []
+
+
+def test_views_over_footers_say_what_they_say_over_rows(random_rows: Warehouse, tmp_path: Path):
+    file = tmp_path / "one.duckdb"
+    random_rows.write_standalone(file)
+    with duckdb.connect(str(file), read_only=True) as connection:
+        for name in STATISTICS_VIEWS:
+            if name == "slice_metadata" or needs_of(f"from {name}").rows:
+                continue
+            rows = connection.sql(f"from {name}").pl()
+            seen = random_rows.view(name)
+            assert seen.height == rows.height, name
+            for column in seen.columns:
+                ours, theirs = seen[column].to_list(), rows[column].to_list()
+                assert ours == pytest.approx(theirs), (name, column)
+
+
+def test_every_hundredth_of_a_threshold_counts_as_the_filter_does(random_rows: Warehouse):
+    stored = random_rows.query("select * from loss_reductions where round = 1")
+    rows = random_rows.query(
+        "select tool, document_id, window_index, shard, loss_reduction from filtered_calls "
+        "where round = 1 and reason in ('kept', 'below_threshold')"
+    )
+    for tool in TOOLS:
+        bins, calls = stored.filter(tool=tool), rows.filter(tool=tool)
+        for threshold in HUNDREDTHS:
+            reached = calls.filter(pl.col("loss_reduction") >= threshold - 1e-9)
+            above = bins.filter(pl.col("reduction_bin") >= round(threshold * 100))
+            assert above["calls"].sum() == reached.height
+            texts = reached.select("shard", "document_id", "window_index").n_unique()
+            assert above["texts"].sum() == texts
+
+
+def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(
+    random_rows: Warehouse,
+):
+    columns = "filtering_threshold, kept_calls, kept_texts, chance_share from threshold_sweep"
+    [(_, calls, texts, chance)] = random_rows.query(
+        f"select {columns} where tool = 'Calendar' and round = 1 and filtering_threshold = 0.333"
+    ).rows()
+    kept = random_rows.query(
+        "select count(*) as calls, count(distinct (shard, document_id, window_index)) as texts "
+        "from filtered_calls where tool = 'Calendar' and round = 1 and is_kept"
+    )
+    assert (calls, texts) == kept.row(0)
+    assert chance is None
+
+
+def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse: Warehouse):
+    for shard, threshold in ((SHARD, 0.123), (OTHER_SHARD, 0.5)):
+        of_shard = {"shard": shard, "filtering_threshold": threshold, "pruning_threshold": 0.0}
+        rows = frame("filtered_calls", of_shard)
+        warehouse.replace_slice("filtered_calls", shard, "Calculator", rows, metadata={})
+    found = warehouse.query(
+        "select filtering_threshold, kept_calls, kept_texts from threshold_sweep"
+    )
+    assert found.row(0) == (0.123, None, None)
+    assert found.row(1) == (0.5, 2, 2)
+
+
+def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
+    told = random_rows.query("select * from tool_latency where round = 1").rows(named=True)
+    for row in told:
+        own = random_rows.query(
+            "select duration_ms from executed_calls "
+            "where tool = $tool and round = 1 and not from_cache",
+            {"tool": row["tool"]},
+        )["duration_ms"]
+        exact = {"median_ms": 0.5, "p95_ms": 0.95}
+        for column, share in exact.items():
+            quantile = own.quantile(share, "lower")
+            assert quantile <= row[column] <= quantile * 1.12
+        assert row["slowest_ms"] == own.max()
+        assert row["mean_ms"] == pytest.approx(own.mean())
+        assert row["from_cache_share"] == pytest.approx(1 - len(own) / row["calls"])
+
+
+def write_without_counts(warehouse: Warehouse, table: str, shard: str, name: str) -> pl.DataFrame:
+    """Write a slice as releases without counts and without the columns of candidates did."""
+    rows = frame(table).drop("document_id", "window", "position", "proposed")
+    place = warehouse.folder / table / f"shard={shard}"
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / "old.tmp"
+    with duckdb.connect() as connection:
+        connection.register("rows", rows)
+        connection.execute(
+            f"copy (from rows) to '{file}' (format parquet, "
+            """kv_metadata {toolformer: '{"fingerprint": "f1"}'})"""
+        )
+    publish(file, place, name)
+    return rows
+
+
+def test_slices_of_earlier_releases_are_counted_once_and_completed(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+):
+    candidates = frame("candidate_calls", {"proposed": "call"})
+    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", candidates, metadata={})
+    old = write_without_counts(warehouse, "filtered_calls", SHARD, "Calculator")
+    with pytest.raises(QueryError, match=r"earlier release.*toolformer doctor --repair"):
+        warehouse.view("call_statistics")
+    warehouse.adopt_slices(again=True)
+    assert "Counting the rows of 1 slices" in caplog.text
+    assert warehouse.slice_metadata("filtered_calls", SHARD, "Calculator") == {"fingerprint": "f1"}
+    rows = warehouse.read_slice("filtered_calls", SHARD, "Calculator")
+    assert rows.select(old.columns).rows() == old.rows()
+    assert rows.select("document_id", "window", "position", "proposed").row(0) == (
+        *("d1", 0, 3),
+        "call",
+    )
+    assert warehouse.view("call_statistics")["kept_texts"].to_list() == [1]
+    caplog.clear()
+    warehouse.adopt_slices(again=True)
+    assert not caplog.text
+
+
+def test_a_new_process_counts_slices_of_earlier_releases_without_being_asked(tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    candidates = frame("candidate_calls")
+    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", candidates, metadata={})
+    write_without_counts(warehouse, "filtered_calls", SHARD, "Calculator")
+    warehouse.prepare()
+    assert warehouse.view("call_statistics")["kept"].to_list() == [1]
+
+
+def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
+    warehouse.replace_slice(
+        "filtered_calls", SHARD, "Calculator", frame("filtered_calls"), metadata={}
+    )
+    [info] = list_slices(warehouse.folder, "filtered_calls")
+    content = info.path.read_bytes()
+    assert content.count(b'"kept_texts":1') == 1
+    info.path.write_bytes(content.replace(b'"kept_texts":1', b'"kept_texts":9'))
+    with pytest.raises(DamagedSliceError, match=info.path.name):
+        warehouse.view("call_statistics")
+
+
+def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):
+    for shard, gain in ((SHARD, 1.5), (OTHER_SHARD, 1.2)):
+        changes = {"call_id": f"c-{shard}", "document_id": f"d-{shard}", "shard": shard}
+        for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+            known = set(table_schema(table).column_names)
+            of_table = {name: value for name, value in changes.items() if name in known}
+            if table == "filtered_calls":
+                of_table |= {"loss_reduction": gain, "loss_with_result": 0.0}
+            made = frame(table, of_table)
+            warehouse.replace_slice(table, shard, "Calculator", made, metadata={})
+        of_document = {"document_id": f"d-{shard}", "shard": shard}
+        warehouse.replace_slice(
+            "documents", shard, "all", frame("documents", of_document), metadata={}
+        )
+    [*_, other] = list_slices(warehouse.folder, "executed_calls")
+    assert other.shard == OTHER_SHARD
+    other.path.write_bytes(b"PAR1 nothing PAR1")
+    assert warehouse.best_examples(per_tool=1)["loss_reduction"].to_list() == [1.5]
+    with pytest.raises(DamagedSliceError):
+        warehouse.best_examples(per_tool=2)
+
+
+def test_every_table_with_counts_keeps_the_layout_they_were_made_by(random_rows: Warehouse):
+    for table in set(COUNTS.values()):
+        for info in list_slices(random_rows.folder, table):
+            assert stored_layout(info.path) is not None
+
+
+def test_ids_are_found_by_filters_of_the_file(random_rows: Warehouse):
+    info = list_slices(random_rows.folder, "filtered_calls")[0]
+    rows = duckdb.sql(
+        "select path_in_schema, bloom_filter_length from parquet_metadata($file)",
+        params={"file": str(info.path)},
+    ).fetchall()
+    filters = dict(rows)
+    assert filters["call_id"]
+    assert filters["document_id"]

@@ -1,0 +1,141 @@
+"""What the rows of a slice come to: counted when it is written, and kept in its footer.
+
+A footer is a few kilobytes, so statistics of any number of rows cost no more than opening the
+files. Counts are published with their rows, as one file. Each file of `counts/` is one relation:
+over the rows of a table it gives the counts, and views of the same name read them from footers.
+Does not open files or connections.
+"""
+
+import functools
+import hashlib
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
+from warehouse.schema import table_schema, tables
+
+if TYPE_CHECKING:
+    import duckdb
+
+COUNTS = {
+    "document_counts": "documents",
+    "rejected_counts": "rejected_records",
+    "selection_counts": "document_selection",
+    "candidate_counts": "candidate_calls",
+    "argument_counts": "candidate_calls",
+    "execution_counts": "executed_calls",
+    "latency_counts": "executed_calls",
+    "result_counts": "executed_calls",
+    "decision_counts": "filtered_calls",
+    "kept_counts": "filtered_calls",
+    "reduction_counts": "filtered_calls",
+    "position_counts": "filtered_calls",
+    "best_calls": "filtered_calls",
+    "near_calls": "filtered_calls",
+    "chance_counts": "chance_calls",
+    "augmented_counts": "augmented_texts",
+    "merged_counts": "augmented_texts",
+    "cost_counts": "stage_costs",
+}
+"""Names of the files in `counts/`, with the table whose rows each counts."""
+
+LAYOUT_KEY = "toolformer_layout"
+"""In the footer: the digest of what the slice's columns and counts were made by."""
+
+_DIGEST_CHARACTERS = 32
+
+
+def counts_of(table: str) -> list[str]:
+    """Returns the counts that slices of a table keep."""
+    return [name for name, counted in COUNTS.items() if counted == table]
+
+
+@functools.cache
+def counts_text(name: str) -> str:
+    """Returns the SQL that counts the rows of a table.
+
+    Raises:
+        KeyError: There are no such counts.
+    """
+    if name not in COUNTS:
+        raise KeyError(name)
+    file = resources.files("warehouse.counts").joinpath(f"{name}.sql")
+    return file.read_text(encoding="utf-8")
+
+
+@functools.cache
+def layout_of(table: str) -> str:
+    """Returns the digest of a table's columns and of how its rows are counted."""
+    columns = [f"{column.name} {column.type}" for column in table_schema(table).columns]
+    parts = [*columns, *map(counts_text, counts_of(table)), *MACROS]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, str]:
+    """Counts the rows of a table and returns what stands of them in a slice's footer, by key.
+
+    Args:
+        connection: Has the table, with the rows of one slice.
+        table: Name of the table.
+    """
+    entries = {LAYOUT_KEY: layout_of(table)}
+    for name in counts_of(table):
+        statement = (
+            f"select coalesce(to_json(list(counted)), '[]')::varchar "
+            f"from ({counts_text(name)}) as counted"
+        )
+        (rows,) = connection.execute(statement).fetchone() or ("[]",)
+        # Footers are read without the rows, so counts have a digest of their own.
+        entries[_key(name)] = hashlib.md5(rows.encode(), usedforsecurity=False).hexdigest() + rows
+    return entries
+
+
+def from_footers(name: str, metadata: str) -> str:
+    """Returns the SQL that selects counts from the footers of slices.
+
+    Args:
+        name: Of the counts.
+        metadata: SQL behind `from`: what the footers hold, by `file_name`, `key` and `value`.
+    """
+    start = _DIGEST_CHARACTERS + 1
+    return f"""
+        select counted.* from (
+            select unnest(
+                case
+                    when stored is null then error(
+                        'Slice ''' || file_name || ''' is of an earlier release or not whole. '
+                        || 'Run `toolformer doctor --repair`.'
+                    )
+                    when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
+                        then error('Slice ''' || file_name || ''' is damaged.')
+                    else substring(stored, {start})::json::{_types()[name]}
+                end
+            ) as counted
+            -- Every slice has metadata, so one without these counts is met here, too.
+            from (
+                select
+                    file_name,
+                    any_value(decode(value)) filter (where key = encode({sql_literal(_key(name))}))
+                        as stored
+                from (select * from {metadata})
+                group by file_name
+            )
+        )"""
+
+
+@functools.cache
+def _types() -> dict[str, str]:
+    """Of each counts the SQL type that they have in a footer: a list of structs."""
+    types = {}
+    with open_connection() as connection:
+        for schema in tables().values():
+            connection.execute(schema.create_statement)
+        for name in COUNTS:
+            columns = connection.execute(f"describe {counts_text(name)}").fetchall()
+            fields = ", ".join(f"{sql_name(column)} {kind}" for column, kind, *_ in columns)
+            types[name] = f"struct({fields})[]"
+    return types
+
+
+def _key(name: str) -> str:
+    return f"toolformer_{name}"

@@ -1,0 +1,122 @@
+"""What a statement reads: rows of tables, footers of their slices, and views over these.
+
+Does not read anything itself but the SQL of the views.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+from warehouse.counting import COUNTS
+from warehouse.schema import tables
+
+METADATA_VIEW = "slice_metadata"
+"""The view of what stands in the footers of the tables at hand."""
+
+STATISTICS_VIEWS = (
+    METADATA_VIEW,
+    "call_provenance",
+    "call_funnel_by_shard",
+    "call_funnel",
+    "call_statistics",
+    "call_proposals",
+    "loss_reductions",
+    "threshold_sweep",
+    "near_threshold",
+    "drop_reasons",
+    "top_arguments",
+    "top_results",
+    "tool_latency",
+    "call_positions",
+    "fruitless_documents",
+    "call_costs",
+    "kept_examples",
+    "near_misses",
+    "training_exclusion_summary",
+    "evaluation_summary",
+    "call_calibration",
+    "paper_results",
+    "evaluation_table",
+    "evaluation_difference",
+)
+"""Names of the views in `views/`, in the order they are created."""
+
+_WORD = re.compile(r"\w+")
+# In our own views; a column may be named as a table is.
+_RELATION = re.compile(r"\b(?:from|join) (\w+)")
+_INTROSPECTION = re.compile(r"\bshow\b|\bdescribe\b|duckdb_|information_schema|pg_|sqlite_|query")
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a statement reads.
+
+    Attributes:
+        rows: tables whose rows are read.
+        footers: tables of whose slices only the footers are read.
+        views: of `COUNTS` and `STATISTICS_VIEWS`.
+    """
+
+    rows: frozenset[str]
+    footers: frozenset[str]
+    views: frozenset[str]
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables of which anything is read."""
+        return self.rows | self.footers
+
+
+@functools.cache
+def view_text(name: str) -> str:
+    """Returns the SQL of a statistics view.
+
+    Raises:
+        KeyError: There is no such view.
+    """
+    if name not in STATISTICS_VIEWS:
+        raise KeyError(name)
+    return resources.files("warehouse.views").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def everything() -> Needs:
+    """Returns all there is."""
+    names = frozenset(tables())
+    return Needs(names, frozenset(), frozenset((*COUNTS, *STATISTICS_VIEWS)))
+
+
+def needs_of(sql: str) -> Needs:
+    """Returns what a statement may read, directly or through a view.
+
+    A name counts wherever it stands, also in a comment: too many views cost milliseconds, one
+    too few is an error. A statement that asks for the catalogue gets all.
+
+    Example:
+        >>> sorted(needs_of("select count(*) from stage_costs").rows)
+        ['stage_costs']
+        >>> sorted(needs_of("select 1").tables)
+        []
+    """
+    text = sql.lower()
+    if _INTROSPECTION.search(text):
+        return everything()
+    words = frozenset(_WORD.findall(text))
+    views = words & {*COUNTS, *STATISTICS_VIEWS}
+    rows = words & frozenset(tables())
+    waiting = list(views)
+    while waiting:
+        inside = _relations_of_view(waiting.pop())
+        rows |= inside & frozenset(tables())
+        found = (inside & {*COUNTS, *STATISTICS_VIEWS}) - views
+        views |= found
+        waiting += found
+    footers = frozenset(tables()) if METADATA_VIEW in words else frozenset()
+    footers |= {COUNTS[name] for name in views if name in COUNTS}
+    return Needs(rows, footers - rows, views)
+
+
+@functools.cache
+def _relations_of_view(name: str) -> frozenset[str]:
+    """What a view selects from; counts are read from footers, so they need no other view."""
+    return frozenset(_RELATION.findall(view_text(name)) if name in STATISTICS_VIEWS else ())

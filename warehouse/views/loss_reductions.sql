@@ -1,0 +1,15 @@
+-- How much the scored calls lower the loss, in steps of 0.01 nats.
+--
+-- Result: tool, round, reduction_bin (hundredths), least_reduction (nats, the lower end of the
+-- step), calls, texts (windows whose best call is in this step). Calls whose reduction is only
+-- bounded, or that a contrast dropped, are not among them.
+select
+    tool,
+    round,
+    reduction.reduction_bin as reduction_bin,
+    reduction.reduction_bin / 100 as least_reduction,
+    sum(reduction.calls)::bigint as calls,
+    sum(reduction.texts)::bigint as texts
+from (select tool, round, unnest(reductions) as reduction from reduction_counts)
+group by tool, round, reduction.reduction_bin
+order by round, tool, reduction_bin

@@ -1,0 +1,38 @@
+-- The executed calls that missed the filtering threshold by least, 20 of each tool and round.
+--
+-- Result: call_id, tool, arguments, result, loss_without_call, loss_call_without_result,
+-- loss_with_result, loss_reduction, filtering_threshold (nats), shard, document_id, round.
+with
+nearest as materialized (
+    select call_id
+    from near_calls
+    qualify row_number() over (partition by tool, round order by missed_by, call_id) <= 20
+),
+-- Each table is searched for these few alone: a join of all three reads all of them.
+decided as (
+    select * from filtered_calls where call_id in (select call_id from nearest)
+),
+written as (
+    select call_id, arguments from candidate_calls
+    where call_id in (select call_id from nearest)
+),
+answered as (
+    select call_id, result from executed_calls where call_id in (select call_id from nearest)
+)
+select
+    call_id,
+    decided.tool,
+    written.arguments,
+    answered.result,
+    decided.loss_without_call,
+    decided.loss_call_without_result,
+    decided.loss_with_result,
+    decided.loss_reduction,
+    decided.filtering_threshold,
+    decided.shard,
+    decided.document_id,
+    decided.round
+from decided
+inner join written using (call_id)
+inner join answered using (call_id)
+order by decided.round, decided.tool, decided.loss_reduction desc, call_id

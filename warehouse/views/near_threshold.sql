@@ -1,0 +1,40 @@
+-- How many calls lie close to the threshold that decides on them: what a small change would do.
+--
+-- Result: tool, filtering_threshold (nats), kept, kept_within_0_1 (calls that reach the threshold by
+-- less than 0.1 nats), missed_within_0_1 (calls that miss it by at most that), kept_share_of_near
+-- (NULL where there is none), round. Of the highest threshold in force; NULL where that is no
+-- multiple of 0.01.
+with in_force as (
+    select
+        tool,
+        round,
+        max(filtering_threshold) as filtering_threshold,
+        coalesce(sum(calls) filter (where reason = 'kept'), 0)::bigint as kept
+    from decision_counts
+    group by tool, round
+),
+near as (
+    select
+        in_force.*,
+        threshold_bin(filtering_threshold) as threshold_bin,
+        coalesce(sum(calls) filter (where reduction_bin >= threshold_bin(filtering_threshold)), 0)
+            as above,
+        coalesce(sum(calls) filter (where reduction_bin < threshold_bin(filtering_threshold)), 0)
+            as below
+    from in_force
+    left join loss_reductions
+        on loss_reductions.tool = in_force.tool
+        and loss_reductions.round = in_force.round
+        and abs(reduction_bin - threshold_bin(filtering_threshold) + 0.5) < 10
+    group by all
+)
+select
+    tool,
+    filtering_threshold,
+    kept,
+    if(threshold_bin is null, null, above)::bigint as kept_within_0_1,
+    if(threshold_bin is null, null, below)::bigint as missed_within_0_1,
+    if(threshold_bin is null, null, above / nullif(above + below, 0)) as kept_share_of_near,
+    round
+from near
+order by round, tool
