@@ -41,7 +41,15 @@ def share_of_kept_calls_is_plausible(warehouse: WarehouseResource) -> dg.AssetCh
     )
 
 
+@dg.asset_check(asset="call_statistics")
+def counts_are_those_of_the_rows(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    """What the footers of the slices say, and the statistics rest on, is counted again."""
+    wrong = warehouse.open().wrong_counts()
+    return dg.AssetCheckResult(passed=not wrong, metadata={"wrong counts": ", ".join(wrong)})
+
+
 CHECKS = [
+    counts_are_those_of_the_rows,
     call_ids_are_unique_across_slices,
     kept_calls_reach_the_threshold,
     share_of_kept_calls_is_plausible,

@@ -9,6 +9,7 @@ import glob
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,14 @@ from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
 from warehouse.damage import damaged_slices
 from warehouse.errors import SlicesChangingError, StorageError
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything, view_text
+from warehouse.needs import (
+    METADATA_VIEW,
+    STATISTICS_VIEWS,
+    TABLE_MACROS,
+    Needs,
+    everything,
+    view_text,
+)
 from warehouse.schema import TableSchema, schema_text, table_schema, tables, view_name
 from warehouse.slices import damaged_error
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _MAXIMUM_ATTEMPTS = 4
+_OVER_TABLES = (*STATISTICS_VIEWS, *TABLE_MACROS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +76,18 @@ def create_views(
 
 
 def create_statistics_views(
-    connection: "duckdb.DuckDBPyConnection", names: Collection[str] = STATISTICS_VIEWS
+    connection: "duckdb.DuckDBPyConnection",
+    names: Collection[str] = (*STATISTICS_VIEWS, *TABLE_MACROS),
 ) -> None:
-    """Creates statistics views over views or tables, all but that of the metadata."""
+    """Creates statistics views and macros over views or tables, all but that of the metadata."""
     for name in STATISTICS_VIEWS:
         if name in names and name != METADATA_VIEW:
             _create_view(connection, name, view_text(name))
+    for name, parameter in TABLE_MACROS.items():
+        if name in names:
+            connection.execute(
+                f"create macro {sql_name(name)}({parameter}) as table {view_text(name)}"
+            )
 
 
 def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) -> None:
@@ -213,7 +228,12 @@ def _build_database(folder: Path, file: Path) -> None:
 
 
 def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
-    """Puts the descriptions of `schema.sql` beside its tables, which are tables or views here."""
+    """Puts the descriptions of `schema.sql` beside its tables, and those of views beside these.
+
+    Args:
+        connection: Has all of them.
+        kind: What the tables of `schema.sql` are here.
+    """
     for schema in tables().values():
         name = sql_name(schema.name)
         connection.execute(f"comment on {kind} {name} is {sql_literal(schema.description)}")
@@ -226,6 +246,17 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
             connection.execute(
                 f"comment on column {name}.{sql_name(column)} is {sql_literal(text)}"
             )
+    texts = {name: view_text(name) for name in STATISTICS_VIEWS if name != METADATA_VIEW}
+    texts |= {name: counts_text(name) for name in COUNTS}
+    for name, text in texts.items():
+        comment = " ".join(
+            line.removeprefix("--").strip() for line in takewhile(_is_comment, text.splitlines())
+        )
+        connection.execute(f"comment on view {sql_name(name)} is {sql_literal(comment)}")
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("--")
 
 
 def _lasting_sources(folder: Path) -> dict[str, Source]:
@@ -233,7 +264,12 @@ def _lasting_sources(folder: Path) -> dict[str, Source]:
 
 
 def _fingerprint(folder: Path) -> str:
-    parts = [str(folder.absolute()), *MACROS, schema_text(), *map(view_text, STATISTICS_VIEWS)]
+    parts = [
+        str(folder.absolute()),
+        *MACROS,
+        schema_text(),
+        *map(view_text, (*STATISTICS_VIEWS, *TABLE_MACROS)),
+    ]
     parts += map(counts_text, COUNTS)
     for source in _lasting_sources(folder).values():
         parts += source.rows, source.metadata

@@ -43,8 +43,12 @@ STATISTICS_VIEWS = (
 """Names of the views in `views/`, in the order they are created."""
 
 _WORD = re.compile(r"\w+")
+TABLE_MACROS = {"kept_at": "chosen_threshold"}
+"""Names of the files in `views/` that take a parameter, and how it is called."""
+
 # In our own views; a column may be named as a table is.
 _RELATION = re.compile(r"\b(?:from|join) (\w+)")
+_VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS, *TABLE_MACROS))
 _INTROSPECTION = re.compile(r"\bshow\b|\bdescribe\b|duckdb_|information_schema|pg_|sqlite_|query")
 
 
@@ -55,7 +59,7 @@ class Needs:
     Attributes:
         rows: tables whose rows are read.
         footers: tables of whose slices only the footers are read.
-        views: of `COUNTS` and `STATISTICS_VIEWS`.
+        views: of `COUNTS`, `STATISTICS_VIEWS` and `TABLE_MACROS`.
     """
 
     rows: frozenset[str]
@@ -70,12 +74,12 @@ class Needs:
 
 @functools.cache
 def view_text(name: str) -> str:
-    """Returns the SQL of a statistics view.
+    """Returns the SQL of a statistics view or table macro.
 
     Raises:
         KeyError: There is no such view.
     """
-    if name not in STATISTICS_VIEWS:
+    if name not in STATISTICS_VIEWS and name not in TABLE_MACROS:
         raise KeyError(name)
     return resources.files("warehouse.views").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
@@ -83,7 +87,7 @@ def view_text(name: str) -> str:
 def everything() -> Needs:
     """Returns all there is."""
     names = frozenset(tables())
-    return Needs(names, frozenset(), frozenset((*COUNTS, *STATISTICS_VIEWS)))
+    return Needs(names, frozenset(), frozenset(_VIEWS))
 
 
 def needs_of(sql: str) -> Needs:
@@ -102,13 +106,13 @@ def needs_of(sql: str) -> Needs:
     if _INTROSPECTION.search(text):
         return everything()
     words = frozenset(_WORD.findall(text))
-    views = words & {*COUNTS, *STATISTICS_VIEWS}
+    views = words & _VIEWS
     rows = words & frozenset(tables())
     waiting = list(views)
     while waiting:
         inside = _relations_of_view(waiting.pop())
         rows |= inside & frozenset(tables())
-        found = (inside & {*COUNTS, *STATISTICS_VIEWS}) - views
+        found = (inside & _VIEWS) - views
         views |= found
         waiting += found
     footers = frozenset(tables()) if METADATA_VIEW in words else frozenset()
@@ -119,4 +123,4 @@ def needs_of(sql: str) -> Needs:
 @functools.cache
 def _relations_of_view(name: str) -> frozenset[str]:
     """What a view selects from; counts are read from footers, so they need no other view."""
-    return frozenset(_RELATION.findall(view_text(name)) if name in STATISTICS_VIEWS else ())
+    return frozenset(() if name in COUNTS else _RELATION.findall(view_text(name)))

@@ -7,10 +7,12 @@ import pytest
 
 from dagster_project.checks import (
     call_ids_are_unique_across_slices,
+    counts_are_those_of_the_rows,
     share_of_kept_calls_is_plausible,
 )
 from dagster_project.resources.warehouse import WarehouseResource
 from tests.warehouse.rows import SHARD, frame
+from warehouse.counting import counts_text
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
@@ -66,3 +68,22 @@ def test_a_call_that_two_rounds_hold_is_found(warehouse: Warehouse):
     again = frame("candidate_calls", {"round": 2, "call_id": "c1"})
     warehouse.replace_slice("candidate_calls", SHARD, "round-2.Calculator", again, metadata={})
     assert not outcome(call_ids_are_unique_across_slices).passed
+
+
+def test_counts_that_are_not_those_of_the_rows_are_named(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    put(warehouse, 1, kept=2, dropped=1)
+    assert outcome(counts_are_those_of_the_rows).passed
+    # As if a release had counted other things under the same name.
+    monkeypatch.setattr(
+        "warehouse.warehouse.counts_text",
+        lambda name: (
+            f"{counts_text(name)} having count(*) > 2"
+            if name == "kept_counts"
+            else counts_text(name)
+        ),
+    )
+    found = outcome(counts_are_those_of_the_rows)
+    assert not found.passed
+    assert "kept_counts" in str(found.metadata["wrong counts"].value)

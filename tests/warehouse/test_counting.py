@@ -268,3 +268,20 @@ def test_ids_are_found_by_filters_of_the_file(random_rows: Warehouse):
     filters = dict(rows)
     assert filters["call_id"]
     assert filters["document_id"]
+
+
+@pytest.mark.parametrize("threshold", [0.75, -0.2, 0.01])
+def test_a_threshold_of_ones_own_is_counted(random_rows: Warehouse, threshold: float):
+    told = random_rows.query(f"from kept_at({threshold})")
+    rows = random_rows.query(
+        "select tool, round, count(*) as calls from filtered_calls "
+        "where reason in ('kept', 'below_threshold') and reaches(loss_reduction, $threshold) "
+        "group by all order by round, tool",
+        {"threshold": threshold},
+    )
+    assert told.select("tool", "round", "kept_calls").rows() == rows.rows()
+
+
+def test_a_threshold_between_hundredths_is_refused(random_rows: Warehouse):
+    with pytest.raises(QueryError, match=r"multiples of 0\.01 nats"):
+        random_rows.query("from kept_at(0.755)")

@@ -57,7 +57,7 @@ def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehou
         "starter.jsonl",
         7,
     )
-    assert (found["window"], found["position"], found["character_offset"]) == (0, 3, 34)
+    assert (found["window_index"], found["position"], found["character_offset"]) == (0, 3, 34)
     for stage, table in (("sampling", 0), ("execution", 1), ("decision", 2)):
         assert found[f"{stage}_run"] == f"run of {CALLS[table]}"
         assert json.loads(found[f"{stage}_parts"])["of"] == CALLS[table]

@@ -27,7 +27,7 @@ COLUMNS = {
         "round",
         "is_kept",
         "document_id",
-        "window",
+        "window_index",
         "position",
         "character_offset",
         "url",

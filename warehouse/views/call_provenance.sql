@@ -2,7 +2,7 @@
 --
 -- Result:
 --   call_id, tool, shard, round; is_kept (NULL where the call was not scored);
---   document_id, window, position, character_offset, url, source, source_offset: the place, as in
+--   document_id, window_index, position, character_offset, url, source, source_offset: the place, as in
 --     candidate_calls and documents;
 --   model: identity of the model that sampled and scored it; bos_token (NULL for the default);
 --   prompt_digest, prompt: the few-shot prompt and its text (both NULL where none was shown; the
@@ -20,7 +20,7 @@ select
     candidate_calls.round,
     filtered_calls.is_kept,
     candidate_calls.document_id,
-    candidate_calls."window",
+    candidate_calls.window_index,
     candidate_calls.position,
     candidate_calls.character_offset,
     documents.url,

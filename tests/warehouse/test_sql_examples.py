@@ -1,0 +1,47 @@
+"""Every statement of docs/sql.md is run, and every view has one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.warehouse.rows import SLICES, frame
+from warehouse.counting import COUNTS
+from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS
+from warehouse.warehouse import Warehouse
+
+PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
+STATEMENTS = [
+    statement.strip()
+    for block in re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for statement in block.split(";")
+    if statement.strip()
+]
+# Of the one row of each table: no shard is fruitless, and nothing was dropped or missed.
+WITHOUT_ROWS = ("drop_reasons", "near_misses", "call_funnel_by_shard where tool")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    folder = tmp_path_factory.mktemp("sql-examples")
+    warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
+    warehouse.prepare()
+    for table, (shard, name) in SLICES.items():
+        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
+    return warehouse
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_statement_runs(filled: Warehouse, statement: str):
+    rows = filled.query(statement)
+    assert rows.is_empty() == any(name in statement for name in WITHOUT_ROWS)
+
+
+@pytest.mark.parametrize("name", [*STATISTICS_VIEWS, *TABLE_MACROS])
+def test_every_view_has_an_example(name: str):
+    assert any(re.search(rf"\bfrom {name}\b", statement) for statement in STATEMENTS)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_all_counts_are_named(name: str):
+    assert f"`{name}`" in PAGE.read_text(encoding="utf-8")

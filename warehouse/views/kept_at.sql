@@ -1,0 +1,44 @@
+-- How many calls and texts a filtering threshold keeps, and how many by chance: kept_at(0.75).
+--
+-- Parameter: chosen_threshold (nats, a multiple of 0.01). Result: tool, kept_calls, kept_texts,
+-- scored_calls, kept_share, chance_share (NULL without a sample), round; as in threshold_sweep, and
+-- without its lowest threshold: below the pruning threshold of a shard, calls are missing.
+with
+chosen as (
+    select if(
+        threshold_bin(chosen_threshold) is null,
+        error('kept_at takes multiples of 0.01 nats; the histograms have no finer steps.'),
+        threshold_bin(chosen_threshold)
+    ) as threshold_bin
+),
+scored as (
+    select tool, round, sum(calls)::bigint as scored_calls from decision_counts
+    group by tool, round
+),
+kept as (
+    select tool, round, sum(calls)::bigint as kept_calls, sum(texts)::bigint as kept_texts
+    from loss_reductions
+    where reduction_bin >= (select threshold_bin from chosen)
+    group by tool, round
+),
+by_chance as (
+    select
+        tool,
+        round,
+        coalesce(sum(calls) filter (where reduction_bin >= (select threshold_bin from chosen)), 0)
+        / sum(calls) as chance_share
+    from chance_counts
+    group by tool, round
+)
+select
+    tool,
+    coalesce(kept_calls, 0) as kept_calls,
+    coalesce(kept_texts, 0) as kept_texts,
+    scored_calls,
+    coalesce(kept_calls, 0) / scored_calls as kept_share,
+    chance_share,
+    round
+from scored
+left join kept using (tool, round)
+left join by_chance using (tool, round)
+order by round, tool
