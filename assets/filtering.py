@@ -340,6 +340,8 @@ def _report_decisions(stage: ShardStage, shard: str, report: ShardReport) -> Non
     rows = stage.rows_of("filtered_calls", shard)
     kept = rows.filter("is_kept")
     report.count({"scored": rows.height, "kept": kept.height})
+    if rows.height:
+        report.count({"kept share": kept.height / rows.height})
     report.count_reasons("dropped", rows.filter(~pl.col("is_kept")))
     for name, of_tool in kept.group_by("tool"):
         report.count({f"kept: {name[0]}": of_tool.height})

@@ -12,6 +12,7 @@ from dagster_project.plots.figures import (
     threshold_plot,
 )
 from dagster_project.plots.style import png_markdown
+from dagster_project.report.verdicts import verdicts_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 
@@ -30,35 +31,75 @@ def call_statistics(
 ) -> dg.MaterializeResult:
     """Funnel, thresholds, reasons and examples of the calls so far, from the warehouse's views.
 
-    Of the round of annotation that the settings name; `by tool` shows all rounds.
+    Of the round of annotation that the settings name. The asset `report` shows all rounds.
     """
     with expected_errors():
         number = settings.load().sampling.round
         store = warehouse.open()
-        every_round = store.view("call_statistics")
-        statistics = every_round.filter(pl.col("round") == number)
+        statistics = store.view("call_statistics", round_number=number)
         funnel = store.view("call_funnel", round_number=number)
         sweep = store.view("threshold_sweep", round_number=number)
         reasons = store.view("drop_reasons", round_number=number)
         examples = store.best_examples(per_tool=_EXAMPLES).filter(pl.col("round") == number)
-        examples = examples.drop("round")
-        scored = store.ask("scored_calls", round=number)
-    thresholds = dict(scored.group_by("tool").agg(pl.col("filtering_threshold").max()).iter_rows())
+        reductions = store.view("loss_reductions", round_number=number)
+        in_force = store.ask("kept_against_chance").filter(round=number)
+        verdicts = [each for each in verdicts_of(store) if each.round == number]
+    thresholds = dict(in_force.select("tool", "filtering_threshold").iter_rows())
+    plots = {
+        "funnel plot": funnel_plot(funnel),
+        "loss reductions": loss_reduction_histogram(reductions, thresholds),
+        "kept calls by threshold": threshold_plot(sweep),
+    }
+    kept, of_all = statistics["kept"].sum(), statistics["scored"].sum()
     return dg.MaterializeResult(
         metadata={
-            "funnel plot": dg.MetadataValue.md(png_markdown(funnel_plot(funnel), "funnel")),
-            "loss reductions": dg.MetadataValue.md(
-                png_markdown(loss_reduction_histogram(scored, thresholds), "loss reductions")
-            ),
-            "kept calls by threshold": dg.MetadataValue.md(
-                png_markdown(threshold_plot(sweep), "kept calls by threshold")
-            ),
-            "by tool": dg.MetadataValue.md(table_markdown(every_round, rows=20)),
-            "threshold sweep": dg.MetadataValue.md(table_markdown(sweep, rows=40)),
-            "dropped": dg.MetadataValue.md(table_markdown(reasons, rows=60)),
-            "kept examples": dg.MetadataValue.md(table_markdown(examples, rows=20, width=80)),
+            # Numbers first: Dagster plots them over the runs.
             "round": number,
             "candidates": int(statistics["candidates"].sum()),
-            "kept": int(statistics["kept"].sum()),
+            "kept": int(kept),
+            **({"kept share": kept / of_all} if of_all else {}),
+            **_chance_share(in_force),
+            "tokens fed": int(statistics["tokens_fed"].sum()),
+            "seconds of computing": round(float(statistics["seconds"].sum()), 1),
+            **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
+            # Dagster shows about 500 pixels of a table: few columns, counts first.
+            "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
+            "threshold sweep": dg.MetadataValue.md(table_markdown(_by_threshold(sweep), rows=40)),
+            "dropped": dg.MetadataValue.md(
+                table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
+            ),
+            "kept examples": dg.MetadataValue.md(
+                table_markdown(examples.select("tool", "loss_reduction", "call"), rows=20)
+            ),
+            **{
+                name: dg.MetadataValue.md(png_markdown(figure, name))
+                for name, figure in plots.items()
+            },
         }
+    )
+
+
+def _chance_share(in_force: pl.DataFrame) -> dict[str, float]:
+    """Of the calls with foreign results, all tools together, the share that would be kept."""
+    calls = in_force["chance_calls"].sum()
+    return {"chance share": in_force["chance_kept"].sum() / calls} if calls else {}
+
+
+def _by_tool(statistics: pl.DataFrame) -> pl.DataFrame:
+    return statistics.select(
+        "tool",
+        "kept",
+        "scored",
+        "candidates",
+        (pl.col("kept") / pl.col("scored")).fill_nan(None).alias("kept_share"),
+    )
+
+
+def _by_threshold(sweep: pl.DataFrame) -> pl.DataFrame:
+    return sweep.select(
+        "tool",
+        pl.col("filtering_threshold").alias("τ_f"),
+        pl.col("kept_calls").alias("kept"),
+        "kept_share",
+        "chance_share",
     )

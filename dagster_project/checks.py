@@ -5,6 +5,7 @@ Does not repeat what `warehouse/schema.sql` enforces when a slice is written.
 
 import dagster as dg
 
+from dagster_project.report.verdicts import verdicts_of
 from dagster_project.resources.warehouse import WarehouseResource
 
 # Of executed calls; the paper's table 2 keeps a few per cent, and a share outside says that
@@ -41,6 +42,22 @@ def share_of_kept_calls_is_plausible(warehouse: WarehouseResource) -> dg.AssetCh
     )
 
 
+@dg.asset_check(asset="filtered_calls")
+def kept_calls_are_above_chance(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    """Of each tool and round more calls are kept with their own results than with foreign ones.
+
+    Where not, the filter keeps the habit of calling, not its use: look at the report, raise the
+    filtering threshold, or leave the tool out.
+    """
+    verdicts = verdicts_of(warehouse.open())
+    return dg.AssetCheckResult(
+        # None where the chance level was not measured.
+        passed=all(each.found.is_above_chance is not False for each in verdicts),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={each.of: each.found.sentence for each in verdicts},
+    )
+
+
 @dg.asset_check(asset="call_statistics")
 def counts_are_those_of_the_rows(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """What the footers of the slices say, and the statistics rest on, is counted again."""
@@ -53,4 +70,5 @@ CHECKS = [
     call_ids_are_unique_across_slices,
     kept_calls_reach_the_threshold,
     share_of_kept_calls_is_plausible,
+    kept_calls_are_above_chance,
 ]

@@ -23,13 +23,14 @@ class ProgressReporter(Protocol):
 
 
 class LogReporter:
-    """Writes a line every ten seconds, with the time left."""
+    """Writes a line before a piece of work, and every ten seconds one with the time left."""
 
     def __init__(self, write: Callable[[str], None]):
         self._write = write
 
     def start(self, description: str) -> ProgressCallback:
         """Begin a piece of work."""
+        self._write(description)
         began = last_line = time.monotonic()
 
         def report(done: int, total: int | None) -> None:

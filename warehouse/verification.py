@@ -62,9 +62,10 @@ def damaged_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
 def _record_of(folder: Path) -> _Intact:
     """What was found intact, of this process and of those before it."""
     try:
-        stored = json.loads((folder / _RECORD).read_bytes())
+        stored: dict[str, list[float]] = json.loads((folder / _RECORD).read_bytes())
         return {
-            name: (*map(int, of_file[:3]), float(of_file[3])) for name, of_file in stored.items()
+            name: (int(inode), int(size), int(changed), read_at)
+            for name, (inode, size, changed, read_at) in stored.items()
         }
     # Lost or changed by somebody: all are read again.
     except (OSError, ValueError, TypeError, AttributeError):

@@ -98,7 +98,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         ),
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
-        reductions=list(_reductions(store, rounds)),
+        reductions=list(_reductions(store)),
         costs=table_of(store.ask("cost_of_tools")),
         training=[]
         if metrics.is_empty()
@@ -176,17 +176,17 @@ def _by_tool(
         yield Picture(caption, svg_of(draw(rows), f"{name}-{number}-{tool}", width=_WIDTH))
 
 
-def _reductions(store: Warehouse, rounds: Iterable[int]) -> Iterable[Picture]:
-    of_rounds = [
-        store.ask("scored_calls", round=number).with_columns(round=pl.lit(number))
-        for number in rounds
-    ]
-    if of_rounds:
-        yield from _by_tool(pl.concat(of_rounds).sort("round", "tool"), "reductions", _histogram)
+def _reductions(store: Warehouse) -> Iterable[Picture]:
+    in_force = store.ask("kept_against_chance").select("tool", "round", "filtering_threshold")
+    rows = store.view("loss_reductions").join(
+        in_force, on=["tool", "round"], how="left", maintain_order="left"
+    )
+    if not rows.is_empty():
+        yield from _by_tool(rows, "reductions", _histogram)
 
 
 def _histogram(rows: pl.DataFrame) -> "Figure":
-    in_force = rows.group_by("tool").agg(pl.col("filtering_threshold").max())
+    in_force = rows.select("tool", "filtering_threshold").unique().drop_nulls()
     return loss_reduction_histogram(rows, dict(in_force.iter_rows()))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from dagster_project.home import Home
+from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged
 from tools.model_identity import model_identity
@@ -133,6 +134,7 @@ class ModelHolder:
         from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
+        show = progress_of(f"loading the model {directory.name} on {device}", _LOGGER)
         check_undamaged(directory, home)
         model = LanguageModel.load(
             directory,
@@ -140,6 +142,7 @@ class ModelHolder:
             device=device,
             bos_token=settings.language_model.bos_token,
         )
+        show(1, 1)
         if not model.packs_rows:
             _LOGGER.warning(
                 "%s is served by the stock attention path, which is exact but slower: %s",

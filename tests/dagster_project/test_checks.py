@@ -8,6 +8,7 @@ import pytest
 from dagster_project.checks import (
     call_ids_are_unique_across_slices,
     counts_are_those_of_the_rows,
+    kept_calls_are_above_chance,
     share_of_kept_calls_is_plausible,
 )
 from dagster_project.resources.warehouse import WarehouseResource
@@ -87,3 +88,19 @@ def test_counts_that_are_not_those_of_the_rows_are_named(
     found = outcome(counts_are_those_of_the_rows)
     assert not found.passed
     assert "kept_counts" in str(found.metadata["wrong counts"].value)
+
+
+def test_calls_that_are_kept_by_chance_warn(warehouse: Warehouse):
+    put(warehouse, 1, kept=10, dropped=90)
+    # Nobody measured what foreign results keep.
+    assert outcome(kept_calls_are_above_chance).passed
+    by_chance = [
+        {"call_id": f"1-{index}", "other_call_id": "x", "loss_reduction": gain}
+        for index, gain in enumerate([1.5] * 3 + [0.1] * 27)
+    ]
+    rows = frame("chance_calls", *by_chance)
+    warehouse.replace_slice("chance_calls", SHARD, "Calculator", rows, metadata={})
+    found = outcome(kept_calls_are_above_chance)
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert "not told apart from chance" in str(found.metadata["Calculator"].value)

@@ -441,7 +441,7 @@ def test_sweep_counts_no_call_that_the_contrast_dropped_and_knows_nothing_below_
     )
     assert found.rows() == [(0.75, 1, 3), (1.0, 1, 3), (2.0, 0, 3)]
     assert warehouse.ask("wrong_decisions")["wrong"].item() == 0
-    assert warehouse.ask("scored_calls", round=1).height == 1
+    assert warehouse.view("loss_reductions")["calls"].sum() == 1
 
 
 def test_decisions_without_the_third_loss_count_where_the_baseline_does_without(
@@ -460,7 +460,7 @@ def test_decisions_without_the_third_loss_count_where_the_baseline_does_without(
     warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
     found = warehouse.query("select filtering_threshold, kept_calls from threshold_sweep")
     assert found.rows() == [(0.5, 3), (1.0, 2), (2.0, 0)]
-    assert warehouse.ask("scored_calls", round=1).height == 3
+    assert warehouse.view("loss_reductions")["calls"].sum() == 3
     assert warehouse.ask("wrong_decisions")["wrong"].item() == 0
     wrong = rows.with_columns(baseline=pl.lit("minimum")).filter(pl.col("call_id") == "c3")
     warehouse.replace_slice("filtered_calls", SHARD, "Calculator", wrong, metadata={})
