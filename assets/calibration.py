@@ -12,6 +12,8 @@ from assets.outputs import DONE, make_once
 from assets.shard_stage import ShardStage
 from assets.stage_costs import store_cost
 from dagster_project.fingerprints import calibration_fingerprint
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
 from toolformer.calibration import Calibration, measure
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
@@ -54,10 +56,7 @@ class Calibrator:
 
     def _open(self, scoring: ShardScoring, shard: str, tool_name: str) -> Calibration:
         stage = self._stage
-        device = resolve_device(stage.settings.language_model.device)
-        digest = calibration_fingerprint(stage.settings, self._model_id, device)
-        # The kinds of device stand beside each other, as their digests differ.
-        file = stage.home.calibration / f"{self._model_id}.{device.partition(':')[0]}.json"
+        file, digest = _place(stage.settings, stage.home, self._model_id)
         folder = stage.home.checkpoints / "calibration" / file.stem
 
         def make() -> str:
@@ -115,6 +114,19 @@ class Calibrator:
             f"{calibration.calls} calls): calls within {calibration.band:.3f} of a threshold are "
             f"scored again in float32"
         )
+
+
+def is_calibrated(settings: Settings, home: Home, model_id: str) -> bool:
+    """Whether the band of a model is measured, on this kind of device and with these settings."""
+    return _stored(*_place(settings, home, model_id)) is not None
+
+
+def _place(settings: Settings, home: Home, model_id: str) -> tuple[Path, str]:
+    """Where the calibration of a model is stored, and the digest of what it is measured on."""
+    device = resolve_device(settings.language_model.device)
+    # The kinds of device stand beside each other, as their digests differ.
+    file = home.calibration / f"{model_id}.{device.partition(':')[0]}.json"
+    return file, calibration_fingerprint(settings, model_id, device)
 
 
 def _stored(file: Path, digest: str) -> Calibration | None:

@@ -39,6 +39,8 @@ def adopt_slices(folder: Path, *, again: bool = False) -> None:
         StorageError: The disk refused a write; what was adopted so far stays so.
         OSError: The file system refused.
     """
+    if not folder.is_dir():
+        return
     _version(folder)
     stamp = folder / _STAMP
     layout = hashlib.sha256("".join(map(layout_of, tables())).encode()).hexdigest()
@@ -52,7 +54,8 @@ def adopt_slices(folder: Path, *, again: bool = False) -> None:
         )
     for info in older:
         _renew(folder, info)
-    write_whole(stamp, layout, is_durable=False)
+    if older or not again:
+        write_whole(stamp, layout, is_durable=False)
 
 
 def _renew(folder: Path, info: SliceInfo) -> None:

@@ -6,15 +6,17 @@ Changes nothing: writes no settings, cuts no source, converts no model, builds n
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from assets.calibration import is_calibrated
 from assets.corpus import configured_sources
+from assets.filtering import scoring_parameters
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.plan import BuildPlan, PlannedSlice, planned_calibration
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.annotator import Annotator
@@ -43,7 +45,13 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     settings = load_settings(home.settings_file, overrides=options.overrides, preset=options.preset)
     manifest = Manifest.load(home.sources)
     missing = unbuilt(indexes_of(options, settings), home)
-    named = [name for name in options.tools if not (missing and name in SEARCHING_TOOLS)]
+    awaited = [
+        name
+        for name in _searching(options, settings)
+        # QA searches both indexes.
+        if "Wikipedia index" in missing or (missing and name == "QA")
+    ]
+    named = [name for name in options.tools if name not in awaited]
     open_toolbox(settings, home, named=named)
     if not manifest.active_shards:
         _show_sources(settings)
@@ -52,11 +60,15 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     is_converted = _is_converted(settings, home)
     if not is_converted:
         console.say("The embedded model would be converted first, in 10 to 20 s.")
-    if not manifest.active_shards or (options.tools and not named):
+    if not manifest.active_shards:
         return True
     toolbox = open_toolbox(settings, home, named=named)
+    if options.tools and not named:
+        # None was named for the toolbox to open, which is not all.
+        toolbox = replace(toolbox, tools={}, prompts={}, unavailable={})
     for name, why in toolbox.unavailable.items():
-        console.say(f"{name} is left out: {why}")
+        if name not in awaited:
+            console.say(f"{name} is left out: {why}")
     chosen = chosen_shards(manifest, shards, settings)
     with tempfile.TemporaryDirectory() as scratch:
         # To ask a warehouse makes its folders.
@@ -64,17 +76,40 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
         warehouse = Warehouse(folder, home.database)
         # The one thing that is changed, by renaming: without it an older home looks empty.
         warehouse.adopt_slices()
+        # Of a model that is still to be converted, nothing can be told yet.
+        model = Annotator.of(settings, home).identity if is_converted else ""
         plan = BuildPlan(
             warehouse,
             settings,
             toolbox,
-            # Of a model that is still to be converted, nothing can be told yet.
-            model=Annotator.of(settings, home).identity if is_converted else "",
+            model=model,
             precision=precision_of(settings),
             force=options.force,
+            awaited=awaited,
         ).of(chosen.annotated, texts_of=chosen.held_out)
+    if _needs_calibration(plan, settings, home, model):
+        plan.insert(0, planned_calibration(settings, model))
     _show_slices(plan, chosen.annotated)
     return bool(plan or missing)
+
+
+def _searching(options: RunOptions, settings: Settings) -> list[str]:
+    """The tools of a run that search an index."""
+    return [
+        name
+        for name in SEARCHING_TOOLS
+        if (name in options.tools if options.tools else settings.tools.of(name).is_enabled)
+    ]
+
+
+def _needs_calibration(
+    plan: Sequence[PlannedSlice], settings: Settings, home: Home, model: str
+) -> bool:
+    """Whether calls are decided on in bfloat16 by a model whose band nobody measured."""
+    decides = any(planned.table == "filtered_calls" for planned in plan)
+    if not decides or not scoring_parameters(settings).is_rescored:
+        return False
+    return not model or not is_calibrated(settings, home, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +151,7 @@ def chosen_shards(manifest: Manifest, shards: Sequence[str], settings: Settings)
 
 def indexes_of(options: RunOptions, settings: Settings) -> dict[str, str]:
     """The indexes that the tools of a run search: asset, and what a person calls it."""
-    searching = [
-        name
-        for name in SEARCHING_TOOLS
-        if (name in options.tools if options.tools else settings.tools.of(name).is_enabled)
-    ]
+    searching = _searching(options, settings)
     indexes = {"wikipedia_index": "Wikipedia index"} if searching else {}
     if "QA" in searching and needs_passage_index(settings):
         indexes["passage_index"] = "passage index"
@@ -174,6 +205,7 @@ def _show_slices(plan: Sequence[PlannedSlice], entries: Sequence[ShardEntry]) ->
             for planned in plan
         ]
     )
+    slices = [planned for planned in plan if planned.shard]
     summary = rows.group_by("stage", "tool", "why", maintain_order=True).agg(
         pl.len().alias("shards"),
         pl.col("tokens").sum().alias("expected tokens"),
@@ -181,6 +213,6 @@ def _show_slices(plan: Sequence[PlannedSlice], entries: Sequence[ShardEntry]) ->
     )
     console.frame(summary)
     console.say(
-        f"{len(plan)} slices of {len({planned.shard for planned in plan})} shards, about "
+        f"{len(slices)} slices of {len({planned.shard for planned in slices})} shards, about "
         f"{rows['tokens'].sum():,} tokens and {rows['seconds'].sum() / 60:.1f} minutes."
     )

@@ -3,7 +3,7 @@
 Does not load a model and does not compute anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -35,6 +35,11 @@ _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SCORED_CALL = 110
 _TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
+# Of a call of the calibration, in both precisions, and how many of these a second.
+_TOKENS_PER_CALIBRATION_CALL = 430
+_CALIBRATION_TOKENS_PER_SECOND = 400.0
+_STAGES_OF_A_TOOL = ("candidate_calls", "executed_calls", "filtered_calls", "chance_calls")
+_AWAITS_INDEX = "its index is built first"
 # A new contrast scores what reaches τ_f once more, which is little beside scoring all calls.
 _DECIDED_FROM_STORED_LOSSES = ("changed: filtering threshold", "changed: contrast threshold")
 
@@ -58,7 +63,15 @@ class PlannedSlice:
 
 
 class BuildPlan:
-    """Compares what is stored with what the settings ask for."""
+    """Compares what is stored with what the settings ask for.
+
+    Args:
+        warehouse: what is stored.
+        settings, toolbox: what is asked for.
+        model, precision: of the annotator.
+        force: make also what is up to date.
+        awaited: further tools, whose index is built before the shards.
+    """
 
     def __init__(
         self,
@@ -69,6 +82,7 @@ class BuildPlan:
         model: str,
         precision: str,
         force: bool,
+        awaited: Collection[str] = (),
     ):
         self._warehouse = warehouse
         self._settings = settings
@@ -76,6 +90,7 @@ class BuildPlan:
         self._model = model
         self._precision = precision
         self._force = force
+        self._awaited = awaited
         self._round = settings.sampling.round
         self._rates = _measured_rates(warehouse, self._round)
 
@@ -148,6 +163,16 @@ class BuildPlan:
                         executed, self._settings, self._model, self._precision
                     ),
                 )
+        for name in self._awaited:
+            # What a tool answers, and so each digest, depends on the index.
+            for table in _STAGES_OF_A_TOOL:
+                if table != "chance_calls" or self._settings.scoring.chance_calls:
+                    tokens, seconds = self._expected_cost(table, name, entry)
+                    of_tool = name_in_round(self._round, name)
+                    planned.append(
+                        PlannedSlice(shard, table, of_tool, _AWAITS_INDEX, tokens, seconds)
+                    )
+            decided[name] = _AWAITS_INDEX
         expect(
             "augmented_texts",
             name_in_round(self._round, ALL),
@@ -196,6 +221,13 @@ class BuildPlan:
             )
             tokens = calls * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
+
+
+def planned_calibration(settings: Settings, model: str) -> PlannedSlice:
+    """The measurement of a model's band, which comes before its first uncertain call."""
+    tokens = settings.scoring.calibration_calls * _TOKENS_PER_CALIBRATION_CALL
+    seconds = tokens / _CALIBRATION_TOKENS_PER_SECOND
+    return PlannedSlice("", "calibration", model, "missing, once per model", tokens, seconds)
 
 
 def _measured_rates(

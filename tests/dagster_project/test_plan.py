@@ -620,3 +620,18 @@ def test_a_change_of_code_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatc
     assert make().difference(before.metadata()) == "changed: code version"
     assert before.difference(None) == "missing"
     assert before.difference(before.metadata()) is None
+
+
+def test_tools_whose_index_is_built_first_are_planned_with_it(built: Warehouse):
+    tools_there = toolbox_of("Calculator", "Calendar")
+    planned = plan_of(built, toolbox=tools_there, awaited=["WikiSearch"])
+    assert [(each.table, each.slice_name) for each in planned] == [
+        ("candidate_calls", "WikiSearch"),
+        ("executed_calls", "WikiSearch"),
+        ("filtered_calls", "WikiSearch"),
+        ("chance_calls", "WikiSearch"),
+        ("augmented_texts", "all"),
+    ]
+    costs = {each.table: each.tokens for each in planned}
+    assert costs["candidate_calls"] > 0
+    assert costs["filtered_calls"] > 0
