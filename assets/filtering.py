@@ -341,7 +341,7 @@ def _report_decisions(stage: ShardStage, shard: str, report: ShardReport) -> Non
     kept = rows.filter("is_kept")
     report.count({"scored": rows.height, "kept": kept.height})
     if rows.height:
-        report.count({"kept share": kept.height / rows.height})
+        report.count({"kept share": round(kept.height / rows.height, 4)})
     report.count_reasons("dropped", rows.filter(~pl.col("is_kept")))
     for name, of_tool in kept.group_by("tool"):
         report.count({f"kept: {name[0]}": of_tool.height})

@@ -57,7 +57,7 @@ def call_statistics(
             "round": number,
             "candidates": int(statistics["candidates"].sum()),
             "kept": int(kept),
-            **({"kept share": kept / of_all} if of_all else {}),
+            **({"kept share": round(kept / of_all, 4)} if of_all else {}),
             **_chance_share(in_force),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
@@ -82,7 +82,7 @@ def call_statistics(
 def _chance_share(in_force: pl.DataFrame) -> dict[str, float]:
     """Of the calls with foreign results, all tools together, the share that would be kept."""
     calls = in_force["chance_calls"].sum()
-    return {"chance share": in_force["chance_kept"].sum() / calls} if calls else {}
+    return {"chance share": round(in_force["chance_kept"].sum() / calls, 4)} if calls else {}
 
 
 def _by_tool(statistics: pl.DataFrame) -> pl.DataFrame:
@@ -91,7 +91,7 @@ def _by_tool(statistics: pl.DataFrame) -> pl.DataFrame:
         "kept",
         "scored",
         "candidates",
-        (pl.col("kept") / pl.col("scored")).fill_nan(None).alias("kept_share"),
+        (pl.col("kept") / pl.col("scored")).fill_nan(None).round(3).alias("kept_share"),
     )
 
 
@@ -100,6 +100,5 @@ def _by_threshold(sweep: pl.DataFrame) -> pl.DataFrame:
         "tool",
         pl.col("filtering_threshold").alias("τ_f"),
         pl.col("kept_calls").alias("kept"),
-        "kept_share",
-        "chance_share",
+        pl.col("kept_share", "chance_share").round(3),
     )
