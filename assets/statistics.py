@@ -1,5 +1,7 @@
 """What was sampled, what was kept and why not: the views, with plots (paper, table 2)."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import polars as pl
 
@@ -12,7 +14,7 @@ from dagster_project.plots.figures import (
     threshold_plot,
 )
 from dagster_project.plots.style import png_markdown
-from dagster_project.report.verdicts import verdicts_of
+from dagster_project.report.verdicts import Verdict, verdicts_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 
@@ -42,9 +44,8 @@ def call_statistics(
         reasons = store.view("drop_reasons", round_number=number)
         examples = store.best_examples(per_tool=_EXAMPLES).filter(pl.col("round") == number)
         reductions = store.view("loss_reductions", round_number=number)
-        in_force = store.ask("kept_against_chance").filter(round=number)
         verdicts = [each for each in verdicts_of(store) if each.round == number]
-    thresholds = dict(in_force.select("tool", "filtering_threshold").iter_rows())
+    thresholds = {each.tool: each.filtering_threshold for each in verdicts}
     plots = {
         "funnel plot": funnel_plot(funnel),
         "loss reductions": loss_reduction_histogram(reductions, thresholds),
@@ -58,7 +59,7 @@ def call_statistics(
             "candidates": int(statistics["candidates"].sum()),
             "kept": int(kept),
             **({"kept share": round(kept / of_all, 4)} if of_all else {}),
-            **_chance_share(in_force),
+            **_chance_share(verdicts),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
             **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
@@ -79,10 +80,11 @@ def call_statistics(
     )
 
 
-def _chance_share(in_force: pl.DataFrame) -> dict[str, float]:
+def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
     """Of the calls with foreign results, all tools together, the share that would be kept."""
-    calls = in_force["chance_calls"].sum()
-    return {"chance share": round(in_force["chance_kept"].sum() / calls, 4)} if calls else {}
+    calls = sum(each.found.chance_scored for each in verdicts)
+    kept = sum(each.found.chance_kept for each in verdicts)
+    return {"chance share": round(kept / calls, 4)} if calls else {}
 
 
 def _by_tool(statistics: pl.DataFrame) -> pl.DataFrame:

@@ -98,7 +98,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         ),
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
-        reductions=list(_reductions(store)),
+        reductions=list(_reductions(store, verdicts)),
         costs=table_of(store.ask("cost_of_tools")),
         training=[]
         if metrics.is_empty()
@@ -176,18 +176,17 @@ def _by_tool(
         yield Picture(caption, svg_of(draw(rows), f"{name}-{number}-{tool}", width=_WIDTH))
 
 
-def _reductions(store: Warehouse) -> Iterable[Picture]:
-    in_force = store.ask("kept_against_chance").select("tool", "round", "filtering_threshold")
-    rows = store.view("loss_reductions").join(
-        in_force, on=["tool", "round"], how="left", maintain_order="left"
-    )
-    if not rows.is_empty():
-        yield from _by_tool(rows, "reductions", _histogram)
+def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Picture]:
+    in_force = {(each.round, each.tool): each.filtering_threshold for each in verdicts}
 
+    def draw(rows: pl.DataFrame) -> "Figure":
+        number, tool = rows.select("round", "tool").row(0)
+        thresholds = {tool: in_force[number, tool]} if (number, tool) in in_force else {}
+        return loss_reduction_histogram(rows, thresholds)
 
-def _histogram(rows: pl.DataFrame) -> "Figure":
-    in_force = rows.select("tool", "filtering_threshold").unique().drop_nulls()
-    return loss_reduction_histogram(rows, dict(in_force.iter_rows()))
+    reductions = store.view("loss_reductions")
+    if not reductions.is_empty():
+        yield from _by_tool(reductions, "reductions", draw)
 
 
 def _cell(value: object) -> str:

@@ -8,10 +8,11 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the filter kept of a tool's calls in a round, against chance."""
+    """What the filter kept of a tool's calls in a round at its threshold (nats), against chance."""
 
     tool: str
     round: int
+    filtering_threshold: float
     found: KeptAgainstChance
 
     @property
@@ -29,6 +30,7 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
         Verdict(
             row["tool"],
             row["round"],
+            row["filtering_threshold"],
             KeptAgainstChance(
                 kept=row["kept_calls"],
                 scored=row["scored_calls"],

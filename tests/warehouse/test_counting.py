@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import SHARD, SLICES, frame
+from tests.warehouse.rows import SHARD, fill, frame
 from warehouse.counting import COUNTS
 from warehouse.errors import DamagedSliceError, QueryError
 from warehouse.layout import list_slices
@@ -52,13 +52,10 @@ def decision(generator: random.Random, number: int, threshold: float) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def random_rows(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+def random_rows(shared_warehouse: Warehouse) -> Warehouse:
     """Two shards, two tools and two rounds of scored calls, and a row of every other table."""
-    folder = tmp_path_factory.mktemp("random-rows")
-    warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
-    warehouse.prepare()
-    for table, (shard, name) in SLICES.items():
-        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
+    warehouse = shared_warehouse
+    fill(warehouse)
     generator = random.Random(0)
     for shard in (SHARD, OTHER_SHARD):
         for tool in TOOLS:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.rows import SLICES, frame
+from tests.warehouse.rows import fill
 from warehouse.counting import COUNTS
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS
 from warehouse.warehouse import Warehouse
@@ -22,13 +22,9 @@ WITHOUT_ROWS = ("drop_reasons", "near_misses", "call_funnel_by_shard where tool"
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    folder = tmp_path_factory.mktemp("sql-examples")
-    warehouse = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
-    warehouse.prepare()
-    for table, (shard, name) in SLICES.items():
-        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
-    return warehouse
+def filled(shared_warehouse: Warehouse) -> Warehouse:
+    fill(shared_warehouse)
+    return shared_warehouse
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import SHARD, SLICES, frame
+from tests.warehouse.rows import SHARD, fill, frame
 from warehouse.errors import SlicesChangingError, StorageError
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
@@ -15,8 +15,7 @@ from warehouse.warehouse import Warehouse
 
 @pytest.fixture
 def filled(warehouse: Warehouse) -> Warehouse:
-    for table, (shard, name) in SLICES.items():
-        warehouse.replace_slice(table, shard, name, frame(table), metadata={})
+    fill(warehouse)
     return warehouse
 
 

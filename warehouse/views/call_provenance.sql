@@ -2,8 +2,8 @@
 --
 -- Result:
 --   call_id, tool, shard, round; is_kept (NULL where the call was not scored);
---   document_id, window_index, position, character_offset, url, source, source_offset: the place, as in
---     candidate_calls and documents;
+--   document_id, window_index, position, character_offset, url, source, source_offset: the place,
+--     as in candidate_calls and documents;
 --   model: identity of the model that sampled and scored it; bos_token (NULL for the default);
 --   prompt_digest, prompt: the few-shot prompt and its text (both NULL where none was shown; the
 --     text also where an earlier release sampled, which did not store it);
