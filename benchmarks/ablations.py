@@ -27,7 +27,7 @@ from benchmarks.workload import (
     read_documents,
 )
 from dagster_project.commands import console
-from dagster_project.settings.sections import home_folder
+from dagster_project.home import home_folder
 from toolformer import losses, sampling
 from toolformer.forward import geometry
 from toolformer.forward.batching import plan_batches

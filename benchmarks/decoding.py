@@ -30,7 +30,8 @@ def main() -> None:
     options = parser.parse_args()
 
     from benchmarks.machine import machine, versions
-    from dagster_project.settings.sections import DecodingSettings, ExecutionSettings, home_folder
+    from dagster_project.home import home_folder
+    from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
     from toolformer.decoding.completions import Completion, DecodingParameters
     from toolformer.decoding.decoder import complete
     from toolformer.evaluation.dateset import generate_dateset, sample_dateset

@@ -106,7 +106,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         read_documents,
     )
     from dagster_project.commands import console
-    from dagster_project.settings.sections import home_folder
+    from dagster_project.home import home_folder
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.language_model import LanguageModel
 

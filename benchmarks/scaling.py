@@ -63,7 +63,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import ours
     from benchmarks.machine import process_peak
     from benchmarks.workload import calls_to_score, default_documents_file, paper_workloads
-    from dagster_project.settings.sections import home_folder
+    from dagster_project.home import home_folder
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.language_model import LanguageModel
 

@@ -22,8 +22,7 @@ import polars as pl
 
 from benchmarks.machine import machine, versions
 from dagster_project.commands import console
-from dagster_project.home import Home
-from dagster_project.settings.sections import home_folder
+from dagster_project.home import Home, home_folder
 from tools.protocol import Document, Tool
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker

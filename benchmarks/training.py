@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from benchmarks.machine import gemm_peak, machine, versions
-    from dagster_project.settings.sections import home_folder
+    from dagster_project.home import home_folder
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.training.process_group import PARALLELISMS
     from toolformer.training.training_plan import parameter_count

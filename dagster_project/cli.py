@@ -3,7 +3,6 @@
 Does not compute anything itself.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +41,8 @@ app.add_typer(prompts_app, name="prompts")
 
 def _tell_version(is_asked: bool) -> None:
     if is_asked:
+        from importlib.metadata import version
+
         console.say(f"toolformer {version('toolformer')}")
         raise typer.Exit
 

@@ -6,7 +6,7 @@ Does not load Dagster: a command that only reads begins without it.
 import errno
 from collections.abc import Sequence
 
-from dagster_project.settings.sections import SettingsError
+from dagster_project.settings.errors import SettingsError
 from toolformer.errors import ToolformerError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError

@@ -7,14 +7,21 @@ may wait for a later one only: a command that changes the sources loads no model
 Does not know what is in the files.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from dagster_project.settings.sections import home_folder
 from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
+
+
+def home_folder() -> Path:
+    """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
+    named = os.environ.get("TOOLFORMER_HOME")
+    repository = Path(__file__).resolve().parents[1]
+    return Path(named).expanduser().absolute() if named else repository / "data"
 
 
 @dataclass(frozen=True, slots=True)

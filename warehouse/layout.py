@@ -7,14 +7,22 @@ Does not read or write rows.
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolformer.ground.whole_files import remove_abandoned
 from warehouse.errors import SliceNameError
 from warehouse.schema import ALL, table_schema, tables
-from warehouse.versions import newest_version, newest_versions, slice_of, superseded, versions
+from warehouse.versions import (
+    names_in,
+    newest_version,
+    newest_versions,
+    slice_of,
+    superseded,
+    versions,
+    versions_among,
+)
 
 EMPTY_SHARD = "none"
 """Directory key of the zero-row slice that lets a view exist over a table without rows."""
@@ -135,10 +143,10 @@ def files_without_version(folder: Path, table_names: Iterable[str] | None = None
         table_names: Tables to look at; None is all.
     """
     return sorted(
-        path
-        for table in (tables() if table_names is None else table_names)
-        for path in table_folder(folder, table).glob("shard=*/*.parquet")
-        if slice_of(path) is None
+        directory / name
+        for directory, names in _listed(folder, tables() if table_names is None else table_names)
+        for name in names
+        if name.endswith(".parquet") and slice_of(directory / name) is None
     )
 
 
@@ -146,12 +154,20 @@ def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
     """Removes what killed processes left behind and versions nobody reads; returns the paths."""
     candidates = [*folder.glob(".spill.*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
-    for table in tables():
-        candidates += table_folder(folder, table).glob("shard=*/*.tmp")
-    removed = []
-    for table in tables():
-        for directory in table_folder(folder, table).glob("shard=*"):
-            removed += superseded(versions(directory))
+    removed: list[Path] = []
+    for directory, names in _listed(folder, tables()):
+        candidates += (directory / name for name in names if name.endswith(".tmp"))
+        removed += superseded(versions_among(directory, names))
     for path in removed:
         path.unlink(missing_ok=True)
     return removed + remove_abandoned(candidates)
+
+
+def _listed(folder: Path, table_names: Iterable[str]) -> Iterator[tuple[Path, list[str]]]:
+    """Yields the folders of slices with the names in them, each listed once.
+
+    Patterns are many times as slow, and a warehouse has a folder for each table and shard.
+    """
+    for table in table_names:
+        for directory in table_folder(folder, table).glob("shard=*"):
+            yield directory, names_in(directory)

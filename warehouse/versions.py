@@ -9,7 +9,6 @@ so a bit that was flipped on the disk is noticed before anything is decoded.
 Does not know tables or rows.
 """
 
-import glob
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -43,11 +42,33 @@ def slice_of(path: Path) -> str | None:
     return match["name"] if match else None
 
 
-def versions(folder: Path, name: str = "*") -> list[Path]:
+def versions(folder: Path, name: str | None = None) -> list[Path]:
     """Returns the versions of one slice in a folder, or of all, the newest of each slice last."""
-    pattern = name if name == "*" else glob.escape(name)
-    found = [path for path in folder.glob(f"{pattern}@*.parquet") if slice_of(path)]
-    return sorted(found, key=lambda path: (slice_of(path), path.name))
+    return versions_among(folder, names_in(folder), name)
+
+
+def versions_among(folder: Path, names: Iterable[str], name: str | None = None) -> list[Path]:
+    """Returns the versions among the files of a folder, the newest of each slice last.
+
+    Args:
+        folder: Where they lie.
+        names: Of the files.
+        name: Of the one slice; None is all.
+    """
+    found = [match for match in map(_VERSION.fullmatch, names) if match]
+    return [
+        folder / match[0]
+        for match in sorted(found, key=lambda match: (match["name"], match[0]))
+        if name is None or match["name"] == name
+    ]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Returns the names in a folder, none where it is not there."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 def newest_versions(paths: Iterable[Path]) -> list[Path]:

@@ -41,7 +41,8 @@ from toolformer.training.training_plan import (
     parameter_count,
     training_plan,
 )
-from toolformer.training.variants import PLAIN, TextWithCalls, VariantRows, variant_rows
+from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
+from toolformer.training.variants import PLAIN
 from tools.model_identity import SAFETENSORS, model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse

@@ -9,7 +9,8 @@ from pathlib import Path
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
 from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory

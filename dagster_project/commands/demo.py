@@ -15,7 +15,8 @@ from dagster_project.commands import console
 from dagster_project.commands.errors import errors_told
 from dagster_project.commands.reporting import make_report, show_examples
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.call_threshold import least_call_probability

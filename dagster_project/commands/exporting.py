@@ -17,7 +17,8 @@ from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ExportFormat
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import open_tool
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ExportError

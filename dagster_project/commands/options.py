@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, SettingsError, merged
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings, merged
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 
 

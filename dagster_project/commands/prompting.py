@@ -26,7 +26,8 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import indexes_of, unbuilt
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.settings.sections import Settings, SettingsError
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import process_holder
 from dagster_project.wiring.toolbox import named_prompt, open_tool

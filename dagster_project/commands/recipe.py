@@ -16,8 +16,9 @@ from dagster_project.commands.evaluating import evaluate_models
 from dagster_project.commands.reporting import make_report
 from dagster_project.commands.rounds import options_of_round, run_rounds, train_if_needed
 from dagster_project.home import Home
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
-from dagster_project.settings.sections import BASE, FINETUNED, Settings, SettingsError
+from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.settings.yaml_text import parsed, read_text
 from dagster_project.wiring.evaluated_models import name_of_model

@@ -5,14 +5,13 @@ The longest sections stand in `tool_sections.py`, `training_sections.py` and
 set-up changes. Does not read or write files; `settings_file.py` does.
 """
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
 from dagster_project.settings.section import Section
 from dagster_project.settings.tool_sections import (
@@ -36,17 +35,6 @@ from toolformer.sources.source import (
 from tools.registry import tool_names
 
 PresetName = Literal["paper", "laptop", "demo", "small"]
-
-
-class SettingsError(ValueError):
-    """A setting is misspelt or out of range."""
-
-
-def home_folder() -> Path:
-    """`$TOOLFORMER_HOME`, or `data/` in the repository: everything made at run time."""
-    named = os.environ.get("TOOLFORMER_HOME")
-    repository = Path(__file__).resolve().parents[2]
-    return Path(named).expanduser().absolute() if named else repository / "data"
 
 
 class LanguageModelSettings(Section):

@@ -11,15 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import (
-    FINETUNED,
-    Settings,
-    SettingsError,
-    SourceSettings,
-    merged,
-    validated,
-)
+from dagster_project.settings.sections import FINETUNED, Settings, SourceSettings, merged, validated
 from dagster_project.settings.yaml_text import parsed, read_text, with_sources, without_source
 from toolformer.ground.whole_files import write_whole
 from tools.registry import TOOL_NAMES

@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from dagster_project.settings.sections import SettingsError
+from dagster_project.settings.errors import SettingsError
 
 _MOST_BRACKETS = 100
 _SECTION, _LIST = "corpus", "sources"

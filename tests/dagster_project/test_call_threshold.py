@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.settings.sections import Settings, SettingsError, validated
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.call_threshold import least_call_probability, with_calls
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.errors import ToolformerError

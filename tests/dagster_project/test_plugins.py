@@ -6,7 +6,8 @@ import pytest
 
 from dagster_project.commands.doctor import examine
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings, SettingsError, merged, validated
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import load_settings, preset_values
 from dagster_project.wiring.toolbox import open_toolbox
 from tests.dagster_project.test_plan import ENTRY, STAGES, plan_of, store, toolbox_of

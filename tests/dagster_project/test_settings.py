@@ -7,14 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from dagster_project.home import home_folder
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import (
-    Settings,
-    SettingsError,
-    home_folder,
-    merged,
-    validated,
-)
+from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.settings.tool_sections import ToolsSettings
 from tools.registry import TOOL_NAMES

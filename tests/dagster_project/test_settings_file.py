@@ -7,8 +7,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.commands.options import RunOptions
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import Settings, SettingsError, SourceSettings, validated
+from dagster_project.settings.sections import Settings, SourceSettings, validated
 from dagster_project.settings.settings_file import (
     add_sources,
     listed_sources,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.training.variants import VariantRows
+from toolformer.training.variant_rows import VariantRows
 
 # Floating point operations of a training step per token and parameter: forward 2, backward 4.
 _OPERATIONS = 6

@@ -5,7 +5,7 @@ import pytest
 from tests.fakes import tiny_model
 from toolformer.training.training_plan import matmul_speed, parameter_count, training_plan
 from toolformer.training.training_rows import TrainingRow
-from toolformer.training.variants import VariantRows
+from toolformer.training.variant_rows import VariantRows
 
 
 def rows(texts: int, tokens: int = 10) -> VariantRows:

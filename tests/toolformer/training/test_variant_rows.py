@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from tests.fakes import byte_tokenizer
 from toolformer.augmentation import KeptCall
 from toolformer.training.training_rows import CALL, RESULT, TEXT
-from toolformer.training.variants import (
-    CALLS,
-    PLAIN,
-    RANDOM,
-    SHUFFLED,
-    VARIANTS,
-    TextWithCalls,
-    calls_of_variant,
-    variant_rows,
-)
+from toolformer.training.variant_rows import TextWithCalls, calls_of_variant, variant_rows
+from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED, VARIANTS
 
 
 def kept(position: int, result: str, *, tool: str = "Calculator", call_id: str = "c") -> KeptCall:

@@ -1,0 +1,161 @@
+"""Rows to train on of the finetuned model and of its controls, from the same texts (`variants.py`).
+
+Does not choose texts, and does not train.
+"""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from toolformer.augmentation import KeptCall, augmented_segments
+from toolformer.calls import CallFormat
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.ground.digests import digest
+from toolformer.training.contexts import context_ids
+from toolformer.training.training_rows import TrainingRow, kept_tokens, training_row
+from toolformer.training.variants import PLAIN, RANDOM, SHUFFLED, VARIANTS
+
+
+@dataclass(frozen=True, slots=True)
+class TextWithCalls:
+    """A text to train on.
+
+    Attributes:
+        text: without calls.
+        context: what stands in front of it; None where nothing does.
+        kept: its calls in C*, at most one per position.
+        dropped: calls in the same text that the filter dropped, for `random`.
+    """
+
+    text: str
+    context: str | None
+    kept: tuple[KeptCall, ...]
+    dropped: tuple[KeptCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRows:
+    """What one variant is trained on.
+
+    Attributes:
+        rows: of the texts that have one, in their order; the same texts for every variant.
+        calls: how many calls of each tool stand in them.
+        texts_without_row: texts of which no kept call fits into a row.
+    """
+
+    rows: tuple[TrainingRow, ...]
+    calls: Mapping[str, int]
+    texts_without_row: int
+
+
+def variant_rows(
+    tokenizer: Tokenizer,
+    texts: Sequence[TextWithCalls],
+    variant: str,
+    *,
+    max_tokens: int,
+    seed: int,
+) -> VariantRows:
+    """The rows of a variant.
+
+    Args:
+        tokenizer: of the model that is trained.
+        texts: those of C*.
+        variant: one of `VARIANTS`.
+        max_tokens: most tokens of a row, the beginning-of-sequence token included. Which part of
+            a long text is kept is decided by its calls in C*, for every variant; a row that other
+            calls make longer is cut at its end. A context has the room that the longest of the
+            variants' rows leaves: its beginning goes before anything of a text. A row that begins
+            within its text has none, since the text does not go on from there.
+        seed: of the exchange of results.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    # One place of the row belongs to the beginning-of-sequence token.
+    length = max_tokens - 1
+    own_calls = calls_of_variant(texts, variant, seed=seed)
+    # Of all variants only where a context has to leave room for them.
+    has_contexts = any(text.context is not None for text in texts)
+    of_every_variant = [
+        calls_of_variant(texts, each, seed=seed) for each in (VARIANTS if has_contexts else ())
+    ]
+    rows: list[TrainingRow] = []
+    calls: Counter[str] = Counter()
+    for place, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
+        ids = tokenizer.encode(text.text)
+        of_kept = augmented_segments(tokenizer, ids, text.kept, call_format=CallFormat())
+        tokens = kept_tokens(of_kept, max_tokens=length)
+        if tokens is None:
+            continue
+        row_with = partial(_row, tokenizer, ids, tokens, length)
+        context: list[int] = []
+        if text.context is not None and tokens.start == 0:
+            longest = max(len(row_with(of_texts[place]).ids) for of_texts in of_every_variant)
+            context = context_ids(tokenizer, text.context, room=length - longest)
+        rows.append(row_with(calls_of_text, context))
+        calls.update(call.tool for call in calls_of_text if call.position in tokens)
+    return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows))
+
+
+def _row(
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    tokens: range,
+    length: int,
+    calls: Sequence[KeptCall],
+    context: Sequence[int] = (),
+) -> TrainingRow:
+    segments = augmented_segments(tokenizer, ids, calls, call_format=CallFormat())
+    return training_row(segments, tokens, max_tokens=length, context=context)
+
+
+def calls_of_variant(
+    texts: Sequence[TextWithCalls], variant: str, *, seed: int
+) -> list[tuple[KeptCall, ...]]:
+    """The calls of each text in a variant.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    if variant == PLAIN:
+        return [() for _ in texts]
+    if variant == RANDOM:
+        return [text.dropped for text in texts]
+    if variant == SHUFFLED:
+        return _shuffled([text.kept for text in texts], seed)
+    return [text.kept for text in texts]
+
+
+def _shuffled(
+    calls_of_texts: Sequence[tuple[KeptCall, ...]], seed: int
+) -> list[tuple[KeptCall, ...]]:
+    """Every result goes to another call of its tool.
+
+    Calls with equal results stand together, in an order given by the seed, and all results move on
+    by as many places as the commonest result has. So no call gets a result like its own, as long as
+    no result is that of more than half of the calls.
+    """
+    by_tool: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for text, calls in enumerate(calls_of_texts):
+        for place, call in enumerate(calls):
+            by_tool[call.tool].append((text, place))
+    shuffled = [list(calls) for calls in calls_of_texts]
+    for places in by_tool.values():
+        order = sorted(
+            places,
+            key=lambda where: (
+                digest(seed, shuffled[where[0]][where[1]].result),
+                digest(seed, shuffled[where[0]][where[1]].call_id),
+            ),
+        )
+        results = [calls_of_texts[text][place].result for text, place in order]
+        commonest = max(Counter(results).values())
+        for number, (text, place) in enumerate(order):
+            other = results[(number + commonest) % len(results)]
+            shuffled[text][place] = dataclasses.replace(shuffled[text][place], result=other)
+    return [tuple(calls) for calls in shuffled]
