@@ -1,15 +1,18 @@
 """The corpus: shards cut from the sources, and the texts in them (paper §4.1)."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.shard_asset import shard_asset
 from assets.shard_stage import ShardReport, ShardStage, expected_errors, failure_of
 from assets.shard_texts import typed_frame
+from assets.source_list import list_new_sources
 from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
@@ -17,6 +20,7 @@ from dagster_project.partitions import register_evaluations, register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
+from dagster_project.settings.settings_file import remove_sources
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
@@ -25,6 +29,24 @@ from toolformer.sources.source import Source
 from tools.translation.identification import guess_language
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
+
+_SHARDS = dg.TableSchema(
+    [
+        dg.TableColumn("shard", "varchar", "Key of the partition; never given to other records."),
+        dg.TableColumn("source", "varchar", "Source that the shard was cut from."),
+        dg.TableColumn("records", "integer", "Records of the source that it holds."),
+        dg.TableColumn("held out", "boolean", "Whether it is kept from training."),
+    ]
+)
+
+
+class NewSources(dg.Config):
+    """Sources that come into `toolformer.yaml` before the corpus is cut."""
+
+    new_sources: list[str] = Field(
+        default=[],
+        description="files or folders of texts; one that cannot be used is taken out again",
+    )
 
 
 def configured_sources(settings: Settings) -> list[Source]:
@@ -65,9 +87,13 @@ def bring_in_line(
     group_name="prepare",
     kinds={"python", "json"},
     code_version=CODE_VERSIONS["corpus_manifest"],
+    metadata={"dagster/column_schema": _SHARDS},
 )
 def corpus_manifest(
-    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
+    context: dg.AssetExecutionContext,
+    config: NewSources,
+    settings: SettingsResource,
+    warehouse: WarehouseResource,
 ) -> dg.MaterializeResult:
     """The shards of the corpus: slices of the sources, registered as partitions.
 
@@ -76,7 +102,13 @@ def corpus_manifest(
     they return. A source that is missing or not listed keeps its shards.
     """
     home = settings.home()
-    with expected_errors(), home.shards_lock():
+    with (
+        expected_errors(),
+        # A command that lists sources holds it already, and gives none to this run.
+        home.corpus_lock() if config.new_sources else nullcontext(),
+        home.shards_lock(),
+    ):
+        listed = list_new_sources(home, settings.load(), config.new_sources)
         loaded = settings.load()
         update = update_manifest(
             home.sources,
@@ -86,6 +118,10 @@ def corpus_manifest(
         )
         active, new = bring_in_line(home, warehouse.open(), context.instance)
         register_evaluations(context.instance, loaded.evaluation)
+        refused = [each.source.path for each in update.rejected_sources]
+        unusable = [path for path in listed if path in refused]
+        if unusable:
+            remove_sources(home.settings_file, unusable)
     for rejected in update.rejected_sources:
         context.log.error(f"{rejected.source.path}: {rejected.error}")
     if update.rejected_sources and not active:
@@ -103,6 +139,7 @@ def corpus_manifest(
     )
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(active),
             "shards": len(active),
             "new shards": len(update.added),
             "partitions registered": len(new),

@@ -1,4 +1,4 @@
-"""Everything Dagster knows of: assets, jobs, checks, resources. Assembles and does nothing else."""
+"""Everything Dagster knows of, assets to sensors. Assembles and does nothing else."""
 
 import dagster as dg
 
@@ -21,6 +21,7 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.sensors import SENSORS
 
 STAGES = [
     search_index,
@@ -44,6 +45,7 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules(STAGES),
     asset_checks=CHECKS,
     jobs=JOBS,
+    sensors=SENSORS,
     resources={
         "settings": SettingsResource(),
         "warehouse": WarehouseResource(),

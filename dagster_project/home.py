@@ -56,6 +56,11 @@ class Home:
         return self.root / "sources"
 
     @property
+    def inbox(self) -> Path:
+        """Where texts are put that the sensor `inbox` takes into the corpus."""
+        return self.root / "inbox"
+
+    @property
     def wikipedia_index(self) -> Path:
         """The Lucene index."""
         return self.root / "indexes" / "wikipedia"

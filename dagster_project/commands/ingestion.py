@@ -6,19 +6,19 @@ Does not parse the command line.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from assets.source_list import absolute, with_implied
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.sources import absolute, retire_shards_of, tell_about_sources
+from dagster_project.commands.sources import retire_shards_of, tell_about_sources
 from dagster_project.home import Home
 from dagster_project.runs.run_job import (
     dagster_instance,
     rejected_sources,
     run_job,
 )
-from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
+from dagster_project.settings.sections import Settings, SourceSettings
 from dagster_project.settings.settings_file import (
     add_sources,
-    listed_sources,
     load_settings,
     remove_sources,
 )
@@ -45,10 +45,7 @@ def _ingest(home: Home, paths: Sequence[str], given: Mapping[str, Any]) -> None:
     settings = options.load_settings(home)
     manifest = Manifest.load(home.sources)
     new = _new_sources(home, settings, paths, given)
-    given_paths = {source.path for source in new}
-    if new:
-        implied = _implied(home, settings, manifest)
-        new = [*(source for source in implied if source.path not in given_paths), *new]
+    new = with_implied(home, settings, new)
     before = read_text(home.settings_file)
     if new:
         add_sources(home.settings_file, new)
@@ -127,16 +124,6 @@ def _new_sources(
             )
     new = [path for path in dict.fromkeys(map(absolute, paths)) if path not in known]
     return [SourceSettings(path=path, **given) for path in new]
-
-
-def _implied(home: Home, settings: Settings, manifest: Manifest) -> list[SourceSettings]:
-    """Sources that nobody listed and that have shards: the embedded ones, or a preset's."""
-    if listed_sources(home.settings_file):
-        return []
-    implied = settings.corpus.sources or EMBEDDED_SOURCES
-    names = {normalised_path(source.path) for source in implied}
-    has_shards = any(entry.source in names for entry in manifest.active_shards)
-    return list(implied) if has_shards else []
 
 
 def _take_back(home: Home, new: Sequence[SourceSettings], before: str, written: str) -> None:

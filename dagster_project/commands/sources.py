@@ -4,7 +4,6 @@ A source is removed here and nowhere else: one that is missing, or no longer lis
 keeps its shards. Does not parse the command line.
 """
 
-import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from assets.corpus import bring_in_line, configured_sources
+from assets.source_list import absolute
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
@@ -31,14 +31,6 @@ from toolformer.sources.ingestion import retire_source
 from toolformer.sources.manifest import Manifest, key_of_slice
 from toolformer.sources.rebuilding import rebuild_manifest
 from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
-
-
-def absolute(path: str) -> str:
-    """A source as the settings keep it: the UI runs in another folder than the command did."""
-    if path in BUILT_IN_SOURCES or "://" in path:
-        return path
-    # Not by `Path`, which raises for the home of an unknown user.
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def list_sources() -> None:

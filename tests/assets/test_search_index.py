@@ -5,8 +5,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.search_index import refresh_index
 from dagster_project.commands.options import RunOptions
+from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
+from dagster_project.resources.settings import SettingsResource
 from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 
@@ -32,3 +35,24 @@ def test_the_pages_that_are_left_out_of_an_index_are_told(
         run_job(instance, "prepare", resources=options.resources(), assets=["wikipedia_index"])
         assert pages_read(instance) is None
     assert len(indexed) == 1
+
+
+def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+
+    def refreshed(passage_words: int) -> dg.MaterializeResult:
+        made_from = fingerprint("wikipedia_index", passage_words=passage_words)
+        return refresh_index(
+            SettingsResource(),
+            tmp_path,
+            made_from,
+            lambda _: {FINGERPRINT: made_from.digest, "passages": 7},
+            lambda: pytest.fail("It is up to date."),
+        )
+
+    first, same, other = refreshed(100), refreshed(100), refreshed(50)
+    assert first.data_version == same.data_version != other.data_version
+    assert first.metadata is not None
+    assert first.metadata["dagster/row_count"] == 7

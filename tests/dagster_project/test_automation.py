@@ -1,0 +1,144 @@
+"""What `annotate_new_shards` runs, look by look."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+import pytest
+
+from dagster_project.definitions import defs
+from dagster_project.partitions import SHARD, SHARDS_PER_RUN
+from dagster_project.sensors import SENSORS, annotate_new_shards
+
+STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
+OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]
+
+
+class Home:
+    """What Dagster knows of a home, and the looks of the sensor at it."""
+
+    def __init__(self, instance: dg.DagsterInstance):
+        self._instance = instance
+        self._cursor = None
+
+    def add(self, *shards: str) -> None:
+        self._instance.add_dynamic_partitions(SHARD, shards)
+
+    def made(self, assets: Sequence[str], *shards: str | None, version: str | None = None) -> None:
+        for asset in assets:
+            for shard in shards or (None,):
+                self._instance.report_runless_asset_event(
+                    dg.AssetMaterialization(
+                        asset,
+                        partition=shard,
+                        tags={"dagster/data_version": version} if version else None,
+                    )
+                )
+
+    def look(self) -> Mapping[str, set[str]]:
+        """What is asked for: the shards, by asset."""
+        found = dg.evaluate_automation_conditions(
+            defs,
+            self._instance,
+            asset_selection=annotate_new_shards.asset_selection,
+            cursor=self._cursor,
+        )
+        self._cursor = found.cursor
+        requested = {
+            name: set(found.get_requested_partitions(dg.AssetKey(name))) for name in STAGES
+        }
+        assert sum(map(len, requested.values())) == found.total_requested
+        return {name: shards for name, shards in requested.items() if shards}
+
+
+def all_of(stages: Sequence[str], *shards: str) -> Mapping[str, set[str]]:
+    return {name: set(shards) for name in stages}
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Home(instance)
+        made.made(OF_ALL_SHARDS, version="1")
+        yield made
+
+
+def test_only_two_sensors_are_there_and_both_are_off():
+    # A condition that no sensor is for would get one of Dagster's own.
+    sensors = defs.get_repository_def().sensor_defs
+    assert {sensor.name for sensor in sensors} == {each.name for each in SENSORS}
+    assert {each.name for each in SENSORS} == {"inbox", "annotate_new_shards"}
+    for sensor in sensors:
+        assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+        assert sensor.description
+
+
+def test_all_stages_of_a_new_shard_are_asked_for_in_one_look_and_once(home: Home):
+    home.add("shard-00000", "shard-00001")
+    assert home.look() == all_of(STAGES, "shard-00000", "shard-00001")
+    assert home.look() == {}
+    home.made(STAGES, "shard-00000", "shard-00001")
+    assert home.look() == {}
+    home.add("shard-00002")
+    assert home.look() == all_of(STAGES, "shard-00002")
+
+
+def test_many_new_shards_are_one_backfill_whose_runs_take_many():
+    assert annotate_new_shards.emit_backfills
+    for name in STAGES:
+        (definition,) = [
+            each
+            for each in defs.assets or ()
+            if isinstance(each, dg.AssetsDefinition) and each.key == dg.AssetKey(name)
+        ]
+        assert definition.backfill_policy == dg.BackfillPolicy.multi_run(SHARDS_PER_RUN)
+
+
+def test_a_shard_that_is_built_is_not_asked_for_when_the_sensor_is_switched_on(home: Home):
+    home.add("shard-00000", "shard-00001")
+    home.made(STAGES, "shard-00000")
+    assert home.look() == all_of(STAGES, "shard-00001")
+
+
+def test_nothing_runs_before_the_corpus_was_cut():
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Home(instance)
+        home.add("shard-00000")
+        assert home.look() == {}
+        home.made(["corpus_manifest"])
+        # Tools that search are left out where there is no index, and nothing waits for one.
+        assert home.look() == all_of(STAGES, "shard-00000")
+
+
+@pytest.fixture
+def built(home: Home) -> Home:
+    home.add("shard-00000", "shard-00001")
+    home.made(STAGES, "shard-00000", "shard-00001")
+    assert home.look() == {}
+    return home
+
+
+def test_a_stage_that_was_made_again_makes_those_behind_it_stale(built: Home):
+    built.made(["executed_calls"], "shard-00001")
+    assert built.look() == all_of(STAGES[3:], "shard-00001")
+    assert built.look() == {}
+
+
+def test_cutting_the_corpus_again_makes_no_shard_stale(built: Home):
+    built.made(["corpus_manifest"])
+    assert built.look() == {}
+
+
+def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):
+    built.made(["wikipedia_index", "passage_index"], version="1")
+    assert built.look() == {}
+    built.made(["wikipedia_index"], version="2")
+    assert built.look() == all_of(STAGES[2:], "shard-00000", "shard-00001")
+
+
+def test_a_shard_that_failed_is_not_asked_for_again_and_again(home: Home):
+    home.add("shard-00000")
+    assert home.look()
+    home.made(["documents"], "shard-00000")
+    # Its calls could not be sampled: no materialisation follows.
+    assert home.look() == {}
+    assert home.look() == {}

@@ -1,0 +1,177 @@
+"""What is taken out of the inbox, and when."""
+
+import json
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.definitions import defs
+from dagster_project.home import Home
+from dagster_project.inbox import Sightings, entries_of
+from dagster_project.sensors import inbox
+from dagster_project.settings.settings_file import listed_sources, load_settings
+from toolformer.sources.manifest import Manifest
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    return Home(tmp_path)
+
+
+def put(home: Home, name: str, texts: int = 1) -> Path:
+    file = home.inbox / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"text": f"Text {number} of {name}."}) for number in range(texts)]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+class Looks:
+    """The sensor, look by look, as the daemon evaluates it."""
+
+    def __init__(self) -> None:
+        self._cursor: str | None = None
+        self.said = ""
+
+    def __call__(self) -> list[str]:
+        """The paths that are asked for in this look."""
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(
+                instance, cursor=self._cursor, repository_def=defs.get_repository_def()
+            )
+            evaluated = inbox.evaluate_tick(context)
+        self._cursor, self.said = evaluated.cursor, evaluated.skip_message or ""
+        assert len(evaluated.run_requests or ()) <= 1
+        return [
+            path
+            for request in evaluated.run_requests or ()
+            for path in request.run_config["ops"]["corpus_manifest"]["config"]["new_sources"]
+        ]
+
+
+def test_an_entry_is_taken_once_when_two_looks_find_it_the_same(home: Home):
+    look = Looks()
+    assert look() == []
+    assert home.inbox.is_dir()
+    file = put(home, "news.jsonl")
+    folder = put(home, "letters/first.txt").parent
+    assert look() == []
+    assert look.said.endswith("Looked at again in 30 s: 2.")
+    assert look() == [str(folder), str(file)]
+    assert look() == []
+    assert look() == []
+
+
+def test_a_file_that_is_still_written_is_not_taken(home: Home):
+    look = Looks()
+    file = put(home, "news.jsonl")
+    for lines in range(2, 5):
+        assert look() == []
+        put(home, "news.jsonl", lines)
+    assert look() == []
+    assert look() == [str(file)]
+
+
+def test_a_write_of_the_same_length_counts_as_a_change(home: Home):
+    file = put(home, "news.jsonl")
+    before = entries_of(home.inbox)
+    os.utime(file, ns=(0, 0))
+    assert entries_of(home.inbox) != before
+
+
+def test_a_file_that_changes_later_is_taken_again(home: Home):
+    look = Looks()
+    file = put(home, "news.jsonl")
+    look()
+    assert look() == [str(file)]
+    put(home, "news.jsonl", 3)
+    assert look() == []
+    assert look() == [str(file)]
+
+
+def test_a_new_file_in_a_folder_is_a_change_of_the_folder(home: Home):
+    folder = put(home, "letters/first.txt").parent
+    before = entries_of(home.inbox)
+    (folder / ".second.txt.part").write_text("hidden, as programs name what they copy")
+    assert entries_of(home.inbox) == before
+    put(home, "letters/second.txt")
+    assert entries_of(home.inbox) != before
+
+
+def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home):
+    look = Looks()
+    put(home, "notes.docx")
+    (home.inbox / "empty").mkdir()
+    good = put(home, "news.jsonl")
+    look()
+    assert look() == [str(good)]
+    put(home, "more.docx")
+    look()
+    assert look() == []
+    assert "The format of" in look.said
+    assert "more.docx" in look.said
+
+
+def test_an_entry_that_is_gone_is_forgotten():
+    sightings = Sightings({"a": "1", "b": "1"}, {"a": "1"}).after({"b": "1"}, ["b"])
+    assert Sightings.read(sightings.text()) == Sightings({"b": "1"}, {"b": "1"})
+
+
+def prepare(home: Home, paths: list[str]) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("prepare").execute_in_process(
+            instance=instance,
+            run_config={"ops": {"corpus_manifest": {"config": {"new_sources": paths}}}},
+            asset_selection=[dg.AssetKey("corpus_manifest")],
+            raise_on_error=False,
+        )
+        shards = set(instance.get_dynamic_partitions("shard"))
+    active = Manifest.load(home.sources).active_shards if result.success else []
+    assert shards == {entry.key for entry in active}
+    return result
+
+
+def sources_with_shards(home: Home) -> list[str]:
+    return [entry.source for entry in Manifest.load(home.sources).active_shards]
+
+
+def test_the_run_lists_the_new_source_and_cuts_it(home: Home):
+    file, later = put(home, "news.jsonl"), put(home, "later.jsonl", 2)
+    assert prepare(home, [str(file)]).success
+    assert listed_sources(home.settings_file) == sources_with_shards(home) == [str(file)]
+    first = Manifest.load(home.sources).active_shards
+    assert prepare(home, [str(later), str(file)]).success
+    assert listed_sources(home.settings_file) == [str(file), str(later)]
+    # What was there keeps its shards.
+    assert Manifest.load(home.sources).active_shards[:1] == first
+
+
+def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(home: Home):
+    assert prepare(home, []).success
+    assert listed_sources(home.settings_file) == []
+    embedded = set(sources_with_shards(home))
+    file = put(home, "news.jsonl")
+    assert prepare(home, [str(file)]).success
+    assert set(listed_sources(home.settings_file)) == {*embedded, str(file)}
+
+
+def test_a_source_that_cannot_be_read_is_taken_out_of_the_settings_again(home: Home):
+    good, bad = put(home, "news.jsonl"), home.inbox / "bad.parquet"
+    bad.write_text("no Parquet")
+    result = prepare(home, [str(bad), str(good)])
+    assert result.success
+    assert listed_sources(home.settings_file) == [str(good)]
+    (made,) = result.asset_materializations_for_node("corpus_manifest")
+    assert list(made.metadata["rejected sources"].value) == [str(bad)]
+    assert made.metadata["dagster/row_count"].value == 1
+
+
+def test_a_new_source_is_written_between_the_comments_of_the_settings(home: Home):
+    home.settings_file.write_text("# Mine.\npreset: demo  # for now\n")
+    assert prepare(home, [str(put(home, "news.jsonl"))]).success
+    text = home.settings_file.read_text()
+    assert text.startswith("# Mine.\npreset: demo  # for now\n")
+    assert load_settings(home.settings_file).corpus.sources[0].path.endswith("news.jsonl")
