@@ -17,6 +17,7 @@ from assets.evaluation import report, results, studies
 from assets.training import call_threshold, finetuning, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.jobs import JOBS
+from dagster_project.owners import owned
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -42,7 +43,7 @@ STAGES = [
 ]
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(STAGES),
+    assets=owned(dg.load_assets_from_modules(STAGES)),
     asset_checks=CHECKS,
     jobs=JOBS,
     sensors=SENSORS,

@@ -7,7 +7,7 @@ from assets.evaluation.comparisons import compare
 from assets.evaluation.tables import gains, paper_tables
 from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS
-from dagster_project.metadata import table_markdown
+from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.style import png_markdown
 from dagster_project.resources.settings import SettingsResource
@@ -16,6 +16,7 @@ from dagster_project.settings.sections import BASE
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.evaluation.modes import DISABLED
 from toolformer.training.variants import PLAIN
+from warehouse.schema import ALL
 
 # The comparisons that tell whether calls help, by what the plot calls them.
 _AGAINST = {
@@ -30,6 +31,7 @@ _AGAINST = {
     kinds={"duckdb", "matplotlib"},
     deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
     code_version=CODE_VERSIONS["evaluation_report"],
+    metadata=table_metadata("score_intervals"),
 )
 def evaluation_report(
     settings: SettingsResource, warehouse: WarehouseResource
@@ -46,6 +48,7 @@ def evaluation_report(
         table = store.view("evaluation_table")
         differences = store.view("evaluation_difference")
         calibration = store.view("call_calibration")
+        scores = store.read_slices("score_intervals", ALL).height
     model = name_of_model(name_of_variant(loaded.training.variant), loaded)
     against = {
         label: gains(
@@ -82,6 +85,7 @@ def evaluation_report(
             "where it called and where not": dg.MetadataValue.md(
                 table_markdown(calibration, rows=60)
             ),
+            "dagster/row_count": scores,
             "benchmarks": len(measured),
         }
     )

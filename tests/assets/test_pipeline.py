@@ -359,6 +359,7 @@ def test_the_model_is_trained_evaluated_and_then_up_to_date(
     report = home.metadata("evaluation_report")
     assert "data:image/png" in report["gain from calls"]
     assert report["benchmarks"] == 2
+    assert report["dagster/row_count"] == len(counts)
     intervals = home.warehouse.view("evaluation_table").filter(source="ours")
     assert intervals.height == len(counts)
     assert intervals.filter(
