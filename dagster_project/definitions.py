@@ -16,10 +16,11 @@ from assets import (
 from assets.evaluation import report, results, studies
 from assets.training import call_threshold, finetuning, training_set
 from dagster_project.checks import CHECKS
+from dagster_project.home import Home
 from dagster_project.jobs import JOBS
 from dagster_project.owners import owned
 from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.launchpad import settings_of_launchpad
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.sensors import SENSORS
@@ -48,7 +49,7 @@ defs = dg.Definitions(
     jobs=JOBS,
     sensors=SENSORS,
     resources={
-        "settings": SettingsResource(),
+        "settings": settings_of_launchpad(Home.find()),
         "warehouse": WarehouseResource(),
         "toolbox": ToolboxResource(),
         "language_model": LanguageModelResource(),

@@ -76,12 +76,25 @@ class RunOptions:
         return load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """As configuration of the Dagster resources."""
-        return {
-            "settings": {
-                "overrides": dict(self.overrides),
-                "preset": self.preset or "",
-                "force": self.force,
-            },
-            "toolbox": {"tools": list(self.tools)},
-        }
+        """As configuration of the Dagster resources, which take nothing but each setting's type.
+
+        Raises:
+            SettingsError: a setting of this run is not valid.
+        """
+        settings: dict[str, Any] = {"force": self.force}
+        if self.overrides:
+            values = self.load_settings(Home.find()).model_dump(mode="json", by_alias=True)
+            settings["overrides"] = _picked(values, self.overrides)
+        if self.preset is not None:
+            settings["preset"] = self.preset
+        return {"settings": settings, "toolbox": {"tools": list(self.tools)}}
+
+
+def _picked(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values those that are named: a date is a text there, and 1e3 a whole number."""
+    return {
+        name: _picked(values[name], below)
+        if isinstance(below, Mapping) and isinstance(values[name], Mapping)
+        else values[name]
+        for name, below in names.items()
+    }

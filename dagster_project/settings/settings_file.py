@@ -61,7 +61,7 @@ def load_settings(
 
     Raises:
         SettingsError: the file or an override is not valid, whichever round it concerns, or an
-            override could name code; names setting and remedy.
+            override names the preset or could name code; names setting and remedy.
     """
     given = _read(file)
     chosen = preset or str(given.get("preset", "laptop"))
@@ -73,6 +73,11 @@ def load_settings(
     for number, of_round in enumerate(of_rounds, start=1):
         validated(of_round, origin=f"{file}, round {number}")
     overrides = overrides or {}
+    if "preset" in overrides:
+        raise SettingsError(
+            "The settings of this run: `preset` is none that can be overridden, since it names the "
+            "values of the others. Use --preset, or `preset` beside the Launchpad's overrides."
+        )
     _refuse_code(overrides)
     if of_rounds:
         values = of_rounds[_round_of_run(values, overrides, file) - 1]

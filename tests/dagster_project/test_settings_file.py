@@ -104,6 +104,11 @@ def test_a_broken_file_is_named_with_its_path(file: Path, content: bytes, messag
     assert file.read_bytes() == content
 
 
+def test_the_preset_is_none_of_the_overrides(file: Path):
+    with pytest.raises(SettingsError, match=r"`preset` is none .* Use --preset"):
+        load_settings(file, overrides={"preset": "paper"})
+
+
 def test_a_mistake_in_an_override_is_not_blamed_on_the_file(file: Path):
     write_settings_file(file, preset="laptop")
     with pytest.raises(SettingsError, match="settings of this run") as raised:
