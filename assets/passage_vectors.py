@@ -13,6 +13,7 @@ from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.retriever import needs_passage_index
 from toolformer.sources.files import file_identity
 from tools.retrieval.dense_index import (
     DenseBuild,
@@ -25,6 +26,7 @@ from tools.retrieval.encoder import TextEncoder, encoder_identity
 from tools.retrieval.latent_vectors import LatentVectors
 
 LATENT = "latent"
+NOT_NEEDED = "not needed: question_answering.retriever is bm25, which reads no vectors"
 
 
 @dg.asset(
@@ -38,9 +40,15 @@ def passage_index(
     settings: SettingsResource,
     language_model: LanguageModelResource,
 ) -> dg.MaterializeResult:
-    """A FAISS index of dense vectors over the passages that the Wikipedia index holds."""
+    """A FAISS index of dense vectors over the passages that the Wikipedia index holds.
+
+    It is built where `question_answering.retriever` is `dense` or `hybrid`. Under `bm25` nothing
+    reads it: then this only says so, and an index that is there stays as it is.
+    """
     with expected_errors():
         loaded, home = settings.load(), settings.home()
+        if not needs_passage_index(loaded):
+            return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
         files, chosen = dump_files(loaded), loaded.passage_index
         is_latent = chosen.encoder == LATENT
         identity = fingerprint(

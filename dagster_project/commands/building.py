@@ -27,10 +27,12 @@ from dagster_project.runs.run_job import (
     pages_read,
     rejected_sources,
     run_job,
+    was_made,
 )
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
+from dagster_project.wiring.retriever import needs_passage_index
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
@@ -62,7 +64,11 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
             console.say(f"Building the {name} first; this is done once.")
         try:
             if indexes:
-                run_job(instance, "prepare", resources=resources, assets=list(indexes))
+                assets = [*indexes]
+                # Else the UI shows as missing what nothing needs.
+                if not needs_passage_index(settings) and not was_made(instance, "passage_index"):
+                    assets.append("passage_index")
+                run_job(instance, "prepare", resources=resources, assets=assets)
                 if pages := pages_read(instance):
                     console.say(f"Wikipedia index: {pages}.")
         except RunFailedError as error:

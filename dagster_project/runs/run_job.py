@@ -224,6 +224,11 @@ def pages_read(instance: dg.DagsterInstance) -> str | None:
     return told.value if isinstance(told, dg.TextMetadataValue) else None
 
 
+def was_made(instance: dg.DagsterInstance, asset: str) -> bool:
+    """Whether some run has materialised an asset."""
+    return instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
+
+
 def _told_last(instance: dg.DagsterInstance, asset: str, name: str) -> dg.MetadataValue | None:
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
     materialized = event.asset_materialization if event else None

@@ -5,7 +5,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import refresh_index
+from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
 from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
@@ -56,3 +58,36 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
     assert first.data_version == same.data_version != other.data_version
     assert first.metadata is not None
     assert first.metadata["dagster/row_count"] == 7
+
+
+def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    home, asset = Home.find(), dg.AssetKey("passage_index")
+    for name in ("tell_about_sources", "unbuilt"):
+        monkeypatch.setattr(f"dagster_project.commands.building.{name}", lambda *_: {})
+    monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
+    built: list[str] = []
+    monkeypatch.setattr(
+        "assets.passage_vectors.refresh_index",
+        lambda *_: built.append("passages") or dg.MaterializeResult(),
+    )
+
+    def prepared(retriever: str) -> tuple[str, dg.AssetMaterialization]:
+        options = RunOptions(overrides={"question_answering": {"retriever": retriever}})
+        prepare(options, home, options.load_settings(home))
+        with dagster_instance(home) as instance:
+            event = instance.get_latest_materialization_event(asset)
+            assert event is not None
+            assert event.asset_materialization is not None
+            return event.run_id, event.asset_materialization
+
+    run, told = prepared("bm25")
+    assert told.metadata["state"].value == NOT_NEEDED
+    assert built == []
+    # Said once: an unchanged build repeats nothing.
+    assert prepared("bm25")[0] == run
+    assert prepared("hybrid")[0] != run
+    assert built == ["passages"]
