@@ -13,7 +13,7 @@ from dagster_project.plots.figures import (
     loss_reduction_histogram,
     threshold_plot,
 )
-from dagster_project.plots.style import png_markdown
+from dagster_project.plots.files import plot_links
 from dagster_project.report.verdicts import Verdict, verdicts_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
@@ -62,6 +62,7 @@ def call_statistics(
             **_chance_share(verdicts),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
+            **plot_links(settings.home(), "call_statistics", plots),
             **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
             # Dagster shows about 500 pixels of a table: few columns, counts first.
             "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
@@ -72,10 +73,6 @@ def call_statistics(
             "kept examples": dg.MetadataValue.md(
                 table_markdown(examples.select("tool", "loss_reduction", "call"), rows=20)
             ),
-            **{
-                name: dg.MetadataValue.md(png_markdown(figure, name))
-                for name, figure in plots.items()
-            },
         }
     )
 

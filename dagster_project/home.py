@@ -102,6 +102,11 @@ class Home:
         return self.root / "report.html"
 
     @property
+    def plots(self) -> Path:
+        """The plots that the UI links to."""
+        return self.root / "plots"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"

@@ -9,7 +9,7 @@ from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.plots.evaluation_figures import difference_plot
-from dagster_project.plots.style import png_markdown
+from dagster_project.plots.files import plot_links
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE
@@ -68,10 +68,10 @@ def evaluation_report(
     gained = gained.sort(pl.col("benchmark").replace_strict(order), maintain_order=True)
     return dg.MaterializeResult(
         metadata={
-            "gain from calls": dg.MetadataValue.md(
-                png_markdown(
-                    difference_plot(gained, f"{model} with calls, against …"), "gain from calls"
-                )
+            **plot_links(
+                settings.home(),
+                "evaluation_report",
+                {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
             ),
             **{
                 f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -19,7 +20,7 @@ from dagster_project.plots.evaluation_figures import (
     model_size_plot,
     tool_ablation_plot,
 )
-from dagster_project.plots.style import png_markdown
+from dagster_project.plots.files import plot_links
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -45,8 +46,13 @@ from tools.model_identity import SAFETENSORS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a study shows, by heading: plots and rows.
-Shown: TypeAlias = Mapping[str, "Figure | pl.DataFrame"]
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a study shows, by heading."""
+
+    plots: Mapping[str, "Figure"]
+    tables: Mapping[str, pl.DataFrame]
 
 
 def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
@@ -77,21 +83,16 @@ def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
             shown = study(measuring)
         return dg.MaterializeResult(
             metadata={
+                **plot_links(measuring.home, study.__name__, shown.plots),
                 **{
-                    heading: dg.MetadataValue.md(_markdown(heading, each))
-                    for heading, each in shown.items()
+                    heading: dg.MetadataValue.md(table_markdown(rows, rows=120))
+                    for heading, rows in shown.tables.items()
                 },
                 **{f"state of {name}": told(each) for name, each in measuring.states.items()},
             }
         )
 
     return asset
-
-
-def _markdown(heading: str, shown: "Figure | pl.DataFrame") -> str:
-    if isinstance(shown, pl.DataFrame):
-        return table_markdown(shown, rows=120)
-    return png_markdown(shown, heading)
 
 
 @_study
@@ -107,7 +108,7 @@ def call_top_k_study(measuring: Measuring) -> Shown:
         settings.evaluation.call_top_ks, with_calls=with_calls(model.directory, settings)
     )
     calibration = _measured(measuring, {model: modes}, "call_calibration")
-    return {"scores by k": calibration_plot(calibration), "table": calibration}
+    return Shown({"scores by k": calibration_plot(calibration)}, {"table": calibration})
 
 
 @_study
@@ -135,10 +136,9 @@ def tool_study(measuring: Measuring) -> Shown:
         other_model=model.name,
         other_mode=ENABLED,
     )
-    return {
-        "scores without a tool": tool_ablation_plot(by_tool),
-        "against all tools": differences,
-    }
+    return Shown(
+        {"scores without a tool": tool_ablation_plot(by_tool)}, {"against all tools": differences}
+    )
 
 
 @_study
@@ -156,7 +156,7 @@ def model_size_study(measuring: Measuring) -> Shown:
     by_size = scores.with_columns(
         parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
     )
-    return {"scores by size": model_size_plot(by_size), "table": by_size}
+    return Shown({"scores by size": model_size_plot(by_size)}, {"table": by_size})
 
 
 def _finetuned(settings: Settings) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -21,7 +22,7 @@ from dagster_project.fingerprints import CODE_VERSIONS, call_threshold_fingerpri
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.call_threshold_figure import call_threshold_plot
-from dagster_project.plots.style import png_markdown
+from dagster_project.plots.files import plot_links
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -47,6 +48,9 @@ from tools.model_identity import model_identity
 from tools.protocol import Tool
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WITHOUT_CALLS = "it was trained without calls, so it has none to open"
 NO_TOOLS = "none of the tools can run here, so no call has a result"
@@ -123,7 +127,14 @@ def call_threshold(
                 "written. Run again; it is made anew."
             )
     told_tools = ", ".join(tools) or "none"
-    return dg.MaterializeResult(metadata={"state": state, "tools": told_tools, **_report(chosen)})
+    return dg.MaterializeResult(
+        metadata={
+            "state": state,
+            "tools": told_tools,
+            **_report(chosen),
+            **plot_links(home, "call_threshold", _plots(chosen), partition=variant),
+        }
+    )
 
 
 def _training_set(store: Warehouse) -> list[Input]:
@@ -231,12 +242,6 @@ def _report(chosen: CallThreshold) -> dict[str, object]:
     point = chosen.chosen
     if point is None:
         return {"least call probability": "none", "reason": chosen.reason or "", **shown}
-    plot = call_threshold_plot(
-        pl.DataFrame(list(chosen.curve)),
-        chosen=point.threshold,
-        texts_with_calls=chosen.texts_with_calls,
-        texts_without_calls=chosen.texts_without_calls,
-    )
     return {
         "least call probability": point.threshold,
         "choice": chosen.told,
@@ -247,5 +252,16 @@ def _report(chosen: CallThreshold) -> dict[str, object]:
         "texts with calls in which one opens": point.opened_with_calls,
         "at a kept one": point.right,
         "texts without calls in which one opens": point.opened_without_calls,
-        "calls by threshold": dg.MetadataValue.md(png_markdown(plot, "calls by threshold")),
     }
+
+
+def _plots(chosen: CallThreshold) -> dict[str, "Figure"]:
+    if chosen.chosen is None:
+        return {}
+    plot = call_threshold_plot(
+        pl.DataFrame(list(chosen.curve)),
+        chosen=chosen.chosen.threshold,
+        texts_with_calls=chosen.texts_with_calls,
+        texts_without_calls=chosen.texts_without_calls,
+    )
+    return {"calls by threshold": plot}

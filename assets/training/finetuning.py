@@ -18,7 +18,7 @@ from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, finetuned_m
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.figures import training_curve
-from dagster_project.plots.style import png_markdown
+from dagster_project.plots.files import plot_links
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -159,8 +159,11 @@ def finetuned_model(
             "best step": result["best_step"],
             "development perplexity of the base model": result["base_perplexity"],
             "best development perplexity": result["best_perplexity"],
-            "training curve": dg.MetadataValue.md(
-                png_markdown(training_curve(curve), "training curve")
+            **plot_links(
+                home,
+                "finetuned_model",
+                {"training curve": training_curve(curve)},
+                partition=loaded.training.variant,
             ),
         }
     )

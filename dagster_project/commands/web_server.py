@@ -1,4 +1,4 @@
-"""Dagster's web server, with the report, behind a guard: only its pages may ask it for anything.
+"""Dagster's web server, with report and plots, behind a guard: only its own pages may ask it.
 
 Dagster asks nobody who they are, and a run executes what its configuration says. Any page that a
 browser shows can send requests to the loopback address, and with a name that it lets point there
@@ -11,11 +11,13 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dagster_project.home import Home
-from dagster_project.report import ADDRESS
+from dagster_project.plots.files import ADDRESS as PLOTS
+from dagster_project.report import ADDRESS as REPORT
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -98,10 +100,13 @@ def _refused(reason: str, *, status: int = 403) -> PlainTextResponse:
     return PlainTextResponse(f"Refused: {reason}\n", status)
 
 
-def with_report(app: Starlette) -> Starlette:
-    """The application, which now shows the report of the home as well."""
+def with_own_pages(app: Starlette) -> Starlette:
+    """The application, which now shows the report and the plots of the home as well."""
+    plots = Home.find().plots
+    # Without its folder the server of files fails.
+    plots.mkdir(parents=True, exist_ok=True)
     # In front: Dagster answers every other address with its own page.
-    app.router.routes.insert(0, Route(ADDRESS, _report))
+    app.router.routes[:0] = [Route(REPORT, _report), Mount(PLOTS, StaticFiles(directory=plots))]
     return app
 
 
@@ -124,7 +129,7 @@ def main() -> None:
 
     def make_guarded_app(*arguments: Any, **options: Any) -> WebGuard:
         bound_to = click.get_current_context().params["host"]
-        return WebGuard(with_report(make_app(*arguments, **options)), bound_to=bound_to)
+        return WebGuard(with_own_pages(make_app(*arguments, **options)), bound_to=bound_to)
 
     cli.create_app_from_workspace_process_context = make_guarded_app
     cli.main()

@@ -3,7 +3,6 @@
 Does not know what a plot shows.
 """
 
-import base64
 import io
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -145,18 +144,6 @@ def png_of(figure: "Figure") -> bytes:
         content, format="png", optimize=True
     )
     return content.getvalue()
-
-
-def png_markdown(figure: "Figure", alt: str) -> str:
-    """A figure as an image that is part of its own Markdown, so that it needs no server.
-
-    Args:
-        figure: as a plot gives it.
-        alt: what the image shows, for those who cannot see it.
-    """
-    description = " ".join(alt.replace("[", "(").replace("]", ")").split())
-    content = base64.b64encode(png_of(figure)).decode("ascii")
-    return f"![{description}](data:image/png;base64,{content})"
 
 
 def svg_of(figure: "Figure", name: str, *, width: float | None = None) -> str:

@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dagster_project.home import Home
+from dagster_project.plots import files as plots
 from dagster_project.settings.sections import merged
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
@@ -127,6 +128,12 @@ class PipelineHome:
         assert event is not None
         assert event.asset_materialization is not None
         return {name: each.value for name, each in event.asset_materialization.metadata.items()}
+
+    def plot(self, link: str) -> Path:
+        """The file that a link of the metadata opens."""
+        file = self.home.plots / link.removeprefix(f"{plots.ADDRESS}/")
+        assert file.read_bytes().startswith(b"\x89PNG")
+        return file
 
     def slice_states(self) -> dict[str, tuple[int, int]]:
         """Which file each slice is: one that was made anew is another."""

@@ -1,4 +1,3 @@
-import base64
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from dagster_project.plots.figures import (
     threshold_plot,
     training_curve,
 )
-from dagster_project.plots.style import FAINT, GRID, TEXT, png_markdown, png_of, svg_of
+from dagster_project.plots.style import FAINT, GRID, TEXT, svg_of
 from tests.dagster_project.pictures import assert_not_clipped, picture
 from tools.registry import TOOL_NAMES
 
@@ -173,14 +172,6 @@ def test_any_threshold_gives_a_histogram(threshold):
 )
 def test_any_run_gives_a_training_curve(frame):
     assert_not_clipped(picture(training_curve(frame)))
-
-
-def test_the_image_is_part_of_its_markdown():
-    figure = funnel_plot(funnel(["QA"]))
-    markdown = png_markdown(figure, "Calls [all]\nper stage")
-    match = re.fullmatch(r"!\[Calls \(all\) per stage\]\(data:image/png;base64,(.+)\)", markdown)
-    assert match is not None
-    assert base64.b64decode(match[1]) == png_of(figure)
 
 
 def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from dagster_project.commands.web_server import with_report
+from dagster_project.commands.web_server import with_own_pages
 from dagster_project.report import ADDRESS
 from dagster_project.report.contents import contents_of, table_of
 from dagster_project.report.page import page_of, write_report
@@ -145,7 +145,7 @@ def test_cells_are_short():
 
 def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    client = TestClient(with_report(Starlette()))
+    client = TestClient(with_own_pages(Starlette()))
     missing = client.get(ADDRESS)
     assert missing.status_code == 404
     assert "toolformer report" in missing.text

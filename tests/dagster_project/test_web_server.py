@@ -336,8 +336,8 @@ def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session):
     status, text = ask(f"{address}/graphql", query, own_page)
     assert (status, json.loads(text)) == (200, nothing)
 
-    # Code that a page would like to be imported.
-    overrides = {"tools": {"Evil": {"class": "evil_module:Evil"}}}
+    # A program that a page would like to be run.
+    overrides = {"tools": {"others": {"options": {"command": ["sh"]}}}}
     params = {
         "selector": {
             "repositoryLocationName": "toolformer",
@@ -364,7 +364,14 @@ def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session):
         assert refused[1].startswith("Refused: "), refused
     assert json.loads(ask(f"{address}/graphql", query, own_page)[1]) == nothing
 
-    # From the UI's own page the same launch is queued and run; then the settings refuse the class.
+    # From the UI's own page a setting that nobody defined is refused before the launch …
+    misspelt = launch.replace(b'"others"', b'"Evil"')
+    status, text = ask(f"{address}/graphql", misspelt, own_page)
+    refusal = {"data": {"launchRun": {"__typename": "RunConfigValidationInvalid"}}}
+    assert json.loads(text) == refusal
+    assert json.loads(ask(f"{address}/graphql", query, own_page)[1]) == nothing
+
+    # … and the same launch as above is queued and run; then the settings refuse the program.
     status, text = ask(f"{address}/graphql", launch, own_page)
     assert json.loads(text) == {"data": {"launchRun": {"__typename": "LaunchRunSuccess"}}}
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
@@ -372,7 +379,7 @@ def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session):
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.FAILURE
         said = " ".join(str(entry) for entry in instance.all_logs(run.run_id))
-    assert "tools.Evil.class" in said
+    assert "tools.others.options.command" in said
     assert "toolformer.yaml" in said
 
     started.send_signal(signal.SIGTERM)

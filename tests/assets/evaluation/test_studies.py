@@ -13,6 +13,7 @@ from assets.evaluation.measuring import TABLE, Measuring
 from dagster_project.definitions import defs
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
+from dagster_project.plots.files import ADDRESS
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from tests.warehouse.rows import frame
@@ -83,7 +84,8 @@ def test_a_study_shows_its_own_benchmarks_models_and_modes(
     name, plot, table, lines, states, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shown = studied(name, tmp_path, monkeypatch, "svamp", "perplexity")
-    assert shown[plot].startswith(f"![{plot}](data:image/png;base64,")
+    assert shown[plot].startswith(f"{ADDRESS}/{name}/{plot.replace(' ', '-')}-")
+    assert (Path(shown["folder of the plots"]) / Path(shown[plot]).name).is_file()
     rows = shown[table].splitlines()[2:]
     assert ["svamp" in row for row in rows] == [True] * lines
     assert {name: shown[f"state of svamp with {name}"] for name in states} == states

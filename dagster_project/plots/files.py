@@ -1,0 +1,52 @@
+"""Plots as files of the home, and the links that open them.
+
+Dagster folds away an image inside of Markdown; a link is seen. `make ui` answers it. Any other
+server of Dagster knows no such address, so the folder is named too.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dagster_project.home import Home
+from dagster_project.plots.style import png_of
+from toolformer.ground.digests import digest_of_bytes
+from toolformer.ground.whole_files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of the folder of all plots, where `make ui` serves it.
+ADDRESS = "/toolformer/plots"
+
+
+def plot_links(
+    home: Home, asset: str, figures: Mapping[str, "Figure"], *, partition: str | None = None
+) -> dict[str, dg.MetadataValue]:
+    """Write the plots of an asset, and link to them.
+
+    A file is named after its content too: what an earlier run links to stays what that run drew.
+
+    Args:
+        home: the files lie in its folder `plots`.
+        asset: the asset that shows them.
+        figures: by what each shows.
+        partition: of the asset, if it has any.
+
+    Returns:
+        A link to each, and the folder that they are in; nothing where there are no plots.
+    """
+    place = "/".join(filter(None, (asset, partition)))
+    links: dict[str, dg.MetadataValue] = {}
+    for name, figure in figures.items():
+        content = png_of(figure)
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        file = f"{words}-{digest_of_bytes(content, size=4).hex()}.png"
+        with replacing(home.plots / place / file) as temporary:
+            temporary.write_bytes(content)
+        links[name] = dg.MetadataValue.url(f"{ADDRESS}/{place}/{file}")
+    if links:
+        links["folder of the plots"] = dg.MetadataValue.path(str(home.plots / place))
+    return links
