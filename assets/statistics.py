@@ -62,8 +62,8 @@ def call_statistics(
             **_chance_share(verdicts),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
-            **plot_links(settings.home(), "call_statistics", plots),
             **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
+            **plot_links(settings.home(), "call_statistics", plots),
             # Dagster shows about 500 pixels of a table: few columns, counts first.
             "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
             "threshold sweep": dg.MetadataValue.md(table_markdown(_by_threshold(sweep), rows=40)),

@@ -126,6 +126,7 @@ class Home:
         """Remove what killed processes left half written outside of the warehouse."""
         for folder in (self.root, self.sources, self.calibration, self.root / "digests"):
             remove_abandoned(folder.glob("*.tmp"))
+        remove_abandoned(self.plots.rglob("*.tmp"))
 
     def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
         """Held while a slice is made: a second run over it waits, then finds the work done."""

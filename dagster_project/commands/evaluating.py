@@ -117,7 +117,7 @@ def run_study(options: RunOptions, *, name: str) -> None:
     with dagster_instance(home) as instance, console.progress_bars():
         run_job(instance, STUDIES[name], resources=options.resources())
     _show(open_warehouse(home), settings)
-    console.say(f"The plot is in the UI, at the last run of {STUDIES[name]}.")
+    console.say(f"The UI links to the plot, at the last run of {STUDIES[name]}; see {home.plots}.")
 
 
 def _show(store: Warehouse, settings: Settings) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._config.validate import validate_config
 from pydantic import BaseModel
 
 from dagster_project.commands.options import RunOptions
@@ -56,8 +55,19 @@ def names(section: type[BaseModel], start: str = "") -> Iterator[str]:
 
 def refusals(home: Home, **config: Any) -> list[str]:
     """Why Dagster would not launch a run."""
-    found = validate_config(settings_of_launchpad(home).config_schema.config_type, config)
-    return [error.message for error in found.errors or []]
+
+    @dg.op(required_resource_keys={"settings"})
+    def stage() -> None: ...
+
+    @dg.job(resource_defs={"settings": settings_of_launchpad(home)})
+    def stages() -> None:
+        stage()
+
+    try:
+        dg.validate_run_config(stages, {"resources": {"settings": {"config": config}}})
+    except dg.DagsterInvalidConfigError as error:
+        return [each.message for each in error.errors]
+    return []
 
 
 def test_every_setting_is_offered_and_none_has_a_default(home: Home):
