@@ -187,7 +187,8 @@ def _filter(
     pruning, baseline = pruning_threshold(threshold), scoring.parameters.baseline
     known = _stored_losses(stage, shard, tool_name, losses_digest, pruning, baseline)
     band = None
-    if scoring.parameters.is_rescored:
+    # Without a call there is nothing to be uncertain about, and the measurement takes minutes.
+    if scoring.parameters.is_rescored and (known.losses if known else calls()):
         band = SafetyBand.around(
             threshold,
             width=calibrator.calibration(scoring, shard, tool_name).band,
@@ -272,10 +273,7 @@ def _stored_losses(
     rows = stage.warehouse.read_slice("filtered_calls", shard, slice_name)
     if rows.is_empty():
         return SliceLosses({}, {}, pruning)
-    stored_pruning = rows["pruning_threshold"][0]
-    if stored_pruning > pruning:
-        return None
-    if baseline is Baseline.MINIMUM and _lacks_third_losses(rows, stored_pruning):
+    if not cover_a_decision(rows, pruning, baseline):
         return None
     stage.context.log.info(f"{shard}: deciding on {tool_name} from stored losses")
     return SliceLosses(
@@ -291,13 +289,29 @@ def _stored_losses(
             for row in rows.iter_rows(named=True)
         },
         precisions=dict(rows.select("call_id", "precision").iter_rows()),
-        pruning_threshold=stored_pruning,
+        pruning_threshold=rows["pruning_threshold"][0],
         foreign_calls=dict(
             rows.filter(pl.col("foreign_call_id").is_not_null())
             .select("call_id", "foreign_call_id")
             .iter_rows()
         ),
     )
+
+
+def cover_a_decision(rows: pl.DataFrame, pruning: float, baseline: Baseline) -> bool:
+    """Whether the losses of a slice are all that a decision needs.
+
+    Args:
+        rows: of `filtered_calls`.
+        pruning: the reduction below which the decision asks for no exact loss.
+        baseline: of the decision.
+    """
+    if rows.is_empty():
+        return True
+    stored_pruning = rows["pruning_threshold"][0]
+    if stored_pruning > pruning:
+        return False
+    return baseline is not Baseline.MINIMUM or not _lacks_third_losses(rows, stored_pruning)
 
 
 def _lacks_third_losses(rows: pl.DataFrame, pruning: float) -> bool:

@@ -7,14 +7,14 @@ import dagster as dg
 
 from assets.search_index import dump_files, dump_passages, refresh_index
 from assets.shard_stage import expected_errors
-from dagster_project.fingerprints import CODE_VERSIONS, fingerprint
+from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, fingerprint
 from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.retriever import needs_passage_index
-from toolformer.sources.files import file_identity
+from toolformer.sources.files import SourceFile, file_identity
 from tools.retrieval.dense_index import (
     DenseBuild,
     PassageEncoder,
@@ -50,15 +50,7 @@ def passage_index(
         if not needs_passage_index(loaded):
             return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
         files, chosen = dump_files(loaded), loaded.passage_index
-        is_latent = chosen.encoder == LATENT
-        identity = fingerprint(
-            "passage_index",
-            dump=[file_identity(file) for file in files],
-            passage_words=loaded.wikipedia_index.passage_words,
-            # How far a kill sets the build back changes nothing in it.
-            settings=chosen.model_dump(exclude={"chunk_passages"}),
-            encoder=None if is_latent else encoder_identity(Path(chosen.encoder).expanduser()),
-        )
+        identity = passage_index_fingerprint(loaded, files)
         build = DenseBuild(
             fingerprint=identity.digest,
             make_encoder=lambda texts: _encoder(texts, loaded, home, language_model),
@@ -80,6 +72,29 @@ def passage_index(
                 progress=progress_of("encoding passages", context.log),
             ),
         )
+
+
+def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
+    """What the index depends on.
+
+    Args:
+        settings: say how passages are cut and encoded.
+        files: of the dump; see `dump_files`.
+
+    Raises:
+        SourceError: a file cannot be read.
+        ToolError, OSError: the encoder cannot be read.
+    """
+    chosen = settings.passage_index
+    is_latent = chosen.encoder == LATENT
+    return fingerprint(
+        "passage_index",
+        dump=[file_identity(file) for file in files],
+        passage_words=settings.wikipedia_index.passage_words,
+        # How far a kill sets the build back changes nothing in it.
+        settings=chosen.model_dump(exclude={"chunk_passages"}),
+        encoder=None if is_latent else encoder_identity(Path(chosen.encoder).expanduser()),
+    )
 
 
 def _encoder(

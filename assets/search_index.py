@@ -1,6 +1,6 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,23 @@ def dump_passages(
             )
 
 
+def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
+    """What the index depends on.
+
+    Args:
+        settings: say how long a passage is.
+        files: of the dump; see `dump_files`.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    return fingerprint(
+        "wikipedia_index",
+        dump=[file_identity(file) for file in files],
+        passage_words=settings.wikipedia_index.passage_words,
+    )
+
+
 def refresh_index(
     settings: SettingsResource,
     directory: Path,
@@ -105,11 +122,7 @@ def wikipedia_index(
     with expected_errors():
         loaded, home = settings.load(), settings.home()
         files = dump_files(loaded)
-        identity = fingerprint(
-            "wikipedia_index",
-            dump=[file_identity(file) for file in files],
-            passage_words=loaded.wikipedia_index.passage_words,
-        )
+        identity = wikipedia_index_fingerprint(loaded, files)
         progress = progress_of("indexing passages", context.log)
         pages = Tally()
         return refresh_index(

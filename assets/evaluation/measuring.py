@@ -99,7 +99,7 @@ class Measuring:
             warehouse.open(),
             home,
             loaded,
-            open_toolbox(loaded, home, named=toolbox.tools, while_decoding=True),
+            open_toolbox(loaded, home, named=toolbox.tools or None, while_decoding=True),
             language_model.holder(),
             training_and_held_out_shards(home)[1],
             context.log,

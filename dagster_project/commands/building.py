@@ -8,18 +8,14 @@ from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.planning import (
-    SEARCHING_TOOLS,
-    chosen_shards,
-    indexes_of,
-    show_plan,
-    unbuilt,
-)
+from dagster_project.commands.planning import show_plan
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
+from dagster_project.runs.chosen_shards import chosen_shards
+from dagster_project.runs.indexes import SEARCHING_TOOLS, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import (
     dagster_instance,
@@ -59,9 +55,9 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
     with dagster_instance(home) as instance:
         run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
         unusable = tell_about_sources(home, settings, rejected_sources(instance))
-        indexes = indexes_of(options, settings)
-        for name in unbuilt(indexes, home):
-            console.say(f"Building the {name} first; this is done once.")
+        indexes = indexes_of(options.tools, settings)
+        for planned in planned_indexes(options.tools, settings, home):
+            console.say(f"Building the {planned.name} first; this is done once.")
         try:
             if indexes:
                 assets = [*indexes]
@@ -94,11 +90,11 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         show_plan(options, home, shards)
         return
     settings = options.load_settings(home)
-    open_toolbox(
-        settings, home, named=[name for name in options.tools if name not in SEARCHING_TOOLS]
-    )
+    # Those that search may need an index that `prepare` builds.
+    named = [name for name in options.tools if name not in SEARCHING_TOOLS]
+    open_toolbox(settings, home, named=named if options.tools else None)
     unusable = prepare(options, home, settings)
-    toolbox = open_toolbox(settings, home, named=options.tools)
+    toolbox = open_toolbox(settings, home, named=options.tools or None)
     for name, why in toolbox.unavailable.items():
         console.say(f"{name} is left out: {why}")
     chosen = chosen_shards(Manifest.load(home.sources), shards, settings)

@@ -36,7 +36,9 @@ def complete_text(
     settings = options.load_settings(home)
     date = given_date(today)
     holder = ModelHolder()
-    toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True, holder=holder)
+    toolbox = open_toolbox(
+        settings, home, named=options.tools or None, while_decoding=True, holder=holder
+    )
     if not with_calls:
         toolbox = Toolbox({}, {}, {})
     directory = model_directory(model_name, settings, home)

@@ -144,7 +144,9 @@ def compare_on_tasks(
     # Before the model, which may have to be converted first.
     manager = open_tasks(task_names, include_path)
     holder = ModelHolder()
-    toolbox = open_toolbox(settings, home, named=options.tools, while_decoding=True, holder=holder)
+    toolbox = open_toolbox(
+        settings, home, named=options.tools or None, while_decoding=True, holder=holder
+    )
     directory = model_directory(model_name, settings, home)
 
     # Only now: they need what is checked above.

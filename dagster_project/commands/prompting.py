@@ -23,9 +23,9 @@ from assets.shard_texts import windows_of
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.planning import indexes_of, unbuilt
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback, progress_of
+from dagster_project.runs.indexes import planned_indexes
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
@@ -87,8 +87,8 @@ def compare_prompts(
         )
     tool = open_tool(settings, home, tool_name)
     read = {name: named_prompt(None if name == OWN else name, tool) for name in prompts}
-    if not Manifest.load(home.sources).active_shards or unbuilt(
-        indexes_of(options, settings), home
+    if not Manifest.load(home.sources).active_shards or planned_indexes(
+        options.tools, settings, home
     ):
         prepare(options, home, settings)
     check_usable(tool, tool_name)

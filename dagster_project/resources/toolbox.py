@@ -17,4 +17,4 @@ class ToolboxResource(dg.ConfigurableResource):
 
     def open(self, settings: Settings, home: Home) -> Toolbox:
         """The tools that this run uses."""
-        return open_toolbox(settings, home, named=self.tools)
+        return open_toolbox(settings, home, named=self.tools or None)

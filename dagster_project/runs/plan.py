@@ -3,14 +3,16 @@
 Does not load a model and does not compute anything.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from assets.filtering import cover_a_decision
 from assets.inputs import merged_inputs
 from dagster_project.fingerprints import (
     FINGERPRINT,
+    LOSSES_FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
@@ -23,6 +25,7 @@ from dagster_project.fingerprints import (
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.chance_level import chance_sample_size
+from toolformer.filtering import Baseline, pruning_threshold
 from toolformer.sources.manifest import ShardEntry
 from warehouse.layout import name_in_round, split_round
 from warehouse.schema import ALL
@@ -38,10 +41,6 @@ _TOKENS_PER_SECOND = 1500.0
 # Of a call of the calibration, in both precisions, and how many of these a second.
 _TOKENS_PER_CALIBRATION_CALL = 430
 _CALIBRATION_TOKENS_PER_SECOND = 400.0
-_STAGES_OF_A_TOOL = ("candidate_calls", "executed_calls", "filtered_calls", "chance_calls")
-_AWAITS_INDEX = "its index is built first"
-# A new contrast scores what reaches τ_f once more, which is little beside scoring all calls.
-_DECIDED_FROM_STORED_LOSSES = ("changed: filtering threshold", "changed: contrast threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class BuildPlan:
         settings, toolbox: what is asked for.
         model, precision: of the annotator.
         force: make also what is up to date.
-        awaited: further tools, whose index is built before the shards.
+        characters_per_record: of the texts of a source, by its name, where it is known.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class BuildPlan:
         model: str,
         precision: str,
         force: bool,
-        awaited: Collection[str] = (),
+        characters_per_record: Mapping[str, float] | None = None,
     ):
         self._warehouse = warehouse
         self._settings = settings
@@ -90,7 +89,7 @@ class BuildPlan:
         self._model = model
         self._precision = precision
         self._force = force
-        self._awaited = awaited
+        self._characters_per_record = characters_per_record or {}
         self._round = settings.sampling.round
         self._rates = _measured_rates(warehouse, self._round)
 
@@ -111,14 +110,16 @@ class BuildPlan:
         planned: list[PlannedSlice] = []
         shard = entry.key
 
-        def expect(table: str, slice_name: str, fingerprint: Fingerprint) -> str:
+        def expect(
+            table: str, slice_name: str, fingerprint: Fingerprint, *, losses: str = ""
+        ) -> str:
             stored = self._warehouse.slice_metadata(table, shard, slice_name)
             reason = "forced" if self._force else fingerprint.difference(stored)
             if reason is None and stored is not None:
                 # What the stages behind it will read; earlier releases may have named other parts.
                 return stored[FINGERPRINT]
             tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
-            if table == "filtered_calls" and reason in _DECIDED_FROM_STORED_LOSSES:
+            if table == "filtered_calls" and self._has_losses(shard, slice_name, stored, losses):
                 tokens, seconds = 0, 0.0
             planned.append(PlannedSlice(shard, table, slice_name, str(reason), tokens, seconds))
             return fingerprint.digest
@@ -154,6 +155,7 @@ class BuildPlan:
                 "filtered_calls",
                 slice_name,
                 filtered_calls_fingerprint(losses, self._settings, name),
+                losses=losses,
             )
             if self._settings.scoring.chance_calls:
                 expect(
@@ -163,22 +165,29 @@ class BuildPlan:
                         executed, self._settings, self._model, self._precision
                     ),
                 )
-        for name in self._awaited:
-            # What a tool answers, and so each digest, depends on the index.
-            for table in _STAGES_OF_A_TOOL:
-                if table != "chance_calls" or self._settings.scoring.chance_calls:
-                    tokens, seconds = self._expected_cost(table, name, entry)
-                    of_tool = name_in_round(self._round, name)
-                    planned.append(
-                        PlannedSlice(shard, table, of_tool, _AWAITS_INDEX, tokens, seconds)
-                    )
-            decided[name] = _AWAITS_INDEX
         expect(
             "augmented_texts",
             name_in_round(self._round, ALL),
             augmented_texts_fingerprint(decided),
         )
         return planned
+
+    def _has_losses(
+        self, shard: str, slice_name: str, stored: Mapping[str, str] | None, losses: str
+    ) -> bool:
+        """Whether a slice can be decided on anew from the losses that it holds.
+
+        A new contrast scores what reaches τ_f once more, and a new threshold in bfloat16 what is
+        uncertain there: little beside scoring all calls.
+        """
+        if self._force or stored is None or stored.get(LOSSES_FINGERPRINT) != losses:
+            return False
+        of_tool = self._settings.tools.of(split_round(slice_name)[1])
+        return cover_a_decision(
+            self._warehouse.read_slice("filtered_calls", shard, slice_name),
+            pruning_threshold(of_tool.filtering_threshold),
+            Baseline(self._settings.scoring.baseline),
+        )
 
     def _stored_decisions(self, shard: str) -> dict[str, str]:
         """Decisions of tools that this build does not touch: they are merged all the same."""
@@ -198,7 +207,8 @@ class BuildPlan:
         }.get(table)
         if stage is None:
             return 0, 0.0
-        characters = entry.records * _CHARACTERS_PER_RECORD
+        of_record = self._characters_per_record.get(entry.source, _CHARACTERS_PER_RECORD)
+        characters = int(entry.records * of_record)
         if self._warehouse.slice_metadata("documents", entry.key, ALL) is not None:
             texts = self._warehouse.read_slice("documents", entry.key, ALL)["text"]
             characters = int(texts.str.len_chars().sum())

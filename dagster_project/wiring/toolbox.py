@@ -1,6 +1,6 @@
 """The tools of a run, with their prompts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def open_toolbox(
     settings: Settings,
     home: Home,
     *,
-    named: Sequence[str] = (),
+    named: Collection[str] | None = None,
     while_decoding: bool = False,
     holder: ModelHolder | None = None,
 ) -> Toolbox:
@@ -75,7 +75,7 @@ def open_toolbox(
     Args:
         settings: of the run.
         home: has the search index.
-        named: tools that the user asked for; by default all that are enabled.
+        named: tools that the user asked for, which may be none; None for all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
         holder: of the model that runs beside the tools, by default the process's own: a tool's
             model is held there too, since a device has one holder.
@@ -85,12 +85,12 @@ def open_toolbox(
         ToolUnavailableError: a tool that was named cannot run.
         ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
     """
-    for name in named:
+    for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
     chosen = [
         name
         for name in settings.tools.names
-        if (name in named if named else settings.tools.of(name).is_enabled)
+        if (settings.tools.of(name).is_enabled if named is None else name in named)
     ]
     tools: dict[str, Tool] = {}
     prompts: dict[str, str | None] = {}
@@ -101,7 +101,7 @@ def open_toolbox(
             check_usable(tool, name)
             prompts[name] = prompt_of(settings, tool) if settings.sampling.uses_prompt else None
         except ToolError as error:
-            if named or not _may_be_left_out(settings, name, error):
+            if named is not None or not _may_be_left_out(settings, name, error):
                 raise
             unavailable[name] = str(error)
         else:

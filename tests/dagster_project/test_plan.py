@@ -11,6 +11,7 @@ from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import (
     CODE_VERSIONS,
     FINGERPRINT,
+    LOSSES_FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
     calibration_fingerprint,
@@ -98,11 +99,12 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         "source_offset": 0,
     }
 
-    def put(table: str, name: str, made: Fingerprint, rows: list[dict]) -> str:
+    def put(table: str, name: str, made: Fingerprint, rows: list[dict], **metadata: str) -> str:
         if table != "documents":
             name = name_in_round(settings.sampling.round, name)
         frame = pl.DataFrame(rows, schema=table_schema(table).polars_schema)
-        warehouse.replace_slice(table, entry.key, name, frame, metadata=made.metadata())
+        metadata |= made.metadata()
+        warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
         return made.digest
 
     documents = put("documents", "all", documents_fingerprint(entry), [text])
@@ -122,9 +124,9 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
             "executed_calls", name, executed_calls_fingerprint(candidates, settings, tool), []
         )
         losses = losses_fingerprint(executed, settings, "model-1", "float32").digest
-        decided[name] = put(
-            "filtered_calls", name, filtered_calls_fingerprint(losses, settings, name), []
-        )
+        decisions = filtered_calls_fingerprint(losses, settings, name)
+        kept_losses = {LOSSES_FINGERPRINT: losses}
+        decided[name] = put("filtered_calls", name, decisions, [], **kept_losses)
         put(
             "chance_calls",
             name,
@@ -187,6 +189,23 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
         ("augmented_texts", "all"): "changed: calls of Calendar",
     }
     assert sum(each.tokens for each in planned) == 0
+
+
+def test_a_threshold_whose_losses_were_left_out_costs_what_scoring_costs(
+    built: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    settings = settings_with({"tools": {"Calendar": {"filtering_threshold": 0.75}}})
+    toolbox = toolbox_of("Calendar")
+
+    def cost() -> int:
+        (planned,) = [
+            each for each in plan_of(built, settings, toolbox) if each.table == "filtered_calls"
+        ]
+        return planned.tokens
+
+    assert cost() == 0
+    monkeypatch.setattr("dagster_project.runs.plan.cover_a_decision", lambda *_: False)
+    assert cost() > 0
 
 
 def test_a_contrast_changes_decisions_and_keeps_losses_and_chance_sample(built: Warehouse):
@@ -620,18 +639,3 @@ def test_a_change_of_code_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatc
     assert make().difference(before.metadata()) == "changed: code version"
     assert before.difference(None) == "missing"
     assert before.difference(before.metadata()) is None
-
-
-def test_tools_whose_index_is_built_first_are_planned_with_it(built: Warehouse):
-    tools_there = toolbox_of("Calculator", "Calendar")
-    planned = plan_of(built, toolbox=tools_there, awaited=["WikiSearch"])
-    assert [(each.table, each.slice_name) for each in planned] == [
-        ("candidate_calls", "WikiSearch"),
-        ("executed_calls", "WikiSearch"),
-        ("filtered_calls", "WikiSearch"),
-        ("chance_calls", "WikiSearch"),
-        ("augmented_texts", "all"),
-    ]
-    costs = {each.table: each.tokens for each in planned}
-    assert costs["candidate_calls"] > 0
-    assert costs["filtered_calls"] > 0

@@ -32,10 +32,15 @@ def settings_with(tools: dict, preset: str = "laptop") -> Settings:
 ECHO_SECTION = {"class": "echo_module:Echo"}
 
 
-def opened(home: Home, tools: dict, named: tuple[str, ...] = ()):
+def opened(home: Home, tools: dict, named: tuple[str, ...] | None = None):
     """The toolbox with these settings, without the tools that need more than this."""
     off = {name: {"is_enabled": False} for name in TOOL_NAMES if name != "Calculator"}
     return open_toolbox(settings_with({**off, **tools}), home, named=named)
+
+
+def test_no_tool_named_is_not_every_tool(home):
+    assert list(opened(home, {}).tools) == ["Calculator"]
+    assert opened(home, {}, named=()).tools == {}
 
 
 # Settings

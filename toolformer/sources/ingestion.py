@@ -114,6 +114,17 @@ def retire_source(folder: Path, name: str) -> list[ShardEntry]:
         return update.result.retired
 
 
+def stale_sources(folder: Path, sources: Sequence[Source]) -> list[Source]:
+    """The sources that `update_manifest` would cut anew; changes nothing.
+
+    Those that cannot be used are not among them: the update names them.
+
+    Raises:
+        DamagedRawSliceError: see `update_manifest`.
+    """
+    return [source for source, _, _ in _Update(folder).stale(sources)]
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps others from changing the manifest; makes its folders.
@@ -152,6 +163,19 @@ class _Update:
     def run(self, sources: Sequence[Source]) -> ManifestUpdate:
         self._remove_leftovers()
         self.listed = {source.name for source in sources}
+        folder = slice_path(self.folder, "").parent
+        for source, files, identity in self.stale(sources):
+            try:
+                cut = list(cut_source(folder, source, files, self.progress))
+                self._replace(source.name, identity, cut)
+            except SourceError as error:
+                self.result.rejected_sources.append(RejectedSource(source, error))
+        active = {entry.source for entry in self.manifest.active_shards}
+        self.result.unlisted = sorted(active - self.listed)
+        return self.result
+
+    def stale(self, sources: Sequence[Source]) -> Iterator[tuple[Source, list[SourceFile], str]]:
+        """Sources to be cut anew, with their files and identities; the unusable are rejected."""
         seen: dict[str, Source] = {}
         for source in sources:
             if seen.get(source.name) == source:
@@ -163,26 +187,19 @@ class _Update:
                         "Expected each source once. Remove one of the two."
                     )
                 seen[source.name] = source
-                self._register(source)
+                files = list_files(source)
+                self._claim(source, files)
+                identity = _identity(source, files)
             except SourceError as error:
                 self.result.rejected_sources.append(RejectedSource(source, error))
-        active = {entry.source for entry in self.manifest.active_shards}
-        self.result.unlisted = sorted(active - self.listed)
-        return self.result
+                continue
+            before = self.active(source.name)
+            is_complete = all(slice_path(self.folder, entry.key).exists() for entry in before)
+            if self.manifest.identities.get(source.name) != identity or not is_complete:
+                yield source, files, identity
 
     def active(self, name: str) -> list[ShardEntry]:
         return [entry for entry in self.manifest.active_shards if entry.source == name]
-
-    def _register(self, source: Source) -> None:
-        files = list_files(source)
-        self._claim(source, files)
-        identity = _identity(source, files)
-        before = self.active(source.name)
-        is_complete = all(slice_path(self.folder, entry.key).exists() for entry in before)
-        if self.manifest.identities.get(source.name) == identity and is_complete:
-            return
-        folder = slice_path(self.folder, "").parent
-        self._replace(source.name, identity, list(cut_source(folder, source, files, self.progress)))
 
     def _claim(self, source: Source, files: list[SourceFile]) -> None:
         """Refuses a file of two sources: its documents would be in the corpus twice."""

@@ -1,0 +1,105 @@
+"""The search indexes that the tools of a run need, and which of them are to be built first.
+
+Does not build them; the assets `wikipedia_index` and `passage_index` do.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assets.passage_vectors import passage_index_fingerprint
+from assets.search_index import dump_files, wikipedia_index_fingerprint
+from dagster_project.expected_errors import EXPECTED_ERRORS
+from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.retriever import needs_passage_index
+from tools.retrieval.dense_index import DENSE_FORMAT, dense_index_information
+from tools.retrieval.index_folder import write_information
+from tools.retrieval.wikipedia_index import INDEX_FORMAT, index_information
+
+# Their indexes are made by `prepare`.
+SEARCHING_TOOLS = ("WikiSearch", "QA")
+WIKIPEDIA_INDEX = "wikipedia_index"
+PASSAGE_INDEX = "passage_index"
+_OUT_OF_DATE = "out of date"
+_FORMATS = {WIKIPEDIA_INDEX: INDEX_FORMAT, PASSAGE_INDEX: DENSE_FORMAT}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedIndex:
+    """An index that is built before the shards.
+
+    Attributes:
+        asset: that builds it.
+        reason: `missing` or `out of date`.
+        fingerprint: that it will have; None where its dump or encoder cannot be read, so that it
+            cannot be built.
+    """
+
+    asset: str
+    reason: str
+    fingerprint: str | None
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return "Wikipedia index" if self.asset == WIKIPEDIA_INDEX else "passage index"
+
+    def foresee(self, home: Home) -> None:
+        """Write what tells this index from others, so that tools name it in their versions."""
+        folder = folder_of(self.asset, home)
+        folder.mkdir(parents=True)
+        content: dict[str, Any] = {"format": _FORMATS[self.asset], "passages": 0}
+        write_information(folder, {**content, FINGERPRINT: self.fingerprint})
+
+
+def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
+    """The assets of the indexes that the tools of a run search.
+
+    Args:
+        tools: that were named; where none was, those that are enabled.
+        settings: of the run.
+    """
+    searching = [
+        name
+        for name in SEARCHING_TOOLS
+        if (name in tools if tools else settings.tools.of(name).is_enabled)
+    ]
+    indexes = [WIKIPEDIA_INDEX] if searching else []
+    if "QA" in searching and needs_passage_index(settings):
+        indexes.append(PASSAGE_INDEX)
+    return indexes
+
+
+def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> list[PlannedIndex]:
+    """The indexes of a run that are missing or out of date; the arguments as of `indexes_of`."""
+    planned = []
+    for asset in indexes_of(tools, settings):
+        information_of = index_information if asset == WIKIPEDIA_INDEX else dense_index_information
+        information = information_of(folder_of(asset, home))
+        try:
+            fingerprint = _fingerprint(asset, settings)
+        except EXPECTED_ERRORS:
+            # One that is there stays as it is.
+            if information is None:
+                planned.append(PlannedIndex(asset, "missing", None))
+            continue
+        if information is None:
+            planned.append(PlannedIndex(asset, "missing", fingerprint))
+        elif information[FINGERPRINT] != fingerprint:
+            planned.append(PlannedIndex(asset, _OUT_OF_DATE, fingerprint))
+    return planned
+
+
+def folder_of(asset: str, home: Home) -> Path:
+    """Where an index lies."""
+    return home.wikipedia_index if asset == WIKIPEDIA_INDEX else home.passage_index
+
+
+def _fingerprint(asset: str, settings: Settings) -> str:
+    files = dump_files(settings)
+    if asset == WIKIPEDIA_INDEX:
+        return wikipedia_index_fingerprint(settings, files).digest
+    return passage_index_fingerprint(settings, files).digest

@@ -1,0 +1,145 @@
+"""What a build is said to do, against what it does: with the embedded model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagster_project.runs.forecast import Forecast, forecast_build
+from dagster_project.settings.settings_file import load_settings
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+PLANNED = (
+    "documents",
+    "candidate_calls",
+    "executed_calls",
+    "filtered_calls",
+    "chance_calls",
+    "augmented_texts",
+)
+# The stage of `stage_costs` in which the model makes the slices of a table.
+COSTS = {
+    "candidate_calls": "sampling",
+    "filtered_calls": "scoring",
+    "chance_calls": "chance_level",
+}
+
+
+def forecast(home: PipelineHome, **named: Any) -> Forecast:
+    with home.entered():
+        return forecast_build(load_settings(home.home.settings_file), home.home, **named)
+
+
+def planned(forecast: Forecast) -> set[str]:
+    """The slices, as `PipelineHome.slice_states` names them."""
+    return {f"{each.table}/shard={each.shard}/{each.slice_name}" for each in forecast.slices}
+
+
+def planned_costs(forecast: Forecast) -> set[str]:
+    """The slices of `stage_costs` of what the model is to make."""
+    return {
+        f"stage_costs/shard={each.shard}/{each.slice_name}.{COSTS[each.table]}"
+        for each in forecast.slices
+        if each.tokens
+    }
+
+
+def made(home: PipelineHome, before: Mapping[str, tuple[int, int]], tables: tuple) -> set[str]:
+    """The slices of these tables that are others than before."""
+    return {
+        name
+        for name, state in home.slice_states().items()
+        if name.split("/")[0] in tables and before.get(name) != state
+    }
+
+
+def costs_of_model(home: PipelineHome, before: Mapping[str, tuple[int, int]]) -> set[str]:
+    names = made(home, before, ("stage_costs",))
+    return {name for name in names if name.rpartition(".")[2] in COSTS.values()}
+
+
+@pytest.fixture
+def new_home(tmp_path: Path, pipeline_settings: dict[str, Any]) -> PipelineHome:
+    """Nothing but settings; decisions are made in bfloat16, so a calibration is needed."""
+    home = PipelineHome(tmp_path / "home")
+    home.write_settings(pipeline_settings)
+    home.change_settings(
+        {
+            "scoring": {"rescoring": True},
+            "language_model": {"precision": "bfloat16"},
+            "tools": {"WikiSearch": {"is_enabled": False}},
+        }
+    )
+    return home
+
+
+def test_a_build_does_what_was_planned_and_then_nothing(
+    new_home: PipelineHome, request: pytest.FixtureRequest
+):
+    home, part = new_home, {"shards": SHARDS[:1]}
+
+    first = forecast(home, **part)
+    assert not home.home.sources.exists()
+    assert first.foreseen.new_shards == list(SHARDS)
+    assert first.foreseen.indexes == []
+    assert first.calibration is not None
+    assert {each.reason for each in first.slices} == {"missing"}
+    assert {each.slice_name for each in first.slices} == {"all", "Calculator", "Calendar"}
+
+    home.build(**part)
+    assert made(home, {}, PLANNED) == planned(first)
+    assert costs_of_model(home, {}) == planned_costs(first)
+    assert home.run_ids("build_dataset")
+    costs = home.warehouse.read_slices("stage_costs", SHARDS[0])
+    assert costs["stage"].to_list().count("calibration") == 1
+
+    # Not a slice more, not a model loaded, not even a run.
+    request.getfixturevalue("no_model")
+    slices, runs = home.slice_states(), home.run_ids("build_dataset")
+    second = forecast(home, **part)
+    assert not second.does_anything
+    assert second.calibration is None
+    home.build(**part)
+    assert home.slice_states() == slices
+    assert home.run_ids("build_dataset") == runs
+
+    # So high that no call is uncertain there: stored losses decide.
+    home.change_settings({"tools": {"Calendar": {"filtering_threshold": 50.0}}})
+    third = forecast(home, **part)
+    assert {(each.table, each.slice_name): each.reason for each in third.slices} == {
+        ("filtered_calls", "Calendar"): "changed: filtering threshold, pruning threshold",
+        ("augmented_texts", "all"): "changed: calls of Calendar",
+    }
+    assert planned_costs(third) == set()
+    assert third.calibration is None
+    home.build(**part)
+    assert made(home, slices, PLANNED) == planned(third)
+    assert costs_of_model(home, slices) == set()
+    assert not forecast(home, **part).does_anything
+
+
+@pytest.mark.java
+def test_another_index_is_built_and_asked_again_as_planned(
+    built_home: PipelineHome, copy_of: MakeHome
+):
+    home, part = copy_of(built_home), {"shards": SHARDS[:1], "tools": ("WikiSearch",)}
+    assert not forecast(home, **part).does_anything
+    home.change_settings({"wikipedia_index": {"passage_words": 60}})
+    changed = forecast(home, **part)
+    assert [(each.asset, each.reason) for each in changed.foreseen.indexes] == [
+        ("wikipedia_index", "out of date")
+    ]
+    assert {(each.table, each.reason) for each in changed.slices} == {
+        ("executed_calls", "changed: tool version"),
+        ("filtered_calls", "changed: losses"),
+        ("chance_calls", "changed: executed calls"),
+        ("augmented_texts", "changed: calls of WikiSearch"),
+    }
+    slices = home.slice_states()
+    home.build(**part)
+    assert made(home, slices, PLANNED) == planned(changed)
+    assert costs_of_model(home, slices) == planned_costs(changed)
+    assert not forecast(home, **part).does_anything
