@@ -50,11 +50,23 @@ class LanguageModelSettings(Section):
         description="of sampling and scoring; auto: bfloat16 where the processor computes in it",
     )
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="of the processor; null or auto: as many as OMP_NUM_THREADS says, or else as a "
+        "trial of under a second finds fastest, since on shared cores more can be slower. More "
+        "memory is needed with more, and rows can differ by rounding",
+    )
     bos_token: str | None = Field(
         None,
         description="token in front of every scored text, so that its first token has a "
         "probability; by default <|endoftext|> where the vocabulary has it",
     )
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _auto_is_none(cls, value: object) -> object:
+        return None if value == "auto" else value
 
 
 class SourceSettings(Section):

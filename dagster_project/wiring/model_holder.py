@@ -4,6 +4,7 @@ While a model is held, the process holds its device's file lock: another run on 
 waits, and goes on the moment this process ends, however it ends.
 """
 
+import functools
 import gc
 import logging
 import threading
@@ -76,6 +77,7 @@ class ModelHolder:
             if not self._locks:
                 self._device, lock = _wait_for(devices_of(settings.language_model.device), home)
                 self._locks.append(lock)
+                self._settle_threads(settings)
             return self._device
 
     def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
@@ -96,7 +98,14 @@ class ModelHolder:
                 self._locks.append(lock)
                 if number == 0:
                     self._device = name
+            self._settle_threads(settings)
             return self._device
+
+    def _settle_threads(self, settings: Settings) -> None:
+        wanted = settings.language_model.threads
+        # Beside a GPU there is little to compute.
+        if wanted is not None or self._device == "cpu":
+            _settle_threads(wanted)
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """The model that is in a directory now; the one held before is dropped if it is another."""
@@ -182,6 +191,14 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
             continue
         return device, lock
     return None
+
+
+# Once a process: the same work with other threads comes out the same up to rounding only.
+@functools.lru_cache(maxsize=1)
+def _settle_threads(wanted: int | None) -> None:
+    from toolformer.forward.threads import set_threads
+
+    progress_of(set_threads(wanted), _LOGGER)(1, 1)
 
 
 _HOLDER = ModelHolder()

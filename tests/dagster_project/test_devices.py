@@ -7,11 +7,13 @@ import torch
 from filelock import Timeout
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
+from dagster_project.settings.sections import LanguageModelSettings, Settings
+from dagster_project.wiring import model_holder
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.retriever import open_retriever
 from dagster_project.wiring.toolbox import open_tool
 from toolformer.forward import language_model
+from toolformer.forward import threads as threads_module
 from toolformer.forward.language_model import devices_of
 from tools.machine_translation import MachineTranslation
 from tools.retrieval.dense_ranking import DenseRetriever
@@ -55,6 +57,26 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch)
     for thread in threads:
         thread.join(timeout=10)
     assert got == ["cuda:0"] * 4
+
+
+def test_the_number_of_threads_is_settled_once_a_process_and_beside_a_gpu_only_as_told(
+    home, holders, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(threads_module, "set_threads", lambda count: asked.append(count) or "told")
+    model_holder._settle_threads.cache_clear()
+    for holder in holders:
+        monkeypatch.setattr(language_model, "devices_of", lambda device: ["cpu"])
+        holder.hold_device(Settings(), home)
+        holder.release()
+    assert asked == [None]
+    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0"])
+    for threads in (None, 3):
+        told = Settings(language_model=LanguageModelSettings(threads=threads))
+        holders[0].hold_device(told, home)
+        holders[0].release()
+    assert asked == [None, 3]
+    model_holder._settle_threads.cache_clear()
 
 
 def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):
