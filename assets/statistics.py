@@ -14,6 +14,7 @@ from dagster_project.plots.figures import (
     threshold_plot,
 )
 from dagster_project.plots.files import plot_links
+from dagster_project.report.costs import cost_of_tools
 from dagster_project.report.verdicts import Verdict, verdicts_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
@@ -36,7 +37,8 @@ def call_statistics(
     Of the round of annotation that the settings name. The asset `report` shows all rounds.
     """
     with expected_errors():
-        number = settings.load().sampling.round
+        loaded = settings.load()
+        number = loaded.sampling.round
         store = warehouse.open()
         statistics = store.view("call_statistics", round_number=number)
         funnel = store.view("call_funnel", round_number=number)
@@ -44,6 +46,7 @@ def call_statistics(
         reasons = store.view("drop_reasons", round_number=number)
         examples = store.best_examples(per_tool=_EXAMPLES).filter(pl.col("round") == number)
         reductions = store.view("loss_reductions", round_number=number)
+        costs = cost_of_tools(store, loaded).filter(round=number)
         verdicts = [each for each in verdicts_of(store) if each.round == number]
     thresholds = {each.tool: each.filtering_threshold for each in verdicts}
     plots = {
@@ -62,6 +65,7 @@ def call_statistics(
             **_chance_share(verdicts),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
+            **_money(costs),
             **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
             **plot_links(settings.home(), "call_statistics", plots),
             # Dagster shows about 500 pixels of a table: few columns, counts first.
@@ -82,6 +86,17 @@ def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
     calls = sum(each.found.chance_scored for each in verdicts)
     kept = sum(each.found.chance_kept for each in verdicts)
     return {"chance share": round(kept / calls, 4)} if calls else {}
+
+
+def _money(costs: pl.DataFrame) -> dict[str, float]:
+    """What all tools cost together, and each kept call, where there is a price."""
+    if "money" not in costs.columns:
+        return {}
+    money, kept = float(costs["money"].sum()), int(costs["kept"].sum())
+    return {
+        "money": round(money, 4),
+        **({"money per kept call": round(money / kept, 6)} if kept else {}),
+    }
 
 
 def _by_tool(statistics: pl.DataFrame) -> pl.DataFrame:

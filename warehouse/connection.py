@@ -47,6 +47,8 @@ MACROS = (
     # Eight to a doubling: the upper end of a bin is at most 9 % above what is in it.
     "create or replace macro latency_bin(milliseconds) as "
     "ceil(8 * log2(greatest(milliseconds, 0.001)))::integer",
+    # Of computing, in the currency of the price.
+    "create or replace macro money(seconds, price) as seconds / 3600 * price",
 )
 
 

@@ -43,7 +43,7 @@ STATISTICS_VIEWS = (
 """Names of the views in `views/`, in the order they are created."""
 
 _WORD = re.compile(r"\w+")
-TABLE_MACROS = {"kept_at": "chosen_threshold"}
+TABLE_MACROS = {"kept_at": "chosen_threshold", "call_costs_at": "price_per_hour"}
 """Names of the files in `views/` that take a parameter, and how it is called."""
 
 # In our own views; a column may be named as a table is.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.home import Home
+from dagster_project.report.costs import cost_of_tools
 from dagster_project.report.verdicts import Verdict, verdicts_of
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 def show_statistics(*, examples: bool = True) -> None:
     """Print the statistics views; the round of annotation only where there are several."""
-    warehouse = open_warehouse(Home.find())
+    home = Home.find()
+    warehouse, settings = open_warehouse(home), load_settings(home.settings_file)
     _tell_rejected(warehouse)
     console.heading("Calls by tool")
     console.frame(_readable(warehouse.view("call_statistics")))
@@ -31,6 +33,9 @@ def show_statistics(*, examples: bool = True) -> None:
     console.frame(_readable(warehouse.view("threshold_sweep")))
     console.heading("Kept calls against chance")
     _say_verdicts(verdicts_of(warehouse))
+    if settings.costs.price_per_hour is not None:
+        console.heading(f"Cost, at {settings.costs.price_per_hour:g} an hour")
+        console.frame(_readable(cost_of_tools(warehouse, settings)))
     if not examples:
         return
     console.heading("Dropped")

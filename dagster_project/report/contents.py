@@ -18,6 +18,7 @@ from dagster_project.plots.figures import (
     training_curve,
 )
 from dagster_project.plots.style import svg_of
+from dagster_project.report.costs import cost_of_tools
 from dagster_project.report.texts import ShownTexts, shown_texts
 from dagster_project.report.verdicts import Verdict, verdicts_of
 from dagster_project.settings.sections import FINETUNED, Settings
@@ -99,7 +100,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
         reductions=list(_reductions(store, verdicts)),
-        costs=table_of(store.ask("cost_of_tools")),
+        costs=table_of(cost_of_tools(store, settings)),
         training=[]
         if metrics.is_empty()
         else [Picture("Every finetuning run", svg_of(training_curve(metrics), "training"))],

@@ -309,6 +309,17 @@ class DecodingSettings(Section):
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
 
 
+class CostsSettings(Section):
+    """What computing costs; changes no row."""
+
+    price_per_hour: float | None = Field(
+        None,
+        gt=0,
+        description="of the machine, in your currency; statistics and report then tell money per "
+        "candidate and per kept call",
+    )
+
+
 class Settings(Section):
     """Everything a run can be told. `preset` names the values that are not given."""
 
@@ -330,6 +341,7 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
     decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
+    costs: CostsSettings = CostsSettings()  # pyright: ignore[reportCallIssue]
 
     @model_validator(mode="after")
     def _tools_of_sources_are_known(self) -> "Settings":

@@ -506,6 +506,14 @@ def test_statistics_of_an_empty_and_of_a_filled_home(run, home: Path, request):
     assert "round" not in outcome.out
 
 
+def test_statistics_tell_money_where_there_is_a_price(run, home: Path, rows: None):
+    assert "Cost" not in run("stats").out
+    (home / "toolformer.yaml").write_text("costs: {price_per_hour: 2.5}\n")
+    out = run("stats").out
+    assert "Cost, at 2.5 an hour" in out
+    assert "money" in out
+
+
 def test_statistics_name_the_round_where_there_are_two(run, home: Path, rows: None):
     warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
     second = {"call_id": "c2", "round": 2}

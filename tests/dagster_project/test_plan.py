@@ -304,6 +304,7 @@ def test_settings_without_a_say_change_nothing(built: Warehouse):
         "corpus": {"held_out_every": 0},
         "tools": {"WikiSearch": {"positions_per_text": 1}},
         "language_model": {"threads": 3},
+        "costs": {"price_per_hour": 2.5},
     }
     assert plan_of(built, settings_with(changes), toolbox_of(*BOTH)) == []
 

@@ -354,6 +354,14 @@ def test_costs_are_told_for_candidates_and_kept_calls(built: Warehouse) -> None:
     ]
 
 
+def test_a_price_per_hour_makes_money_of_the_seconds(built: Warehouse) -> None:
+    columns = "stage, seconds, money, money_per_candidate, money_per_kept"
+    assert built.query(f"select {columns} from call_costs_at(7200)").rows() == [
+        ("sampling", 2.5, pytest.approx(5), pytest.approx(0.5), pytest.approx(5 / 3)),
+        ("scoring", 1.0, pytest.approx(2), pytest.approx(0.2), pytest.approx(2 / 3)),
+    ]
+
+
 def test_the_most_frequent_arguments_and_results_come_first(built: Warehouse) -> None:
     assert built.view("top_arguments").rows() == [("Calculator", "400 / 1400", 7, 1.0, 1)]
     assert built.view("top_results").rows() == [("Calculator", "0.29", 6, 1.0, 1)]
