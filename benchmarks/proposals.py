@@ -57,7 +57,7 @@ select
     any_value(chance.kept_share) as kept_share,
     any_value(chance.chance_share) as chance_share,
     any_value(chance.chance_calls) as chance_calls,
-    any_value(costs.seconds) as seconds
+    any_value(computing.seconds) as seconds
 from call_proposals as proposals
 left join
     (select * from threshold_sweep where abs(filtering_threshold - $threshold) < 1e-9) as chance
@@ -66,7 +66,7 @@ left join
     (
         select tool, round, sum(seconds) as seconds
         from stage_costs where stage in ('sampling', 'execution', 'scoring') group by all
-    ) as costs
+    ) as computing
     using (tool, round)
 group by tool, proposals.round
 order by tool, proposals.round

@@ -9,7 +9,7 @@ from typing import Any
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan
-from dagster_project.commands.reporting import show_statistics
+from dagster_project.commands.reporting import records_read, show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
@@ -83,7 +83,8 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
 
     Raises:
         RunFailedError: shards failed; the others are finished all the same.
-        ToolformerError: a source cannot be used and has no shards; the others are built.
+        ToolformerError: no record is usable; or a source cannot be used and has no shards, while
+            the others are built.
     """
     home = Home.find()
     if dry_run:
@@ -114,6 +115,13 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         show_statistics(examples=False)
     else:
         console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
+    tally = records_read(open_warehouse(home))
+    if tally.records and not tally.usable:
+        raise ToolformerError(
+            f"No record of the corpus is usable: of {tally.records}, {tally.reasons}. Expected at "
+            "least one text. Correct the files, or how they are read (corpus.sources in "
+            "toolformer.yaml), and build again."
+        )
     if unusable:
         raise ToolformerError(
             "Everything else is built, but these sources cannot be used and have no shards: "

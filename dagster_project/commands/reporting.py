@@ -69,11 +69,16 @@ def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
         console.say(f"{verdict.of}: {verdict.found.sentence}")
 
 
-def _tell_rejected(warehouse: Warehouse) -> None:
-    """Say how many records gave no text, and why, where there are such."""
+def records_read(warehouse: Warehouse) -> Tally:
+    """How many records gave a text, and why the others gave none."""
     records: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
     usable = records.pop(None, 0)
-    tally = Tally(usable + sum(records.values()), Counter(records))
+    return Tally(usable + sum(records.values()), Counter(records))
+
+
+def _tell_rejected(warehouse: Warehouse) -> None:
+    """Say how many records gave no text, and why, where there are such."""
+    tally = records_read(warehouse)
     if tally.rejected:
         console.say(f"{tally} (the table rejected_records names them)")
 

@@ -18,6 +18,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
 from warehouse.schema import ALL
@@ -81,8 +82,11 @@ def forecast_build(
         warehouse = Warehouse(folder, home.database)
         # The one thing that is changed, by renaming: without it an older home looks empty.
         warehouse.adopt_slices()
-        # Of a model that is still to be converted, nothing can be told yet.
-        model = Annotator.of(settings, foreseen.home).identity if foreseen.is_converted else ""
+        # Of a model that is still to be converted, nothing but its name can be told yet.
+        model, model_name = "", EMBEDDED_MODEL_NAME
+        if foreseen.is_converted:
+            annotator = Annotator.of(settings, foreseen.home)
+            model, model_name = annotator.identity, annotator.directory.name
         slices = BuildPlan(
             warehouse,
             settings,
@@ -99,7 +103,7 @@ def forecast_build(
             foreseen,
             toolbox,
             chosen,
-            planned_calibration(settings, model) if needs_calibration else None,
+            planned_calibration(settings, model_name) if needs_calibration else None,
             slices,
         )
 

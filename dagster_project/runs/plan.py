@@ -233,11 +233,11 @@ class BuildPlan:
         return tokens, tokens / _TOKENS_PER_SECOND
 
 
-def planned_calibration(settings: Settings, model: str) -> PlannedSlice:
+def planned_calibration(settings: Settings, model_name: str) -> PlannedSlice:
     """The measurement of a model's band, which comes before its first uncertain call."""
     tokens = settings.scoring.calibration_calls * _TOKENS_PER_CALIBRATION_CALL
     seconds = tokens / _CALIBRATION_TOKENS_PER_SECOND
-    return PlannedSlice("", "calibration", model, "missing, once per model", tokens, seconds)
+    return PlannedSlice("", "calibration", model_name, "missing, once per model", tokens, seconds)
 
 
 def _measured_rates(

@@ -54,8 +54,7 @@ class LanguageModelSettings(Section):
         None,
         ge=1,
         description="of the processor; null or auto: as many as OMP_NUM_THREADS says, or else as a "
-        "trial of under a second finds fastest, since on shared cores more can be slower. More "
-        "memory is needed with more, and rows can differ by rounding",
+        "short trial finds fastest; changes last digits only",
     )
     bos_token: str | None = Field(
         None,
