@@ -279,6 +279,18 @@ def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
     )
 
 
+def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(run, home: Path):
+    outcome = run("build", "--dry-run", "--tools", "Calculator", "--shards", "shard-00000")
+    assert outcome.code == 0
+    assert "These sources would be cut first:" in outcome.out
+    assert "starter-texts" in outcome.out
+    assert "Shards that would be registered: shard-00000, " in outcome.out
+    assert "The embedded model would be converted first" in outcome.out
+    assert "index" not in outcome.out
+    assert "6 slices of 1 shards" in outcome.out
+    assert not home.exists()
+
+
 def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
     outcome = run("ingest", str(texts), "--shard-size", "2")
     assert outcome.code == 0, outcome.err
