@@ -15,7 +15,7 @@ from dagster_project.plots.figures import (
 )
 from dagster_project.plots.files import plot_links
 from dagster_project.report.costs import cost_of_tools
-from dagster_project.report.verdicts import Verdict, verdicts_of
+from dagster_project.report.verdicts import Verdict, examples_above_chance, verdicts_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 
@@ -44,10 +44,10 @@ def call_statistics(
         funnel = store.view("call_funnel", round_number=number)
         sweep = store.view("threshold_sweep", round_number=number)
         reasons = store.view("drop_reasons", round_number=number)
-        examples = store.best_examples(per_tool=_EXAMPLES).filter(pl.col("round") == number)
         reductions = store.view("loss_reductions", round_number=number)
         costs = cost_of_tools(store, loaded).filter(round=number)
         verdicts = [each for each in verdicts_of(store) if each.round == number]
+        examples = examples_above_chance(store, verdicts, per_tool=_EXAMPLES)
     thresholds = {each.tool: each.filtering_threshold for each in verdicts}
     plots = {
         "funnel plot": funnel_plot(funnel),
@@ -74,8 +74,10 @@ def call_statistics(
             "dropped": dg.MetadataValue.md(
                 table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
             ),
-            "kept examples": dg.MetadataValue.md(
-                table_markdown(examples.select("tool", "loss_reduction", "call"), rows=20)
+            "examples above chance": dg.MetadataValue.md(
+                table_markdown(
+                    examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
+                )
             ),
         }
     )

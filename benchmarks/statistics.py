@@ -87,7 +87,8 @@ def _measure(home: Home, rows: int, runs: int) -> dict[str, Any]:
     rows_read["one call's story"] = _median(
         runs, lambda: store.ask("explained_call", call_id=call[0])
     )
-    rows_read["best examples"] = _median(runs, lambda: store.best_examples(per_tool=3))
+    tools = store.view("call_statistics").select("round", "tool").rows()
+    rows_read["best examples"] = _median(runs, lambda: store.best_examples(tools, per_tool=3))
     commands = {
         "sql 'select 1'": ["sql", "select 1"],
         "sql 'from call_statistics'": ["sql", "from call_statistics"],

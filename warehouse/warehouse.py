@@ -240,15 +240,22 @@ class Warehouse:
         """
         return self.query(_text_of(name), values, shards=shards)
 
-    def best_examples(self, *, per_tool: int) -> pl.DataFrame:
+    def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> pl.DataFrame:
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
 
         Args:
+            of: Rounds and tools.
             per_tool: At most so many of each tool and round, and at most ten.
 
         Raises: See `query`.
         """
-        best = self.ask("best_kept_calls", per_tool=per_tool)
+        pairs = list(of)
+        best = self.ask(
+            "best_kept_calls",
+            per_tool=per_tool,
+            rounds=[number for number, _ in pairs],
+            tools=[tool for _, tool in pairs],
+        )
         return self.ask(
             "kept_calls_in_text",
             shards=frozenset(best["shard"]),

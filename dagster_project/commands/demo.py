@@ -15,8 +15,9 @@ from dagster_project.commands import console
 from dagster_project.commands.errors import errors_told
 from dagster_project.commands.reporting import make_report, show_examples
 from dagster_project.home import Home
+from dagster_project.report.verdicts import verdicts_of
 from dagster_project.settings.errors import SettingsError
-from dagster_project.settings.sections import Settings
+from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.settings.settings_file import load_settings, write_settings_file
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.call_threshold import least_call_probability
@@ -36,6 +37,11 @@ _PROMPTS = (
     ("The philosopher Aristotle was born in the Greek city of", "2024-02-01"),
 )
 _COMPLETION_TOKENS = 24
+_ANNOTATION = {
+    "none": "the model's own",
+    "positions": "the model's calls at places that the tools propose",
+    "calls": "the tools propose them",
+}
 
 
 def main() -> None:
@@ -51,6 +57,7 @@ def main() -> None:
         _complete(home, settings)
         console.heading("Kept calls against chance")
         make_report(None)
+        _tell_perplexity(home)
     console.heading(f"Done in {time.monotonic() - began:.0f} s.")
     console.say(
         f"Everything is in {home.root}. Next: `make ui` to see it in Dagster; "
@@ -81,8 +88,13 @@ def _introduce(home: Home, settings: Settings) -> None:
         ("language model", "GPT-J, 6B", settings.language_model.path),
         ("texts", "a part of CCNet", _sources(settings)),
         ("window, tokens", "not given", settings.corpus.window_tokens),
-        ("training steps × texts", _steps(paper), _steps(settings)),
+        ("training", _length_of_training(paper), _length_of_training(settings)),
         ("learning rate", paper.training.learning_rate, settings.training.learning_rate),
+        (
+            "places and calls of annotation",
+            _ANNOTATION[paper.sampling.proposals],
+            _ANNOTATION[settings.sampling.proposals],
+        ),
         ("held-out windows", "10,000 texts", settings.evaluation.perplexity_windows),
         ("DATESET questions", paper.evaluation.dateset_items, settings.evaluation.dateset_items),
     ]
@@ -93,6 +105,7 @@ def _introduce(home: Home, settings: Settings) -> None:
             ("k", "positions_per_text"),
             ("m", "calls_per_position"),
             ("τ_f", "filtering_threshold"),
+            ("τ_c, contrast with another call's result", "contrast_threshold"),
         ):
             values = getattr(of_paper, attribute), getattr(of_demo, attribute)
             if values[0] != values[1]:
@@ -106,11 +119,15 @@ def _introduce(home: Home, settings: Settings) -> None:
     )
     console.frame(
         pl.DataFrame(
-            [(name, str(paper_value), str(value)) for name, paper_value, value in rows],
+            [(name, _told(paper_value), _told(value)) for name, paper_value, value in rows],
             schema=["setting", "paper", "demo"],
             orient="row",
         )
     )
+
+
+def _told(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 def _sources(settings: Settings) -> str:
@@ -120,10 +137,10 @@ def _sources(settings: Settings) -> str:
     )
 
 
-def _steps(settings: Settings) -> str:
+def _length_of_training(settings: Settings) -> str:
     training = settings.training
-    steps = training.steps or f"{training.epochs:g} epochs"
-    return f"{steps} × {training.batch_size}"
+    steps = f"{training.steps} steps" if training.steps else f"{training.epochs:g} epochs"
+    return f"{steps}, {training.batch_size} texts a step"
 
 
 def _run(command: str) -> None:
@@ -156,7 +173,7 @@ def _summarise(home: Home, settings: Settings) -> None:
             orient="row",
         )
     )
-    show_examples(warehouse, per_tool=3)
+    show_examples(warehouse, verdicts_of(warehouse), per_tool=3)
 
 
 def _complete(home: Home, settings: Settings) -> None:
@@ -185,6 +202,17 @@ def _complete(home: Home, settings: Settings) -> None:
                     console.say(f"    (taken back:{undone.text} – {undone.reason})")
     finally:
         holder.release()
+
+
+def _tell_perplexity(home: Home) -> None:
+    """Whether the model still reads texts without calls as well as its base."""
+    of_texts = open_warehouse(home).view("evaluation_summary").filter(benchmark="perplexity")
+    scores = dict(of_texts.select("model", "score").iter_rows())
+    base, finetuned = scores[BASE], scores[FINETUNED]
+    console.say(
+        f"Perplexity of held-out texts, calls disabled: {finetuned:.1f} of the finetuned model, "
+        f"{base:.1f} of the base model ({100 * (finetuned / base - 1):+.1f} %)."
+    )
 
 
 if __name__ == "__main__":

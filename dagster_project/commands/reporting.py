@@ -4,14 +4,14 @@ Does not parse the command line.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.home import Home
 from dagster_project.report.costs import cost_of_tools
-from dagster_project.report.verdicts import Verdict, verdicts_of
+from dagster_project.report.verdicts import Verdict, examples_above_chance, verdicts_of
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
@@ -32,7 +32,8 @@ def show_statistics(*, examples: bool = True) -> None:
     console.heading("Kept calls by threshold")
     console.frame(_readable(warehouse.view("threshold_sweep")))
     console.heading("Kept calls against chance")
-    _say_verdicts(verdicts_of(warehouse))
+    verdicts = verdicts_of(warehouse)
+    _say_verdicts(verdicts)
     if settings.costs.price_per_hour is not None:
         console.heading(f"Cost, at {settings.costs.price_per_hour:g} an hour")
         console.frame(_readable(cost_of_tools(warehouse, settings)))
@@ -40,7 +41,7 @@ def show_statistics(*, examples: bool = True) -> None:
         return
     console.heading("Dropped")
     console.frame(_readable(warehouse.view("drop_reasons")))
-    show_examples(warehouse, per_tool=3)
+    show_examples(warehouse, verdicts, per_tool=3)
 
 
 def make_report(output: Path | None) -> None:
@@ -87,12 +88,28 @@ def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
     return rows if rows["round"].n_unique() > 1 else rows.drop("round")
 
 
-def show_examples(warehouse: Warehouse, *, per_tool: int) -> None:
-    """Print the kept calls that help most, in their sentences."""
-    console.heading("Kept calls, in their text")
-    rows = warehouse.best_examples(per_tool=per_tool)
-    has_rounds = rows["round"].n_unique() > 1
-    for row in rows.iter_rows(named=True):
-        context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
-        of_round = f"round {row['round']}  " if has_rounds else ""
-        console.say(f"{of_round}{row['tool']}  {row['loss_reduction']:.2f}  … {context} …")
+def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict], *, per_tool: int) -> None:
+    """Print the calls that help most of tools above chance, and of which tools there are none."""
+    console.heading("Kept calls above chance, in their text")
+    console.say(
+        "In nats: how much the result lowers the loss of what follows, and, where the tool has a "
+        "contrast threshold, how much of it the result of another call would not."
+    )
+    rows = examples_above_chance(warehouse, verdicts, per_tool=per_tool)
+    for verdict in verdicts:
+        of_tool = rows.filter(tool=verdict.tool, round=verdict.round)
+        if of_tool.is_empty():
+            console.say(f"{verdict.of}: {_why_no_example(verdict)}")
+        for row in of_tool.iter_rows(named=True):
+            context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
+            own = "" if row["contrast"] is None else f", {row['contrast']:.2f} its own"
+            console.say(f"{verdict.of}  {row['loss_reduction']:.2f}{own}  … {context} …")
+
+
+def _why_no_example(verdict: Verdict) -> str:
+    found = verdict.found
+    if not found.kept:
+        return "no call was kept"
+    if found.is_above_chance is None:
+        return f"none of {found.kept:,} kept calls is shown, since chance was not measured"
+    return f"none of {found.kept:,} kept calls is shown, since they cannot be told from chance"

@@ -1,6 +1,12 @@
-"""For each tool and round: did the filter keep more calls than it would keep by chance?"""
+"""For each tool and round: did the filter keep more calls than it would keep by chance?
 
+Where it did not, no kept call is an example of what the tool is good for.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import polars as pl
 
 from toolformer.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
@@ -40,3 +46,22 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
         )
         for row in store.ask("kept_against_chance").iter_rows(named=True)
     ]
+
+
+def examples_above_chance(
+    store: Warehouse, verdicts: Iterable[Verdict], *, per_tool: int
+) -> pl.DataFrame:
+    """The kept calls that help most, in their texts, of tools that keep more than chance does.
+
+    Of a tool with a contrast threshold each of them also helps more than with another call's
+    result, and by how much decides which come first.
+
+    Args:
+        store: the warehouse.
+        verdicts: on the tools that examples are wanted of.
+        per_tool: at most so many of each tool and round, and at most ten.
+
+    Raises: see `Warehouse.query`.
+    """
+    above = [(each.round, each.tool) for each in verdicts if each.found.is_above_chance]
+    return store.best_examples(above, per_tool=per_tool)

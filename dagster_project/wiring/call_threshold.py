@@ -7,18 +7,19 @@ import logging
 from pathlib import Path
 
 from dagster_project.settings.sections import Settings
-from toolformer.decoding.call_threshold import NOT_LOOKED_AT, read_call_threshold
+from toolformer.decoding.call_threshold import CLOSED, NOT_LOOKED_AT, read_call_threshold
 from toolformer.evaluation.modes import Mode, enabled
 
 _LOGGER = logging.getLogger(__name__)
-# The models that this process has said of that k alone decides.
+# The models of which this process has said that they have no value of their own.
 _told: set[Path] = set()
 
 
 def least_call_probability(directory: Path, settings: Settings) -> float:
     """What `decoding.least_call_probability` comes to for the model of a directory.
 
-    Where it is None and no value was calibrated, k alone decides, and a line of the log says so.
+    Where it is None, a model that was calibrated without a choice opens no calls, and of one that
+    nobody calibrated k alone decides. A line of the log says either.
 
     Raises:
         ToolformerError: the model's calibration is damaged.
@@ -27,18 +28,25 @@ def least_call_probability(directory: Path, settings: Settings) -> float:
     if chosen is not None:
         return chosen
     stored = read_call_threshold(directory)
-    if stored is not None and stored.least_call_probability is not None:
-        return stored.least_call_probability
+    if stored is None:
+        _tell_once(
+            directory,
+            f"decoding.call_top_k alone decides where {directory.name} opens calls: "
+            f"{NOT_LOOKED_AT}. `toolformer train` calibrates a least probability for the model "
+            "that it trains; for another one set decoding.least_call_probability to a number (0 is "
+            "the paper's).",
+        )
+        return 0.0
+    if stored.least_call_probability is None:
+        _tell_once(directory, f"{directory.name}: {stored.told}")
+        return CLOSED
+    return stored.least_call_probability
+
+
+def _tell_once(directory: Path, line: str) -> None:
     if directory not in _told:
         _told.add(directory)
-        _LOGGER.warning(
-            "decoding.call_top_k alone decides where %s opens calls: %s. `toolformer train` "
-            "calibrates a least probability for the model that it trains; for another one set "
-            "decoding.least_call_probability to a number (0 is the paper's).",
-            directory.name,
-            NOT_LOOKED_AT if stored is None else stored.reason,
-        )
-    return 0.0
+        _LOGGER.warning("%s", line)
 
 
 def with_calls(directory: Path, settings: Settings) -> Mode:

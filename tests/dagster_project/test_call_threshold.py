@@ -8,7 +8,8 @@ import pytest
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.call_threshold import least_call_probability, with_calls
-from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
+from toolformer.decoding.call_threshold import CLOSED, CallThreshold, call_threshold_text
+from toolformer.decoding.triggers import may_open
 from toolformer.errors import ToolformerError
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
@@ -31,17 +32,32 @@ def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path:
     assert (mode.name, mode.call_top_k, mode.least_call_probability) == ("enabled", 10, 0.25)
 
 
-@pytest.mark.parametrize("reason", [None, "it was trained without calls"])
-def test_without_a_value_k_alone_decides_and_the_log_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: str | None
+def test_of_a_model_that_nobody_calibrated_k_alone_decides_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    if reason is not None:
-        write(tmp_path, None, reason)
     with caplog.at_level(logging.WARNING):
         assert [least_call_probability(tmp_path, settings_with(None)) for _ in range(2)] == [0, 0]
     (line,) = caplog.messages
-    assert (reason or "it has no call_threshold.json") in line
+    assert "decoding.call_top_k alone decides" in line
+    assert "it has no call_threshold.json" in line
     assert "toolformer train" in line
+
+
+def test_a_model_with_too_few_texts_to_choose_by_opens_no_call_unless_it_is_told_to(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    write(tmp_path, None, "1 development texts have calls, expected at least 8 to choose by")
+    closed = settings_with(None)
+    with caplog.at_level(logging.WARNING):
+        assert [with_calls(tmp_path, closed).least_call_probability for _ in range(2)] == [
+            CLOSED
+        ] * 2
+    (line,) = caplog.messages
+    assert "No call opens" in line
+    assert "1 development texts have calls" in line
+    assert "set decoding.least_call_probability to a number" in line
+    assert not may_open(1, 0.999, call_top_k=10, least_call_probability=CLOSED)
+    assert with_calls(tmp_path, settings_with(0)).least_call_probability == 0
 
 
 @pytest.mark.parametrize("least", [-0.1, 1.5, float("nan"), "likely"])

@@ -74,7 +74,7 @@ def test_a_preset_holds_only_what_differs_from_what_it_builds_on(preset: str):
 
 
 def test_the_demo_builds_on_the_laptop():
-    assert of_preset("demo").sampling == of_preset("laptop").sampling
+    assert of_preset("demo").sampling.max_new_tokens == of_preset("laptop").sampling.max_new_tokens
     assert of_preset("demo").training.max_tokens < of_preset("laptop").training.max_tokens
 
 

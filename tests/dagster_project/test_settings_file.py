@@ -61,7 +61,7 @@ def test_file_wins_over_preset_and_overrides_win_over_the_file(file: Path):
     settings = load_settings(file, overrides={"sampling": {"seed": 9}})
     assert settings.sampling.seed == 9
     assert settings.sampling.temperature == 0.5
-    assert settings.training.steps == preset_values("demo")["training"]["steps"]
+    assert settings.training.epochs == preset_values("demo")["training"]["epochs"]
     other = load_settings(file, preset="paper")
     assert other.preset == "paper"
     assert other.sampling.seed == 3

@@ -245,9 +245,47 @@ def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):
     [*_, other] = list_slices(warehouse.folder, "executed_calls")
     assert other.shard == OTHER_SHARD
     other.path.write_bytes(b"PAR1 nothing PAR1")
-    assert warehouse.best_examples(per_tool=1)["loss_reduction"].to_list() == [1.5]
+    of_calculator = [(1, "Calculator")]
+    best = warehouse.best_examples(of_calculator, per_tool=1)
+    assert best["loss_reduction"].to_list() == [1.5]
     with pytest.raises(DamagedSliceError):
-        warehouse.best_examples(per_tool=2)
+        warehouse.best_examples(of_calculator, per_tool=2)
+
+
+def test_examples_are_of_the_tools_and_rounds_that_are_asked_for(warehouse: Warehouse):
+    fill(warehouse)
+    assert warehouse.best_examples([(1, "Calculator")], per_tool=3).height == 1
+    for others in (
+        [],
+        [(2, "Calculator")],
+        [(1, "Calendar")],
+        [(2, "Calculator"), (1, "Calendar")],
+    ):
+        assert warehouse.best_examples(others, per_tool=3).is_empty()
+
+
+def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(warehouse: Warehouse):
+    helps_anyway = {"loss_reduction": 1.5, "loss_with_result": 1.0, "loss_with_foreign_result": 1.2}
+    helps_itself = {"loss_reduction": 0.9, "loss_with_result": 1.0, "loss_with_foreign_result": 1.8}
+    of_call = {
+        "foreign_call_id": "c9",
+        "contrast_threshold": 0.1,
+        "filtering_threshold": 0.5,
+    }
+    fill(warehouse)
+    rows = {
+        "candidate_calls": [{}, {"call_id": "c2", "sample_index": 1}],
+        "executed_calls": [{}, {"call_id": "c2"}],
+        "filtered_calls": [of_call | helps_anyway, of_call | helps_itself | {"call_id": "c2"}],
+    }
+    for table, changes in rows.items():
+        made = frame(table, *changes)
+        warehouse.replace_slice(table, SHARD, "Calculator", made, metadata={})
+    examples = warehouse.best_examples([(1, "Calculator")], per_tool=2)
+    assert examples["loss_reduction"].to_list() == [0.9, 1.5]
+    assert examples["contrast"].round(6).to_list() == [0.8, 0.2]
+    best = warehouse.best_examples([(1, "Calculator")], per_tool=1)
+    assert best["loss_reduction"].to_list() == [0.9]
 
 
 def test_every_table_with_counts_keeps_the_layout_they_were_made_by(random_rows: Warehouse):

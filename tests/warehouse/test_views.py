@@ -150,6 +150,7 @@ COLUMNS = {
         "call",
         "text_after",
         "round",
+        "contrast",
     ],
     "training_exclusion_summary": [
         "reason",

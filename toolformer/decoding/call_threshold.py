@@ -25,11 +25,16 @@ from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
+# Of a model that nothing could be chosen for: nothing says that its calls help.
+CLOSED = 1.0
 # Why a model has no choice where none can be read.
 NOT_LOOKED_AT = f"it has no {CALL_THRESHOLD_FILE}, or one of an earlier form"
+_TO_OPEN = (
+    "To have calls all the same, set decoding.least_call_probability to a number; with 0 k alone "
+    "decides, as in the paper."
+)
 _NO_GAIN = (
-    " No value gains anything on these texts, so with this one no call opens in them. To have "
-    "calls all the same, set decoding.least_call_probability to a number."
+    f" No value gains anything on these texts, so with this one no call opens in them. {_TO_OPEN}"
 )
 
 
@@ -93,7 +98,8 @@ class CallThreshold:
     """What was chosen, or why nothing was.
 
     Attributes:
-        least_call_probability: the threshold; None where none was chosen.
+        least_call_probability: the threshold; None where none was chosen, which counts as
+            `CLOSED`.
         reason: why none was; None where one was.
         call_top_k: k that it was chosen for.
         texts_with_calls, texts_without_calls: that it was chosen on.
@@ -121,7 +127,10 @@ class CallThreshold:
     def told(self) -> str:
         """The choice in a line."""
         if self.least_call_probability is None:
-            return f"No least probability of calls is calibrated: {self.reason}."
+            return (
+                "No call opens, since no least probability of calls could be calibrated: "
+                f"{self.reason}. {_TO_OPEN}"
+            )
         said = f"Least probability of calls: {self.least_call_probability:.4g}"
         point = self.chosen
         if point is None:

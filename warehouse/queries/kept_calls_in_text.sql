@@ -1,7 +1,8 @@
 -- Kept calls in their texts.
 --
--- Parameter: call_ids. Result: tool, loss_reduction, text_before, call, text_after, round.
-select tool, loss_reduction, text_before, call, text_after, round
+-- Parameter: call_ids. Result: tool, loss_reduction, contrast, text_before, call, text_after, round;
+-- those first whose own result helps most.
+select tool, loss_reduction, contrast, text_before, call, text_after, round
 from kept_examples
 where call_id in (select unnest($call_ids))
-order by round, tool, loss_reduction desc, call_id
+order by round, tool, least(loss_reduction, contrast) desc, call_id
