@@ -84,7 +84,8 @@ def call_threshold(
 
     One partition = one variant of the finetuned model. Decoding takes the value where
     `decoding.least_call_probability` is null. It is the one with which the model's own calls, with
-    their results, gain most on development texts; the control `plain` has none.
+    their results, gain most on development texts; the control `plain` has none. A model without one
+    opens no calls.
     """
     with expected_errors():
         loaded = settings.load(variant=context.partition_key)

@@ -65,7 +65,8 @@ _DEMO: dict[str, Any] = {
     "tools": {
         # Minutes of sampling, reading and scoring more; `toolformer build --tools QA` has it.
         "QA": {"is_enabled": False, "filtering_threshold": 0.5, "contrast_threshold": 0.1},
-        "MT": {"contrast_threshold": 0.1},
+        # Hardly a phrase in another language stands in these texts.
+        "MT": {"is_enabled": False},
         "WikiSearch": {
             "positions_per_text": 2,
             "calls_per_position": 1,
@@ -81,11 +82,7 @@ _DEMO: dict[str, Any] = {
             # The starter texts are a selection already: every one with three numbers is used.
             "options": {"weak_share": 1.0},
         },
-        "others": {
-            "calls_per_position": 3,
-            "filtering_threshold": 0.5,
-            "contrast_threshold": 0.1,
-        },
+        "others": {"calls_per_position": 3, "filtering_threshold": 0.5},
     },
     "training": {
         # Eight development texts with calls, and some more, calibrate when calls open.
