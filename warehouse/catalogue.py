@@ -9,14 +9,14 @@ import glob
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
 from warehouse.damage import damaged_slices
+from warehouse.descriptions import describe
 from warehouse.errors import SlicesChangingError, StorageError
 from warehouse.needs import (
     METADATA_VIEW,
@@ -26,7 +26,7 @@ from warehouse.needs import (
     everything,
     view_text,
 )
-from warehouse.schema import TableSchema, schema_text, table_schema, tables, view_name
+from warehouse.schema import TableSchema, renamed, schema_text, table_schema, tables, view_name
 from warehouse.slices import damaged_error
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
@@ -113,12 +113,7 @@ def shown_columns(schema: TableSchema) -> str:
     shown = [
         f"{sql_name(column)} as {sql_name(view_name(column))}" for column in schema.column_names
     ]
-    return ", ".join([*shown, *map(sql_name, _renamed(schema.column_names))])
-
-
-def _renamed(columns: Iterable[str]) -> list[str]:
-    """Columns that views show under another name, and under their own behind all others."""
-    return [column for column in columns if view_name(column) != column]
+    return ", ".join([*shown, *map(sql_name, renamed(schema.column_names))])
 
 
 def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
@@ -225,38 +220,6 @@ def _build_database(folder: Path, file: Path) -> None:
         f"The views cannot be created: {failure}. No slice is damaged: check the free space, "
         "and if a build is running, run the command again after it."
     ) from failure
-
-
-def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
-    """Puts the descriptions of `schema.sql` beside its tables, and those of views beside these.
-
-    Args:
-        connection: Has all of them.
-        kind: What the tables of `schema.sql` are here.
-    """
-    for schema in tables().values():
-        name = sql_name(schema.name)
-        connection.execute(f"comment on {kind} {name} is {sql_literal(schema.description)}")
-        comments = {view_name(column.name): column.description for column in schema.columns}
-        comments |= {
-            column: f"The same as {view_name(column)}; needs quotes."
-            for column in _renamed(schema.column_names)
-        }
-        for column, text in comments.items():
-            connection.execute(
-                f"comment on column {name}.{sql_name(column)} is {sql_literal(text)}"
-            )
-    texts = {name: view_text(name) for name in STATISTICS_VIEWS if name != METADATA_VIEW}
-    texts |= {name: counts_text(name) for name in COUNTS}
-    for name, text in texts.items():
-        comment = " ".join(
-            line.removeprefix("--").strip() for line in takewhile(_is_comment, text.splitlines())
-        )
-        connection.execute(f"comment on view {sql_name(name)} is {sql_literal(comment)}")
-
-
-def _is_comment(line: str) -> bool:
-    return line.startswith("--")
 
 
 def _lasting_sources(folder: Path) -> dict[str, Source]:

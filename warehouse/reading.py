@@ -13,8 +13,9 @@ from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, listed_source
 from warehouse.connection import confine, open_connection
 from warehouse.damage import files_of
+from warehouse.descriptions import describe
 from warehouse.errors import QueryError
-from warehouse.needs import Needs
+from warehouse.needs import Needs, everything
 from warehouse.schema import table_schema
 from warehouse.slices import damaged_error
 from warehouse.verification import damaged_files
@@ -83,6 +84,9 @@ def open_views(folder: Path, needs: Needs, files: Files) -> Iterator["duckdb.Duc
                 needs,
                 {name: listed_source(table_schema(name), files[name]) for name in files},
             )
+            if needs == everything():
+                # The statement may ask what there is.
+                describe(connection, "view")
             confine(connection, folder)
             yield connection
     finally:

@@ -7,6 +7,7 @@ suite compares what is read here with what DuckDB makes of the same file.
 import difflib
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
@@ -59,6 +60,11 @@ def view_name(column: str) -> str:
         ('window_index', 'shard')
     """
     return _VIEW_NAMES.get(column, column)
+
+
+def renamed(columns: Iterable[str]) -> list[str]:
+    """Returns those that views show under another name, and under their own behind all others."""
+    return [column for column in columns if view_name(column) != column]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from toolformer.ground.whole_files import beside
 from warehouse.catalogue import (
     create_statistics_views,
-    describe,
     listed_source,
     metadata_of,
     shown_columns,
 )
 from warehouse.connection import open_connection, sql_name
 from warehouse.counting import COUNTS, counts_text
+from warehouse.descriptions import describe
 from warehouse.errors import SlicesChangingError, StorageError
 from warehouse.needs import everything
 from warehouse.reading import are_there, chosen_files

@@ -1,8 +1,19 @@
 -- Score where the model called a tool and where it did not, by k of the trigger (paper, table 9).
 --
--- Result: benchmark, model, mode, call_top_k, items, score, share_with_call, score_with_call,
--- score_without_call (NULL where there is no such item). A model that calls where it needs to
--- scores higher without a call than it does on all items with calls disabled (k = 0).
+-- A model that calls where it needs to scores higher without a call than it does on all items with
+-- calls disabled (k = 0).
+--
+-- Columns:
+--   benchmark: name of the benchmark
+--   model: base, finetuned, a control, or a model that the settings name
+--   mode: disabled or enabled (calls), or that of a study
+--   call_top_k: k of the trigger: a call opens where its opening is among the k likeliest tokens; 0
+--     for calls disabled
+--   items: how many have a score
+--   score: share of right answers
+--   share_with_call: share of the items in which a tool was called
+--   score_with_call: score of the items with a call; NULL without any
+--   score_without_call: score of the items without one; NULL without any
 select
     benchmark,
     model,

@@ -1,8 +1,16 @@
 -- What each stage of each tool cost, and what that is for a candidate and for a kept call.
 --
--- Result: tool, stage, candidates (calls that the stage worked on), kept (by the filter, of the
--- tool), tokens_fed, seconds, tokens_per_candidate, tokens_per_kept, seconds_per_kept (NULL where
--- none is kept), round.
+-- Columns:
+--   tool: name of the tool
+--   stage: of the build, such as sampling or scoring
+--   candidates: calls that the stage worked on
+--   kept: calls of the tool that the filter kept
+--   tokens_fed: tokens that the model read
+--   seconds: time that the stage took
+--   tokens_per_candidate: tokens_fed of each candidate; NULL without any
+--   tokens_per_kept: tokens_fed for each kept call; NULL where none is kept
+--   seconds_per_kept: seconds for each kept call; NULL where none is kept
+--   round: of annotation, from 1
 with
 kept as (
     select tool, round, sum(calls)::bigint as kept from decision_counts

@@ -1,15 +1,17 @@
 -- How many rows of each tool reach each stage.
 --
--- Result: tool, stage, stage_order (1 = first), rows, round. Every tool that has any row in a
--- sampling round has all stages there, with 0 where nothing arrived.
---   documents    documents of the shards that the tool was run on
---   preselected  of these, documents that the tool's heuristics let through
---   samples      calls that the model wrote
---   candidates   of these, parsed and distinct
---   executed     of these, answered by the tool
---   scored       of these, given to the loss filter
---   kept         of these, kept by the filter
---   merged       of these, the winner of its position among all tools
+-- Every tool that has any row in a sampling round has all stages there, with 0 where nothing
+-- arrived.
+--
+-- Columns:
+--   tool: name of the tool
+--   stage: documents (of the shards that the tool was run on), preselected (documents that its
+--     heuristics let through), samples (calls that the model wrote), candidates (parsed and
+--     distinct), executed (answered by the tool), scored (given to the loss filter), kept (by the
+--     filter), merged (the winner of its position among all tools)
+--   stage_order: place of the stage, from 1
+--   rows: documents or calls that reached it
+--   round: of annotation, from 1
 with
 arrived as (
     select tool, round, stage, sum(rows)::bigint as rows from call_funnel_by_shard group by all

@@ -1,7 +1,12 @@
--- How many rows of each tool reach each stage, in each shard.
+-- How many rows of each tool reach each stage, in each shard; only what arrived.
 --
--- Result: shard, tool, stage, stage_order (1 = first), rows, round; only what arrived. Stages: see
--- call_funnel.
+-- Columns:
+--   shard: key of the shard
+--   tool: name of the tool
+--   stage: as in call_funnel
+--   stage_order: place of the stage, from 1
+--   rows: documents or calls that reached it
+--   round: of annotation, from 1
 with counts as (
     select shard, tool, round, 'documents' as stage, documents as rows
     from (

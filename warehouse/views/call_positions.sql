@@ -1,7 +1,12 @@
 -- Where in their window calls stand, and where they are kept.
 --
--- Result: tool, first_position (token; the next 31 belong to the line), scored, kept, kept_share,
--- round.
+-- Columns:
+--   tool: name of the tool
+--   first_position: token of the window; the next 31 belong to the line too
+--   scored: calls there that were given to the loss filter
+--   kept: of these, kept by the filter
+--   kept_share: kept of scored
+--   round: of annotation, from 1
 select
     tool,
     first_position,

@@ -1,8 +1,14 @@
 -- What the proposals of tools are worth: candidates for each kept call, by how they came about.
 --
--- Result: tool, proposed (none: p(` [`) chose the position; position: the tool did; call: it also
--- gave the arguments), candidates, scored, kept, candidates_per_kept (NULL where none is kept),
--- round.
+-- Columns:
+--   tool: name of the tool
+--   proposed: none (p(` [`) chose the position), position (the tool did), or call (it also gave the
+--     arguments)
+--   candidates: parsed and distinct calls
+--   scored: of these, given to the loss filter
+--   kept: of these, kept by it
+--   candidates_per_kept: candidates for each kept call; NULL where none is kept
+--   round: of annotation, from 1
 with
 candidates as (
     select tool, round, proposed, sum(calls)::bigint as candidates

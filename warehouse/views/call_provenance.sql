@@ -1,18 +1,37 @@
 -- Where each sampled call comes from, kept or not: its place in the corpus, and what made it.
 --
--- Result:
---   call_id, tool, shard, round; is_kept (NULL where the call was not scored);
---   document_id, window_index, position, character_offset, url, source, source_offset: the place,
---     as in candidate_calls and documents;
---   model: identity of the model that sampled and scored it; bos_token (NULL for the default);
---   prompt_digest, prompt: the few-shot prompt and its text (both NULL where none was shown; the
---     text also where an earlier release sampled, which did not store it);
---   tool_version: of the tool that answered;
---   sampling_parts, execution_parts, scoring_parts, decision_parts: what the stage's rows were
---     computed from, settings included (JSON whose values are JSON; earlier releases stored no
---     scoring_parts);
---   sampling_run, execution_run, decision_run: the runs of Dagster (NULL of earlier releases);
---   sampled_at, executed_at, decided_at: when their slices were made (UTC, ISO 8601).
+-- Columns:
+--   call_id: of the call
+--   tool: name of the tool
+--   shard: key of the shard
+--   round: of annotation, from 1
+--   is_kept: the decision; NULL where the call was not scored
+--   document_id: text that the call stands in
+--   window_index: window of the text, from 0
+--   position: token of the window that the call stands in front of, from 0
+--   character_offset: the same place in the whole text, in characters from 0
+--   url: address of the text, if the source has one
+--   source: file or collection that the text was read out of
+--   source_offset: which record of the source, from 0
+--   model: identity of the model that sampled and scored the call
+--   bos_token: token that the settings put in front of texts; NULL for the model's own
+--   prompt_digest: the few-shot prompt; NULL where none was shown
+--   prompt: its text; NULL also where an earlier release sampled, which did not store it
+--   tool_version: of the tool that answered; NULL where none was asked
+--   sampling_parts: what the samples were computed from, settings included (JSON whose values are
+--     JSON)
+--   execution_parts: what the results were computed from, settings included (JSON whose values are
+--     JSON)
+--   scoring_parts: what the losses were computed from, settings included (JSON whose values are
+--     JSON); NULL of earlier releases
+--   decision_parts: what the decision was computed from, settings included (JSON whose values are
+--     JSON)
+--   sampling_run: run of Dagster that sampled; NULL of earlier releases
+--   execution_run: run that executed; NULL of earlier releases
+--   decision_run: run that decided; NULL of earlier releases
+--   sampled_at: when the slice of the sample was made (UTC, ISO 8601)
+--   executed_at: when the slice of the result was made
+--   decided_at: when the slice of the decision was made
 select
     candidate_calls.call_id,
     candidate_calls.tool,

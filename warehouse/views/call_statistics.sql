@@ -1,8 +1,16 @@
 -- One line per tool and sampling round: what its calls came to and what they cost.
 --
--- Result: tool, candidates, executed, scored, kept, kept_texts (windows with at least one kept
--- call), mean_loss_reduction (of the kept calls, nats; NULL where none is kept), tokens_fed,
--- seconds (all stages together), round.
+-- Columns:
+--   tool: name of the tool
+--   candidates: parsed and distinct calls
+--   executed: of these, answered by the tool
+--   scored: of these, given to the loss filter
+--   kept: of these, kept by it
+--   kept_texts: windows with at least one kept call
+--   mean_loss_reduction: of the kept calls, in nats; NULL where none is kept
+--   tokens_fed: tokens that the model read, in all stages
+--   seconds: time of all stages
+--   round: of annotation, from 1
 with
 tools as (
     select tool, round from selection_counts

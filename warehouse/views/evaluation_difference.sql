@@ -1,9 +1,22 @@
 -- How much two ways of answering the same items differ, and whether that can be chance.
 --
--- Result: benchmark, model, mode, other_model, other_mode, items, better, worse, difference, low,
--- high (percentage points; of texts perplexity), p_value, verdict: better or worse where the 95 %
--- interval leaves out 0 and the test agrees (p < 0.05), else unclear. Many pairs are compared here:
--- of twenty without any difference one is expected to look like one.
+-- Many pairs are compared here: of twenty without any difference one is expected to look like one.
+--
+-- Columns:
+--   benchmark: name of the benchmark
+--   model: base, finetuned, a control, or a model that the settings name
+--   mode: disabled or enabled (calls), or that of a study
+--   other_model: model that it is compared with
+--   other_mode: mode that it is compared with
+--   items: that both answered
+--   better: items on which the first one is better
+--   worse: items on which it is worse
+--   difference: of the scores, first less other; in percentage points, of texts perplexity
+--   low: lower end of the 95 % interval of the difference
+--   high: upper end of it
+--   p_value: of the paired test
+--   verdict: better or worse where the interval leaves out 0 and the test agrees (p < 0.05), else
+--     unclear
 select
     benchmark,
     model,

@@ -1,8 +1,13 @@
 -- One line per benchmark, model and mode.
 --
--- Result: benchmark, model, mode, items, score (share of right answers; of texts the perplexity,
--- the exponential of the mean loss per token; NULL where no item has a score), share_with_call
--- (share of items in which a tool was called).
+-- Columns:
+--   benchmark: name of the benchmark
+--   model: base, finetuned, a control, or a model that the settings name
+--   mode: disabled or enabled (calls), or that of a study
+--   items: of the benchmark that were measured
+--   score: share of right answers; of texts the perplexity, the exponential of the mean loss per
+--     token; NULL where no item has a score
+--   share_with_call: share of items in which a tool was called
 with means as (
     select
         benchmark,

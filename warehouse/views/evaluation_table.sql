@@ -1,8 +1,17 @@
--- Our scores and the paper's, in the order of the paper's tables.
+-- Our scores and the paper's, in the order of the paper's tables. Only benchmarks that were
+-- measured here are listed.
 --
--- Result: family (the table's heading; NULL for what the paper does not have), benchmark, source
--- (ours, paper), model, mode (of ours), items, score, low, high (with the 95 % interval; in percent,
--- of texts perplexity), share_with_call. Only benchmarks that were measured here are listed.
+-- Columns:
+--   family: heading of the paper's table; NULL for what the paper does not have
+--   benchmark: name of the benchmark
+--   source: ours or paper
+--   model: its name here, or the paper's
+--   mode: of ours: disabled or enabled (calls), or that of a study
+--   items: of ours, how many were measured
+--   score: in percent, of texts the perplexity
+--   low: lower end of the 95 % interval, of ours
+--   high: upper end of it
+--   share_with_call: of ours, share of items in which a tool was called
 with lines as (
     select
         benchmark,

@@ -1,7 +1,12 @@
 -- How many of the documents that a tool was tried on gave no call that is kept.
 --
--- Result: tool, documents (that the tool's heuristics let through), fruitful (with a kept call),
--- fruitless, fruitless_share, round.
+-- Columns:
+--   tool: name of the tool
+--   documents: that the tool's heuristics let through
+--   fruitful: of these, with a kept call
+--   fruitless: of these, without one
+--   fruitless_share: fruitless of documents
+--   round: of annotation, from 1
 with
 tried as (
     select tool, round, sum(documents)::bigint as documents from selection_counts

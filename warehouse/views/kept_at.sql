@@ -1,8 +1,16 @@
 -- How many calls and texts a filtering threshold keeps, and how many by chance: kept_at(0.75).
 --
--- Parameter: chosen_threshold (nats, a multiple of 0.01). Result: tool, kept_calls, kept_texts,
--- scored_calls, kept_share, chance_share (NULL without a sample), round; as in threshold_sweep, and
--- without its lowest threshold: below the pruning threshold of a shard, calls are missing.
+-- Its parameter is in nats, a multiple of 0.01. The counts are those of threshold_sweep, without
+-- its lowest threshold: below the pruning threshold of a shard, calls are missing.
+--
+-- Columns:
+--   tool: name of the tool
+--   kept_calls: calls that reach the threshold
+--   kept_texts: windows with at least one such call
+--   scored_calls: all calls given to the loss filter
+--   kept_share: kept_calls of scored_calls
+--   chance_share: share that would be kept with the results of other calls; NULL without a sample
+--   round: of annotation, from 1
 with
 chosen as (
     select if(

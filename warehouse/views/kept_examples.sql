@@ -1,8 +1,15 @@
 -- Kept calls where they stand in their text.
 --
--- Result: call_id, tool, loss_reduction (nats), text_before, call, text_after, round, contrast
--- (nats; how much more its own result helps than another call's, NULL where no contrast was asked
--- for); up to 120 characters on each side.
+-- Columns:
+--   call_id: of the call
+--   tool: name of the tool
+--   loss_reduction: by how much the result lowers the loss, in nats
+--   text_before: up to 120 characters in front of the call
+--   call: as it is written, with its result
+--   text_after: up to 120 characters behind it
+--   round: of annotation, from 1
+--   contrast: by how much its own result helps more than another call's, in nats; NULL where
+--     no contrast was asked for
 select
     filtered_calls.call_id,
     filtered_calls.tool,

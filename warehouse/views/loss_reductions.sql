@@ -1,8 +1,14 @@
 -- How much the scored calls lower the loss, in steps of 0.01 nats.
 --
--- Result: tool, round, reduction_bin (hundredths), least_reduction (nats, the lower end of the
--- step), calls, texts (windows whose best call is in this step). Calls whose reduction is only
--- bounded, or that a contrast dropped, are not among them.
+-- Calls whose reduction is only bounded, or that a contrast dropped, are not among them.
+--
+-- Columns:
+--   tool: name of the tool
+--   round: of annotation, from 1
+--   reduction_bin: the step, in hundredths of a nat
+--   least_reduction: its lower end, in nats
+--   calls: in this step
+--   texts: windows whose best call is in this step
 select
     tool,
     round,

@@ -1,7 +1,18 @@
 -- The executed calls that missed the filtering threshold by least, 20 of each tool and round.
 --
--- Result: call_id, tool, arguments, result, loss_without_call, loss_call_without_result,
--- loss_with_result, loss_reduction, filtering_threshold (nats), shard, document_id, round.
+-- Columns:
+--   call_id: of the call
+--   tool: name of the tool
+--   arguments: of the call
+--   result: of the tool
+--   loss_without_call: L(ε), in nats
+--   loss_call_without_result: L(e(c, ε)), in nats; NULL where it was not needed
+--   loss_with_result: L(e(c, r)), in nats
+--   loss_reduction: by how much the result lowers the loss, in nats
+--   filtering_threshold: that was missed, in nats
+--   shard: key of the shard
+--   document_id: text that the call stands in
+--   round: of annotation, from 1
 with
 nearest as materialized (
     select call_id

@@ -1,9 +1,14 @@
 -- How many calls lie close to the threshold that decides on them: what a small change would do.
 --
--- Result: tool, filtering_threshold (nats), kept, kept_within_0_1 (calls that reach the threshold by
--- less than 0.1 nats), missed_within_0_1 (calls that miss it by at most that), kept_share_of_near
--- (NULL where there is none), round. Of the highest threshold in force; NULL where that is no
--- multiple of 0.01.
+-- Columns:
+--   tool: name of the tool
+--   filtering_threshold: the highest in force, in nats
+--   kept: calls that the filter kept
+--   kept_within_0_1: calls that reach the threshold by less than 0.1 nats; NULL where it is no
+--     multiple of 0.01
+--   missed_within_0_1: calls that miss it by at most that; NULL likewise
+--   kept_share_of_near: kept_within_0_1 of both; NULL where there is none
+--   round: of annotation, from 1
 with in_force as (
     select
         tool,

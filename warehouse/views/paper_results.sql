@@ -1,7 +1,14 @@
 -- What the paper reports (tables 3 to 7), in percent.
 --
--- Result: family (the table's heading), benchmark, benchmark_place (order of the tables), model,
--- model_place, score. Perplexities and the upper bound of MLQA are not among them.
+-- Perplexities and the upper bound of MLQA are not among them.
+--
+-- Columns:
+--   family: heading of the paper's table
+--   benchmark: name of the benchmark, as here
+--   benchmark_place: its place in the tables, from 1
+--   model: as the paper names it
+--   model_place: its place in the tables, from 1
+--   score: in percent
 with scores as (
     from (values
         (1, 'LAMA', 'lama-squad', 17.8, 19.2, 22.1, 33.8, 21.6, 26.8),

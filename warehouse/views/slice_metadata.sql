@@ -1,8 +1,15 @@
--- What is stored with each slice beside its rows, of the tables at hand (`stored` has it raw).
+-- What is stored with each slice beside its rows, of the tables at hand (`stored` has it raw). What
+-- the release that wrote the slice did not store is NULL.
 --
--- Result: table_name, shard, slice (with `round-<n>.` in front from round 2 on), fingerprint, parts
--- (of the fingerprint: JSON whose values are JSON again), run (of Dagster), made_at (UTC, ISO 8601),
--- metadata (all of it, as JSON). What the release that wrote the slice did not store is NULL.
+-- Columns:
+--   table_name: of the table
+--   shard: key of the shard; all for tables that are not cut by shard
+--   slice: name of the slice, with `round-<n>.` in front of it where the round is 2 or later
+--   fingerprint: digest of all that the rows were computed from
+--   parts: of the fingerprint by name (JSON whose values are JSON again)
+--   run: of Dagster, that made the slice
+--   made_at: when (UTC, ISO 8601)
+--   metadata: all that is stored, as JSON
 select
     table_name,
     place[1] as shard,

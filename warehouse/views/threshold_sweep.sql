@@ -1,16 +1,23 @@
 -- How many calls and texts other filtering thresholds would keep, and how many by chance.
 --
--- Result: tool, filtering_threshold (nats), kept_calls, kept_texts (windows with at least one
--- such call), scored_calls (all calls given to the loss filter), kept_share (kept_calls of
--- scored_calls), chance_calls (calls that were also scored with the result of another call),
--- chance_share (share of these that would be kept so; NULL without any), round. The nearer
--- chance_share is to kept_share, the less the threshold separates. Thresholds: the three of the
--- paper's table 2 and every one that was used in the sampling round. Below the pruning threshold
--- losses are missing, so nothing is shown there. Where a tool has a contrast threshold, kept_calls
--- and kept_texts are of the calls that reach it too; below the filtering threshold no contrast is
--- known, so nothing is shown there either. chance_share knows no contrast. The tolerance is that of
--- the filter itself. Of thresholds that are no multiple of 0.01 the counts are known only where all
--- shards were decided on with them, chance_share never; they are NULL else.
+-- The nearer chance_share is to kept_share, the less the threshold separates. Thresholds: the three
+-- of the paper's table 2 and every one that was used in the sampling round. Below the pruning
+-- threshold losses are missing, so nothing is shown there. Where a tool has a contrast threshold,
+-- kept_calls and kept_texts are of the calls that reach it too; below the filtering threshold no
+-- contrast is known, so nothing is shown there either. chance_share knows no contrast. The
+-- tolerance is that of the filter itself. Of thresholds that are no multiple of 0.01 the counts are
+-- known only where all shards were decided on with them, chance_share never; they are NULL else.
+--
+-- Columns:
+--   tool: name of the tool
+--   filtering_threshold: in nats
+--   kept_calls: calls that reach it
+--   kept_texts: windows with at least one such call
+--   scored_calls: all calls given to the loss filter
+--   kept_share: kept_calls of scored_calls
+--   chance_calls: calls that were also scored with the result of another call
+--   chance_share: share of these that would be kept so; NULL without any
+--   round: of annotation, from 1
 with
 tools as (
     select

@@ -1,8 +1,17 @@
 -- How long each tool takes for a call, and how many of its answers come from the cache.
 --
--- Result: tool, calls, failed, from_cache_share, mean_ms, median_ms, p95_ms, slowest_ms
--- (milliseconds of the calls that the tool itself answered; median and p95 at most 9 % too high,
--- NULL where all came from the cache), round.
+-- Times are those of the calls that the tool itself answered; NULL where all came from the cache.
+--
+-- Columns:
+--   tool: name of the tool
+--   calls: given to the tool
+--   failed: of these, without a result
+--   from_cache_share: share of the calls whose answer was in the cache
+--   mean_ms: mean time, in milliseconds
+--   median_ms: median, in milliseconds, at most 9 % too high
+--   p95_ms: 95th percentile, in milliseconds, at most 9 % too high
+--   slowest_ms: longest time, in milliseconds
+--   round: of annotation, from 1
 with
 calls as (
     select

@@ -1,7 +1,14 @@
--- The arguments that the model writes most often.
+-- The arguments that the model writes most often, 20 of each tool and round.
 --
--- Result: tool, arguments, calls (candidates), share (of the tool's candidates), round. Summed over
--- the 20 most frequent of each shard: exact for what is frequent in every shard, too small else.
+-- Summed over the 20 most frequent of each shard: exact for what is frequent in every shard, too
+-- small else.
+--
+-- Columns:
+--   tool: name of the tool
+--   arguments: as the model wrote them
+--   calls: candidates with these arguments
+--   share: of the tool's candidates
+--   round: of annotation, from 1
 with candidates as (
     select tool, round, sum(calls) as all_calls from candidate_counts
     where status = 'parsed'

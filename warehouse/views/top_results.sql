@@ -1,7 +1,13 @@
--- The results that the tools give most often.
+-- The results that the tools give most often, 20 of each tool and round.
 --
--- Result: tool, result (its first 200 characters), calls (executed), share (of the tool's executed
--- calls), round. Summed over the 20 most frequent of each shard, like top_arguments.
+-- Summed over the 20 most frequent of each shard, like top_arguments.
+--
+-- Columns:
+--   tool: name of the tool
+--   result: its first 200 characters
+--   calls: executed calls with this result
+--   share: of the tool's executed calls
+--   round: of annotation, from 1
 with executed as (
     select tool, round, sum(calls) as all_calls from execution_counts
     where status = 'executed'

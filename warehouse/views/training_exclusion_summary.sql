@@ -1,7 +1,11 @@
 -- How many texts are not trained on, by reason.
 --
--- Result: reason, held_out_set (of shares_ngram: the benchmark, or held_out_shards), texts, of
--- these plain_texts (windows without calls), mean_similarity (of near_duplicate).
+-- Columns:
+--   reason: one snake_case word
+--   held_out_set: of shares_ngram: the benchmark, or held_out_shards
+--   texts: windows that were left out
+--   plain_texts: of these, windows without calls
+--   mean_similarity: of near_duplicate: how much they have in common with another text, from 0 to 1
 select
     reason,
     held_out_set,

@@ -1,0 +1,58 @@
+"""What a view says of its columns is what it gives, and is told where people ask."""
+
+import pytest
+
+from warehouse.counting import COUNTS
+from warehouse.descriptions import parse_view_description
+from warehouse.errors import SchemaError
+from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
+from warehouse.warehouse import Warehouse
+
+RELATIONS = {name: name for name in STATISTICS_VIEWS} | {"kept_at": "kept_at(0.75)"}
+
+
+def test_every_file_of_a_view_is_looked_at():
+    assert RELATIONS.keys() == {*STATISTICS_VIEWS, *TABLE_MACROS}
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_a_view_describes_the_columns_that_it_gives_and_no_other(
+    shared_warehouse: Warehouse, name: str
+):
+    described = parse_view_description(view_text(name))
+    given = shared_warehouse.query(f"from {RELATIONS[name]} limit 0").columns
+    assert list(described.columns) == given
+    assert described.description.endswith(".")
+
+
+def test_a_query_tells_what_tables_views_and_columns_mean(shared_warehouse: Warehouse):
+    columns = shared_warehouse.query(
+        "select table_name, column_name, comment from duckdb_columns() where not internal"
+    )
+    undescribed = columns.filter(columns["comment"].is_null())
+    assert set(undescribed["table_name"]) == set(COUNTS)
+    of_kept = columns.filter(table_name="call_statistics", column_name="kept_texts")
+    assert of_kept["comment"].to_list() == ["windows with at least one kept call"]
+    views = shared_warehouse.query("select comment from duckdb_views() where not internal")
+    assert views["comment"].null_count() == 0
+
+
+def test_a_long_description_goes_on_in_the_next_line():
+    text = (
+        "-- Calls.\n-- Of tools.\n--\n-- Columns:\n--   tool: its\n--     name\n--   n: how many\n"
+    )
+    described = parse_view_description(
+        text + "select 1 as tool, 2 as n  -- tool: no comment on top"
+    )
+    assert described.description == "Calls. Of tools."
+    assert dict(described.columns) == {"tool": "its name", "n": "how many"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--   tool", "--   tool:", "-- tool: its name", "--     tool: its name", "--   n: twice"],
+)
+def test_a_line_that_describes_no_column_is_named(line: str):
+    first = "" if "twice" not in line else "--   n: once\n"
+    with pytest.raises(SchemaError, match=line.removeprefix("--").strip()):
+        parse_view_description(f"-- Calls.\n-- Columns:\n{first}{line}\nselect 1")

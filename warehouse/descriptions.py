@@ -1,0 +1,100 @@
+"""What tables, views and their columns mean, put beside them in a database.
+
+Tables are described by `schema.sql`, counts and statistics views by the comment on top of their
+file. Does not create tables or views.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Literal
+
+from warehouse.connection import sql_literal, sql_name
+from warehouse.counting import COUNTS, counts_text
+from warehouse.errors import SchemaError
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, TABLE_MACROS, view_text
+from warehouse.schema import renamed, tables, view_name
+
+if TYPE_CHECKING:
+    import duckdb
+
+_COLUMNS = "Columns:"
+_COLUMN = re.compile(r" {3}(?P<name>\w+): (?P<text>\S.*)")
+_CONTINUED = re.compile(r" {5}(?P<text>\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDescription:
+    """What a view gives: a description, and one of each of its columns by name, in order."""
+
+    description: str
+    columns: Mapping[str, str]
+
+
+def parse_view_description(text: str) -> ViewDescription:
+    r"""Reads the comment on top of a view's SQL.
+
+    Args:
+        text: Of the view. Behind the line `-- Columns:` each column has a line of its own, and a
+            long description goes on in lines that are indented further.
+
+    Raises:
+        SchemaError: A line behind `-- Columns:` has another form, or a column stands there twice.
+
+    Example:
+        >>> parse_view_description("-- Calls.\n--\n-- Columns:\n--   tool: its name\nselect 1")
+        ViewDescription(description='Calls.', columns={'tool': 'its name'})
+    """
+    lines = [
+        line.removeprefix("--")
+        for line in takewhile(lambda line: line.startswith("--"), text.splitlines())
+    ]
+    about = [line.strip() for line in takewhile(lambda line: line.strip() != _COLUMNS, lines)]
+    columns: dict[str, str] = {}
+    for line in lines[len(about) + 1 :]:
+        if (more := _CONTINUED.fullmatch(line)) and columns:
+            columns[next(reversed(columns))] += f" {more['text']}"
+        elif (column := _COLUMN.fullmatch(line)) and column["name"] not in columns:
+            columns[column["name"]] = column["text"]
+        else:
+            raise SchemaError(
+                f"The comment of a view has a line that describes no column: {line.strip()!r}. "
+                f"Expected behind `-- {_COLUMNS}` each column once, as `--   name: description`, "
+                "and what does not fit into the line indented by two more."
+            )
+    return ViewDescription(" ".join(filter(None, about)), columns)
+
+
+def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
+    """Puts the descriptions beside tables, views, macros and their columns.
+
+    Args:
+        connection: Has all of them.
+        kind: What the tables of `schema.sql` are here.
+    """
+    for schema in tables().values():
+        comments = {view_name(column.name): column.description for column in schema.columns}
+        comments |= {
+            column: f"The same as {view_name(column)}; needs quotes."
+            for column in renamed(schema.column_names)
+        }
+        _comment(connection, kind, schema.name, ViewDescription(schema.description, comments))
+    for name in COUNTS:
+        _comment(connection, "view", name, parse_view_description(counts_text(name)))
+    for name in STATISTICS_VIEWS:
+        # Without slices beside it, what these held is a table too.
+        kind_here = kind if name == METADATA_VIEW else "view"
+        _comment(connection, kind_here, name, parse_view_description(view_text(name)))
+    for name in TABLE_MACROS:
+        comment = sql_literal(parse_view_description(view_text(name)).description)
+        connection.execute(f"comment on macro table {sql_name(name)} is {comment}")
+
+
+def _comment(
+    connection: "duckdb.DuckDBPyConnection", kind: str, name: str, described: ViewDescription
+) -> None:
+    quoted = sql_name(name)
+    connection.execute(f"comment on {kind} {quoted} is {sql_literal(described.description)}")
+    for column, text in described.columns.items():
+        connection.execute(f"comment on column {quoted}.{sql_name(column)} is {sql_literal(text)}")
