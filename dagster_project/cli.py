@@ -361,6 +361,14 @@ def explain(
         bool, typer.Option("--no-model", help="Only what is stored; no model is loaded.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML page to write, in the look of the report.",
+            metavar="FILE.html",
+            show_default=False,
+        ),
+    ] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -369,7 +377,7 @@ def explain(
     from dagster_project.commands.options import RunOptions
 
     options = RunOptions.of(preset, changes)
-    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json)
+    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json, output=output)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from dagster_project.commands.explained_call import (
     ForeignResult,
     Recomputation,
 )
+from dagster_project.commands.explanation_page import write_page
 from dagster_project.commands.explanation_tables import call_shown, recomputation_shown
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.stored_call import find_call
@@ -48,7 +49,9 @@ class _CannotRecomputeError(ToolformerError):
     """What the losses were computed from is not here; what is stored is shown all the same."""
 
 
-def explain(given: str, options: RunOptions, *, with_model: bool, as_json: bool) -> None:
+def explain(
+    given: str, options: RunOptions, *, with_model: bool, as_json: bool, output: Path | None
+) -> None:
     """Print a call, as far as it came, and its losses token by token where it was scored.
 
     Args:
@@ -57,9 +60,10 @@ def explain(given: str, options: RunOptions, *, with_model: bool, as_json: bool)
         with_model: compute the losses again.
         as_json: the fields of `ExplainedCall`, with `recomputation` (or null) and
             `not_recomputed`, the reason why not (or null), in place of tables.
+        output: file of a page to write, in place of tables.
 
     Raises:
-        ToolformerError: there is no such call, or there are several.
+        ToolformerError: there is no such call, there are several, or the page cannot be written.
     """
     home = Home.find()
     warehouse = open_warehouse(home)
@@ -73,6 +77,8 @@ def explain(given: str, options: RunOptions, *, with_model: bool, as_json: bool)
             why_not = None
         except _CannotRecomputeError as error:
             why_not = str(error)
+    if output is not None:
+        write_page(output.expanduser(), call, again, why_not)
     if as_json:
         console.document(
             {
@@ -81,6 +87,9 @@ def explain(given: str, options: RunOptions, *, with_model: bool, as_json: bool)
                 "not_recomputed": why_not,
             }
         )
+        return
+    if output is not None:
+        console.say(f"Page: {output}")
         return
     console.show(*call_shown(call))
     if again is not None:

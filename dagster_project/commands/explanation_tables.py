@@ -1,11 +1,11 @@
 """How `toolformer explain` looks in a terminal: the call in its text, facts, tokens in colour.
 
-Does not compute and does not print.
+Its page says the same facts. Does not compute and does not print.
 """
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -24,11 +24,19 @@ from tools.syntax import format_call
 _HELPED, _HURT = "green", "red"
 # A token that adds less to the reduction, in nats, has no colour.
 _TELLING = 0.005
-_CHOSEN_BY = {
+CHOSEN_BY = {
     "contrast": "compared with by the filter",
     "chance_level": "of the chance sample",
     "explain": "not stored; the one that a contrast would take",
 }
+"""How a foreign result was chosen, in words."""
+
+
+class Written(NamedTuple):
+    """A call as it is written: up to its arrow, and from there on (empty without a result)."""
+
+    asked: str
+    answered: str
 
 
 def call_shown(call: ExplainedCall) -> Iterator[RenderableType]:
@@ -40,7 +48,7 @@ def call_shown(call: ExplainedCall) -> Iterator[RenderableType]:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in _facts(call):
+    for name, value in facts_of(call):
         facts.add_row(name, value)
     yield facts
 
@@ -62,40 +70,45 @@ def recomputation_shown(again: Recomputation) -> Iterator[RenderableType]:
     table.add_column("weight", justify="right")
     names = ("no call", "no result", "result", "other result", "gain")
     for name, value in zip(names, sums, strict=True):
-        table.add_column(name, justify="right", footer=_number(value))
+        table.add_column(name, justify="right", footer=number(value))
     for token, gain in zip(again.tokens, again.gains, strict=True):
         table.add_row(*_cells(token, gain))
     yield Text()
     yield table
     if again.foreign is not None:
-        chosen_by = _CHOSEN_BY[again.foreign.chosen_by]
+        chosen_by = CHOSEN_BY[again.foreign.chosen_by]
         yield Text(
             f"other result: {again.foreign.result} (of {again.foreign.call_id}; {chosen_by})"
         )
     yield Text("gain: weight times how much the result raises log p; together L⁻ - L⁺.")
     yield Text(f"Model: {again.model}, {again.precision}.")
     colour = _HELPED if again.is_same_decision else _HURT
-    yield Text(f"{_verdict(again.is_kept, again.reason)}. {again.remark}", style=colour)
+    yield Text(f"{verdict(again.is_kept, again.reason)}. {again.remark}", style=colour)
+
+
+def written(call: ExplainedCall, result: str | None) -> Written:
+    """The call with a result, its own or another's; what the model wrote where that is no call."""
+    if call.arguments is None:
+        return Written(f" [{call.sample.sample_text}", "")
+    parsed = ToolCall(call.tool, call.arguments)
+    if result is None:
+        return Written(format_call(parsed, empty_result_keeps_arrow=False), "")
+    asked, arrow, answer = format_call(parsed, result).partition(" -> ")
+    return Written(asked, arrow + answer)
 
 
 def _in_its_text(call: ExplainedCall) -> Text:
-    result = call.execution.result if call.execution else None
-    if call.arguments is None:
-        written = f" [{call.sample.sample_text}"
-    elif result is None:
-        written = format_call(ToolCall(call.tool, call.arguments), empty_result_keeps_arrow=False)
-    else:
-        written = format_call(ToolCall(call.tool, call.arguments), result)
-    asked, arrow, answer = written.partition(" -> ") if result else (written, "", "")
+    asked, answered = written(call, call.execution.result if call.execution else None)
     return Text.assemble(
         call.place.text_before or "(the text is not stored) ",
         (asked, "bold cyan"),
-        (arrow + answer, "bold magenta"),
+        (answered, "bold magenta"),
         call.place.text_after or "",
     )
 
 
-def _facts(call: ExplainedCall) -> Iterator[tuple[str, RenderableType]]:
+def facts_of(call: ExplainedCall) -> Iterator[tuple[str, str | Text]]:
+    """What is stored of a call and its decision, line by line."""
     place, sample, provenance = call.place, call.sample, call.provenance
     yield "tool", f"{call.tool}, round {call.round}"
     if call.arguments:
@@ -121,7 +134,7 @@ def _facts(call: ExplainedCall) -> Iterator[tuple[str, RenderableType]]:
             yield "other result", _foreign(call.foreign, call.decision)
 
 
-def _outcome(call: ExplainedCall) -> Iterator[tuple[str, RenderableType]]:
+def _outcome(call: ExplainedCall) -> Iterator[tuple[str, str | Text]]:
     because = f": {call.status_reason.replace('_', ' ')}" if call.status_reason else ""
     if call.status == "dropped":
         yield "status", Text(f"dropped after sampling{because}", style=_HURT)
@@ -154,11 +167,11 @@ def _runs_of(call: ExplainedCall) -> str:
     return ", ".join(f"{stage} {run}" for stage, run in runs.items() if run) or "not stored"
 
 
-def _decision(decision: Decision) -> Iterator[tuple[str, RenderableType]]:
+def _decision(decision: Decision) -> Iterator[tuple[str, str | Text]]:
     yield "losses", _losses(decision)
     style = _HELPED if decision.is_kept else _HURT
-    verdict = _verdict(decision.is_kept, decision.reason)
-    yield "decision", Text.assemble((verdict, style), f": {decision.words}")
+    told = verdict(decision.is_kept, decision.reason)
+    yield "decision", Text.assemble((told, style), f": {decision.words}")
 
 
 def _losses(decision: Decision) -> str:
@@ -167,12 +180,12 @@ def _losses(decision: Decision) -> str:
         "L(e(c, ε))": decision.loss_call_without_result,
         "L(e(c, r))": decision.loss_with_result,
     }
-    told = ", ".join(f"{name} = {_number(value) or 'not needed'}" for name, value in named.items())
+    told = ", ".join(f"{name} = {number(value) or 'not needed'}" for name, value in named.items())
     return f"{told} nats ({decision.precision})"
 
 
-def _foreign(foreign: ForeignResult, decision: Decision) -> RenderableType:
-    told = f"{foreign.result} (of {foreign.call_id}; {_CHOSEN_BY[foreign.chosen_by]})"
+def _foreign(foreign: ForeignResult, decision: Decision) -> str:
+    told = f"{foreign.result} (of {foreign.call_id}; {CHOSEN_BY[foreign.chosen_by]})"
     own = decision.loss_with_result
     if foreign.loss is None or own is None:
         return told
@@ -181,7 +194,8 @@ def _foreign(foreign: ForeignResult, decision: Decision) -> RenderableType:
     return f"{told}: loss {foreign.loss:.3f}; with the own result it is {better}"
 
 
-def _verdict(is_kept: bool, reason: str) -> str:
+def verdict(is_kept: bool, reason: str) -> str:
+    """A decision in a word or two."""
     return "kept" if is_kept else f"dropped ({reason.replace('_', ' ')})"
 
 
@@ -194,15 +208,16 @@ def _cells(token: ExplainedToken, gain: float) -> list[RenderableType]:
     return [
         Text(text, style=colour),
         f"{token.weight:.3f}",
-        _number(token.without_call),
-        _number(token.call_without_result),
-        Text(_number(token.with_result), style=colour),
-        _number(token.with_foreign_result),
+        number(token.without_call),
+        number(token.call_without_result),
+        Text(number(token.with_result), style=colour),
+        number(token.with_foreign_result),
         Text(f"{gain:+.3f}", style=colour),
     ]
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A loss or log-probability in nats; empty where there is none."""
     return "" if value is None else f"{value:.3f}"
 
 

@@ -49,11 +49,11 @@
       ["result", call.result ?? "none"],
       ["gain", call.gain === null ? "not scored" : `${call.gain} nats`],
       ["p( [)", String(call.probability)],
-      ["call", call.id],
+      ["token by token", element("code", "", `toolformer explain ${call.id} --output call.html`)],
     ];
     const box = element("span", "told");
     for (const [name, value] of lines) {
-      box.append(element("span", "", element("b", "", name), ` ${value}`), document.createElement("br"));
+      box.append(element("span", "", element("b", "", name), " ", value), document.createElement("br"));
     }
     return box;
   }

@@ -38,6 +38,16 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> Contents:
 
 def page_of(contents: Contents) -> str:
     """The page, with everything that it needs inside."""
+    return rendered("page.html.jinja", contents=contents, script=_part("page.js"))
+
+
+def rendered(template: str, **values: object) -> str:
+    """A page of this folder's templates, with the look of the report inside.
+
+    Args:
+        template: name of the file.
+        values: that it shows.
+    """
     environment = Environment(
         loader=PackageLoader("dagster_project.report", "."),
         autoescape=True,
@@ -47,11 +57,10 @@ def page_of(contents: Contents) -> str:
     )
     # What stands in the page as it is: drawings and JSON of ours, in which markup is escaped.
     environment.filters["as_it_is"] = Markup
-    return environment.get_template("page.html.jinja").render(
-        contents=contents,
+    return environment.get_template(template).render(
         style=_part("page.css"),
-        script=_part("page.js"),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **values,
     )
 
 

@@ -1,10 +1,12 @@
 """`toolformer explain`: one call of a small build, from its text to its tokens."""
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from dagster_project.cli import main
 from dagster_project.commands.building import build_dataset
+from dagster_project.commands.explanation_page import page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.stored_call import find_call
 from dagster_project.fingerprints import FINGERPRINT, PARTS, prompt_digest
@@ -196,6 +199,53 @@ def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Exp
         *(json.dumps(each["text"]) for each in fields["recomputation"]["tokens"]),
     ):
         assert part in out, part
+
+
+def test_the_page_of_a_call_shades_its_tokens_and_shows_the_foreign_result(
+    explained: Explained, tmp_path: Path
+):
+    call_id = explained.calls("is_kept")["call_id"][0]
+    file = tmp_path / "new" / "call.html"
+    code, out, err = explained(call_id, "--output", str(file))
+    assert code == 0, err
+    assert out.split() == ["Page:", str(file)]
+    page = file.read_text(encoding="utf-8")
+    fields = explained.fields(call_id)
+    again, place = fields["recomputation"], fields["place"]
+    shown = [html.unescape(token) for token in re.findall(r'tabindex="0">(.*?)<span', page, re.S)]
+    tokens = [token["text"] for token in again["tokens"]]
+    assert shown == tokens * 2
+    before, after = html.escape(place["text_before"]), place["text_after"]
+    behind = html.escape(after.removeprefix("".join(tokens)), quote=False)
+    for result in (fields["execution"]["result"], again["foreign"]["result"]):
+        assert f"[Calendar()<b> -&gt; {result}]</b></span>" in page
+    assert page.count(f"<p>{before}<span") == 2
+    assert page.count(f"</span>{behind}</p>") == 2
+    for loss in ("loss_with_result", "loss_with_foreign_result"):
+        assert f"loss {again['losses'][loss]:.3f} nats" in page
+    helped = [gain > 0 for gain in again["gains"]]
+    of_own = page[: page.index("With the result of another call")]
+    assert re.findall(r'class="token (helped|hurt)"', of_own) == [
+        "helped" if each else "hurt" for each in helped
+    ]
+    assert "By these losses: kept. These losses decide as the stored ones did." in page
+    assert not re.findall(r"(?:src|href)\s*=|<script|@import|url\(", page)
+
+
+def test_the_page_of_a_call_says_what_is_missing_and_shows_a_strangers_text_as_text(
+    explained: Explained, tmp_path: Path, no_model: None
+):
+    call_id = explained.calls("is_kept")["call_id"][0]
+    call, _ = find_call(explained.warehouse, call_id)
+    strange = "</p><script>alert(1)</script>"
+    call = replace(call, place=replace(call.place, text_before=strange, title=strange))
+    page = page_of_call(call, None, "--no-model was given")
+    assert "not computed again: --no-model was given" in page
+    assert "<script" not in page
+    assert html.escape(strange) in page
+    code, _, err = explained(call_id, "--no-model", "--output", str(tmp_path))
+    assert code == 1
+    assert "Expected a file in a folder that may be written" in " ".join(err.split())
 
 
 def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):

@@ -24,39 +24,56 @@ places as (
         round,
         row_number() over (order by md5(document_id || '#' || window_index), round) as place
     from (select distinct * from drawn)
+),
+-- Each table is searched for these few alone: a join of all of them would hold most rows.
+sampled as materialized (
+    select places.place, candidate_calls.*
+    from candidate_calls
+    inner join places
+        on places.document_id = candidate_calls.document_id
+        and places.window_index = candidate_calls.window_index
+        and places.round = candidate_calls.round
+    -- A sample that is no call has nothing to show.
+    where candidate_calls.arguments is not null
+),
+answered as (
+    select call_id, result, reason from executed_calls
+    where call_id in (select call_id from sampled)
+),
+decided as (
+    select call_id, loss_reduction, is_kept, reason from filtered_calls
+    where call_id in (select call_id from sampled)
+),
+written as (
+    select document_id, title, url, published_on from documents
+    where document_id in (select document_id from places)
 )
 select
-    places.document_id,
-    places.window_index,
-    places.round,
+    sampled.document_id,
+    sampled.window_index,
+    sampled.round,
     augmented_texts.shard,
     augmented_texts.text,
     augmented_texts.window_offset,
-    documents.title,
-    documents.url,
-    documents.published_on,
-    places.place,
-    candidate_calls.call_id,
-    candidate_calls.tool,
-    candidate_calls.arguments,
-    executed_calls.result,
-    candidate_calls.character_offset,
-    candidate_calls.call_probability,
-    filtered_calls.loss_reduction,
-    coalesce(filtered_calls.is_kept, false) as is_kept,
-    coalesce(filtered_calls.reason, executed_calls.reason, candidate_calls.reason) as reason
-from places
+    written.title,
+    written.url,
+    written.published_on,
+    sampled.place,
+    sampled.call_id,
+    sampled.tool,
+    sampled.arguments,
+    answered.result,
+    sampled.character_offset,
+    sampled.call_probability,
+    decided.loss_reduction,
+    coalesce(decided.is_kept, false) as is_kept,
+    coalesce(decided.reason, answered.reason, sampled.reason) as reason
+from sampled
 inner join augmented_texts
-    on augmented_texts.document_id = places.document_id
-    and augmented_texts.window_index = places.window_index
-    and augmented_texts.round = places.round
-inner join candidate_calls
-    on candidate_calls.document_id = places.document_id
-    and candidate_calls.window_index = places.window_index
-    and candidate_calls.round = places.round
-left join documents on documents.document_id = places.document_id
-left join executed_calls on executed_calls.call_id = candidate_calls.call_id
-left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
--- A sample that is no call has nothing to show.
-where candidate_calls.arguments is not null
-order by places.place, candidate_calls.character_offset, candidate_calls.call_id
+    on augmented_texts.document_id = sampled.document_id
+    and augmented_texts.window_index = sampled.window_index
+    and augmented_texts.round = sampled.round
+left join written on written.document_id = sampled.document_id
+left join answered on answered.call_id = sampled.call_id
+left join decided on decided.call_id = sampled.call_id
+order by sampled.place, sampled.character_offset, sampled.call_id

@@ -1,0 +1,199 @@
+"""A warehouse of any size, drawn at random by a seed.
+
+Rows are written as every stage writes its own, so slices have the real schema, constraints and
+footers, and shares near those of real builds. Texts and calls have no meaning.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+
+from warehouse.schema import ALL, table_schema
+from warehouse.warehouse import Warehouse
+
+_TOOLS = ("Calculator", "Calendar", "QA", "WikiSearch", "MT")
+_SHARDS = 80
+_CANDIDATES_PER_DOCUMENT = 25
+# Shares of the samples, near those of the runs in docs/results.md.
+_PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
+_THRESHOLD = 0.75
+_PLACE = ("document_id", "window", "position")
+
+
+def fill(store: Warehouse, rows: int) -> None:
+    """Fill an empty warehouse, saying each finished shard.
+
+    Args:
+        store: prepared, without slices.
+        rows: candidate calls; about one in a hundred is kept.
+    """
+    generator = np.random.default_rng(0)
+    per_slice = rows // (_SHARDS * len(_TOOLS))
+    for number in range(_SHARDS):
+        shard = f"shard-{number:05d}"
+        ids = _identifiers(generator, max(per_slice // _CANDIDATES_PER_DOCUMENT, 1))
+        for table, name, frame in _shard_frames(generator, shard, ids, per_slice):
+            store.replace_slice(table, shard, name, frame, metadata={})
+        print(f"{shard} of {_SHARDS}", file=sys.stderr)
+
+
+def _identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
+    return np.array([generator.bytes(16).hex() for _ in range(count)])
+
+
+def _shard_frames(
+    generator: np.random.Generator, shard: str, documents: np.ndarray, per_slice: int
+) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    """The slices of one shard: table, name and rows."""
+    texts = pl.DataFrame(
+        {
+            "document_id": documents,
+            "shard": shard,
+            "text": [f"Text {each}. " * 60 for each in documents],
+            "source": "benchmark",
+            "source_offset": np.arange(len(documents)),
+        }
+    )
+    yield "documents", ALL, texts
+    kept = []
+    for tool in _TOOLS:
+        of_tool = {"shard": shard, "tool": tool, "round": 1}
+        yield (
+            "document_selection",
+            tool,
+            pl.DataFrame(
+                {"document_id": documents, "is_selected": True, "reason": "always", **of_tool}
+            ),
+        )
+        of_calls = dict(_calls_of_tool(generator, of_tool, documents, per_slice))
+        yield from ((table, tool, frame) for table, frame in of_calls.items())
+        kept.append(_kept(of_calls))
+        for stage in ("sampling", "execution", "scoring"):
+            cost = {"stage": stage, "candidates": per_slice, "tokens_fed": per_slice * 60}
+            frame = pl.DataFrame([{**of_tool, **cost, "seconds": per_slice / 50}])
+            yield "stage_costs", f"{tool}.{stage}", frame
+    yield "augmented_texts", ALL, _annotated(pl.concat(kept), texts)
+
+
+def _kept(of_calls: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The calls of one tool that its filter kept, with what C* says of them."""
+    written = of_calls["candidate_calls"].select("call_id", "character_offset", "arguments")
+    answers = of_calls["executed_calls"].select("call_id", "result")
+    of_call = ["call_id", "tool", *_PLACE, "loss_reduction"]
+    kept = of_calls["filtered_calls"].filter("is_kept").select(of_call)
+    return kept.join(written, on="call_id").join(answers, on="call_id")
+
+
+def _annotated(kept: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+    """C* of one shard; every window has the whole text."""
+    fields = [name for name, _ in table_schema("augmented_texts").column("calls").dtype.inner]
+    places = kept.unique(_PLACE, keep="first", maintain_order=True).sort(_PLACE)
+    windows = places.group_by("document_id", "window", maintain_order=True).agg(
+        calls=pl.struct(fields)
+    )
+    return windows.join(
+        texts.select("document_id", "shard", "text"), on="document_id"
+    ).with_columns(window_offset=0, round=1)
+
+
+def _calls_of_tool(
+    generator: np.random.Generator,
+    of_tool: Mapping[str, object],
+    documents: np.ndarray,
+    count: int,
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    ids = _identifiers(generator, count)
+    parsed = generator.random(count) < _PARSED
+    arguments = np.char.add(generator.integers(1, 2000, count).astype(str), " * 7")
+    position = generator.integers(0, 512, count)
+    candidates = pl.DataFrame(
+        {
+            "call_id": ids,
+            "document_id": np.sort(documents[generator.integers(0, len(documents), count)]),
+            "window": generator.integers(0, 3, count),
+            "position": position,
+            "character_offset": position * 4,
+            "call_probability": generator.random(count),
+            "sample_index": 0,
+            "arguments": arguments,
+            "sample_text": np.char.add(arguments, ")]"),
+            "status": np.where(parsed, "parsed", "dropped"),
+            **of_tool,
+        }
+    ).with_columns(
+        reason=pl.when(pl.col("status") == "dropped").then(pl.lit("duplicate")),
+    )
+    yield "candidate_calls", candidates
+    asked = candidates.filter(status="parsed")
+    answered = generator.random(asked.height) < _EXECUTED
+    executed = asked.select("call_id").with_columns(
+        status=pl.Series(np.where(answered, "executed", "failed")),
+        result=pl.Series(generator.integers(1, 5000, asked.height).astype(str)),
+        duration_ms=pl.Series(generator.lognormal(1.0, 1.0, asked.height)),
+        from_cache=pl.Series(generator.random(asked.height) < 0.1),
+        tool_version=pl.lit("1"),
+        **{name: pl.lit(value) for name, value in of_tool.items()},
+    )
+    is_failed = pl.col("status") == "failed"
+    yield (
+        "executed_calls",
+        executed.with_columns(
+            reason=pl.when(is_failed).then(pl.lit("division_by_zero")),
+            result=pl.when(~is_failed).then("result"),
+        ),
+    )
+    scored = asked.filter(pl.Series(answered))
+    yield "filtered_calls", _decisions(generator, scored, of_tool)
+    sample = scored.head(_CHANCE)
+    if sample.height > 1:
+        yield "chance_calls", _chance(generator, sample, of_tool)
+
+
+def _losses(generator: np.random.Generator, count: int, mean: float) -> list[pl.Series]:
+    without, reduction = generator.gamma(4.0, 1.0, count), generator.normal(mean, 0.6, count)
+    return [
+        pl.Series("loss_without_call", without),
+        pl.Series("loss_call_without_result", without + 0.1),
+        pl.Series("loss_with_result", without - reduction),
+        pl.Series("loss_reduction", without - (without - reduction)),
+    ]
+
+
+def _decisions(
+    generator: np.random.Generator, calls: pl.DataFrame, of_tool: Mapping[str, object]
+) -> pl.DataFrame:
+    places = [name for name in _PLACE if name in table_schema("filtered_calls").column_names]
+    frame = calls.select("call_id", *places).with_columns(
+        *_losses(generator, calls.height, -0.4),
+        is_known=pl.Series(generator.random(calls.height) < _KNOWN),
+        filtering_threshold=pl.lit(_THRESHOLD),
+        pruning_threshold=pl.lit(0.0),
+        precision=pl.lit("float32"),
+        **{name: pl.lit(value) for name, value in of_tool.items()},
+    )
+    is_kept = pl.col("is_known") & (pl.col("loss_reduction") >= _THRESHOLD)
+    return frame.with_columns(
+        is_kept=is_kept,
+        reason=pl.when(is_kept)
+        .then(pl.lit("kept"))
+        .when("is_known")
+        .then(pl.lit("below_threshold"))
+        .otherwise(pl.lit("loss_without_call_below_pruning_threshold")),
+        loss_with_result=pl.when("is_known").then("loss_with_result"),
+    ).drop("is_known")
+
+
+def _chance(
+    generator: np.random.Generator, calls: pl.DataFrame, of_tool: Mapping[str, object]
+) -> pl.DataFrame:
+    return calls.select("call_id").with_columns(
+        *_losses(generator, calls.height, -0.6),
+        other_call_id=pl.col("call_id").shift(1, fill_value=calls["call_id"][-1]),
+        result=pl.lit("42"),
+        reason=pl.lit("scored"),
+        pruning_threshold=pl.lit(0.0),
+        precision=pl.lit("float32"),
+        **{name: pl.lit(value) for name, value in of_tool.items()},
+    )
