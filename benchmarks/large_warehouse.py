@@ -33,25 +33,36 @@ def fill(store: Warehouse, rows: int) -> None:
     per_slice = rows // (_SHARDS * len(_TOOLS))
     for number in range(_SHARDS):
         shard = f"shard-{number:05d}"
-        ids = _identifiers(generator, max(per_slice // _CANDIDATES_PER_DOCUMENT, 1))
-        for table, name, frame in _shard_frames(generator, shard, ids, per_slice):
+        ids = identifiers(generator, max(per_slice // _CANDIDATES_PER_DOCUMENT, 1))
+        for table, name, frame in shard_frames(generator, shard, ids, per_slice):
             store.replace_slice(table, shard, name, frame, metadata={})
         print(f"{shard} of {_SHARDS}", file=sys.stderr)
 
 
-def _identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
+def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
+    """So many ids as those of documents and calls."""
     return np.array([generator.bytes(16).hex() for _ in range(count)])
 
 
-def _shard_frames(
+def shard_frames(
     generator: np.random.Generator, shard: str, documents: np.ndarray, per_slice: int
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """The slices of one shard: table, name and rows."""
+    """The slices of one shard.
+
+    Args:
+        generator: draws them.
+        shard: its key.
+        documents: ids of its texts.
+        per_slice: candidate calls of each tool.
+
+    Yields:
+        Table, name and rows of each slice.
+    """
     texts = pl.DataFrame(
         {
             "document_id": documents,
             "shard": shard,
-            "text": [f"Text {each}. " * 60 for each in documents],
+            "text": [f"Text {each}. " * 40 for each in documents],
             "source": "benchmark",
             "source_offset": np.arange(len(documents)),
         }
@@ -104,7 +115,7 @@ def _calls_of_tool(
     documents: np.ndarray,
     count: int,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    ids = _identifiers(generator, count)
+    ids = identifiers(generator, count)
     parsed = generator.random(count) < _PARSED
     arguments = np.char.add(generator.integers(1, 2000, count).astype(str), " * 7")
     position = generator.integers(0, 512, count)
@@ -114,7 +125,8 @@ def _calls_of_tool(
             "document_id": np.sort(documents[generator.integers(0, len(documents), count)]),
             "window": generator.integers(0, 3, count),
             "position": position,
-            "character_offset": position * 4,
+            # Inside the text.
+            "character_offset": position * 3,
             "call_probability": generator.random(count),
             "sample_index": 0,
             "arguments": arguments,

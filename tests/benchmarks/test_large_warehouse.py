@@ -1,0 +1,27 @@
+"""The drawn warehouse of the benchmarks keeps every rule of a real one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.large_warehouse import identifiers, shard_frames
+from tests.warehouse.rows import SHARD
+from warehouse.warehouse import Warehouse
+
+
+def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    warehouse.prepare()
+    generator = np.random.default_rng(0)
+    for table, name, rows in shard_frames(generator, SHARD, identifiers(generator, 8), 200):
+        warehouse.replace_slice(table, SHARD, name, rows, metadata={})
+    assert warehouse.wrong_counts() == []
+    statistics = warehouse.view("call_statistics")
+    assert statistics.height == 5
+    kept = statistics["kept"].sum()
+    assert kept > 10
+    merged = warehouse.query("select rows from call_funnel where stage = 'merged'")["rows"].sum()
+    # Where two calls of one place are kept, the better one wins.
+    assert kept - 3 <= merged <= kept
+    texts = warehouse.ask("annotated_texts", texts=300)
+    assert texts["is_kept"].sum() == merged
