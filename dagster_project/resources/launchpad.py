@@ -37,11 +37,11 @@ _NOT_OF_TOOLS = frozenset({"target"})
 _LONGEST_SHOWN = 60
 _SCALARS = {bool: bool, int: int, float: float, str: str, datetime.date: str}
 _BOUNDS: Mapping[type, tuple[str, str]] = {
-    annotated_types.Ge: ("ge", "at least {:g}"),
-    annotated_types.Gt: ("gt", "above {:g}"),
-    annotated_types.Le: ("le", "at most {:g}"),
-    annotated_types.Lt: ("lt", "below {:g}"),
-    annotated_types.MinLen: ("min_length", "entries: at least {:g}"),
+    annotated_types.Ge: ("ge", "at least {}"),
+    annotated_types.Gt: ("gt", "above {}"),
+    annotated_types.Le: ("le", "at most {}"),
+    annotated_types.Lt: ("lt", "below {}"),
+    annotated_types.MinLen: ("min_length", "entries: at least {}"),
 }
 
 
@@ -102,7 +102,7 @@ class _State:
         try:
             settings = load_settings(home.settings_file)
             names = settings.tools.names
-        except (SettingsError, ToolRegistrationError) as error:
+        except (SettingsError, ToolRegistrationError, OSError) as error:
             return cls({}, {}, {}, (), f"the values in force are not known: {error}")
         preset = validated(preset_values(settings.preset), origin="preset")
         own = tuple(name for name in names if name not in TOOL_NAMES)
@@ -113,7 +113,7 @@ class _State:
             merged(implied, settings.rounds[number - 1]) if settings.rounds else {},
             _values(preset, own),
             own,
-            f"only what is written here wins over the file · values in force: those of "
+            "only what is written here wins over the file · values in force: those of "
             f"{home.settings_file} when the definitions were loaded; reload them after a change",
         )
 
@@ -143,6 +143,9 @@ def _values(settings: Settings, own: tuple[str, ...]) -> dict[str, Any]:
     values = settings.model_dump(mode="json", by_alias=True)
     for name in own:
         values["tools"][name] = settings.tools.of(name).model_dump(mode="json")
+    for name in (*own, "others"):
+        # Descriptions are stored with every job, and one of these may be a password.
+        values["tools"][name]["options"] = dict.fromkeys(values["tools"][name]["options"], "…")
     return values
 
 

@@ -24,6 +24,8 @@ tools:
   Echo: {class: "tests.outside:Echo", positions_per_text: 7}
   others: {filtering_threshold: 0.75}
 """
+# One of a tool's options may be a password.
+ECHO = '{class: "tests.outside:Echo", options: {token: secret, times: 2}}'
 
 
 @pytest.fixture
@@ -94,6 +96,12 @@ def test_a_description_has_bounds_and_the_value_in_force_with_its_origin(home: H
         " · entries: at least 1 · in force: null (preset small)"
     )
     assert described["tools"].startswith("The five tools")
+
+
+def test_what_a_tool_from_outside_is_given_stays_in_the_file(home: Home):
+    home.settings_file.write_text(f"{FILE.splitlines()[0]}\ntools:\n  Echo: {ECHO}\n")
+    described = fields(home)["tools.Echo.options"].description or ""
+    assert described.endswith('in force: {"token": "…", "times": "…"} (toolformer.yaml)')
 
 
 def test_long_values_in_force_are_cut(home: Home):
@@ -180,6 +188,11 @@ def test_a_file_that_is_not_valid_hides_no_setting_and_is_told(home: Home):
     top = settings_of_launchpad(home).config_schema.config_type.fields
     assert "not known: " in top["overrides"].description
     assert "Did you mean 'sampling'?" in top["overrides"].description
+    home.settings_file.unlink()
+    home.settings_file.mkdir()
+    assert "Is a directory" in str(
+        settings_of_launchpad(home).config_schema.config_type.fields["overrides"].description
+    )
     without_own = {name for name in offered if not name.startswith("tools.Echo")}
     assert set(fields(home)) == without_own
     assert fields(home)["sampling.seed"].description == "of all random numbers · at least 0"
