@@ -36,22 +36,11 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
 
 
 def _show_preparation(foreseen: ForeseenHome) -> None:
-    if foreseen.cut:
-        console.say("These sources would be cut first:")
-        for source in foreseen.cut:
-            _show_source(source)
-        for verb, keys in (
-            ("registered", foreseen.new_shards),
-            ("retired, their records having changed", foreseen.retired_shards),
-            ("active again, with the slices they had (not planned here)", foreseen.restored_shards),
-        ):
-            if keys:
-                console.say(f"Shards that would be {verb}: {_some(keys)}.")
-        if not foreseen.is_counted:
-            console.say(
-                "They are large: how many shards they come to is known once they are cut, and the "
-                "plan below is without these."
-            )
+    if foreseen.changes_shards:
+        _show_cut(foreseen)
+    elif foreseen.cut:
+        paths = _some([source.path for source in foreseen.cut])
+        console.say(f"Read again first, with the same records in their shards: {paths}.")
     for path, why in foreseen.unusable.items():
         console.say(f"The source {path} cannot be used: {why}")
     for index in foreseen.indexes:
@@ -59,6 +48,24 @@ def _show_preparation(foreseen: ForeseenHome) -> None:
             console.say(f"The {index.name} is {index.reason} and would be built first.")
     if not foreseen.is_converted:
         console.say("The embedded model would be converted first, in 10 to 20 s.")
+
+
+def _show_cut(foreseen: ForeseenHome) -> None:
+    console.say("These sources would be cut first:")
+    for source in foreseen.cut:
+        _show_source(source)
+    for becomes, keys in (
+        ("registered", foreseen.new_shards),
+        ("retired, their records having changed", foreseen.retired_shards),
+        ("active again, with the slices they had (not planned here)", foreseen.restored_shards),
+    ):
+        if keys:
+            console.say(f"Shards that would be {becomes}: {_some(keys)}.")
+    if not foreseen.is_counted:
+        console.say(
+            "They are large: how many shards they come to is known once they are cut, and the "
+            "plan below is without these."
+        )
 
 
 def _show_source(source: Source) -> None:

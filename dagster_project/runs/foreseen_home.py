@@ -47,9 +47,15 @@ class ForeseenHome:
     is_converted: bool
 
     @property
+    def changes_shards(self) -> bool:
+        """Whether cutting would change them; a file with another date alone does not."""
+        changed = self.new_shards or self.retired_shards or self.restored_shards
+        return bool(changed or not self.is_counted)
+
+    @property
     def prepares(self) -> bool:
-        """Whether anything would be done before the shards."""
-        return bool(self.cut or self.indexes or not self.is_converted)
+        """Whether anything would change before the shards are built."""
+        return bool(self.changes_shards or self.indexes or not self.is_converted)
 
 
 def foresee(settings: Settings, home: Home, tools: Collection[str], folder: Path) -> ForeseenHome:

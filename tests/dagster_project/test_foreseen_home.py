@@ -1,6 +1,7 @@
 """What comes before the shards of a build, and that looking at it changes nothing."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -86,12 +87,21 @@ def test_sources_that_are_as_they_were_are_not_cut_again(look, home: Home, texts
     assert len(Manifest.load(found.home.sources).active_shards) == 3
 
 
+def test_a_file_with_another_date_alone_changes_nothing(look, home: Home, texts: Path):
+    cut(home, texts)
+    os.utime(texts, (0, 0))
+    found = look(settings_of(texts))
+    assert [source.path for source in found.cut] == [str(texts)]
+    assert not found.changes_shards
+
+
 def test_records_that_changed_retire_their_shards_and_bring_new_ones(look, home: Home, texts: Path):
     cut(home, texts)
     write(texts, [0, 1, 2, 3, 7])
     found = look(settings_of(texts))
     assert found.retired_shards == ["shard-00002"]
     assert found.new_shards == ["shard-00003"]
+    assert found.changes_shards
     cut(home, texts)
     write(texts, range(5))
     assert look(settings_of(texts)).restored_shards == ["shard-00002"]
