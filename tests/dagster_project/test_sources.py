@@ -411,7 +411,7 @@ def test_a_dry_run_of_an_empty_home_changes_nothing(run, home: Home, tools):
     assert "starter-texts/starter_texts.jsonl" in out
     assert "wikipedia-excerpt" in out
     assert "model would be converted" in out
-    assert ("Wikipedia index would be built" in out) == ("Calendar" not in tools)
+    assert ("Wikipedia index is missing and would be built" in out) == ("Calendar" not in tools)
     assert not home.root.exists()
 
 
