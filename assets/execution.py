@@ -32,6 +32,8 @@ from tools.errors import ToolDiedError
 from tools.protocol import Document, Tool
 from tools.running.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
 from tools.running.execution import execute_calls
+from tools.running.frozen_answers import FrozenAnswer
+from tools.running.frozen_tool import FrozenTool
 from tools.running.leak_check import LeakCheck
 from warehouse.schema import ALL
 
@@ -208,7 +210,14 @@ def answered_calls(
 
     Returns:
         For each call what `executed_calls` says of its result, by column.
+
+    Raises:
+        MissingAnswerError: in a replay, the file lacks an answer.
+        ToolDiedError, ToolUnavailableError, MissingDependencyError: see `execute_calls`.
     """
+    if isinstance(tool, FrozenTool):
+        # Cut and checked when they were given.
+        return [_replayed(answer) for answer in tool.recorded(calls)]
     results = execute_calls(
         tool,
         [(arguments, document) for arguments, document, _ in calls],
@@ -229,6 +238,11 @@ def answered_calls(
             answer.update(_leak_columns(check, cut, offset, execution.leak_share))
         answers.append(answer)
     return answers
+
+
+def _replayed(answer: FrozenAnswer) -> dict[str, Any]:
+    status = "failed" if answer.result is None else "executed"
+    return {**asdict(answer), "status": status, "duration_ms": 0.0, "from_cache": True}
 
 
 def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:

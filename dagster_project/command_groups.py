@@ -3,6 +3,7 @@
 Does not compute anything itself.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,6 +62,25 @@ def tools_check(
 
     if not check_tool(name, RunOptions.of(None, changes)):
         raise typer.Exit(1)
+
+
+@tools_app.command("freeze")
+def tools_freeze(
+    output: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier file.")] = False,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Write all answers of a build to a file, from which `execution.replay` repeats the build.
+
+    In a replay no tool is asked: no server, no index, no Java, no model. A call that the file
+    lacks is an error, and so are other settings of a tool. Calls that a model writes while it is
+    calibrated, evaluated or completes a text are not part of a build, and not in the file.
+    """
+    from dagster_project.commands.freezing import freeze_answers
+    from dagster_project.commands.options import RunOptions
+
+    freeze_answers(RunOptions.of(preset, changes), output, is_forced=force)
 
 
 @sources_app.command("list")

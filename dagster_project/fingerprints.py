@@ -188,13 +188,15 @@ def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) ->
         "executed_calls",
         candidate_calls=upstream,
         tool_version=tool.version,
-        execution=_execution_settings(settings),
+        execution=execution_settings(settings),
     )
 
 
-def _execution_settings(settings: Settings) -> dict[str, object]:
+def execution_settings(settings: Settings) -> dict[str, object]:
     """The section `execution` without what changes no result, such as how often a call is made."""
-    return settings.execution.model_dump(exclude={"attempts", "uses_cache", "worker_memory_gib"})
+    return settings.execution.model_dump(
+        exclude={"attempts", "uses_cache", "worker_memory_gib", "replay"}
+    )
 
 
 def losses_fingerprint(
@@ -368,7 +370,7 @@ def call_threshold_fingerprint(
         precision=precision,
         tool_versions=dict(tool_versions),
         decoding=settings.decoding.model_dump(include={"call_top_k", "max_call_tokens"}),
-        execution=_execution_settings(settings),
+        execution=execution_settings(settings),
         scoring=settings.scoring.model_dump(include=_OF_GAINS),
         window_tokens=corpus.window_tokens,
         max_windows_per_text=corpus.max_windows_per_text,

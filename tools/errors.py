@@ -59,6 +59,10 @@ class ToolBugError(ToolError, RuntimeError):
         return self.message
 
 
+class FrozenAnswersError(ToolError, ValueError):
+    """A file of frozen answers cannot be read, or holds those of other settings."""
+
+
 class CallSyntaxError(ToolError, ValueError):
     """A text is not a call of the tool.
 
@@ -112,3 +116,16 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
     def __str__(self) -> str:
         return f"The tool {self.tool_name} is unavailable: {self.reason}. {self.remedy}."
+
+
+class MissingAnswerError(ToolUnavailableError):
+    """A file of frozen answers lacks one that was asked for.
+
+    Args:
+        tool_name: The tool, as written in calls.
+        reason: Which call lacks its answer, as a clause without a full stop.
+        remedy: What the user can do about it, as a sentence without a full stop.
+    """
+
+    def __str__(self) -> str:
+        return f"No answer of {self.tool_name}: {self.reason}. {self.remedy}."

@@ -4,7 +4,6 @@ Does not parse the command line, and does not know what a record looks like:
 `toolformer.exports` does.
 """
 
-import glob
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ExportFormat
+from dagster_project.commands.export_target import checked_target, refusals_told
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
@@ -25,9 +25,8 @@ from toolformer.errors import ExportError
 from toolformer.exports.chat import tool_schema
 from toolformer.exports.dataset_card import CARD_FILE, KEPT_CALLS, TEXTS
 from toolformer.exports.records import Record, Row, chat_record, pair_record, text_record
-from toolformer.ground.whole_files import remove_abandoned, replacing, replacing_folder
+from toolformer.ground.whole_files import replacing, replacing_folder
 from tools.errors import ToolError
-from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
 _OF_EXPORT = {CARD_FILE, "data"}
@@ -90,51 +89,16 @@ def write_export(
         ExportError: there is nothing to export, or no place for it.
     """
     home = Home.find()
-    target = output.expanduser().absolute()
-    _check_target(target, home, is_folder=form == "dataset", is_forced=is_forced)
-    # What killed exports to this place left half written.
-    remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
+    of_folder = _OF_EXPORT if form == "dataset" else None
+    target = checked_target(output, home, is_forced=is_forced, folder_of=of_folder)
     warehouse = open_warehouse(home)
-    try:
+    with refusals_told(output):
         if form == "duckdb":
             told = _write_database(warehouse, target, round_number)
         else:
             source = _Source(home, warehouse, _round_with_calls(warehouse, round_number))
             told = f"Round {source.round}: {_WRITERS[form](source, target)}"
-    except WarehouseError:
-        raise
-    except OSError as error:
-        raise ExportError(
-            f"Cannot write '{output}': {error}. Nothing is left of it. Check the free space and "
-            "the permissions of its folder, or choose another place, and run the same again."
-        ) from error
     console.say(f"{told}, in {output}.")
-
-
-def _check_target(target: Path, home: Home, *, is_folder: bool, is_forced: bool) -> None:
-    if target.resolve().is_relative_to(home.root.resolve()):
-        raise ExportError(
-            f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
-            "itself. Choose a place outside of it."
-        )
-    is_empty = is_folder and target.is_dir() and not any(target.iterdir())
-    if is_empty or not target.exists():
-        return
-    if not is_forced:
-        raise ExportError(
-            f"'{target}' is there already. Choose another place, or replace it with --force."
-        )
-    if target.is_dir() != is_folder:
-        there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
-        raise ExportError(
-            f"'{target}' is {there}, and this format is {wanted}. Choose another place."
-        )
-    others = {path.name for path in target.iterdir()} - _OF_EXPORT if is_folder else set()
-    if others:
-        raise ExportError(
-            f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
-            "earlier exports only. Choose another place."
-        )
 
 
 def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:

@@ -31,7 +31,8 @@ def list_tools() -> None:
     rows = []
     for name in settings.tools.names:
         of_tool = settings.tools.of(name)
-        state = "available" if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
+        can_run = "available" if settings.execution.replay is None else "replayed"
+        state = can_run if name in toolbox.tools else toolbox.unavailable.get(name, "disabled")
         rows.append(
             {
                 "tool": name,

@@ -56,12 +56,14 @@ class PlannedIndex:
 
 
 def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
-    """The assets of the indexes that the tools of a run search.
+    """The assets of the indexes that the tools of a run search; none in a replay.
 
     Args:
         tools: that were named; where none was, those that are enabled.
         settings: of the run.
     """
+    if settings.execution.replay is not None:
+        return []
     searching = [
         name
         for name in SEARCHING_TOOLS

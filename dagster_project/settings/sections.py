@@ -288,6 +288,10 @@ class ExecutionSettings(Section):
         description="a result is dropped of whose sequences of 8 words the text repeats this share "
         "or more behind the call",
     )
+    replay: str | None = Field(
+        None,
+        description="a file of `toolformer tools freeze` that answers all calls; no tool is asked",
+    )
 
 
 class DecodingSettings(Section):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
+from dagster_project.wiring.replay import replayed_tool
 from dagster_project.wiring.retriever import open_retriever
 from tools.errors import (
+    FrozenAnswersError,
     MissingDependencyError,
     PromptError,
     ToolError,
@@ -84,6 +87,7 @@ def open_toolbox(
         UnknownToolError: a name is misspelt.
         ToolUnavailableError: a tool that was named cannot run.
         ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
+        FrozenAnswersError: in a replay, the file cannot be used.
     """
     for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
@@ -106,8 +110,14 @@ def open_toolbox(
             unavailable[name] = str(error)
         else:
             tools[name] = tool
+    return Toolbox(tools, prompts, unavailable, _on_device(settings))
+
+
+def _on_device(settings: Settings) -> frozenset[str]:
+    if settings.execution.replay is not None:
+        return frozenset()
     has_model = bool(settings.tools.MT.options.get("model_directory"))
-    return Toolbox(tools, prompts, unavailable, frozenset({"QA", "MT"} if has_model else {"QA"}))
+    return frozenset({"QA", "MT"} if has_model else {"QA"})
 
 
 def execution_limits(settings: Settings) -> Limits:
@@ -131,6 +141,8 @@ def open_tool(
 ) -> Tool:
     """Make one tool as the settings say, whether or not it can run here.
 
+    In a replay (`execution.replay`) it is what was frozen of the tool.
+
     Args:
         settings: of the run.
         home: has the search index.
@@ -140,7 +152,26 @@ def open_tool(
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
+        ToolUnavailableError, FrozenAnswersError: see `replayed_tool`.
     """
+    if settings.execution.replay is None:
+        return _make_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
+    return replayed_tool(
+        settings,
+        name,
+        while_decoding=while_decoding,
+        open_original=partial(_make_tool, settings, home, name, holder=holder),
+    )
+
+
+def _make_tool(
+    settings: Settings,
+    home: Home,
+    name: str,
+    *,
+    while_decoding: bool = False,
+    holder: ModelHolder | None = None,
+) -> Tool:
     options = options_of(settings, home, name, while_decoding, holder)
     if is_plugin(name):
         return IsolatedTool(
@@ -178,8 +209,10 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     """Whether a tool that nobody named is left out for this error.
 
     What the user wrote about a tool is an error; what a package from outside brings along makes
-    its tool unavailable, and the others go on.
+    its tool unavailable, and the others go on. A file of frozen answers is the user's.
     """
+    if isinstance(error, FrozenAnswersError):
+        return False
     if isinstance(error, ToolUnavailableError | MissingDependencyError):
         return True
     of_tool = settings.tools.of(name)

@@ -29,6 +29,7 @@ from tools.protocol import Document
 from tools.yours.function_tool import FunctionTool
 from tools.yours.mcp_server import McpConnection, ServerLostError, ServerRefusalError, ServerTool
 from tools.yours.parameters import parameters_of_schema
+from tools.yours.typed_arguments import Parameter
 
 
 class McpTool(BaseTool):
@@ -106,6 +107,11 @@ class McpTool(BaseTool):
     def takes_arguments(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the tool has parameters."""
         return self._function_tool.takes_arguments
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What a call takes, by the server's schema."""
+        return self._function_tool.parameters
 
     @property
     def prompt(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
