@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from assets.execution import executed_calls
 from dagster_project.commands.freezing import freeze_answers
 from dagster_project.commands.options import RunOptions
-from dagster_project.fingerprints import FINGERPRINT
+from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import SHARDS
 from dagster_project.resources.language_model import LanguageModelResource
@@ -32,6 +32,7 @@ from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.errors import FrozenAnswersError, MissingAnswerError, ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES
+from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -103,11 +104,12 @@ class BuiltHome:
         for tool, arguments in ARGUMENTS.items():
             self.sample_of(tool, arguments)
 
-    def sample_of(self, tool: str, arguments: list[str]) -> None:
+    def sample_of(self, tool: str, arguments: list[str], *, round_number: int = 1) -> None:
         calls = [
             {
-                "call_id": f"{tool}-{number}",
+                "call_id": f"{tool}-{number}-{round_number}",
                 "tool": tool,
+                "round": round_number,
                 "arguments": each,
                 "character_offset": 31,
                 "sample_index": number,
@@ -117,12 +119,13 @@ class BuiltHome:
         self.warehouse.replace_slice(
             "candidate_calls",
             SHARD,
-            tool,
+            name_in_round(round_number, tool),
             frame("candidate_calls", *calls),
             metadata={FINGERPRINT: f"calls {arguments}"},
         )
 
-    def execute(self, *, force: bool = False) -> None:
+    def execute(self, *, force: bool = False, round_number: int = 1) -> None:
+        overrides = {"sampling": {"round": round_number}}
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
             dg.materialize(
@@ -130,7 +133,7 @@ class BuiltHome:
                 partition_key=SHARD,
                 instance=instance,
                 resources={
-                    "settings": SettingsResource(force=force),
+                    "settings": SettingsResource(overrides=overrides, force=force),
                     "warehouse": WarehouseResource(),
                     "toolbox": ToolboxResource(),
                     "language_model": LanguageModelResource(),
@@ -270,6 +273,40 @@ def test_sampling_goes_on_with_prompt_and_typed_arguments_of_a_tool_that_is_gone
     assert not toolbox.tools["Calendar"].preselect(Document("d", "x")).is_selected
 
 
+def test_every_round_has_its_own_answers(home: BuiltHome, run, file: Path, outside):
+    home.sample_of("Server", ["of two"], round_number=2)
+    home.execute(round_number=2)
+    assert run(file, "--force").code == 0
+    (outside.folder / "server_module.py").unlink()
+    home.write({"execution": {"replay": str(file)}})
+    rows, versions = home.rows(), home.versions()
+    home.execute(force=True)
+    home.execute(force=True, round_number=2)
+    assert home.rows().equals(rows)
+    assert home.versions().isdisjoint(versions)
+    home.sample_of("Server", ["b"], round_number=2)
+    with pytest.raises(dg.Failure, match=r"Server\(b\)"):
+        home.execute(round_number=2)
+
+
+def test_calls_that_were_given_up_stay_so_and_are_told(home: BuiltHome, run, file: Path):
+    stored = home.warehouse.slice_metadata("executed_calls", SHARD, "Server") or {}
+    finished = Fingerprint(json.loads(stored[PARTS]))
+    rows = home.warehouse.read_slice("executed_calls", SHARD, "Server").with_columns(
+        result=None, status=pl.lit("failed"), reason=pl.lit("given_up")
+    )
+    unfinished = finished.with_part("given_up_calls", rows.height).metadata()
+    home.warehouse.replace_slice("executed_calls", SHARD, "Server", rows, metadata=unfinished)
+    outcome = run(file)
+    assert outcome.code == 0, outcome.err
+    assert "5 calls were given up" in outcome.out
+    rows, fingerprints = home.rows(), home.fingerprints()
+    home.write({"execution": {"replay": str(file)}})
+    home.execute()
+    assert home.rows().equals(rows)
+    assert home.fingerprints() == fingerprints
+
+
 def test_a_call_that_the_file_lacks_ends_the_stage_and_stores_nothing(frozen: BuiltHome, file):
     frozen.sample_of("Server", ["b", "new"])
     versions = frozen.versions()
@@ -367,7 +404,9 @@ def test_a_build_that_is_not_finished_is_not_frozen(
     home.execute()
     # What Dagster told.
     capsys.readouterr()
-    assert run(file, "--set", "execution.max_result_tokens=7").is_one_paragraph_naming("3 slices", "changed: execution")
+    assert run(file, "--set", "execution.max_result_tokens=7").is_one_paragraph_naming(
+        "3 slices", "changed: execution"
+    )
     (outside.folder / "server_module.py").unlink()
     assert run(file).is_one_paragraph_naming("Server has answers", "Freeze while it can run")
     assert not list(file.parent.glob("answers.parquet*"))
