@@ -30,9 +30,9 @@ PRESET = "demo"
 # Completed with and without tools, each with the date that the Calendar takes for today.
 _PROMPTS = (
     ("The choir sold 148 tickets at 12 crowns each, so it took 148 * 12 =", "2023-06-09"),
+    ("A crate holds 36 bottles, so 45 crates hold 36 * 45 =", "2024-02-01"),
+    ("Each of the 64 children gets 3 plums, which makes 64 * 3 =", "2022-11-15"),
     ("The market is open again this week; today is", "2024-05-31"),
-    ("When it is noon on", "2024-02-01"),
-    ("The ferry does not sail this", "2022-11-15"),
     ("Exactly ten years ago today, on", "2021-03-06"),
     ("The philosopher Aristotle was born in the Greek city of", "2024-02-01"),
 )

@@ -92,8 +92,8 @@ def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict], *, per_tool
     """Print the calls that help most of tools above chance, and of which tools there are none."""
     console.heading("Kept calls above chance, in their text")
     console.say(
-        "In nats: how much the result lowers the loss of what follows, and, where the tool has a "
-        "contrast threshold, how much of it the result of another call would not."
+        "First by how many nats the result lowers the loss of what follows, and in brackets by "
+        "how many more than the result of another call, where the tool has a contrast threshold."
     )
     rows = examples_above_chance(warehouse, verdicts, per_tool=per_tool)
     for verdict in verdicts:
@@ -102,8 +102,8 @@ def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict], *, per_tool
             console.say(f"{verdict.of}: {_why_no_example(verdict)}")
         for row in of_tool.iter_rows(named=True):
             context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
-            own = "" if row["contrast"] is None else f", {row['contrast']:.2f} its own"
-            console.say(f"{verdict.of}  {row['loss_reduction']:.2f}{own}  … {context} …")
+            contrast = "" if row["contrast"] is None else f" ({row['contrast']:.2f})"
+            console.say(f"{verdict.of}  {row['loss_reduction']:.2f}{contrast}  … {context} …")
 
 
 def _why_no_example(verdict: Verdict) -> str:

@@ -31,10 +31,9 @@ def least_call_probability(directory: Path, settings: Settings) -> float:
     if stored is None:
         _tell_once(
             directory,
-            f"decoding.call_top_k alone decides where {directory.name} opens calls: "
-            f"{NOT_LOOKED_AT}. `toolformer train` calibrates a least probability for the model "
-            "that it trains; for another one set decoding.least_call_probability to a number (0 is "
-            "the paper's).",
+            f"{directory.name} opens calls by rank alone (decoding.call_top_k): {NOT_LOOKED_AT}. "
+            "`toolformer train` calibrates a least probability for the models that it trains; "
+            "decoding.least_call_probability sets one.",
         )
         return 0.0
     if stored.least_call_probability is None:

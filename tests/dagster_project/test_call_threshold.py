@@ -38,7 +38,7 @@ def test_of_a_model_that_nobody_calibrated_k_alone_decides_and_the_log_says_so_o
     with caplog.at_level(logging.WARNING):
         assert [least_call_probability(tmp_path, settings_with(None)) for _ in range(2)] == [0, 0]
     (line,) = caplog.messages
-    assert "decoding.call_top_k alone decides" in line
+    assert "by rank alone (decoding.call_top_k)" in line
     assert "it has no call_threshold.json" in line
     assert "toolformer train" in line
 
