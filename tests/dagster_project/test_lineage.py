@@ -13,7 +13,7 @@ GRAPH = defs.resolve_asset_graph()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 TABLES = {
     name: str(spec.metadata["dagster/table_name"])
-    for name, spec in SPECS.items()
+    for name, spec in sorted(SPECS.items())
     if "dagster/table_name" in spec.metadata
 }
 
