@@ -24,8 +24,8 @@ from pydantic.fields import FieldInfo
 
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import load_settings, preset_values
 from dagster_project.settings.tool_sections import PluginSettings, ToolsSettings
