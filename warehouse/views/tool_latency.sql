@@ -1,6 +1,7 @@
 -- How long each tool takes for a call, and how many of its answers come from the cache.
 --
--- Times are those of the calls that the tool itself answered; NULL where all came from the cache.
+-- Times are those of the calls that the tool itself answered; NULL where all came from the cache. A
+-- tool that is given many calls at once answers them together: then each has its share of the time.
 --
 -- Columns:
 --   tool: name of the tool
