@@ -64,10 +64,10 @@ def versions_among(folder: Path, names: Iterable[str], name: str | None = None) 
 
 
 def names_in(folder: Path) -> list[str]:
-    """Returns the names in a folder, none where it is not there."""
+    """Returns the names in a folder, none where there is no folder."""
     try:
         return [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -16,9 +16,9 @@ from assets.shard_texts import documents_in
 from dagster_project.commands import console
 from dagster_project.commands.export_target import checked_target, refusals_told
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.planning import chosen_shards
 from dagster_project.fingerprints import executed_calls_fingerprint
 from dagster_project.home import Home
+from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.settings.sections import Settings, merged
 from dagster_project.wiring.replay import settings_of_answers
 from dagster_project.wiring.toolbox import Toolbox, open_tool, open_toolbox

@@ -66,7 +66,7 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
     home, asset = Home.find(), dg.AssetKey("passage_index")
-    for name in ("tell_about_sources", "unbuilt"):
+    for name in ("tell_about_sources", "planned_indexes"):
         monkeypatch.setattr(f"dagster_project.commands.building.{name}", lambda *_: {})
     monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
     built: list[str] = []

@@ -8,7 +8,11 @@ from warehouse.errors import SchemaError
 from warehouse.needs import STATISTICS_VIEWS, TABLE_MACROS, view_text
 from warehouse.warehouse import Warehouse
 
-RELATIONS = {name: name for name in STATISTICS_VIEWS} | {"kept_at": "kept_at(0.75)"}
+RELATIONS = {
+    **{name: name for name in STATISTICS_VIEWS},
+    "kept_at": "kept_at(0.75)",
+    "call_costs_at": "call_costs_at(2.5)",
+}
 
 
 def test_every_file_of_a_view_is_looked_at():
