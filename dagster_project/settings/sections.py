@@ -52,9 +52,9 @@ class LanguageModelSettings(Section):
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
     threads: int | None = Field(
         None,
-        ge=1,
-        description="of the processor; null or auto: as many as OMP_NUM_THREADS says, or else as a "
-        "short trial finds fastest; changes last digits only",
+        ge=0,
+        description="of the processor; null: as many as PyTorch takes; 0 or auto: as a short trial "
+        "finds fastest; changes last digits only",
     )
     bos_token: str | None = Field(
         None,
@@ -64,8 +64,8 @@ class LanguageModelSettings(Section):
 
     @field_validator("threads", mode="before")
     @classmethod
-    def _auto_is_none(cls, value: object) -> object:
-        return None if value == "auto" else value
+    def _auto_is_zero(cls, value: object) -> object:
+        return 0 if value == "auto" else value
 
 
 class SourceSettings(Section):

@@ -103,8 +103,8 @@ class ModelHolder:
 
     def _settle_threads(self, settings: Settings) -> None:
         wanted = settings.language_model.threads
-        # Beside a GPU there is little to compute.
-        if wanted is not None or self._device == "cpu":
+        # A trial is not worth its time beside a GPU, where there is little to compute.
+        if wanted or (wanted == 0 and self._device == "cpu"):
             _settle_threads(wanted)
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
@@ -195,7 +195,7 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
 
 # Once a process: the same work with other threads comes out the same up to rounding only.
 @functools.lru_cache(maxsize=1)
-def _settle_threads(wanted: int | None) -> None:
+def _settle_threads(wanted: int) -> None:
     from toolformer.forward.threads import set_threads
 
     progress_of(set_threads(wanted), _LOGGER)(1, 1)

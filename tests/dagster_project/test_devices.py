@@ -65,17 +65,21 @@ def test_the_number_of_threads_is_settled_once_a_process_and_beside_a_gpu_only_a
     asked = []
     monkeypatch.setattr(threads_module, "set_threads", lambda count: asked.append(count) or "told")
     model_holder._settle_threads.cache_clear()
-    for holder in holders:
-        monkeypatch.setattr(language_model, "devices_of", lambda device: ["cpu"])
-        holder.hold_device(Settings(), home)
-        holder.release()
-    assert asked == [None]
-    monkeypatch.setattr(language_model, "devices_of", lambda device: ["cuda:0"])
-    for threads in (None, 3):
+
+    def hold(device: str, threads: int | None) -> None:
+        monkeypatch.setattr(language_model, "devices_of", lambda _: [device])
         told = Settings(language_model=LanguageModelSettings(threads=threads))
-        holders[0].hold_device(told, home)
-        holders[0].release()
-    assert asked == [None, 3]
+        for holder in holders:
+            holder.hold_device(told, home)
+            holder.release()
+
+    hold("cpu", None)
+    assert asked == []
+    hold("cpu", 0)
+    assert asked == [0]
+    hold("cuda:0", 0)
+    hold("cuda:0", 3)
+    assert asked == [0, 3]
     model_holder._settle_threads.cache_clear()
 
 

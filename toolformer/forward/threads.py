@@ -21,11 +21,11 @@ _ROWS, _WIDTH, _INNER_WIDTH = 128, 576, 1536
 _VARIABLE = "OMP_NUM_THREADS"
 
 
-def set_threads(wanted: int | None) -> str:
+def set_threads(wanted: int) -> str:
     """Set the number of threads of this process, and say how it came about.
 
     Args:
-        wanted: at least 1; None to take what `OMP_NUM_THREADS` says or else a trial finds fastest,
+        wanted: at least 1; 0 to take what `OMP_NUM_THREADS` says or else a trial finds fastest,
             among 1, 2, 4 … and as many as PyTorch takes by itself.
 
     Returns:
@@ -33,7 +33,7 @@ def set_threads(wanted: int | None) -> str:
     """
     import torch
 
-    if wanted is not None:
+    if wanted:
         torch.set_num_threads(wanted)
         return f"{_threads(wanted)}: as the settings say"
     most = torch.get_num_threads()

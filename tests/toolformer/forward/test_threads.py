@@ -58,15 +58,15 @@ def test_the_fastest_number_is_set_and_the_line_says_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(threads, "_turn", lambda count: {1: 0.022, 2: 0.012}[count])
-    assert set_threads(None) == "2 threads: a trial took 0.11 s with 1, 0.06 s with 2"
+    assert set_threads(0) == "2 threads: a trial took 0.11 s with 1, 0.06 s with 2"
     assert torch.get_num_threads() == 2
     monkeypatch.setattr(threads, "_turn", lambda count: {1: 0.022, 2: 0.2}[count])
-    assert set_threads(None) == "1 thread: a trial took 0.11 s with 1, 1.00 s with 2"
+    assert set_threads(0) == "1 thread: a trial took 0.11 s with 1, 1.00 s with 2"
     assert torch.get_num_threads() == 1
 
 
 def test_a_real_trial_leaves_one_of_the_numbers_that_it_tried():
-    assert "a trial took" in set_threads(None)
+    assert "a trial took" in set_threads(0)
     assert torch.get_num_threads() in (1, 2)
 
 
@@ -75,7 +75,7 @@ def test_the_environment_wins_over_a_trial_and_the_setting_over_both(
 ):
     monkeypatch.setattr(threads, "_turn", lambda _: pytest.fail("there was a trial"))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert set_threads(None) == "2 threads: OMP_NUM_THREADS is set"
+    assert set_threads(0) == "2 threads: OMP_NUM_THREADS is set"
     assert set_threads(1) == "1 thread: as the settings say"
     assert torch.get_num_threads() == 1
 
@@ -83,4 +83,4 @@ def test_the_environment_wins_over_a_trial_and_the_setting_over_both(
 def test_one_core_needs_no_trial(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threads, "_turn", lambda _: pytest.fail("there was a trial"))
     torch.set_num_threads(1)
-    assert set_threads(None) == "1 thread: there is one core"
+    assert set_threads(0) == "1 thread: there is one core"
