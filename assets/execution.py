@@ -149,7 +149,7 @@ def _execute(
     )
     shown = stage.progress(f"{shard}: calling {tool_name}")
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int | None) -> None:
         meter.keep()
         shown(done, total)
 

@@ -56,6 +56,6 @@ def list_new_sources(home: Home, settings: Settings, paths: Sequence[str]) -> li
     new = [path for path in dict.fromkeys(map(absolute, paths)) if path not in known]
     if new:
         write_settings_file(home.settings_file, preset=settings.preset)
-        sources = [SourceSettings(path=path) for path in new]
+        sources = [SourceSettings(path=path) for path in new]  # pyright: ignore[reportCallIssue]
         add_sources(home.settings_file, with_implied(home, settings, sources))
     return new

@@ -54,13 +54,13 @@ def call_statistics(
         "loss reductions": loss_reduction_histogram(reductions, thresholds),
         "kept calls by threshold": threshold_plot(sweep),
     }
-    kept, of_all = statistics["kept"].sum(), statistics["scored"].sum()
+    kept, of_all = (int(statistics[name].sum()) for name in ("kept", "scored"))
     return dg.MaterializeResult(
         metadata={
             # Numbers first: Dagster plots them over the runs.
             "round": number,
             "candidates": int(statistics["candidates"].sum()),
-            "kept": int(kept),
+            "kept": kept,
             **({"kept share": round(kept / of_all, 4)} if of_all else {}),
             **_chance_share(verdicts),
             "tokens fed": int(statistics["tokens_fed"].sum()),

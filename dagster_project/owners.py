@@ -5,7 +5,7 @@ address of e-mail in place of `team:…`.
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any
 
 import dagster as dg
 
@@ -17,10 +17,8 @@ OWNERS = {
     "studies": "team:evaluation",
 }
 
-_Asset = TypeVar("_Asset", bound=dg.AssetsDefinition | dg.AssetSpec)
 
-
-def owned(assets: Iterable[_Asset]) -> list[_Asset]:
+def owned(assets: Iterable[Any]) -> list[Any]:
     """The assets, each with the owner of its group."""
     return list(dg.map_asset_specs(_with_owner, assets))
 

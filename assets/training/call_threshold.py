@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -233,9 +233,9 @@ def _with_calls(texts: Sequence[DevelopmentText]) -> int:
     return sum(bool(text.call_positions) for text in texts)
 
 
-def _report(chosen: CallThreshold) -> dict[str, object]:
+def _report(chosen: CallThreshold) -> dict[str, Any]:
     """What the asset shows; what the chosen one does where there is one."""
-    shown: dict[str, object] = {
+    shown: dict[str, Any] = {
         "call_top_k": chosen.call_top_k,
         "texts with calls": chosen.texts_with_calls,
         "texts without calls": chosen.texts_without_calls,

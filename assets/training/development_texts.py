@@ -8,6 +8,7 @@ with a model.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import polars as pl
 
@@ -142,7 +143,7 @@ def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:
 
 
 def _window(
-    document: Document, row: Mapping[str, object], tokenizer: Tokenizer, settings: Settings
+    document: Document, row: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings
 ) -> Window:
     """The window of a row, cut again: the training set does not say where in the document it is."""
     key = TextKey(document.document_id, row["window"])

@@ -153,7 +153,7 @@ def finetuned_model(
             "texts": record["rows"],
             "calls": record["facts"]["calls"],
             "steps": curve.height,
-            "tokens": int(curve["tokens"].max() or 0),
+            "tokens": int(curve.select(pl.col("tokens").max()).item() or 0),
             "tokens per second": round(result["tokens"] / max(result["seconds"], 1e-9), 1),
             "last loss": float(curve["loss"][-1]),
             "best step": result["best_step"],

@@ -78,7 +78,7 @@ def _settings(home: Home) -> Settings:
 
 
 def _introduce(home: Home, settings: Settings) -> None:
-    paper = Settings()
+    paper = Settings()  # pyright: ignore[reportCallIssue]
     console.heading("Toolformer: a language model teaches itself to use tools")
     console.say(
         f"Preset '{PRESET}' in {home.settings_file}: cut down to minutes on two cores. What is cut,"
@@ -164,7 +164,7 @@ def _summarise(home: Home, settings: Settings) -> None:
     rows = []
     for name in sorted({tool for tool, _ in sweep}):
         demo = settings.tools.of(name).filtering_threshold
-        paper = Settings().tools.of(name).filtering_threshold
+        paper = Settings().tools.of(name).filtering_threshold  # pyright: ignore[reportCallIssue]
         rows.append((name, demo, sweep[name, demo], paper, sweep[name, paper]))
     console.frame(
         pl.DataFrame(

@@ -180,7 +180,7 @@ def _yaml(values: Mapping[str, Any]) -> str:
     text = io.StringIO()
     writer = YAML(typ="safe")
     writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False
+    writer.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     writer.dump(values, text)
     return text.getvalue()
 

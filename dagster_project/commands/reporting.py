@@ -73,8 +73,8 @@ def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
 def records_read(warehouse: Warehouse) -> Tally:
     """How many records gave a text, and why the others gave none."""
     records: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
-    usable = records.pop(None, 0)
-    return Tally(usable + sum(records.values()), Counter(records))
+    rejected = Counter({reason: count for reason, count in records.items() if reason is not None})
+    return Tally(sum(records.values()), rejected)
 
 
 def _tell_rejected(warehouse: Warehouse) -> None:

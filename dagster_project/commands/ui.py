@@ -28,12 +28,12 @@ def main(arguments: Sequence[str]) -> None:
     # SIGTERM with it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare_dagster_home(Home.find())
-    start = dev.open_ipc_subprocess
+    start = dev.open_ipc_subprocess  # pyright: ignore[reportPrivateImportUsage]
 
     def start_guarded(command: Sequence[str], **options: Any) -> Any:
         return start(guarded(command), **options)
 
-    dev.open_ipc_subprocess = start_guarded
+    dev.open_ipc_subprocess = start_guarded  # pyright: ignore[reportPrivateImportUsage]
     dev.dev_command.main(
         ["--workspace", str(_WORKSPACE), "--host", "127.0.0.1", *arguments], prog_name="make ui"
     )

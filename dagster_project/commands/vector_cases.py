@@ -175,7 +175,7 @@ def _tool_result(
         arguments = tool.parse_arguments(text)
     except CallSyntaxError:
         return [("result", wanted, None)]
-    limits = Limits(deadline_seconds=Settings().execution.deadline_seconds)
+    limits = Limits(deadline_seconds=Settings().execution.deadline_seconds)  # pyright: ignore[reportCallIssue]
     (answer,) = execute_calls(tool, [(arguments, document)], limits=limits)
     if answer.reason in ("tool_error", "timeout"):
         # No answer by accident is not the refusal that a case may ask for.

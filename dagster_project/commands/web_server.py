@@ -125,13 +125,13 @@ def main() -> None:
     import click
     from dagster_webserver import cli
 
-    make_app = cli.create_app_from_workspace_process_context
+    make_app = cli.create_app_from_workspace_process_context  # pyright: ignore[reportPrivateImportUsage]
 
     def make_guarded_app(*arguments: Any, **options: Any) -> WebGuard:
         bound_to = click.get_current_context().params["host"]
         return WebGuard(with_own_pages(make_app(*arguments, **options)), bound_to=bound_to)
 
-    cli.create_app_from_workspace_process_context = make_guarded_app
+    cli.create_app_from_workspace_process_context = make_guarded_app  # pyright: ignore[reportPrivateImportUsage]
     cli.main()
 
 

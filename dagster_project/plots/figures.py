@@ -264,7 +264,7 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
 def _draw_learning_rate(axes: Any, rows: pl.DataFrame) -> None:
     twin = axes.twinx()
     twin.fill_between(rows["step"], rows["learning_rate"], color=FAINT, alpha=0.16, linewidth=0)
-    twin.set_ylim(0, max(rows["learning_rate"].max(), 1e-12) * 1.25)
+    twin.set_ylim(0, max([*rows["learning_rate"], 1e-12]) * 1.25)
     twin.set_ylabel("learning rate (shaded)", fontsize=8, color=FAINT)
     twin.tick_params(labelsize=7.5, colors=FAINT, length=0)
     twin.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

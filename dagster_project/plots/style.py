@@ -72,11 +72,14 @@ def new_figure(width: float, height: float, title: str) -> Any:
     """A figure with a title; sizes in inches."""
     # `Figure` instead of pyplot: no state is shared between threads, and nothing must be closed.
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure = Figure(
-        figsize=(width, height), dpi=_RESOLUTION, facecolor="white", layout="constrained"
+        figsize=(width, height),
+        dpi=_RESOLUTION,
+        facecolor="white",
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08),
     )
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     figure.suptitle(title, fontsize=11.5, fontweight="bold", color=TEXT)
     return figure
 
@@ -136,7 +139,7 @@ def png_of(figure: "Figure") -> bytes:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     size = canvas.get_width_height()
-    picture = Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    picture = Image.frombuffer("RGBA", size, bytes(canvas.buffer_rgba()), "raw", "RGBA", 0, 1)
     picture = picture.convert("RGB")
     content = io.BytesIO()
     # A palette instead of full colour: a third of the bytes, which every reader of the UI loads.
@@ -174,7 +177,11 @@ def svg_of(figure: "Figure", name: str, *, width: float | None = None) -> str:
     if width is not None:
         figure.set_figwidth(width)
     content = io.StringIO()
-    options = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
+    options: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.family": "sans-serif",
+    }
     with rc_context(options):
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     text = content.getvalue()

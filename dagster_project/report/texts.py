@@ -4,7 +4,7 @@ Does not read the warehouse.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -55,7 +55,7 @@ def shown_texts(rows: pl.DataFrame, *, most_per_tool: int, most_bytes: int) -> S
     return ShownTexts(f"[{','.join(shown)}]", len(shown), kept, len(texts), most_per_tool)
 
 
-def _text(calls: list[_Row]) -> dict[str, Any]:
+def _text(calls: Sequence[_Row]) -> dict[str, Any]:
     first = calls[0]
     published_on = first["published_on"]
     return {

@@ -108,8 +108,8 @@ class SourceSettings(Section):
 
 # The corpus where no source is listed. A page of the excerpt is some eight documents.
 EMBEDDED_SOURCES = (
-    SourceSettings(path=STARTER_TEXTS),
-    SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),
+    SourceSettings(path=STARTER_TEXTS),  # pyright: ignore[reportCallIssue]
+    SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),  # pyright: ignore[reportCallIssue]
 )
 
 
@@ -338,7 +338,7 @@ class Settings(Section):
     sampling: SamplingSettings = SamplingSettings()  # pyright: ignore[reportCallIssue]
     execution: ExecutionSettings = ExecutionSettings()  # pyright: ignore[reportCallIssue]
     scoring: ScoringSettings = ScoringSettings()  # pyright: ignore[reportCallIssue]
-    tools: ToolsSettings = ToolsSettings()
+    tools: ToolsSettings = ToolsSettings()  # pyright: ignore[reportCallIssue]
     wikipedia_index: WikipediaIndexSettings = WikipediaIndexSettings()  # pyright: ignore[reportCallIssue]
     passage_index: PassageIndexSettings = PassageIndexSettings()  # pyright: ignore[reportCallIssue]
     question_answering: QuestionAnsweringSettings = QuestionAnsweringSettings()  # pyright: ignore[reportCallIssue]

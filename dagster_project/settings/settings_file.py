@@ -45,7 +45,7 @@ def preset_values(preset: str) -> dict[str, Any]:
             "line `preset:` in toolformer.yaml or the flag --preset."
         )
     base, changes = PRESETS[preset]
-    values = preset_values(base) if base else Settings().model_dump()
+    values = preset_values(base) if base else Settings().model_dump()  # pyright: ignore[reportCallIssue]
     return merged(values, {**changes, "preset": preset})
 
 
@@ -263,6 +263,7 @@ def _without_empty(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[st
         of_base = base.get(name)
         if value is None and isinstance(of_base, Mapping | tuple | list):
             continue
-        is_section = isinstance(value, Mapping) and isinstance(of_base, Mapping)
-        values[name] = _without_empty(value, of_base) if is_section else value
+        if isinstance(value, Mapping) and isinstance(of_base, Mapping):
+            value = _without_empty(value, of_base)
+        values[name] = value
     return values

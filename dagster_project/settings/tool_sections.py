@@ -57,7 +57,7 @@ class ToolsSettings(Section):
     """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, PluginSettings]
+    __pydantic_extra__: dict[str, PluginSettings]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
     WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]

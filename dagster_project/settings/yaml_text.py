@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from dagster_project.settings.errors import SettingsError
@@ -231,7 +231,7 @@ def _items(entries: Sequence[Mapping[str, Any]], column: int) -> list[str]:
 
 def _last_line(node: Node) -> int:
     """The last line of what a node says: a block's end lies behind the comments that follow it."""
-    if isinstance(node, ScalarNode) or node.flow_style or not node.value:
+    if not isinstance(node, CollectionNode) or node.flow_style or not node.value:
         mark = node.end_mark
         return mark.line - 1 if mark.column == 0 and mark.line > node.start_mark.line else mark.line
     last = node.value[-1]

@@ -53,6 +53,6 @@ def _license_of(base: Path) -> str | None:
     from yaml import YAMLError
 
     try:
-        return ModelCard.load(base / CARD_FILE).data.license
+        return ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
     except (OSError, ValueError, YAMLError):
         return None
