@@ -5,7 +5,6 @@ Does not print; the command line does.
 
 import errno
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from filelock import Timeout
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
 from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
+from toolformer.ground.whole_files import write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
@@ -43,11 +43,11 @@ _FULL_DISK = ("disk is full", "disk I/O error")
 
 
 def prepare_dagster_home(home: Home) -> None:
-    """Make DAGSTER_HOME with our `dagster.yaml`, and point this process to it."""
+    """Make DAGSTER_HOME, with our `dagster.yaml` where it has none; point this process to it."""
     home.dagster.mkdir(parents=True, exist_ok=True)
     target = home.dagster / "dagster.yaml"
-    if not target.exists() or target.read_bytes() != _INSTANCE_CONFIG.read_bytes():
-        shutil.copyfile(_INSTANCE_CONFIG, target)
+    if not target.exists():
+        write_whole(target, _INSTANCE_CONFIG.read_text(encoding="utf-8"))
     os.environ["DAGSTER_HOME"] = str(home.dagster)
 
 

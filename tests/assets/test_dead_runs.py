@@ -37,6 +37,18 @@ def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
         assert not list((tmp_path / "locks").glob("process-*"))
 
 
+def test_a_dagster_yaml_that_is_there_is_left_as_it_is(tmp_path: Path):
+    home = Home(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home.dagster))
+        prepare_dagster_home(home)
+        written = home.dagster / "dagster.yaml"
+        assert "max_concurrent_runs" in written.read_text()
+        written.write_text("telemetry: {enabled: false}\n")
+        prepare_dagster_home(home)
+        assert written.read_text() == "telemetry: {enabled: false}\n"
+
+
 def _job() -> dg.JobDefinition:
     @dg.op
     def nothing() -> None: ...
