@@ -62,10 +62,14 @@ def executed_calls(
 
     hold_device = partial(language_model.holder().hold_device, stage.settings, stage.home)
 
+    @cache
+    def base_tokenizer() -> Tokenizer:
+        return load_tokenizer(base_model_directory(stage.settings, stage.home))
+
     def make_shard(key: str, report: ShardReport) -> None:
         report.slices.update(tools.unavailable)
         # Before the threads: those that import transformers together fail on its lazy modules.
-        tokenizer = load_tokenizer(base_model_directory(stage.settings, stage.home))
+        tokenizer = base_tokenizer()
 
         def wanted(name: str, tool: Tool) -> Wanted:
             candidates = stage.input("candidate_calls", key, stage.slice_name(name))
