@@ -6,9 +6,10 @@ Does not parse the command line, and does not score.
 import datetime
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -154,6 +155,8 @@ def compare_on_tasks(
 
     from toolformer_lm_eval.adapter import HarnessModel
 
+    # Its decorator hides the parameters from type checkers.
+    evaluate: Callable[..., Any] = simple_evaluate
     least = least_call_probability(directory, settings)
     continuation = Continuation(
         toolbox, settings, today=date, least_call_probability=least, blocked_tools=blocked_tools
@@ -173,7 +176,7 @@ def compare_on_tasks(
                     )
                 )
                 # No cache of the harness: its keys do not name the model.
-                results = simple_evaluate(
+                results = evaluate(
                     HarnessModel(answers),
                     tasks=list(task_names),
                     task_manager=manager,
