@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock
 
 from assets.inputs import Wanted
 from dagster_project.home import Home
+from toolformer.ground.locking import Lock
 from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
@@ -36,7 +36,7 @@ class Made:
 
 
 def make_once(
-    lock: FileLock,
+    lock: Lock,
     *,
     is_stale: Callable[[], bool],
     make: Callable[[], str],

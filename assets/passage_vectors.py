@@ -70,6 +70,7 @@ def passage_index(
                 home.passage_index,
                 build,
                 progress=progress_of("encoding passages", context.log),
+                lock=home.index_lock(home.passage_index),
             ),
         )
 

@@ -27,7 +27,7 @@ from benchmarks.workload import (
     read_documents,
 )
 from dagster_project.commands import console
-from dagster_project.home import home_folder
+from dagster_project.home import Home
 from toolformer import losses, sampling
 from toolformer.forward import geometry
 from toolformer.forward.batching import plan_batches
@@ -224,7 +224,7 @@ def run_ablations(
         quick: two documents of 48 tokens.
         say: told what is measured.
     """
-    path = model_path or ensure_embedded_model(home_folder() / "models")
+    path = model_path or ensure_embedded_model(Home.find().converted_models)
     file = documents_file or default_documents_file()
     rows: list[dict[str, Any]] = []
     for tool in quick_workloads() if quick else paper_workloads():

@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from benchmarks.machine import machine, versions
-    from dagster_project.home import home_folder
+    from dagster_project.home import Home
     from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
     from toolformer.decoding.completions import Completion, DecodingParameters
     from toolformer.decoding.decoder import complete
@@ -50,7 +50,7 @@ def main() -> None:
         Document(document_id=item.item_id, text=prompt, published_on=item.current_date)
         for item, prompt in zip(items, prompts, strict=True)
     ]
-    base = options.model or ensure_embedded_model(home_folder() / "models")
+    base = options.model or ensure_embedded_model(Home.find().converted_models)
     model = LanguageModel.load(base)
     tools = {
         "Calendar": create_tool("Calendar", {"date_source": "published_on"}),

@@ -106,7 +106,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         read_documents,
     )
     from dagster_project.commands import console
-    from dagster_project.home import home_folder
+    from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.language_model import LanguageModel
 
@@ -114,7 +114,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     quick = options.quick
     repeats = _QUICK_GEMM_REPEATS if quick else _GEMM_REPEATS
     peaks = {name: gemm_peak(name, repeats=repeats) for name in ("bfloat16", "float32")}
-    path = options.model or ensure_embedded_model(home_folder() / "models")
+    path = options.model or ensure_embedded_model(Home.find().converted_models)
     model = LanguageModel.load(path)
     stock_model = load_stock_model(path, precision=model.precision)
     stock = LiteralEngine(stock_model, model.tokenizer, bos_id=model.bos_id)

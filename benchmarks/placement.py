@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    directory = options.model or ensure_embedded_model(Home.find().models)
+    directory = options.model or ensure_embedded_model(Home.find().converted_models)
     model = LanguageModel.load(directory)
     source = CallSource(
         options.source or test_data_file("web_docs"),

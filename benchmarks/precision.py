@@ -327,7 +327,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.source is None or not options.source.exists():
         parser.error("name a SOURCE that exists, or set TOOLFORMER_TEST_DATA")
-    directory = options.model or ensure_embedded_model(Home.find().models)
+    directory = options.model or ensure_embedded_model(Home.find().converted_models)
     report = Measurement(directory, options.work, options.source).run(options.calls)
     if options.json:
         print(json.dumps(report, indent=2))

@@ -34,12 +34,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from benchmarks.machine import gemm_peak, machine, versions
-    from dagster_project.home import home_folder
+    from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.training.process_group import PARALLELISMS
     from toolformer.training.training_plan import parameter_count
 
-    base = options.model or ensure_embedded_model(home_folder() / "models")
+    base = options.model or ensure_embedded_model(Home.find().converted_models)
     rows = _rows(base, options.documents)
     peak = gemm_peak("float32", repeats=5)
     operations = 6 * parameter_count(base.glob("*.safetensors"))

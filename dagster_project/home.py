@@ -1,8 +1,9 @@
-"""The folders below `$TOOLFORMER_HOME`, and the locks that keep processes out of each other's way.
+"""Where things are: shared data below `$TOOLFORMER_HOME`, one machine's below `$TOOLFORMER_CACHE`.
 
-Locks are taken in this order, so that no two processes wait for each other: a device, the corpus,
-the shards, the manifest's own (`sources/manifest.lock`), a slice or another output. Who holds one
-may wait for a later one only: a command that changes the sources loads no model while it does.
+Locks of one machine (device, living process) are files in its cache. Those of shared data are files
+in the home, or PostgreSQL's. They are taken in this order, so that no two processes wait for each
+other: a device, the corpus, the shards, the manifest, a slice or another output. Who holds one may
+wait for a later one only: a command that changes the sources loads no model while it does.
 
 Does not know what is in the files.
 """
@@ -11,10 +12,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from dagster_project.locks import FILES, POSTGRESQL, FileLock, file_lock, shown
+from dagster_project.settings.errors import SettingsError
+from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
+
+_VARIABLES = ("CACHE", "LOCKS", "STORE")
 
 
 def home_folder() -> Path:
@@ -26,14 +30,48 @@ def home_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Everything that is made at run time lies below `root`."""
+    """Everything that is made at run time: all machines share what lies below `root`.
+
+    Attributes:
+        root: `$TOOLFORMER_HOME`; with an object store, this machine's mirror of it.
+        cache: `$TOOLFORMER_CACHE`, for what belongs to one machine; None is the root itself.
+        locks: `$TOOLFORMER_LOCKS`, where those of shared data are: `files` or the address of a
+            PostgreSQL database.
+        store: `$TOOLFORMER_STORE`, the object store that holds the shared data; None is the root.
+    """
 
     root: Path
+    cache: Path | None = None
+    locks: str = FILES
+    store: str | None = None
 
     @classmethod
     def find(cls) -> "Home":
-        """The home that the environment names."""
-        return cls(home_folder())
+        """The home that the environment names.
+
+        Raises:
+            SettingsError: a variable is not valid, or two do not go together.
+        """
+        cache, locks, store = (os.environ.get(f"TOOLFORMER_{name}") for name in _VARIABLES)
+        locks = locks or FILES
+        if locks != FILES and not locks.startswith(POSTGRESQL):
+            raise SettingsError(
+                f"TOOLFORMER_LOCKS is {shown(locks)!r}. Expected `files`, or the address of a "
+                "database such as postgresql://user@host:5432/database. Correct the variable."
+            )
+        if store and locks == FILES:
+            raise SettingsError(
+                f"TOOLFORMER_STORE is {store!r}, and TOOLFORMER_LOCKS is `files`. Expected locks "
+                "that all machines share: an object store has none. Set TOOLFORMER_LOCKS to the "
+                "address of a PostgreSQL database, postgresql://user@host:5432/database."
+            )
+        folder = Path(cache).expanduser().absolute() if cache else None
+        return cls(home_folder(), folder, locks, store or None)
+
+    @property
+    def machine(self) -> Path:
+        """What belongs to one machine lies below, under the same names as in a home of one."""
+        return self.cache or self.root
 
     @property
     def settings_file(self) -> Path:
@@ -47,8 +85,8 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """The DuckDB file for people."""
-        return self.root / "warehouse.duckdb"
+        """The DuckDB file for people; of the machine, since it names absolute paths."""
+        return self.machine / "warehouse.duckdb"
 
     @property
     def sources(self) -> Path:
@@ -72,8 +110,13 @@ class Home:
 
     @property
     def models(self) -> Path:
-        """Converted and finetuned models."""
+        """Finetuned models."""
         return self.root / "models"
+
+    @property
+    def converted_models(self) -> Path:
+        """Where the embedded model is converted to; of the machine, each converts its own."""
+        return self.machine / "models"
 
     def finetuned_model(self, round_number: int, variant: str = CALLS) -> Path:
         """The model that C* of a round taught (or of several rounds, this being the newest)."""
@@ -83,7 +126,7 @@ class Home:
 
     @property
     def checkpoints(self) -> Path:
-        """Intermediate results of unfinished stages."""
+        """Intermediate results of unfinished stages; shared, so that another machine goes on."""
         return self.root / "cache" / "checkpoints"
 
     @property
@@ -93,8 +136,13 @@ class Home:
 
     @property
     def tool_results(self) -> Path:
-        """Answers of earlier calls, shared by all runs."""
-        return self.root / "cache" / "tool_results"
+        """Answers of earlier calls, shared by all runs of the machine: SQLite."""
+        return self.machine / "cache" / "tool_results"
+
+    @property
+    def digests(self) -> Path:
+        """Digests of the user's own models; of the machine, since they are named by their path."""
+        return self.machine / "digests"
 
     @property
     def report(self) -> Path:
@@ -108,46 +156,55 @@ class Home:
 
     @property
     def dagster(self) -> Path:
-        """DAGSTER_HOME."""
-        return self.root / "dagster"
+        """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
+        return self.machine / "dagster"
 
-    def corpus_lock(self) -> FileLock:
+    def corpus_lock(self) -> Lock:
         """Held by a command that changes which sources are listed, from its first look to its end.
 
         Then no command writes an older state of the settings file over another's.
         """
-        return self._lock("corpus")
+        return self._shared_lock("corpus")
 
-    def shards_lock(self) -> FileLock:
+    def shards_lock(self) -> Lock:
         """Held while manifest, warehouse and registered partitions are brought in line."""
-        return self._lock("shards")
+        return self._shared_lock("shards")
+
+    def manifest_lock(self) -> Lock:
+        """Held while the manifest is changed."""
+        return self._shared_lock("manifest")
+
+    def index_lock(self, directory: Path) -> Lock:
+        """Held while an index is built; a second builder waits, then finds the work done."""
+        return self._shared_lock(f"index.{directory.name}")
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse."""
-        for folder in (self.root, self.sources, self.calibration, self.root / "digests"):
+        for folder in (self.root, self.sources, self.calibration, self.digests):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
 
-    def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
+    def slice_lock(self, table: str, shard: str, slice_name: str) -> Lock:
         """Held while a slice is made: a second run over it waits, then finds the work done."""
-        return self._lock(f"{table}.{shard}.{slice_name}")
+        return self._shared_lock(f"{table}.{shard}.{slice_name}")
 
     def device_lock(self, device: str) -> FileLock:
         """Held while a model is loaded: one model at a time per device.
 
         A file lock and no pool slot: the kernel releases it when the process is killed.
         """
-        return self._lock(f"device-{device.replace(':', '-')}")
+        return self._node_lock(f"device-{device.replace(':', '-')}")
 
-    def output_lock(self, name: str) -> FileLock:
+    def output_lock(self, name: str) -> Lock:
         """Held while an output that is no slice is made, such as a model."""
-        return self._lock(name)
+        return self._shared_lock(name)
 
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
-        return self._lock(name)
+        return self._node_lock(name)
 
-    def _lock(self, name: str) -> FileLock:
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock", thread_local=False)
+    def _node_lock(self, name: str) -> FileLock:
+        return file_lock(self.machine / "locks", name)
+
+    def _shared_lock(self, name: str) -> Lock:
+        return file_lock(self.root / "locks", name)

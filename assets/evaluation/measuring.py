@@ -17,7 +17,7 @@ from functools import partial
 
 import dagster as dg
 import polars as pl
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.text_losses import measure_losses, text_collection
@@ -46,6 +46,7 @@ from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.ground.digests import hex_digest, hex_digest_of_file, number_digest
+from toolformer.ground.locking import Lock
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -246,7 +247,7 @@ class Measuring:
         except Timeout:
             return True
 
-    def _lock(self, slice_name: str) -> FileLock:
+    def _lock(self, slice_name: str) -> Lock:
         return self.home.slice_lock(TABLE, ALL, slice_name)
 
     def _empty_stale(

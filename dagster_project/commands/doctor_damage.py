@@ -104,8 +104,9 @@ def _folders(home: Home, settings: Settings) -> Iterator[_Folder]:
             yield _Folder(name, path, path / DIGESTS_FILE, "the next build makes it again")
     models = {
         file.parent
+        for folder in (home.models, home.converted_models)
         for pattern in ("*.safetensors", DIGESTS_FILE)
-        for file in home.models.glob(f"[!.]*/{pattern}")
+        for file in folder.glob(f"[!.]*/{pattern}")
     }
     for given in {settings.language_model.path, settings.sampling.annotator}:
         directory = Path(given).expanduser()
@@ -114,7 +115,7 @@ def _folders(home: Home, settings: Settings) -> Iterator[_Folder]:
     for path in sorted(models):
         if not is_made_here(path, home):
             again = None
-        elif path == embedded_model_directory(home.models):
+        elif path == embedded_model_directory(home.converted_models):
             again = "it is converted again at first use"
         else:
             again = "`toolformer train` makes it again"
@@ -250,8 +251,9 @@ def _repair_slices(home: Home) -> Iterator[str]:
 
 
 def _put_aside(path: Path, home: Home) -> Path:
-    """Move a file or folder of the home below its folder `damaged`; returns where to."""
-    first = target = home.root / "damaged" / path.relative_to(home.root)
+    """Move a file or folder below the folder `damaged` of the home, or of its cache; say where."""
+    place = home.machine if path.is_relative_to(home.machine) else home.root
+    first = target = place / "damaged" / path.relative_to(place)
     number = 1
     while target.exists():
         number += 1

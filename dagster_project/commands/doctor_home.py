@@ -22,7 +22,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     name = "language model"
     is_embedded = settings.language_model.path == "embedded"
     directory = (
-        embedded_model_directory(home.models)
+        embedded_model_directory(home.converted_models)
         if is_embedded
         else Path(settings.language_model.path).expanduser()
     )

@@ -60,7 +60,8 @@ def _check_target(
     target: Path, home: Home, *, folder_of: Collection[str] | None, is_forced: bool
 ) -> None:
     is_folder = folder_of is not None
-    if target.resolve().is_relative_to(home.root.resolve()):
+    places = (home.root.resolve(), home.machine.resolve())
+    if any(target.resolve().is_relative_to(place) for place in places):
         raise ExportError(
             f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
             "itself. Choose a place outside of it."

@@ -117,17 +117,19 @@ def _link_sources(home: Home, foreseen: Home) -> None:
 
 def _bring_models(settings: Settings, home: Home, foreseen: Home) -> bool:
     """Link the models; one that is still to be converted is named, so that nobody converts it."""
-    embedded = embedded_model_directory(home.models)
+    embedded = embedded_model_directory(home.converted_models)
     is_converted = (
         settings.language_model.path != "embedded" or (embedded / "model.safetensors").exists()
     )
     foreseen.models.mkdir(parents=True)
     if home.models.is_dir():
         for model in home.models.iterdir():
-            if is_converted or model != embedded:
+            if model != embedded:
                 _link(model, foreseen.models / model.name)
-    if not is_converted:
-        named = embedded_model_directory(foreseen.models)
+    named = embedded_model_directory(foreseen.converted_models)
+    if embedded.exists() and is_converted:
+        _link(embedded, named)
+    elif not is_converted:
         named.mkdir()
         (named / "model.safetensors").touch()
     return is_converted

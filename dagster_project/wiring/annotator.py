@@ -135,7 +135,7 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
     """
     named = (settings.language_model.path, settings.sampling.annotator)
     directories = [Path(name).expanduser() for name in named]
-    directories += sorted(home.models.glob("*"))
+    directories += sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
     for directory in directories:
         if is_trained(directory) and model_identity(directory) == identity:
             return directory

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dagster_project.home import Home
 from toolformer.errors import DamagedModelError
-from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, described
 
@@ -21,13 +21,15 @@ _compared: set[tuple[Path, int]] = set()
 
 def is_made_here(directory: Path, home: Home) -> bool:
     """Whether it is the converted model of a home, or one that was finetuned in it."""
-    made = (EMBEDDED_MODEL_NAME, home.finetuned_model(1).name)
-    is_variant_or_round = directory.name.startswith(f"{home.finetuned_model(1).name}-")
-    return directory.parent == home.models and (directory.name in made or is_variant_or_round)
+    first = home.finetuned_model(1).name
+    is_finetuned = directory.name == first or directory.name.startswith(f"{first}-")
+    return directory == embedded_model_directory(home.converted_models) or (
+        directory.parent == home.models and is_finetuned
+    )
 
 
 def digests_file(directory: Path, home: Home) -> Path:
-    """Where the digests of a model are kept: beside its weights, or in the home for a user's own.
+    """Where the digests of a model are kept: beside its weights, or apart for a user's own.
 
     A user's own may have been made in another home, and bring its digests along.
     """
@@ -35,7 +37,7 @@ def digests_file(directory: Path, home: Home) -> Path:
     if is_made_here(directory, home) or beside.is_file():
         return beside
     place = hex_digest(directory.absolute(), size=4)
-    return home.root / "digests" / f"{directory.name}-{place}"
+    return home.digests / f"{directory.name}-{place}"
 
 
 def check_undamaged(directory: Path, home: Home) -> None:

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from dagster_project.home import Home
+from dagster_project.locks import FileLock
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged
@@ -38,7 +37,7 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
     from toolformer.forward.language_model import check_model_directory
 
     if settings.language_model.path == "embedded":
-        return ensure_embedded_model(home.models)
+        return ensure_embedded_model(home.converted_models)
     directory = Path(settings.language_model.path).expanduser()
     check_model_directory(directory)
     return directory

@@ -368,7 +368,7 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
 
 
 def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
-    flip(embedded_model_directory(home.models) / "model.safetensors", 1)
+    flip(embedded_model_directory(home.converted_models) / "model.safetensors", 1)
     context = SimpleNamespace()
     train = vars(finetuning)["_train"]
     with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
@@ -399,6 +399,19 @@ def test_of_a_large_model_only_sizes_are_compared_before_it_is_loaded(home, monk
     truncate(path / "model.safetensors")
     with pytest.raises(DamagedModelError, match=r"599,980 bytes instead of 600,000"):
         check_undamaged(path, home)
+
+
+def test_a_converted_model_of_the_cache_is_examined_and_put_aside_there(home, tmp_path):
+    split = Home(home.root, tmp_path / "cache")
+    split.machine.mkdir()
+    shutil.move(home.root / EMBEDDED, split.machine / EMBEDDED)
+    flip(split.machine / EMBEDDED / "model.safetensors", 1)
+    (found,) = damaged(split)
+    assert found.files == (str(split.machine / EMBEDDED / "model.safetensors"),)
+    (done,) = repair(split, is_full=True)
+    assert str(split.machine / "damaged" / EMBEDDED) in done
+    assert (split.machine / "damaged" / EMBEDDED / "model.safetensors").is_file()
+    assert not (home.root / "damaged").exists()
 
 
 def test_a_model_without_digests_is_taken_as_it_is(home):

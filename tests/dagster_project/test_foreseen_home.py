@@ -14,6 +14,7 @@ from dagster_project.runs.indexes import PlannedIndex
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import open_tool
+from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import Source
@@ -78,6 +79,20 @@ def test_a_new_home_is_foreseen_with_its_shards(look, home: Home, texts: Path):
     assert [entry.digest for entry in entries] == [
         entry.digest for entry in Manifest.load(home.sources).active_shards
     ]
+
+
+def test_a_model_converted_in_the_cache_is_not_foreseen_to_be_converted(tmp_path, texts: Path):
+    home = Home(tmp_path / "home", tmp_path / "cache")
+    converted = home.converted_models / EMBEDDED_MODEL_NAME
+    converted.mkdir(parents=True)
+    (converted / "model.safetensors").touch()
+    (home.models / "toolformer").mkdir(parents=True)
+    found = foresee(settings_of(texts), home, (), tmp_path / "foreseen")
+    assert found.is_converted
+    assert {each.name: each.resolve() for each in found.home.models.iterdir()} == {
+        EMBEDDED_MODEL_NAME: converted,
+        "toolformer": home.models / "toolformer",
+    }
 
 
 def test_sources_that_are_as_they_were_are_not_cut_again(look, home: Home, texts: Path):

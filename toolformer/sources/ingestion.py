@@ -8,7 +8,7 @@ records that come back get their old shards.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -70,6 +70,7 @@ def update_manifest(
     *,
     held_out_every: int,
     progress: Progress | None = None,
+    lock: AbstractContextManager[object] | None = None,
 ) -> ManifestUpdate:
     """Registers new shards and retires those whose records changed.
 
@@ -84,6 +85,7 @@ def update_manifest(
         sources: all sources of the corpus, in order.
         held_out_every: every n-th shard by number is held out from training; 0 for none.
         progress: told about each cut slice.
+        lock: see `locked`.
 
     Returns:
         What was done. A source that cannot be used is in `rejected_sources` and stops no other.
@@ -98,17 +100,19 @@ def update_manifest(
             f"held_out_every is {held_out_every}. Expected 0 for no held-out shards, or how many "
             "shards there are to each held-out one. Correct the setting."
         )
-    with locked(folder):
+    with locked(folder, lock):
         return _Update(folder, held_out_every, progress).run(sources)
 
 
-def retire_source(folder: Path, name: str) -> list[ShardEntry]:
+def retire_source(
+    folder: Path, name: str, *, lock: AbstractContextManager[object] | None = None
+) -> list[ShardEntry]:
     """Retires all shards of a source, and moves their slices aside; returns them.
 
     Raises:
         DamagedRawSliceError, SliceWriteError: see `update_manifest`.
     """
-    with locked(folder):
+    with locked(folder, lock):
         update = _Update(folder)
         update.retire(update.active(name), forget=name)
         return update.result.retired
@@ -126,23 +130,24 @@ def stale_sources(folder: Path, sources: Sequence[Source]) -> list[Source]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, lock: AbstractContextManager[object] | None = None) -> Iterator[None]:
     """Keeps others from changing the manifest; makes its folders.
+
+    Args:
+        folder: of the manifest.
+        lock: held meanwhile; None is a file beside the manifest.
 
     Raises:
         SliceWriteError: the folder is not writable.
     """
-    lock = FileLock(folder / "manifest.lock")
-    try:
-        for path in (slice_path(folder, ""), retired_slice_path(folder, "")):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise write_error(folder, error) from error
-    try:
+    with ExitStack() as held:
+        try:
+            for path in (slice_path(folder, ""), retired_slice_path(folder, "")):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock or FileLock(folder / "manifest.lock"))
+        except OSError as error:
+            raise write_error(folder, error) from error
         yield
-    finally:
-        lock.release()
 
 
 class _Update:

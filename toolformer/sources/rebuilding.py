@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +46,11 @@ class RebuiltManifest:
 
 
 def rebuild_manifest(
-    folder: Path, *, held_out_every: int, used_keys: Iterable[str] = ()
+    folder: Path,
+    *,
+    held_out_every: int,
+    used_keys: Iterable[str] = (),
+    lock: AbstractContextManager[object] | None = None,
 ) -> RebuiltManifest:
     """Writes a manifest of the raw slices that are there; an unusable one is kept beside it.
 
@@ -53,12 +58,13 @@ def rebuild_manifest(
         folder: `$TOOLFORMER_HOME/sources`.
         held_out_every: see `update_manifest`; the number of a shard tells whether it is held out.
         used_keys: keys that are in use elsewhere, and so are not given to new shards.
+        lock: see `toolformer.sources.ingestion.locked`.
 
     Raises:
         SourceError: there is a manifest that fits the slices, or there are no slices.
         SliceWriteError: it cannot be written.
     """
-    with locked(folder):
+    with locked(folder, lock):
         path = manifest_path(folder)
         known = _known_entries(folder)
         slices = {file: file.name.split(".")[0] for file in stored_slices(folder)}

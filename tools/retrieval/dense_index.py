@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from toolformer.ground.locking import Lock
 from tools.retrieval.dense_vectors import DenseIndexKind, write_faiss_index
 from tools.retrieval.encoder import KIND as TEXT_ENCODER
 from tools.retrieval.encoder import TextEncoder
@@ -90,6 +91,7 @@ def build_dense_index(
     build: DenseBuild,
     *,
     progress: Callable[[int, int], None] | None = None,
+    lock: Lock | None = None,
 ) -> None:
     """Build an index, or go on with one whose building was interrupted.
 
@@ -102,6 +104,7 @@ def build_dense_index(
         directory: Where the index goes; an older index there is replaced.
         build: How.
         progress: Called after each chunk with the passages encoded so far, and all of them.
+        lock: Held while it is built; None is a file beside the index.
 
     Raises:
         IndexBuildError: When there are no passages or they have no vectors, or when `directory`
@@ -111,7 +114,7 @@ def build_dense_index(
     """
     directory = Path(directory).absolute()
     with sole_builder(
-        directory, fingerprint=build.fingerprint, index_format=DENSE_FORMAT
+        directory, fingerprint=build.fingerprint, index_format=DENSE_FORMAT, lock=lock
     ) as built_meanwhile:
         if built_meanwhile is None:
             _build(passages, directory, build, progress)

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolformer.ground.kept_digests import damaged_files, described, keep_digests
+from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
@@ -105,7 +106,7 @@ def check_replaceable(directory: Path) -> None:
 
 @contextmanager
 def sole_builder(
-    directory: Path, *, fingerprint: str, index_format: int
+    directory: Path, *, fingerprint: str, index_format: int, lock: Lock | None = None
 ) -> Iterator[dict[str, Any] | None]:
     """Build an index while no other process does.
 
@@ -115,6 +116,7 @@ def sole_builder(
         directory: Where the index goes.
         fingerprint: Of what is to be built.
         index_format: As for `read_information`.
+        lock: Held meanwhile; None is a file beside the index.
 
     Yields:
         None; after waiting for another process, what is known about the index that it built, where
@@ -126,12 +128,12 @@ def sole_builder(
     """
     check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f"{directory.name}.lock")
+    held = lock or FileLock(directory.parent / f"{directory.name}.lock")
     found = None
     try:
-        lock.acquire(timeout=0)
+        held.acquire(timeout=0)
     except Timeout:
-        lock.acquire()
+        held.acquire()
         found = read_information(directory, index_format=index_format)
     try:
         if found is not None and found["fingerprint"] == fingerprint:
@@ -140,7 +142,7 @@ def sole_builder(
             remove_leftovers(directory)
             yield None
     finally:
-        lock.release()
+        held.release()
 
 
 def temporary_folder(directory: Path) -> Path:

@@ -1,0 +1,102 @@
+"""Which paths are shared by all machines, and which belong to one."""
+
+from pathlib import Path
+
+import pytest
+
+from dagster_project.home import Home
+from dagster_project.settings.errors import SettingsError
+
+OF_ONE_MACHINE = {
+    "database",
+    "converted_models",
+    "tool_results",
+    "digests",
+    "dagster",
+    "machine",
+}
+NO_PATHS = {"cache", "locks", "store", "root"}
+
+
+def paths(home: Home) -> dict[str, Path]:
+    names = {name for name, value in vars(Home).items() if isinstance(value, property)}
+    return {name: getattr(home, name) for name in names - NO_PATHS}
+
+
+def test_everything_lies_below_the_home_where_no_cache_is_named(tmp_path):
+    home = Home(tmp_path)
+    assert home.machine == tmp_path
+    assert all(path.is_relative_to(tmp_path) for path in paths(home).values())
+
+
+def test_every_path_is_shared_or_of_one_machine_under_the_same_name(tmp_path):
+    home = Home(tmp_path / "shared", tmp_path / "cache")
+    before = paths(Home(tmp_path / "shared"))
+    for name, path in paths(home).items():
+        place = home.machine if name in OF_ONE_MACHINE else home.root
+        assert path.relative_to(place) == before[name].relative_to(home.root), name
+
+
+def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_home(tmp_path):
+    home = Home(tmp_path / "shared", tmp_path / "cache")
+    shared = [
+        home.corpus_lock(),
+        home.shards_lock(),
+        home.manifest_lock(),
+        home.slice_lock("documents", "shard-00000", "all"),
+        home.output_lock("finetuned_model.toolformer"),
+        home.index_lock(home.passage_index),
+    ]
+    node = [home.device_lock("cpu"), home.process_lock("process-1")]
+    for lock in (*shared, *node):
+        with lock:
+            pass
+    names = {file.name for file in (home.root / "locks").iterdir()}
+    assert names == {
+        "corpus.lock",
+        "shards.lock",
+        "manifest.lock",
+        "documents.shard-00000.all.lock",
+        "finetuned_model.toolformer.lock",
+        "index.passages.lock",
+    }
+    assert {file.name for file in (home.machine / "locks").iterdir()} == {
+        "device-cpu.lock",
+        "process-1.lock",
+    }
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    def set_to(**variables: str) -> None:
+        for name in ("HOME", "CACHE", "LOCKS", "STORE"):
+            monkeypatch.delenv(f"TOOLFORMER_{name}", raising=False)
+        for name, value in {"HOME": str(tmp_path), **variables}.items():
+            monkeypatch.setenv(f"TOOLFORMER_{name}", value)
+
+    return set_to
+
+
+def test_a_home_of_one_machine_is_what_the_environment_names_by_default(environment, tmp_path):
+    environment()
+    assert Home.find() == Home(tmp_path)
+    environment(CACHE="", LOCKS="", STORE="")
+    assert Home.find() == Home(tmp_path)
+
+
+def test_the_environment_names_cache_locks_and_store(environment, tmp_path):
+    locks, store = "postgresql://ada@localhost:5433/toolformer", "s3://bucket/corpus"
+    environment(CACHE="~/fast", LOCKS=locks, STORE=store)
+    assert Home.find() == Home(tmp_path, Path.home() / "fast", locks, store)
+
+
+def test_an_object_store_without_shared_locks_is_refused(environment):
+    environment(STORE="s3://bucket/corpus")
+    with pytest.raises(SettingsError, match="an object store has none"):
+        Home.find()
+
+
+def test_locks_elsewhere_than_in_files_or_postgresql_are_refused(environment):
+    environment(LOCKS="redis://ada:secret@host:6379")
+    with pytest.raises(SettingsError, match="TOOLFORMER_LOCKS is 'redis://ada@host:6379'"):
+        Home.find()
