@@ -13,7 +13,7 @@ TORCH_BUILD := $(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi 2
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 export TOOLFORMER_HOME ?= $(CURDIR)/data
-export DAGSTER_HOME := $(TOOLFORMER_HOME)/dagster
+export DAGSTER_HOME := $(or $(TOOLFORMER_CACHE),$(TOOLFORMER_HOME))/dagster
 # Nothing is fetched from a model hub at run time.
 export HF_HUB_OFFLINE := 1
 # Threads spin briefly when they wait for each other, then sleep: spinning for long, as is the

@@ -58,18 +58,24 @@ class Calibrator:
         stage = self._stage
         file, digest = _place(stage.settings, stage.home, self._model_id)
         folder = stage.home.checkpoints / "calibration" / file.stem
+        lock = stage.home.output_lock(f"calibration.{self._model_id}")
+
+        def is_stale() -> bool:
+            return _stored(file, digest) is None
 
         def make() -> str:
             if file.exists():
                 stage.context.log.info(
                     f"{file} was measured with other settings, or altered: measuring again"
                 )
-            self._measure(scoring, file, folder, digest, shard, tool_name)
+            content = self._measured(scoring, folder, digest, shard, tool_name)
+            if not lock.regain() or is_stale():
+                write_whole(file, json.dumps(content, indent=2) + "\n")
             return DONE
 
         make_once(
-            stage.home.output_lock(f"calibration.{self._model_id}"),
-            is_stale=lambda: _stored(file, digest) is None,
+            lock,
+            is_stale=is_stale,
             make=make,
             hold_device=self._hold_device,
             leftovers=folder,
@@ -82,15 +88,14 @@ class Calibrator:
             )
         return calibration
 
-    def _measure(
+    def _measured(
         self,
         scoring: ShardScoring,
-        file: Path,
         folder: Path,
         digest: str,
         shard: str,
         tool_name: str,
-    ) -> None:
+    ) -> dict[str, object]:
         stage, settings = self._stage, self._stage.settings
         model, reference = scoring.model, scoring.load_reference()
         calibration, cost = measure(
@@ -107,13 +112,12 @@ class Calibrator:
         )
         # Before the file: once that is there, nobody measures again.
         store_cost(stage, shard, tool_name, cost)
-        content = _sealed({**asdict(calibration), "model": model.name, _MEASURED_ON: digest})
-        write_whole(file, json.dumps(content, indent=2) + "\n")
         stage.context.log.info(
             f"bfloat16 moves a loss reduction by {calibration.sigma:.3f} nats (σ of "
             f"{calibration.calls} calls): calls within {calibration.band:.3f} of a threshold are "
             f"scored again in float32"
         )
+        return _sealed({**asdict(calibration), "model": model.name, _MEASURED_ON: digest})
 
 
 def is_calibrated(settings: Settings, home: Home, model_id: str) -> bool:

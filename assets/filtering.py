@@ -23,6 +23,7 @@ from dagster_project.fingerprints import (
     filtered_calls_fingerprint,
     losses_fingerprint,
 )
+from dagster_project.home import Home
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
@@ -67,9 +68,9 @@ def filtered_calls(
         tools = toolbox.open(stage.settings, stage.home)
         annotator = Annotator.of(stage.settings, stage.home)
     holder, chosen = language_model.holder(), stage.settings
-    identity, precision = annotator.identity, precision_of(chosen)
+    identity, precision = annotator.identity, precision_of(chosen, stage.home)
     hold_device = partial(holder.hold_device, chosen, stage.home)
-    parameters = scoring_parameters(chosen)
+    parameters = scoring_parameters(chosen, stage.home)
     calibrator = Calibrator(stage, identity, hold_device)
 
     def make_shard(key: str, report: ShardReport) -> None:
@@ -152,7 +153,7 @@ def filtered_calls(
         holder.drop_reference()
 
 
-def scoring_parameters(settings: Settings) -> ScoringParameters:
+def scoring_parameters(settings: Settings, home: Home) -> ScoringParameters:
     """What the engine is told about scoring."""
     scoring = settings.scoring
     return ScoringParameters(
@@ -162,7 +163,7 @@ def scoring_parameters(settings: Settings) -> ScoringParameters:
         token_budget=scoring.token_budget,
         full_losses=scoring.full_losses,
         # Losses of float32 need no second look.
-        is_rescored=scoring.rescoring and precision_of(settings) == "bfloat16",
+        is_rescored=scoring.rescoring and precision_of(settings, home) == "bfloat16",
         form=LossForm(
             Placement(scoring.placement),
             window_weights(scoring.window_tokens, are_linear=scoring.window_weights == "linear"),

@@ -48,7 +48,8 @@ def make_once(
     Args:
         lock: of this output; of two processes one makes it, and the other finds it made.
         is_stale: whether it is to be made.
-        make: makes and stores it; returns how that ended.
+        make: makes and stores it; returns how that ended. What takes long asks `lock.regain`
+            before it stores, since a lock in a database goes with the connection.
         hold_device: waits for the device that `make` needs, and keeps it.
         leftovers: a folder in which the maker puts by what it has; removed once the output is
             there, also where a kill came in between.
@@ -114,6 +115,8 @@ def replace_slice_if_stale(
         looked_at = wanted()
         looked_at.check_agreement()
         made = make(looked_at)
+        if lock.regain() and not is_stale():
+            return UP_TO_DATE
         looked_at.check_unchanged(wanted())
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         warehouse.replace_slice(
@@ -128,8 +131,9 @@ def replace_slice_if_stale(
         )
         return made.state
 
+    lock = home.slice_lock(*address)
     return make_once(
-        home.slice_lock(*address),
+        lock,
         is_stale=is_stale,
         make=replace,
         hold_device=hold_device,

@@ -176,7 +176,7 @@ def candidate_calls(
                 tool,
                 tools.prompts[tool.name],
                 annotator.identity,
-                precision_of(stage.settings),
+                precision_of(stage.settings, stage.home),
                 source=source,
             )
             return Wanted(fingerprint, (documents,))

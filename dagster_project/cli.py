@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dagster_project.command_groups import prompts_app, sources_app, tools_app
+from dagster_project.command_groups import cluster_app, prompts_app, sources_app, tools_app
 from dagster_project.commands import console, export_formats
 from dagster_project.flags import (
     Changes,
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(tools_app, name="tools")
 app.add_typer(sources_app, name="sources")
 app.add_typer(prompts_app, name="prompts")
+app.add_typer(cluster_app, name="cluster")
 
 
 def _tell_version(is_asked: bool) -> None:

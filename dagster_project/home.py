@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dagster_project.cluster import Cluster, Place, joined, shared_lock
 from dagster_project.locks import FILES, POSTGRESQL, FileLock, file_lock, shown
 from dagster_project.settings.errors import SettingsError
 from toolformer.ground.locking import Lock
@@ -72,6 +73,24 @@ class Home:
     def machine(self) -> Path:
         """What belongs to one machine lies below, under the same names as in a home of one."""
         return self.cache or self.root
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The machines that share this home; None where it belongs to one.
+
+        Raises:
+            ClusterError, LockError, SettingsError: see `dagster_project.cluster.joined`.
+        """
+        return joined(self.place)
+
+    def check_cluster(self) -> None:
+        """Refuse a machine that does not fit those that share this home; raises as `cluster`."""
+        joined(self.place)
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for `dagster_project.cluster`."""
+        return Place(self.root, self.cache, self.locks, self.store)
 
     @property
     def settings_file(self) -> Path:
@@ -207,4 +226,4 @@ class Home:
         return file_lock(self.machine / "locks", name)
 
     def _shared_lock(self, name: str) -> Lock:
-        return file_lock(self.root / "locks", name)
+        return shared_lock(self.place, self.cluster.id if self.cluster else "", name)

@@ -318,7 +318,7 @@ class Measuring:
             self.settings,
             # Of the model that is there now: another run may train it while this one waits.
             model_identity(model.directory),
-            precision_of(self.settings),
+            precision_of(self.settings, self.home),
             held_out_documents=fingerprints_of(documents),
             file=file,
         )
@@ -338,7 +338,7 @@ class Measuring:
             mode,
             self.settings,
             model_identity(model.directory),
-            precision_of(self.settings),
+            precision_of(self.settings, self.home),
             blocked_tools=benchmark.blocked_tools,
             tool_versions={name: tool.version for name, tool in callable_tools.items()},
         )

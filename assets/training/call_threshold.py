@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets.inputs import Input, Wanted, look_at
-from assets.outputs import DONE, make_once
+from assets.outputs import DONE, UP_TO_DATE, make_once
 from assets.shard_stage import expected_errors
 from assets.training.development_texts import DevelopmentText, development_texts
 from assets.training.opening_gains import measure_openings
@@ -95,15 +95,20 @@ def call_threshold(
         tools = {} if variant == PLAIN else toolbox.open(loaded, home).tools
 
         def wanted() -> Wanted:
-            return _wanted(store, loaded, directory, tools)
+            return _wanted(store, loaded, home, directory, tools)
 
         def is_stale() -> bool:
             return settings.force or wanted().fingerprint.difference(_stored(directory)) is not None
+
+        # The model's own lock: nobody trains it anew meanwhile.
+        lock = home.output_lock(f"finetuned_model.{directory.name}")
 
         def make() -> str:
             looked_at = wanted()
             chosen, given_up = _choose(context, store, home, loaded, directory, holder, tools)
             context.log.info(chosen.told)
+            if lock.regain() and not is_stale():
+                return UP_TO_DATE
             looked_at.check_unchanged(wanted())
             made_from = looked_at.fingerprint
             if given_up:
@@ -115,8 +120,7 @@ def call_threshold(
             return DONE_BUT_GIVEN_UP if given_up else DONE
 
         state = make_once(
-            # The model's own lock: nobody trains it anew meanwhile.
-            home.output_lock(f"finetuned_model.{directory.name}"),
+            lock,
             is_stale=is_stale,
             make=make,
             hold_device=partial(holder.hold_device, loaded, home),
@@ -157,7 +161,7 @@ def _documents(store: Warehouse) -> dict[str, Input]:
 
 
 def _wanted(
-    store: Warehouse, settings: Settings, directory: Path, tools: Mapping[str, Tool]
+    store: Warehouse, settings: Settings, home: Home, directory: Path, tools: Mapping[str, Tool]
 ) -> Wanted:
     training_set = _training_set(store)
     documents = _documents(store)
@@ -166,7 +170,7 @@ def _wanted(
             [each.fingerprint for each in training_set],
             settings,
             model_identity(directory),
-            precision_of(settings),
+            precision_of(settings, home),
             documents=fingerprints_of(documents),
             tool_versions={name: tool.version for name, tool in tools.items()},
         ),

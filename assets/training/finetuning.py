@@ -1,7 +1,7 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,16 @@ def finetuned_model(
             holder.drop_model()
             return holder.hold_devices(loaded.training.processes, loaded, home)
 
+        lock = home.output_lock(f"finetuned_model.{directory.name}")
+
+        def check_lock() -> None:
+            if lock.regain() and not is_stale():
+                raise ToolformerError(
+                    f"The connection that held the lock of {str(directory)!r} was lost, and "
+                    "another run has made the model meanwhile. Nothing is lost; run the same "
+                    "again to go on from that model."
+                )
+
         def make() -> str:
             looked_at = wanted()
             work = planned_training(loaded, home, store)
@@ -119,7 +129,8 @@ def finetuned_model(
             if not settings.force:
                 work.check_size(loaded)
             digest = looked_at.fingerprint.digest
-            steps = _train(context, loaded, home, work, directory, digest, hold_device())
+            device = hold_device()
+            steps = _train(context, loaded, home, work, directory, digest, device, check_lock)
             run = _run_of(digest)
             of_run = {"run": run, "variant": loaded.training.variant}
             store.replace_slice(
@@ -132,7 +143,7 @@ def finetuned_model(
             return DONE
 
         state = make_once(
-            home.output_lock(f"finetuned_model.{directory.name}"),
+            lock,
             is_stale=is_stale,
             make=make,
             hold_device=hold_device,
@@ -329,6 +340,7 @@ def _train(
     directory: Path,
     fingerprint: str,
     device: str,
+    check_lock: Callable[[], None],
 ) -> list[dict]:
     base = base_model_directory(settings, home)
     check_undamaged(base, home)
@@ -337,6 +349,8 @@ def _train(
     steps: list[dict] = []
 
     def report(step: StepReport) -> None:
+        # The state that it goes on from lies where another machine would look for it, too.
+        check_lock()
         steps.append(asdict(step))
         progress(step.step, work.plan.steps)
 

@@ -105,7 +105,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         settings,
         toolbox,
         model=annotator.identity,
-        precision=precision_of(settings),
+        precision=precision_of(settings, home),
         force=options.force,
     ).of(chosen.annotated, texts_of=chosen.held_out)
     if plan:

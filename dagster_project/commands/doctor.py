@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from dagster_project.commands import doctor_home
+from dagster_project.commands.doctor_cluster import examine_cluster
 from dagster_project.commands.doctor_damage import examine_files, repair_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded
 from dagster_project.commands.machine import examine_machine
@@ -28,7 +29,8 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
             seconds per GiB; else this takes a few seconds at most.
     """
     findings = guarded("packages", _packages)
-    findings += guarded("machine", lambda: examine_machine(home.root))
+    findings += guarded("machine", lambda: examine_machine(home.root, home.cache))
+    findings += guarded("cluster", lambda: examine_cluster(home.place))
     settings, finding = _settings(home)
     findings.append(finding)
     findings += guarded("language model", lambda: doctor_home.language_model(home, settings))

@@ -123,7 +123,7 @@ def _computed_again(
         )
     scored = _scored_call(call)
     foreign = call.foreign or _chosen_foreign(call, settings, warehouse)
-    parameters = scoring_parameters(settings)
+    parameters = scoring_parameters(settings, home)
     holder = ModelHolder()
     try:
         model = holder.load(directory, settings, home)

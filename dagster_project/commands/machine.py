@@ -23,48 +23,53 @@ _PROCESSOR = Path("/proc/cpuinfo")
 _MEMORY = Path("/proc/meminfo")
 
 
-def examine_machine(root: Path) -> Iterator[Finding]:
+def examine_machine(root: Path, cache: Path | None = None) -> Iterator[Finding]:
     """Look at the machine.
 
     Args:
         root: folder of the home; it need not exist.
+        cache: folder of what belongs to this machine, where it is another one.
 
     Yields:
         One finding for each thing.
     """
-    yield _home_folder(root)
-    yield _disk(root)
+    for name, folder in {"home": root, "cache": cache}.items():
+        if folder is not None:
+            yield _folder(name, folder)
+            yield _disk(name, folder)
     yield _memory()
     yield _processor()
     yield _graphics_card()
 
 
-def _home_folder(root: Path) -> Finding:
-    name = "home"
+def _folder(name: str, root: Path) -> Finding:
+    variable = f"TOOLFORMER_{name.upper()}"
     if root.exists() and not root.is_dir():
-        return Finding(name, "missing", f"{root} is no folder", "Set TOOLFORMER_HOME to a folder")
+        return Finding(name, "missing", f"{root} is no folder", f"Set {variable} to a folder")
     if root.is_dir():
         try:
             with tempfile.TemporaryFile(dir=root):
                 pass
         except OSError as error:
-            remedy = "Free some space, change its permissions, or set TOOLFORMER_HOME elsewhere"
+            remedy = f"Free some space, change its permissions, or set {variable} elsewhere"
             return Finding(name, "missing", f"{root} cannot be written: {error.strerror}", remedy)
         return Finding(name, "ok", f"{root} can be written")
     parent = _existing(root)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return Finding(name, "ok", f"{root} is made at first use")
-    remedy = "Set TOOLFORMER_HOME to a folder that can be made"
+    remedy = f"Set {variable} to a folder that can be made"
     return Finding(name, "missing", f"{root} cannot be made in {parent}", remedy)
 
 
-def _disk(root: Path) -> Finding:
+def _disk(of: str, root: Path) -> Finding:
+    name = "disk" if of == "home" else f"disk of the {of}"
     free = shutil.disk_usage(_existing(root)).free
     detail = f"{free / _GIB:.1f} GiB free"
     if free < _LEAST_FREE_DISK:
-        remedy = f"Free {_LEAST_FREE_DISK / _GIB:.0f} GiB, or set TOOLFORMER_HOME to another disk"
-        return Finding("disk", "warning", detail, remedy)
-    return Finding("disk", "ok", detail)
+        needed = f"{_LEAST_FREE_DISK / _GIB:.0f} GiB"
+        remedy = f"Free {needed}, or set TOOLFORMER_{of.upper()} to another disk"
+        return Finding(name, "warning", detail, remedy)
+    return Finding(name, "ok", detail)
 
 
 def _memory() -> Finding:

@@ -125,7 +125,7 @@ class _Comparison:
         annotator = Annotator.of(settings, home)
         # Loaded before the seconds of the first prompt are counted.
         tokenizer = annotator.load(process_holder(), settings, home).tokenizer
-        if scoring_parameters(settings).is_rescored:
+        if scoring_parameters(settings, home).is_rescored:
             annotator.load_reference(process_holder(), settings, home)
         documents: dict[str, Document] = {}
         windows: list[Window] = []
@@ -162,7 +162,7 @@ class _Comparison:
         decided = partial(
             decide,
             filtering_threshold=of_tool.filtering_threshold,
-            baseline=scoring_parameters(self.settings).baseline,
+            baseline=scoring_parameters(self.settings, self.home).baseline,
         )
         kept = sum(
             decided(losses, contrast_threshold=of_tool.contrast_threshold).is_kept
@@ -249,7 +249,7 @@ class _Comparison:
                 self.annotator.load_reference, process_holder(), self.settings, self.home
             ),
             cut_windows=lambda _: self.windows,
-            parameters=scoring_parameters(self.settings),
+            parameters=scoring_parameters(self.settings, self.home),
             progress=lambda scored, _: self._progress(name, scored.replace("_", " ")),
         )
         score = partial(

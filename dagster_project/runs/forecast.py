@@ -92,7 +92,7 @@ def forecast_build(
             settings,
             toolbox,
             model=model,
-            precision=precision_of(settings),
+            precision=precision_of(settings, home),
             force=force,
             characters_per_record=_characters_per_record(
                 [*chosen.annotated, *chosen.held_out], warehouse, foreseen.home
@@ -113,7 +113,7 @@ def _needs_calibration(
 ) -> bool:
     """Whether calls are decided on in bfloat16 by a model whose band nobody measured."""
     decides = any(planned.table == "filtered_calls" for planned in slices)
-    if not decides or not scoring_parameters(settings).is_rescored:
+    if not decides or not scoring_parameters(settings, home).is_rescored:
         return False
     return not model or not is_calibrated(settings, home, model)
 

@@ -4,6 +4,7 @@ Sources are cut there, and indexes only named: their fingerprints are known befo
 Changes nothing in the home itself. Does not plan.
 """
 
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,11 @@ def foresee(settings: Settings, home: Home, tools: Collection[str], folder: Path
         DamagedRawSliceError: the manifest cannot be read.
         SliceWriteError: the scratch folder is full.
     """
-    foreseen = Home(folder)
+    foreseen = Home(folder, locks=home.locks)
+    if home.cluster is not None:
+        # Fingerprints name the precision that it records.
+        folder.mkdir(parents=True)
+        shutil.copy(home.place.file, foreseen.place.file)
     sources = configured_sources(settings)
     cut = stale_sources(home.sources, sources)
     sizes = [stored_bytes(file) for source in cut for file in list_files(source)]

@@ -18,16 +18,16 @@ from filelock import Timeout
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
 from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
-from toolformer.ground.whole_files import write_whole
+from toolformer.ground.whole_files import host_digits, write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 # Tags that begin so are not shown in the UI.
 _HIDDEN_TAG_PREFIX = ".dagster/"
-# Names the process of a run; the process holds the lock of that name while it lives.
+# Names the process of a run, and its machine: there it holds the lock of that name while it lives.
 PROCESS_TAG = f"{_HIDDEN_TAG_PREFIX}toolformer_process"
-_PROCESS = f"process-{uuid.uuid4().hex}"
+_PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
 # Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
 _LAUNCHED_BY_UI_TAG = f"{_HIDDEN_TAG_PREFIX}grpc_info"
 _DAEMON_SILENCE_SECONDS = 120
@@ -56,8 +56,10 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """The instance whose runs the UI shows; runs of killed processes are closed first.
 
     Raises:
+        ClusterError, LockError: this machine does not fit those that the home is shared with.
         OSError: the disk is full.
     """
+    home.check_cluster()
     prepare_dagster_home(home)
     with _full_disk_told(home.dagster), dg.DagsterInstance.get() as instance:
         close_dead_runs(instance, home)
@@ -85,7 +87,8 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
 def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     """Mark runs as failed whose command or UI was killed; returns their ids.
 
-    Otherwise they stay in STARTED for ever and take places in the queue.
+    Otherwise they stay in STARTED for ever and take places in the queue. Whether a command of
+    another machine lives, only that machine can tell: the next command there closes its runs.
     """
     closed = []
     is_ui_alive = _has_live_daemon(instance)
@@ -96,7 +99,7 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
                 run, "The Dagster UI that ran this was killed. What it had finished is kept."
             )
             closed.append(run.run_id)
-        if process in (None, _PROCESS):
+        if process in (None, _PROCESS) or not _is_of_this_machine(process):
             continue
         lock = home.process_lock(process)
         try:
@@ -109,6 +112,12 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
         Path(lock.lock_file).unlink(missing_ok=True)
         closed.append(run.run_id)
     return closed
+
+
+def _is_of_this_machine(process: str) -> bool:
+    *_, machine, _ = process.split("-")
+    # Earlier releases named no machine: their homes had one.
+    return machine in (host_digits(), "process")
 
 
 def _has_live_daemon(instance: dg.DagsterInstance) -> bool:

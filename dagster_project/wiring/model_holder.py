@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagster_project.cluster import check_precision
 from dagster_project.home import Home
 from dagster_project.locks import FileLock
 from dagster_project.progress import progress_of
@@ -43,11 +44,16 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
     return directory
 
 
-def precision_of(settings: Settings) -> str:
-    """The precision that sampling and scoring will use here, without loading a model."""
+def precision_of(settings: Settings, home: Home) -> str:
+    """The precision that sampling and scoring will use, without loading a model.
+
+    Left open by the settings, it is the same on all machines of a cluster.
+    """
     from toolformer.forward.language_model import resolve_device, resolve_precision
 
-    model = settings.language_model
+    model, cluster = settings.language_model, home.cluster
+    if model.precision == "auto" and cluster is not None:
+        return cluster.precision
     return resolve_precision(model.precision, resolve_device(model.device))
 
 
@@ -108,12 +114,16 @@ class ModelHolder:
 
     def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
         """The model that is in a directory now; the one held before is dropped if it is another."""
+        from toolformer.forward.language_model import resolve_precision
+
         with self._turn:
             device = self.hold_device(settings, home)
             wanted = directory, model_identity(directory)
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
-                precision = settings.language_model.precision
+                precision = precision_of(settings, home)
+                if settings.language_model.precision == "auto" and home.cluster is not None:
+                    check_precision(home.cluster, resolve_precision("auto", device), device)
                 self._model = self._loaded(directory, settings, home, device, precision)
                 self._loaded_from = wanted
             return self._model
@@ -182,8 +192,10 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
     """The first device whose lock can be had at once, with the lock."""
     from filelock import Timeout
 
+    from toolformer.forward.language_model import device_identity
+
     for device in devices:
-        lock = home.device_lock(device)
+        lock = home.device_lock(device_identity(device))
         try:
             lock.acquire(timeout=0)
         except Timeout:

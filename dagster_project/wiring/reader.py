@@ -51,7 +51,7 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
 
 
 def _identity(settings: Settings, home: Home) -> str:
-    parts = [model_identity(base_model_directory(settings, home)), precision_of(settings)]
+    parts = [model_identity(base_model_directory(settings, home)), precision_of(settings, home)]
     if settings.language_model.bos_token is not None:
         # It stands in front of every passage; answers are kept under the version of QA.
         parts.append(f"bos_token={settings.language_model.bos_token}")

@@ -8,7 +8,12 @@ from warehouse.warehouse import Warehouse
 
 
 def open_warehouse(home: Home) -> Warehouse:
-    """The warehouse, ready for readers; what killed processes left half written is gone."""
+    """The warehouse, ready for readers; what killed processes left half written is gone.
+
+    Raises:
+        ClusterError, LockError: this machine does not fit those that the home is shared with.
+    """
+    home.check_cluster()
     home.remove_abandoned_files()
     warehouse = Warehouse(home.warehouse, home.database)
     warehouse.prepare()

@@ -12,6 +12,7 @@ from dagster_project.runs.run_job import (
     dagster_instance,
     prepare_dagster_home,
 )
+from toolformer.ground.whole_files import host_digits
 
 
 def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
@@ -35,6 +36,21 @@ def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
         with dagster_instance(home):
             assert len(list((tmp_path / "locks").glob("process-*"))) == 1
         assert not list((tmp_path / "locks").glob("process-*"))
+
+
+def test_runs_of_another_machine_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = Home(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster))
+    prepare_dagster_home(home)
+    with dg.DagsterInstance.get() as instance:
+        here, elsewhere = (
+            instance.create_run_for_job(_job(), tags={PROCESS_TAG: f"process-{machine}-abc"})
+            for machine in (host_digits(), "0ther0")
+        )
+        assert close_dead_runs(instance, home) == [here.run_id]
+        left = instance.get_run_by_id(elsewhere.run_id)
+        assert left is not None
+        assert left.status == dg.DagsterRunStatus.NOT_STARTED
 
 
 def test_a_dagster_yaml_that_is_there_is_left_as_it_is(tmp_path: Path):

@@ -157,7 +157,7 @@ def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, st
         settings,
         open_toolbox(settings, home.home),
         model=Annotator.of(settings, home.home).identity,
-        precision=precision_of(settings),
+        precision=precision_of(settings, home.home),
         force=False,
     )
     slices = plan.of(Manifest.load(home.home.sources).active_shards[:1])

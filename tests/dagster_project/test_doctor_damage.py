@@ -372,7 +372,7 @@ def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
     context = SimpleNamespace()
     train = vars(finetuning)["_train"]
     with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
-        train(context, validated({}, origin="test"), home, None, home.models, "f", "cpu")
+        train(context, validated({}, origin="test"), home, None, home.models, "f", "cpu", list)
 
 
 def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, monkeypatch):

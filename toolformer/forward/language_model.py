@@ -55,6 +55,23 @@ def devices_of(device: str) -> list[str]:
     return [resolved]
 
 
+def device_identity(device: str) -> str:
+    """What a device is called by every process of the machine.
+
+    A GPU has another number where `CUDA_VISIBLE_DEVICES` hides others, and the same UUID.
+
+    Example:
+        >>> device_identity("cpu")
+        'cpu'
+    """
+    import torch
+
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return device
+    number = int(device.partition(":")[2] or 0)
+    return f"cuda-{torch.cuda.get_device_properties(number).uuid}"
+
+
 def resolve_precision(precision: str, device: str) -> str:
     """`auto` becomes bfloat16 where the processor computes in it, else float32.
 

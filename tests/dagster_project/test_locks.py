@@ -1,0 +1,74 @@
+"""Locks that are files, and how it is found out that they exclude nobody."""
+
+import errno
+import fcntl
+from pathlib import Path
+
+import filelock
+import pytest
+
+from dagster_project import locks
+from dagster_project.locks import file_lock, shown, why_locks_fail
+from toolformer.ground.locking import Lock
+
+
+def test_a_file_lock_is_never_lost(tmp_path: Path):
+    lock: Lock = file_lock(tmp_path / "locks", "shards")
+    with lock:
+        assert not lock.regain()
+        with pytest.raises(filelock.Timeout):
+            file_lock(tmp_path / "locks", "shards").acquire(timeout=0)
+    file_lock(tmp_path / "locks", "shards").acquire(timeout=0).__exit__(None, None, None)
+
+
+def test_locks_that_exclude_others_are_told_by_trying_and_leave_nothing(tmp_path: Path):
+    assert why_locks_fail(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_found(tmp_path: Path, monkeypatch, code: int):
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert why_locks_fail(tmp_path) == "a file in it cannot be locked: no locks here"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_lets_a_second_holder_in_is_found(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
+    told = why_locks_fail(tmp_path)
+    assert told == "a file in it can be locked twice at the same time"
+
+
+@pytest.mark.parametrize(
+    ("options", "is_refused"),
+    [
+        ("rw,vers=3,nolock", True),
+        ("rw,vers=3,local_lock=flock", True),
+        ("rw,vers=4.2,local_lock=none", False),
+        ("rw,localflock", True),
+    ],
+)
+def test_a_folder_mounted_with_locks_of_one_machine_is_refused(
+    tmp_path: Path, monkeypatch, options: str, *, is_refused: bool
+):
+    with_blank = tmp_path / "my data"
+    with_blank.mkdir()
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/root / ext4 rw,nolock 0 0\n"
+        f"server:/data {str(with_blank).replace(' ', chr(92) + '040')} nfs4 {options} 0 0\n"
+    )
+    monkeypatch.setattr(locks, "_MOUNTS", mounts)
+    told = why_locks_fail(with_blank)
+    assert (told is not None) == is_refused
+    # A folder beside it lies on the other one.
+    assert "nolock" in (why_locks_fail(tmp_path) or "")
+
+
+def test_passwords_are_not_shown():
+    assert shown("postgresql://ada:se:cret@host/db") == "postgresql://ada@host/db"
+    assert shown("postgresql://host/db") == "postgresql://host/db"
+    assert shown("files") == "files"
