@@ -9,6 +9,7 @@ from assets.inputs import InputChangedError, Wanted, look_at, merged_inputs
 from assets.outputs import Made, replace_slice_if_stale
 from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
+from dagster_project.locks import FILES
 from tests.warehouse.rows import SHARD, frame
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -19,8 +20,8 @@ TOOL = "Calculator"
 class Stage:
     """Makes `filtered_calls` whose one row says of which result it was made."""
 
-    def __init__(self, root: Path):
-        self.home = Home(root)
+    def __init__(self, root: Path, locks: str = FILES):
+        self.home = Home(root, locks=locks)
         self.warehouse = Warehouse(self.home.warehouse, self.home.database)
         self.candidates("first")
         self.execute("first")
@@ -77,6 +78,10 @@ class Stage:
             force=False,
             hold_device=while_waiting,
         )
+
+    def slice_file(self) -> Path:
+        (found,) = self.warehouse.slices("filtered_calls")
+        return found.path
 
     def stored(self) -> tuple[str, str] | None:
         """The result that the stored row was made of, and the fingerprint it is stored under."""
@@ -151,3 +156,22 @@ def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stag
     stage.make()
     assert merged() == ([TOOL], {})
     assert merged(32) == ([], {TOOL: "sampled in windows of 64 tokens"})
+
+
+def test_a_lock_that_is_lost_and_had_by_nobody_else_does_no_harm(tmp_path: Path, postgres):
+    stage = Stage(tmp_path, locks=postgres.url())
+    assert stage.make(while_making=postgres.restart) == "done"
+    assert stage.stored() == ("first", stage.wanted().fingerprint.digest)
+
+
+def test_what_another_run_made_while_the_lock_was_lost_is_not_replaced(tmp_path: Path, postgres):
+    stage = Stage(tmp_path, locks=postgres.url())
+    versions = []
+
+    def made_by_another() -> None:
+        postgres.restart()
+        assert stage.make() == "done"
+        versions.append(stage.slice_file())
+
+    assert stage.make(while_making=made_by_another) == "up to date"
+    assert versions == [stage.slice_file()]

@@ -1,6 +1,7 @@
 """Which device a run takes, and what it does while all are taken."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dagster_project.wiring.retriever import open_retriever
 from dagster_project.wiring.toolbox import open_tool
 from toolformer.forward import language_model
 from toolformer.forward import threads as threads_module
-from toolformer.forward.language_model import devices_of
+from toolformer.forward.language_model import device_identity, devices_of
 from tools.machine_translation import MachineTranslation
 from tools.retrieval.dense_ranking import DenseRetriever
 from tools.translation.nllb import NllbTranslator
@@ -119,6 +120,22 @@ def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, hol
     for device in ("cuda:0", "cuda:1"):
         with pytest.raises(Timeout):
             home.device_lock(device).acquire(timeout=0)
+
+
+def test_a_gpu_has_one_lock_whatever_number_a_process_sees_it_under(home, monkeypatch):
+    seen = ["GPU-a", "GPU-b"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=seen[number])
+    )
+    second = device_identity("cuda:1")
+    first = home.device_lock(device_identity("cuda:0"))
+    assert device_identity("cuda") == device_identity("cuda:0")
+    # As with CUDA_VISIBLE_DEVICES=1.
+    seen[:] = ["GPU-b"]
+    assert device_identity("cuda:0") == second
+    with first, home.device_lock(second).acquire(timeout=0), pytest.raises(Timeout):
+        home.device_lock(device_identity("cuda")).acquire(timeout=0)
 
 
 def test_processes_on_a_processor_share_the_one_device(home, holders):

@@ -4,6 +4,7 @@ Does not make locks.
 """
 
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, Protocol
 
 
@@ -41,4 +42,10 @@ class Lock(Protocol):
 
     def __enter__(self) -> object: ...
 
-    def __exit__(self, *_: object) -> object: ...
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
