@@ -43,3 +43,11 @@ class QueryError(WarehouseError, ValueError):
 
 class SlicesChangingError(WarehouseError, RuntimeError):
     """A query met replaced slices at every attempt."""
+
+
+class StoreError(StorageError):
+    """The object store refused, is not one that can be trusted, or does not answer."""
+
+
+class StoreConflictError(StoreError):
+    """Another machine wrote a place of the object store first; what it wrote stands."""
