@@ -74,11 +74,12 @@ def bring_in_line(
         The active shards, and the keys that were not registered before.
     """
     manifest = Manifest.load(home.sources)
+    aside = store.retired_shards()
     for entry in manifest.shards:
-        if entry.status == "active":
-            store.restore_shard(entry.key)
-        else:
+        if entry.status == "retired":
             store.retire_shard(entry.key)
+        elif entry.key in aside:
+            store.restore_shard(entry.key)
     active = manifest.active_shards
     return active, register_shards(instance, [entry.key for entry in active])
 

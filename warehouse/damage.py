@@ -17,7 +17,7 @@ from warehouse.layout import (
 )
 from warehouse.schema import table_schema, tables
 from warehouse.slices import is_of_this_project
-from warehouse.versions import is_intact
+from warehouse.versions import is_intact, names_in
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
@@ -133,6 +133,11 @@ def restore_shard(folder: Path, shard: str) -> int:
         if not any(source.rglob("*.parquet")):
             shutil.rmtree(source, ignore_errors=True)
     return moved
+
+
+def retired_shards(folder: Path) -> set[str]:
+    """Returns the shards whose slices were moved aside, from where `retire_shard` put them."""
+    return {name.rpartition("-")[0] for name in names_in(folder.parent / "retired")}
 
 
 def _retired_folders(folder: Path, shard: str) -> Iterator[Path]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _T = TypeVar("_T")
+# Takes the file, the folder of the slice and its name.
+Publish = Callable[[Path, Path, str], object]
 
 REPAIR_COMMAND = "toolformer doctor --repair"
 
@@ -59,6 +61,7 @@ def replace_slice(
     frame: pl.DataFrame,
     *,
     metadata: Mapping[str, str],
+    publish: Publish = publish,
 ) -> int:
     """Replaces a slice by the rows of a frame, in the frame's order.
 
@@ -69,6 +72,7 @@ def replace_slice(
         name: Name of the slice, the file.
         frame: The rows; columns are matched by name.
         metadata: Facts stored in the file beside the rows, such as the fingerprint.
+        publish: Makes a finished file the newest version of a slice.
 
     Returns:
         The number of rows written.
@@ -86,7 +90,7 @@ def replace_slice(
     typed = conform(schema, frame)
     check_path_agreement(schema, shard, name, typed)
     check_calls(schema, typed)
-    _write_version(place, name, schema, typed, metadata)
+    _write_version(place, name, schema, typed, metadata, publish)
     return typed.height
 
 
@@ -148,7 +152,12 @@ def _is_made_from(path: Path, digest: str) -> bool:
 
 
 def _write_version(
-    place: Path, name: str, schema: TableSchema, frame: pl.DataFrame, metadata: Mapping[str, str]
+    place: Path,
+    name: str,
+    schema: TableSchema,
+    frame: pl.DataFrame,
+    metadata: Mapping[str, str],
+    publish: Publish = publish,
 ) -> None:
     """Writes checked rows and makes them the newest version of a slice.
 

@@ -27,6 +27,7 @@ from warehouse.needs import needs_of
 from warehouse.query import run_query
 from warehouse.schema import tables
 from warehouse.standalone import write_standalone_database
+from warehouse.store.slice_store import FolderStore, SliceStore
 from warehouse.streaming import stream_query
 
 if TYPE_CHECKING:
@@ -39,16 +40,18 @@ class Warehouse:
     Args:
         folder: Folder of the slices.
         database_file: DuckDB file with the same views, for people and their tools.
+        store: Where slices are published; by default in the folder.
     """
 
-    def __init__(self, folder: Path, database_file: Path):
+    def __init__(self, folder: Path, database_file: Path, store: SliceStore | None = None):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
+        self._store = store or FolderStore(self.folder)
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Writes the zero-row slices, adopts slices of older homes, removes what killed writers left
+        Brings the folder in line with what was published, writes the zero-row slices, adopts slices of older homes, removes what killed writers left
         behind, and writes the database file anew when a view or the folder has changed.
 
         Raises:
@@ -57,6 +60,7 @@ class Warehouse:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_stale_files(self.folder, self.database_file)
+        self._store.refresh()
         adopt_slices(self.folder)
         for table in tables():
             slices.ensure_empty_slice(self.folder, table)
@@ -111,9 +115,18 @@ class Warehouse:
             UnknownTableError: There is no such table.
             SliceNameError: The shard or the name cannot be part of a path.
             SliceValidationError: A row breaks a constraint; the old slice is untouched.
+            StoreConflictError: Another machine replaced it since this process looked at it.
             StorageError: The disk refused the write; the old slice is untouched.
         """
-        return slices.replace_slice(self.folder, table, shard, slice_name, frame, metadata=metadata)
+        return slices.replace_slice(
+            self.folder,
+            table,
+            shard,
+            slice_name,
+            frame,
+            metadata=metadata,
+            publish=lambda file, *_: self._store.publish(file, table, shard, slice_name),
+        )
 
     def slice_metadata(self, table: str, shard: str, slice_name: str) -> dict[str, str] | None:
         """Returns the metadata written with a slice; None where there is no slice.
@@ -121,6 +134,7 @@ class Warehouse:
         Raises:
             DamagedSliceError: The file is truncated or no Parquet file.
         """
+        self._store.look(table, shard, slice_name)
         return slices.slice_metadata(self.folder, table, shard, slice_name)
 
     def slice_version(
@@ -131,6 +145,7 @@ class Warehouse:
         Raises:
             DamagedSliceError: The file is not as it was written.
         """
+        self._store.look(table, shard, slice_name)
         return slices.slice_version(self.folder, table, shard, slice_name)
 
     def read_slice(self, table: str, shard: str, slice_name: str) -> pl.DataFrame:
@@ -155,10 +170,13 @@ class Warehouse:
         Raises:
             DamagedSliceError: A file is truncated or no Parquet file.
         """
+        self._store.look_at_shard(shard)
         return slices.read_slices(self.folder, table, shard, round_number=round_number)
 
     def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
         """Lists the slices of a table, of one shard or of all."""
+        if shard is not None:
+            self._store.look_at_shard(shard)
         return list_slices(self.folder, table, shard)
 
     def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
@@ -166,13 +184,17 @@ class Warehouse:
         named = [split_round(info.name) for info in self.slices(table, shard)]
         return [name for number, name in named if number == round_number]
 
+    def retired_shards(self) -> set[str]:
+        """Returns the shards whose slices were moved aside."""
+        return self._store.retired()
+
     def retire_shard(self, shard: str) -> Path | None:
-        """Moves all slices of a shard aside; returns their new folder, None where there are none.
+        """Moves all slices of a shard aside; returns their new folder, None where there is none.
 
         Raises:
             StorageError: The file system refused.
         """
-        return damage.retire_shard(self.folder, shard)
+        return self._store.retire(shard)
 
     def restore_shard(self, shard: str) -> int:
         """Moves the slices of a retired shard back; returns how many, 0 where there are none.
@@ -180,7 +202,7 @@ class Warehouse:
         Raises:
             StorageError: The file system refused.
         """
-        moved = damage.restore_shard(self.folder, shard)
+        moved = self._store.restore(shard)
         if moved:
             # An earlier release may have retired it.
             self.adopt_slices(again=True)

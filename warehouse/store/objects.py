@@ -97,7 +97,7 @@ class ObjectStore:
 
         put("create")
         try:
-            for mode in ("create", {"e_tag": '"0123456789abcdef0123456789abcdef"', "version": None}):
+            for mode in ("create", {"e_tag": '"0123456789abcdef0123456789abcdef"'}):
                 try:
                     put(mode)
                 except StoreConflictError:
@@ -165,7 +165,7 @@ class ObjectStore:
         import obstore
 
         content = json.dumps({"files": dict(files)}, sort_keys=True).encode()
-        mode: Any = "create" if expected is None else {"e_tag": expected, "version": None}
+        mode: Any = "create" if expected is None else {"e_tag": expected}
         try:
             result = self._asked(
                 lambda: obstore.put(
@@ -269,8 +269,8 @@ class ObjectStore:
     def _listed(self, prefix: str) -> list[Any]:
         import obstore
 
-        # A prefix of whole names, as obstore takes it; the last name may be a part of one.
-        folder, _, part = prefix.rpartition("/")
+        # The store lists by whole names, and the last of the prefix may be a part of one.
+        folder = prefix.rpartition("/")[0]
 
         def listed() -> list[Any]:
             return [
@@ -280,7 +280,6 @@ class ObjectStore:
                 if meta["path"].startswith(prefix)
             ]
 
-        del part
         return self._asked(listed)
 
     def _asked(self, request: Callable[[], _T], patience: float | None = None) -> _T:
@@ -359,7 +358,8 @@ def _told(url: str) -> Iterator[None]:
         raise
     except exceptions.BaseError as error:
         text = str(error)
-        if "RequestTimeTooSkewed" in text or "CredentialsNotLoaded" in text:
+        # Without credentials the client asks the machine's metadata service for some.
+        if "RequestTimeTooSkewed" in text or "169.254.169.254" in text:
             raise StoreError(_refusal(url, text)) from error
         raise _UnreachableError(
             f"The object store {url!r} does not answer: {_first_sentence(text)}. Check "

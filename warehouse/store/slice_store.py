@@ -1,0 +1,181 @@
+"""What the warehouse asks of the place where its slices are published.
+
+In a folder, a slice is published by its file's name, as `versions.py` says. With an object store
+the folder is this machine's copy, and a slice is published by its pointer there.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from warehouse import damage
+from warehouse.layout import slice_folder, slice_path
+from warehouse.store.mirror import ONLY_FILE, Mirror
+from warehouse.store.objects import ObjectStore
+from warehouse.versions import newest_version, publish, superseded, versions
+
+_SLICES, _RETIRED = "slices/", "retired/"
+
+
+class SliceStore(Protocol):
+    """Where slices are published; the files that are read lie in a folder in any case."""
+
+    def look(self, table: str, shard: str, name: str) -> None:
+        """Makes sure that the folder has the newest version of a slice."""
+        ...
+
+    def look_at_shard(self, shard: str) -> None:
+        """Makes sure that the folder has the newest versions of a shard's slices."""
+        ...
+
+    def refresh(self) -> None:
+        """Makes sure that the folder has what was published until now."""
+        ...
+
+    def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
+        """Makes a finished file the newest version of a slice.
+
+        Raises:
+            StoreConflictError: another machine published one since this process looked.
+            OSError: the slice is as it was.
+        """
+        ...
+
+    def retired(self) -> set[str]:
+        """The shards whose slices were moved aside."""
+        ...
+
+    def retire(self, shard: str) -> Path | None:
+        """Moves the slices of a shard aside; returns their new folder, None where there is none."""
+        ...
+
+    def restore(self, shard: str) -> int:
+        """Moves the slices of a retired shard back; returns how many."""
+        ...
+
+
+class FolderStore:
+    """Slices are published in a folder, for all machines that see it.
+
+    Args:
+        folder: of the warehouse.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def look(self, table: str, shard: str, name: str) -> None:
+        """Does nothing: the folder is what is published."""
+
+    def look_at_shard(self, shard: str) -> None:
+        """Does nothing: the folder is what is published."""
+
+    def refresh(self) -> None:
+        """Does nothing: the folder is what is published."""
+
+    def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
+        """See `SliceStore.publish`."""
+        publish(temporary, slice_folder(self._folder, table, shard, name), name)
+
+    def retired(self) -> set[str]:
+        """See `SliceStore.retired`."""
+        return damage.retired_shards(self._folder)
+
+    def retire(self, shard: str) -> Path | None:
+        """See `SliceStore.retire`."""
+        return damage.retire_shard(self._folder, shard)
+
+    def restore(self, shard: str) -> int:
+        """See `SliceStore.restore`."""
+        return damage.restore_shard(self._folder, shard)
+
+
+class MirroredStore:
+    """Slices are published in an object store; the folder is this machine's copy of them.
+
+    Args:
+        store: where they are published.
+        folder: of the warehouse.
+        cache: folder of this machine, for the record of the copies.
+    """
+
+    def __init__(self, store: ObjectStore, folder: Path, cache: Path):
+        self._folder = folder
+        self._mirror = Mirror(store, cache, _SliceLayout(folder))
+
+    def look(self, table: str, shard: str, name: str) -> None:
+        """See `SliceStore.look`."""
+        self._mirror.look(_place(table, shard, name))
+
+    def look_at_shard(self, shard: str) -> None:
+        """See `SliceStore.look_at_shard`."""
+        self._mirror.refresh(f"{_SLICES}{shard}/")
+
+    def refresh(self) -> None:
+        """See `SliceStore.refresh`."""
+        self._mirror.refresh(_SLICES)
+
+    def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
+        """See `SliceStore.publish`."""
+        folder = slice_folder(self._folder, table, shard, name)
+        with self._mirror.publishing(_place(table, shard, name), {"": temporary}):
+            publish(temporary, folder, name)
+
+    def retired(self) -> set[str]:
+        """See `SliceStore.retired`."""
+        return {place.split("/")[1] for place in self._mirror.store.tags(_RETIRED)}
+
+    def retire(self, shard: str) -> Path | None:
+        """See `SliceStore.retire`. What is aside lies in the store alone, in no folder."""
+        self._move(_SLICES, _RETIRED, shard)
+
+    def restore(self, shard: str) -> int:
+        """See `SliceStore.restore`."""
+        moved = self._move(_RETIRED, _SLICES, shard)
+        self.look_at_shard(shard)
+        return moved
+
+    def _move(self, source: str, target: str, shard: str) -> int:
+        places = self._mirror.store.tags(f"{source}{shard}/")
+        for place in places:
+            self._mirror.move(place, target + place.removeprefix(source))
+        return len(places)
+
+
+class _SliceLayout:
+    """Each slice as a version of its own: the stamp is the time at which it came here."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def holds(self, place: str) -> bool:
+        table, shard, name = _address(place)
+        return slice_path(self._folder, table, shard, name) is not None
+
+    def near(self, place: str) -> Path:
+        table, shard, name = _address(place)
+        return slice_folder(self._folder, table, shard, name) / f"{name}.parquet"
+
+    def settle(self, place: str, fetched: Path) -> None:
+        table, shard, name = _address(place)
+        folder = slice_folder(self._folder, table, shard, name)
+        publish(fetched / ONLY_FILE, folder, name)
+        for old in superseded(versions(folder, name)):
+            old.unlink(missing_ok=True)
+
+    def drop(self, place: str) -> None:
+        if not place.startswith(_SLICES):
+            return
+        table, shard, name = _address(place)
+        folder = slice_folder(self._folder, table, shard, name)
+        while (path := newest_version(folder, name)) is not None:
+            path.unlink(missing_ok=True)
+
+
+def _place(table: str, shard: str, name: str) -> str:
+    # By shard first: a stage asks for the slices of one.
+    return f"{_SLICES}{shard}/{table}/{name}"
+
+
+def _address(place: str) -> tuple[str, str, str]:
+    shard, table, name = place.removeprefix(_SLICES).split("/")
+    return table, shard, name
