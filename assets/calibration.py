@@ -14,6 +14,7 @@ from assets.stage_costs import store_cost
 from dagster_project.fingerprints import calibration_fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring, publish
 from toolformer.calibration import Calibration, measure
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
@@ -61,6 +62,7 @@ class Calibrator:
         lock = stage.home.output_lock(f"calibration.{self._model_id}")
 
         def is_stale() -> bool:
+            bring(stage.home, file)
             return _stored(file, digest) is None
 
         def make() -> str:
@@ -71,6 +73,7 @@ class Calibrator:
             content = self._measured(scoring, folder, digest, shard, tool_name)
             if not lock.regain() or is_stale():
                 write_whole(file, json.dumps(content, indent=2) + "\n")
+                publish(stage.home, file)
             return DONE
 
         make_once(

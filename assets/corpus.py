@@ -21,9 +21,10 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from dagster_project.settings.settings_file import remove_sources
+from dagster_project.shared_files import bring, changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import update_manifest
-from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
+from toolformer.sources.manifest import Manifest, ShardEntry, read_shard, slice_path
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
 from tools.translation.identification import guess_language
@@ -108,6 +109,7 @@ def corpus_manifest(
         # A command that lists sources holds it already, and gives none to this run.
         home.corpus_lock() if config.new_sources else nullcontext(),
         home.shards_lock(),
+        changing_corpus(home),
     ):
         listed = list_new_sources(home, settings.load(), config.new_sources)
         loaded = settings.load()
@@ -169,6 +171,7 @@ def documents(
 
     def make_shard(key: str, report: ShardReport) -> None:
         entry = Manifest.load(stage.home.sources).entry(key)
+        bring(stage.home, slice_path(stage.home.sources, key))
         wanted = Wanted(documents_fingerprint(entry))
         report.slices["documents"] = stage.replace_if_stale(
             key, ALL, lambda: wanted, lambda _: _read(stage, entry)

@@ -14,6 +14,7 @@ import polars as pl
 from assets.inputs import Wanted
 from dagster_project.home import Home
 from toolformer.ground.locking import Lock
+from warehouse.errors import StoreConflictError
 from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
@@ -119,16 +120,19 @@ def replace_slice_if_stale(
             return UP_TO_DATE
         looked_at.check_unchanged(wanted())
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        warehouse.replace_slice(
-            *address,
-            made.rows,
-            metadata={
-                **looked_at.metadata(),
-                **made.metadata,
-                **(made_by or {}),
-                "made_at": made_at,
-            },
-        )
+        metadata = {
+            **looked_at.metadata(),
+            **made.metadata,
+            **(made_by or {}),
+            "made_at": made_at,
+        }
+        try:
+            warehouse.replace_slice(*address, made.rows, metadata=metadata)
+        except StoreConflictError:
+            # Another machine made it although the lock was ours: it was lost on the way.
+            if is_stale():
+                raise
+            return UP_TO_DATE
         return made.state
 
     lock = home.slice_lock(*address)

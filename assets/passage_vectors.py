@@ -62,6 +62,7 @@ def passage_index(
         )
         return refresh_index(
             settings,
+            home,
             home.passage_index,
             identity,
             dense_index_information,

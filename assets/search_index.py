@@ -9,10 +9,12 @@ import dagster as dg
 from assets.outputs import DONE, UP_TO_DATE
 from assets.shard_stage import expected_errors
 from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, Fingerprint, fingerprint
+from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring, publish
 from toolformer.sources.article_lines import read_article_lines
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
@@ -75,6 +77,7 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
 
 def refresh_index(
     settings: SettingsResource,
+    home: Home,
     directory: Path,
     identity: Fingerprint,
     information_of: Callable[[Path], Mapping[str, Any] | None],
@@ -87,10 +90,13 @@ def refresh_index(
 
     Two builds at once are told apart by the lock of the index itself.
     """
+    bring(home, directory)
     information = information_of(directory)
     is_stale = information is None or information[FINGERPRINT] != identity.digest
     if is_stale or settings.force:
         build()
+    if information_of(directory):
+        publish(home, directory)
     shown = {
         name: value
         for name, value in (information_of(directory) or {}).items()
@@ -127,6 +133,7 @@ def wikipedia_index(
         pages = Tally()
         return refresh_index(
             settings,
+            home,
             home.wikipedia_index,
             identity,
             index_information,

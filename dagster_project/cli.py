@@ -3,6 +3,8 @@
 Does not compute anything itself.
 """
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,12 +52,23 @@ def _tell_version(is_asked: bool) -> None:
 
 @app.callback()
 def toolformer(
+    context: typer.Context,
     _: Annotated[
         bool,
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
     ] = False,
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
+    is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
+    # `cluster` is there to mend what the others would refuse.
+    is_mending = context.invoked_subcommand == "cluster"
+    if os.environ.get("TOOLFORMER_STORE") and not (is_helping or is_mending):
+        from dagster_project.home import Home
+        from dagster_project.shared_files import bring_small, share_settings
+
+        home = Home.find()
+        bring_small(home)
+        context.call_on_close(lambda: share_settings(home))
 
 
 @app.command()

@@ -24,6 +24,7 @@ from warehouse.errors import (
     SliceNotFoundError,
     SliceValidationError,
     StorageError,
+    StoreError,
 )
 from warehouse.layout import (
     EMPTY_SHARD,
@@ -196,6 +197,8 @@ def _write_version(
                 {"path": str(temporary), **entries},
             )
             publish(temporary, place, name)
+        except StoreError:
+            raise
         except (duckdb.IOException, OSError) as error:
             raise _storage_error(place / name, error) from error
         finally:

@@ -51,8 +51,9 @@ class Warehouse:
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Brings the folder in line with what was published, writes the zero-row slices, adopts slices of older homes, removes what killed writers left
-        behind, and writes the database file anew when a view or the folder has changed.
+        Brings the folder in line with what was published, writes the zero-row slices, adopts
+        slices of older homes, removes what killed writers left behind, and writes the database
+        file anew when a view or the folder has changed.
 
         Raises:
             StorageError: The disk refused a write.

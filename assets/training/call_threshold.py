@@ -29,6 +29,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory, precision_of
@@ -98,6 +99,7 @@ def call_threshold(
             return _wanted(store, loaded, home, directory, tools)
 
         def is_stale() -> bool:
+            bring(home, directory)
             return settings.force or wanted().fingerprint.difference(_stored(directory)) is not None
 
         # The model's own lock: nobody trains it anew meanwhile.
@@ -117,6 +119,7 @@ def call_threshold(
             stored = replace(chosen, made_from=made_from.metadata())
             write_whole(directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
             write_model_card(directory, base_model_directory(loaded, home), loaded)
+            publish(home, directory)
             return DONE_BUT_GIVEN_UP if given_up else DONE
 
         state = make_once(

@@ -24,6 +24,7 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_damage import check_undamaged
@@ -103,6 +104,7 @@ def finetuned_model(
             )
 
         def is_stale() -> bool:
+            bring(home, directory)
             return settings.force or not _is_there(wanted().fingerprint, directory, store)
 
         def hold_device() -> str:
@@ -150,6 +152,7 @@ def finetuned_model(
         )
         if state == DONE or not (directory / CARD_FILE).exists():
             write_model_card(directory, base, loaded)
+        publish(home, directory)
         record = record_of(directory)
         run = _run_of(record["fingerprint"])
         curve = store.read_slice("training_metrics", ALL, run)

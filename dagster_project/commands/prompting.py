@@ -28,6 +28,7 @@ from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.runs.indexes import planned_indexes
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring_below
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import process_holder
 from dagster_project.wiring.toolbox import named_prompt, open_tool
@@ -282,6 +283,7 @@ class _Comparison:
 
 def _preselected(tool: Tool, settings: Settings, home: Home) -> Iterator[Document]:
     """The texts of the shards that are trained on, as far as the tool annotates them."""
+    bring_below(home, home.sources)
     for entry in Manifest.load(home.sources).active_shards:
         if entry.is_held_out or not settings.corpus.is_annotated(entry.source, tool.name):
             continue

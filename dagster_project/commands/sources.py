@@ -23,6 +23,7 @@ from dagster_project.settings.settings_file import (
     load_settings,
     remove_sources,
 )
+from dagster_project.shared_files import changing_corpus
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import SourceError, SourceNotFoundError
@@ -85,7 +86,7 @@ def remove_source(given: str) -> None:
 
 def retire_shards_of(home: Home, name: str) -> int:
     """Take the shards of a source out of the corpus, and say how many; under `corpus_lock`."""
-    with home.shards_lock(), dagster_instance(home) as instance:
+    with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
         retired = retire_source(home.sources, name, lock=home.manifest_lock())
         bring_in_line(home, open_warehouse(home), instance)
     return len(retired)
@@ -125,7 +126,7 @@ def rebuild() -> None:
     with home.corpus_lock():
         settings = RunOptions().load_settings(home)
         store = open_warehouse(home)
-        with home.shards_lock(), dagster_instance(home) as instance:
+        with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
             rebuilt = rebuild_manifest(
                 home.sources,
                 held_out_every=settings.corpus.held_out_every,

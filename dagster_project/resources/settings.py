@@ -11,6 +11,7 @@ from pydantic import Field
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, merged
 from dagster_project.settings.settings_file import load_settings
+from dagster_project.shared_files import bring_small
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -31,12 +32,12 @@ class SettingsResource(dg.ConfigurableResource):
         Args:
             variant: the partition of the model, which wins over the setting.
         """
+        home = self.home()
+        bring_small(home)
         overrides = self.overrides
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
-        return load_settings(
-            self.home().settings_file, overrides=overrides, preset=self.preset or None
-        )
+        return load_settings(home.settings_file, overrides=overrides, preset=self.preset or None)
 
     def home(self) -> Home:
         """The folders of this home."""

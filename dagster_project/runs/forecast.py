@@ -15,6 +15,7 @@ from dagster_project.runs.chosen_shards import ChosenShards, chosen_shards
 from dagster_project.runs.foreseen_home import ForeseenHome, foresee
 from dagster_project.runs.plan import BuildPlan, PlannedSlice, planned_calibration
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring_below, slice_store
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
@@ -77,9 +78,10 @@ def forecast_build(
         toolbox = open_toolbox(settings, foreseen.home, named=tools or None)
         chosen = chosen_shards(Manifest.load(foreseen.home.sources), shards, settings)
         chosen = chosen.without(foreseen.restored_shards)
+        bring_below(home, home.sources)
         # To ask a warehouse makes its folders.
         folder = home.warehouse if home.warehouse.is_dir() else Path(scratch) / "warehouse"
-        warehouse = Warehouse(folder, home.database)
+        warehouse = Warehouse(folder, home.database, slice_store(home))
         # The one thing that is changed, by renaming: without it an older home looks empty.
         warehouse.adopt_slices()
         # Of a model that is still to be converted, nothing but its name can be told yet.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
+from dagster_project.shared_files import bring, bring_below
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.errors import ModelNotFoundError, ToolformerError
 from tools.model_identity import model_identity
@@ -102,6 +103,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
     if sampling.annotator == FINETUNED:
         before = sampling.round - 1
         directory = home.finetuned_model(before)
+        bring(home, directory)
         if not is_trained(directory):
             raise ModelNotFoundError(
                 f"Round {sampling.round} is to be annotated by the model finetuned in round "
@@ -111,6 +113,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
             )
         return directory
     directory = Path(sampling.annotator).expanduser()
+    bring(home, directory)
     try:
         check_model_directory(directory)
     except ModelNotFoundError as error:
@@ -133,6 +136,7 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
     Returns:
         None where it is gone: it was trained again, removed, or lies elsewhere by now.
     """
+    bring_below(home, home.models)
     named = (settings.language_model.path, settings.sampling.annotator)
     directories = [Path(name).expanduser() for name in named]
     directories += sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
@@ -144,7 +148,9 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
 
 def finetuned_model_directory(settings: Settings, home: Home) -> Path:
     """Where the model lies that is finetuned as the settings say, trained or not."""
-    return home.finetuned_model(settings.training_rounds[0], settings.training.variant)
+    directory = home.finetuned_model(settings.training_rounds[0], settings.training.variant)
+    bring(home, directory)
+    return directory
 
 
 def is_trained(directory: Path) -> bool:

@@ -5,6 +5,7 @@ Opens no index: each is opened at the first question.
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from tools.retrieval.dense_ranking import DenseRetriever
 from tools.retrieval.hybrid_ranking import BM25Retriever, HybridRetriever
@@ -18,6 +19,7 @@ _THREADS = 2
 def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
     """The retriever that the settings name; `holder` has the device, by default the process's."""
     chosen = settings.question_answering
+    bring(home, home.wikipedia_index)
     lexical = BM25Retriever(
         PassageRanker(home.wikipedia_index, k1=chosen.k1, b=chosen.b, threads=_THREADS),
         name=f"k1={chosen.k1:g} b={chosen.b:g}",
@@ -25,6 +27,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
     )
     if chosen.retriever == "bm25":
         return lexical
+    bring(home, home.passage_index)
     dense = DenseRetriever(
         home.passage_index,
         probes=chosen.probes,

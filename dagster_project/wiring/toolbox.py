@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.replay import replayed_tool
@@ -230,6 +231,7 @@ def options_of(
     """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     if name == "WikiSearch":
+        bring(home, home.wikipedia_index)
         options.setdefault("index_directory", str(home.wikipedia_index))
     if name == "Calculator":
         options.setdefault("seed", settings.sampling.seed)

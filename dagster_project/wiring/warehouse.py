@@ -4,6 +4,7 @@ Does not query it.
 """
 
 from dagster_project.home import Home
+from dagster_project.shared_files import slice_store
 from warehouse.warehouse import Warehouse
 
 
@@ -15,6 +16,6 @@ def open_warehouse(home: Home) -> Warehouse:
     """
     home.check_cluster()
     home.remove_abandoned_files()
-    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
     warehouse.prepare()
     return warehouse

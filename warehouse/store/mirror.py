@@ -41,7 +41,8 @@ class Layout(Protocol):
 
         Args:
             place: whose.
-            fetched: folder with the files by their names; the file alone has the name `file`.
+            fetched: folder with the files by their names; a place that is one file has
+                `ONLY_FILE`.
         """
         ...
 
@@ -50,7 +51,7 @@ class Layout(Protocol):
         ...
 
 
-ONLY_FILE = "file"
+ONLY_FILE = ".only"
 """Name of the file of a place that is one file."""
 
 
@@ -109,6 +110,10 @@ class Mirror:
         """The state of a place that this machine has a copy of; None where it has none."""
         return self._record.tags(place).get(place)
 
+    def copies(self, prefix: str) -> list[str]:
+        """The places that begin so and of which this machine has a copy."""
+        return list(self._record.tags(prefix))
+
     @contextmanager
     def publishing(self, place: str, files: Mapping[str, Path]) -> Iterator[None]:
         """Publish files; in the block, the caller puts its own copies in their place.
@@ -121,13 +126,24 @@ class Mirror:
             StoreConflictError: another machine has published since this process looked.
             StoreError: the store does not answer.
         """
+        current = self.store.pointer(place)
+        # What the place has already is named by its pointer, so it stays.
+        there = frozenset(current.files.values() if current else ())
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            digests = dict(zip(files, pool.map(self.store.put_file, files.values()), strict=True))
-        tag = self._swap(place, digests)
+            stored = pool.map(lambda path: self.store.put_file(path, there), files.values())
+            digests = dict(zip(files, stored, strict=True))
+        if current is None or current.files != digests or current.tag != self._last(place, current):
+            tag = self._swap(place, digests)
+        else:
+            tag = current.tag
         yield
         with self._turn(place):
             self._record.set(place, tag)
         self._seen[place] = tag
+
+    def _last(self, place: str, current: Pointer) -> str | None:
+        """The state of a place that this process goes by."""
+        return self._seen.get(place, current.tag)
 
     def _swap(self, place: str, digests: Mapping[str, str]) -> str:
         if place in self._seen:

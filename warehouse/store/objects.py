@@ -1,7 +1,7 @@
 """An object store: contents that never change, and pointers that say which of them a place has.
 
     objects/<first two digits>/<BLAKE2b digest>    the bytes of a file
-    places/<place>                          {"files": {"<name>": "<BLAKE2b digest>"}}, the pointer
+    places/<place>                                 {"files": {"<name>": "<digest>"}, "swap": …}
 
 A pointer is swapped by a conditional put: whoever has not seen its newest state is refused. A
 store that does not check the condition loses what others wrote, so it is recognised and refused.
@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +45,12 @@ class Pointer:
     Attributes:
         files: the BLAKE2b digest of each file's bytes, by the file's name within the place.
         tag: the store's mark of this state of the pointer (ETag).
+        swap: the mark of the swap that wrote it; no two are the same.
     """
 
     files: Mapping[str, str]
     tag: str
+    swap: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,9 @@ class ObjectStore:
             return None
         content, tag = found
         try:
-            files = json.loads(content)["files"]
-            return Pointer({str(name): str(digest) for name, digest in files.items()}, tag)
+            stored = json.loads(content)
+            files = {str(name): str(digest) for name, digest in stored["files"].items()}
+            return Pointer(files, tag, stored["swap"])
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"'{_PLACES}{place}' in {self.url!r} is not what this project wrote there: "
@@ -164,7 +167,8 @@ class ObjectStore:
         """
         import obstore
 
-        content = json.dumps({"files": dict(files)}, sort_keys=True).encode()
+        swap = secrets.token_hex(8)
+        content = json.dumps({"files": dict(files), "swap": swap}, sort_keys=True).encode()
         mode: Any = "create" if expected is None else {"e_tag": expected}
         try:
             result = self._asked(
@@ -176,7 +180,7 @@ class ObjectStore:
         except StoreConflictError as error:
             # A put whose answer was lost is sent again, and then refused for its own sake.
             now = self.pointer(place)
-            if now is not None and now.files == files:
+            if now is not None and now.swap == swap:
                 return now.tag
             raise StoreConflictError(
                 f"'{place}' in {self.url!r} was written by another machine while this one worked "
@@ -195,8 +199,12 @@ class ObjectStore:
 
         self._asked(delete)
 
-    def put_file(self, path: Path) -> str:
+    def put_file(self, path: Path, there: Collection[str] = ()) -> str:
         """Stores the bytes of a file; returns their BLAKE2b digest.
+
+        Args:
+            path: the file.
+            there: digests that need not be stored again.
 
         An object that is there already is written again: its time is that of its last use then,
         which `sweep` goes by.
@@ -204,7 +212,8 @@ class ObjectStore:
         import obstore
 
         digest = hex_digest_of_file(path, size=_DIGEST_BYTES)
-        self._asked(lambda: obstore.put(self._store, _object_path(digest), path))
+        if digest not in there:
+            self._asked(lambda: obstore.put(self._store, _object_path(digest), path))
         return digest
 
     def fetch(self, digest: str, target: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from warehouse import damage
-from warehouse.layout import slice_folder, slice_path
+from warehouse.layout import list_slices, slice_folder, slice_path
+from warehouse.schema import tables
 from warehouse.store.mirror import ONLY_FILE, Mirror
 from warehouse.store.objects import ObjectStore
 from warehouse.versions import newest_version, publish, superseded, versions
@@ -133,6 +134,23 @@ class MirroredStore:
         moved = self._move(_RETIRED, _SLICES, shard)
         self.look_at_shard(shard)
         return moved
+
+    def copies(self) -> list[str]:
+        """The places of which this machine has a copy."""
+        return self._mirror.copies(_SLICES)
+
+    def publish_all(self) -> int:
+        """Publishes what the folder has; returns how many slices.
+
+        Raises:
+            StoreError: the store does not answer; those before are published.
+        """
+        found = [info for table in tables() for info in list_slices(self._folder, table)]
+        for info in found:
+            place = _place(info.table, info.shard, info.name)
+            with self._mirror.publishing(place, {"": info.path}):
+                pass
+        return len(found)
 
     def _move(self, source: str, target: str, shard: str) -> int:
         places = self._mirror.store.tags(f"{source}{shard}/")

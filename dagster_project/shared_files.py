@@ -1,0 +1,219 @@
+"""What machines share without a shared folder: the home's files, by way of an object store.
+
+Where `TOOLFORMER_STORE` names none, the home is the shared folder itself and nothing is done here.
+Slices are the warehouse's own business. Does not know what is in the files.
+"""
+
+import functools
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagster_project.home import Home
+from toolformer.ground.digests import hex_digest
+from toolformer.sources.manifest import manifest_path, stored_slices
+from warehouse.errors import StoreError
+from warehouse.layout import EMPTY_SHARD
+from warehouse.store.files import MirroredFiles
+from warehouse.store.objects import ObjectStore
+from warehouse.store.slice_store import MirroredStore
+
+SEED_COMMAND = "toolformer cluster seed"
+_OF_SLICES = "slices"
+
+
+def slice_store(home: Home) -> MirroredStore | None:
+    """Where the slices of a home are published; None where that is its folder.
+
+    Raises:
+        StoreError: the store cannot be used, or the home holds rows that are not the store's.
+    """
+    if home.store is None:
+        return None
+    _check_copy(home)
+    return MirroredStore(_objects(home.store), home.warehouse, _cache(home) / _OF_SLICES)
+
+
+def bring(home: Home, path: Path) -> None:
+    """Bring this machine's copy of a file or folder up to date.
+
+    Raises:
+        StoreError: the store cannot be used, or does not answer.
+    """
+    if home.store is not None and path.is_relative_to(home.root):
+        _files(home).bring(path)
+
+
+def bring_below(home: Home, folder: Path) -> None:
+    """Bring this machine's copies of all that is published below a folder up to date."""
+    if home.store is not None:
+        _files(home).bring_below(folder)
+
+
+def publish(home: Home, path: Path) -> None:
+    """Publish a file or a folder of the home as it is now.
+
+    Raises:
+        StoreConflictError: another machine has published it since this process looked.
+        StoreError: the store cannot be used, or does not answer.
+    """
+    if home.store is not None:
+        _files(home).publish(path)
+
+
+def bring_small(home: Home) -> None:
+    """Bring what every command and run reads first: settings, manifest, calibration.
+
+    Settings that were edited here by hand are published.
+
+    Raises:
+        StoreError: settings were edited here and elsewhere; or see `bring`.
+    """
+    if home.store is None:
+        return
+    share_settings(home)
+    bring(home, manifest_path(home.sources))
+    bring_below(home, home.calibration)
+
+
+def share_settings(home: Home) -> None:
+    """Publish `toolformer.yaml` where it was edited here, else bring it.
+
+    Raises:
+        StoreError: it was edited elsewhere too since this machine looked.
+    """
+    if home.store is None:
+        return
+    file, files = home.settings_file, _files(home)
+    # As it was when this machine and the store last agreed.
+    agreed = _cache(home) / "settings-agreed.yaml"
+    if _bytes(file) == _bytes(agreed):
+        files.bring(file)
+    elif files.is_newer(file):
+        theirs = file.with_name("toolformer.theirs.yaml")
+        mine = file.with_name("toolformer.mine.yaml")
+        shutil.copyfile(file, mine)
+        files.bring(file)
+        shutil.copyfile(file, theirs)
+        shutil.copyfile(mine, file)
+        mine.unlink()
+        raise StoreError(
+            f"'{file}' was edited here, and on another machine as well. Expected one edit at a "
+            f"time. The other one is in '{theirs}': bring what you want into '{file}', remove "
+            f"'{theirs.name}', and run the same again."
+        )
+    else:
+        files.publish(file)
+    agreed.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        shutil.copyfile(file, agreed)
+    else:
+        agreed.unlink(missing_ok=True)
+
+
+@contextmanager
+def changing_corpus(home: Home) -> Iterator[None]:
+    """Bring the sources before they are changed, and publish them afterwards; under `shards_lock`.
+
+    Raises: See `bring` and `publish`.
+    """
+    if home.store is None:
+        yield
+        return
+    files, manifest = _files(home), manifest_path(home.sources)
+    bring(home, manifest)
+    bring_below(home, home.sources)
+    yield
+    share_settings(home)
+    for path in stored_slices(home.sources):
+        # The raw slice of a shard never changes.
+        if not files.is_published(path):
+            files.publish(path)
+    if manifest.exists():
+        files.publish(manifest)
+    files.withdraw_missing(home.sources)
+
+
+def seed(home: Home) -> tuple[int, int]:
+    """Put what a home holds into its object store, which has nothing yet.
+
+    Returns:
+        How many slices and how many other files and folders were published.
+
+    Raises:
+        StoreError: no store is named, or it has something.
+    """
+    if home.store is None:
+        raise StoreError(
+            "There is no object store to put this home into: TOOLFORMER_STORE is not set. Set it, "
+            "such as TOOLFORMER_STORE=s3://bucket/prefix, and run the same again."
+        )
+    objects, cache = _objects(home.store), _cache(home)
+    slices = MirroredStore(objects, home.warehouse, cache / _OF_SLICES)
+    files = _opened_files(home.store, home.root, cache)
+    # What an interrupted seed has put there is this home's own.
+    if set(objects.tags()) - set(slices.copies()) - set(files.copies()):
+        raise StoreError(
+            f"The object store {home.store!r} has something already. Expected an empty prefix: "
+            "two corpora do not become one. Name another prefix, or use this store with an empty "
+            "TOOLFORMER_HOME, which becomes a copy of it."
+        )
+    published = slices.publish_all()
+    paths = [*stored_slices(home.sources), manifest_path(home.sources)]
+    for folder in (home.calibration, home.models, home.wikipedia_index.parent):
+        paths += [path for path in sorted(folder.glob("[!.]*")) if path.suffix not in _NOT_SHARED]
+    paths = [path for path in paths if path.exists()]
+    for path in paths:
+        files.publish(path)
+    share_settings(home)
+    return published, len(paths)
+
+
+# Locks, half-written files and indexes that are being built.
+_NOT_SHARED = (".lock", ".tmp", ".building")
+
+
+def _files(home: Home) -> MirroredFiles:
+    assert home.store is not None
+    _check_copy(home)
+    return _opened_files(home.store, home.root, _cache(home))
+
+
+@functools.cache
+def _opened_files(url: str, root: Path, cache: Path) -> MirroredFiles:
+    return MirroredFiles(_objects(url), root, cache / "files")
+
+
+@functools.cache
+def _objects(url: str) -> ObjectStore:
+    store = ObjectStore(url)
+    store.check()
+    return store
+
+
+def _cache(home: Home) -> Path:
+    return home.machine / "copies" / hex_digest(home.store, size=4)
+
+
+def _check_copy(home: Home) -> None:
+    """Refuse a home whose rows are not those of the store: they would be mixed.
+
+    Raises:
+        StoreError: it is a home of its own, or a copy of another store.
+    """
+    has_rows = any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet"))
+    if not has_rows or (_cache(home) / _OF_SLICES).exists():
+        return
+    raise StoreError(
+        f"The home '{home.root}' holds rows of its own and is no copy of {home.store!r}. Expected "
+        f"an empty TOOLFORMER_HOME. Name another folder, or run `{SEED_COMMAND}` once to put this "
+        "home into the store, if that is empty."
+    )
+
+
+def _bytes(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,185 @@
+"""Two machines over one object store: what one publishes, the other reads, and nothing is lost."""
+
+import datetime
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from warehouse.errors import StoreConflictError, StoreError
+from warehouse.schema import table_schema
+from warehouse.store.objects import ObjectStore
+from warehouse.store.slice_store import MirroredStore
+from warehouse.store.sweep import sweep
+from warehouse.warehouse import Warehouse
+
+SHARD = "shard-00000"
+TABLE = "stage_costs"
+NAME = "Calendar.sampling"
+
+
+class Machine:
+    """A warehouse of its own over a store that others use too."""
+
+    def __init__(self, url: str, folder: Path):
+        self.objects = ObjectStore(url, patience=2.0)
+        self.store = MirroredStore(self.objects, folder / "warehouse", folder / "copies")
+        self.warehouse = Warehouse(folder / "warehouse", folder / "w.duckdb", self.store)
+        self.warehouse.prepare()
+
+    def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
+        self.warehouse.replace_slice(TABLE, shard, name, _costs(tokens, shard), metadata={})
+
+    def tokens(self) -> list[int]:
+        return self.warehouse.query(f"select tokens_fed from {TABLE}")["tokens_fed"].to_list()
+
+
+def _costs(tokens: int, shard: str) -> pl.DataFrame:
+    schema = table_schema(TABLE).polars_schema
+    row = {
+        name: {"shard": shard, "tool": "Calendar", "stage": "sampling", "tokens_fed": tokens}.get(
+            name, 1 if dtype.is_numeric() else None
+        )
+        for name, dtype in schema.items()
+    }
+    return pl.DataFrame([row], schema=schema)
+
+
+@pytest.fixture
+def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
+    return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
+
+
+def test_what_one_machine_publishes_another_reads(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    one.write(7)
+    assert two.tokens() == []
+    two.warehouse.prepare()
+    assert two.tokens() == [7]
+
+
+def test_a_look_at_one_slice_brings_it(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    one.write(7)
+    assert two.warehouse.slice_metadata(TABLE, SHARD, NAME) == {}
+    assert two.tokens() == [7]
+    one.write(8)
+    assert two.warehouse.read_slices(TABLE, SHARD)["tokens_fed"].to_list() == [8]
+
+
+def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    for machine in machines:
+        assert machine.warehouse.slice_version(TABLE, SHARD, NAME) is None
+    one.write(7)
+    with pytest.raises(StoreConflictError):
+        two.write(9)
+    two.warehouse.prepare()
+    assert one.tokens() == two.tokens() == [7]
+    # It has not looked since, and goes by what it saw.
+    with pytest.raises(StoreConflictError):
+        two.write(9)
+    two.warehouse.slice_version(TABLE, SHARD, NAME)
+    two.write(9)
+    assert two.tokens() == [9]
+
+
+def test_increments_of_both_machines_all_count(machines: tuple[Machine, Machine]) -> None:
+    def count_up(machine: Machine, times: int = 8) -> int:
+        conflicts = 0
+        while times:
+            version = machine.warehouse.slice_version(TABLE, SHARD, NAME)
+            rows = machine.warehouse.read_slice(TABLE, SHARD, NAME) if version else None
+            try:
+                machine.write(1 + (0 if rows is None else rows["tokens_fed"][0]))
+                times -= 1
+            except StoreConflictError:
+                conflicts += 1
+        return conflicts
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(count_up, machines))
+    for machine in machines:
+        machine.warehouse.prepare()
+        assert machine.tokens() == [16]
+
+
+def test_a_copy_that_was_removed_comes_again(machines: tuple[Machine, Machine]) -> None:
+    one, _ = machines
+    one.write(7)
+    for path in (one.warehouse.folder / TABLE / f"shard={SHARD}").iterdir():
+        path.unlink()
+    one.warehouse.prepare()
+    assert one.tokens() == [7]
+
+
+def test_a_retired_shard_leaves_all_machines_and_comes_back(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    one.write(7)
+    two.warehouse.prepare()
+    one.warehouse.retire_shard(SHARD)
+    assert one.tokens() == []
+    two.warehouse.prepare()
+    assert two.tokens() == []
+    assert two.warehouse.retired_shards() == {SHARD}
+    assert two.warehouse.restore_shard(SHARD) == 1
+    assert two.tokens() == [7]
+    one.warehouse.prepare()
+    assert one.tokens() == [7]
+    assert one.warehouse.retired_shards() == set()
+
+
+def test_a_machine_whose_clock_is_behind_still_reads_the_newest_slice(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = machines
+    one.write(7)
+    two.warehouse.prepare()
+    monkeypatch.setattr("warehouse.versions._now", lambda: 1_000_000_000)
+    two.warehouse.slice_version(TABLE, SHARD, NAME)
+    two.write(8)
+    monkeypatch.undo()
+    assert two.tokens() == [8]
+    one.warehouse.prepare()
+    assert one.tokens() == [8]
+
+
+def test_an_upload_that_fails_changes_nothing(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = machines
+    one.write(7)
+    one.warehouse.slice_version(TABLE, SHARD, NAME)
+
+    def gone(*_: object) -> None:
+        raise StoreError("the store is gone")
+
+    monkeypatch.setattr(one.objects, "put_file", gone)
+    with pytest.raises(StoreError, match="the store is gone"):
+        one.write(8)
+    two.warehouse.prepare()
+    assert one.tokens() == two.tokens() == [7]
+    assert not list(one.warehouse.folder.rglob("*.tmp"))
+
+
+def test_the_sweep_removes_old_contents_that_nothing_names(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, two = machines
+    for tokens in (7, 8, 9):
+        one.write(tokens)
+    one.write(5, shard="shard-00001")
+    one.warehouse.retire_shard("shard-00001")
+    assert len(list(one.objects.objects())) == 4
+    assert sweep(one.objects) == (0, 0)
+    removed, freed = sweep(one.objects, kept=datetime.timedelta(seconds=-5))
+    assert removed == 2
+    assert freed > 0
+    one.warehouse.restore_shard("shard-00001")
+    two.warehouse.prepare()
+    assert sorted(two.tokens()) == [5, 9]
