@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from dagster_project.copies import mirrored_files
 from dagster_project.locks import FILES, LockError, file_lock, shown, why_locks_fail
 from toolformer.errors import ToolformerError
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import write_whole
+from warehouse.store.files import MirroredFiles
 
 CLUSTER_FILE = "cluster.json"
 OF_MACHINE, SHARED = "Locks of the machine", "Shared locks"
@@ -128,6 +130,9 @@ def read_record(place: Place) -> Cluster | None:
     Raises:
         ClusterError: it is damaged.
     """
+    files = _files(place)
+    if files is not None:
+        files.bring(place.file)
     try:
         content = json.loads(place.file.read_bytes())
         return Cluster(**{each.name: content[each.name] for each in fields(Cluster)})
@@ -251,8 +256,18 @@ def _write(place: Place, identity: str) -> Cluster:
         version=_version(),
     )
     write_whole(place.file, json.dumps(asdict(recorded), indent=2) + "\n")
+    files = _files(place)
+    if files is not None:
+        files.publish(place.file)
     _LOGGER.info("%s: this cluster computes in %s", place.file, recorded.precision)
     return recorded
+
+
+def _files(place: Place) -> MirroredFiles | None:
+    """The object store that has the record; None where it is a file of the home alone."""
+    if place.store is None:
+        return None
+    return mirrored_files(place.root, place.cache or place.root, place.store)
 
 
 def _locks_of(place: Place) -> dict[str, str]:

@@ -148,3 +148,19 @@ def cluster_renew() -> None:
     from dagster_project.commands.clustering import renew_cluster
 
     renew_cluster()
+
+
+@cluster_app.command("seed")
+def cluster_seed() -> None:
+    """Put what this home holds into its object store (TOOLFORMER_STORE), which is empty yet."""
+    from dagster_project.commands.clustering import seed_store
+
+    seed_store()
+
+
+@cluster_app.command("sweep")
+def cluster_sweep() -> None:
+    """Remove old contents of the object store, a day after the last use; harmless at any time."""
+    from dagster_project.commands.clustering import sweep_store
+
+    sweep_store()

@@ -4,14 +4,13 @@ Where `TOOLFORMER_STORE` names none, the home is the shared folder itself and no
 Slices are the warehouse's own business. Does not know what is in the files.
 """
 
-import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dagster_project.copies import copies_folder, mirrored_files, object_store
 from dagster_project.home import Home
-from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import manifest_path, stored_slices
 from warehouse.errors import StoreError
 from warehouse.layout import EMPTY_SHARD
@@ -32,7 +31,7 @@ def slice_store(home: Home) -> MirroredStore | None:
     if home.store is None:
         return None
     _check_copy(home)
-    return MirroredStore(_objects(home.store), home.warehouse, _cache(home) / _OF_SLICES)
+    return MirroredStore(object_store(home.store), home.warehouse, _cache(home) / _OF_SLICES)
 
 
 def bring(home: Home, path: Path) -> None:
@@ -135,6 +134,20 @@ def changing_corpus(home: Home) -> Iterator[None]:
     files.withdraw_missing(home.sources)
 
 
+def shared_store(home: Home) -> ObjectStore:
+    """The object store of a home.
+
+    Raises:
+        StoreError: none is named, or it cannot be used.
+    """
+    if home.store is None:
+        raise StoreError(
+            "This home has no object store: TOOLFORMER_STORE is not set. Set it, such as "
+            "TOOLFORMER_STORE=s3://bucket/prefix, and run the same again."
+        )
+    return object_store(home.store)
+
+
 def seed(home: Home) -> tuple[int, int]:
     """Put what a home holds into its object store, which has nothing yet.
 
@@ -142,16 +155,11 @@ def seed(home: Home) -> tuple[int, int]:
         How many slices and how many other files and folders were published.
 
     Raises:
-        StoreError: no store is named, or it has something.
+        StoreError: no store is named, or it has what is not of this home.
     """
-    if home.store is None:
-        raise StoreError(
-            "There is no object store to put this home into: TOOLFORMER_STORE is not set. Set it, "
-            "such as TOOLFORMER_STORE=s3://bucket/prefix, and run the same again."
-        )
-    objects, cache = _objects(home.store), _cache(home)
+    objects, cache = shared_store(home), _cache(home)
     slices = MirroredStore(objects, home.warehouse, cache / _OF_SLICES)
-    files = _opened_files(home.store, home.root, cache)
+    files = mirrored_files(home.root, home.machine, objects.url)
     # What an interrupted seed has put there is this home's own.
     if set(objects.tags()) - set(slices.copies()) - set(files.copies()):
         raise StoreError(
@@ -177,23 +185,11 @@ _NOT_SHARED = (".lock", ".tmp", ".building")
 def _files(home: Home) -> MirroredFiles:
     assert home.store is not None
     _check_copy(home)
-    return _opened_files(home.store, home.root, _cache(home))
-
-
-@functools.cache
-def _opened_files(url: str, root: Path, cache: Path) -> MirroredFiles:
-    return MirroredFiles(_objects(url), root, cache / "files")
-
-
-@functools.cache
-def _objects(url: str) -> ObjectStore:
-    store = ObjectStore(url)
-    store.check()
-    return store
+    return mirrored_files(home.root, home.machine, home.store)
 
 
 def _cache(home: Home) -> Path:
-    return home.machine / "copies" / hex_digest(home.store, size=4)
+    return copies_folder(home.machine, str(home.store))
 
 
 def _check_copy(home: Home) -> None:
