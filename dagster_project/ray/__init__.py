@@ -1,0 +1,1 @@
+"""Runs on a Ray cluster: how they are launched, placed, and ended. Needs the extra `ray`."""

@@ -1,0 +1,56 @@
+"""How many GPUs a run asks Ray for: what its settings say, where its tags do not.
+
+Does not know Ray.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from dagster_project.settings.sections import Settings
+
+# The tag that dagster-ray reads: a JSON object with `num_cpus`, `num_gpus` and the like.
+CONFIG_TAG = "dagster-ray/config"
+_GPUS = "num_gpus"
+# Those that any GPU will do for. Who names another one, by its number, chooses the place himself.
+_ANY_GPU = ("cuda", "cuda:0")
+_TRAINING = "finetuned_model"
+_WITHOUT_DEVICE = frozenset(
+    {
+        *("corpus_manifest", "wikipedia_index", "documents", "augmented_texts", "training_set"),
+        *("call_statistics", "evaluation_report", "report"),
+    }
+)
+
+
+def gpus_of(settings: Settings, *, job: str, assets: Collection[str]) -> int:
+    """GPUs that a run needs, so that Ray finds it a place and no other run is put there.
+
+    With `language_model.device: auto` none are asked for: a run takes the first GPU of its node
+    that no other run holds, as on one machine.
+
+    Args:
+        settings: of the run.
+        job: its name.
+        assets: those of the job that it makes; none for all.
+    """
+    if settings.language_model.device not in _ANY_GPU:
+        return 0
+    if _TRAINING in assets or (job == "train" and not assets):
+        return settings.training.processes
+    return 0 if assets and _WITHOUT_DEVICE.issuperset(assets) else 1
+
+
+def with_gpus(tags: Mapping[str, str], gpus: int) -> dict[str, str]:
+    """The tags of a run, with the GPUs that it needs unless they say a number themselves.
+
+    Example:
+        >>> with_gpus({}, 2)
+        {'dagster-ray/config': '{"num_gpus": 2}'}
+        >>> with_gpus({"dagster-ray/config": '{"num_gpus": 1, "num_cpus": 4}'}, 2)
+        {'dagster-ray/config': '{"num_gpus": 1, "num_cpus": 4}'}
+    """
+    told: dict[str, Any] = json.loads(tags.get(CONFIG_TAG, "{}"))
+    if not gpus or _GPUS in told:
+        return dict(tags)
+    return {**tags, CONFIG_TAG: json.dumps({**told, _GPUS: gpus})}

@@ -1,0 +1,125 @@
+"""The process of a run on Ray: when it ends itself."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.utils import make_new_run_id
+from sqlalchemy.exc import OperationalError
+
+from dagster_project.ray.run import Watch, why_over
+
+_SOON = 0.01
+
+
+class Seen:
+    """What the looks of a watch see, one after the other; the last one stays."""
+
+    def __init__(self, *answers: str | Exception | None):
+        self._answers = list(answers)
+        self.looks = 0
+        self.has_looked_often = threading.Event()
+        self.ended: list[str] = []
+
+    def look(self) -> str | None:
+        answer = self._answers[min(self.looks, len(self._answers) - 1)]
+        self.looks += 1
+        if self.looks > len(self._answers) + 3:
+            self.has_looked_often.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self, why: str) -> None:
+        self.ended.append(why)
+        self.has_looked_often.set()
+
+
+def watched(*answers: str | Exception | None) -> Seen:
+    seen = Seen(*answers)
+    watch = Watch(seen.look, seen.end, seconds=_SOON)
+    watch.start()
+    assert seen.has_looked_often.wait(10)
+    watch.stop()
+    return seen
+
+
+def test_a_run_that_is_over_is_ended_once():
+    seen = watched(None, "it is FAILURE")
+    assert seen.ended == ["it is FAILURE"]
+
+
+def test_a_run_has_the_time_of_a_look_to_end_by_itself():
+    seen = watched(None, "it is SUCCESS")
+    assert seen.looks == 3
+
+
+def test_a_run_that_is_wanted_goes_on():
+    assert watched(None).ended == []
+
+
+def test_records_that_cannot_be_read_do_not_end_a_run():
+    assert watched(TimeoutError("no connection")).ended == []
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str:
+    run = dg.DagsterRun(job_name="build_dataset", run_id=make_new_run_id(), status=status)
+    return instance.add_run(run).run_id
+
+
+@pytest.mark.parametrize("status", ["STARTING", "STARTED", "CANCELING"])
+def test_a_run_that_is_on_its_way_is_not_over(instance: dg.DagsterInstance, status: str):
+    assert why_over(instance, add_run(instance, dg.DagsterRunStatus[status])) is None
+
+
+@pytest.mark.parametrize("status", ["FAILURE", "CANCELED", "SUCCESS"])
+def test_a_run_that_dagster_closed_is_over(instance: dg.DagsterInstance, status: str):
+    assert why_over(instance, add_run(instance, dg.DagsterRunStatus[status])) == f"it is {status}"
+
+
+def test_a_run_that_was_deleted_is_over(instance: dg.DagsterInstance):
+    assert why_over(instance, make_new_run_id()) == "it is no longer in Dagster's records"
+
+
+def test_a_lost_connection_is_no_answer(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(_run_id: str) -> None:
+        raise OperationalError("select", {}, ConnectionResetError())
+
+    monkeypatch.setattr(instance, "get_run_by_id", fail)
+    with pytest.raises(TimeoutError):
+        why_over(instance, make_new_run_id())
+
+
+def test_the_end_takes_the_processes_of_the_run_with_it(tmp_path: Path):
+    # As Ray starts a run: in a session of its own.
+    pid = tmp_path / "child"
+    code = (
+        "import subprocess, sys; from dagster_project.ray.run import end_at_once; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        f"open({str(pid)!r}, 'w').write(str(child.pid)); end_at_once('it is FAILURE')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert "it is FAILURE" in done.stderr
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    # Killed; whoever inherited it may not have buried it yet.
+    assert not state.exists() or state.read_text().split()[2] == "Z"
