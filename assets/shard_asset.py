@@ -6,9 +6,12 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.fingerprints import CODE_VERSIONS
+from dagster_project.home import Home
 from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS, SHARDS_PER_RUN
+from dagster_project.partitions import SHARDS, shards_per_run
 
+# As the settings are when the definitions are loaded.
+_SHARDS_PER_RUN = shards_per_run(Home.find().settings_file)
 # Not made shard by shard, so each materialisation is one for all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
 _OF_ALL_SHARDS = dg.AssetSelection.assets("corpus_manifest") | _INDEXES
@@ -48,7 +51,7 @@ def shard_asset(
             kinds=set(kinds),
             partitions_def=SHARDS,
             deps=list(deps),
-            backfill_policy=dg.BackfillPolicy.multi_run(SHARDS_PER_RUN),
+            backfill_policy=dg.BackfillPolicy.multi_run(_SHARDS_PER_RUN),
             automation_condition=NEW_OR_STALE,
             code_version=CODE_VERSIONS[stage.__name__],
             metadata=table_metadata(stage.__name__),

@@ -16,6 +16,7 @@ from dagster_project.flags import (
     Changes,
     Force,
     ModelName,
+    Place,
     Preset,
     Today,
     ToolNames,
@@ -142,6 +143,7 @@ def build(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, why and for how long.")
     ] = False,
+    on: Place = "here",
     force: Force = False,
     preset: Preset = None,
     changes: Changes = None,
@@ -154,6 +156,7 @@ def build(
         RunOptions.of(preset, changes, force=force, tools=names_in(tools)),
         shards=names_in(shards),
         dry_run=dry_run,
+        on_ray=on == "ray",
     )
 
 
@@ -163,6 +166,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Make the training set and say what is planned.")
     ] = False,
+    on: Place = "here",
     force: Annotated[
         bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
     ] = False,
@@ -173,7 +177,8 @@ def train(
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.training import train_model
 
-    train_model(RunOptions.of(preset, changes, force=force, variant=variant), dry_run=dry_run)
+    options = RunOptions.of(preset, changes, force=force, variant=variant)
+    train_model(options, dry_run=dry_run, on_ray=on == "ray")
 
 
 @app.command()
@@ -227,6 +232,7 @@ def evaluate(
     ] = False,
     variant: VariantName = None,
     tools: ToolNames = None,
+    on: Place = "here",
     force: Force = False,
     preset: Preset = None,
     changes: Changes = None,
@@ -240,7 +246,11 @@ def evaluate(
         list_benchmarks(options)
     else:
         evaluate_models(
-            options, benchmarks=names_in(benchmarks), models=names_in(models), items=limit
+            options,
+            benchmarks=names_in(benchmarks),
+            models=names_in(models),
+            items=limit,
+            on_ray=on == "ray",
         )
 
 

@@ -3,7 +3,7 @@
 Does not run anything.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,6 +35,14 @@ ModelName = Annotated[
 Today = Annotated[
     str | None,
     typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today."),
+]
+Place = Annotated[
+    Literal["here", "ray"],
+    typer.Option(
+        "--on",
+        help="Where the runs are done: here, in this process, or on the Ray cluster that "
+        "dagster.yaml names.",
+    ),
 ]
 VariantName = Annotated[
     Variant | None,

@@ -4,18 +4,21 @@ Shards are registered when the corpus is cut; benchmarks and models as the setti
 """
 
 from contextlib import suppress
+from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import EvaluationSettings
+from dagster_project.settings.sections import RunsSettings
+from dagster_project.settings.settings_file import load_settings
 from toolformer.training.variants import VARIANTS
+from tools.errors import ToolRegistrationError
 
 # The finetuned model and its controls.
 MODEL_VARIANTS = dg.StaticPartitionsDefinition(list(VARIANTS))
 SHARD = "shard"
 SHARDS = dg.DynamicPartitionsDefinition(name=SHARD)
-# A run takes this many shards of a backfill at once, so that the model is loaded once for all.
-SHARDS_PER_RUN = 64
 BENCHMARK, MODEL = "benchmark", "model"
 EVALUATIONS = dg.MultiPartitionsDefinition(
     {
@@ -24,6 +27,16 @@ EVALUATIONS = dg.MultiPartitionsDefinition(
     }
 )
 EVALUATIONS_PER_RUN = 32
+_PARTITION_TAG = "dagster/partition"
+
+
+def shards_per_run(settings_file: Path) -> int:
+    """How many shards of a backfill a run takes, by a home's settings or else by default."""
+    try:
+        return load_settings(settings_file).runs.shards_per_run
+    except (SettingsError, ToolRegistrationError, OSError):
+        # Whatever is run tells what is wrong.
+        return RunsSettings().shards_per_run  # pyright: ignore[reportCallIssue]
 
 
 def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> list[str]:
@@ -47,6 +60,22 @@ def evaluation_key(benchmark: str, model: str) -> str:
         'svamp|base'
     """
     return str(dg.MultiPartitionKey({BENCHMARK: benchmark, MODEL: model}))
+
+
+def partition_tags(key: str) -> dict[str, str]:
+    """The tags by which a run knows its one partition.
+
+    Example:
+        >>> partition_tags("shard-00000")
+        {'dagster/partition': 'shard-00000'}
+        >>> partition_tags("svamp|base")["dagster/partition/model"]
+        'base'
+    """
+    tags, parts = {_PARTITION_TAG: key}, key.split("|")
+    if len(parts) > 1:
+        names = zip((BENCHMARK, MODEL), parts, strict=True)
+        tags |= {f"{_PARTITION_TAG}/{name}": part for name, part in names}
+    return tags
 
 
 def benchmark_and_model(key: str) -> tuple[str, str]:

@@ -68,8 +68,8 @@ annotate_new_shards = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.groups("build_dataset"),
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Runs the stages of new shards, and of those whose texts, calls, search index or "
-    "code changed, up to 64 shards in a run. It does not see changes of toolformer.yaml: these "
-    "are for a backfill or `toolformer build`.",
+    "code changed, up to `runs.shards_per_run` shards in a run. It does not see changes of "
+    "toolformer.yaml: these are for a backfill or `toolformer build`.",
 )
 
 SENSORS = [inbox, annotate_new_shards]

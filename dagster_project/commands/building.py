@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
+from dagster_project.commands.places import runs_of
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.reporting import records_read, show_statistics
 from dagster_project.commands.sources import tell_about_sources
@@ -17,6 +18,7 @@ from dagster_project.partitions import SHARD
 from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import SEARCHING_TOOLS, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan
+from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
     dagster_instance,
     neighbouring,
@@ -78,8 +80,16 @@ def _unforced(options: RunOptions) -> dict[str, Any]:
     return {**options.resources()["settings"], "force": False}
 
 
-def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) -> None:
+def build_dataset(
+    options: RunOptions, *, shards: Sequence[str], dry_run: bool, on_ray: bool = False
+) -> None:
     """Run the stages of the shards, or say what they would do.
+
+    Args:
+        options: of the command.
+        shards: only these; none for all.
+        dry_run: only say it.
+        on_ray: the stages run on a Ray cluster; the home is prepared here all the same.
 
     Raises:
         RunFailedError: shards failed; the others are finished all the same.
@@ -111,7 +121,14 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
     if plan:
         only_texts = {entry.key for entry in chosen.held_out}
         todo = {planned.shard for planned in plan}
-        _build(options, home, sorted(todo - only_texts), texts_of=sorted(todo & only_texts))
+        _build(
+            options,
+            home,
+            settings,
+            sorted(todo - only_texts),
+            texts_of=sorted(todo & only_texts),
+            on_ray=on_ray,
+        )
         show_statistics(examples=False)
     else:
         console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
@@ -130,30 +147,35 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         )
 
 
-def _build(options: RunOptions, home: Home, todo: list[str], *, texts_of: list[str]) -> None:
+def _build(
+    options: RunOptions,
+    home: Home,
+    settings: Settings,
+    todo: list[str],
+    *,
+    texts_of: list[str],
+    on_ray: bool,
+) -> None:
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        pending = [
-            (group, stages)
-            for stages, shards in ((_STAGES[:1], texts_of), (_STAGES, todo))
-            for group in neighbouring(instance, SHARD, shards)
-        ]
-        while pending:
-            group, stages = pending.pop(0)
-            try:
-                run_job(
-                    instance,
-                    "build_dataset",
-                    resources=options.resources(),
-                    partitions=group,
-                    assets=None if stages == _STAGES else stages,
-                )
-            except RunFailedError as error:
-                failures.append(error)
-                rest = [shard for shard in group if shard not in error.failed_shards]
-                # A failed stage ends its run, and has finished these; they go on behind it.
-                behind = stages[1 + max(map(stages.index, error.failed_assets), default=0) :]
-                if error.failed_shards and rest and behind:
-                    pending += [(each, behind) for each in neighbouring(instance, SHARD, rest)]
-    if failures:
-        raise RunFailedError("\n".join(str(failure) for failure in failures))
+        runs = runs_of(instance, options, settings, on_ray=on_ray)
+
+        def start(shards: list[str], stages: Sequence[str]) -> None:
+            for group in neighbouring(instance, SHARD, shards, most=runs.most_shards):
+                assets = () if stages == _STAGES else tuple(stages)
+                runs.start(PlannedRun("build_dataset", assets, tuple(group)))
+
+        start(texts_of, _STAGES[:1])
+        start(todo, _STAGES)
+        while ended := runs.next_ended():
+            run, error = ended
+            if error is None:
+                continue
+            failures.append(error)
+            rest = [shard for shard in run.partitions if shard not in error.failed_shards]
+            # A failed stage ends its run, and has finished these; they go on behind it.
+            stages = run.assets or _STAGES
+            behind = stages[1 + max(map(stages.index, error.failed_assets), default=0) :]
+            if error.failed_shards and rest and behind:
+                start(rest, behind)
+    raise_all(failures)

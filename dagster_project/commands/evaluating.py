@@ -11,9 +11,11 @@ import polars as pl
 from assets.evaluation.tables import gains, paper_tables
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
+from dagster_project.commands.places import runs_of
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import BENCHMARK, evaluation_key, register_evaluations
+from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance, neighbouring, run_job
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from dagster_project.settings.sections import BASE, Settings, merged
@@ -53,6 +55,7 @@ def evaluate_models(
     benchmarks: Sequence[str],
     models: Sequence[str],
     items: int | None = None,
+    on_ray: bool = False,
 ) -> None:
     """Measure models by benchmarks, and print what came of it.
 
@@ -61,6 +64,7 @@ def evaluate_models(
         benchmarks: instead of those of the settings, where there are any.
         models: by name; where there are none, base and the one that `training.variant` says.
         items: most items of each benchmark.
+        on_ray: on a Ray cluster.
 
     Raises:
         RunFailedError: some could not be measured; the others are, and are shown.
@@ -78,28 +82,22 @@ def evaluate_models(
         check_model_name(name, settings)
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
+        runs = runs_of(instance, options, settings, on_ray=on_ray)
         register_evaluations(instance, settings.evaluation)
+        measured: list[PlannedRun] = []
         for model in named:
             # One run, and so one loading of the model, for benchmarks that are neighbours.
             for group in neighbouring(instance, BENCHMARK, settings.evaluation.benchmarks):
-                try:
-                    run_job(
-                        instance,
-                        _JOB,
-                        resources=options.resources(),
-                        assets=["evaluation_results"],
-                        partitions=[evaluation_key(name, model) for name in group],
-                    )
-                except RunFailedError as error:
-                    failures.append(error)
-        try:
-            run_job(instance, _JOB, resources=options.resources(), assets=["evaluation_report"])
-        except RunFailedError as error:
-            failures.append(error)
+                keys = tuple(evaluation_key(name, model) for name in group)
+                measured.append(PlannedRun(_JOB, ("evaluation_results",), keys))
+        for planned in (measured, [PlannedRun(_JOB, ("evaluation_report",))]):
+            try:
+                run_all(runs, *planned)
+            except RunFailedError as error:
+                failures.append(error)
     # What failed does not hide the others.
     _show(open_warehouse(home), settings)
-    if failures:
-        raise RunFailedError("\n".join(str(failure) for failure in failures))
+    raise_all(failures)
 
 
 def run_study(options: RunOptions, *, name: str) -> None:

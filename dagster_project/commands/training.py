@@ -6,40 +6,42 @@ Does not parse the command line.
 from assets.training.finetuning import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
+from dagster_project.commands.places import runs_of
 from dagster_project.home import Home
-from dagster_project.runs.run_job import (
-    dagster_instance,
-    run_job,
-)
+from dagster_project.runs.planned_run import PlannedRun, run_all
+from dagster_project.runs.run_job import dagster_instance
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.decoding.call_threshold import read_call_threshold
 
 
-def train_model(options: RunOptions, *, dry_run: bool = False) -> None:
-    """Make the training set, say what is planned, finetune the model on it, and calibrate it."""
+def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = False) -> None:
+    """Make the training set, say what is planned, finetune the model on it, and calibrate it.
+
+    Args:
+        options: of the command.
+        dry_run: only up to what is planned.
+        on_ray: on a Ray cluster, whose run says what is planned: this machine may have no GPU to
+            estimate by.
+    """
     home = Home.find()
     settings = options.load_settings(home)
     with dagster_instance(home) as instance:
+        runs = runs_of(instance, options, settings, on_ray=on_ray and not dry_run)
 
-        def run(*assets: str, variant: str | None = None) -> None:
+        def run(*assets: str, partitions: tuple[str, ...] = ()) -> None:
             with console.progress_bars():
-                run_job(
-                    instance,
-                    "train",
-                    resources=options.resources(),
-                    assets=assets,
-                    partitions=[variant] if variant else [],
-                )
+                run_all(runs, PlannedRun("train", assets, partitions))
 
         run("training_set")
-        planned = planned_training(settings, home, open_warehouse(home))
-        console.say(f"Planned for {settings.training.variant}: {planned.told}.")
+        if runs.is_here:
+            planned = planned_training(settings, home, open_warehouse(home))
+            console.say(f"Planned for {settings.training.variant}: {planned.told}.")
         if dry_run:
             return
         run(
             *("finetuned_model", "call_threshold", "call_statistics"),
-            variant=settings.training.variant,
+            partitions=(settings.training.variant,),
         )
     directory = finetuned_model_directory(settings, home)
     console.say(f"The finetuned model is in {directory}.")

@@ -79,12 +79,14 @@ class WatchedRayRunLauncher(RayRunLauncher):
         )
 
     @property
-    def supports_resume_run(self) -> bool:
+    def supports_resume_run(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         """No: a retry is a run of its own, so a process can tell that its run is over."""
         return False
 
     @property
-    def supports_run_worker_crash_recovery(self) -> bool:
+    def supports_run_worker_crash_recovery(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+    ) -> bool:
         """No, as above."""
         return False
 
@@ -134,7 +136,8 @@ class WatchedRayRunLauncher(RayRunLauncher):
 
         Here and not on the jobs, whose tags the runs of a backfill do not get.
         """
-        told: Any = run.run_config.get("resources", {}).get("settings", {}).get("config", {})
+        configured: Any = run.run_config
+        told = configured.get("resources", {}).get("settings", {}).get("config", {})
         assets: Collection[dg.AssetKey] = run.asset_selection or ()
         try:
             settings = load_settings(

@@ -113,7 +113,10 @@ def main(arguments: Sequence[str]) -> None:
 
     told = deserialize_value(arguments[-1], ExecuteRunArgs)
     # An instance of its own: the run's may be busy.
-    with dg.DagsterInstance.from_ref(told.instance_ref) as instance:
+    reference = told.instance_ref
+    with (
+        dg.DagsterInstance.from_ref(reference) if reference else dg.DagsterInstance.get()
+    ) as instance:
         watch = Watch(lambda: why_over(instance, told.run_id), end_at_once)
         watch.start()
         sys.argv = ["dagster", *arguments]

@@ -7,7 +7,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
 from toolformer.ground.whole_files import host_digits, write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
-_RANGE_START = "dagster/asset_partition_range_start"
-_RANGE_END = "dagster/asset_partition_range_end"
+# A run over several partitions.
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
 # Tags that begin so are not shown in the UI.
 _HIDDEN_TAG_PREFIX = ".dagster/"
 # Names the process of a run, and its machine: there it holds the lock of that name while it lives.
@@ -91,7 +92,7 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     another machine lives, only that machine can tell: the next command there closes its runs.
     """
     closed = []
-    is_ui_alive = _has_live_daemon(instance)
+    is_ui_alive = has_live_daemon(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = run.tags.get(PROCESS_TAG)
         if process is None and _LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
@@ -120,7 +121,7 @@ def _is_of_this_machine(process: str) -> bool:
     return machine in (host_digits(), "process")
 
 
-def _has_live_daemon(instance: dg.DagsterInstance) -> bool:
+def has_live_daemon(instance: dg.DagsterInstance) -> bool:
     """Whether some `dagster dev` works on this home; its daemons sign on every half minute."""
     beats = [status.last_heartbeat for status in instance.get_daemon_statuses().values()]
     newest = max((beat.timestamp for beat in beats if beat is not None), default=0.0)
@@ -152,7 +153,7 @@ def run_job(
 
     tags = {PROCESS_TAG: _PROCESS}
     if len(partitions) > 1:
-        tags |= {_RANGE_START: partitions[0], _RANGE_END: partitions[-1]}
+        tags |= {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
     result = defs.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         run_config={
@@ -167,7 +168,7 @@ def run_job(
     if not result.success:
         if _is_interrupted(result):
             raise RunInterruptedError
-        raise _failure_of(result)
+        raise failure_of(result.all_events, result.run_id)
 
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
@@ -178,11 +179,15 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     )
 
 
-def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:
+def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError:
+    """What the failed steps of a run say; where none failed, what Dagster says of its end."""
     messages: list[str] = []
     failed: list[str] = []
     assets: list[str] = []
-    for event in result.all_events:
+    end = None
+    for event in events:
+        if event.is_run_failure:
+            end = event.message
         if not event.is_step_failure:
             continue
         assets.append(str(event.step_key))
@@ -195,11 +200,12 @@ def _failure_of(result: dg.ExecuteInProcessResult) -> RunFailedError:
         elif data.error is not None:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
-    return RunFailedError("\n".join(messages) or f"run {result.run_id} failed", failed, assets)
+    told = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
+    return RunFailedError(told, failed, assets)
 
 
 def neighbouring(
-    instance: dg.DagsterInstance, partitions: str, keys: Sequence[str]
+    instance: dg.DagsterInstance, partitions: str, keys: Sequence[str], *, most: int | None = None
 ) -> list[list[str]]:
     """Keys grouped so that each group is a range of the registered ones.
 
@@ -207,13 +213,15 @@ def neighbouring(
         instance: where they are registered.
         partitions: name of the dynamic partitions.
         keys: some of them.
+        most: of a group.
     """
     registered = list(instance.get_dynamic_partitions(partitions))
     groups: list[list[str]] = []
     last_place: int | None = None
     for key in sorted(keys, key=registered.index):
         place = registered.index(key)
-        if last_place is not None and place == last_place + 1:
+        has_room = most is None or not groups or len(groups[-1]) < most
+        if last_place is not None and place == last_place + 1 and has_room:
             groups[-1].append(key)
         else:
             groups.append([key])

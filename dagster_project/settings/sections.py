@@ -313,6 +313,18 @@ class DecodingSettings(Section):
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
 
 
+class RunsSettings(Section):
+    """How work is divided into runs; changes no row."""
+
+    shards_per_run: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="shards that a run of a backfill or of `build --on ray` takes at most, so that "
+        "a model is loaded once for them; reload the definitions after a change",
+    )
+
+
 class CostsSettings(Section):
     """What computing costs; changes no row."""
 
@@ -345,6 +357,7 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
     decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
+    runs: RunsSettings = RunsSettings()  # pyright: ignore[reportCallIssue]
     costs: CostsSettings = CostsSettings()  # pyright: ignore[reportCallIssue]
 
     @model_validator(mode="after")

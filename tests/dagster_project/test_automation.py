@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 
 from dagster_project.definitions import defs
-from dagster_project.partitions import SHARD, SHARDS_PER_RUN
+from dagster_project.home import home_folder
+from dagster_project.partitions import SHARD, shards_per_run
 from dagster_project.sensors import SENSORS, annotate_new_shards
 
 STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
@@ -84,13 +85,14 @@ def test_all_stages_of_a_new_shard_are_asked_for_in_one_look_and_once(home: Home
 
 def test_many_new_shards_are_one_backfill_whose_runs_take_many():
     assert annotate_new_shards.emit_backfills
+    most = shards_per_run(home_folder() / "toolformer.yaml")
     for name in STAGES:
         (definition,) = [
             each
             for each in defs.assets or ()
             if isinstance(each, dg.AssetsDefinition) and each.key == dg.AssetKey(name)
         ]
-        assert definition.backfill_policy == dg.BackfillPolicy.multi_run(SHARDS_PER_RUN)
+        assert definition.backfill_policy == dg.BackfillPolicy.multi_run(most)
 
 
 def test_a_shard_that_is_built_is_not_asked_for_when_the_sensor_is_switched_on(home: Home):
