@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.run_tags import PARTITION_TAG
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import EvaluationSettings
 from dagster_project.settings.sections import RunsSettings
@@ -27,7 +28,6 @@ EVALUATIONS = dg.MultiPartitionsDefinition(
     }
 )
 EVALUATIONS_PER_RUN = 32
-_PARTITION_TAG = "dagster/partition"
 
 
 def shards_per_run(settings_file: Path) -> int:
@@ -71,10 +71,10 @@ def partition_tags(key: str) -> dict[str, str]:
         >>> partition_tags("svamp|base")["dagster/partition/model"]
         'base'
     """
-    tags, parts = {_PARTITION_TAG: key}, key.split("|")
+    tags, parts = {PARTITION_TAG: key}, key.split("|")
     if len(parts) > 1:
         names = zip((BENCHMARK, MODEL), parts, strict=True)
-        tags |= {f"{_PARTITION_TAG}/{name}": part for name, part in names}
+        tags |= {f"{PARTITION_TAG}/{name}": part for name, part in names}
     return tags
 
 

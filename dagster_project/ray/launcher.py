@@ -24,7 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_project.home import Home
 from dagster_project.ray import run as process_of_run
-from dagster_project.ray.places import CONFIG_TAG, gpus_of, with_gpus
+from dagster_project.ray.places import gpus_of, with_gpus
+from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.settings_file import load_settings
 
@@ -150,9 +151,9 @@ class WatchedRayRunLauncher(RayRunLauncher):
             return run
         names = [key.to_user_string() for key in assets]
         tags = with_gpus(run.tags, gpus_of(settings, job=run.job_name, assets=names))
-        if tags.get(CONFIG_TAG) == run.tags.get(CONFIG_TAG):
+        if tags.get(RAY_TAG) == run.tags.get(RAY_TAG):
             return run
-        self._instance.add_run_tags(run.run_id, {CONFIG_TAG: tags[CONFIG_TAG]})
+        self._instance.add_run_tags(run.run_id, {RAY_TAG: tags[RAY_TAG]})
         return run.with_tags(tags)
 
     def terminate(self, run_id: str) -> bool:
@@ -173,8 +174,12 @@ class WatchedRayRunLauncher(RayRunLauncher):
         """Whether the Ray job of a run lives; a head that is gone fails it after the grace time.
 
         dagster-ray lets the error of a connection pass, so that the run stayed STARTED for ever.
+        And it fails every run that is no Ray job, even while a command does it in its process;
+        whether that command lives, the next one looks (`close_dead_runs`).
         """
         self._watch_waiting_runs()
+        if PROCESS_TAG in run.tags:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "in the process of a command")
         try:
             health = super().check_run_worker_health(run)
         except _UNREACHABLE as error:

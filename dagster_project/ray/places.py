@@ -7,10 +7,9 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from dagster_project.run_tags import RAY_TAG
 from dagster_project.settings.sections import Settings
 
-# The tag that dagster-ray reads: a JSON object with `num_cpus`, `num_gpus` and the like.
-CONFIG_TAG = "dagster-ray/config"
 _GPUS = "num_gpus"
 # Those that any GPU will do for. Who names another one, by its number, chooses the place himself.
 _ANY_GPU = ("cuda", "cuda:0")
@@ -50,7 +49,7 @@ def with_gpus(tags: Mapping[str, str], gpus: int) -> dict[str, str]:
         >>> with_gpus({"dagster-ray/config": '{"num_gpus": 1, "num_cpus": 4}'}, 2)
         {'dagster-ray/config': '{"num_gpus": 1, "num_cpus": 4}'}
     """
-    told: dict[str, Any] = json.loads(tags.get(CONFIG_TAG, "{}"))
+    told: dict[str, Any] = json.loads(tags.get(RAY_TAG, "{}"))
     if not gpus or _GPUS in told:
         return dict(tags)
-    return {**tags, CONFIG_TAG: json.dumps({**told, _GPUS: gpus})}
+    return {**tags, RAY_TAG: json.dumps({**told, _GPUS: gpus})}

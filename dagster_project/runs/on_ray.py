@@ -19,15 +19,18 @@ from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.partitions import partition_tags
 from dagster_project.ray.places import gpus_of, with_gpus
+from dagster_project.run_tags import (
+    COMMAND_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    RETRIED_AS_TAG,
+    WILL_RETRY_TAG,
+)
 from dagster_project.runs.planned_run import PlannedRun
-from dagster_project.runs.run_job import RANGE_END, RANGE_START, failure_of, has_live_daemon
+from dagster_project.runs.run_job import failure_of, has_live_daemon
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 
-# On all runs of a command, to find them in the UI.
-COMMAND_TAG = "toolformer/command"
-# What Dagster says of a failed run: whether it will be retried, and as which run.
-_WILL_RETRY, _RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
 _SECONDS_BETWEEN_LOOKS = 2.0
 _WORDS = {
     dg.DagsterRunStatus.QUEUED: "in the queue",
@@ -131,9 +134,9 @@ class RunsOnRay:
         if run.status is not dg.DagsterRunStatus.FAILURE or not self._instance.run_retries_enabled:
             return run.is_finished
         # The tag comes a moment after the failure.
-        if run.tags.get(_WILL_RETRY) == "false":
+        if run.tags.get(WILL_RETRY_TAG) == "false":
             return True
-        if retry := run.tags.get(_RETRIED_AS):
+        if retry := run.tags.get(RETRIED_AS_TAG):
             self._open[retry] = self._open.pop(run.run_id)
             self._tell(f"Run {run.run_id[:8]} was lost and goes on as {retry[:8]}.")
         return False
@@ -178,7 +181,7 @@ class RunsOnRay:
 
 def _tags_of(partitions: tuple[str, ...]) -> dict[str, str]:
     if len(partitions) > 1:
-        return {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
+        return {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
     return partition_tags(partitions[0]) if partitions else {}
 
 

@@ -18,19 +18,17 @@ from filelock import Timeout
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
 from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ, REJECTED_SOURCES
+from dagster_project.run_tags import (
+    LAUNCHED_BY_UI_TAG,
+    MAX_RETRIES_TAG,
+    PROCESS_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+)
 from toolformer.ground.whole_files import host_digits, write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
-# A run over several partitions.
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-# Tags that begin so are not shown in the UI.
-_HIDDEN_TAG_PREFIX = ".dagster/"
-# Names the process of a run, and its machine: there it holds the lock of that name while it lives.
-PROCESS_TAG = f"{_HIDDEN_TAG_PREFIX}toolformer_process"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
-# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
-_LAUNCHED_BY_UI_TAG = f"{_HIDDEN_TAG_PREFIX}grpc_info"
 _DAEMON_SILENCE_SECONDS = 120
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -95,7 +93,7 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     is_ui_alive = has_live_daemon(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = run.tags.get(PROCESS_TAG)
-        if process is None and _LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
+        if process is None and LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
             instance.report_run_failed(
                 run, "The Dagster UI that ran this was killed. What it had finished is kept."
             )
@@ -151,9 +149,10 @@ def run_job(
     """
     from dagster_project.definitions import defs
 
-    tags = {PROCESS_TAG: _PROCESS}
+    # What was lost with a command goes on with the next one, and nowhere else.
+    tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0"}
     if len(partitions) > 1:
-        tags |= {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
+        tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
     result = defs.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         run_config={

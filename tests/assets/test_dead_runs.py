@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from dagster_project.home import Home
+from dagster_project.run_tags import PROCESS_TAG
 from dagster_project.runs.run_job import (
-    PROCESS_TAG,
     close_dead_runs,
     dagster_instance,
     prepare_dagster_home,

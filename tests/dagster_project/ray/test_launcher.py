@@ -24,7 +24,7 @@ from ray.job_submission import JobStatus
 
 from dagster_project.ray import launcher as launcher_module
 from dagster_project.ray.launcher import HeadUnreachableError, WatchedRayRunLauncher
-from dagster_project.ray.places import CONFIG_TAG
+from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
 
 STARTING, STARTED = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED
 UNKNOWN_JOB = RuntimeError("Request failed with status code 404: Job does not exist")
@@ -169,6 +169,14 @@ def test_a_job_that_a_new_head_does_not_know_is_failed_at_once(
     assert health.status is WorkerStatus.UNKNOWN
 
 
+def test_a_run_in_the_process_of_a_command_is_not_failed_for_having_no_job(
+    instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
+):
+    head.answer = UNKNOWN_JOB
+    run = add_run(instance, STARTED, tags={PROCESS_TAG: "process-1"})
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+
+
 def test_a_run_goes_back_into_the_queue_while_the_head_is_gone(
     instance: dg.DagsterInstance, launcher: WatchedRayRunLauncher, head: Head
 ):
@@ -240,8 +248,8 @@ def test_the_command_survives_a_shell_and_runs_under_the_watch(
     [
         ("", {}, None),
         ("language_model: {device: cuda}", {}, 1),
-        ("language_model: {device: cuda}", {CONFIG_TAG: '{"num_cpus": 8}'}, 1),
-        ("language_model: {device: cuda}", {CONFIG_TAG: '{"num_gpus": 2}'}, 2),
+        ("language_model: {device: cuda}", {RAY_TAG: '{"num_cpus": 8}'}, 1),
+        ("language_model: {device: cuda}", {RAY_TAG: '{"num_gpus": 2}'}, 2),
         ("language_model: {device: nonsense, misspelt: 1}", {}, None),
     ],
 )
@@ -260,7 +268,7 @@ def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
     assert head.submitted[0]["entrypoint_num_gpus"] == expected
     shown = instance.get_run_by_id(run.run_id)
     assert shown is not None
-    assert (f'"num_gpus": {expected}' in shown.tags.get(CONFIG_TAG, "")) == (expected is not None)
+    assert (f'"num_gpus": {expected}' in shown.tags.get(RAY_TAG, "")) == (expected is not None)
 
 
 def test_what_the_launchpad_changes_decides_about_gpus(
