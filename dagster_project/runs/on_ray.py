@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +36,8 @@ _WORDS = {
     dg.DagsterRunStatus.QUEUED: "in the queue",
     dg.DagsterRunStatus.STARTING: "waiting for a place",
     dg.DagsterRunStatus.STARTED: "running",
+    dg.DagsterRunStatus.CANCELING: "about to end",
+    dg.DagsterRunStatus.FAILURE: "to be retried",
 }
 
 
@@ -122,10 +124,10 @@ class RunsOnRay:
         with self._told_how_to_cancel():
             while self._open:
                 runs = self._instance.get_runs(dg.RunsFilter(run_ids=list(self._open)))
-                self._tell_state(runs)
-                for run in runs:
-                    if self._is_over(run):
-                        return self._end(run)
+                over = [run for run in runs if self._is_over(run)]
+                self._tell_state(runs, over)
+                if over:
+                    return self._end(over[0])
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return None
 
@@ -154,10 +156,10 @@ class RunsOnRay:
         self._tell(f"Run {run.run_id[:8]} failed: {error}")
         return planned, error
 
-    def _tell_state(self, runs: Iterable[dg.DagsterRun]) -> None:
-        counts = Counter(_WORDS[run.status] for run in runs if run.status in _WORDS)
-        states = [f"{counts[words]} {words}" for words in _WORDS.values() if counts[words]]
-        if done := self._ended + sum(run.is_finished for run in runs):
+    def _tell_state(self, runs: Iterable[dg.DagsterRun], over: Sequence[dg.DagsterRun]) -> None:
+        counts = Counter(_WORDS.get(run.status, "not begun") for run in runs if run not in over)
+        states = [f"{counts[words]} {words}" for words in sorted(counts)]
+        if done := self._ended + len(over):
             states.append(f"{done} done")
         if self._failed:
             states.append(f"{self._failed} of them failed")
@@ -171,10 +173,11 @@ class RunsOnRay:
         try:
             yield
         except KeyboardInterrupt:
+            going_on = "1 run goes" if len(self._open) == 1 else f"{len(self._open)} runs go"
             self._tell(
-                f"{len(self._open)} runs go on without this command. To cancel them: "
+                f"{going_on} on without this command. To cancel: "
                 f"{ui_address()}/runs?q[0]=tag%3A{COMMAND_TAG.replace('/', '%2F')}"
-                f"%3D{self._command}, select them, and terminate."
+                f"%3D{self._command}, select, and terminate."
             )
             raise
 
