@@ -68,7 +68,8 @@ class WatchedRayRunLauncher(RayRunLauncher):
             default_value=120,
             description="so long a head of Ray that does not answer may come back, in seconds",
         )
-        return {**super().config_type(), "head_grace_seconds": grace}
+        of_ray: Any = super().config_type()
+        return {**of_ray, "head_grace_seconds": grace}
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:

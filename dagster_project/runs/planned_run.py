@@ -30,15 +30,17 @@ class PlannedRun:
 
 
 class Runs(Protocol):
-    """Where runs are done.
+    """Where runs are done."""
 
-    Attributes:
-        most_shards: of one run; None where there is no bound.
-        is_here: whether this process does them, with what it has.
-    """
+    @property
+    def most_shards(self) -> int | None:
+        """Of one run; None where there is no bound."""
+        ...
 
-    most_shards: int | None
-    is_here: bool
+    @property
+    def is_here(self) -> bool:
+        """Whether this process does them, with what it has."""
+        ...
 
     def start(self, run: PlannedRun) -> None:
         """Have a run done."""
