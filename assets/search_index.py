@@ -48,7 +48,7 @@ def dump_passages(
     """
     for file in files:
         is_dump = file.format == "wikipedia-dump"
-        articles = read_articles(file.path, tally) if is_dump else read_article_lines(file.path)
+        articles = read_articles(file, tally) if is_dump else read_article_lines(file)
         for article in articles:
             yield from split_passages(
                 article.title,

@@ -71,7 +71,9 @@ class LanguageModelSettings(Section):
 class SourceSettings(Section):
     """One source of texts."""
 
-    path: str = Field(description="file, folder, glob, or starter-texts / wikipedia-excerpt")
+    path: str = Field(
+        description="file, folder or glob, here or at s3://; or starter-texts / wikipedia-excerpt"
+    )
     format: Literal["auto", "jsonl", "parquet", "text", "wikipedia-dump", "warc"] = "auto"
     text_column: str = TEXT_COLUMN
     url_column: str | None = URL_COLUMN

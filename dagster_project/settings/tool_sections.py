@@ -144,7 +144,7 @@ class WikipediaIndexSettings(Section):
     source: str = Field(
         "wikipedia-excerpt",
         description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
-        "title and text), or the excerpt that is embedded",
+        "title and text), here or at s3://; or the excerpt that is embedded",
     )
     passage_words: int = Field(100, ge=10, description="longest passage, in words")
 

@@ -20,6 +20,7 @@ from dagster_project.settings.settings_file import (
     load_settings,
     write_settings_file,
 )
+from tests.s3 import running_store
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
 from toolformer.sources.manifest import Manifest, manifest_path, slice_path
@@ -444,3 +445,26 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
         building._build(RunOptions(force=True), home, shards, texts_of=[])
     rest = ("executed_calls", "filtered_calls", "augmented_texts")
     assert asked == [(shards, None), ([shards[0]], rest), ([shards[2]], rest)]
+
+
+def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(
+    home, run, monkeypatch
+):
+    with running_store() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        store.make_bucket("corpus")
+        store.put("corpus", "web/a.jsonl", b'{"text": "Text one."}\n{"text": "Text two."}\n')
+        code, out, _ = run("ingest", "s3://corpus/web/*.jsonl")
+        assert (code, "1 new shards with 2 records" in out) == (0, True)
+        assert listed_sources(home.settings_file) == ["s3://corpus/web/*.jsonl"]
+        _, out, _ = run("ingest", "s3://corpus/web/*.jsonl")
+        assert "0 new shards" in out
+        code, _, err = run("ingest", "s3://nosuch/a.jsonl")
+        assert (code, "no bucket 'nosuch'" in err) == (1, True)
+        assert listed_sources(home.settings_file) == ["s3://corpus/web/*.jsonl"]
+        store.delete("corpus", "web/a.jsonl")
+        _, out, _ = run("sources", "list")
+        assert "missing" in out
+    (entry,) = Manifest.load(home.sources).active_shards
+    assert (entry.source, entry.records) == ("s3://corpus/web/*.jsonl", 2)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _PACKAGES_OF_SCHEME = {
     "http": "aiohttp",
     "https": "aiohttp",
-    "s3": "s3fs",
-    "s3a": "s3fs",
+    "s3": "obstore>=0.12,<0.13",
+    "s3a": "obstore>=0.12,<0.13",
     "gs": "gcsfs",
     "gcs": "gcsfs",
     "abfs": "adlfs",
@@ -81,7 +81,7 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
             raise SourceError(
                 f"The source {address!r} cannot be opened: {_words(error)}. Expected a local path "
                 "or an address whose fsspec driver is installed. Install the driver for "
-                f"{match[1]!r} in this environment (`pip install {package}`), or copy the files "
+                f"{match[1]!r} in this environment (`pip install '{package}'`), or copy the files "
                 "here."
             ) from error
 
@@ -91,6 +91,11 @@ def is_local(filesystem: "AbstractFileSystem") -> bool:
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(filesystem, LocalFileSystem)
+
+
+def is_in_s3(filesystem: "AbstractFileSystem") -> bool:
+    """Whether its files lie in an S3 store, which gives each version of one an ETag."""
+    return filesystem.protocol == "s3"
 
 
 def open_file(filesystem: "AbstractFileSystem", path: str) -> IO[bytes]:
@@ -126,14 +131,22 @@ def _kind_of_local(filesystem: "AbstractFileSystem", path: str) -> str | None:
 
 
 def _look_up(address: str) -> tuple["AbstractFileSystem", str, str | None]:
-    import fsspec
-
-    filesystem, path = fsspec.url_to_fs(address)
+    filesystem, path = _file_system_of(address)
     try:
         # Not by `isfile`, which says no where there is no network.
         return filesystem, path, str(filesystem.info(path)["type"])
     except FileNotFoundError:
         return filesystem, path, None
+
+
+def _file_system_of(address: str) -> tuple["AbstractFileSystem", str]:
+    if address.startswith(("s3://", "s3a://")):
+        from toolformer.sources.s3_files import S3FileSystem
+
+        return S3FileSystem(), str(S3FileSystem._strip_protocol(address))
+    import fsspec
+
+    return fsspec.url_to_fs(address)
 
 
 def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:

@@ -6,16 +6,17 @@
 Does not cut articles into passages.
 """
 
+import io
 import json
 from collections.abc import Iterator
 from itertools import groupby
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
-import fsspec
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
 
-from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.errors import SourceError
+from toolformer.sources.files import SourceFile, open_stored
 from toolformer.sources.wiki_markup import ArticleSection
 from toolformer.sources.wikipedia_dump import Article, article_url
 
@@ -23,29 +24,31 @@ from toolformer.sources.wikipedia_dump import Article, article_url
 _HEADING, _ITEM = "Section::::", "BULLET::::"
 
 
-def read_article_lines(path: str | PathLike[str]) -> Iterator[Article]:
+def read_article_lines(file: SourceFile) -> Iterator[Article]:
     """Yield the articles of a file, one line each.
 
     Args:
-        path: JSON lines, plain or compressed (`.gz`, `.bz2`, `.zst`).
+        file: JSON lines, plain or compressed (`.gz`, `.bz2`, `.zst`), wherever it lies.
 
     Raises:
-        SourceNotFoundError: there is no such file.
-        SourceError: a line is no article, or the file is damaged; articles before it came.
+        SourceError: a line is no article, or the file is gone or damaged; articles before it came.
     """
     number = 0
+    # It has no types.
+    decompressors: dict[str | None, Any] = compr  # pyright: ignore[reportAssignmentType]
+    decompressor = decompressors[infer_compression(file.path)]
     try:
-        with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as lines:
+        with (
+            open_stored(file) as stored,
+            decompressor(stored, mode="rb") as stream,
+            io.TextIOWrapper(stream, encoding="utf-8") as lines,
+        ):
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _article(json.loads(line), number)
-    except FileNotFoundError as error:
-        raise SourceNotFoundError(
-            f"There is no file {str(path)!r} of Wikipedia articles. Check the path."
-        ) from error
     except (ValueError, TypeError, KeyError, EOFError, OSError) as error:
         raise SourceError(
-            f"Line {number} of {Path(path).name} is no article: {type(error).__name__}: {error}. "
+            f"Line {number} of {file.name} is no article: {type(error).__name__}: {error}. "
             "Expected JSON with 'wikipedia_title' and 'text', a list of paragraphs (KILT), or with "
             "'title' and 'text', a string. Nothing after this line was read."
         ) from error

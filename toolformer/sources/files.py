@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from toolformer.sources.addresses import (
     errors_told,
+    is_in_s3,
     is_local,
     located,
     open_file,
@@ -55,7 +56,7 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-_MODIFICATION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
+_VERSION_KEYS = ("ETag", "etag", "e_tag", "mtime", "LastModified", "last_modified", "updated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def list_files(source: Source) -> list[SourceFile]:
         elif is_folder:
             paths = _files_below(filesystem, path)
         elif any(character in path for character in "*?["):
-            paths = [found for found in filesystem.glob(path) if filesystem.isfile(str(found))]
+            paths = _files_among(filesystem, filesystem.glob(path, detail=True))
         else:
             raise _not_found(source, filesystem, path)
     if not paths:
@@ -140,13 +141,17 @@ def open_stored(file: SourceFile) -> Iterator[IO[bytes]]:
 def file_identity(file: SourceFile) -> str:
     """A digest that changes when the file does: name, size, time of change, first and last bytes.
 
+    Of a file in an S3 store: name, size and ETag, which changes with the bytes.
+
     Raises:
         SourceError: the file cannot be read.
     """
     with errors_told(file.name):
-        size, modified = _size_and_modification(file)
+        size, version = _size_and_version(file)
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(json.dumps([file.name, file.format, size, modified]).encode())
+        digest.update(json.dumps([file.name, file.format, size, version]).encode())
+        if is_in_s3(file.filesystem):
+            return digest.hexdigest()
         with open_stored(file) as stream:
             digest.update(stream.read(_DIGESTED_BYTES))
             if size > _DIGESTED_BYTES:
@@ -162,7 +167,7 @@ def stored_bytes(file: SourceFile) -> int:
         SourceError: the file cannot be read.
     """
     with errors_told(file.name):
-        return _size_and_modification(file)[0]
+        return _size_and_version(file)[0]
 
 
 def built_in_path(name: str) -> Path:
@@ -183,10 +188,17 @@ def built_in_path(name: str) -> Path:
 def _files_below(filesystem: "AbstractFileSystem", folder: str) -> list[str]:
     return [
         path
-        for path in map(str, filesystem.find(folder))
+        for path in _files_among(filesystem, filesystem.find(folder, detail=True))
         if not any(part.startswith(".") for part in path.removeprefix(folder).split("/"))
-        and filesystem.isfile(path)  # no sockets or pipes
     ]
+
+
+def _files_among(filesystem: "AbstractFileSystem", found: Any) -> list[str]:
+    """The paths of files: no folders, sockets or pipes."""
+    if is_local(filesystem):
+        return [path for path in map(str, found) if filesystem.isfile(path)]
+    # Not asked one by one: each question is a request.
+    return [str(path) for path, facts in found.items() if facts["type"] == "file"]
 
 
 def _agreed_format(
@@ -233,13 +245,13 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _size_and_modification(file: SourceFile) -> tuple[int, str]:
+def _size_and_version(file: SourceFile) -> tuple[int, str]:
     if is_local(file.filesystem):
         status = Path(file.path).stat()
         return status.st_size, str(status.st_mtime_ns)
     facts = file.filesystem.info(file.path)
-    modified = next((facts[key] for key in _MODIFICATION_KEYS if facts.get(key)), "")
-    return int(facts.get("size") or 0), str(modified)
+    version = next((facts[key] for key in _VERSION_KEYS if facts.get(key)), "")
+    return int(facts.get("size") or 0), str(version)
 
 
 def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> SourceNotFoundError:

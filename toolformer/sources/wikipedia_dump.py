@@ -8,19 +8,13 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from toolformer.sources.compression import ByteStream, decompressed
-from toolformer.sources.errors import (
-    ExpansionError,
-    PagelessError,
-    SourceError,
-    SourceNotFoundError,
-)
+from toolformer.sources.errors import ExpansionError, PagelessError, SourceError
+from toolformer.sources.files import SourceFile, open_stored
 from toolformer.sources.reasons import (
     NO_TEXT_AFTER_MARKUP,
     NOT_AN_ARTICLE,
@@ -216,31 +210,24 @@ def article_of(page: dict[str, Any]) -> Article | None:
     return Article(page["page_id"], page["title"], url, tuple(sections))
 
 
-def read_articles(path: str | PathLike[str], tally: Tally | None = None) -> Iterator[Article]:
+def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Article]:
     """Yields the articles of a dump: no redirects, no other namespaces, none without text.
 
     Args:
-        path: the dump, plain or compressed (`.bz2`, `.gz`, `.zst`).
+        file: the dump, plain or compressed (`.bz2`, `.gz`, `.zst`), wherever it lies.
         tally: counts all pages, those that are left out with the reason.
 
     Raises:
-        SourceNotFoundError: there is no such file.
-        SourceError: the file is not a dump, or is damaged; articles before the damage came.
+        SourceError: the file is not a dump, or is gone or damaged; articles before the damage came.
     """
-    path = Path(path)
     try:
-        with path.open("rb") as stream:
-            for page in read_pages(decompressed(stream, path.name)):
+        with open_stored(file) as stream:
+            for page in read_pages(decompressed(stream, file.path)):
                 article = _article_or_reason(page)
                 if tally is not None:
                     tally.count(article if isinstance(article, str) else None)
                 if isinstance(article, Article):
                     yield article
-    except FileNotFoundError as error:
-        raise SourceNotFoundError(
-            f"There is no Wikipedia dump {str(path)!r}. Expected a file such as "
-            "enwiki-latest-pages-articles.xml.bz2. Check the path."
-        ) from error
     except (
         ElementTree.ParseError,
         ExpansionError,
@@ -250,7 +237,7 @@ def read_articles(path: str | PathLike[str], tally: Tally | None = None) -> Iter
         zlib.error,
     ) as error:
         raise SourceError(
-            f"The Wikipedia dump {str(path)!r} cannot be read to its end: {error}. Expected a "
+            f"The Wikipedia dump {file.name!r} cannot be read to its end: {error}. Expected a "
             "complete XML dump (pages-articles). Fetch the file again."
         ) from error
 

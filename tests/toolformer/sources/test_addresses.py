@@ -24,7 +24,7 @@ class DriverError(Exception):
 class BrokenFileSystem(MemoryFileSystem):
     """Remote files of which one step fails."""
 
-    protocol = "s3"
+    protocol = "gs"
     cachable = False
     store: ClassVar = {}
     pseudo_dirs: ClassVar = [""]
@@ -33,7 +33,7 @@ class BrokenFileSystem(MemoryFileSystem):
 
     @classmethod
     def _strip_protocol(cls, path):
-        return "/" + path.removeprefix("s3://").strip("/")
+        return "/" + path.removeprefix("gs://").strip("/")
 
     def _fail(self, step: str) -> None:
         if step == self.fails_at:
@@ -61,9 +61,9 @@ class BrokenFileSystem(MemoryFileSystem):
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[BrokenFileSystem]]:
-    """`s3://corpus/a.jsonl` with two records."""
-    monkeypatch.setitem(_registry, "s3", BrokenFileSystem)
-    with fsspec.open("s3://corpus/a.jsonl", "wb") as file:
+    """`gs://corpus/a.jsonl` with two records."""
+    monkeypatch.setitem(_registry, "gs", BrokenFileSystem)
+    with fsspec.open("gs://corpus/a.jsonl", "wb") as file:
         file.write(b'{"text": "One."}\n{"text": "Two."}\n')
     yield BrokenFileSystem
     BrokenFileSystem.fails_at = ""
@@ -78,7 +78,7 @@ def is_one_paragraph(error: SourceError) -> bool:
     return "\n" not in str(error) and len(str(error)) < 800
 
 
-@pytest.mark.parametrize("path", ["s3://corpus/a.jsonl", "s3://corpus", "s3://corpus/*.jsonl"])
+@pytest.mark.parametrize("path", ["gs://corpus/a.jsonl", "gs://corpus", "gs://corpus/*.jsonl"])
 def test_a_remote_file_is_read(remote, path):
     assert [record.raw for record in read_raw_records(source(path))] == [
         '{"text": "One."}',
@@ -89,12 +89,12 @@ def test_a_remote_file_is_read(remote, path):
 @pytest.mark.parametrize(
     ("step", "path"),
     [
-        ("info", "s3://corpus/a.jsonl"),
-        ("info", "s3://corpus/*.jsonl"),
-        ("glob", "s3://corpus/*.jsonl"),
-        ("find", "s3://corpus"),
-        ("open", "s3://corpus/a.jsonl"),
-        ("read", "s3://corpus/a.jsonl"),
+        ("info", "gs://corpus/a.jsonl"),
+        ("info", "gs://corpus/*.jsonl"),
+        ("glob", "gs://corpus/*.jsonl"),
+        ("find", "gs://corpus"),
+        ("open", "gs://corpus/a.jsonl"),
+        ("read", "gs://corpus/a.jsonl"),
     ],
 )
 @pytest.mark.parametrize("error", [BrokenFileSystem.error, IndexError(), RuntimeError("no loop")])
@@ -109,15 +109,15 @@ def test_whatever_a_driver_raises_is_a_source_error(remote, step, path, error, m
 
 @pytest.mark.parametrize("step", ["info", "open", "read"])
 def test_a_file_that_fails_while_it_is_looked_at_is_a_source_error(remote, step):
-    (file,) = list_files(source("s3://corpus/a.jsonl"))
+    (file,) = list_files(source("gs://corpus/a.jsonl"))
     remote.fails_at = step
     with pytest.raises(SourceError, match="cannot be read"):
         file_identity(file)
 
 
 def test_a_remote_file_that_is_not_there_is_told_from_a_network_that_fails(remote):
-    with pytest.raises(SourceNotFoundError, match=r"s3://corpus/b\.jsonl"):
-        list_files(source("s3://corpus/b.jsonl"))
+    with pytest.raises(SourceNotFoundError, match=r"gs://corpus/b\.jsonl"):
+        list_files(source("gs://corpus/b.jsonl"))
 
 
 def test_a_driver_that_does_not_answer_is_not_waited_for(remote, monkeypatch):
@@ -125,7 +125,7 @@ def test_a_driver_that_does_not_answer_is_not_waited_for(remote, monkeypatch):
     monkeypatch.setattr(remote, "info", lambda *_, **__: time.sleep(20))
     began = time.monotonic()
     with pytest.raises(SourceError, match="no answer within"):
-        list_files(source("s3://corpus/a.jsonl"))
+        list_files(source("gs://corpus/a.jsonl"))
     assert time.monotonic() - began < 10
 
 
@@ -173,7 +173,7 @@ def test_an_address_without_a_driver_says_how_to_get_it(address, package, monkey
         return genuine(name, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(SourceError, match=f"pip install {package}") as raised:
+    with pytest.raises(SourceError, match=f"pip install '{package}'") as raised:
         list_files(source(address))
     assert is_one_paragraph(raised.value)
 

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from toolformer.sources.article_lines import read_article_lines
-from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.errors import SourceError
+from toolformer.sources.files import list_files
+from toolformer.sources.source import Source
 
 KILT = {
     "wikipedia_id": "25",
@@ -31,7 +33,8 @@ def written(path, *records):
         file.writelines(
             f"{each if isinstance(each, str) else json.dumps(each)}\n" for each in records
         )
-    return path
+    (file,) = list_files(Source(str(path), format="jsonl", shard_size=1))
+    return file
 
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "articles.jsonl.gz"])
@@ -52,10 +55,12 @@ def test_kilt_has_sections_and_plain_articles_one(tmp_path, name):
 def test_a_line_that_is_no_article_is_named(tmp_path, line):
     articles = read_article_lines(written(tmp_path / "a.jsonl", PLAIN, line))
     assert next(articles).title == "Café"
-    with pytest.raises(SourceError, match=r"Line 2 of a\.jsonl"):
+    with pytest.raises(SourceError, match=r"Line 2 of .*a\.jsonl is no article"):
         next(articles)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(SourceNotFoundError, match="articles"):
-        next(read_article_lines(tmp_path / "none.jsonl"))
+def test_a_file_that_went_meanwhile_is_named(tmp_path):
+    file = written(tmp_path / "a.jsonl", PLAIN)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(SourceError, match=r"a\.jsonl.*FileNotFoundError"):
+        next(read_article_lines(file))

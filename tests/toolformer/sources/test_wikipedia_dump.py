@@ -5,13 +5,18 @@ import pytest
 
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.files import list_files
+from toolformer.sources.files import SourceFile, list_files
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection, parse_record
 from toolformer.sources.source import Source
 from toolformer.sources.wiki_markup import ArticleSection, sections_of
 from toolformer.sources.wikipedia_dump import article_url, read_articles
+
+
+def dump_file(path: Path) -> SourceFile:
+    (file,) = list_files(Source(str(path), format="wikipedia-dump", shard_size=1))
+    return file
 
 
 def text_of(markup: str) -> str:
@@ -111,7 +116,7 @@ def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source
 
 def test_articles_keep_all_sections_for_the_search_index(dump):
     pages = Tally()
-    articles = list(read_articles(dump, pages))
+    articles = list(read_articles(dump_file(dump), pages))
     assert str(pages) == (
         "5 records read, 2 usable, 3 rejected: no_text_after_markup 1, not_an_article 1, redirect 1"
     )
@@ -129,7 +134,7 @@ def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, source_of):
     assert isinstance(last, Rejection)
     assert (last.source_offset, last.reason) == (3, "truncated_source")
     with pytest.raises(SourceError, match="cannot be read to its end"):
-        list(read_articles(plain))
+        list(read_articles(dump_file(plain)))
 
 
 def test_other_xml_is_no_dump(tmp_path, source_of):
@@ -146,13 +151,14 @@ def test_page_of_unclosed_templates_is_rejected_without_parsing_it(tmp_path, sou
 
 
 def test_missing_dump_is_named(tmp_path):
-    with pytest.raises(SourceNotFoundError, match="There is no Wikipedia dump"):
-        list(read_articles(tmp_path / "enwiki.xml.bz2"))
+    with pytest.raises(SourceNotFoundError, match=r"There is no source .*enwiki"):
+        dump_file(tmp_path / "enwiki.xml.bz2")
 
 
 @pytest.mark.slow
 def test_real_dump_has_its_articles_and_the_built_in_excerpt_is_the_same(test_data: Path):
-    articles = list(read_articles(test_data / "dumps/enwiki-pages-articles1-shortened.xml.bz2"))
+    dump = test_data / "dumps/enwiki-pages-articles1-shortened.xml.bz2"
+    articles = list(read_articles(dump_file(dump)))
     assert len(articles) == 106
     assert articles[0].url == "https://en.wikipedia.org/wiki/Anarchism"
     assert sum(len(s.text.split()) for a in articles for s in a.sections) > 350_000

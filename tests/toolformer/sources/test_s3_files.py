@@ -1,0 +1,241 @@
+"""Sources in an S3 store: read as local ones are, and told apart by their ETags."""
+
+import bz2
+import gzip
+import io
+
+import pytest
+
+from tests.s3 import CREDENTIALS, Store, running_store
+from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+from toolformer.sources import files
+from toolformer.sources.article_lines import read_article_lines
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.files import file_identity, list_files, open_stored, stored_bytes
+from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.manifest import Manifest
+from toolformer.sources.readers import read_raw_records
+from toolformer.sources.source import Source, normalised_path
+from toolformer.sources.wikipedia_dump import read_articles
+
+LINES = b'{"text": "One."}\n{"text": "Two."}\n'
+WARC = (
+    b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: https://example.org/\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: 4\r\n\r\nFour\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running_store() as store:
+        yield store
+
+
+@pytest.fixture
+def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store with an empty bucket `corpus`, which the environment leads to."""
+    lead_to(server, monkeypatch)
+    server.reset()
+    server.make_bucket("corpus")
+    return server
+
+
+def lead_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def source(path: str, **settings) -> Source:
+    return Source(path, **({"shard_size": 3} | settings))
+
+
+def texts(path: str) -> list[object]:
+    return [record.raw for record in read_raw_records(source(path))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "s3://corpus/web/a.jsonl",
+        "s3a://corpus/web/a.jsonl",
+        "s3://corpus/web",
+        "s3://corpus/web/",
+        "s3://corpus",
+        "s3://corpus/",
+        "s3://corpus/web/*.jsonl",
+        "s3://corpus/**/a.*",
+    ],
+)
+def test_a_file_is_read_by_its_name_its_folder_or_a_pattern(store, path):
+    store.put("corpus", "web/a.jsonl", LINES)
+    store.put("corpus", "web/.hidden/b.jsonl.txt", b"not this one")
+    assert texts(path) == ['{"text": "One."}', '{"text": "Two."}']
+    assert [file.name for file in list_files(source(path))] == ["s3://corpus/web/a.jsonl"]
+
+
+def test_a_folder_made_in_a_browser_is_no_file(store):
+    store.make_folder("corpus", "web")
+    store.put("corpus", "web/a.jsonl", LINES)
+    assert len(texts("s3://corpus/*/*.jsonl")) == len(texts("s3://corpus")) == 2
+
+
+def test_odd_names_are_names(store):
+    store.put("corpus", "a b/ü#?%.jsonl", LINES)
+    (file,) = list_files(source("s3://corpus/a b"))
+    assert file.name == "s3://corpus/a b/ü#?%.jsonl"
+    assert len(texts("s3://corpus/a b")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl.gz", gzip.compress(LINES[:17])),
+        ("a.jsonl.bz2", bz2.compress(LINES[:17])),
+        ("a.txt", b"One."),
+        ("a.warc.gz", gzip.compress(WARC)),
+    ],
+)
+def test_every_format_is_read_from_the_store_as_from_a_disk(store, tmp_path, name, content):
+    store.put("corpus", f"{name}", content)
+    (tmp_path / name).write_bytes(content)
+    assert texts(f"s3://corpus/{name}") == texts(str(tmp_path / name))
+    assert len(texts(f"s3://corpus/{name}")) == 1
+
+
+def test_parquet_is_read_from_the_store(store):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    written = io.BytesIO()
+    parquet.write_table(pyarrow.table({"text": ["One.", "Two."]}), written)
+    store.put("corpus", "a.parquet", written.getvalue())
+    assert texts("s3://corpus/a.parquet") == [{"text": "One."}, {"text": "Two."}]
+
+
+def test_a_file_larger_than_one_request_is_whole(store):
+    lines = b"".join(b'{"text": "%07d %s"}\n' % (number, b"x" * 1000) for number in range(12_000))
+    store.put("corpus", "a.jsonl", lines)
+    assert "".join(f"{line}\n" for line in texts("s3://corpus/a.jsonl")).encode() == lines
+
+
+def test_the_dump_behind_the_index_may_lie_in_the_store(store):
+    page = page_xml("Chat", "Le chat dort. " * 30)
+    xml = (DUMP_HEAD + page + "</mediawiki>").encode()
+    store.put("corpus", "frwiki.xml.bz2", bz2.compress(xml))
+    store.put(
+        "corpus", "articles.jsonl.gz", gzip.compress(b'{"title": "Chat", "text": "Il dort."}')
+    )
+    (dump,) = list_files(source("s3://corpus/frwiki.xml.bz2", format="wikipedia-dump"))
+    assert [article.title for article in read_articles(dump)] == ["Chat"]
+    (lines,) = list_files(source("s3://corpus/articles.jsonl.gz"))
+    assert [article.title for article in read_article_lines(lines)] == ["Chat"]
+
+
+def test_the_identity_is_the_etag_and_needs_no_byte_of_the_file(store, monkeypatch):
+    store.put("corpus", "a.jsonl", LINES)
+    monkeypatch.setattr(files, "open_stored", None)
+    (file,) = list_files(source("s3://corpus/a.jsonl"))
+    assert stored_bytes(file) == len(LINES)
+    first = file_identity(file)
+    assert file_identity(file) == first
+    store.put("corpus", "a.jsonl", LINES.replace(b"Two", b"Ten"))
+    assert file_identity(file) != first
+    store.put("corpus", "a.jsonl", LINES)
+    assert file_identity(file) == first
+
+
+def test_ingesting_again_cuts_only_what_changed(store, tmp_path):
+    store.put("corpus", "a/a.jsonl", LINES)
+    store.put("corpus", "b/b.jsonl", LINES.replace(b"One", b"Three"))
+    both = [source("s3://corpus/a"), source("s3://corpus/b/*.jsonl")]
+    assert len(update_manifest(tmp_path, both, held_out_every=0).added) == 2
+    assert not update_manifest(tmp_path, both, held_out_every=0).added
+    store.put("corpus", "b/b.jsonl", LINES.replace(b"One", b"Four"))
+    update = update_manifest(tmp_path, both, held_out_every=0)
+    assert [entry.source for entry in update.added] == ["s3://corpus/b/*.jsonl"]
+    assert [entry.source for entry in update.retired] == ["s3://corpus/b/*.jsonl"]
+
+
+def test_a_path_in_a_store_keeps_its_two_slashes():
+    assert normalised_path("s3://corpus/a/*.jsonl") == "s3://corpus/a/*.jsonl"
+
+
+def test_a_missing_bucket_a_missing_key_and_an_empty_bucket_are_told_apart(store):
+    with pytest.raises(SourceError, match="the store has no bucket 'nosuch'"):
+        list_files(source("s3://nosuch/a.jsonl"))
+    with pytest.raises(SourceError, match="the store has no bucket 'nosuch'"):
+        list_files(source("s3://nosuch"))
+    with pytest.raises(SourceNotFoundError, match=r"There is no source 's3://corpus/a\.jsonl'"):
+        list_files(source("s3://corpus/a.jsonl"))
+    with pytest.raises(SourceNotFoundError, match="No file matches"):
+        list_files(source("s3://corpus/*.jsonl"))
+    with pytest.raises(SourceError, match="'s3://corpus' is empty"):
+        list_files(source("s3://corpus"))
+
+
+def test_access_that_is_refused_names_the_variables(store, monkeypatch):
+    store.put("corpus", "a.jsonl", LINES)
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    with pytest.raises(SourceError, match=r"refuses access to the bucket 'corpus'.*AWS_ACCESS_KEY"):
+        list_files(source("s3://corpus/a.jsonl"))
+
+
+def test_missing_credentials_are_named(store, monkeypatch):
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    # Where a machine's role would be asked for: nobody answers here.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9/169.254.169.254")
+    monkeypatch.setattr("toolformer.sources.s3_files.RETRY_SECONDS", 0.1)
+    with pytest.raises(SourceError, match=r"no credentials for the store.*AWS_ACCESS_KEY_ID"):
+        list_files(source("s3://corpus/a.jsonl"))
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_an_error_and_no_mixture(store):
+    store.put("corpus", "a.txt", b"1" * (12 << 20))
+    (file,) = list_files(source("s3://corpus/a.txt"))
+    with open_stored(file) as stream:
+        assert set(stream.read(1 << 20)) == {ord("1")}
+        store.put("corpus", "a.txt", b"2" * (12 << 20))
+        with pytest.raises(OSError, match="replaced while it was read"):
+            stream.read()
+
+
+@pytest.mark.parametrize("fault", ["deleted", "stopped"])
+def test_a_store_that_goes_in_the_middle_costs_nothing_that_was_there(
+    fault, tmp_path, monkeypatch, store
+):
+    monkeypatch.setattr("toolformer.sources.s3_files.RETRY_SECONDS", 0.1)
+    with running_store() as fragile:
+        lead_to(fragile, monkeypatch)
+        fragile.make_bucket("corpus")
+        fragile.put("corpus", "a.jsonl", LINES)
+        (first,) = update_manifest(
+            tmp_path, [source("s3://corpus/a.jsonl")], held_out_every=0
+        ).added
+        line = b'{"text": "%s"}\n' % (b"x" * 1000)
+        fragile.put("corpus", "a.jsonl", LINES + line * 12_000)
+
+        def break_it(_name: str, records: int) -> None:
+            if records == 300:
+                fragile.delete("corpus", "a.jsonl") if fault == "deleted" else fragile.stop()
+
+        update = update_manifest(
+            tmp_path,
+            [source("s3://corpus/a.jsonl", shard_size=100)],
+            held_out_every=0,
+            progress=break_it,
+        )
+    (rejected,) = update.rejected_sources
+    assert str(rejected.error).startswith("The source 's3://corpus/a.jsonl' cannot be read: ")
+    assert "\n" not in str(rejected.error)
+    assert Manifest.load(tmp_path).active_shards == [first]
+    assert [path.name for path in (tmp_path / "slices").iterdir()] == [f"{first.key}.jsonl.zst"]
+
+
+def test_without_obstore_the_command_that_installs_it_is_told(monkeypatch):
+    import sys
+
+    monkeypatch.delitem(sys.modules, "toolformer.sources.s3_files", raising=False)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(SourceError, match=r"pip install 'obstore>="):
+        list_files(source("s3://corpus/a.jsonl"))
