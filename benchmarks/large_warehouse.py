@@ -5,7 +5,7 @@ footers, and shares near those of real builds. Texts and calls have no meaning.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -45,7 +45,11 @@ def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
 
 
 def shard_frames(
-    generator: np.random.Generator, shard: str, documents: np.ndarray, per_slice: int
+    generator: np.random.Generator,
+    shard: str,
+    documents: np.ndarray,
+    per_slice: int,
+    tools: Sequence[str] = _TOOLS,
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
     """The slices of one shard.
 
@@ -54,6 +58,7 @@ def shard_frames(
         shard: its key.
         documents: ids of its texts.
         per_slice: candidate calls of each tool.
+        tools: their names.
 
     Yields:
         Table, name and rows of each slice.
@@ -69,7 +74,7 @@ def shard_frames(
     )
     yield "documents", ALL, texts
     kept = []
-    for tool in _TOOLS:
+    for tool in tools:
         of_tool = {"shard": shard, "tool": tool, "round": 1}
         yield (
             "document_selection",

@@ -1,0 +1,265 @@
+"""What grows with the number of shards: manifest, slices, views, the plan, Dagster's partitions.
+
+Shards are small (8 texts, 8 candidate calls of each of two tools), so that what is measured is
+their number. They are cut from files by the project's own code, and their slices, 18 a shard, are
+drawn (`large_warehouse.py`) and stored with the fingerprints of a finished build. Each step runs in
+a process of its own. Processor time is that of all threads, and tells more than seconds where other
+programs share the cores.
+
+    python -m benchmarks.many_shards --shards 100 1000 [--work FOLDER] [--json FILE]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.large_warehouse import identifiers, shard_frames
+from benchmarks.machine import machine, peak_memory
+from dagster_project.fingerprints import (
+    Fingerprint,
+    augmented_texts_fingerprint,
+    candidate_calls_fingerprint,
+    chance_calls_fingerprint,
+    documents_fingerprint,
+    executed_calls_fingerprint,
+    filtered_calls_fingerprint,
+    losses_fingerprint,
+)
+from dagster_project.home import Home
+from dagster_project.partitions import register_shards
+from dagster_project.runs.plan import BuildPlan
+from dagster_project.runs.run_job import dagster_instance
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.settings.settings_file import preset_values
+from dagster_project.wiring.toolbox import Toolbox
+from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.sources.ingestion import stale_sources, update_manifest
+from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer.sources.source import Source
+from tools.prompting import load_prompt
+from tools.registry import create_tool
+from warehouse.needs import STATISTICS_VIEWS
+from warehouse.schema import ALL, tables
+from warehouse.warehouse import Warehouse
+
+_TOOLS = ("Calculator", "Calendar")
+_TEXTS, _CALLS = 8, 8
+_MODEL, _PRECISION = "a model", "float32"
+# Views with a line for every call are asked for one.
+_OF_CALLS = ("call_provenance", "kept_examples")
+
+
+def _settings() -> Settings:
+    return validated(preset_values("laptop"), origin="benchmark")
+
+
+def _toolbox() -> Toolbox:
+    return Toolbox(
+        {name: create_tool(name, {}) for name in _TOOLS},
+        {name: load_prompt(name, None) for name in _TOOLS},
+        {},
+    )
+
+
+def _sources(home: Home) -> list[Source]:
+    return [Source(str(file), shard_size=_TEXTS) for file in sorted(home.root.glob("*.jsonl"))]
+
+
+def _warehouse(home: Home) -> Warehouse:
+    return Warehouse(home.warehouse, home.database)
+
+
+# --- a home of so many shards -------------------------------------------------------------------
+
+
+def grow(home: Home, shards: int) -> None:
+    """Add shards to a home until it has so many, as ingesting and a build would."""
+    known = len(Manifest.load(home.sources).shards)
+    if known >= shards:
+        return
+    lines = (
+        json.dumps({"text": f"Text {number} is one of many. " * 20})
+        for number in range(known * _TEXTS, shards * _TEXTS)
+    )
+    home.root.mkdir(parents=True, exist_ok=True)
+    file = home.root / f"texts-{shards:07d}.jsonl"
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    added = update_manifest(home.sources, _sources(home), held_out_every=0).added
+    warehouse, settings, toolbox = open_warehouse(home), _settings(), _toolbox()
+    for entry in added:
+        for table, name, frame, metadata in _slices(entry, settings, toolbox):
+            warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
+        print(f"{entry.key} of {shards}", file=sys.stderr)
+
+
+def _slices(
+    entry: ShardEntry, settings: Settings, toolbox: Toolbox
+) -> Iterator[tuple[str, str, pl.DataFrame, Mapping[str, str]]]:
+    """Table, name, rows and metadata of each slice of a shard."""
+    generator = np.random.default_rng(int(entry.digest[:8], 16))
+    made = _fingerprints(entry, settings, toolbox)
+    frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), _CALLS, _TOOLS)
+    drawn = {(table, name): frame for table, name, frame in frames}
+    for name in _TOOLS:
+        # So few calls can leave no pair to compare.
+        drawn.setdefault(("chance_calls", name), _rowless("chance_calls"))
+    for (table, name), frame in drawn.items():
+        digest = made.get((table, name))
+        yield table, name, frame, {} if digest is None else digest.metadata()
+
+
+def _rowless(table: str) -> pl.DataFrame:
+    return tables()[table].polars_schema.to_frame()
+
+
+def _fingerprints(
+    entry: ShardEntry, settings: Settings, toolbox: Toolbox
+) -> dict[tuple[str, str], Fingerprint]:
+    """What a finished build stores with the slices of a shard."""
+    documents = documents_fingerprint(entry)
+    made = {("documents", ALL): documents}
+    decided = {}
+    for name, tool in toolbox.tools.items():
+        sampled = candidate_calls_fingerprint(
+            documents.digest,
+            settings,
+            tool,
+            toolbox.prompts[name],
+            _MODEL,
+            _PRECISION,
+            source=entry.source,
+        )
+        executed = executed_calls_fingerprint(sampled.digest, settings, tool)
+        losses = losses_fingerprint(executed.digest, settings, _MODEL, _PRECISION)
+        decisions = filtered_calls_fingerprint(losses.digest, settings, name)
+        chance = chance_calls_fingerprint(executed.digest, settings, _MODEL, _PRECISION)
+        made |= {
+            ("candidate_calls", name): sampled,
+            ("executed_calls", name): executed,
+            ("filtered_calls", name): decisions,
+            ("chance_calls", name): chance,
+        }
+        decided[name] = decisions.digest
+    made["augmented_texts", ALL] = augmented_texts_fingerprint(decided)
+    return made
+
+
+# --- the steps ----------------------------------------------------------------------------------
+
+
+def _list_slices(home: Home) -> int:
+    warehouse = _warehouse(home)
+    return sum(len(warehouse.slices(table)) for table in tables())
+
+
+def _read_views(home: Home) -> dict[str, float]:
+    warehouse, seconds = _warehouse(home), {}
+    for name in STATISTICS_VIEWS:
+        if name not in _OF_CALLS:
+            began = time.perf_counter()
+            warehouse.view(name)
+            seconds[name] = round(time.perf_counter() - began, 3)
+    return seconds
+
+
+def _plan(home: Home) -> int:
+    plan = BuildPlan(
+        _warehouse(home),
+        _settings(),
+        _toolbox(),
+        model=_MODEL,
+        precision=_PRECISION,
+        force=False,
+    )
+    return len(plan.of(Manifest.load(home.sources).active_shards))
+
+
+def _register(home: Home) -> int:
+    keys = [entry.key for entry in Manifest.load(home.sources).active_shards]
+    with dagster_instance(home) as instance:
+        return len(register_shards(instance, keys))
+
+
+_STEPS: dict[str, Callable[[Home], Any]] = {
+    # The imports of the others, and nothing else.
+    "start": lambda _home: None,
+    "load the manifest": lambda home: len(Manifest.load(home.sources).shards),
+    "look whether sources changed": lambda home: len(stale_sources(home.sources, _sources(home))),
+    "list all slices": _list_slices,
+    "warehouse.prepare": lambda home: open_warehouse(home) and None,
+    "call_statistics": lambda home: _warehouse(home).view("call_statistics").height,
+    "all views": _read_views,
+    "plan of an unchanged build": _plan,
+    "register the partitions": _register,
+    "register them again": _register,
+}
+
+
+def _measured(home: Home, step: str) -> dict[str, float | Any]:
+    """Seconds, processor seconds and memory of a step in this process."""
+    with peak_memory() as peak:
+        began, used = time.perf_counter(), time.process_time()
+        found = _STEPS[step](home)
+        seconds, processor = time.perf_counter() - began, time.process_time() - used
+    return {
+        "seconds": round(seconds, 3),
+        "processor_seconds": round(processor, 3),
+        "peak_gib": round(peak[0], 3),
+        "found": found,
+    }
+
+
+def measure(home: Home, step: str) -> dict[str, Any]:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.many_shards", "--work", str(home.root)]
+    told = subprocess.run(
+        [*command, "--step", step], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    return json.loads(told.splitlines()[-1])
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def main() -> None:
+    """Grow a home step by step, measure it at each size, and print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--work", type=Path, help="home to make, or go on with, and keep")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        print(json.dumps(_measured(Home(options.work.absolute()), options.step)))
+        return
+    with tempfile.TemporaryDirectory(prefix="toolformer-shards-") as temporary:
+        home = Home((options.work or Path(temporary)).absolute())
+        figures: dict[str, Any] = {"machine": machine(), "sizes": {}}
+        for shards in sorted(options.shards):
+            began = time.perf_counter()
+            grow(home, shards)
+            figures["sizes"][shards] = {
+                "growing_seconds": round(time.perf_counter() - began, 1),
+                "manifest_bytes": (home.sources / "manifest.json").stat().st_size,
+                "warehouse_bytes": _bytes(home.warehouse),
+                "steps": {step: measure(home, step) for step in _STEPS},
+            }
+            print(json.dumps(figures["sizes"][shards], indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The home of many shards is one that a build has finished."""
+
+import json
+from pathlib import Path
+
+from benchmarks import many_shards
+from dagster_project.home import Home
+from toolformer.sources.manifest import Manifest
+
+
+def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(tmp_path: Path):
+    home = Home(tmp_path)
+    many_shards.grow(home, 1)
+    many_shards.grow(home, 3)
+    assert [entry.key for entry in Manifest.load(home.sources).active_shards] == [
+        "shard-00000",
+        "shard-00001",
+        "shard-00002",
+    ]
+    steps = many_shards._STEPS
+    assert steps["plan of an unchanged build"](home) == 0
+    assert steps["list all slices"](home) == 3 * 18
+    assert steps["look whether sources changed"](home) == 0
+    assert json.loads(json.dumps(many_shards._measured(home, "load the manifest")))["found"] == 3
+    rows = many_shards._warehouse(home).view("call_funnel_by_shard")
+    assert set(rows["shard"]) == {"shard-00000", "shard-00001", "shard-00002"}
