@@ -16,6 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,8 @@ from warehouse.warehouse import Warehouse
 
 _TOOLS = ("Calculator", "Calendar")
 _TEXTS, _CALLS = 8, 8
+# Of the slices of a shard the one that is drawn last.
+_LAST_TABLE = "augmented_texts"
 _MODEL, _PRECISION = "a model", "float32"
 # Views with a line for every call are asked for one.
 _OF_CALLS = ("call_provenance", "kept_examples")
@@ -84,21 +89,31 @@ def _warehouse(home: Home) -> Warehouse:
 def grow(home: Home, shards: int) -> None:
     """Add shards to a home until it has so many, as ingesting and a build would."""
     known = len(Manifest.load(home.sources).shards)
-    if known >= shards:
-        return
-    lines = (
-        json.dumps({"text": f"Text {number} is one of many. " * 20})
-        for number in range(known * _TEXTS, shards * _TEXTS)
-    )
-    home.root.mkdir(parents=True, exist_ok=True)
-    file = home.root / f"texts-{shards:07d}.jsonl"
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    added = update_manifest(home.sources, _sources(home), held_out_every=0).added
-    warehouse, settings, toolbox = open_warehouse(home), _settings(), _toolbox()
-    for entry in added:
-        for table, name, frame, metadata in _slices(entry, settings, toolbox):
-            warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
-        print(f"{entry.key} of {shards}", file=sys.stderr)
+    if known < shards:
+        lines = (
+            json.dumps({"text": f"Text {number} is one of many. " * 20})
+            for number in range(known * _TEXTS, shards * _TEXTS)
+        )
+        home.root.mkdir(parents=True, exist_ok=True)
+        file = home.root / f"texts-{shards:07d}.jsonl"
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        update_manifest(home.sources, _sources(home), held_out_every=0)
+    warehouse = open_warehouse(home)
+    unbuilt = [
+        entry
+        for entry in Manifest.load(home.sources).active_shards
+        if warehouse.slice_metadata(_LAST_TABLE, entry.key, ALL) is None
+    ]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for key in pool.map(_build, repeat(home), unbuilt):
+            print(f"{key} of {shards}", file=sys.stderr)
+
+
+def _build(home: Home, entry: ShardEntry) -> str:
+    warehouse = _warehouse(home)
+    for table, name, frame, metadata in _slices(entry, _settings(), _toolbox()):
+        warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
+    return entry.key
 
 
 def _slices(
@@ -108,10 +123,9 @@ def _slices(
     generator = np.random.default_rng(int(entry.digest[:8], 16))
     made = _fingerprints(entry, settings, toolbox)
     frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), _CALLS, _TOOLS)
-    drawn = {(table, name): frame for table, name, frame in frames}
-    for name in _TOOLS:
-        # So few calls can leave no pair to compare.
-        drawn.setdefault(("chance_calls", name), _rowless("chance_calls"))
+    # So few calls can leave no pair to compare.
+    drawn = {("chance_calls", name): _rowless("chance_calls") for name in _TOOLS}
+    drawn |= {(table, name): frame for table, name, frame in frames}
     for (table, name), frame in drawn.items():
         digest = made.get((table, name))
         yield table, name, frame, {} if digest is None else digest.metadata()

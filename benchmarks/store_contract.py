@@ -1,0 +1,293 @@
+"""What the place of the slices promises to several writers, tried: nothing lost, nothing torn.
+
+Writers add one to a number that stands in every row of a slice, the way the project replaces a
+slice: take the slice's lock, look, read, replace. Readers read all the while. *Conflicts* are locks
+that somebody else had, or publications that were refused because the slice had changed; *lost* are
+additions that are missing at the end; *torn* are slices whose rows disagree or that cannot be read;
+*back* are numbers that went down for a reader.
+
+    python -m benchmarks.store_contract [--places folder folder+postgresql s3 s3-without-locks]
+
+PostgreSQL and the store (moto) are started on this machine unless `--locks` and `--store` name
+others, whose credentials the environment has. `folder-without-locks` loses additions, as it must:
+it shows that this program would see it. Each process has a cache of its own, and with a store a
+mirror of its own, as if it were a machine.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from filelock import Timeout
+
+from benchmarks.machine import machine
+from dagster_project.home import Home
+from dagster_project.wiring.warehouse import open_warehouse
+from warehouse.errors import DamagedSliceError
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+_TABLE = "documents"
+_ROWS = 50
+_START_SECONDS = 300.0
+_PLACES = ("folder", "folder+postgresql", "s3", "s3-without-locks", "folder-without-locks")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How much is tried, and where.
+
+    Attributes:
+        environment: of each process; `{process}` stands for its name.
+        takes_locks: whether a writer holds the slice's lock.
+        writers, readers, slices, increments: how many; a writer adds so often to each slice.
+    """
+
+    environment: Mapping[str, str]
+    takes_locks: bool
+    writers: int
+    readers: int
+    slices: int
+    increments: int
+
+    @property
+    def shards(self) -> list[str]:
+        """Each has one slice."""
+        return [f"shard-{number:05d}" for number in range(self.slices)]
+
+
+def _open(trial: Trial, process: str) -> tuple[Home, Warehouse]:
+    for name, value in trial.environment.items():
+        os.environ[name] = value.format(process=process)
+    home = Home.find()
+    wanted = trial.environment["TOOLFORMER_LOCKS"], trial.environment.get("TOOLFORMER_STORE")
+    if (getattr(home, "locks", "files"), getattr(home, "store", None)) != wanted:
+        raise RuntimeError("This version of the project knows no such place of locks or of slices.")
+    return home, open_warehouse(home)
+
+
+def _rows(shard: str, number: int) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "document_id": [f"{shard}-{row}" for row in range(_ROWS)],
+            "shard": shard,
+            "text": f"{number} " * 100,
+            "source": "benchmark",
+            "source_offset": number,
+        }
+    )
+
+
+def _number(frame: pl.DataFrame) -> int | None:
+    """What all rows say; None where they disagree."""
+    numbers = frame["source_offset"].unique().to_list()
+    is_whole = len(numbers) == 1 and frame.height == _ROWS
+    return numbers[0] if is_whole and set(frame["text"]) == {f"{numbers[0]} " * 100} else None
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def _write(trial: Trial, process: str, ready: Barrier, told: Any) -> None:
+    home, warehouse = _open(trial, process)
+    order = trial.shards * trial.increments
+    random.Random(process).shuffle(order)
+    conflicts = 0
+    ready.wait(_START_SECONDS)
+    for shard in order:
+        if trial.takes_locks:
+            conflicts += _add_under_lock(home, warehouse, shard)
+        else:
+            conflicts += _add_until_published(warehouse, shard)
+    told.put(("conflicts", conflicts))
+
+
+def _add_under_lock(home: Home, warehouse: Warehouse, shard: str) -> int:
+    lock, waits = home.slice_lock(_TABLE, shard, ALL), 0
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waits = 1
+        lock.acquire()
+    try:
+        _add(warehouse, shard)
+    finally:
+        lock.release()
+    return waits
+
+
+def _add_until_published(warehouse: Warehouse, shard: str) -> int:
+    # Only stores of objects refuse a publication.
+    from warehouse.errors import StoreConflictError
+
+    refused = 0
+    while True:
+        try:
+            _add(warehouse, shard)
+        except StoreConflictError:
+            refused += 1
+            continue
+        return refused
+
+
+def _add(warehouse: Warehouse, shard: str) -> None:
+    found = warehouse.slice_version(_TABLE, shard, ALL)
+    number = int(found[1]["number"]) if found else 0
+    if found and _number(warehouse.read_slice(_TABLE, shard, ALL)) is None:
+        raise RuntimeError(f"A writer read a torn slice of {shard}.")
+    metadata = {"number": str(number + 1)}
+    warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, number + 1), metadata=metadata)
+
+
+def _read(trial: Trial, process: str, ready: Barrier, told: Any, over: Event) -> None:
+    _, warehouse = _open(trial, process)
+    last: dict[str, int] = {}
+    counts = {"reads": 0, "torn": 0, "back": 0}
+    ready.wait(_START_SECONDS)
+    while not over.is_set():
+        for shard in trial.shards:
+            number = _read_number(warehouse, shard)
+            counts["reads"] += 1
+            counts["torn"] += number is None
+            counts["back"] += (number or 0) < last.get(shard, 0)
+            last[shard] = max(number or 0, last.get(shard, 0))
+    for count in counts.items():
+        told.put(count)
+
+
+def _read_number(warehouse: Warehouse, shard: str) -> int | None:
+    try:
+        # As a stage looks at its input, and then reads it.
+        warehouse.slice_version(_TABLE, shard, ALL)
+        return _number(warehouse.read_slice(_TABLE, shard, ALL))
+    except DamagedSliceError:
+        return None
+
+
+# --- a trial ------------------------------------------------------------------------------------
+
+
+def run(trial: Trial) -> dict[str, float]:
+    """Conflicts, lost, torn, back, reads and seconds of one trial."""
+    processes = multiprocessing.get_context("spawn")
+    ready = processes.Barrier(trial.writers + trial.readers + 1)
+    told, over = processes.Queue(), processes.Event()
+    _, warehouse = _open(trial, "watcher")
+    for shard in trial.shards:
+        warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, 0), metadata={"number": "0"})
+    writers = [
+        processes.Process(target=_write, args=(trial, f"writer-{number}", ready, told))
+        for number in range(trial.writers)
+    ]
+    readers = [
+        processes.Process(target=_read, args=(trial, f"reader-{number}", ready, told, over))
+        for number in range(trial.readers)
+    ]
+    for process in (*writers, *readers):
+        process.start()
+    ready.wait(_START_SECONDS)
+    began = time.perf_counter()
+    for process in writers:
+        process.join()
+    seconds = time.perf_counter() - began
+    over.set()
+    for process in readers:
+        process.join()
+    failed = [process.name for process in (*writers, *readers) if process.exitcode]
+    if failed:
+        raise RuntimeError(f"{', '.join(failed)} failed; see above.")
+    figures = {"conflicts": 0.0, "torn": 0, "back": 0, "reads": 0}
+    for _ in range(len(writers) + 3 * len(readers)):
+        name, count = told.get(timeout=60)
+        figures[name] += count
+    wanted = trial.writers * trial.slices * trial.increments
+    found = sum(_read_number(warehouse, shard) or 0 for shard in trial.shards)
+    return {"lost": wanted - found, **figures, "additions": wanted, "seconds": round(seconds, 1)}
+
+
+@contextmanager
+def _place(name: str, work: Path, options: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """The environment of one place; servers that it needs run until the end of the block."""
+    with ExitStack() as stack:
+        if name.startswith("folder"):
+            environment = {"TOOLFORMER_HOME": str(work / "home")}
+        else:
+            store = options.store or stack.enter_context(_own_store())
+            environment = {
+                "TOOLFORMER_HOME": str(work / "{process}" / "home"),
+                "TOOLFORMER_STORE": f"{store}/{work.name}",
+            }
+        environment["TOOLFORMER_CACHE"] = str(work / "{process}" / "cache")
+        environment["TOOLFORMER_LOCKS"] = "files"
+        if name == "folder+postgresql" or name.startswith("s3"):
+            environment["TOOLFORMER_LOCKS"] = options.locks or stack.enter_context(_own_database())
+        yield environment
+
+
+@contextmanager
+def _own_database() -> Iterator[str]:
+    from tests.cluster.postgres import postgres_of_tests
+
+    with postgres_of_tests() as server:
+        yield server.url()
+
+
+@contextmanager
+def _own_store() -> Iterator[str]:
+    from tests.s3 import running_store
+
+    with running_store() as store:
+        os.environ.update(store.environment)
+        store.make_bucket("contract")
+        yield "s3://contract"
+
+
+def main() -> None:
+    """Try each place and print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--places", nargs="+", choices=_PLACES, default=list(_PLACES[:4]))
+    parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--readers", type=int, default=2)
+    parser.add_argument("--slices", type=int, default=20)
+    parser.add_argument("--increments", type=int, default=5)
+    parser.add_argument("--locks", help="postgresql://user@host:port/database")
+    parser.add_argument("--store", help="s3://bucket/prefix")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    options = parser.parse_args()
+    figures: dict[str, Any] = {"machine": machine(), "places": {}}
+    for name in options.places:
+        with (
+            tempfile.TemporaryDirectory(prefix="toolformer-contract-") as work,
+            _place(name, Path(work), options) as environment,
+        ):
+            trial = Trial(
+                environment,
+                not name.endswith("without-locks"),
+                options.writers,
+                options.readers,
+                options.slices,
+                options.increments,
+            )
+            figures["places"][name] = run(trial)
+        print(name, json.dumps(figures["places"][name]), file=sys.stderr)
+    print(json.dumps(figures, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
