@@ -38,20 +38,18 @@ def renew_cluster() -> None:
 
 def seed_store() -> None:
     """Put what the home holds into its object store."""
-    with errors_told():
-        home = Home.find()
-        slices, others = seed(home)
-        console.say(
-            f"{home.store} has {slices} slices and {others} other files and folders of {home.root} "
-            "now. The home is this machine's copy of it from here on."
-        )
+    home = Home.find()
+    slices, others = seed(home)
+    console.say(
+        f"{home.store} has {slices} slices and {others} other files and folders of {home.root} "
+        "now. The home is this machine's copy of it from here on."
+    )
 
 
 def sweep_store() -> None:
     """Remove what nothing in the object store refers to any more."""
-    with errors_told():
-        removed, freed = sweep(shared_store(Home.find()))
-        console.say(f"Removed {removed} objects of {freed / 2**20:.1f} MiB that nothing names.")
+    removed, freed = sweep(shared_store(Home.find()))
+    console.say(f"Removed {removed} objects of {freed / 2**20:.1f} MiB that nothing names.")
 
 
 def _show(recorded: Cluster) -> None:
