@@ -42,6 +42,6 @@ def explained(error: Exception) -> str:
         place = f" while writing {error.filename}" if error.filename else ""
         return (
             f"The disk is full{place}. What was computed is kept. Free some space, or move "
-            "TOOLFORMER_HOME to a larger disk, and run the same again."
+            "TOOLFORMER_HOME (or TOOLFORMER_CACHE) to a larger disk, and run the same again."
         )
     return str(error)

@@ -15,6 +15,11 @@ from dagster_project.commands.findings import Finding
 from toolformer.forward.language_model import BFLOAT16_FLAGS
 
 _GIB = 2**30
+# What lies in the two folders, where they are two.
+_CLASSES = {
+    "home": "; it has what all machines share",
+    "cache": "; it has what belongs to this machine",
+}
 _LEAST_FREE_DISK = 5 * _GIB
 _LEAST_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
 _GPU_SECONDS = 1.5
@@ -35,14 +40,14 @@ def examine_machine(root: Path, cache: Path | None = None) -> Iterator[Finding]:
     """
     for name, folder in {"home": root, "cache": cache}.items():
         if folder is not None:
-            yield _folder(name, folder)
+            yield _folder(name, folder, "" if cache is None else _CLASSES[name])
             yield _disk(name, folder)
     yield _memory()
     yield _processor()
     yield _graphics_card()
 
 
-def _folder(name: str, root: Path) -> Finding:
+def _folder(name: str, root: Path, what: str) -> Finding:
     variable = f"TOOLFORMER_{name.upper()}"
     if root.exists() and not root.is_dir():
         return Finding(name, "missing", f"{root} is no folder", f"Set {variable} to a folder")
@@ -53,10 +58,10 @@ def _folder(name: str, root: Path) -> Finding:
         except OSError as error:
             remedy = f"Free some space, change its permissions, or set {variable} elsewhere"
             return Finding(name, "missing", f"{root} cannot be written: {error.strerror}", remedy)
-        return Finding(name, "ok", f"{root} can be written")
+        return Finding(name, "ok", f"{root} can be written{what}")
     parent = _existing(root)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-        return Finding(name, "ok", f"{root} is made at first use")
+        return Finding(name, "ok", f"{root} is made at first use{what}")
     remedy = f"Set {variable} to a folder that can be made"
     return Finding(name, "missing", f"{root} cannot be made in {parent}", remedy)
 

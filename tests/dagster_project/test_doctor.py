@@ -358,7 +358,8 @@ def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, mon
     split = Home(home.root, tmp_path / "cache")
     split.machine.mkdir()
     details = {each.name: each.detail for each in examine(split)}
-    assert details["cache"] == f"{split.machine} can be written"
+    assert details["home"] == f"{home.root} can be written; it has what all machines share"
+    assert details["cache"].endswith("can be written; it has what belongs to this machine")
     assert "GiB free" in details["disk of the cache"]
     assert details["locks of the machine"] == f"files in {split.machine} exclude others"
     assert "records what its machines agree on" in details["cluster"]
