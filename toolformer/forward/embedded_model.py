@@ -102,7 +102,7 @@ def _convert(gguf_file: Path, directory: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ModelWriteError(
             f"The embedded model cannot be written to {str(directory)!r}: {error}. It needs about "
-            "0.6 GB there. Free some space, or set TOOLFORMER_HOME (or TOOLFORMER_CACHE) to a folder "
+            "0.6 GB there. Free some space, or set TOOLFORMER_HOME or TOOLFORMER_CACHE to a folder "
             "on a larger disk, and run the command again."
         ) from error
     # mkdtemp makes folders that only their owner may enter; others on the machine may read a model.

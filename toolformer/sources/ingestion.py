@@ -8,16 +8,17 @@ records that come back get their old shards.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
 
 from toolformer.ground.digests import hex_digest
+from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import flush
 from toolformer.sources.cutting import CutSlice, Progress, cut_source, remove_cut_slices
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import ManifestLockLostError, SourceError
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.manifest import (
     Manifest,
@@ -70,7 +71,7 @@ def update_manifest(
     *,
     held_out_every: int,
     progress: Progress | None = None,
-    lock: AbstractContextManager[object] | None = None,
+    lock: Lock | None = None,
 ) -> ManifestUpdate:
     """Registers new shards and retires those whose records changed.
 
@@ -94,6 +95,7 @@ def update_manifest(
         ValueError: `held_out_every` is negative.
         DamagedRawSliceError: the manifest cannot be read, is missing, or is older than the slices.
         SliceWriteError: the disk is full or the folder not writable.
+        ManifestLockLostError: the lock was lost meanwhile.
     """
     if held_out_every < 0:
         raise ValueError(
@@ -101,12 +103,10 @@ def update_manifest(
             "shards there are to each held-out one. Correct the setting."
         )
     with locked(folder, lock):
-        return _Update(folder, held_out_every, progress).run(sources)
+        return _Update(folder, held_out_every, progress, lock).run(sources)
 
 
-def retire_source(
-    folder: Path, name: str, *, lock: AbstractContextManager[object] | None = None
-) -> list[ShardEntry]:
+def retire_source(folder: Path, name: str, *, lock: Lock | None = None) -> list[ShardEntry]:
     """Retires all shards of a source, and moves their slices aside; returns them.
 
     Raises:
@@ -130,7 +130,7 @@ def stale_sources(folder: Path, sources: Sequence[Source]) -> list[Source]:
 
 
 @contextmanager
-def locked(folder: Path, lock: AbstractContextManager[object] | None = None) -> Iterator[None]:
+def locked(folder: Path, lock: Lock | None = None) -> Iterator[None]:
     """Keeps others from changing the manifest; makes its folders.
 
     Args:
@@ -154,8 +154,13 @@ class _Update:
     """One update, under the lock."""
 
     def __init__(
-        self, folder: Path, held_out_every: int = 0, progress: Progress | None = None
+        self,
+        folder: Path,
+        held_out_every: int = 0,
+        progress: Progress | None = None,
+        lock: Lock | None = None,
     ) -> None:
+        self.lock = lock
         self.folder = folder
         self.held_out_every = held_out_every
         self.progress = progress or (lambda _name, _records: None)
@@ -218,6 +223,14 @@ class _Update:
 
     def _replace(self, name: str, identity: str, cut: list[CutSlice]) -> None:
         """Puts slices in place, then the manifest, then moves retired slices aside."""
+        if self.lock is not None and self.lock.regain():
+            # What was cut stays without a key, and the next update removes it.
+            raise ManifestLockLostError(
+                f"The lock of the manifest in {str(self.folder)!r} was lost while the source "
+                f"{name!r} was cut, as with the connection to its database, so another process may "
+                "have changed the manifest. Nothing is registered of this source. Run the same "
+                "again."
+            )
         before = self.active(name)
         known = self._known_shards(name)
         kept: dict[str, ShardEntry] = {}

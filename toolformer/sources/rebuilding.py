@@ -8,10 +8,10 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import beside
 from toolformer.sources.compression import ZstandardReader
 from toolformer.sources.errors import DamagedRawSliceError, SourceError
@@ -50,7 +50,7 @@ def rebuild_manifest(
     *,
     held_out_every: int,
     used_keys: Iterable[str] = (),
-    lock: AbstractContextManager[object] | None = None,
+    lock: Lock | None = None,
 ) -> RebuiltManifest:
     """Writes a manifest of the raw slices that are there; an unusable one is kept beside it.
 
