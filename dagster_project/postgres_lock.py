@@ -26,7 +26,7 @@ from dagster_project.locks import LockError, shown
 from toolformer.ground.digests import digest
 
 if TYPE_CHECKING:
-    import psycopg2.extensions
+    import psycopg2.extensions  # pyright: ignore[reportMissingModuleSource]
 
 _LOGGER = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -90,26 +90,22 @@ class PostgresLock:
 
     def release(self) -> None:
         """Let the next one have it."""
-        import psycopg2
-
         if self._connection is None:
             return
         try:
             # The server notices the end of the connection a moment later only.
             self._ask("select pg_advisory_unlock(%s)")
-        except psycopg2.Error:
+        except _psycopg2().Error:
             _LOGGER.debug("the connection of lock %s was lost before its release", self._name)
         finally:
             self._close()
 
     def regain(self) -> bool:
         """Take it again where the connection was lost, and with it the lock."""
-        import psycopg2
-
         if self._connection is not None:
             try:
                 self._ask("select true")
-            except psycopg2.Error:
+            except _psycopg2().Error:
                 self._close()
             else:
                 return False
@@ -146,13 +142,11 @@ class PostgresLock:
         return is_ours
 
     def _tried(self) -> bool:
-        import psycopg2
-
         try:
             if self._connection is None:
                 self._connection = connect(self._address)
             return self._ask("select pg_try_advisory_lock(%s)")
-        except psycopg2.Error:
+        except _psycopg2().Error:
             self._close()
             raise
 
@@ -205,7 +199,6 @@ def identity_of(address: str) -> dict[str, str]:
     Raises:
         LockError: it cannot be reached.
     """
-    import_error = _psycopg2().Error
     try:
         connection = connect(address)
         try:
@@ -216,7 +209,7 @@ def identity_of(address: str) -> dict[str, str]:
                 system, database = cursor.fetchone() or ("", "")
         finally:
             connection.close()
-    except import_error as error:
+    except _psycopg2().Error as error:
         raise unreachable(address, error) from error
     return {"system_identifier": system, "database": database}
 
@@ -252,7 +245,7 @@ def unreachable(address: str, error: Exception) -> LockError:
 
 def _psycopg2() -> Any:
     try:
-        import psycopg2
+        import psycopg2  # pyright: ignore[reportMissingModuleSource]
     except ImportError as error:
         raise LockError(
             "TOOLFORMER_LOCKS names a PostgreSQL database, and the package psycopg2 is not "
