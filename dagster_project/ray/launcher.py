@@ -20,11 +20,11 @@ from dagster_ray.core.run_launcher import (  # pyright: ignore[reportMissingImpo
     RayRunLauncher,
     get_job_submission_id_from_run_id,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_project.home import Home
 from dagster_project.ray import run as process_of_run
 from dagster_project.ray.places import gpus_of, with_gpus
+from dagster_project.ray.records import unreadable
 from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.settings_file import load_settings
@@ -217,7 +217,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
         while not self._is_disposed.wait(_SECONDS_BETWEEN_LOOKS):
             try:
                 self.fail_runs_without_job()
-            except (SQLAlchemyError, OSError) as error:
+            except unreadable() as error:
                 _LOGGER.warning("Runs that wait for a place were not looked at: %s", error)
 
     def fail_runs_without_job(self) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from dagster_project.ray.records import unreadable
+
 _LOGGER = logging.getLogger(__name__)
 # A run is over in the moment in which its own process ends, too: it is given the time between two
 # looks to do so.
@@ -74,19 +76,9 @@ def why_over(instance: dg.DagsterInstance, run_id: str) -> str | None:
     Raises:
         TimeoutError: the records cannot be read now.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        from dagster_postgres.utils import (  # pyright: ignore[reportMissingImports]
-            DagsterPostgresException,
-        )
-
-        unreadable = (SQLAlchemyError, OSError, DagsterPostgresException)
-    except ModuleNotFoundError:
-        unreadable = (SQLAlchemyError, OSError)
     try:
         run = instance.get_run_by_id(run_id)
-    except unreadable as error:
+    except unreadable() as error:
         raise TimeoutError(str(error)) from error
     if run is None:
         return "it is no longer in Dagster's records"

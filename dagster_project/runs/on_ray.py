@@ -19,6 +19,7 @@ from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.partitions import partition_tags
 from dagster_project.ray.places import gpus_of, with_gpus
+from dagster_project.ray.records import unreadable
 from dagster_project.run_tags import (
     COMMAND_TAG,
     RANGE_END_TAG,
@@ -123,13 +124,31 @@ class RunsOnRay:
         """Wait for a run that ends, its retries included; see `Runs`."""
         with self._told_how_to_cancel():
             while self._open:
-                runs = self._instance.get_runs(dg.RunsFilter(run_ids=list(self._open)))
-                over = [run for run in runs if self._is_over(run)]
-                self._tell_state(runs, over)
-                if over:
-                    return self._end(over[0])
+                try:
+                    ended = self._look()
+                except unreadable() as error:
+                    told = str(error).splitlines()[0]
+                    self._tell_new(f"Dagster's records cannot be read now; the runs go on: {told}")
+                    ended = None
+                if ended:
+                    return ended
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return None
+
+    def _look(self) -> tuple[PlannedRun, RunFailedError | None] | None:
+        """One run that has ended, if any has."""
+        runs = self._instance.get_runs(dg.RunsFilter(run_ids=list(self._open)))
+        over = [run for run in runs if self._is_over(run)]
+        self._tell_state(runs, over)
+        if not over:
+            return None
+        run = over[0]
+        error = self._error_of(run)
+        self._ended += 1
+        if error is not None:
+            self._failed += 1
+            self._tell(f"Run {run.run_id[:8]} failed: {error}")
+        return self._open.pop(run.run_id), error
 
     def _is_over(self, run: dg.DagsterRun) -> bool:
         """Whether a run has come to its end; where it is retried, the retry takes its place."""
@@ -143,18 +162,13 @@ class RunsOnRay:
             self._tell(f"Run {run.run_id[:8]} was lost and goes on as {retry[:8]}.")
         return False
 
-    def _end(self, run: dg.DagsterRun) -> tuple[PlannedRun, RunFailedError | None]:
-        planned = self._open.pop(run.run_id)
-        self._ended += 1
+    def _error_of(self, run: dg.DagsterRun) -> RunFailedError | None:
         if run.status is dg.DagsterRunStatus.SUCCESS:
-            return planned, None
-        self._failed += 1
+            return None
         if run.status is dg.DagsterRunStatus.CANCELED:
-            return planned, RunFailedError(f"Run {run.run_id} was canceled.")
+            return RunFailedError(f"Run {run.run_id} was canceled.")
         events = [entry.dagster_event for entry in self._instance.all_logs(run.run_id)]
-        error = failure_of([event for event in events if event is not None], run.run_id)
-        self._tell(f"Run {run.run_id[:8]} failed: {error}")
-        return planned, error
+        return failure_of([event for event in events if event is not None], run.run_id)
 
     def _tell_state(self, runs: Iterable[dg.DagsterRun], over: Sequence[dg.DagsterRun]) -> None:
         counts = Counter(_WORDS.get(run.status, "not begun") for run in runs if run not in over)
@@ -163,7 +177,10 @@ class RunsOnRay:
             states.append(f"{done} done")
         if self._failed:
             states.append(f"{self._failed} of them failed")
-        told = f"Runs on Ray: {', '.join(states)}"
+        self._tell_new(f"Runs on Ray: {', '.join(states)}")
+
+    def _tell_new(self, told: str) -> None:
+        """Show a line unless it is the last one."""
         if told != self._told:
             self._tell(told)
             self._told = told

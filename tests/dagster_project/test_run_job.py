@@ -5,11 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
 from dagster_project.commands.errors import errors_told
 from dagster_project.home import Home
-from dagster_project.runs.run_job import dagster_instance
+from dagster_project.runs.run_job import dagster_instance, failure_of
 
 
 def open_instance(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +38,13 @@ def test_other_errors_of_the_records_are_shown_as_they_are(
 ):
     with pytest.raises(OperationalError, match="no such table"):
         open_instance("no such table: runs", tmp_path, monkeypatch)
+
+
+def test_a_lost_run_says_what_dagster_says_of_its_end():
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.add_run(dg.DagsterRun("build_dataset", make_new_run_id()))
+        instance.report_run_failed(run, "The node was lost.")
+        events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
+    error = failure_of([event for event in events if event], run.run_id)
+    assert "The node was lost." in str(error)
+    assert (error.failed_shards, error.failed_assets) == ((), ())

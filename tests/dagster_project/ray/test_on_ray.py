@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 from dagster_graphql import DagsterGraphQLClientError
+from sqlalchemy.exc import OperationalError
 
 pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
 pytest.importorskip("ray", reason="needs the extra `ray`")
@@ -183,6 +184,30 @@ def test_the_retry_of_a_lost_run_takes_its_place(
     monkeypatch.setattr(on_ray.time, "sleep", end_retry)
     assert runs.next_ended() == (planned, None)
     assert any(f"goes on as {retry[:8]}" in line for line in told)
+
+
+def test_records_that_cannot_be_read_for_a_while_end_nothing(
+    instance: dg.DagsterInstance,
+    queue: Queue,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    runs = runs_on(instance, queue, told)
+    planned = PlannedRun(BUILD, (), SHARDS)
+    runs.start(planned)
+    queue.end(0, SUCCESS)
+    read = instance.get_runs
+
+    def fail(_filter: dg.RunsFilter) -> None:
+        raise OperationalError("select", {}, ConnectionResetError())
+
+    def come_back(_seconds: float) -> None:
+        monkeypatch.setattr(instance, "get_runs", read)
+
+    monkeypatch.setattr(instance, "get_runs", fail)
+    monkeypatch.setattr(on_ray.time, "sleep", come_back)
+    assert runs.next_ended() == (planned, None)
+    assert "the runs go on" in told[0]
 
 
 def test_an_interrupt_says_that_the_runs_go_on_and_where_to_cancel_them(
