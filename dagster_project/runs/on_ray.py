@@ -38,7 +38,7 @@ _WORDS = {
     dg.DagsterRunStatus.STARTING: "waiting for a place",
     dg.DagsterRunStatus.STARTED: "running",
     dg.DagsterRunStatus.CANCELING: "about to end",
-    dg.DagsterRunStatus.FAILURE: "to be retried",
+    dg.DagsterRunStatus.FAILURE: "lost or failed",
 }
 
 
