@@ -6,7 +6,7 @@ fingerprint of another would count as up to date for ever. Does not read rows.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
@@ -127,7 +127,12 @@ def torn_apart(inputs: Iterable[Input]) -> str | None:
 
 
 def merged_inputs(
-    warehouse: Warehouse, shard: str, *, round_number: int, window_tokens: int
+    warehouse: Warehouse,
+    shard: str,
+    *,
+    round_number: int,
+    window_tokens: int,
+    besides: Collection[str] = (),
 ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
     """What the calls of each tool of a shard are merged from, whatever tools the settings name.
 
@@ -136,15 +141,18 @@ def merged_inputs(
         shard: whose.
         round_number: of annotation.
         window_tokens: calls that were sampled in other windows stand at other places.
+        besides: tools that are not looked at.
 
     Returns:
         By tool the slices with its decisions, results, candidates and texts; and why other tools
         are left out: theirs do not belong together, until the tool is built again.
     """
-    documents = look_at(warehouse, "documents", shard, ALL)
+    stored = warehouse.slice_names("filtered_calls", shard, round_number=round_number)
+    names = [name for name in stored if name not in besides]
+    documents = look_at(warehouse, "documents", shard, ALL) if names else None
     merged: dict[str, tuple[Input, ...]] = {}
     left_out: dict[str, str] = {}
-    for name in warehouse.slice_names("filtered_calls", shard, round_number=round_number):
+    for name in names:
         found = [
             look_at(warehouse, table, shard, name_in_round(round_number, name))
             for table in ("filtered_calls", "executed_calls", "candidate_calls")

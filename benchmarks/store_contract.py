@@ -72,7 +72,7 @@ def _open(trial: Trial, process: str) -> tuple[Home, Warehouse]:
     for name, value in trial.environment.items():
         os.environ[name] = value.format(process=process)
     home = Home.find()
-    wanted = trial.environment["TOOLFORMER_LOCKS"], trial.environment.get("TOOLFORMER_STORE")
+    wanted = trial.environment["TOOLFORMER_LOCKS"], trial.environment["TOOLFORMER_STORE"] or None
     if (getattr(home, "locks", "files"), getattr(home, "store", None)) != wanted:
         raise RuntimeError("This version of the project knows no such place of locks or of slices.")
     return home, open_warehouse(home)
@@ -222,7 +222,7 @@ def _place(name: str, work: Path, options: argparse.Namespace) -> Iterator[dict[
     """The environment of one place; servers that it needs run until the end of the block."""
     with ExitStack() as stack:
         if name.startswith("folder"):
-            environment = {"TOOLFORMER_HOME": str(work / "home")}
+            environment = {"TOOLFORMER_HOME": str(work / "home"), "TOOLFORMER_STORE": ""}
         else:
             store = options.store or stack.enter_context(_own_store())
             environment = {

@@ -196,6 +196,7 @@ class BuildPlan:
             shard,
             round_number=self._round,
             window_tokens=self._settings.corpus.window_tokens,
+            besides=self._toolbox.tools.keys(),
         )
         return {name: slices[0].fingerprint for name, slices in merged.items()}
 
