@@ -1,0 +1,91 @@
+"""Processes that end with whoever started them, also when that one is killed.
+
+Does not wait for what a process serves; whoever starts one knows how to ask it.
+"""
+
+import ctypes
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+_SET_PARENT_DEATH_SIGNAL = 1
+_LIBC = ctypes.CDLL(None)
+_POLL_SECONDS = 0.1
+
+
+class ServiceError(RuntimeError):
+    """Something that the tests need does not work."""
+
+
+def start(
+    command: Sequence[str | Path],
+    *,
+    log: Path | None,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own.
+
+    Args:
+        command: with its arguments.
+        log: a file that both its outputs are appended to; None leaves them as ours are.
+        environment: all of it.
+        folder: in which it begins.
+    """
+    with nullcontext() if log is None else log.open("ab") as output:
+        return subprocess.Popen(
+            list(map(str, command)),
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output and subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def await_until(
+    is_there: Callable[[], bool],
+    what: str,
+    *,
+    seconds: float,
+    processes: Mapping[str, subprocess.Popen[bytes]] | None = None,
+) -> None:
+    """Wait for a condition.
+
+    Args:
+        is_there: the condition.
+        what: what is waited for, for the error.
+        seconds: at most.
+        processes: by the name that the error gives them; none may end meanwhile.
+
+    Raises:
+        ServiceError: it did not come, or a process ended.
+    """
+    began = time.monotonic()
+    while not is_there():
+        for name, process in (processes or {}).items():
+            if process.poll() is not None:
+                raise ServiceError(f"{name} ended with {process.returncode}, before: {what}")
+        if time.monotonic() - began > seconds:
+            raise ServiceError(f"not there after {seconds:.0f} s: {what}")
+        time.sleep(_POLL_SECONDS)
+
+
+def end(process: subprocess.Popen[bytes], *, seconds: float = 10.0) -> None:
+    """Ask a process to end, kill it if it does not."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
