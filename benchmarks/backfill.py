@@ -127,13 +127,12 @@ def running_ui(home: Path, port: int) -> Iterator[Browser]:
             server.wait()
 
 
-def backfill(browser: Browser, shards: list[str]) -> tuple[float, list[float]]:
-    """Materialise the stages of these shards; the seconds, and those of each answer meanwhile.
+def launch(browser: Browser, shards: list[str]) -> str:
+    """Begin to materialise the stages of these shards; the id of the backfill.
 
     Raises:
-        RuntimeError: the backfill did not succeed.
+        RuntimeError: the UI did not launch it.
     """
-    began = time.monotonic()
     launched = browser.ask(
         _LAUNCH,
         parameters={
@@ -145,9 +144,20 @@ def backfill(browser: Browser, shards: list[str]) -> tuple[float, list[float]]:
     )
     if "backfillId" not in launched:
         raise RuntimeError(f"The UI launched no backfill: {launched}")
+    return launched["backfillId"]
+
+
+def backfill(browser: Browser, shards: list[str]) -> tuple[float, list[float]]:
+    """Materialise the stages of these shards; the seconds, and those of each answer meanwhile.
+
+    Raises:
+        RuntimeError: the backfill did not succeed.
+    """
+    began = time.monotonic()
+    launched = launch(browser, shards)
     answers: list[float] = []
     while True:
-        status = browser.ask(_STATUS, id=launched["backfillId"])["status"]
+        status = browser.ask(_STATUS, id=launched)["status"]
         if status == "COMPLETED_SUCCESS":
             return time.monotonic() - began, answers
         if status not in ("REQUESTED", "IN_PROGRESS"):

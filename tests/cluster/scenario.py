@@ -1,0 +1,130 @@
+"""Two nodes build the same shards; the process of a run and a whole node are killed meanwhile.
+
+1. On the worker a command builds the first eight shards; in the UI, which the head serves, a
+   backfill of all twelve is launched. So every slice of eight shards is wanted by two runs, of
+   which one is to make it.
+2. When the run on the head has published calls, its process gets -9.
+3. When the run on the worker has published decisions, the whole worker gets -9, and with it the
+   command that was begun there. The worker comes back.
+4. The backfill succeeds, and no run is left.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field, replace
+
+from benchmarks.backfill import Browser, launch
+from tests.cluster.cluster import Cluster
+from tests.cluster.nodes import Node
+from tests.cluster.observed import (
+    RunProcess,
+    RunRecord,
+    has_ended,
+    has_live_daemon,
+    published,
+    run_processes,
+    runs_of,
+)
+from tests.cluster.processes import await_until
+from tests.cluster.work import CROSSED, SHARDS, command
+
+UI_PORT = 3000
+_SERVICES_SECONDS = 300.0
+_RUN_SECONDS = 300.0
+_END_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class Course:
+    """What happened.
+
+    Attributes:
+        moments: what was reached, with the seconds since the beginning.
+        killed: the runs that were killed, by how.
+    """
+
+    moments: list[tuple[float, str]] = field(default_factory=list)
+    killed: dict[str, str] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def reached(self, what: str) -> None:
+        """Note a moment."""
+        seconds = round(time.monotonic() - self._began, 1)
+        self.moments.append((seconds, what))
+        sys.stderr.write(f"{seconds:6.1f} s: {what}\n")
+        sys.stderr.flush()
+
+    def timed(self, made: Cluster) -> list[RunRecord]:
+        """All runs in their order, with seconds since the beginning."""
+        began = time.time() - (time.monotonic() - self._began)
+
+        def since(moment: float | None) -> float | None:
+            return None if moment is None else round(moment - began, 1)
+
+        return [
+            replace(
+                run,
+                created=round(run.created - began, 1),
+                started=since(run.started),
+                ended=since(run.ended),
+            )
+            for run in sorted(runs_of(made).values(), key=lambda run: run.created)
+        ]
+
+
+def play(made: Cluster, course: Course) -> None:
+    """Let it happen.
+
+    Raises:
+        ServiceError: something did not come, or the backfill failed.
+        RuntimeError: the UI did not launch it.
+    """
+    services = made.head.run(command("commands.ui", "-p", str(UI_PORT)), log="services")
+    browser = Browser(UI_PORT)
+    await_until(
+        lambda: browser.is_there() and has_live_daemon(made),
+        "the UI and the daemon",
+        seconds=_SERVICES_SECONDS,
+        processes={"Dagster's services": services},
+    )
+    course.reached("Dagster's services")
+    on_worker = made.worker.run(
+        command("cli", "build", "--on", "ray", "--shards", ",".join(CROSSED)), log="build"
+    )
+    await_until(
+        lambda: bool(run_processes(made.head) or run_processes(made.worker)),
+        "a run of the command",
+        seconds=_SERVICES_SECONDS,
+        processes={"Dagster's services": services, "the command": on_worker},
+    )
+    course.reached("first run")
+    filling = launch(browser, list(SHARDS))
+    first = _run_that_published(made, made.head, "candidate_calls")
+    first.kill()
+    course.killed[first.run] = "its process"
+    course.reached("process of a run killed")
+    second = _run_that_published(made, made.worker, "filtered_calls")
+    made.worker.kill()
+    course.killed[second.run] = "its node"
+    course.reached("node killed")
+    made.worker.start()
+    await_until(
+        lambda: has_ended(made, filling),
+        "the end of the backfill and of all runs",
+        seconds=_END_SECONDS,
+        processes={"Dagster's services": services},
+    )
+    course.reached("no run is left")
+
+
+def _run_that_published(made: Cluster, node: Node, table: str) -> RunProcess:
+    """Wait for a run on a node that has published a slice of a table, and goes on."""
+    found: list[RunProcess] = []
+
+    def is_there() -> bool:
+        done = published(made.home_of(node), table)
+        found[:] = [each for each in run_processes(node) if done[each.run]]
+        return bool(found)
+
+    await_until(is_there, f"{table} of a run on {node.name}", seconds=_RUN_SECONDS)
+    return found[0]

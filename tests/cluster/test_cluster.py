@@ -1,0 +1,53 @@
+"""Two nodes of Ray, PostgreSQL and a store: a process and a node are killed in the middle.
+
+`make test-cluster` runs it. `make test` does not: it takes both cores for minutes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.__main__ import REPORT, last_words
+from tests.cluster.namespace import missing_namespaces
+from tests.cluster.nodes import REPOSITORY
+from tests.cluster.postgres import programs_missing
+from tests.cluster.processes import start
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.model]
+_PACKAGES = ("ray", "dagster_ray", "dagster_postgres", "psycopg2", "obstore", "moto")
+_SECONDS = 540.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not `tmp_path`: Ray's sockets lie there, and a path to one has 107 characters at most."""
+    with tempfile.TemporaryDirectory(prefix="cluster-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def test_a_shaken_cluster_has_the_rows_of_one_machine_each_made_once(
+    embedded_model_path: Path, folder: Path
+):
+    for package in _PACKAGES:
+        pytest.importorskip(package, reason=f"{package} is not installed (extra `ray`, moto)")
+    if reason := programs_missing() or missing_namespaces():
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "tests.cluster", folder, "--model", embedded_model_path]
+    process = start([*command, "--store"], log=None, environment=os.environ, folder=REPOSITORY)
+    try:
+        code = process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"no end after {_SECONDS:.0f} s\n{last_words(folder)}")
+    finally:
+        process.kill()
+        process.wait()
+    file = folder / REPORT
+    assert file.exists(), last_words(folder)
+    report = json.loads(file.read_text())
+    assert (code, report["wrong"]) == (0, []), last_words(folder)

@@ -1,0 +1,104 @@
+"""What is wrong in the end: rows beside those of one machine, slices made twice, things left over.
+
+"Made once" is counted in what was published. In a folder a version of a slice is a file of its own,
+which stays for ten minutes after another took its place. An object store logs how often somebody
+tried to set the pointer of a slice, in vain too. The costs of a stage are left out: they are stored
+just before their slice, so a kill in between leaves them for whoever makes the slice.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.observed import Address, held_locks, runs_of, versions
+from tests.cluster.scenario import Course
+from tests.cluster.store import BUCKET, HOME
+from tests.faults.comparison import damage_of_rows, slices_of
+from tests.faults.home import FaultyHome
+from warehouse.versions import is_intact
+
+_STORED_BEFORE = "stage_costs"
+
+
+def seen_by_a_newcomer(made: Cluster) -> Path:
+    """The home as a machine sees it that comes new to the cluster."""
+    if made.store is None:
+        return made.home_of(made.head)
+    from dagster_project.shared_files import slice_store
+
+    from dagster_project.home import Home
+
+    root = made.folder / "newcomer"
+    os.environ.update(made.store.environment)
+    home = Home(root, root / "cache", made.postgres.url(), f"s3://{BUCKET}/{HOME}")
+    store = slice_store(home)
+    assert store is not None
+    store.refresh()
+    return root
+
+
+def publications_in_folder(home: Path) -> Counter[Address]:
+    """How often each slice of a shard was published in a folder."""
+    return Counter(address for address, _ in versions(home))
+
+
+def publications(made: Cluster) -> Counter[Address]:
+    """How often each slice of a shard was published, wherever that is."""
+    if made.store is None:
+        return publications_in_folder(made.home_of(made.head))
+    found: Counter[Address] = Counter()
+    for place, count in made.store.publications().items():
+        kind, _, rest = place.partition("/")
+        if kind == "slices" and rest.startswith("shard-"):
+            shard, table, name = rest.split("/")
+            found[table, shard, name] = count
+    return found
+
+
+def not_made_once(published: Mapping[Address, int], home: Path) -> list[str]:
+    """Slices of a home that were not published once."""
+    return [
+        f"{'/'.join(address)} was published {published.get(address, 0)} times"
+        for address in sorted({address for address, _ in versions(home)})
+        if address[0] != _STORED_BEFORE and published.get(address) != 1
+    ]
+
+
+def wrong_rows(home: Path, reference: Path) -> list[str]:
+    """How the rows of a home differ from those of the reference."""
+    found, expected = (slices_of(FaultyHome(each)) for each in (home, reference))
+    return damage_of_rows(found, expected).remarks
+
+
+def torn(home: Path) -> list[str]:
+    """Files that do not have the bytes that they were written with."""
+    return [f"{path.name} is torn" for _, path in versions(home) if not is_intact(path)]
+
+
+def left_over(made: Cluster) -> list[str]:
+    """Locks that are held, and checkpoints of slices that are finished."""
+    held = held_locks(made)
+    remarks = [f"{held} locks are held in PostgreSQL"] if held else []
+    homes = {made.home_of(node) for node in made.nodes}
+    found = [path for home in homes for path in (home / "cache" / "checkpoints").rglob("*")]
+    return remarks + [f"checkpoint {path.name} is left" for path in found if path.is_file()]
+
+
+def vacuous(course: Course, made: Cluster, by_run: Mapping[str, int]) -> list[str]:
+    """What did not happen, so that the rest says nothing."""
+    states = runs_of(made)
+    remarks = [
+        f"the run that lost {how} is {states[run].status}, not FAILURE"
+        for run, how in course.killed.items()
+        if states[run].status != "FAILURE"
+    ]
+    remarks += [
+        f"the run that lost {how} had published nothing"
+        for run, how in course.killed.items()
+        if not by_run.get(run)
+    ]
+    if len(by_run) < len(course.killed) + 1:
+        remarks.append(f"only {len(by_run)} runs published anything, so none went on for another")
+    return remarks
