@@ -23,7 +23,7 @@ UI_PORT ?= 3000
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-fast faults bench check format lock clean
+.PHONY: help setup demo ui test test-fast test-cluster faults bench check format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -63,6 +63,10 @@ test: $(STAMP)  ## All tests
 
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 	$(PYTEST) -m "not model and not java and not slow and not gpu"
+
+# It needs both cores for itself, so nothing runs beside it.
+test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes
+	$(BIN)/pytest tests/cluster -m cluster --capture=no
 
 # FAULTS holds further arguments: `make faults FAULTS="--only kills --json report.json"`.
 faults: $(STAMP)  ## Kills, full disks, crossings, flipped bits; half an hour (SHORT=1: three minutes)
