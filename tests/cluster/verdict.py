@@ -26,9 +26,8 @@ def seen_by_a_newcomer(made: Cluster) -> Path:
     """The home as a machine sees it that comes new to the cluster."""
     if made.store is None:
         return made.home_of(made.head)
-    from dagster_project.shared_files import slice_store
-
     from dagster_project.home import Home
+    from dagster_project.shared_files import slice_store
 
     root = made.folder / "newcomer"
     os.environ.update(made.store.environment)

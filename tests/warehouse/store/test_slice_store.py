@@ -26,7 +26,6 @@ class Machine:
         self.objects = ObjectStore(url, patience=2.0)
         self.store = MirroredStore(self.objects, folder / "warehouse", folder / "copies")
         self.warehouse = Warehouse(folder / "warehouse", folder / "w.duckdb", self.store)
-        self.warehouse.prepare()
 
     def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
         self.warehouse.replace_slice(TABLE, shard, name, _costs(tokens, shard), metadata={})
@@ -55,6 +54,15 @@ def test_what_one_machine_publishes_another_reads(machines: tuple[Machine, Machi
     one, two = machines
     one.write(7)
     assert two.tokens() == []
+    two.store.refresh()
+    assert two.tokens() == [7]
+
+
+def test_to_prepare_a_warehouse_brings_what_was_published(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    one.write(7)
     two.warehouse.prepare()
     assert two.tokens() == [7]
 
@@ -77,7 +85,7 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
     one.write(7)
     with pytest.raises(StoreConflictError):
         two.write(9)
-    two.warehouse.prepare()
+    two.store.refresh()
     assert one.tokens() == two.tokens() == [7]
     # It has not looked since, and goes by what it saw.
     with pytest.raises(StoreConflictError):
@@ -103,7 +111,7 @@ def test_increments_of_both_machines_all_count(machines: tuple[Machine, Machine]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(count_up, machines))
     for machine in machines:
-        machine.warehouse.prepare()
+        machine.store.refresh()
         assert machine.tokens() == [16]
 
 
@@ -112,7 +120,7 @@ def test_a_copy_that_was_removed_comes_again(machines: tuple[Machine, Machine]) 
     one.write(7)
     for path in (one.warehouse.folder / TABLE / f"shard={SHARD}").iterdir():
         path.unlink()
-    one.warehouse.prepare()
+    one.store.refresh()
     assert one.tokens() == [7]
 
 
@@ -121,15 +129,15 @@ def test_a_retired_shard_leaves_all_machines_and_comes_back(
 ) -> None:
     one, two = machines
     one.write(7)
-    two.warehouse.prepare()
+    two.store.refresh()
     one.warehouse.retire_shard(SHARD)
     assert one.tokens() == []
-    two.warehouse.prepare()
+    two.store.refresh()
     assert two.tokens() == []
     assert two.warehouse.retired_shards() == {SHARD}
     assert two.warehouse.restore_shard(SHARD) == 1
     assert two.tokens() == [7]
-    one.warehouse.prepare()
+    one.store.refresh()
     assert one.tokens() == [7]
     assert one.warehouse.retired_shards() == set()
 
@@ -139,13 +147,13 @@ def test_a_machine_whose_clock_is_behind_still_reads_the_newest_slice(
 ) -> None:
     one, two = machines
     one.write(7)
-    two.warehouse.prepare()
+    two.store.refresh()
     monkeypatch.setattr("warehouse.versions._now", lambda: 1_000_000_000)
     two.warehouse.slice_version(TABLE, SHARD, NAME)
     two.write(8)
     monkeypatch.undo()
     assert two.tokens() == [8]
-    one.warehouse.prepare()
+    one.store.refresh()
     assert one.tokens() == [8]
 
 
@@ -162,7 +170,7 @@ def test_an_upload_that_fails_changes_nothing(
     monkeypatch.setattr(one.objects, "put_file", gone)
     with pytest.raises(StoreError, match="the store is gone"):
         one.write(8)
-    two.warehouse.prepare()
+    two.store.refresh()
     assert one.tokens() == two.tokens() == [7]
     assert not list(one.warehouse.folder.rglob("*.tmp"))
 
@@ -181,5 +189,5 @@ def test_the_sweep_removes_old_contents_that_nothing_names(
     assert removed == 2
     assert freed > 0
     one.warehouse.restore_shard("shard-00001")
-    two.warehouse.prepare()
+    two.store.refresh()
     assert sorted(two.tokens()) == [5, 9]
