@@ -131,8 +131,9 @@ def read_record(place: Place) -> Cluster | None:
         ClusterError: it is damaged.
     """
     files = _files(place)
-    if files is not None:
-        files.bring(place.file)
+    if files is not None and not files.bring(place.file):
+        # What lies here is of a time before the store.
+        return None
     try:
         content = json.loads(place.file.read_bytes())
         return Cluster(**{each.name: content[each.name] for each in fields(Cluster)})

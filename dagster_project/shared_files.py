@@ -169,17 +169,17 @@ def seed(home: Home) -> tuple[int, int]:
         )
     published = slices.publish_all()
     paths = [*stored_slices(home.sources), manifest_path(home.sources)]
-    for folder in (home.calibration, home.models, home.wikipedia_index.parent):
-        paths += [path for path in sorted(folder.glob("[!.]*")) if path.suffix not in _NOT_SHARED]
-    paths = [path for path in paths if path.exists()]
+    # Not the converted embedded model: each machine converts its own.
+    paths += [
+        *home.calibration.glob("*.json"),
+        *home.models.glob(f"{home.finetuned_model(1).name}*"),
+    ]
+    paths += [home.wikipedia_index, home.passage_index]
+    paths = [path for path in paths if path.exists() and path.suffix != ".tmp"]
     for path in paths:
         files.publish(path)
     share_settings(home)
     return published, len(paths)
-
-
-# Locks, half-written files and indexes that are being built.
-_NOT_SHARED = (".lock", ".tmp", ".building")
 
 
 def _files(home: Home) -> MirroredFiles:
@@ -198,8 +198,9 @@ def _check_copy(home: Home) -> None:
     Raises:
         StoreError: it is a home of its own, or a copy of another store.
     """
-    has_rows = any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet"))
-    if not has_rows or (_cache(home) / _OF_SLICES).exists():
+    if (_cache(home) / _OF_SLICES).exists():
+        return
+    if not any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
         return
     raise StoreError(
         f"The home '{home.root}' holds rows of its own and is no copy of {home.store!r}. Expected "

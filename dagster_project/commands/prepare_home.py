@@ -10,6 +10,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.partitions import register_evaluations
 from dagster_project.runs.run_job import dagster_instance
+from dagster_project.shared_files import bring_small
 from toolformer.sources.manifest import Manifest
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     home = Home.find()
     options = RunOptions()
     with errors_told():
+        bring_small(home)
         settings = options.load_settings(home)
         if Manifest.load(home.sources).active_shards:
             # Opening it makes the Dagster folder and closes runs that were killed.
