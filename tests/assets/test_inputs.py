@@ -175,3 +175,10 @@ def test_what_another_run_made_while_the_lock_was_lost_is_not_replaced(tmp_path:
 
     assert stage.make(while_making=made_by_another) == "up to date"
     assert versions == [stage.slice_file()]
+
+
+def test_tools_that_are_planned_themselves_are_not_looked_at(stage: Stage):
+    stage.make()
+    look = {"round_number": 1, "window_tokens": 64}
+    assert merged_inputs(stage.warehouse, SHARD, **look) != ({}, {})
+    assert merged_inputs(stage.warehouse, SHARD, **look, besides=[TOOL]) == ({}, {})

@@ -48,6 +48,7 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
         made_from = fingerprint("wikipedia_index", passage_words=passage_words)
         return refresh_index(
             SettingsResource(),
+            Home(tmp_path),
             tmp_path,
             made_from,
             lambda _: {FINGERPRINT: made_from.digest, "passages": 7},
