@@ -97,7 +97,7 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (base / name).write_text("{}")
 
-    def train(_context, _settings, _home, _work, directory: Path, fingerprint: str, _device):
+    def train(_context, _settings, _home, _work, directory: Path, fingerprint: str, *_):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "model.safetensors").touch()
         result = {"tokens": 7, "seconds": 1.0, "best_step": 1}
