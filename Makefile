@@ -58,7 +58,7 @@ ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home i
 # left alone with them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
-test: $(STAMP)  ## All tests
+test: $(STAMP)  ## All tests but the simulated cluster
 	$(PYTEST)
 
 test-fast: $(STAMP)  ## Tests without model and Java, under a minute

@@ -61,7 +61,7 @@ def judge(made: Cluster, course: Course, reference: Path) -> Report:
     return Report(course.moments, course.killed, dict(by_run), course.timed(made), wrong)
 
 
-def run(folder: Path, *, model: Path, with_store: bool) -> Report:
+def run(folder: Path, *, model: Path, with_store: bool, with_outages: bool) -> Report:
     """Build the cluster and the reference, let it happen, judge.
 
     Raises:
@@ -77,7 +77,7 @@ def run(folder: Path, *, model: Path, with_store: bool) -> Report:
             seeding = made.head.run(command("cli", "cluster", "seed"), log="seed")
             finish(seeding, "cluster seed", seconds=_SEED_SECONDS)
             course.reached("store has the settings")
-        play(made, course)
+        play(made, course, with_outages=with_outages)
         finish(building, "the reference", seconds=_REFERENCE_SECONDS)
         return judge(made, course, reference)
 
@@ -88,6 +88,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="empty, with a short path")
     parser.add_argument("--model", type=Path, required=True, help="the embedded one, converted")
     parser.add_argument("--store", action="store_true", help="data in S3, not in a shared folder")
+    parser.add_argument(
+        "--outages", action="store_true", help="store and PostgreSQL are away for some seconds too"
+    )
     parser.add_argument("--is-apart", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if not chosen.is_apart:
@@ -99,12 +102,18 @@ def main() -> int:
     chosen.folder.chmod(0o755)
     tempfile.tempdir = str(chosen.folder)
     try:
-        report = run(chosen.folder, model=chosen.model, with_store=chosen.store)
+        report = run(
+            chosen.folder,
+            model=chosen.model,
+            with_store=chosen.store,
+            with_outages=chosen.outages,
+        )
     except (ServiceError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n{last_words(chosen.folder)}\n")
         return 2
     (chosen.folder / REPORT).write_text(json.dumps(asdict(report), indent=2))
-    sys.stderr.write("".join(f"{each}\n" for each in report.wrong))
+    if report.wrong:
+        sys.stderr.write("\n".join([*report.wrong, last_words(chosen.folder), ""]))
     return int(bool(report.wrong))
 
 

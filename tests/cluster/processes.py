@@ -13,7 +13,7 @@ from pathlib import Path
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _LIBC = ctypes.CDLL(None)
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.5
 
 
 class ServiceError(RuntimeError):

@@ -32,6 +32,7 @@ UI_PORT = 3000
 _SERVICES_SECONDS = 300.0
 _RUN_SECONDS = 300.0
 _END_SECONDS = 600.0
+_OUTAGE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -72,8 +73,13 @@ class Course:
         ]
 
 
-def play(made: Cluster, course: Course) -> None:
+def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
     """Let it happen.
+
+    Args:
+        made: the cluster.
+        course: what is noted.
+        with_outages: whether store and PostgreSQL are away for some seconds after the kills.
 
     Raises:
         ServiceError: something did not come, or the backfill failed.
@@ -108,6 +114,8 @@ def play(made: Cluster, course: Course) -> None:
     course.killed[second.run] = "its node"
     course.reached("node killed")
     made.worker.start()
+    if with_outages:
+        _interrupt(made, course)
     await_until(
         lambda: has_ended(made, filling),
         "the end of the backfill and of all runs",
@@ -115,6 +123,22 @@ def play(made: Cluster, course: Course) -> None:
         processes={"Dagster's services": services},
     )
     course.reached("no run is left")
+
+
+def _interrupt(made: Cluster, course: Course) -> None:
+    """Take the services away for some seconds each, while a run goes on."""
+    await_until(
+        lambda: any(run_processes(node) for node in made.nodes), "a run", seconds=_RUN_SECONDS
+    )
+    if made.store is not None:
+        made.store.pause()
+        time.sleep(_OUTAGE_SECONDS)
+        made.store.go_on()
+        course.reached(f"store was away for {_OUTAGE_SECONDS:.0f} s")
+    made.postgres.stop()
+    time.sleep(_OUTAGE_SECONDS)
+    made.postgres.start()
+    course.reached(f"PostgreSQL was away for {_OUTAGE_SECONDS:.0f} s")
 
 
 def _run_that_published(made: Cluster, node: Node, table: str) -> RunProcess:

@@ -47,7 +47,7 @@ def test_a_shaken_cluster_has_the_rows_of_one_machine_each_made_once(
     finally:
         process.kill()
         process.wait()
-    file = folder / REPORT
-    assert file.exists(), last_words(folder)
-    report = json.loads(file.read_text())
-    assert (code, report["wrong"]) == (0, []), last_words(folder)
+    # It has said more itself.
+    assert code != 2, "the cluster did not come to its end"
+    report = json.loads((folder / REPORT).read_text())
+    assert (code, report["wrong"]) == (0, [])
