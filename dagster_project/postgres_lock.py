@@ -249,7 +249,7 @@ def _psycopg2() -> Any:
     except ImportError as error:
         raise LockError(
             "TOOLFORMER_LOCKS names a PostgreSQL database, and the package psycopg2 is not "
-            "installed. Run `pip install 'toolformer[s3]'`, or unset TOOLFORMER_LOCKS where one "
-            "folder with working locks is enough."
+            "installed. Run `pip install 'psycopg2-binary>=2.9.9'`, or unset TOOLFORMER_LOCKS "
+            "where one folder with working locks is enough."
         ) from error
     return psycopg2

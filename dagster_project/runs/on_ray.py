@@ -239,7 +239,7 @@ def _check_launcher(instance: dg.DagsterInstance) -> None:
     except ModuleNotFoundError as error:
         raise ToolformerError(
             f"Runs on Ray need the extra `ray`, of which {error.name} is missing: "
-            "pip install 'toolformer[ray]'."
+            "pip install -e '.[ray]' in the checkout."
         ) from error
     launcher = instance.run_launcher
     if not isinstance(launcher, WatchedRayRunLauncher):

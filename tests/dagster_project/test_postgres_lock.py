@@ -173,7 +173,7 @@ def test_a_database_that_never_answered_is_not_waited_for(postgres: RunningPostg
 
 def test_without_psycopg2_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg2", None)
-    with pytest.raises(LockError, match=r"pip install 'toolformer\[s3\]'"):
+    with pytest.raises(LockError, match=r"pip install 'psycopg2-binary"):
         PostgresLock("postgresql://host/db", "home", "shards").acquire()
 
 

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 300.0
 # The first answer: an address that is wrong will not come right.
 _FIRST_PATIENCE_SECONDS = 30.0
 _REQUEST_SECONDS = 60
-_EXTRA = "pip install 'toolformer[s3]'"
+_EXTRA = "pip install 'obstore>=0.12,<0.13'"
 
 
 @dataclass(frozen=True, slots=True)
