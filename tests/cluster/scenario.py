@@ -4,8 +4,8 @@
    backfill of all twelve is launched. So every slice of eight shards is wanted by two runs, of
    which one is to make it.
 2. When the run on the head has published calls, its process gets -9.
-3. When the run on the worker has published decisions, the whole worker gets -9, and with it the
-   command that was begun there. The worker comes back.
+3. When decisions are published and a run is on the worker, the whole worker gets -9, and with it
+   the command that was begun there. The worker comes back.
 4. The backfill succeeds, and no run is left.
 """
 
@@ -109,7 +109,8 @@ def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
     first.kill()
     course.killed[first.run] = "its process"
     course.reached("process of a run killed")
-    second = _run_that_published(made, made.worker, "filtered_calls")
+    # The run on the head may be ahead, and make all that both want.
+    second = _run_that_published(made, made.worker, "filtered_calls", or_another=True)
     made.worker.kill()
     course.killed[second.run] = "its node"
     course.reached("node killed")
@@ -141,13 +142,17 @@ def _interrupt(made: Cluster, course: Course) -> None:
     course.reached(f"PostgreSQL was away for {_OUTAGE_SECONDS:.0f} s")
 
 
-def _run_that_published(made: Cluster, node: Node, table: str) -> RunProcess:
-    """Wait for a run on a node that has published a slice of a table, and goes on."""
+def _run_that_published(
+    made: Cluster, node: Node, table: str, *, or_another: bool = False
+) -> RunProcess:
+    """Wait for a run on a node that has published a slice of a table (or another has), and runs."""
     found: list[RunProcess] = []
 
     def is_there() -> bool:
         done = published(made.home_of(node), table)
-        found[:] = [each for each in run_processes(node) if done[each.run]]
+        found[:] = [
+            each for each in run_processes(node) if done[each.run] or (or_another and done.total())
+        ]
         return bool(found)
 
     await_until(is_there, f"{table} of a run on {node.name}", seconds=_RUN_SECONDS)
