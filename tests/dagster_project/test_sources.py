@@ -14,7 +14,9 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
+from dagster_project.runs import planned_run
 from dagster_project.runs.run_job import dagster_instance
+from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import (
     listed_sources,
     load_settings,
@@ -303,7 +305,7 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
 def without_model(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A build whose stages are not run; gives the shards that they would be run for."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(given[2]))
+    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(given[3]))
     monkeypatch.setattr(building, "show_statistics", lambda **_: None)
     annotator = type("Annotator", (), {"identity": "m"})
     monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
@@ -347,17 +349,14 @@ def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
     run, home: Home, write, monkeypatch
 ):
     asked: list[tuple[list[str], object]] = []
-    genuine, build = building.run_job, building._build
+    build = building._build
 
-    def run_job(instance: object, job: str, **given: object) -> None:
-        if job == "build_dataset":
-            asked.append((given["partitions"], given["assets"]))  # type: ignore[arg-type]
-        else:
-            genuine(instance, job, **given)  # type: ignore[arg-type]
+    def run_job(_instance, _job, *, resources, partitions, assets):
+        asked.append((list(partitions), assets))
 
     without_model(monkeypatch)
     monkeypatch.setattr(building, "_build", build)
-    monkeypatch.setattr(building, "run_job", run_job)
+    monkeypatch.setattr(planned_run, "run_job", run_job)
     home.root.mkdir()
     home.settings_file.write_text("corpus: {shard_size: 1, held_out_every: 2}\n")
     assert run("ingest", str(write("a.jsonl", 6)))[0] == 0
@@ -370,17 +369,17 @@ def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
     held_out = [key for key in is_held_out if key not in trained]
     assert len(held_out) == 3
     of_texts = [([key], ("documents",)) for key in held_out]
-    assert asked == [*of_texts, *(([key], None) for key in trained[:2])]
+    assert asked == [*of_texts, *(([key], ()) for key in trained[:2])]
     # A shard that is named is annotated.
     asked.clear()
     assert run(*few, "--shards", held_out[0])[0] == 0
-    assert asked == [([held_out[0]], None)]
+    assert asked == [([held_out[0]], ())]
     # Of another source as many as of the first.
     assert run("ingest", str(write("b.jsonl", 4)))[0] == 0
     asked.clear()
     assert run(*few)[0] == 0
     of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
-    annotated = [shards for shards, assets in asked if assets is None]
+    annotated = [shards for shards, assets in asked if not assets]
     assert [key for shards in annotated for key in shards] == [trained[0], of_second[0]]
 
 
@@ -438,13 +437,13 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
         if len(asked) == 2:
             raise RunFailedError("no memory", ["shard-00000"], ["filtered_calls"])
 
-    monkeypatch.setattr(building, "run_job", run_job)
+    monkeypatch.setattr(planned_run, "run_job", run_job)
     with dagster_instance(home) as instance:
         instance.add_dynamic_partitions("shard", shards)
     with pytest.raises(RunFailedError, match="damaged\nno memory"):
-        building._build(RunOptions(force=True), home, shards, texts_of=[])
+        building._build(RunOptions(force=True), home, Settings(), shards, texts_of=[], on_ray=False)
     rest = ("executed_calls", "filtered_calls", "augmented_texts")
-    assert asked == [(shards, None), ([shards[0]], rest), ([shards[2]], rest)]
+    assert asked == [(shards, ()), ([shards[0]], rest), ([shards[2]], rest)]
 
 
 def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(
