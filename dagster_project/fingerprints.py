@@ -25,7 +25,7 @@ CODE_VERSIONS = {
     "executed_calls": "3",
     "filtered_calls": "2",
     "augmented_texts": "2",
-    "training_set": "2",
+    "training_set": "3",
     "finetuned_model": "1",
     "call_threshold": "3",
     "evaluation_results": "1",

@@ -3,8 +3,9 @@
 Does not compare texts, and does not run benchmarks.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
 from dagster_project.settings.sections import Settings
@@ -14,7 +15,7 @@ from dagster_project.wiring.benchmarks import (
     read_text,
     text_file,
 )
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.ground.digests import hex_digest_of_file
 from toolformer.training.contexts import text_in_context
@@ -33,10 +34,13 @@ class BenchmarkTexts:
         made_of: what they depend on besides the code, as values that JSON has; part of the
             training set's fingerprint.
         read: gives them.
+        are_questions: they are bare questions or statements, of which short ones are held out
+            inside longer texts too.
     """
 
     made_of: object
     read: Callable[[], Iterable[str]]
+    are_questions: bool = True
 
 
 def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
@@ -59,19 +63,18 @@ def _texts_of(name: str, settings: Settings) -> BenchmarkTexts:
     if name == DATESET:
         # All questions that there can be, however many are asked.
         seed = settings.evaluation.seed
-        return BenchmarkTexts(seed, lambda: map(_text_of, Dateset(seed=seed).items()))
+        return BenchmarkTexts(seed, lambda: _bare_texts(Dateset(seed=seed).items()))
     if name in settings.evaluation.texts:
         identity = hex_digest_of_file(text_file(name, settings))
-        return BenchmarkTexts(identity, lambda: [read_text(name, settings)])
+        return BenchmarkTexts(identity, lambda: [read_text(name, settings)], are_questions=False)
     benchmark = configured_benchmark(name, settings)
-    return BenchmarkTexts(
-        identity_of(benchmark),
-        lambda: (_text_of(item) for item in benchmark.items() if isinstance(item, BenchmarkItem)),
+    return BenchmarkTexts(identity_of(benchmark), lambda: _bare_texts(benchmark.items()))
+
+
+def _bare_texts(entries: Iterable[BenchmarkEntry]) -> Iterator[str]:
+    return chain.from_iterable(
+        entry.bare_texts for entry in entries if isinstance(entry, BenchmarkItem)
     )
-
-
-def _text_of(item: BenchmarkItem) -> str:
-    return item.prompt
 
 
 def held_out_ngrams(
@@ -84,6 +87,12 @@ def held_out_ngrams(
         for context, text in documents.select("context", "text").iter_rows():
             index.add(HELD_OUT_SHARDS, text_in_context(context, text))
     for name, benchmark in benchmarks.items():
-        for text in benchmark.read():
-            index.add(name, text)
+        add_benchmark(index, name, benchmark)
     return index
+
+
+def add_benchmark(index: NgramIndex, name: str, benchmark: BenchmarkTexts) -> None:
+    """Add the texts of a benchmark to the words that no text of training may share."""
+    add = index.add_question if benchmark.are_questions else index.add
+    for text in benchmark.read():
+        add(name, text)

@@ -4,12 +4,24 @@ A model that was trained on a benchmark's own sentences shows a gain that is non
 what is held out, and does not find paraphrases or translations.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
 from typing import NamedTuple
 
 from toolformer.errors import TrainingError
 from toolformer.ground.digests import digest
+from toolformer.ground.function_words import FUNCTION_WORDS
 from toolformer.training.words import words_of
+
+_FURTHER_COMMON_WORDS = """
+about after again all also always any around back because become before best big both call came can
+come could day each end even every everything find first get give go goes going good got great had
+happen happened happens help here home how i just keep kind know last let life like little live long
+look made make makes man many may me mean means might more most much must my name need never new
+next now old once one only other our out own part people person place please put really right said
+same say says see shall should show something still take tell thing things think through time too
+two up us use used very want way we well went what why woman word work world yes yet you your
+"""
+_COMMON_WORDS = FUNCTION_WORDS | frozenset(_FURTHER_COMMON_WORDS.split())
 
 
 class Overlap(NamedTuple):
@@ -37,11 +49,11 @@ class NgramIndex:
         TrainingError: `n` is below 1.
 
     Example:
-        >>> index = NgramIndex(n=3)
-        >>> index.add("riddles", "What has keys but opens no door?")
-        >>> index.first_overlap('He asked: "What has KEYS, then?"')
-        Overlap(name='riddles', ngram='what has keys')
-        >>> index.first_overlap("The keys opened no door.")
+        >>> index = NgramIndex()
+        >>> index.add_question("riddles", "What has keys but opens no door?")
+        >>> index.first_overlap('He asked: "What has KEYS but opens no door?"')
+        Overlap(name='riddles', ngram='what has keys but opens no door')
+        >>> index.first_overlap("What has keys, then?")
     """
 
     def __init__(self, n: int = 13):
@@ -49,43 +61,68 @@ class NgramIndex:
             raise TrainingError(f"An n-gram of {n} words is not possible; give n as 1 or more.")
         self._n = n
         self._names: list[str] = []
-        self._name_of: dict[bytes, int] = {}
+        self._name_of_run: dict[bytes, int] = {}
+        self._name_of_short_text: dict[bytes, int] = {}
+        # Lengths of the questions of fewer than n words, by their first words.
+        self._lengths: defaultdict[str, set[int]] = defaultdict(set)
 
     def __len__(self) -> int:
-        """Number of distinct n-grams."""
-        return len(self._name_of)
+        """Number of distinct n-grams and short texts."""
+        return len(self._name_of_run) + len(self._name_of_short_text)
 
     def add(self, name: str, text: str) -> None:
         """Add the n-grams of one held-out text.
 
         A text of fewer than `n` words counts as a whole: it overlaps only with a text of exactly
-        these words. Short questions would otherwise throw out every text with a common phrase.
+        these words. A held-out page "Contact us" would otherwise throw out every text with these
+        two words.
 
         Args:
             name: the held-out set, for example a benchmark; becomes part of the drop reason.
             text: any; one without words adds nothing.
         """
-        if name not in self._names:
-            self._names.append(name)
-        number = self._names.index(name)
-        for _, of_ngram in self._ngrams(text):
-            self._name_of.setdefault(of_ngram, number)
+        words = words_of(text)
+        number = self._number_of(name)
+        if 0 < len(words) < self._n:
+            self._name_of_short_text.setdefault(_digest(words), number)
+        for start in range(len(words) - self._n + 1):
+            self._name_of_run.setdefault(_digest(words[start : start + self._n]), number)
+
+    def add_question(self, name: str, text: str) -> None:
+        """Add the bare question or statement of a benchmark's item, without its task prompt.
+
+        As `add`; besides, a question of 2 to `n` - 1 words overlaps with every text in which these
+        words follow each other, if one of them at least is not among the commonest English words.
+        "Who is it?" alone says nothing of the benchmark.
+        """
+        self.add(name, text)
+        words = words_of(text)
+        if 1 < len(words) < self._n and not _COMMON_WORDS.issuperset(words):
+            self._lengths[words[0]].add(len(words))
+            self._name_of_run.setdefault(_digest(words), self._number_of(name))
 
     def first_overlap(self, text: str) -> Overlap | None:
-        """The text's first n-gram that a held-out text has too, None where there is none.
+        """The first words of the text that a held-out text has too, None where there are none.
 
-        An n-gram that stands in several sets belongs to the one that was added first.
+        Words that stand in several sets belong to the one that was added first.
         """
-        for words, of_ngram in self._ngrams(text):
-            number = self._name_of.get(of_ngram)
-            if number is not None:
-                return Overlap(self._names[number], " ".join(words))
+        words = words_of(text)
+        number = self._name_of_short_text.get(_digest(words)) if len(words) < self._n else None
+        if number is not None:
+            return Overlap(self._names[number], " ".join(words))
+        for start, word in enumerate(words):
+            for length in (self._n, *self._lengths.get(word, ())):
+                run = words[start : start + length]
+                number = self._name_of_run.get(_digest(run)) if len(run) == length else None
+                if number is not None:
+                    return Overlap(self._names[number], " ".join(run))
         return None
 
-    def _ngrams(self, text: str) -> Iterator[tuple[list[str], bytes]]:
-        words = words_of(text)
-        if not words:
-            return
-        for start in range(max(len(words) - self._n, 0) + 1):
-            ngram = words[start : start + self._n]
-            yield ngram, digest(*ngram, size=8, separator=" ")
+    def _number_of(self, name: str) -> int:
+        if name not in self._names:
+            self._names.append(name)
+        return self._names.index(name)
+
+
+def _digest(words: list[str]) -> bytes:
+    return digest(*words, size=8, separator=" ")

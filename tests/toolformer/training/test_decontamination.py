@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from toolformer.errors import TrainingError
 from toolformer.training.decontamination import NgramIndex, Overlap
+from toolformer.training.words import words_of
 
 PASSAGE = (
     "The lighthouse keeper counts nineteen ships a week in summer and hardly three in winter, "
@@ -65,6 +66,37 @@ def test_a_short_text_is_compared_as_a_whole():
     assert overlap(index, f"Who painted The Night Watch? {words(20)}") is None
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("who painted The Night Watch", "So: Who painted the Night Watch? He did."),
+        ("Dante was born in", "Dante was born in Florence."),
+        ("谁写了这本书?", "有人问谁写了这本书，没人知道。"),
+    ],
+)
+def test_a_short_question_is_found_inside_a_longer_text(question, text):
+    index = NgramIndex()
+    index.add_question("questions", question)
+    assert overlap(index, question) == "questions"
+    assert overlap(index, text) == "questions"
+    assert overlap(index, f"{words(20)} {text} {words(20)}") == "questions"
+
+
+@pytest.mark.parametrize("question", ["Who are you?", "What is it like?", "Rembrandt"])
+def test_a_question_of_common_words_or_one_word_is_found_as_a_whole_only(question):
+    index = NgramIndex()
+    index.add_question("questions", question)
+    assert overlap(index, question.upper()) == "questions"
+    assert overlap(index, f"Then: {question}") is None
+
+
+def test_a_part_of_a_short_question_is_no_overlap():
+    index = NgramIndex()
+    index.add_question("questions", "Who painted The Night Watch?")
+    assert overlap(index, f"The Night Watch was painted by someone who {words(20)}") is None
+    assert overlap(index, "Then: who painted The Night") is None
+
+
 def test_the_set_of_the_first_shared_words_is_named():
     index = NgramIndex(n=2)
     index.add("first", "alpha beta")
@@ -91,6 +123,10 @@ def test_composed_and_decomposed_letters_are_the_same():
 def test_an_impossible_n_is_refused():
     with pytest.raises(TrainingError, match="0 words"):
         NgramIndex(n=0)
+
+
+def test_vowel_signs_belong_to_their_words():
+    assert words_of("दिल्ली कहाँ है?") == ["दिल्ली", "कहाँ", "है"]
 
 
 tokens = st.lists(st.sampled_from("abcd"), max_size=12)

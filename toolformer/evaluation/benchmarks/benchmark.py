@@ -5,7 +5,7 @@ Does not read files, run a model, or cut calls out of an output.
 
 import datetime
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -24,6 +24,8 @@ class BenchmarkItem:
         gold: The accepted answers as text, at least one; any of them counts.
         current_date: What the Calendar takes for today; None where it does not matter.
         group: What results may be split by: a relation, a language, a kind of question.
+        bare_texts: What the prompt asks without the words of the task: the question or statement,
+            and the paragraph that it is about. No text that is trained on may share them.
     """
 
     item_id: str
@@ -31,6 +33,7 @@ class BenchmarkItem:
     gold: tuple[str, ...]
     current_date: datetime.date | None = None
     group: str | None = None
+    bare_texts: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Dateset:
                 gold=question.gold,
                 current_date=question.current_date,
                 group=question.kind,
+                bare_texts=(question.question,),
             )
 
     def score(self, item: BenchmarkItem, output: str) -> bool:

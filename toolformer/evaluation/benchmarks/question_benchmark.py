@@ -133,6 +133,7 @@ class QuestionBenchmark(ABC):
             gold=asked.answers,
             current_date=asked.date,
             group=asked.group,
+            bare_texts=tuple(filter(None, (asked.text, asked.context))),
         )
 
 

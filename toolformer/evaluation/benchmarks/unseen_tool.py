@@ -13,6 +13,7 @@ from tools.protocol import Document, Tool, ToolCall
 from tools.syntax import format_call
 
 _ITEMS = 200
+_STATEMENT = "The locker of {person} has the number"
 _FIRST_NAMES = """
 Ada Adam Agnes Alan Albert Alice Amy Andrew Anna Arthur Barbara Ben Bruno Carl Carol Cecilia Charles
 Chloe Claire Colin Daniel David Diana Edgar Edith Edward Eleanor Ella Emily Emma Eric Esther Eva
@@ -67,6 +68,7 @@ class UnseenTool:
                 item_id=f"{self.name}-{place:04d}",
                 prompt=self._prompt([shown, also_shown], asked),
                 gold=(self._number_of(asked),),
+                bare_texts=(_STATEMENT.format(person=asked),),
             )
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
@@ -95,5 +97,5 @@ class UnseenTool:
         for person in shown:
             number = self._number_of(person)
             call = format_call(ToolCall(tool, person), number)
-            lines.append(f"The locker of {person} has the number{call} {number}.")
-        return "\n".join([*lines, f"The locker of {asked} has the number"])
+            lines.append(f"{_STATEMENT.format(person=person)}{call} {number}.")
+        return "\n".join([*lines, _STATEMENT.format(person=asked)])

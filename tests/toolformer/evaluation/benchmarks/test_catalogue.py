@@ -10,6 +10,7 @@ from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmar
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.errors import BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
+from toolformer.training.words import words_of
 from tools.locker import Locker
 
 VECTORS = json.loads(
@@ -77,6 +78,15 @@ def test_scoring_vectors(benchmark, vector):
     item = BenchmarkItem("a", "x", answers)
     output = vector["inputs"]["prediction"]
     assert benchmark.score(item, output) is vector["expected"]["correct"]
+
+
+@pytest.mark.parametrize("name", ["dateset", "unseen-tool"])
+def test_generated_items_have_their_bare_question(name):
+    for item in SHIPPED[name].items():
+        assert isinstance(item, BenchmarkItem)
+        (bare,) = item.bare_texts
+        assert len(words_of(bare)) >= 5
+        assert bare.rstrip("?") in item.prompt
 
 
 def test_an_unknown_name_is_told_with_the_known_ones():

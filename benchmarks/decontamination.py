@@ -1,0 +1,90 @@
+"""How many items of each benchmark are kept out of training when a text has them word for word.
+
+Each item's question or statement (of MLQA and XQuAD also the paragraph) stands in a training text
+in three ways, and a share is that of items whose text is left out. `other texts` are real documents
+that are left out for words of the benchmark: where these do not hold its items, a false rate.
+
+    python -m benchmarks.decontamination SETTINGS [TEXTS]
+
+SETTINGS is a toolformer.yaml with `evaluation.benchmarks` and `evaluation.files`. TEXTS is a file
+of JSON lines with `text`; by default the web documents of TOOLFORMER_TEST_DATA.
+"""
+
+import argparse
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from assets.training.benchmark_texts import BenchmarkTexts, add_benchmark, benchmark_texts
+from benchmarks.workload import test_data_file
+from dagster_project.settings.settings_file import load_settings
+from toolformer.training.augmented_text import AugmentedText
+from toolformer.training.decontamination import NgramIndex
+from toolformer.training.exclusions import TextSieve
+
+_OTHER_WORDS = "The ferry leaves at noon, and whoever waits on the quay has brought bread."
+WAYS: Mapping[str, Callable[[str], tuple[str | None, str]]] = {
+    "as context": lambda item: (item, _OTHER_WORDS),
+    "as text": lambda item: (None, item),
+    "inside a text": lambda item: ("Who waits?", f"{_OTHER_WORDS} {item} {_OTHER_WORDS}"),
+}
+
+
+def shares_found(benchmark: BenchmarkTexts) -> dict[str, float]:
+    """By way the share of the items whose text is left out of training."""
+    sieve = _sieve({"benchmark": benchmark})
+    items = list(dict.fromkeys(benchmark.read()))
+    return {
+        way: sum(_overlap(sieve, *place(item)) is not None for item in items) / len(items)
+        for way, place in WAYS.items()
+    }
+
+
+def texts_left_out(benchmarks: Mapping[str, BenchmarkTexts], texts: Iterable[str]) -> Counter[str]:
+    """How many texts share words with each benchmark; with several ones, the first counts."""
+    sieve = _sieve(benchmarks)
+    overlaps = (_overlap(sieve, None, text) for text in dict.fromkeys(texts))
+    return Counter(name for name in overlaps if name is not None)
+
+
+def _sieve(benchmarks: Mapping[str, BenchmarkTexts]) -> TextSieve:
+    index = NgramIndex()
+    for name, benchmark in benchmarks.items():
+        add_benchmark(index, name, benchmark)
+    return TextSieve(index, near_duplicate_similarity=None)
+
+
+def _overlap(sieve: TextSieve, context: str | None, text: str) -> str | None:
+    exclusion = sieve.exclusion_of(
+        AugmentedText("document", 0, "shard-00000", text, (), 0, 1, context)
+    )
+    return exclusion and exclusion.held_out_set
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("texts", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    source = arguments.texts or test_data_file("web_docs")
+    opened = gzip.open if source.suffix == ".gz" else open
+    with opened(source, "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    benchmarks = benchmark_texts(load_settings(arguments.settings))
+    left_out = texts_left_out(benchmarks, texts)
+    table = Table("benchmark", "items", *WAYS, f"of {len(texts)} other texts")
+    for name, benchmark in benchmarks.items():
+        if items := set(benchmark.read()):
+            shares = [f"{share:.2%}" for share in shares_found(benchmark).values()]
+            table.add_row(name, str(len(items)), *shares, str(left_out[name]))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
