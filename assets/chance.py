@@ -14,8 +14,10 @@ from assets.shard_texts import typed_frame
 from assets.stage_costs import store_cost
 from toolformer.chance_level import chance_calls
 from toolformer.filtering import FilterReason, decide
+from toolformer.forward.checkpoint import Checkpoint
 from toolformer.losses import ScoredCall
 from toolformer.shard_scoring import ShardScoring
+from toolformer.stage_cost import together
 
 TABLE = "chance_calls"
 # No τ_f is lower, so a change of it never needs a loss that was left out.
@@ -53,31 +55,51 @@ def refresh_chance_calls(
         sample = chance_calls(
             calls(looked_at), most=settings.scoring.chance_calls, seed=settings.sampling.seed
         )
+
+        def checkpoint(name: str) -> Checkpoint:
+            return beside.checkpoint(shard, f"{slice_name}/{name}", looked_at.fingerprint.digest)
+
         losses, cost = scoring.score(
             tool_name,
-            [each.call for each in sample],
+            [each.swapped.call for each in sample],
             stage="chance_level",
             pruning_threshold=_PRUNING_THRESHOLD,
             full_losses=False,
-            checkpoint=beside.checkpoint(shard, slice_name, looked_at.fingerprint.digest),
+            checkpoint=checkpoint("swapped"),
         )
-        store_cost(stage, shard, tool_name, cost)
-        rows = []
-        for each in sample:
-            of_call = losses[each.call.call_id]
-            decision = decide(
+        decisions = {
+            call_id: decide(
                 of_call,
                 filtering_threshold=_PRUNING_THRESHOLD,
                 baseline=scoring.parameters.baseline,
             )
+            for call_id, of_call in losses.items()
+        }
+        second_losses: dict[str, float] = {}
+        if settings.tools.of(tool_name).contrast_threshold is not None:
+            reaching = [
+                each.second.call
+                for each in sample
+                if each.second is not None and decisions[each.call_id].is_kept
+            ]
+            second_losses, second_cost = scoring.score_results(
+                tool_name, reaching, stage="chance_level", checkpoint=checkpoint("second")
+            )
+            cost = together((cost, second_cost), candidates=len(sample))
+        store_cost(stage, shard, tool_name, cost)
+        rows = []
+        for each in sample:
+            of_call, decision = losses[each.call_id], decisions[each.call_id]
             is_scored = decision.reason in (FilterReason.KEPT, FilterReason.BELOW_THRESHOLD)
             rows.append(
                 {
-                    "call_id": each.call.call_id,
+                    "call_id": each.call_id,
                     "shard": shard,
                     "tool": tool_name,
-                    "other_call_id": each.other_call_id,
-                    "result": each.call.result,
+                    "other_call_id": each.swapped.other_call_id,
+                    "result": each.swapped.call.result,
+                    "second_call_id": each.second and each.second.other_call_id,
+                    "loss_with_second_result": second_losses.get(each.call_id),
                     "loss_without_call": of_call.loss_without_call,
                     "loss_call_without_result": of_call.loss_call_without_result,
                     "loss_with_result": of_call.loss_with_result,

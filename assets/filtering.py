@@ -106,7 +106,8 @@ def filtered_calls(
         def wanted_by_chance(name: str) -> Wanted:
             found = inputs(name)
             upstream = found[0].fingerprint
-            return Wanted(chance_calls_fingerprint(upstream, chosen, identity, precision), found)
+            fingerprint = chance_calls_fingerprint(upstream, chosen, name, identity, precision)
+            return Wanted(fingerprint, found)
 
         for name in tools.tools:
             if not stage.has_input("executed_calls", key, stage.slice_name(name)):

@@ -30,7 +30,11 @@ def in_digest_order(calls: Sequence[ScoredCall], *, seed: int) -> list[ScoredCal
 
 
 def foreign_call(
-    order: Sequence[ScoredCall], place: int, *, taken: Collection[str] = ()
+    order: Sequence[ScoredCall],
+    place: int,
+    *,
+    taken: Collection[str] = (),
+    other_than: str | None = None,
 ) -> ForeignCall | None:
     """The call at a place with the result of the next one that says something else.
 
@@ -41,9 +45,10 @@ def foreign_call(
         order: executed calls of one tool and shard with their own results.
         place: of the call.
         taken: calls whose results others have.
+        other_than: a result that the call must not get either.
 
     Returns:
-        None where all results are the same.
+        None where there is no such result.
     """
     call = order[place]
     best: ScoredCall | None = None
@@ -51,7 +56,7 @@ def foreign_call(
     # A shard can have a hundred thousand calls, and the next few nearly always hold the best.
     for step in range(1, len(order)):
         other = order[(place + step) % len(order)]
-        if other.result == call.result:
+        if other.result in (call.result, other_than):
             continue
         drawbacks = (other.window[0] == call.window[0], other.call_id in taken)
         if best is None or drawbacks < least:

@@ -273,10 +273,11 @@ class ShardScoring:
             by_precision.setdefault(found.precisions[each.call.call_id], []).append(each)
         losses, costs = dict(found.losses), list(found.costs)
         for precision, of_precision in by_precision.items():
-            of_calls, cost = self._score_foreign(
+            of_calls, cost = self.score_results(
                 tool_name,
                 [each.call for each in of_precision],
-                checkpoint(f"{name}-{precision}", _digest_of(missing)),
+                stage="contrast",
+                checkpoint=checkpoint(f"{name}-{precision}", _digest_of(missing)),
                 in_float32=self.parameters.is_rescored and precision == "float32",
             )
             costs.append(cost)
@@ -290,14 +291,16 @@ class ShardScoring:
             foreign_calls={**found.foreign_calls, **others},
         )
 
-    def _score_foreign(
+    def score_results(
         self,
         tool_name: str,
         calls: Sequence[ScoredCall],
-        checkpoint: Checkpoint,
         *,
-        in_float32: bool,
+        stage: str,
+        checkpoint: Checkpoint,
+        in_float32: bool = False,
     ) -> tuple[dict[str, float], StageCost]:
+        """L_i⁺ alone of some calls of one tool, by key; arguments as for `score`."""
         model = self.load_reference() if in_float32 else self.model
         meter = CostMeter(model, checkpoint=checkpoint)
         losses = losses_with_result(
@@ -307,10 +310,10 @@ class ShardScoring:
             call_format=self.parameters.call_format,
             token_budget=self.parameters.token_budget,
             checkpoint=checkpoint,
-            progress=self._progress("contrast", tool_name),
+            progress=self._progress(stage, tool_name),
             form=self.parameters.form,
         )
-        return losses, meter.cost("contrast", candidates=len(calls))
+        return losses, meter.cost(stage, candidates=len(calls))
 
     def score(
         self,

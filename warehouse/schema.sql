@@ -139,6 +139,8 @@ create table chance_calls (
     loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
     loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
     loss_with_result double,  -- Weighted loss with the call and the other result, in nats; NULL where it was not needed.
+    second_call_id varchar,  -- Call whose result a contrast compares with; NULL where the tool has no third result.
+    loss_with_second_result double,  -- Weighted loss with the call and that result, in nats; NULL where no contrast asked for it.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
     reason varchar not null check (reason in ('scored', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the reduction is a bound or missing; scored where all losses are there that it needs.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
@@ -147,7 +149,9 @@ create table chance_calls (
     primary key (call_id),
     check (other_call_id <> call_id),
     check ((reason = 'scored') <= coalesce(loss_with_result is not null and isfinite(loss_reduction), false)),
-    check (loss_reduction is not null or reason = 'not_finite')
+    check (loss_reduction is not null or reason = 'not_finite'),
+    check (second_call_id not in (call_id, other_call_id)),
+    check (loss_with_second_result is null or second_call_id is not null)
 );
 
 -- One row per window and round of the augmented corpus: its text and the calls that won their

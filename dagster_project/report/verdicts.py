@@ -42,6 +42,8 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
                 scored=row["scored_calls"],
                 chance_kept=row["chance_kept"],
                 chance_scored=row["chance_calls"],
+                both_kept=row["both_kept"],
+                sample_kept=row["sample_kept"],
             ),
         )
         for row in store.ask("kept_against_chance").iter_rows(named=True)

@@ -486,6 +486,27 @@ def test_the_chance_sample_is_scored_with_results_of_other_calls(home: ScoredHom
     assert row["scored_calls"] == len(CALLS)
 
 
+def test_the_chance_sample_of_a_contrast_is_scored_with_a_second_result(
+    home: ScoredHome, tmp_path: Path
+):
+    home.run(0.0, precision="float32", contrast=0.1)
+    rows = home.rows("chance_calls")
+    compared = rows.filter((pl.col("reason") == "scored") & (pl.col("loss_reduction") >= 0))
+    assert compared.height > 0
+    results = {
+        row["call_id"]: CALLS[row["second_call_id"]][2] for row in rows.iter_rows(named=True)
+    }
+    exact = exact_losses(tmp_path / "second", results)
+    for row in rows.iter_rows(named=True):
+        own, second = CALLS[row["call_id"]][2], results[row["call_id"]]
+        assert len({own, row["result"], second}) == 3
+        if row["call_id"] in set(compared["call_id"]):
+            expected = exact[row["call_id"]].loss_with_result
+            assert row["loss_with_second_result"] == pytest.approx(expected, abs=1e-4)
+        else:
+            assert row["loss_with_second_result"] is None
+
+
 def test_no_chance_sample_is_made_where_none_is_asked_for(home: ScoredHome):
     reported = home.run(1.0, precision="float32", chance_calls=0)
     assert "chance level" not in reported["slices"]

@@ -10,10 +10,10 @@ from tests.warehouse.rows import fill
 from toolformer.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
 
-ABOVE = KeptAgainstChance(30, 60, 0, 30)
-AS_CHANCE = KeptAgainstChance(25, 144, 5, 30)
-NOT_MEASURED = KeptAgainstChance(25, 144, 0, 0)
-NONE_KEPT = KeptAgainstChance(0, 144, 0, 30)
+ABOVE = KeptAgainstChance(30, 60, 0, 30, 0, 15)
+AS_CHANCE = KeptAgainstChance(25, 144, 5, 30, 1, 5)
+NOT_MEASURED = KeptAgainstChance(25, 144, 0, 0, 0, 0)
+NONE_KEPT = KeptAgainstChance(0, 144, 0, 30, 0, 0)
 
 
 @pytest.fixture

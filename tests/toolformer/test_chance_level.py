@@ -1,10 +1,11 @@
 import dataclasses
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.chance_level import chance_calls, chance_sample_size
+from toolformer.chance_level import KeptAgainstChance, chance_calls, chance_sample_size
 from toolformer.losses import ScoredCall
 from tools.protocol import ToolCall
 
@@ -36,25 +37,29 @@ def test_each_call_keeps_its_place_and_gets_the_result_of_the_named_other():
     sample = chance_calls(calls, most=200, seed=0)
     assert len(sample) == 10
     for each in sample:
-        own, other = by_id[each.call.call_id], by_id[each.other_call_id]
-        assert each.call == dataclasses.replace(own, result=other.result)
-        assert other.result != own.result
+        own, swapped = by_id[each.call_id], each.swapped
+        assert swapped.call == dataclasses.replace(own, result=by_id[swapped.other_call_id].result)
+        assert each.second is not None
+        second = by_id[each.second.other_call_id].result
+        assert each.second.call == dataclasses.replace(own, result=second)
+        assert len({own.result, swapped.call.result, second}) == 3
 
 
 def test_no_result_is_used_twice_where_there_are_enough():
     calls = [call(n) for n in range(200)]
     sample = chance_calls(calls, most=200, seed=0)
-    assert len({each.other_call_id for each in sample}) == len(sample) == 20
+    assert len({each.swapped.other_call_id for each in sample}) == len(sample) == 20
     # Also where the sample is all there is: then the results are a derangement of their own.
     few = chance_calls(calls[:2], most=200, seed=0)
-    assert {each.other_call_id for each in few} == {"call-0", "call-1"}
+    assert {each.swapped.other_call_id for each in few} == {"call-0", "call-1"}
+    assert [each.second for each in few] == [None, None]
 
 
 def test_results_of_other_texts_are_preferred():
     calls = [call(n, document=f"document-{n // 20}") for n in range(40)]
     for each in chance_calls(calls, most=200, seed=0):
-        other = calls[int(each.other_call_id.removeprefix("call-"))]
-        assert other.window[0] != each.call.window[0]
+        other = calls[int(each.swapped.other_call_id.removeprefix("call-"))]
+        assert other.window[0] != each.swapped.call.window[0]
     one_text = [call(n, document="the only one") for n in range(40)]
     assert len(chance_calls(one_text, most=200, seed=0)) == 10
 
@@ -65,8 +70,9 @@ def test_a_call_without_another_result_is_left_out():
     sample = chance_calls([*same, call(30)], most=200, seed=0)
     assert sample
     for each in sample:
-        if each.call.call_id != "call-30":
-            assert each.other_call_id == "call-30"
+        assert each.second is None
+        if each.call_id != "call-30":
+            assert each.swapped.other_call_id == "call-30"
 
 
 def test_the_choice_follows_from_seed_and_calls_whatever_their_order():
@@ -89,7 +95,47 @@ def test_no_call_ever_keeps_its_own_result(results, documents, most):
         for n, result in enumerate(results)
     ]
     sample = chance_calls(calls, most=most, seed=0)
-    assert len({each.call.call_id for each in sample}) == len(sample) <= most
+    assert len({each.call_id for each in sample}) == len(sample) <= most
     for each in sample:
-        place = int(each.call.call_id.removeprefix("call-"))
-        assert each.call.result != results[place]
+        own = results[int(each.call_id.removeprefix("call-"))]
+        second = [] if each.second is None else [each.second.call.result]
+        seen = [own, each.swapped.call.result, *second]
+        assert len(set(seen)) == len(seen)
+
+
+def share_above_chance(*, scored: int, own: float, swapped: float, alike: float) -> float:
+    """How often a test of random decisions says "above chance".
+
+    Args:
+        scored: calls.
+        own, swapped: how likely a call is kept with its own result, and with another.
+        alike: share of the calls in which one draw decides on both.
+    """
+    generator, runs, n = random.Random(0), 1000, chance_sample_size(scored, most=200)
+    above = 0
+    for _ in range(runs):
+        kept = kept_by_chance = both = sample_kept = 0
+        for place in range(scored):
+            draw = generator.random()
+            is_kept = draw < own
+            kept += is_kept
+            if place < n:
+                other_draw = draw if generator.random() < alike else generator.random()
+                kept_by_chance += other_draw < swapped
+                both += is_kept and other_draw < swapped
+                sample_kept += is_kept
+        found = KeptAgainstChance(kept, scored, kept_by_chance, n, both, sample_kept)
+        above += bool(found.is_above_chance)
+    return above / runs
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7])
+@pytest.mark.parametrize("share", [0.07, 0.25])
+def test_results_that_say_nothing_are_above_chance_in_one_of_twenty(share, alike):
+    found = share_above_chance(scored=464, own=share, swapped=share, alike=alike)
+    assert 0.02 <= found <= 0.07
+
+
+def test_results_of_which_half_help_are_above_chance():
+    assert share_above_chance(scored=464, own=0.5, swapped=0.05, alike=0.5) == 1.0
+    assert share_above_chance(scored=464, own=0.25, swapped=0.05, alike=0.5) > 0.95

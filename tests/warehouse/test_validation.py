@@ -117,6 +117,8 @@ REFUSED = [
     ),
     ("filtered_calls", {"loss_with_foreign_result": 2.0}, ["foreign_call_id"]),
     ("chance_calls", {"other_call_id": "c1"}, ["other_call_id", "c1"]),
+    ("chance_calls", {"second_call_id": "c2"}, ["second_call_id", "c2"]),
+    ("chance_calls", {"loss_with_second_result": 1.0}, ["loss_with_second_result"]),
     ("chance_calls", {"loss_with_result": None}, ["loss_with_result"]),
     ("chance_calls", {"loss_reduction": None}, ["loss_reduction"]),
     ("chance_calls", {"reason": "kept"}, ["reason", "kept"]),

@@ -403,6 +403,33 @@ def test_sweep_gives_the_share_kept_with_a_foreign_result_beside_the_kept_share(
     ]
 
 
+def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Warehouse) -> None:
+    contrast = {"contrast_threshold": 0.3, "loss_with_foreign_result": 9.0, "foreign_call_id": "x"}
+    decided = [{"call_id": f"c{number}"} | contrast for number in range(1, 5)]
+    scored = {"loss_reduction": 1.2, "loss_with_result": 2.0, "second_call_id": "z"}
+    sample = [
+        {"call_id": "c1", "loss_with_second_result": 2.3} | scored,
+        {"call_id": "c2", "loss_with_second_result": 2.2} | scored,
+        {"call_id": "c3", "loss_reduction": 0.2, "second_call_id": "z"},
+        # Without a third result there is no contrast to ask for.
+        {"call_id": "c4", "loss_reduction": 5.0},
+    ]
+    rows = {
+        "filtered_calls": decided,
+        "chance_calls": [{"other_call_id": "y"} | row for row in sample],
+    }
+    for table, of_table in rows.items():
+        made = frame(table, *of_table)
+        warehouse.replace_slice(table, SHARD, "Calculator", made, metadata={})
+    (found,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
+    assert (found["kept_calls"], found["scored_calls"]) == (4, 4)
+    assert (found["chance_kept"], found["chance_calls"]) == (1, 3)
+    assert (found["both_kept"], found["sample_kept"]) == (1, 3)
+    for view in ("threshold_sweep where filtering_threshold = 1.0", "kept_at(1.0)"):
+        share = warehouse.query(f"select chance_share from {view}").item()
+        assert share == pytest.approx(1 / 3)
+
+
 def test_sweep_has_no_chance_share_without_a_sample_or_below_its_pruning_threshold(
     warehouse: Warehouse,
 ) -> None:

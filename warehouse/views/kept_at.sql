@@ -20,7 +20,12 @@ chosen as (
     ) as threshold_bin
 ),
 scored as (
-    select tool, round, sum(calls)::bigint as scored_calls from decision_counts
+    select
+        tool,
+        round,
+        sum(calls)::bigint as scored_calls,
+        max(contrast_threshold) as contrast_threshold
+    from decision_counts
     group by tool, round
 ),
 kept as (
@@ -33,10 +38,24 @@ by_chance as (
     select
         tool,
         round,
-        coalesce(sum(calls) filter (where reduction_bin >= (select threshold_bin from chosen)), 0)
-        / sum(calls) as chance_share
+        if(
+            contrast_threshold is not null and threshold_bin(contrast_threshold) is null,
+            null,
+            coalesce(
+                sum(calls) filter (
+                    where reduction_bin >= (select threshold_bin from chosen)
+                    and (
+                        contrast_threshold is null
+                        or contrast_bin >= threshold_bin(contrast_threshold)
+                    )
+                ),
+                0
+            ) / sum(calls)
+        ) as chance_share
     from chance_counts
-    group by tool, round
+    inner join scored using (tool, round)
+    where contrast_threshold is null or has_second_result
+    group by tool, round, contrast_threshold
 )
 select
     tool,

@@ -4,8 +4,8 @@
 -- of the paper's table 2 and every one that was used in the sampling round. Below the pruning
 -- threshold losses are missing, so nothing is shown there. Where a tool has a contrast threshold,
 -- kept_calls and kept_texts are of the calls that reach it too; below the filtering threshold no
--- contrast is known, so nothing is shown there either. chance_share knows no contrast. The
--- tolerance is that of the filter itself. Of thresholds that are no multiple of 0.01 the counts are
+-- contrast is known, so nothing is shown there either. chance_share is held to the same contrast.
+-- The tolerance is that of the filter itself. Of thresholds that are no multiple of 0.01 the counts are
 -- known only where all shards were decided on with them, chance_share never; they are NULL else.
 --
 -- Columns:
@@ -26,6 +26,7 @@ tools as (
         max(
             greatest(pruning_threshold, if(contrast_threshold is null, null, filtering_threshold))
         ) as lowest_threshold,
+        max(contrast_threshold) as contrast_threshold,
         sum(calls)::bigint as scored_calls,
         sum(calls) filter (where reason = 'kept')::bigint as kept_calls,
         -- NULL where shards were decided on with several.
@@ -58,11 +59,16 @@ by_chance as (
         thresholds.filtering_threshold,
         sum(calls)::bigint as chance_calls,
         if(
-            threshold_bin(thresholds.filtering_threshold) is null,
+            threshold_bin(thresholds.filtering_threshold) is null
+            or (contrast_threshold is not null and threshold_bin(contrast_threshold) is null),
             null,
             coalesce(
                 sum(calls) filter (
                     where reduction_bin >= threshold_bin(thresholds.filtering_threshold)
+                    and (
+                        contrast_threshold is null
+                        or contrast_bin >= threshold_bin(contrast_threshold)
+                    )
                 ),
                 0
             ) / sum(calls)
@@ -70,8 +76,11 @@ by_chance as (
     from thresholds
     inner join chance_counts
         on chance_counts.tool = thresholds.tool and chance_counts.round = thresholds.round
+    inner join tools on tools.tool = thresholds.tool and tools.round = thresholds.round
     where reaches(thresholds.filtering_threshold, chance_counts.pruning_threshold)
-    group by thresholds.tool, thresholds.round, thresholds.filtering_threshold
+        and (contrast_threshold is null or has_second_result)
+    group by
+        thresholds.tool, thresholds.round, thresholds.filtering_threshold, contrast_threshold
 ),
 kept as (
     select
