@@ -6,6 +6,7 @@ Does not isolate a tool (`isolation` does), and does not shorten results to a nu
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,7 @@ def execute_calls(
     limits: Limits,
     cache: ResultCache | None = None,
     progress: _Progress | None = None,
+    failures: Counter[str] | None = None,
 ) -> list[ToolResult]:
     """Run calls of one tool.
 
@@ -45,6 +47,7 @@ def execute_calls(
             are made once. None to make every call.
         progress: Told at first and after each batch how many calls of how many are made, those of
             the cache left out; of a retrieval tool those that read.
+        failures: See `tools.running.deadlines.Calls`; for tools that are asked time and again.
 
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
@@ -66,10 +69,10 @@ def execute_calls(
     progress = progress or _no_progress
     if isinstance(tool, RetrievalTool):
         outcomes = answer_from_passages(
-            tool, requests, partial(_run_step, tool, limits, cache, progress)
+            tool, requests, partial(_run_step, tool, limits, cache, progress, failures)
         )
     else:
-        outcomes = _call_all(tool, requests, limits, cache, progress)
+        outcomes = _call_all(tool, requests, limits, cache, progress, failures)
     return [_result(outcome) for outcome in outcomes]
 
 
@@ -79,6 +82,7 @@ def _call_all(
     limits: Limits,
     cache: ResultCache | None,
     progress: _Progress,
+    failures: Counter[str] | None,
 ) -> list[Outcome]:
     calls = Calls[_Request](
         tool.name,
@@ -93,6 +97,7 @@ def _call_all(
             # A tool in its own process keeps the deadline itself, and may have to start it first.
             deadline_seconds=limits.deadline_seconds + getattr(tool, "start_seconds", 0.0),
         ),
+        failures=failures,
     )
     if cache is None:
         return _in_batches(calls, requests, limits.batch_size, progress)
@@ -116,6 +121,7 @@ def _run_step(
     limits: Limits,
     cache: ResultCache | None,
     progress: _Progress,
+    failures: Counter[str] | None,
     step: str,
     inputs: list[Any],
     is_kept: bool,
@@ -134,6 +140,7 @@ def _run_step(
         # What is prepared is the reader.
         prepare=tool.prepare if step == "read" else lambda: None,
         limits=limits,
+        failures=failures,
     )
     if cache is None or not is_kept:
         return _in_batches(calls, inputs, limits.batch_size, progress)
