@@ -27,8 +27,10 @@ from tools.errors import (
     ToolDiedError,
     ToolTimeoutError,
     ToolUnavailableError,
+    reason_word,
 )
-from tools.protocol import Outcome
+from tools.protocol import LONGEST_MESSAGE, Outcome
+from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -138,7 +140,7 @@ class Calls(Generic[RequestT]):
             requests: What the calls are made with.
 
         Returns:
-            One outcome per request, in order. The reason is the tool's own, or `timeout`,
+            One outcome per request, in order. The reason is the tool's own as a word, or `timeout`,
             `transient_error`, `given_up`, or `tool_error` for an exception that the tool should not
             raise.
 
@@ -314,7 +316,18 @@ class Calls(Generic[RequestT]):
             return Outcome(None, "timeout", seconds, is_lasting=False)
         if isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
-            return Outcome(None, answer.reason, seconds, is_lasting)
+            reason, message = reason_word(answer.reason), str(answer.message)
+            if reason != answer.reason:
+                message = f"{answer.reason!r}: {message}"
+                self._report_once(
+                    ToolBugError(
+                        "reason",
+                        f"{self._name} gave the reason {answer.reason!r}, which is stored as "
+                        f"{reason!r}. Expected a short word in snake_case.",
+                    )
+                )
+            message = clean_result(message[:LONGEST_MESSAGE]) or None
+            return Outcome(None, reason, seconds, is_lasting, message=message)
         if _may_pass(answer):
             return Outcome(None, "transient_error", seconds, is_lasting=False)
         if isinstance(answer, BaseException) or answer is None:
