@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 from tools.base import BaseTool
@@ -139,7 +140,11 @@ def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
         "call_batch": lambda: _batch(tool, request["requests"]),
         "cache_key": lambda: tool.cache_key(document),
         "preselect": lambda: _preselection(tool, document),
-        "proposals": lambda: [[each.offset, each.arguments] for each in tool.proposals(document)],
+        # One more than can be right: `tools.proposing.checked` says so.
+        "proposals": lambda: [
+            [each.offset, each.arguments]
+            for each in islice(tool.proposals(document), len(document.text) + 1)
+        ],
         "check_available": tool.check_available,
     }
     return methods[request["method"]]()

@@ -108,6 +108,12 @@ class Proposing(Wild):
     def proposals(self, document):
         return [Proposal(document.text.index("text"), "it"), Proposal(99)]
 
+class Endless(Wild):
+    name = "Endless"
+    def proposals(self, document):
+        while True:
+            yield Proposal(0)
+
 class Careless(Wild):
     name = "Careless"
     def call(self, arguments, document):
@@ -195,6 +201,11 @@ def test_what_it_proposes_is_the_tools_own(make):
     tool = make("Proposing", "wild_tools:Proposing")
     assert (tool.makes_proposals, tool.proposals_version) == (True, "p1")
     assert tool.proposals(DOCUMENT) == [Proposal(2, "it"), Proposal(99)]
+
+
+def test_of_endless_proposals_one_more_comes_than_can_be_right(make):
+    tool = make("Endless", "wild_tools:Endless", memory_bytes=2**30)
+    assert len(tool.proposals(DOCUMENT)) == len(DOCUMENT.text) + 1
 
 
 def test_whatever_form_its_reasons_have_they_are_words(make, tmp_path):
