@@ -1,6 +1,7 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,18 @@ def dump_passages(
         settings: say how long a passage is.
         tally: counts the pages of a dump, those that are left out with the reason.
     """
-    for file in files:
-        is_dump = file.format == "wikipedia-dump"
-        articles = read_articles(file, tally) if is_dump else read_article_lines(file)
-        for article in articles:
-            yield from split_passages(
-                article.title,
-                [(section.heading, section.text) for section in article.sections],
-                article.url,
-                max_words=settings.wikipedia_index.passage_words,
-            )
+    articles = chain.from_iterable(
+        read_articles(file, tally) if file.format == "wikipedia-dump" else read_article_lines(file)
+        for file in files
+    )
+    for number, article in enumerate(articles):
+        yield from split_passages(
+            article.title,
+            [(section.heading, section.text) for section in article.sections],
+            article.url,
+            article=number,
+            max_words=settings.wikipedia_index.passage_words,
+        )
 
 
 def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:

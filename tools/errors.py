@@ -5,6 +5,21 @@ that callers may catch either. Does not decide what a failed call means for a ru
 fails on model-written input is data, see `tools.running.execution`.
 """
 
+import re
+
+_LONGEST_REASON = 100
+
+
+def reason_word(reason: object) -> str:
+    """Write a reason, which may be a stranger's, as the snake_case word that tables hold.
+
+    Example:
+        >>> reason_word("HTTP 404: Not Found"), reason_word("")
+        ('http_404_not_found', 'no_reason')
+    """
+    words = re.findall("[a-z0-9]+", str(reason).lower())
+    return "_".join(words)[:_LONGEST_REASON] or "no_reason"
+
 
 class ToolError(Exception):
     """Root of all errors of the tools package."""

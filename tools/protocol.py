@@ -54,6 +54,7 @@ class ToolResult:
         reason: Short snake_case word for why there is no result; None when there is one.
         duration_ms: Time of the call in milliseconds.
         from_cache: Whether the result was found in a cache instead of computed.
+        message: What the tool said of a call that it refused; None where it did not.
     """
 
     status: Literal["executed", "failed"]
@@ -61,6 +62,7 @@ class ToolResult:
     reason: str | None
     duration_ms: float
     from_cache: bool = False
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ class Tool(Protocol):
 # Characters that are kept of an answer: a tool may give a hundred megabytes, and results are cut
 # far below.
 LONGEST_ANSWER = 20_000
+# The same of what a tool says of a call that it refuses.
+LONGEST_MESSAGE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ class Outcome:
         is_lasting: Whether the same call would come to the same again: an answer, or a refusal of
             the tool's own, and not a timeout or a crash.
         from_cache: Whether it was found in a cache instead of computed.
+        message: What the tool said of a call that it refused; None where it did not.
     """
 
     answer: Any
@@ -196,3 +201,4 @@ class Outcome:
     seconds: float
     is_lasting: bool = True
     from_cache: bool = False
+    message: str | None = None

@@ -85,11 +85,12 @@ create table executed_calls (
     tool varchar not null,  -- Name of the tool as written in calls.
     status varchar not null check (status in ('executed', 'failed')),  -- Whether the tool answered: executed or failed.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why there is no answer, one snake_case word; NULL for an executed call.
+    message varchar,  -- What the tool said of a call that it refused, in its own words; NULL where it did not refuse.
     result varchar check (result <> ''),  -- The tool's answer; NULL for a failed call.
     duration_ms double not null check (duration_ms >= 0),  -- Time the tool took, in milliseconds.
     from_cache boolean not null,  -- Whether the answer came from the cache of earlier calls.
-    repeated_before double check (repeated_before between 0 and 1),  -- Share of the result's sequences of 8 words that the text holds before the call; NULL for fewer than 8 words.
-    repeated_after double check (repeated_after between 0 and 1),  -- The same behind the call; a call with a large share is dropped as a leak.
+    repeated_before double check (repeated_before between 0 and 1),  -- Share of the result's sequences of 8 words that end before the call in the text; NULL for fewer than 8 words.
+    repeated_after double check (repeated_after between 0 and 1),  -- Share of those that end behind the call; a call with a large share is dropped as a leak.
     tool_version varchar not null,  -- Version of the tool that answered.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),

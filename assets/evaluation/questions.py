@@ -4,8 +4,8 @@ Does not know any benchmark, and does not decide what is right: the benchmark do
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
@@ -16,7 +16,7 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import ENABLED, Mode
 from toolformer.forward.language_model import LanguageModel
 from tools.errors import ToolUnavailableError
-from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
+from tools.running.deadlines import GIVEN_UP, MOST_FAILURES_IN_A_ROW
 from tools.running.pending_calls import MAY_PASS
 
 PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
@@ -87,7 +87,7 @@ class Questions:
             stop_texts=self._benchmark.stop_rule.stop_texts,
             without_calls=self._known_without_calls(short),
             rows_at_once=self._settings.evaluation.batch_size,
-            on_outcome=_FailureCount(failed).note,
+            on_outcome=partial(_note_failure, failed),
             progress=progress,
         )
         written = {item.item_id: each for item, each in zip(short, completions, strict=True)}
@@ -165,26 +165,17 @@ class Questions:
         }
 
 
-class _FailureCount:
-    """Notes whose calls found their tool down, and gives a tool up that is down for good."""
-
-    def __init__(self, failed: set[int]):
-        self._failed = failed
-        self._in_a_row: Counter[str] = Counter()
-
-    def note(self, place: int, tool: str, reason: str | None) -> None:
-        if reason not in MAY_PASS:
-            self._in_a_row[tool] = 0
-            return
-        self._failed.add(place)
-        self._in_a_row[tool] += 1
-        if self._in_a_row[tool] >= MOST_FAILURES_IN_A_ROW:
-            raise ToolUnavailableError(
-                tool,
-                f"it had no answer {self._in_a_row[tool]} times in a row (the last time: {reason})",
-                "What was finished before is stored. See that the tool runs (`toolformer tools "
-                f"check {tool}`), then run the same again",
-            )
+def _note_failure(failed: set[int], place: int, tool: str, reason: str | None) -> None:
+    """Note whose call found its tool down; raise where the tool was given up."""
+    if reason == GIVEN_UP:
+        raise ToolUnavailableError(
+            tool,
+            f"it had no answer {MOST_FAILURES_IN_A_ROW} times in a row",
+            "What was finished before is stored. See that the tool runs (`toolformer tools "
+            f"check {tool}`), then run the same again",
+        )
+    if reason in MAY_PASS:
+        failed.add(place)
 
 
 def _question(item: BenchmarkItem) -> dict:

@@ -97,7 +97,11 @@ def complete_with_tools(
             blocked_tools=blocked_tools,
         ),
         run_calls=call_runner(
-            toolbox.tools, askers, limits=execution_limits(settings), on_outcome=on_outcome
+            toolbox.tools,
+            askers,
+            limits=execution_limits(settings),
+            on_outcome=on_outcome,
+            failures=toolbox.failures,
         ),
         parse_arguments=lambda name, text: parse_arguments(toolbox.tools[name], text),
         stop_texts=stop_texts,

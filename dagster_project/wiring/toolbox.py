@@ -1,7 +1,8 @@
 """The tools of a run, with their prompts."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,14 @@ class Toolbox:
         prompts: few-shot prompts of these tools; None where sampling leaves them out.
         unavailable: name to reason and remedy.
         on_device: the tools that have a model on the device, loaded before their first call.
+        failures: see `tools.running.deadlines.Calls`; of calls that a model makes.
     """
 
     tools: Mapping[str, Tool]
     prompts: Mapping[str, str | None]
     unavailable: Mapping[str, str]
     on_device: frozenset[str] = frozenset()
+    failures: Counter[str] = field(default_factory=Counter)
 
     def with_further(self, tools: Iterable[Tool]) -> "Toolbox":
         """The same with tools that one benchmark brings along.

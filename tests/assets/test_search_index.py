@@ -6,13 +6,14 @@ import dagster as dg
 import pytest
 
 from assets.passage_vectors import NOT_NEEDED
-from assets.search_index import refresh_index
+from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
 from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
+from dagster_project.settings.sections import validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 
 
@@ -37,6 +38,18 @@ def test_the_pages_that_are_left_out_of_an_index_are_told(
         run_job(instance, "prepare", resources=options.resources(), assets=["wikipedia_index"])
         assert pages_read(instance) is None
     assert len(indexed) == 1
+
+
+@pytest.mark.parametrize("name", ["articles.jsonl", "frwiki.xml"])
+def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path: Path, name: str):
+    file = tmp_path / name
+    if name.endswith("jsonl"):
+        file.write_text('{"title": "Otter", "text": "Otters swim."}\n' * 3)
+    else:
+        file.write_text(DUMP_HEAD + page_xml("Otter", "mot " * 50) * 3 + "</mediawiki>")
+    settings = validated({"wikipedia_index": {"source": str(file)}}, origin="test")
+    passages = [*dump_passages(dump_files(settings), settings)]
+    assert len({passage.passage_id for passage in passages}) == len(passages) == 3
 
 
 def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(

@@ -1,5 +1,7 @@
 """What a tool proposes in a text, checked. Does not know any rule."""
 
+from itertools import islice
+
 from tools.errors import ToolBugError
 from tools.protocol import Document, Proposal, Tool
 
@@ -15,9 +17,11 @@ def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
         The proposals by their offsets, those of one offset in the tool's order.
 
     Raises:
-        ToolBugError: When one is no proposal, or lies outside the text.
+        ToolBugError: When one is no proposal, or lies outside the text, or when there are more than
+            the text has characters.
     """
-    found = list(tool.proposals(document))
+    most = len(document.text)
+    found = list(islice(tool.proposals(document), most + 1))
     for each in found:
         if not isinstance(each, Proposal):
             raise _wrong(tool, document, f"{each!r}", "instances of tools.protocol.Proposal")
@@ -33,6 +37,10 @@ def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
             )
         if each.arguments is not None and not isinstance(each.arguments, str):
             raise _wrong(tool, document, f"the arguments {each.arguments!r}", "text, or None")
+    if len(found) > most:
+        raise _wrong(
+            tool, document, f"more than {most} places", "at most one for each character of the text"
+        )
     return sorted(found, key=lambda each: each.offset)
 
 

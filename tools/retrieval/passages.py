@@ -33,7 +33,12 @@ class Passage:
 
 
 def split_passages(
-    title: str, sections: Iterable[tuple[str, str]], url: str = "", *, max_words: int = 100
+    title: str,
+    sections: Iterable[tuple[str, str]],
+    url: str = "",
+    *,
+    article: int,
+    max_words: int = 100,
 ) -> Iterator[Passage]:
     """Cut an article into passages that end with a sentence where possible.
 
@@ -44,27 +49,29 @@ def split_passages(
         title: Title of the article.
         sections: Pairs of section title (empty for the introduction) and plain text, in order.
         url: Address of the article.
+        article: Number of the article in the index: several may have the same title.
         max_words: Most words in a passage, at least 1.
 
     Yields:
-        The passages in order. Their ids are the title and a running number, so they are the same
-        on every run.
+        The passages in order. Their ids are the article's number and a running one, so they are
+        the same on every run.
 
     Raises:
         ValueError: When `max_words` is below 1.
 
     Example:
-        >>> passages = split_passages("Otter", [("", "Otters swim. They eat fish.")], max_words=3)
+        >>> sections = [("", "Otters swim. They eat fish.")]
+        >>> passages = split_passages("Otter", sections, article=7, max_words=3)
         >>> [(passage.passage_id, passage.text) for passage in passages]
-        [('Otter#0000', 'Otters swim.'), ('Otter#0001', 'They eat fish.')]
+        [('7#0000', 'Otters swim.'), ('7#0001', 'They eat fish.')]
     """
     if max_words < 1:
         raise ValueError(f"max_words is {max_words}. Expected at least 1 word per passage.")
-    name = "_".join(title.split())
     number = 0
     for section, section_text in sections:
         for text in _cut(section_text, max_words):
-            yield Passage(f"{name}#{number:04d}", _line(title), _line(section), text, url.strip())
+            passage_id = f"{article}#{number:04d}"
+            yield Passage(passage_id, _line(title), _line(section), text, url.strip())
             number += 1
 
 

@@ -13,7 +13,7 @@ each text. Does not search and does not read; subclasses do. Does not keep anyth
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from tools.base import BaseTool
@@ -207,12 +207,10 @@ def answer_from_passages(
         for each, looked_up in zip(chosen, found, strict=True)
     ]
     for place, reading in zip(answered, readings, strict=True):
-        outcomes[place] = Outcome(
-            reading.answer,
-            reading.reason,
-            found[place].seconds + reading.seconds,
-            reading.is_lasting,
-            found[place].from_cache and (reading.from_cache or not tool.keeps_readings),
+        outcomes[place] = replace(
+            reading,
+            seconds=found[place].seconds + reading.seconds,
+            from_cache=found[place].from_cache and (reading.from_cache or not tool.keeps_readings),
         )
     return outcomes
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +27,10 @@ from tools.errors import (
     ToolDiedError,
     ToolTimeoutError,
     ToolUnavailableError,
+    reason_word,
 )
-from tools.protocol import Outcome
+from tools.protocol import LONGEST_MESSAGE, Outcome
+from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ class Calls(Generic[RequestT]):
         call_async: Makes one call in an event loop, instead of `call`.
         prepare: Loads what calls need; done once, before the first call, without a deadline.
         limits: What they may take.
+        failures: Calls in a row without an answer, by tool; counted on. None to begin with none.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Calls(Generic[RequestT]):
         call_async: Callable[[RequestT], Coroutine[Any, Any, Any]] | None = None,
         prepare: Callable[[], None] = lambda: None,
         limits: Limits,
+        failures: Counter[str] | None = None,
     ) -> None:
         self._name = name
         self._call = call
@@ -112,8 +116,7 @@ class Calls(Generic[RequestT]):
         self._prepare = prepare
         self._is_prepared = False
         self._limits = limits
-        self._failures_in_a_row = 0
-        self._is_given_up = False
+        self._failures = Counter() if failures is None else failures
         self._reported: set[object] = set()
         self._lock = threading.Lock()
         policy: dict[str, Any] = {
@@ -131,13 +134,13 @@ class Calls(Generic[RequestT]):
         A batch that raises, comes back too short, or takes longer than its calls may together (at
         most 20 deadlines) is made again call by call. After 20 calls in a row that failed for
         reasons that may pass (no answer in time, an error of the network, a process that ended),
-        the rest is given up, for as long as this object lives.
+        the rest is given up, for as long as the count of failures lives.
 
         Args:
             requests: What the calls are made with.
 
         Returns:
-            One outcome per request, in order. The reason is the tool's own, or `timeout`,
+            One outcome per request, in order. The reason is the tool's own as a word, or `timeout`,
             `transient_error`, `given_up`, or `tool_error` for an exception that the tool should not
             raise.
 
@@ -313,7 +316,18 @@ class Calls(Generic[RequestT]):
             return Outcome(None, "timeout", seconds, is_lasting=False)
         if isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
-            return Outcome(None, answer.reason, seconds, is_lasting)
+            reason, message = reason_word(answer.reason), str(answer.message)
+            if reason != answer.reason:
+                message = f"{answer.reason!r}: {message}"
+                self._report_once(
+                    ToolBugError(
+                        "reason",
+                        f"{self._name} gave the reason {answer.reason!r}, which is stored as "
+                        f"{reason!r}. Expected a short word in snake_case.",
+                    )
+                )
+            message = clean_result(message[:LONGEST_MESSAGE]) or None
+            return Outcome(None, reason, seconds, is_lasting, message=message)
         if _may_pass(answer):
             return Outcome(None, "transient_error", seconds, is_lasting=False)
         if isinstance(answer, BaseException) or answer is None:
@@ -324,16 +338,21 @@ class Calls(Generic[RequestT]):
     def _count(self, *, is_failure: bool) -> None:
         """Count failures in a row, and give the tool up when they are too many."""
         with self._lock:
-            self._failures_in_a_row = self._failures_in_a_row + 1 if is_failure else 0
-            if self._failures_in_a_row < MOST_FAILURES_IN_A_ROW or self._is_given_up:
+            if self._is_given_up:
                 return
-            self._is_given_up = True
+            self._failures[self._name] = self._failures[self._name] + 1 if is_failure else 0
+            if not self._is_given_up:
+                return
         _LOGGER.warning(
             "%s had no answer to %d calls in a row; its other calls are not made. Check what the "
             "tool depends on, or give its calls a longer deadline (execution.deadline_seconds).",
             self._name,
-            self._failures_in_a_row,
+            self._failures[self._name],
         )
+
+    @property
+    def _is_given_up(self) -> bool:
+        return self._failures[self._name] >= MOST_FAILURES_IN_A_ROW
 
     def _report_once(self, answer: object) -> None:
         """Log what a tool should not have given, once per kind or place: it may be thousands."""

@@ -6,6 +6,8 @@ Does not isolate a tool (`isolation` does), and does not shorten results to a nu
 """
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,9 +16,11 @@ from typing import Any
 from tools.base import BaseTool
 from tools.protocol import LONGEST_ANSWER, Document, Outcome, Tool, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
-from tools.running.deadlines import Calls, Limits
+from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
 from tools.syntax import clean_result
+
+_LOGGER = logging.getLogger(__name__)
 
 _Request = tuple[str, Document]
 _Progress = Callable[[int, int], None]
@@ -29,6 +33,7 @@ def execute_calls(
     limits: Limits,
     cache: ResultCache | None = None,
     progress: _Progress | None = None,
+    failures: Counter[str] | None = None,
 ) -> list[ToolResult]:
     """Run calls of one tool.
 
@@ -45,6 +50,7 @@ def execute_calls(
             are made once. None to make every call.
         progress: Told at first and after each batch how many calls of how many are made, those of
             the cache left out; of a retrieval tool those that read.
+        failures: See `tools.running.deadlines.Calls`; for tools that are asked time and again.
 
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
@@ -66,10 +72,10 @@ def execute_calls(
     progress = progress or _no_progress
     if isinstance(tool, RetrievalTool):
         outcomes = answer_from_passages(
-            tool, requests, partial(_run_step, tool, limits, cache, progress)
+            tool, requests, partial(_run_step, tool, limits, cache, progress, failures)
         )
     else:
-        outcomes = _call_all(tool, requests, limits, cache, progress)
+        outcomes = _call_all(tool, requests, limits, cache, progress, failures)
     return [_result(outcome) for outcome in outcomes]
 
 
@@ -79,6 +85,7 @@ def _call_all(
     limits: Limits,
     cache: ResultCache | None,
     progress: _Progress,
+    failures: Counter[str] | None,
 ) -> list[Outcome]:
     calls = Calls[_Request](
         tool.name,
@@ -93,13 +100,14 @@ def _call_all(
             # A tool in its own process keeps the deadline itself, and may have to start it first.
             deadline_seconds=limits.deadline_seconds + getattr(tool, "start_seconds", 0.0),
         ),
+        failures=failures,
     )
     if cache is None:
         return _in_batches(calls, requests, limits.batch_size, progress)
 
     # Once each: a version may read files, and a tool in its own process is asked.
     version = tool.version
-    dependencies = [tool.cache_key(document) for _, document in requests]
+    dependencies = _cache_keys(tool, [document for _, document in requests])
     keys = [
         # A tool whose answers must not be kept is called for each request.
         outcome_key(
@@ -111,11 +119,36 @@ def _call_all(
     return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size, progress)
 
 
+def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...] | None]:
+    """What the answers depend on; None, so that they are not kept, where the tool fails to say."""
+    try:
+        return [_checked_key(tool.cache_key(document)) for document in documents]
+    except WHOLE_TOOL_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # A tool may raise anything; what is kept of its answers must never end a shard.
+        _LOGGER.warning(
+            "The answers of %s are not kept, since its cache_key fails (%s: %s). Expected a tuple "
+            "of texts, or None.",
+            tool.name,
+            type(error).__name__,
+            error,
+        )
+        return [None] * len(documents)
+
+
+def _checked_key(key: Any) -> tuple[str, ...] | None:
+    if key is None or (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
+        return key
+    raise TypeError(f"it gave {key!r}")
+
+
 def _run_step(
     tool: RetrievalTool,
     limits: Limits,
     cache: ResultCache | None,
     progress: _Progress,
+    failures: Counter[str] | None,
     step: str,
     inputs: list[Any],
     is_kept: bool,
@@ -134,6 +167,7 @@ def _run_step(
         # What is prepared is the reader.
         prepare=tool.prepare if step == "read" else lambda: None,
         limits=limits,
+        failures=failures,
     )
     if cache is None or not is_kept:
         return _in_batches(calls, inputs, limits.batch_size, progress)
@@ -185,18 +219,16 @@ def _with_cache(
         outcome = found[key]
         assert outcome is not None
         is_repeated = place != first[key]
-        outcomes.append(
-            Outcome(outcome.answer, outcome.reason, 0.0, outcome.is_lasting, from_cache=True)
-            if is_repeated
-            else outcome
-        )
+        outcomes.append(replace(outcome, seconds=0.0, from_cache=True) if is_repeated else outcome)
     return outcomes
 
 
 def _result(outcome: Outcome) -> ToolResult:
     duration_ms = outcome.seconds * 1000
     if outcome.reason is not None:
-        return ToolResult("failed", None, outcome.reason, duration_ms, outcome.from_cache)
+        return ToolResult(
+            "failed", None, outcome.reason, duration_ms, outcome.from_cache, outcome.message
+        )
     cleaned = clean_result(outcome.answer)
     if not cleaned:
         return ToolResult("failed", None, "empty_result", duration_ms, outcome.from_cache)

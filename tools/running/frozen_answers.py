@@ -63,13 +63,14 @@ class FrozenAnswer:
     Attributes:
         result: Cut to its length; None where there is none.
         reason: Why there is none.
-        repeated_before, repeated_after: See `executed_calls` in `warehouse/schema.sql`.
+        repeated_before, repeated_after, message: See `executed_calls` in `warehouse/schema.sql`.
     """
 
     result: str | None
     reason: str | None
     repeated_before: float | None
     repeated_after: float | None
+    message: str | None = None
 
     @property
     def is_leak(self) -> bool:
@@ -194,6 +195,7 @@ def frozen_schema() -> "pa.Schema":
             pa.field("reason", pa.string()),
             pa.field("repeated_before", pa.float64()),
             pa.field("repeated_after", pa.float64()),
+            pa.field("message", pa.string()),
         ]
     )
 

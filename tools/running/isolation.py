@@ -28,6 +28,7 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
     TransientToolError,
+    reason_word,
 )
 from tools.protocol import Document, Preselection, Proposal
 from tools.running.deadlines import MOST_DEADLINES_PER_BATCH
@@ -184,7 +185,7 @@ class IsolatedTool:
             is_selected, reason = self._ask("preselect", document=_fields(document))
         except (ToolCallError, ToolTimeoutError):
             return Preselection(is_selected=False, reason="tool_error")
-        return Preselection(bool(is_selected), str(reason))
+        return Preselection(bool(is_selected), reason_word(reason))
 
     def proposals(self, document: Document) -> list[Proposal]:
         """Return the places where calls may help, as the tool gives them."""
@@ -288,7 +289,7 @@ class IsolatedTool:
         kind, message = str(reply.get("error")), str(reply.get("message"))
         reason = str(reply.get("reason", ""))
         if kind == "syntax":
-            return CallSyntaxError(reason, message)
+            return CallSyntaxError(reason_word(reason), message)
         if kind == "call":
             return ToolCallError(reason, message)
         if kind == "unavailable":

@@ -14,8 +14,8 @@ class RepeatedShares:
     """Shares of a result's 8-word sequences, 0 to 1, that stand in a text.
 
     Attributes:
-        before: In front of the place of the call.
-        after: Behind it.
+        before: That end in front of the place of the call.
+        after: That end behind it.
     """
 
     before: float
@@ -30,17 +30,17 @@ class LeakCheck:
     """
 
     def __init__(self, text: str) -> None:
-        # For each sequence where its first occurrence ends and its last one begins.
-        self._places: dict[Gram, tuple[int, int]] = {}
-        words = list(WORD.finditer(text.casefold()))
+        # For each sequence where its first and its last occurrence end.
+        self._ends: dict[Gram, tuple[int, int]] = {}
+        # Places are those of the text itself: folding its case can change its length.
+        words = [(word.group().casefold(), word.end()) for word in WORD.finditer(text)]
         for number in range(len(words) - GRAM_WORDS + 1):
-            of_gram = words[number : number + GRAM_WORDS]
-            gram = tuple(word.group() for word in of_gram)
-            first_end, _ = self._places.get(gram, (of_gram[-1].end(), 0))
-            self._places[gram] = (first_end, of_gram[0].start())
+            gram, ends = zip(*words[number : number + GRAM_WORDS], strict=True)
+            first_end, _ = self._ends.get(gram, (ends[-1], 0))
+            self._ends[gram] = (first_end, ends[-1])
 
     def shares(self, result: str, character_offset: int) -> RepeatedShares | None:
-        """How much of a result stands before and after a place.
+        """How much of a result the text repeats before and behind a place.
 
         Args:
             result: What the tool answered.
@@ -58,8 +58,8 @@ class LeakCheck:
         grams = grams_of(words_of(result))
         if not grams:
             return None
-        there = [self._places[gram] for gram in grams if gram in self._places]
+        ends = [self._ends[gram] for gram in grams if gram in self._ends]
         return RepeatedShares(
-            before=sum(first_end <= character_offset for first_end, _ in there) / len(grams),
-            after=sum(last_start >= character_offset for _, last_start in there) / len(grams),
+            before=sum(first <= character_offset for first, _ in ends) / len(grams),
+            after=sum(last > character_offset for _, last in ends) / len(grams),
         )

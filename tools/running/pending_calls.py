@@ -3,14 +3,15 @@
 Does not decode, and keeps no answers: a text that is written now is not written again.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from tools.protocol import Document, Tool, ToolCall
-from tools.running.deadlines import GIVEN_UP, Limits
+from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 
 # Why a call has no result that it may have the next time.
-MAY_PASS = frozenset({"timeout", "transient_error", GIVEN_UP})
+MAY_PASS = frozenset({"timeout", "transient_error"})
 
 
 def call_runner(
@@ -19,6 +20,7 @@ def call_runner(
     *,
     limits: Limits,
     on_outcome: Callable[[int, str, str | None], None] | None = None,
+    failures: Counter[str] | None = None,
 ) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
     """What a decoder runs its pending calls with.
 
@@ -28,6 +30,8 @@ def call_runner(
         limits: What the calls may take.
         on_outcome: Told of each call whose it was, the tool, and why there is no result; None where
             there is one.
+        failures: See `tools.running.deadlines.Calls`; by default they are counted for as long as
+            the function lives.
 
     Returns:
         A function from pairs of index into `askers` and call to one result each, free of call
@@ -40,6 +44,7 @@ def call_runner(
         >>> run([(0, ToolCall("Calculator", "6 * 7")), (0, ToolCall("Calculator", "1 / 0"))])
         ['42', None]
     """
+    failures = Counter() if failures is None else failures
 
     def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
         results: list[str | None] = [None] * len(calls)
@@ -49,6 +54,7 @@ def call_runner(
                 tools[name],
                 [(calls[place][1].arguments, askers[calls[place][0]]) for place in places],
                 limits=limits,
+                failures=failures,
             )
             for place, outcome in zip(places, outcomes, strict=True):
                 results[place] = outcome.result

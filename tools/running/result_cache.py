@@ -1,10 +1,9 @@
 """Finished calls on disk, so that no run pays for one twice, over whatever shard.
 
     key     digest of tool, version, step, arguments and what else the answer depends on
-    value   JSON: what the tool answered, or the reason why it refuses, and a digest of key and both
+    value   JSON: what the tool answered, or reason and message of its refusal, and a digest of all
 
-A value that its digest does not fit was altered, and counts as none. Values of earlier releases
-have no digest; they are taken as they are, since some were paid for.
+A value that its digest does not fit was altered, and counts as none.
 
 Does not decide what is worth keeping; `tools.running.execution` does.
 """
@@ -61,7 +60,7 @@ class ResultCache:
             with cache.transact():
                 for key, outcome in outcomes.items():
                     if outcome.is_lasting:
-                        content = [outcome.answer, outcome.reason]
+                        content = [outcome.answer, outcome.reason, outcome.message]
                         cache.set(key, json.dumps([*content, _digest(key, content)]))
 
         self._guarded(write, None)
@@ -127,13 +126,14 @@ def _outcome(cache: Any, key: str) -> Outcome | None:
         stored = cache.get(key)
         if stored is None:
             return None
-        answer, reason, *digest = json.loads(stored)
-        if digest not in ([], [_digest(key, [answer, reason])]):
+        *content, digest = json.loads(stored)
+        if digest != _digest(key, content):
             raise ValueError("its digest does not fit")
+        answer, reason, message = content
     except (TypeError, ValueError, zlib.error) as error:
         _LOGGER.warning("A stored tool result was altered (%s); its call is made again.", error)
         return None
-    return Outcome(answer, reason, 0.0, from_cache=True)
+    return Outcome(answer, reason, 0.0, from_cache=True, message=message)
 
 
 def _digest(key: str, content: list[str | None]) -> str:

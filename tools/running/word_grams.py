@@ -12,7 +12,7 @@ Gram = tuple[str, ...]
 
 def words_of(text: str) -> list[str]:
     """The words of a text, whatever their case."""
-    return WORD.findall(text.casefold())
+    return [word.casefold() for word in WORD.findall(text)]
 
 
 def grams_of(words: Sequence[str]) -> frozenset[Gram]:

@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 from tools.base import BaseTool
@@ -27,7 +28,7 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
-from tools.protocol import LONGEST_ANSWER, Document, Tool
+from tools.protocol import LONGEST_ANSWER, LONGEST_MESSAGE, Document, Tool
 from tools.registry import create_tool
 from tools.yours.frozen_parameters import frozen_parameters
 from tools.yours.plugins import parse_arguments, place_of
@@ -48,24 +49,25 @@ def main() -> None:
     try:
         name = start["name"]
         tool = create_tool(name, start["options"], targets={name: start["target"]})
-        served: dict[str, Any] = {"answer": _description(tool)}
+        served = _line(start, {"answer": _description(tool)})
     except Exception as error:  # noqa: BLE001
         # Importing a stranger's module may raise anything.
-        _reply(answers, start, _error(error))
+        _write(answers, _line(start, _error(error)))
         return
-    _reply(answers, start, served)
+    _write(answers, served)
     for line in requests:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, request["deadline_seconds"] + _ALARM_GRACE)
         try:
-            reply = {"answer": _serve(tool, request)}
+            # What cannot be written as JSON is an error of the tool.
+            reply = _line(request, {"answer": _serve(tool, request)})
         except Exception as error:  # noqa: BLE001
-            reply = _error(error)
+            reply = _line(request, _error(error))
         if os.getpid() != own_process:
             # A child that the tool forked and that came back like its parent.
             os._exit(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _reply(answers, request, reply)
+        _write(answers, reply)
 
 
 def _private_pipes() -> tuple[TextIO, TextIO]:
@@ -138,7 +140,11 @@ def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
         "call_batch": lambda: _batch(tool, request["requests"]),
         "cache_key": lambda: tool.cache_key(document),
         "preselect": lambda: _preselection(tool, document),
-        "proposals": lambda: [[each.offset, each.arguments] for each in tool.proposals(document)],
+        # One more than can be right: `tools.proposing.checked` says so.
+        "proposals": lambda: [
+            [each.offset, each.arguments]
+            for each in islice(tool.proposals(document), len(document.text) + 1)
+        ],
         "check_available": tool.check_available,
     }
     return methods[request["method"]]()
@@ -178,7 +184,7 @@ def _error(error: BaseException) -> dict[str, Any]:
     """An error as JSON: its kind, as `isolation` raises it again, and what it says."""
     if isinstance(error, CallSyntaxError | ToolCallError):
         kind = "syntax" if isinstance(error, CallSyntaxError) else "call"
-        return {"error": kind, "reason": str(error.reason), "message": str(error)[:2000]}
+        return {"error": kind, "reason": str(error.reason), "message": str(error)[:LONGEST_MESSAGE]}
     if isinstance(error, ToolUnavailableError):
         return {"error": "unavailable", "reason": error.reason, "message": error.remedy}
     kind, place = "other", place_of(error)
@@ -190,13 +196,17 @@ def _error(error: BaseException) -> dict[str, Any]:
         kind = "timeout"
     elif isinstance(error, ConnectionError):
         kind = "transient"
-    told = f"{type(error).__name__}: {error}"[:2000]
+    told = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
     return {"error": kind, "place": place, "message": f"{told} ({place})" if place else told}
 
 
-def _reply(answers: TextIO, request: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
+def _line(request: Mapping[str, Any], reply: Mapping[str, Any]) -> str:
     # ASCII: half a surrogate pair in an answer must not end the process.
-    answers.write(json.dumps({"id": request["id"], **reply}) + "\n")
+    return json.dumps({"id": request["id"], **reply}) + "\n"
+
+
+def _write(answers: TextIO, line: str) -> None:
+    answers.write(line)
     answers.flush()
 
 

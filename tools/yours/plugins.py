@@ -184,7 +184,9 @@ def parse_arguments(tool: Tool, text: str) -> str:
             f"{tool.name}.parse_arguments raised {type(error).__name__} for {text!r}: {error}. "
             "Expected a CallSyntaxError for what is no call.",
         ) from error
-    if not isinstance(arguments, str) or len(arguments.splitlines()) > 1:
+    is_line = isinstance(arguments, str) and len(arguments.splitlines()) <= 1
+    # Half a surrogate pair can be stored nowhere.
+    if not is_line or re.search("[\ud800-\udfff]", arguments):
         raise CallSyntaxError(
             "parse_error",
             f"{tool.name}.parse_arguments returned {arguments!r} for {text!r}. Expected one line "

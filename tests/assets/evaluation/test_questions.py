@@ -19,6 +19,7 @@ from tools.base import BaseTool
 from tools.errors import ToolRegistrationError, ToolTimeoutError, ToolUnavailableError
 from tools.locker import Locker
 from tools.registry import create_tool
+from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
 
 CALLED = " [Calculator(6 * 7) -> 42]"
 QUESTIONS = [
@@ -127,8 +128,10 @@ class Broken(BaseTool):
     name = "Calculator"
     version = "1"
     description = "Is down."
+    calls = 0
 
     def call(self, arguments, document):
+        self.calls += 1
         if arguments == "6 * 7":
             return "42"
         raise ToolTimeoutError("no answer")
@@ -155,15 +158,23 @@ def test_an_item_whose_tool_was_down_has_no_score_and_is_asked_again(benchmark: 
     assert not any("Six" in context for context in model.contexts)
 
 
-def test_a_tool_that_stays_down_ends_the_benchmark(tmp_path: Path):
+def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path: Path):
     file = tmp_path / "own.jsonl"
     sums = [{"question": f"{number}?", "answers": ["1"]} for number in range(25)]
     file.write_text("".join(f"{json.dumps(each)}\n" for each in sums))
     texts = [f"Q: {number}? [Calculator({number} * 9) -> 1] 1" for number in range(25)]
     benchmark = QuestionFile("own", file, prompt="Q: {question}")
-    settings = validated({"execution": {"attempts": 1}}, origin="test")
-    with pytest.raises(ToolUnavailableError, match="no answer 20 times in a row"):
-        asked(ScriptedModel(texts), benchmark, settings, {"Calculator": Broken()})
+    settings = Settings()
+    tool, made = Broken(), []
+    toolbox = Toolbox({"Calculator": tool}, {}, {})
+    for _ in range(2):
+        questions = Questions(benchmark, items_of(benchmark), toolbox, settings)
+        with pytest.raises(ToolUnavailableError, match="no answer 20 times in a row"):
+            questions.ask(
+                ScriptedModel(texts), enabled(1), known={}, progress=lambda done, total: None
+            )
+        made.append(tool.calls)
+    assert made[0] == made[1] >= MOST_FAILURES_IN_A_ROW
 
 
 def test_without_a_tool_only_texts_that_begin_to_call_it_are_written_again(

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from tools.base import BaseTool
@@ -47,6 +49,13 @@ def test_proposals_come_by_offset():
 def test_what_is_wrong_names_tool_document_and_value(wrong, said):
     with pytest.raises(ToolBugError, match=f"The tool Proposing proposes {said}"):
         proposals_of(Proposing(wrong), Document("d-1", "text"))
+
+
+def test_no_more_places_are_taken_than_a_text_has_characters():
+    endless = Proposing()
+    endless.found = itertools.repeat(Proposal(0))
+    with pytest.raises(ToolBugError, match="proposes more than 4 places in the document 'd-1'"):
+        proposals_of(endless, Document("d-1", "text"))
 
 
 def test_an_empty_text_has_no_place():

@@ -124,6 +124,27 @@ def test_an_unexpected_error_is_logged_once_per_kind(caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "word", "message"),
+    [
+        ("HTTP 404: Not Found", "http_404_not_found", "'HTTP 404: Not Found': Gone."),
+        ("", "no_reason", "'': Gone."),
+        ("half \ud800", "half", r"'half \ud800': Gone."),
+        (404, "404", "404: Gone."),
+        ("refused", "refused", "Gone."),
+    ],
+)
+def test_any_reason_becomes_a_word_and_stays_in_the_message(cache, reason, word, message):
+    class Refusing(Echo):
+        def call(self, arguments, document):
+            raise ToolCallError(reason, "Gone.")
+
+    for _ in range(2):
+        (result,) = execute(Refusing(), ["x"], cache=cache)
+        assert (result.reason, result.message) == (word, message)
+    assert result.from_cache
+
+
 def test_results_are_cleaned_of_markers():
     results = execute(Echo(), ["see [2] -> x\ny"])
     assert results[0].result == "see (2) to x y"
@@ -288,6 +309,20 @@ def test_a_tool_that_wants_nothing_kept_is_called_each_time(cache):
     assert not any(result.from_cache for result in results)
 
 
+@pytest.mark.parametrize("key", [(datetime.date(2024, 5, 1),), b"bytes", 5, ValueError("no key")])
+def test_a_cache_key_that_is_no_text_costs_no_call(cache, caplog, key):
+    class Keyed(Echo):
+        def cache_key(self, document):
+            if isinstance(key, Exception):
+                raise key
+            return key
+
+    for _ in range(2):
+        (result,) = execute(Keyed(), ["a"], cache=cache)
+        assert (result.result, result.from_cache) == ("a", False)
+    assert "cache_key" in caplog.text
+
+
 @pytest.mark.parametrize("uses_cache", [True, False])
 def test_progress_is_told_batch_by_batch(cache, uses_cache):
     told = []
@@ -352,16 +387,6 @@ def test_an_altered_value_is_a_call_not_found(cache, tmp_path, caplog, change):
     assert "a" in tool.calls
     assert "A stored tool result was altered" in caplog.text
     assert "made without it" not in caplog.text
-
-
-def test_values_of_earlier_releases_have_no_digest_and_are_taken(cache, tmp_path):
-    import diskcache
-
-    with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
-        raw[outcome_key("Echo", "1", "call", "a", "")] = '["a", null]'
-    tool = Echo()
-    assert outcomes(execute(tool, ["a"], cache=cache)) == ["a"]
-    assert tool.calls == []
 
 
 def test_processes_share_a_cache(tmp_path):

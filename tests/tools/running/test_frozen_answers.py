@@ -44,6 +44,7 @@ ROW = {
     "reason": None,
     "repeated_before": None,
     "repeated_after": None,
+    "message": None,
 }
 
 

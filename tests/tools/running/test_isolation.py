@@ -19,10 +19,11 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.protocol import Document, Proposal
+from tools.protocol import Document, Preselection, Proposal
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.running.isolation import IsolatedTool
+from tools.running.result_cache import ResultCache
 from tools.running.worker_process import has_namespaces
 
 MODULE = '''
@@ -107,6 +108,23 @@ class Proposing(Wild):
     def proposals(self, document):
         return [Proposal(document.text.index("text"), "it"), Proposal(99)]
 
+class Endless(Wild):
+    name = "Endless"
+    def proposals(self, document):
+        while True:
+            yield Proposal(0)
+
+class Careless(Wild):
+    name = "Careless"
+    def call(self, arguments, document):
+        raise ToolCallError("HTTP 404: Not Found", "Gone.")
+    def check_place(self, arguments, *, before, after):
+        raise CallSyntaxError("not here", "Elsewhere.")
+    def preselect(self, document):
+        return Preselection(True, "Has a text!")
+    def cache_key(self, document):
+        return (b"bytes",)
+
 class Slow(Wild):
     name = "Slow"
     def prepare(self):
@@ -183,6 +201,23 @@ def test_what_it_proposes_is_the_tools_own(make):
     tool = make("Proposing", "wild_tools:Proposing")
     assert (tool.makes_proposals, tool.proposals_version) == (True, "p1")
     assert tool.proposals(DOCUMENT) == [Proposal(2, "it"), Proposal(99)]
+
+
+def test_of_endless_proposals_one_more_comes_than_can_be_right(make):
+    tool = make("Endless", "wild_tools:Endless", memory_bytes=2**30)
+    assert len(tool.proposals(DOCUMENT)) == len(DOCUMENT.text) + 1
+
+
+def test_whatever_form_its_reasons_have_they_are_words(make, tmp_path):
+    tool = make("Careless", "wild_tools:Careless")
+    assert tool.preselect(DOCUMENT) == Preselection(True, "has_a_text")
+    with pytest.raises(CallSyntaxError) as caught:
+        tool.check_place("x", before="", after="")
+    assert caught.value.reason == "not_here"
+    (result,) = execute_calls(
+        tool, [("x", DOCUMENT)], limits=Limits(5), cache=ResultCache(tmp_path / "cache")
+    )
+    assert (result.reason, result.message) == ("http_404_not_found", "'HTTP 404: Not Found': Gone.")
 
 
 def test_its_code_runs_in_another_process(make):

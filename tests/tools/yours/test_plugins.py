@@ -235,7 +235,7 @@ class Careless(BaseTool):
         return arguments
 
 
-@pytest.mark.parametrize("outcome", [ValueError("x"), KeyError("x"), None, 5, "a\nb"])
+@pytest.mark.parametrize("outcome", [ValueError("x"), KeyError("x"), None, 5, "a\nb", "\ud800"])
 def test_what_a_careless_tool_does_while_parsing_is_no_call(outcome):
     with pytest.raises(CallSyntaxError) as caught:
         parse_arguments(Careless(outcome), "text")
