@@ -75,17 +75,16 @@ def refresh_chance_calls(
             )
             for call_id, of_call in losses.items()
         }
-        second_losses: dict[str, float] = {}
-        if settings.tools.of(tool_name).contrast_threshold is not None:
-            reaching = [
-                each.second.call
-                for each in sample
-                if each.second is not None and decisions[each.call_id].is_kept
-            ]
-            second_losses, second_cost = scoring.score_results(
-                tool_name, reaching, stage="chance_level", checkpoint=checkpoint("second")
-            )
-            cost = together((cost, second_cost), candidates=len(sample))
+        # Also where there is no contrast yet, so that setting one needs no model.
+        reaching = [
+            each.second.call
+            for each in sample
+            if each.second is not None and decisions[each.call_id].is_kept
+        ]
+        second_losses, second_cost = scoring.score_results(
+            tool_name, reaching, stage="chance_level", checkpoint=checkpoint("second")
+        )
+        cost = together((cost, second_cost), candidates=len(sample))
         store_cost(stage, shard, tool_name, cost)
         rows = []
         for each in sample:

@@ -106,7 +106,7 @@ def filtered_calls(
         def wanted_by_chance(name: str) -> Wanted:
             found = inputs(name)
             upstream = found[0].fingerprint
-            fingerprint = chance_calls_fingerprint(upstream, chosen, name, identity, precision)
+            fingerprint = chance_calls_fingerprint(upstream, chosen, identity, precision)
             return Wanted(fingerprint, found)
 
         for name in tools.tools:

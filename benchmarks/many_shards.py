@@ -155,7 +155,7 @@ def _fingerprints(
         executed = executed_calls_fingerprint(sampled.digest, settings, tool)
         losses = losses_fingerprint(executed.digest, settings, _MODEL, _PRECISION)
         decisions = filtered_calls_fingerprint(losses.digest, settings, name)
-        chance = chance_calls_fingerprint(executed.digest, settings, name, _MODEL, _PRECISION)
+        chance = chance_calls_fingerprint(executed.digest, settings, _MODEL, _PRECISION)
         made |= {
             ("candidate_calls", name): sampled,
             ("executed_calls", name): executed,

@@ -23,7 +23,7 @@ CODE_VERSIONS = {
     "documents": "1",
     "candidate_calls": "2",
     "executed_calls": "4",
-    "filtered_calls": "2",
+    "filtered_calls": "3",
     "augmented_texts": "2",
     "training_set": "3",
     "finetuned_model": "1",
@@ -252,9 +252,9 @@ def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
 
 
 def chance_calls_fingerprint(
-    upstream: str, settings: Settings, tool_name: str, model: str, precision: str
+    upstream: str, settings: Settings, model: str, precision: str
 ) -> Fingerprint:
-    """Of one tool's chance sample; no threshold decides on it, only whether there is a contrast."""
+    """Of one tool's chance sample; no threshold decides on it."""
     return fingerprint(
         # Written by the stage of that name, whose code version it shares.
         "filtered_calls",
@@ -262,7 +262,6 @@ def chance_calls_fingerprint(
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         chance_calls=settings.scoring.chance_calls,
-        has_contrast=settings.tools.of(tool_name).contrast_threshold is not None,
         scoring=_reduction_settings(settings),
         window_tokens=settings.corpus.window_tokens,
         seed=settings.sampling.seed,

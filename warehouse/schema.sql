@@ -141,7 +141,7 @@ create table chance_calls (
     loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
     loss_with_result double,  -- Weighted loss with the call and the other result, in nats; NULL where it was not needed.
     second_call_id varchar,  -- Call whose result a contrast compares with; NULL where the tool has no third result.
-    loss_with_second_result double,  -- Weighted loss with the call and that result, in nats; NULL where no contrast asked for it.
+    loss_with_second_result double,  -- Weighted loss with the call and that result, in nats; NULL where the first one does not lower the loss.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
     reason varchar not null check (reason in ('scored', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the reduction is a bound or missing; scored where all losses are there that it needs.
     pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.

@@ -162,7 +162,7 @@ class BuildPlan:
                     "chance_calls",
                     slice_name,
                     chance_calls_fingerprint(
-                        executed, self._settings, name, self._model, self._precision
+                        executed, self._settings, self._model, self._precision
                     ),
                 )
         expect(

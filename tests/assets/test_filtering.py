@@ -486,10 +486,10 @@ def test_the_chance_sample_is_scored_with_results_of_other_calls(home: ScoredHom
     assert row["scored_calls"] == len(CALLS)
 
 
-def test_the_chance_sample_of_a_contrast_is_scored_with_a_second_result(
+def test_the_chance_sample_is_scored_with_a_second_result_where_the_first_helps(
     home: ScoredHome, tmp_path: Path
 ):
-    home.run(0.0, precision="float32", contrast=0.1)
+    home.run(0.0, precision="float32")
     rows = home.rows("chance_calls")
     compared = rows.filter((pl.col("reason") == "scored") & (pl.col("loss_reduction") >= 0))
     assert compared.height > 0

@@ -83,7 +83,5 @@ def test_fingerprints_do_not_name_what_the_paper_does_not_have(paper: Settings):
         "filtering_threshold",
         "pruning_threshold",
     }
-    scoring = json.loads(
-        chance_calls_fingerprint("x", paper, "QA", "model", "float32").parts["scoring"]
-    )
+    scoring = json.loads(chance_calls_fingerprint("x", paper, "model", "float32").parts["scoring"])
     assert set(scoring) == {"empty_result_keeps_arrow", "separator", "token_budget"}

@@ -130,7 +130,7 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         put(
             "chance_calls",
             name,
-            chance_calls_fingerprint(executed, settings, name, "model-1", "float32"),
+            chance_calls_fingerprint(executed, settings, "model-1", "float32"),
             [],
         )
     put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
