@@ -45,6 +45,7 @@ from dagster_project.wiring.model_holder import ModelHolder, precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
+from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import hex_digest, hex_digest_of_file, number_digest
 from toolformer.ground.locking import Lock
 from tools.model_identity import model_identity
@@ -140,9 +141,11 @@ class Measuring:
         progress = progress_of(f"{name} with the {model.name} model", self.log)
 
         def make(_: Wanted) -> Made:
-            loaded = self.holder.load(model.directory, self.settings, self.home)
+            loaded = self.holder.load(
+                model.directory, self.settings, self.home, precision="float32"
+            )
             rows = measure_losses(loaded, windows, self.settings, progress=progress)
-            return Made(self._rows(name, model, rows))
+            return Made(self._rows(name, model, loaded, rows))
 
         self._replace(
             f"{name}.{model.name}", name, model, partial(self._wanted_losses, name, model), make
@@ -193,7 +196,7 @@ class Measuring:
         known = self._answered(_slice_name(name, model, mode, number), digest)
         rows = questions.ask(loaded, mode, known=known, progress=progress)
         failed = sum(row.get("reason") == TOOL_FAILED for row in rows)
-        frame = self._rows(name, model, rows)
+        frame = self._rows(name, model, loaded, rows)
         if not failed:
             return Made(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
@@ -303,9 +306,11 @@ class Measuring:
         )
         self.states.setdefault(f"{name} with {model.name}", Counter())[state] += 1
 
-    def _rows(self, name: str, model: EvaluatedModel, rows: list[dict]) -> pl.DataFrame:
-        named = [{**row, "benchmark": name, "model": model.name} for row in rows]
-        return typed_frame(TABLE, named)
+    def _rows(
+        self, name: str, model: EvaluatedModel, loaded: LanguageModel, rows: list[dict]
+    ) -> pl.DataFrame:
+        same = {"benchmark": name, "model": model.name, "precision": loaded.precision}
+        return typed_frame(TABLE, [{**row, **same} for row in rows])
 
     def _wanted_losses(self, name: str, model: EvaluatedModel) -> Wanted:
         documents: dict[str, Input] = {}
@@ -318,7 +323,6 @@ class Measuring:
             self.settings,
             # Of the model that is there now: another run may train it while this one waits.
             model_identity(model.directory),
-            precision_of(self.settings, self.home),
             held_out_documents=fingerprints_of(documents),
             file=file,
         )

@@ -61,8 +61,8 @@ class Questions:
             progress: told answers done and answers in all.
 
         Returns:
-            Rows of `evaluation_results` without benchmark and model. An item whose call had no
-            answer because its tool was down has no score, and the reason `tool_failed`.
+            Rows of `evaluation_results` without benchmark, model and precision. An item whose call
+            had no answer because its tool was down has no score, and the reason `tool_failed`.
 
         Raises:
             ToolUnavailableError: a tool had no answer 20 times in a row.

@@ -103,11 +103,11 @@ def calibrated(
 ) -> dict:
     overrides = {
         **OVERRIDES,
-        # What `auto` stands for depends on the machine.
+        # Calibration is in float32 all the same.
         "language_model": {
             "path": str(home.root / "base"),
             "device": "cpu",
-            "precision": "float32",
+            "precision": "bfloat16",
         },
         **changes,
     }
@@ -224,7 +224,7 @@ def fingerprint_of(changes: dict, **tool_versions: str) -> str:
     settings = Settings.model_validate(changes)
     versions = {"Calculator": "1", **tool_versions}
     return call_threshold_fingerprint(
-        ["t", "e"], settings, "model", "float32", documents={}, tool_versions=versions
+        ["t", "e"], settings, "model", documents={}, tool_versions=versions
     ).digest
 
 
