@@ -369,6 +369,7 @@ def call_threshold_fingerprint(
 
 def questions_fingerprint(
     questions: str,
+    items: int,
     mode: Mode,
     settings: Settings,
     model: str,
@@ -381,6 +382,7 @@ def questions_fingerprint(
 
     Args:
         questions: digest of the items and of how they are asked and scored.
+        items: how many they are.
         mode: how the model is used; without calls nothing of tools and calls counts.
         settings: of the run.
         model: identity of the model.
@@ -412,6 +414,7 @@ def questions_fingerprint(
     return fingerprint(
         "evaluation_results",
         questions=questions,
+        items=items,
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         batch_size=chosen.batch_size,

@@ -466,7 +466,14 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
     mode = DISABLED if name == DISABLED.name else on
     versions = {} if mode.is_disabled else {"Calendar": "1"}
     return questions_fingerprint(
-        "items", mode, settings, "model-1", "float32", blocked_tools=("QA",), tool_versions=versions
+        "items",
+        3,
+        mode,
+        settings,
+        "model-1",
+        "float32",
+        blocked_tools=("QA",),
+        tool_versions=versions,
     )
 
 
