@@ -362,6 +362,8 @@ def call_threshold_fingerprint(
         scoring=settings.scoring.model_dump(include=_OF_GAINS),
         window_tokens=corpus.window_tokens,
         max_windows_per_text=corpus.max_windows_per_text,
+        # As long may a text be with its context.
+        max_tokens=training.max_tokens,
         development_share=training.development_share,
         seed=training.seed,
     )
