@@ -10,7 +10,6 @@ import pytest
 from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import (
     CODE_VERSIONS,
-    FINGERPRINT,
     LOSSES_FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
@@ -412,11 +411,6 @@ def test_a_limit_of_the_calculator_makes_its_proposals_others():
 
     assert of("calls") != of("calls", max_characters=9)
     assert of("none") == of("none", max_characters=9)
-
-
-def as_earlier(made: Fingerprint) -> dict[str, str]:
-    """What an earlier release stored with the same rows."""
-    return {FINGERPRINT: str(made.earlier)}
 
 
 def test_a_slice_of_an_earlier_release_is_up_to_date_and_the_stages_behind_it_follow_it(
