@@ -28,7 +28,7 @@ CODE_VERSIONS = {
     "training_set": "3",
     "finetuned_model": "1",
     "call_threshold": "4",
-    "evaluation_results": "1",
+    "evaluation_results": "2",
     "evaluation_report": "1",
     "report": "1",
     "call_top_k_study": "1",
@@ -49,15 +49,6 @@ _LOSS_FORM = {"placement", "window_tokens", "window_weights"}
 _OF_GAINS = {"window_tokens", "window_weights", "token_budget"}
 # Of the section `execution`: what a result depends on while decoding.
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
-# All that the section had when earlier releases made their slices.
-_OF_EARLIER_EVALUATIONS = {
-    "perplexity_windows",
-    "dateset_items",
-    "dateset_new_tokens",
-    "batch_size",
-    "seed",
-}
-
 
 # Of the section `training`: what the fingerprint of the training set says.
 _OF_TRAINING_SET = {"max_texts_per_tool", "rounds", "plain_share", "near_duplicate_similarity"}
@@ -346,18 +337,16 @@ def call_threshold_fingerprint(
     training_set: Sequence[str],
     settings: Settings,
     model: str,
-    precision: str,
     *,
     documents: Mapping[str, str],
     tool_versions: Mapping[str, str],
 ) -> Fingerprint:
-    """Of the least probability with which a finetuned model opens calls.
+    """Of the least probability with which a finetuned model opens calls; found in float32.
 
     Args:
         training_set: fingerprints of its texts and of what was left out of it.
         settings: of the run.
         model: identity of the finetuned model.
-        precision: that it computes in.
         documents: that the texts are windows of.
         tool_versions: by name, of the tools that may be called.
     """
@@ -367,13 +356,14 @@ def call_threshold_fingerprint(
         training_set=list(training_set),
         documents=dict(documents),
         language_model=[model, settings.language_model.bos_token],
-        precision=precision,
         tool_versions=dict(tool_versions),
         decoding=settings.decoding.model_dump(include={"call_top_k", "max_call_tokens"}),
         execution=execution_settings(settings),
         scoring=settings.scoring.model_dump(include=_OF_GAINS),
         window_tokens=corpus.window_tokens,
         max_windows_per_text=corpus.max_windows_per_text,
+        # As long may a text be with its context.
+        max_tokens=training.max_tokens,
         development_share=training.development_share,
         seed=training.seed,
     )
@@ -381,6 +371,7 @@ def call_threshold_fingerprint(
 
 def questions_fingerprint(
     questions: str,
+    items: int,
     mode: Mode,
     settings: Settings,
     model: str,
@@ -393,6 +384,7 @@ def questions_fingerprint(
 
     Args:
         questions: digest of the items and of how they are asked and scored.
+        items: how many they are.
         mode: how the model is used; without calls nothing of tools and calls counts.
         settings: of the run.
         model: identity of the model.
@@ -424,6 +416,7 @@ def questions_fingerprint(
     return fingerprint(
         "evaluation_results",
         questions=questions,
+        items=items,
         language_model=[model, settings.language_model.bos_token],
         precision=precision,
         batch_size=chosen.batch_size,
@@ -435,40 +428,24 @@ def questions_fingerprint(
 def losses_of_texts_fingerprint(
     settings: Settings,
     model: str,
-    precision: str,
     *,
     held_out_documents: Mapping[str, str],
     file: str | None,
 ) -> Fingerprint:
-    """Of a model's losses of the held-out texts, or of a text file.
+    """Of a model's losses of the held-out texts, or of a text file; always in float32.
 
     Args:
         settings: of the run.
         model: identity of the model.
-        precision: that it computes in.
         held_out_documents: fingerprints of the held-out shards.
         file: digest of the text file; None for the held-out texts.
     """
-    chosen = settings.evaluation
-    common = {
-        "benchmark": "perplexity",
-        "language_model": [model, settings.language_model.bos_token],
-        "precision": precision,
-        "held_out_documents": dict(held_out_documents),
-        "tool_versions": {},
-        "window_tokens": settings.corpus.window_tokens,
-    }
-    earlier = fingerprint(
+    return fingerprint(
         "evaluation_results",
-        **common,
-        evaluation=chosen.model_dump(include=_OF_EARLIER_EVALUATIONS),
-        decoding={},
-    )
-    now = fingerprint(
-        "evaluation_results",
-        **common,
-        evaluation=chosen.model_dump(include={"perplexity_windows", "seed"}),
+        language_model=[model, settings.language_model.bos_token],
+        held_out_documents=dict(held_out_documents),
+        window_tokens=settings.corpus.window_tokens,
+        evaluation=settings.evaluation.model_dump(include={"perplexity_windows", "seed"}),
         token_budget=settings.scoring.token_budget,
-        **({"file": file} if file else {}),
+        file=file,
     )
-    return now if file else now.as_good_as(earlier)

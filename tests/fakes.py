@@ -113,6 +113,7 @@ class ScriptedModel:
     """
 
     bos_id = 0
+    precision = "float32"
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()

@@ -238,6 +238,7 @@ create table evaluation_results (
     benchmark varchar not null,  -- Name of the benchmark.
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
+    precision varchar check (precision in ('float32', 'bfloat16')),  -- Floating-point format that the model computed in, float32 for texts; NULL in rows of earlier releases.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
     call_top_k integer check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled, NULL in rows of earlier releases.
     least_call_probability double check (least_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided, NULL in rows of earlier releases.

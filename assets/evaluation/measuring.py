@@ -5,12 +5,14 @@
     svamp.finetuned.disabled.0001   …
 
 A part that is finished stays when a run is killed. Of two runs over the same benchmark each takes
-the parts that the other does not work on. Does not ask questions itself.
+the parts that the other does not work on. A run that asks fewer items (`evaluation.items`) asks the
+first ones of these parts, and takes nothing away from what is stored of the same model under the
+same settings. Does not ask questions itself.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -28,6 +30,7 @@ from assets.training.training_set import fingerprints_of, slice_inputs, training
 from dagster_project.fingerprints import (
     FINGERPRINT,
     PARTS,
+    Fingerprint,
     losses_of_texts_fingerprint,
     questions_fingerprint,
 )
@@ -39,12 +42,13 @@ from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.benchmarks import chosen_items, configured_benchmark, text_file
+from dagster_project.wiring.benchmarks import configured_benchmark, items_of, text_file
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from dagster_project.wiring.model_holder import ModelHolder, precision_of
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
+from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import hex_digest, hex_digest_of_file, number_digest
 from toolformer.ground.locking import Lock
 from tools.model_identity import model_identity
@@ -62,6 +66,29 @@ _UNFINISHED_OF = "unfinished_of"
 _EMPTY = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a benchmark's items, as a model answers them in one mode.
+
+    Attributes:
+        benchmark, model, mode: of the answers.
+        number: of the part, from 0.
+        items: of the part.
+        asked: how many of these this run asks, from the first on.
+    """
+
+    benchmark: Benchmark
+    model: EvaluatedModel
+    mode: Mode
+    number: int
+    items: list[BenchmarkItem]
+    asked: int
+
+    @property
+    def slice_name(self) -> str:
+        return f"{self.benchmark.name}.{self.model.name}.{self.mode.name}.{self.number:04d}"
+
+
 @dataclass(slots=True)
 class Measuring:
     """What measuring needs, and what came of it.
@@ -71,6 +98,7 @@ class Measuring:
         held_out: keys of the shards that perplexity is measured on.
         log: told what is left out, and how far it is.
         states: how many slices were made or up to date, by benchmark and model.
+        items_asked: which items this run asks, in words, by benchmark.
         rows_left_out: rows of its file that are not asked, by benchmark.
     """
 
@@ -83,6 +111,7 @@ class Measuring:
     log: dg.DagsterLogManager
     force: bool
     states: dict[str, Counter[str]] = field(default_factory=dict)
+    items_asked: dict[str, str] = field(default_factory=dict)
     rows_left_out: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -136,13 +165,16 @@ class Measuring:
         return {"rows of the file": of_file, **reasons} if of_file else reasons
 
     def _measure_losses(self, name: str, model: EvaluatedModel) -> None:
+        self.items_asked[name] = f"at most {self.settings.evaluation.perplexity_windows} windows"
         windows = text_collection(name, self.store, self.held_out, self.settings)
         progress = progress_of(f"{name} with the {model.name} model", self.log)
 
         def make(_: Wanted) -> Made:
-            loaded = self.holder.load(model.directory, self.settings, self.home)
+            loaded = self.holder.load(
+                model.directory, self.settings, self.home, precision="float32"
+            )
             rows = measure_losses(loaded, windows, self.settings, progress=progress)
-            return Made(self._rows(name, model, rows))
+            return Made(self._rows(name, model, loaded, rows))
 
         self._replace(
             f"{name}.{model.name}", name, model, partial(self._wanted_losses, name, model), make
@@ -150,50 +182,58 @@ class Measuring:
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         benchmark = configured_benchmark(name, self.settings)
-        parts = self._parts(benchmark)
-        self._empty_stale(benchmark, model, parts)
-        progress = progress_of(f"{name} with the {model.name} model", self.log)
-        total = sum(map(len, parts)) * len(modes)
+        items = self._items_in_order(benchmark)
+        most = min(self.settings.evaluation.items or len(items), len(items))
+        is_all = most == len(items)
+        self.items_asked[name] = f"all {most}" if is_all else f"the first {most} of {len(items)}"
+        parts = [
+            [
+                _Part(benchmark, model, mode, number, of_part, len(of_part[: max(most - start, 0)]))
+                for mode in modes
+            ]
+            for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART))
+            for of_part in [items[start : start + _ITEMS_PER_PART]]
+        ]
+        self._empty_stale(benchmark, model, items, parts)
+        asked = [of_modes for of_modes in parts if of_modes[0].asked]
+        progress = progress_of(
+            f"{name} with the {model.name} model, {self.items_asked[name]} items", self.log
+        )
+        total = most * len(modes)
         done = 0
-        for number in self._in_turn(name, model, modes, parts):
-            items = parts[number]
-            questions = Questions(benchmark, items, self.tools, self.settings)
-            for mode in modes:
+        for of_modes in self._in_turn(asked):
+            questions = Questions(benchmark, self.tools, self.settings)
+            for part in of_modes:
                 self._replace(
-                    _slice_name(name, model, mode, number),
+                    part.slice_name,
                     name,
                     model,
-                    partial(self._wanted_answers, benchmark, items, model, mode),
+                    partial(self._wanted_answers, part),
                     partial(
                         self._answers,
-                        name,
+                        part,
                         questions,
-                        model,
-                        mode,
-                        number,
                         # The whole, and not the part, is what somebody waits for.
                         lambda so_far, _, before=done: progress(before + so_far, total),
                     ),
                 )
-                done += len(items)
+                done += part.asked
                 progress(done, total)
 
     def _answers(
         self,
-        name: str,
+        part: _Part,
         questions: Questions,
-        model: EvaluatedModel,
-        mode: Mode,
-        number: int,
         progress: Callable[[int, int], None],
         wanted: Wanted,
     ) -> Made:
-        loaded = self.holder.load(model.directory, self.settings, self.home)
+        loaded = self.holder.load(part.model.directory, self.settings, self.home)
         digest = wanted.fingerprint.digest
-        known = self._answered(_slice_name(name, model, mode, number), digest)
-        rows = questions.ask(loaded, mode, known=known, progress=progress)
+        known = self._answered(part.slice_name, digest)
+        items = self._items(part)
+        rows = questions.ask(loaded, part.mode, items, known=known, progress=progress)
         failed = sum(row.get("reason") == TOOL_FAILED for row in rows)
-        frame = self._rows(name, model, rows)
+        frame = self._rows(part.benchmark.name, part.model, loaded, rows)
         if not failed:
             return Made(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
@@ -210,35 +250,38 @@ class Measuring:
         answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
         return {row["item_id"]: row for row in answered.iter_rows(named=True)}
 
-    def _parts(self, benchmark: Benchmark) -> list[list[BenchmarkItem]]:
-        """The items in a random order that stays, cut into parts: each is a fair sample."""
-        items, left_out = chosen_items(benchmark, self.settings)
+    def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
+        """In a random order that stays, so that the first ones and each part are fair samples."""
+        items, left_out = items_of(benchmark)
         for row in left_out[:_NAMED]:
             self.log.warning(f"{benchmark.name} leaves out {row}")
         if len(left_out) > _NAMED:
             self.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
         self.rows_left_out[benchmark.name] = len(left_out)
         seed = self.settings.evaluation.seed
-        items.sort(key=lambda item: number_digest(seed, item.item_id))
-        return [
-            items[start : start + _ITEMS_PER_PART]
-            for start in range(0, len(items), _ITEMS_PER_PART)
-        ]
+        return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
-    def _in_turn(
-        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], parts: Sequence[object]
-    ) -> Iterator[int]:
-        """Numbers of the parts; those that another run works on come last."""
-        waiting = list(range(len(parts)))
+    def _held(self, part: _Part) -> list[BenchmarkItem]:
+        """The items that its slice holds, of this model under these settings; else none."""
+        stored = self.store.slice_metadata(TABLE, ALL, part.slice_name) or {}
+        held = part.items[: _item_count(stored)]
+        digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
+        return held if self._fingerprint(part, held).digest in digests else []
+
+    def _items(self, part: _Part) -> list[BenchmarkItem]:
+        """What its slice is to hold: the items that are asked, and never fewer than it holds."""
+        return max(part.items[: part.asked], self._held(part), key=len)
+
+    def _in_turn(self, parts: Sequence[Sequence[_Part]]) -> Iterator[Sequence[_Part]]:
+        """Parts, each in all modes; those that another run works on come last."""
+        waiting = list(parts)
         while waiting:
             free = (
-                number
-                for number in waiting
-                if not any(self._is_taken(_slice_name(name, model, mode, number)) for mode in modes)
+                place
+                for place, of_modes in enumerate(waiting)
+                if not any(self._is_taken(part.slice_name) for part in of_modes)
             )
-            number = next(free, waiting[0])
-            waiting.remove(number)
-            yield number
+            yield waiting.pop(next(free, 0))
 
     def _is_taken(self, slice_name: str) -> bool:
         try:
@@ -251,27 +294,36 @@ class Measuring:
         return self.home.slice_lock(TABLE, ALL, slice_name)
 
     def _empty_stale(
-        self, benchmark: Benchmark, model: EvaluatedModel, parts: Sequence[Sequence[BenchmarkItem]]
+        self,
+        benchmark: Benchmark,
+        model: EvaluatedModel,
+        items: Sequence[BenchmarkItem],
+        parts: Iterable[Sequence[_Part]],
     ) -> None:
         """Leave no rows of other items or of another model, in whatever mode.
 
         A run that is stopped, and a mode that this one does not ask in, would leave them beside
-        the new ones. Slices of earlier releases, which have other names, go as well.
+        the new ones. So would a run of fewer items those that were asked under other settings.
         """
         of_model = json.dumps(
             [model_identity(model.directory), self.settings.language_model.bos_token]
         )
-        asked = [json.dumps(_digest_of(benchmark, items)) for items in parts]
+        not_asked = {
+            part.slice_name: part for of_modes in parts for part in of_modes if not part.asked
+        }
         prefix = f"{benchmark.name}.{model.name}"
 
         def is_stale(slice_name: str) -> bool:
             stored = self.store.slice_metadata(TABLE, ALL, slice_name)
             if stored is None or stored[FINGERPRINT] == _EMPTY:
                 return False
+            if slice_name in not_asked:
+                return not self._held(not_asked[slice_name])
             made_of = json.loads(stored.get(PARTS, "{}"))
             number = slice_name.rpartition(".")[2]
-            of_part = asked[int(number) :][:1] if number.isdecimal() else []
-            is_asked = made_of.get("questions") in of_part
+            start = int(number) * _ITEMS_PER_PART if number.isdecimal() else len(items)
+            held = items[start : start + _item_count(stored)]
+            is_asked = made_of.get("questions") == json.dumps(_digest_of(benchmark, held))
             return not is_asked or made_of.get("language_model") != of_model
 
         for each in self.store.slices(TABLE):
@@ -303,9 +355,11 @@ class Measuring:
         )
         self.states.setdefault(f"{name} with {model.name}", Counter())[state] += 1
 
-    def _rows(self, name: str, model: EvaluatedModel, rows: list[dict]) -> pl.DataFrame:
-        named = [{**row, "benchmark": name, "model": model.name} for row in rows]
-        return typed_frame(TABLE, named)
+    def _rows(
+        self, name: str, model: EvaluatedModel, loaded: LanguageModel, rows: list[dict]
+    ) -> pl.DataFrame:
+        same = {"benchmark": name, "model": model.name, "precision": loaded.precision}
+        return typed_frame(TABLE, [{**row, **same} for row in rows])
 
     def _wanted_losses(self, name: str, model: EvaluatedModel) -> Wanted:
         documents: dict[str, Input] = {}
@@ -318,31 +372,27 @@ class Measuring:
             self.settings,
             # Of the model that is there now: another run may train it while this one waits.
             model_identity(model.directory),
-            precision_of(self.settings, self.home),
             held_out_documents=fingerprints_of(documents),
             file=file,
         )
         return Wanted(fingerprint, tuple(documents.values()))
 
-    def _wanted_answers(
-        self,
-        benchmark: Benchmark,
-        items: Sequence[BenchmarkItem],
-        model: EvaluatedModel,
-        mode: Mode,
-    ) -> Wanted:
-        tools = self.tools.with_further(benchmark.further_tools).tools
-        callable_tools = {} if mode.is_disabled else tools
-        fingerprint = questions_fingerprint(
-            _digest_of(benchmark, items),
-            mode,
+    def _wanted_answers(self, part: _Part) -> Wanted:
+        return Wanted(self._fingerprint(part, self._items(part)))
+
+    def _fingerprint(self, part: _Part, items: Sequence[BenchmarkItem]) -> Fingerprint:
+        tools = self.tools.with_further(part.benchmark.further_tools).tools
+        callable_tools = {} if part.mode.is_disabled else tools
+        return questions_fingerprint(
+            _digest_of(part.benchmark, items),
+            len(items),
+            part.mode,
             self.settings,
-            model_identity(model.directory),
+            model_identity(part.model.directory),
             precision_of(self.settings, self.home),
-            blocked_tools=benchmark.blocked_tools,
+            blocked_tools=part.benchmark.blocked_tools,
             tool_versions={name: tool.version for name, tool in callable_tools.items()},
         )
-        return Wanted(fingerprint)
 
 
 def told(states: Mapping[str, int]) -> str:
@@ -366,5 +416,6 @@ def _digest_of(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> str:
     )
 
 
-def _slice_name(benchmark: str, model: EvaluatedModel, mode: Mode, part: int) -> str:
-    return f"{benchmark}.{model.name}.{mode.name}.{part:04d}"
+def _item_count(stored: Mapping[str, str]) -> int:
+    """Of how many items the rows of a slice are, from the first of its part on."""
+    return int(json.loads(stored.get(PARTS, "{}")).get("items", 0))

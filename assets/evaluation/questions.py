@@ -23,22 +23,15 @@ PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
 
 
 class Questions:
-    """Some items of a benchmark, asked of one model in one mode after the other.
+    """Items of a benchmark, asked of one model in one mode after the other.
 
     What the model wrote is remembered: up to its first call a text is the same as without calls,
     and one that does not begin to call a tool is the same without this tool. That is not decoded
     again.
     """
 
-    def __init__(
-        self,
-        benchmark: Benchmark,
-        items: Sequence[BenchmarkItem],
-        tools: Toolbox,
-        settings: Settings,
-    ):
+    def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
         self._benchmark = benchmark
-        self._items = items
         self._tools = tools.with_further(benchmark.further_tools)
         self._settings = settings
         self._without_calls: dict[str, Completion] = {}
@@ -48,6 +41,7 @@ class Questions:
         self,
         model: LanguageModel,
         mode: Mode,
+        items: Sequence[BenchmarkItem],
         *,
         known: Mapping[str, Mapping[str, object]],
         progress: Callable[[int, int], None],
@@ -57,20 +51,19 @@ class Questions:
         Args:
             model: any; the same one each time.
             mode: how it is used.
+            items: of the benchmark; each has a row.
             known: rows by item of an earlier time, which are taken over.
             progress: told answers done and answers in all.
 
         Returns:
-            Rows of `evaluation_results` without benchmark and model. An item whose call had no
-            answer because its tool was down has no score, and the reason `tool_failed`.
+            Rows of `evaluation_results` without benchmark, model and precision. An item whose call
+            had no answer because its tool was down has no score, and the reason `tool_failed`.
 
         Raises:
             ToolUnavailableError: a tool had no answer 20 times in a row.
         """
         same = self._same_without(mode.without_tool)
-        asked = [
-            item for item in self._items if item.item_id not in known and item.item_id not in same
-        ]
+        asked = [item for item in items if item.item_id not in known and item.item_id not in same]
         short, long = self._by_length(model, asked)
         failed: set[int] = set()
         completions = complete_with_tools(
@@ -101,7 +94,7 @@ class Questions:
             item.item_id: self._answer(
                 item, written[item.item_id], has_failed=item.item_id in failures
             )
-            for item in self._items
+            for item in items
             if item.item_id in written
         }
         made |= {item.item_id: {"reason": PROMPT_TOO_LONG} for item in long}
@@ -109,7 +102,7 @@ class Questions:
             {**known[item.item_id]}
             if item.item_id in known
             else {**_question(item), **_used(mode), **made[item.item_id]}
-            for item in self._items
+            for item in items
         ]
 
     def _same_without(self, tool: str | None) -> dict[str, Completion]:

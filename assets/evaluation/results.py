@@ -107,6 +107,7 @@ def _report(
     context.add_asset_metadata(
         {
             "state": told(measuring.states[f"{name} with {model.name}"]),
+            "items asked": measuring.items_asked[name],
             "dagster/partition_row_count": int(summary["items"].sum()),
             **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
             "summary": dg.MetadataValue.md(table_markdown(summary, rows=20)),

@@ -18,7 +18,7 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
     Returns:
         By heading, in the paper's order: a column with model and mode, and one per benchmark with
-        the score in percent (of texts the perplexity) and its 95 % interval.
+        the score in percent (of texts the perplexity), its 95 % interval and of how many items.
     """
     score, low, high = (pl.col(name).round(1) for name in ("score", "low", "high"))
     of_paper = pl.col("source") == "paper"
@@ -30,7 +30,7 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         .alias("model"),
         pl.when(of_paper)
         .then(score.cast(pl.String))
-        .otherwise(pl.format("{} ({} to {})", score, low, high))
+        .otherwise(pl.format("{} ({} to {}), {} items", score, low, high, "items"))
         .alias("cell"),
     )
     return {

@@ -57,7 +57,7 @@ def measure_losses(
     """The mean loss of each window, with calls disabled.
 
     Returns:
-        Rows of `evaluation_results` without benchmark and model.
+        Rows of `evaluation_results` without benchmark, model and precision.
 
     Raises:
         ToolformerError: there is no window.

@@ -32,7 +32,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from dagster_project.wiring.model_cards import write_model_card
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory, precision_of
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.decoding.call_threshold import (
     CallThreshold,
     call_threshold_text,
@@ -96,7 +96,7 @@ def call_threshold(
         tools = {} if variant == PLAIN else toolbox.open(loaded, home).tools
 
         def wanted() -> Wanted:
-            return _wanted(store, loaded, home, directory, tools)
+            return _wanted(store, loaded, directory, tools)
 
         def is_stale() -> bool:
             bring(home, directory)
@@ -164,7 +164,7 @@ def _documents(store: Warehouse) -> dict[str, Input]:
 
 
 def _wanted(
-    store: Warehouse, settings: Settings, home: Home, directory: Path, tools: Mapping[str, Tool]
+    store: Warehouse, settings: Settings, directory: Path, tools: Mapping[str, Tool]
 ) -> Wanted:
     training_set = _training_set(store)
     documents = _documents(store)
@@ -173,7 +173,6 @@ def _wanted(
             [each.fingerprint for each in training_set],
             settings,
             model_identity(directory),
-            precision_of(settings, home),
             documents=fingerprints_of(documents),
             tool_versions={name: tool.version for name, tool in tools.items()},
         ),
@@ -221,7 +220,7 @@ def _choose(
     measured = measure_openings(
         texts,
         tools,
-        partial(holder.load, directory, settings, home),
+        partial(holder.load, directory, settings, home, precision="float32"),
         settings,
         home,
         progress_of=lambda step: progress_of(f"calibrating {directory.name}: {step}", context.log),

@@ -18,6 +18,7 @@ from dagster_project.settings.sections import Settings
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.training.augmented_text import TextKey
+from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import is_for_development, random_rank
 from tools.protocol import Document
 from warehouse.schema import ALL
@@ -33,9 +34,9 @@ class DevelopmentText:
     """A text of the development side.
 
     Attributes:
-        window: its tokens.
+        window: its tokens, behind those of its context.
         document: that the window is of, as the tools know it.
-        call_positions: where its kept calls stand, counted in tokens without calls.
+        call_positions: where its kept calls stand, counted in these tokens.
     """
 
     window: Window
@@ -84,8 +85,10 @@ def _with_calls(
         document = documents.get(row["document_id"])
         if document is not None:
             window = _window(document, row, tokenizer, settings)
-            positions = frozenset(call["position"] for call in row["calls"])
-            yield DevelopmentText(window, document, positions)
+            whole = _in_context(window, row["context"], tokenizer, settings)
+            ahead = len(whole.ids) - len(window.ids)
+            positions = frozenset(ahead + call["position"] for call in row["calls"])
+            yield DevelopmentText(whole, document, positions)
 
 
 def _without_calls(
@@ -116,7 +119,11 @@ def _without_calls(
         with_calls=_by_key(texts),
         is_wanted=is_held_back,
     )
-    plain = ((window, text.shard) for window, text in windows if text.key not in left_out)
+    plain = (
+        (_in_context(window, text.context, tokenizer, settings), text.shard)
+        for window, text in windows
+        if text.key not in left_out
+    )
     chosen = list(islice(plain, _MOST_TEXTS))
     documents = _documents(store, ((shard, window.document_id) for window, shard in chosen))
     return [
@@ -140,6 +147,13 @@ def _documents(store: Warehouse, wanted: Iterable[tuple[str, str]]) -> dict[str,
 def _by_key(texts: pl.DataFrame) -> Mapping[TextKey, str]:
     rows = texts.select("document_id", "window", "text").iter_rows()
     return {TextKey(document_id, window): text for document_id, window, text in rows}
+
+
+def _in_context(
+    window: Window, context: str | None, tokenizer: Tokenizer, settings: Settings
+) -> Window:
+    most = settings.training.max_tokens
+    return window_in_context(window, context, tokenizer, max_tokens=most)
 
 
 def _window(

@@ -75,7 +75,7 @@ def measure_openings(
     windows = [text.window for text in texts]
     # Fits the longest text, with which the calls of one that is scored share their keys.
     token_budget = settings.scoring.token_budget or choose_pack_tokens(
-        model, window_tokens=settings.corpus.window_tokens
+        model, window_tokens=max(len(window.ids) for window in windows)
     )
     call_top_k = settings.decoding.call_top_k
     chances = call_chances(

@@ -3,7 +3,6 @@
 Does not run them. The perplexity of held-out shards is none of these.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from dagster_project.settings.evaluation_sections import DATESET, UNSEEN_TOOL
@@ -13,7 +12,6 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.benchmarks.catalogue import open_benchmark
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.evaluation.benchmarks.sample import sample
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.ground.digests import hex_digest, hex_digest_of_file
 from tools.locker import Locker
@@ -27,9 +25,10 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
     """
     evaluation = settings.evaluation
     if name == DATESET:
-        count = min(evaluation.dateset_items, evaluation.items or evaluation.dateset_items)
         return Dateset(
-            seed=evaluation.seed, count=count, max_new_tokens=evaluation.dateset_new_tokens
+            seed=evaluation.seed,
+            count=evaluation.dateset_items,
+            max_new_tokens=evaluation.dateset_new_tokens,
         )
     if name == UNSEEN_TOOL:
         return UnseenTool(Locker(seed=evaluation.seed), seed=evaluation.seed)
@@ -92,8 +91,8 @@ def identity_of(benchmark: Benchmark) -> str:
     return hex_digest(benchmark.name, benchmark.version, benchmark.stop_rule, *files)
 
 
-def chosen_items(benchmark: Benchmark, settings: Settings) -> tuple[list[BenchmarkItem], list[str]]:
-    """The items to ask, and why others of the file are not.
+def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
+    """All items of a benchmark, and why other rows of its file are none.
 
     Returns:
         Items in their order, and for each row that is left out where it stands and the reason.
@@ -101,21 +100,17 @@ def chosen_items(benchmark: Benchmark, settings: Settings) -> tuple[list[Benchma
     Raises:
         ToolformerError: a file cannot be read, or holds no item.
     """
+    items: list[BenchmarkItem] = []
     left_out: list[str] = []
-
-    def items() -> Iterable[BenchmarkItem]:
-        for entry in benchmark.items():
-            if isinstance(entry, BenchmarkItem):
-                yield entry
-            else:
-                left_out.append(f"{entry.place}: {entry.reason}")
-
-    most = settings.evaluation.items
-    chosen = list(items()) if most is None else sample(items(), most, settings.evaluation.seed)
-    if not chosen:
+    for entry in benchmark.items():
+        if isinstance(entry, BenchmarkItem):
+            items.append(entry)
+        else:
+            left_out.append(f"{entry.place}: {entry.reason}")
+    if not items:
         first = f" The first row: {left_out[0]}." if left_out else ""
         raise ToolformerError(
             f"The benchmark {benchmark.name!r} holds no item.{first} Expected at least one row "
             "with a question and an answer; correct the file or its description."
         )
-    return chosen, left_out
+    return items, left_out

@@ -62,7 +62,7 @@ class ModelHolder:
 
     def __init__(self) -> None:
         self._model: LanguageModel | None = None
-        self._loaded_from: tuple[Path, str] | None = None
+        self._loaded_from: tuple[Path, str, str] | None = None
         self._reference: LanguageModel | None = None
         self._locks: list[FileLock] = []
         self._device = ""
@@ -112,19 +112,28 @@ class ModelHolder:
         if wanted or (wanted == 0 and self._device == "cpu"):
             _settle_threads(wanted)
 
-    def load(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
-        """The model that is in a directory now; the one held before is dropped if it is another."""
+    def load(
+        self, directory: Path, settings: Settings, home: Home, *, precision: str | None = None
+    ) -> "LanguageModel":
+        """The model that is in a directory now; the one held before is dropped if it is another.
+
+        Args:
+            directory, settings, home: of the run.
+            precision: `float32` where a number must not depend on the machine; by default what
+                the settings say, for sampling, scoring and decoding.
+        """
         from toolformer.forward.language_model import resolve_precision
 
         with self._turn:
             device = self.hold_device(settings, home)
-            wanted = directory, model_identity(directory)
+            chosen = precision or precision_of(settings, home)
+            wanted = directory, model_identity(directory), chosen
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
-                precision = precision_of(settings, home)
-                if settings.language_model.precision == "auto" and home.cluster is not None:
+                is_auto = precision is None and settings.language_model.precision == "auto"
+                if is_auto and home.cluster is not None:
                     check_precision(home.cluster, resolve_precision("auto", device), device)
-                self._model = self._loaded(directory, settings, home, device, precision)
+                self._model = self._loaded(directory, settings, home, device, chosen)
                 self._loaded_from = wanted
             return self._model
 

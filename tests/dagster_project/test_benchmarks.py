@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dagster_project.settings.sections import Settings, validated
-from dagster_project.wiring.benchmarks import chosen_items, configured_benchmark, identity_of
+from dagster_project.wiring.benchmarks import configured_benchmark, identity_of, items_of
 from toolformer.errors import ToolformerError
 
 PROBLEMS = [
@@ -27,7 +27,7 @@ def settings_with(**evaluation: object) -> Settings:
 
 
 def asked(name: str, settings: Settings) -> list[str]:
-    items, _ = chosen_items(configured_benchmark(name, settings), settings)
+    items, _ = items_of(configured_benchmark(name, settings))
     return [item.prompt for item in items]
 
 
@@ -49,7 +49,7 @@ def test_a_question_file_of_ones_own_is_a_benchmark_of_five_lines(svamp: Path):
         "blocked_tools": ["QA"],
     }
     benchmark = configured_benchmark("sums", settings_with(questions={"sums": described}))
-    (item, *_), _ = chosen_items(benchmark, Settings())
+    (item, *_), _ = items_of(benchmark)
     assert (benchmark.name, benchmark.blocked_tools) == ("sums", ("QA",))
     assert item.prompt == "Answer the following question: What is 0 plus 1?"
     assert benchmark.score(item, " 1, of course.")
@@ -59,15 +59,6 @@ def test_a_prompt_that_does_not_fit_names_its_setting(svamp: Path):
     described = {"path": str(svamp), "prompt": "Say {anything}"}
     with pytest.raises(ToolformerError, match=r"evaluation\.questions\.sums: The prompt"):
         configured_benchmark("sums", settings_with(questions={"sums": described}))
-
-
-def test_more_items_hold_all_that_fewer_do(svamp: Path):
-    files = {"svamp": str(svamp)}
-    few = asked("svamp", settings_with(files=files, items=3))
-    more = asked("svamp", settings_with(files=files, items=6))
-    assert (len(few), len(more)) == (3, 6)
-    assert set(few) < set(more)
-    assert set(asked("svamp", settings_with(files=files, items=3, seed=1))) != set(few)
 
 
 def test_the_identity_follows_the_content_of_the_file(svamp: Path):
@@ -83,7 +74,7 @@ def test_the_identity_follows_the_content_of_the_file(svamp: Path):
 def test_rows_that_cannot_be_asked_are_named_and_the_others_are_asked(svamp: Path):
     svamp.write_text(svamp.read_text().replace('"answer": 3', '"answer": "three"'))
     settings = settings_with(files={"svamp": str(svamp)})
-    items, left_out = chosen_items(configured_benchmark("svamp", settings), settings)
+    items, left_out = items_of(configured_benchmark("svamp", settings))
     assert len(items) == 8
     (reason,) = left_out
     assert reason.startswith("svamp.jsonl, row 3: column 'answer' is 'three'; expected a number")
@@ -93,14 +84,13 @@ def test_a_file_without_a_usable_row_is_refused(svamp: Path):
     svamp.write_text(json.dumps({"question": "How many?", "answer": "many"}) + "\n")
     settings = settings_with(files={"svamp": str(svamp)})
     with pytest.raises(ToolformerError, match=r"'svamp' holds no item. The first row: svamp.jsonl"):
-        chosen_items(configured_benchmark("svamp", settings), settings)
+        items_of(configured_benchmark("svamp", settings))
 
 
 def test_the_unseen_tool_needs_no_file_and_is_measured_when_it_is_named():
     assert "unseen-tool" not in Settings().evaluation.benchmarks
-    prompts = [asked("unseen-tool", settings_with(items=3, seed=seed)) for seed in (0, 0, 1)]
+    prompts = [asked("unseen-tool", settings_with(seed=seed)) for seed in (0, 0, 1)]
     assert prompts[0] == prompts[1] != prompts[2]
-    assert len(prompts[0]) == 3
     identities = {
         identity_of(configured_benchmark("unseen-tool", settings_with(seed=seed)))
         for seed in (0, 1)

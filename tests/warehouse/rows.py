@@ -168,6 +168,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "benchmark": "dateset",
         "item_id": "i1",
         "model": "base",
+        "precision": "float32",
         "mode": "with-tools",
         "prompt": "What day is it?",
         "output": "Monday",

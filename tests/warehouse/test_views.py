@@ -159,7 +159,15 @@ COLUMNS = {
         "plain_texts",
         "mean_similarity",
     ],
-    "evaluation_summary": ["benchmark", "model", "mode", "items", "score", "share_with_call"],
+    "evaluation_summary": [
+        "benchmark",
+        "model",
+        "mode",
+        "items",
+        "score",
+        "share_with_call",
+        "precision",
+    ],
     "call_calibration": [
         "benchmark",
         "model",
@@ -183,6 +191,7 @@ COLUMNS = {
         "low",
         "high",
         "share_with_call",
+        "precision",
     ],
     "evaluation_difference": [
         "benchmark",
@@ -622,13 +631,13 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
     dateset = frame(
         "evaluation_results",
         {"item_id": "a", "score": 1.0},
-        {"item_id": "b", "score": 0.0, "called_tool": None},
+        {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"},
     )
     warehouse.replace_slice("evaluation_results", "all", "perplexity.base", perplexity, metadata={})
     warehouse.replace_slice("evaluation_results", "all", "dateset.base", dateset, metadata={})
     assert warehouse.query("select * from evaluation_summary").rows() == [
-        ("dateset", "base", "with-tools", 2, 0.5, 0.5),
-        ("perplexity", "base", "disabled", 3, pytest.approx(math.exp(3.5)), 0.0),
+        ("dateset", "base", "with-tools", 2, 0.5, 0.5, "bfloat16, float32"),
+        ("perplexity", "base", "disabled", 3, pytest.approx(math.exp(3.5)), 0.0, "float32"),
     ]
 
 

@@ -6,7 +6,10 @@
 The two are tokenised apart, so the text has the tokens that were annotated.
 """
 
+from dataclasses import replace
+
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window
 
 _END = "\n"
 
@@ -33,3 +36,31 @@ def context_ids(tokenizer: Tokenizer, context: str, *, room: int) -> list[int]:
     """
     ids = tokenizer.encode(context + _END)
     return ids[max(len(ids) - room, 0) :]
+
+
+def window_in_context(
+    window: Window, context: str | None, tokenizer: Tokenizer, *, max_tokens: int
+) -> Window:
+    """A window behind its context, as in a training row without calls.
+
+    No call can stand in the context. `start` moves with it, and may be negative: `start` and an
+    offset still give a place in the document.
+
+    Args:
+        window: of a text.
+        context: of it; None where it has none.
+        tokenizer: of the model that was trained.
+        max_tokens: most tokens of a training row, the beginning-of-sequence token included.
+    """
+    if context is None:
+        return window
+    ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
+    in_front = tokenizer.decode(ids)
+    behind = (None if place is None else len(in_front) + place for place in window.offsets)
+    return replace(
+        window,
+        start=window.start - len(in_front),
+        text=in_front + window.text,
+        ids=(*ids, *window.ids),
+        offsets=(*[None] * len(ids), *behind),
+    )

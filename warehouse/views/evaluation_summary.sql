@@ -8,6 +8,7 @@
 --   score: share of right answers; of texts the perplexity, the exponential of the mean loss per
 --     token; NULL where no item has a score
 --   share_with_call: share of items in which a tool was called
+--   precision: that the model computed in
 with means as (
     select
         benchmark,
@@ -19,7 +20,8 @@ with means as (
         count(*) as items,
         sum(score * score_weight)
         / nullif(sum(score_weight) filter (where score is not null), 0) as mean_score,
-        avg((called_tool is not null)::integer) as share_with_call
+        avg((called_tool is not null)::integer) as share_with_call,
+        string_agg(distinct precision, ', ' order by precision) as precision
     from evaluation_results
     group by benchmark, model, mode
 )
@@ -29,6 +31,7 @@ select
     mode,
     items,
     case metric when 'perplexity' then exp(mean_score) else mean_score end as score,
-    share_with_call
+    share_with_call,
+    precision
 from means
 order by benchmark, model, mode

@@ -12,6 +12,7 @@
 --   low: lower end of the 95 % interval, of ours
 --   high: upper end of it
 --   share_with_call: of ours, share of items in which a tool was called
+--   precision: of ours, that the model computed in
 with lines as (
     select
         benchmark,
@@ -23,10 +24,13 @@ with lines as (
         case metric when 'accuracy' then 100 else 1 end * low as low,
         case metric when 'accuracy' then 100 else 1 end * high as high,
         share_with_call,
+        precision,
         0 as model_place
     from score_intervals
+    left join (select benchmark, model, mode, precision from evaluation_summary)
+        using (benchmark, model, mode)
     union all
-    select benchmark, 'paper', model, null, null, score, null, null, null, model_place
+    select benchmark, 'paper', model, null, null, score, null, null, null, null, model_place
     from paper_results
     where benchmark in (select benchmark from score_intervals)
 ),
@@ -36,7 +40,18 @@ places as (
     from paper_results
 )
 
-select family, benchmark, source, model, mode, items, score, low, high, share_with_call
+select
+    family,
+    benchmark,
+    source,
+    model,
+    mode,
+    items,
+    score,
+    low,
+    high,
+    share_with_call,
+    precision
 from lines
 left join places using (benchmark)
 order by benchmark_place nulls last, benchmark, source, model_place, model, mode

@@ -146,7 +146,7 @@ def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
     tables = paper_tables(store.view("evaluation_table"))
     assert list(tables) == ["Mathematics"]
     rows = dict(tables["Mathematics"].iter_rows())
-    assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4)"
+    assert rows["finetuned, enabled"] == "80.0 (37.6 to 96.4), 5 items"
     assert rows["paper: Toolformer"] == "29.4"
     assert next(iter(rows)) == "base, disabled"
 
@@ -154,6 +154,6 @@ def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
 def test_a_table_without_scores_is_none():
     table = pl.DataFrame(
         schema=dict.fromkeys(("family", "benchmark", "source", "model", "mode"), pl.String)
-        | dict.fromkeys(("score", "low", "high"), pl.Float64)
+        | dict.fromkeys(("score", "low", "high", "items"), pl.Float64)
     )
     assert paper_tables(table) == {}

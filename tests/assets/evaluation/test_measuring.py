@@ -157,12 +157,51 @@ def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.
     assert len(scores(work)) == 2 * QUESTIONS
 
 
-def test_fewer_items_and_older_slices_leave_no_rows_behind(measure, file: Path):
+def test_a_run_of_fewer_items_asks_the_first_and_takes_none_away(measure):
+    work, _ = measure(items=1)
+    (first,) = {item for item, _ in scores(work)}
+    work, _ = measure(items=3)
+    three = scores(work)
+    assert work.items_asked == {"own": f"the first 3 of {QUESTIONS}"}
+    assert len(three) == 2 * 3
+    assert {item for item, _ in three} > {first}
+    for fewer in (1, 2, 3):
+        work, asked = measure(items=fewer)
+        assert asked == []
+        assert scores(work) == three
+    work, _ = measure()
+    every = scores(work)
+    assert len(every) == 2 * QUESTIONS
+    for fewer in (1, 3):
+        work, asked = measure(items=fewer)
+        assert asked == []
+        assert set(work.states["own with base"]) == {"up to date"}
+        assert scores(work) == every
+    # Asked anew, none of those in the same part is lost either.
+    work, _ = measure(items=1, force=True)
+    assert scores(work) == every
+
+
+def test_a_run_of_fewer_items_goes_on_with_a_part_in_which_a_tool_was_down(measure):
+    tool = Sum()
+    tool.down_for = {f"{n} + 0" for n in range(QUESTIONS)}
+    measure(tool=tool)
+    work, _ = measure(items=1)
+    assert len(scores(work)) == 2 * QUESTIONS
+    assert sum(score == 1.0 for score in scores(work).values()) == QUESTIONS + 2
+
+
+def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(measure):
+    measure()
+    work, _ = measure(modes=[DISABLED, enabled(10, 0.2)], items=1)
+    modes = [mode for _, mode in scores(work)]
+    assert (modes.count("disabled"), modes.count("enabled")) == (QUESTIONS, 1)
+
+
+def test_items_that_are_gone_and_older_slices_leave_no_rows_behind(measure, file: Path):
     work, _ = measure()
     old = frame(TABLE, {"benchmark": "own", "item_id": "old"})
     work.store.replace_slice(TABLE, ALL, "own.base", old, metadata={FINGERPRINT: "x"})
-    work, _ = measure(items=1)
-    assert len(scores(work)) == 2
     write(file, 3)
     work, _ = measure()
     assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}

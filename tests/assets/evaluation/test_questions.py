@@ -45,7 +45,11 @@ def questions_of(
 ) -> Questions:
     if tools is None:
         tools = {"Calculator": create_tool("Calculator")}
-    return Questions(benchmark, items_of(benchmark), Toolbox(tools, {}, {}), settings)
+    return Questions(benchmark, Toolbox(tools, {}, {}), settings)
+
+
+def rows_of(questions: Questions, model, mode: Mode, items: list[BenchmarkItem]) -> list[dict]:
+    return questions.ask(model, mode, items, known={}, progress=lambda done, total: None)
 
 
 def asked(model, benchmark, settings: Settings, tools: dict | None = None):
@@ -54,7 +58,7 @@ def asked(model, benchmark, settings: Settings, tools: dict | None = None):
     return {
         (row["item_id"], mode.name): row
         for mode in (DISABLED, enabled(settings.decoding.call_top_k))
-        for row in questions.ask(model, mode, known={}, progress=lambda done, total: None)
+        for row in rows_of(questions, model, mode, items_of(benchmark))
     }
 
 
@@ -90,7 +94,7 @@ def test_a_call_that_is_too_unlikely_is_not_opened(benchmark: QuestionFile):
     answers = {}
     for least in (0.5, 0.05):
         mode = enabled(3, least)
-        rows = questions.ask(model, mode, known={}, progress=lambda done, total: None)
+        rows = rows_of(questions, model, mode, items_of(benchmark))
         answers[least] = {row["item_id"]: row["output"] for row in rows}["right"]
         assert {row["least_call_probability"] for row in rows} == {least}
     assert answers == {0.5: " It is 41 so.", 0.05: f" It is{CALLED} 42 so."}
@@ -151,7 +155,7 @@ def test_an_item_whose_tool_was_down_has_no_score_and_is_asked_again(benchmark: 
     known = {key: row for (key, mode), row in rows.items() if mode == "enabled" and key != "down"}
     model = ScriptedModel([down])
     again = questions_of(benchmark, settings).ask(
-        model, enabled(1), known=known, progress=lambda done, total: None
+        model, enabled(1), items_of(benchmark), known=known, progress=lambda done, total: None
     )
     assert [row["item_id"] for row in again] == ["right", "undone", "down"]
     assert (again[2]["score"], again[2]["reason"]) == (1.0, None)
@@ -187,7 +191,7 @@ def test_without_a_tool_only_texts_that_begin_to_call_it_are_written_again(
     rows = {}
     for mode in (DISABLED, enabled(3), Mode("without-Calculator", 3, "Calculator")):
         model.contexts.clear()
-        for row in questions.ask(model, mode, known={}, progress=lambda done, total: None):
+        for row in rows_of(questions, model, mode, items_of(benchmark)):
             rows[row["item_id"], row["mode"]] = row
     assert rows["right", "enabled"]["called_tool"] == "Calculator"
     without = rows["right", "without-Calculator"]
@@ -229,9 +233,9 @@ def test_the_unseen_tool_is_offered_where_it_is_shown_and_nowhere_else(benchmark
     ):
         model = ScriptedModel([f"{prompt}{call} {number}.", f"{prompt} 7."])
         tools = Toolbox({"Calculator": create_tool("Calculator")}, {}, {})
-        questions = Questions(asked_by, items, tools, Settings())
+        questions = Questions(asked_by, tools, Settings())
         for mode in modes:
-            (row,) = questions.ask(model, mode, known={}, progress=lambda done, total: None)
+            (row,) = rows_of(questions, model, mode, items)
             rows[asked_by.name, mode.name] = row
     assert rows["unseen-tool", "disabled"]["score"] == 0.0
     for mode in ("enabled", "without-Calculator"):
@@ -247,4 +251,4 @@ def test_the_unseen_tool_is_offered_where_it_is_shown_and_nowhere_else(benchmark
 def test_a_tool_of_ones_own_does_not_pass_for_the_unseen_one():
     unseen = UnseenTool(Locker(seed=0), seed=0)
     with pytest.raises(ToolRegistrationError, match="Name yours differently"):
-        Questions(unseen, [], Toolbox({"Locker": Locker(seed=0)}, {}, {}), Settings())
+        Questions(unseen, Toolbox({"Locker": Locker(seed=0)}, {}, {}), Settings())

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 import torch
 
@@ -103,11 +104,11 @@ def calibrated(
 ) -> dict:
     overrides = {
         **OVERRIDES,
-        # What `auto` stands for depends on the machine.
+        # Calibration is in float32 all the same.
         "language_model": {
             "path": str(home.root / "base"),
             "device": "cpu",
-            "precision": "float32",
+            "precision": "bfloat16",
         },
         **changes,
     }
@@ -146,6 +147,26 @@ def test_texts_without_calls_are_the_held_back_windows_in_which_nothing_was_kept
         document = text.document
         assert (document.document_id, document.text) == (text.window.document_id, TEXT)
         assert (document.title, document.url) == ("Results", URL)
+
+
+def test_texts_stand_behind_the_context_that_training_puts_in_front(home: Home):
+    store = Warehouse(home.warehouse, home.database)
+    store_documents(store, (*WITH_CALLS, PLAIN), context="How many?")
+    rows = store.read_slice("training_texts", ALL, ALL).with_columns(context=pl.lit("How many?"))
+    store.replace_slice("training_texts", ALL, ALL, rows, metadata={FINGERPRINT: "context"})
+    in_front = byte_tokenizer().encode("How many?\n")
+    cut = {window.index: window for window in windows_of("any")}
+    texts = texts_of(home)
+    assert {text.window.index for text in texts} == {0, 1, 2}
+    for text in texts:
+        window, own = text.window, cut[text.window.index]
+        ahead = in_front if own.index == 0 else []
+        assert window.ids == (*ahead, *own.ids)
+        assert window.offsets[: len(ahead)] == (None,) * len(ahead)
+        # Places are those of the document.
+        assert window.start + (window.offsets[len(ahead)] or 0) == own.start
+        assert text.call_positions <= {len(in_front) + AT}
+    assert sum(bool(text.call_positions) for text in texts) == len(WITH_CALLS)
 
 
 def test_a_text_whose_document_is_gone_is_left_out(home: Home):
@@ -211,6 +232,7 @@ def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Ho
         {"execution": {"max_result_tokens": 127}},
         {"execution": {"leak_share": 0.6}},
         {"scoring": {"window_tokens": 6}},
+        {"training": {"max_tokens": 100}},
         {"scoring": {"window_weights": "uniform"}},
     ],
 )
@@ -224,7 +246,7 @@ def fingerprint_of(changes: dict, **tool_versions: str) -> str:
     settings = Settings.model_validate(changes)
     versions = {"Calculator": "1", **tool_versions}
     return call_threshold_fingerprint(
-        ["t", "e"], settings, "model", "float32", documents={}, tool_versions=versions
+        ["t", "e"], settings, "model", documents={}, tool_versions=versions
     ).digest
 
 

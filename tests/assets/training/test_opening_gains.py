@@ -14,6 +14,7 @@ from tests.fakes import taught_model
 from toolformer.calls import CallFormat, call_ids
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
+from toolformer.training.contexts import window_in_context
 from tools.base import BaseTool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolCall
@@ -21,6 +22,7 @@ from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
 
 LESSONS = (
     "The boat [Search(boat) -> a red boat] a red boat came in.",
+    "What floats?\nThe boat [Search(boat) -> a red boat] a red boat came in.",
     "The lamp [Search(lamp) -> a lamp of brass] a lamp of brass fell.",
     "The note [7] was lost.",
 )
@@ -124,6 +126,21 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
         probabilities = [opening.probability for opening in text.openings]
         assert probabilities == sorted(set(probabilities))
     assert found.given_up == 0
+
+
+def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_path):
+    window = text_of(pupil, BOAT).window
+    whole = window_in_context(window, "What floats?", pupil.tokenizer, max_tokens=100)
+    at = len(whole.ids) - len(window.ids) + len("The boat")
+    text = DevelopmentText(whole, BOAT, frozenset([at]))
+    opening = measured(pupil, Search(), tmp_path, [text]).texts[0].openings[-1]
+    assert opening.is_right
+    gain = literal_gain(pupil, text, at, ToolCall("Search", "boat"), "a red boat")
+    assert opening.gain == pytest.approx(gain, abs=1e-4)
+    (token,) = pupil.tokenizer.encode(" [")
+    context = [pupil.bos_id, *pupil.tokenizer.encode("What floats?\nThe boat")]
+    expected = literal.next_token_log_probabilities(pupil, context)[token].exp()
+    assert opening.probability == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_the_tools_are_asked_as_in_annotation(pupil, tmp_path):

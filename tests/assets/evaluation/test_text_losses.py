@@ -1,0 +1,69 @@
+"""Losses of texts with the real embedded model, where the settings say bfloat16."""
+
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from assets.evaluation.measuring import Measuring
+from dagster_project.home import Home
+from dagster_project.settings.sections import validated
+from dagster_project.wiring.evaluated_models import EvaluatedModel
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.toolbox import Toolbox
+from toolformer.evaluation.modes import DISABLED
+from warehouse.warehouse import Warehouse
+
+TEXT = (
+    "The harbour of the small town was built in 1874, when the railway came. Six crates of 24 "
+    "bottles make 144 bottles in all, of which twelve were broken on the way. On Monday the "
+    "council met again and spoke about the price of bread, which had risen by four per cent.\n"
+    "Nobody had expected that the old bridge would stand for so long."
+)
+
+
+@pytest.mark.model
+def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
+    embedded_model_path: Path, tmp_path: Path
+):
+    file = tmp_path / "text.txt"
+    file.write_text(TEXT)
+    settings = validated(
+        {
+            "language_model": {"device": "cpu", "precision": "bfloat16"},
+            "corpus": {"window_tokens": 24},
+            "evaluation": {"texts": {"own": str(file)}},
+        },
+        origin="test",
+    )
+    home = Home(tmp_path / "home")
+    store = Warehouse(home.warehouse, home.database)
+    store.prepare()
+    holder = ModelHolder()
+    measuring = Measuring(
+        *(store, home, settings, Toolbox({}, {}, {}), holder, []),
+        logging.getLogger("test"),  # type: ignore[arg-type]
+        force=False,
+    )
+    try:
+        measuring.measure("own", EvaluatedModel("base", embedded_model_path), [DISABLED])
+    finally:
+        holder.release()
+
+    (summary,) = store.view("evaluation_summary").iter_rows(named=True)
+    windows = store.query("select prompt from evaluation_results order by item_id")["prompt"]
+    assert "".join(windows) == TEXT
+    model = AutoModelForCausalLM.from_pretrained(embedded_model_path, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path)
+    start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    losses: list[float] = []
+    for window in windows:
+        ids = torch.tensor([start, *tokenizer.encode(window, add_special_tokens=False)])
+        with torch.inference_mode():
+            logits = model(input_ids=ids[None]).logits[0, :-1]
+        losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
+    assert summary["score"] == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-3)
+    assert summary["precision"] == "float32"
