@@ -454,11 +454,19 @@ def test_dates_and_calls_can_be_printed_as_json(run, rows: None):
     assert record["calls"][0]["tool"] == "Calculator"
 
 
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_dates_without_end_are_printed(run, rows: None, form: str):
+    printed = run("sql", "select timestamp 'infinity' as t, 'nan'::float as n", "--format", form)
+    assert printed.code == 0
+    assert "infinity" in printed.out
+    assert "NaN" not in printed.out
+
+
 def test_a_query_may_begin_with_comments(run, rows: None):
     for query in (
         "-- The tools = all of them.\nselect tool from candidate_calls",
         "--\nselect tool from candidate_calls -- the end",
-        "/* The tools. */ select tool from candidate_calls;\n-- the end\n",
+        "/* The tools. */ select tool from candidate_calls where 'é;' <> ';' ; ;\n-- the end;\n",
     ):
         assert json.loads(run("sql", query, "--format", "json").out) == [{"tool": "Calculator"}]
     assert run("sql", "-- only a comment").is_one_paragraph_naming("nothing")
