@@ -8,6 +8,7 @@ Does not cut articles into passages.
 
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -46,7 +47,16 @@ def read_article_lines(file: SourceFile) -> Iterator[Article]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _article(json.loads(line), number)
-    except (ValueError, TypeError, KeyError, EOFError, OSError) as error:
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        zlib.error,
+    ) as error:
         raise SourceError(
             f"Line {number} of {file.name} is no article: {type(error).__name__}: {error}. "
             "Expected JSON with 'wikipedia_title' and 'text', a list of paragraphs (KILT), or with "

@@ -50,7 +50,16 @@ def test_kilt_has_sections_and_plain_articles_one(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "[1]", '{"title": "A"}', '{"text": ["a"]}', '{"text": 5}']
+    "line",
+    [
+        "no JSON",
+        "[1]",
+        '{"title": "A"}',
+        '{"text": ["a"]}',
+        '{"text": 5}',
+        '{"wikipedia_title": "A", "text": [5]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_line_that_is_no_article_is_named(tmp_path, line):
     articles = read_article_lines(written(tmp_path / "a.jsonl", PLAIN, line))
