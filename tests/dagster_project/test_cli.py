@@ -171,8 +171,9 @@ def test_a_change_with_a_wrong_value_is_named(run):
     assert outcome.is_one_paragraph_naming("sampling.seed = -1")
     outcome = run("build", "--set", "sampling=5")
     assert outcome.is_one_paragraph_naming("sampling = 5")
-    outcome = run("build", "--set", "sampling.seed=[1")
-    assert outcome.is_one_paragraph_naming("sampling.seed=[1")
+    for value in ("[1", "9" * 5_000, "[&a [x], *a]", "2024-99-99"):
+        outcome = run("build", "--set", f"sampling.seed={value}")
+        assert outcome.is_one_paragraph_naming(f"sampling.seed={value}")
 
 
 def test_an_unknown_preset_is_named(run):
