@@ -15,6 +15,7 @@ from typing import Any
 
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
+from zstandard import ZstdError
 
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, open_stored
@@ -55,6 +56,7 @@ def read_article_lines(file: SourceFile) -> Iterator[Article]:
         RecursionError,
         TypeError,
         ValueError,
+        ZstdError,
         zlib.error,
     ) as error:
         raise SourceError(

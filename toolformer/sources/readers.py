@@ -249,7 +249,8 @@ def _read_rows(
                 yield RawRecord(file.name, offset, excerpt_of(row[0]), TOO_LONG)
             else:
                 yield RawRecord(file.name, offset, dict(zip(columns, row, strict=True)))
-    except pyarrow.ArrowException as error:
+    # Names of columns need not be UTF-8.
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise OSError(str(error)) from error
 
 

@@ -278,6 +278,10 @@ class TestParquet:
         path.write_bytes(b"PAR1 and then nothing of the kind")
         with pytest.raises(SourceError, match=r"cannot be read: .*Parquet"):
             parsed(source_of(path))
+        parquet.write_table(pyarrow.table({"text": ["one"], "other": ["two"]}), path)
+        path.write_bytes(path.read_bytes().replace(b"other", b"\xfb" * 5))
+        with pytest.raises(SourceError, match="cannot be read"):
+            parsed(source_of(path))
 
 
 class TestErrors:
