@@ -149,8 +149,6 @@ def _held_by_polars(kind: Any) -> Any:
         return kind
     if kind.id in ("list", "array"):
         return duckdb.list_type(_held_by_polars(kind.children[0][1]))
-    if kind.id == "map":
-        return duckdb.map_type(*(_held_by_polars(inner) for _, inner in kind.children))
     if kind.id == "struct":
         return duckdb.struct_type({name: _held_by_polars(inner) for name, inner in kind.children})
     return VARCHAR
