@@ -8,7 +8,7 @@ outside the warehouse and no network.
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -33,6 +33,10 @@ MAXIMUM_ATTEMPTS = 4
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
+_WHOLE_NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
+_UNSIGNED = {"utinyint", "usmallint", "uinteger", "ubigint"}
+_KEPT_TYPES = {"boolean", "varchar", "float", "double", "decimal", *_WHOLE_NUMBERS, *_UNSIGNED}
+
 
 def run_query(
     folder: Path,
@@ -50,7 +54,9 @@ def run_query(
         shards: Only the slices of these are read, of tables that are cut by shard; by default all.
 
     Returns:
-        The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64.
+        The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
+        whatever else is no number, truth value, list or struct, come as the text that DuckDB
+        writes.
 
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
@@ -97,9 +103,11 @@ def _attempt(
     sql: str,
     parameters: Mapping[str, object] | None,
 ) -> pl.DataFrame:
+    import duckdb
+
     with open_views(folder, needs, files) as connection:
         _require_select(connection, sql)
-        relation = connection.sql(sql, params=dict(parameters or {}))
+        relation = connection.sql(_without_semicolons(sql), params=dict(parameters or {}))
         names = relation.columns
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -107,20 +115,43 @@ def _attempt(
                 f"The result has two columns '{twice}'; expected one name per column. "
                 "Give one of them another name with `as`."
             )
-        table = relation.to_arrow_table()
-    try:
-        frame = pl.DataFrame(pl.from_arrow(table))
-    except pl.exceptions.PolarsError as error:
-        raise QueryError(
-            f"The result has a type that cannot be shown: {error}. Expected numbers, text, dates, "
-            "lists or structs; put `cast(… as varchar)` around the column."
-        ) from error
+        # Polars and Python have no value for some dates, times, intervals and wide numbers.
+        columns = [
+            duckdb.SQLExpression(f"#{number}").cast(_held_by_polars(kind)).alias(name)
+            for number, (name, kind) in enumerate(zip(names, relation.types, strict=True), start=1)
+        ]
+        table = relation.select(*columns).to_arrow_table()
+    frame = pl.DataFrame(pl.from_arrow(table))
     whole = [
         name
         for name, kind in frame.schema.items()
         if isinstance(kind, pl.Decimal) and kind.scale == 0
     ]
     return frame.with_columns(_narrow(frame[name]) for name in whole)
+
+
+def _without_semicolons(sql: str) -> str:
+    """The statement alone: a comment behind its semicolon breaks a selection from it."""
+    import duckdb
+
+    text = bytearray(sql.encode())
+    for place, _ in duckdb.tokenize(sql):
+        if text[place] == ord(";"):
+            text[place] = ord(" ")
+    return text.decode()
+
+
+def _held_by_polars(kind: Any) -> Any:
+    import duckdb
+    from duckdb.sqltypes import VARCHAR
+
+    if kind.id in _KEPT_TYPES:
+        return kind
+    if kind.id in ("list", "array"):
+        return duckdb.list_type(_held_by_polars(kind.children[0][1]))
+    if kind.id == "struct":
+        return duckdb.struct_type({name: _held_by_polars(inner) for name, inner in kind.children})
+    return VARCHAR
 
 
 def _narrow(series: pl.Series) -> pl.Series:

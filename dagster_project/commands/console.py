@@ -98,7 +98,8 @@ def frame(rows: "pl.DataFrame", output: str = "table") -> None:
     Written without wrapping where the output is not a terminal, so that it can be read on.
     """
     if output == "json":
-        _OUT.file.write(json.dumps(rows.to_dicts(), default=_plain, ensure_ascii=False) + "\n")
+        _OUT.file.write(json.dumps(_finite(rows.to_dicts()), default=_plain, ensure_ascii=False))
+        _OUT.file.write("\n")
     elif output == "csv":
         import csv
 

@@ -16,7 +16,7 @@ from dagster_project.runs.run_job import (
     rejected_sources,
     run_job,
 )
-from dagster_project.settings.sections import Settings, SourceSettings
+from dagster_project.settings.sections import Settings, SourceSettings, validated
 from dagster_project.settings.settings_file import (
     add_sources,
     load_settings,
@@ -123,7 +123,9 @@ def _new_sources(
                 f"{path} is listed in {home.settings_file} already; change its entry there."
             )
     new = [path for path in dict.fromkeys(map(absolute, paths)) if path not in known]
-    return [SourceSettings(path=path, **given) for path in new]
+    sources = [{"path": path, **given} for path in new]
+    checked = validated({"corpus": {"sources": sources}}, origin="The new sources")
+    return list(checked.corpus.sources)
 
 
 def _take_back(home: Home, new: Sequence[SourceSettings], before: str, written: str) -> None:

@@ -3,18 +3,15 @@
 Does not parse the command line.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, merged
 from dagster_project.settings.settings_file import load_settings, write_settings_file
+from dagster_project.settings.yaml_text import YAML_ERRORS, loaded
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,8 @@ class RunOptions:
                     "--set tools.Calendar.filtering_threshold=0.5."
                 )
             try:
-                nested: Any = YAML(typ="safe").load(io.StringIO(value))
-            except (YAMLError, RecursionError) as error:
+                nested = loaded(value)
+            except YAML_ERRORS as error:
                 raise SettingsError(
                     f"The value in --set {change} is not valid YAML. Expected a number, a text or "
                     "a list such as [a, b]; put quotes around a text with special characters."

@@ -57,11 +57,10 @@ def shown_texts(rows: pl.DataFrame, *, most_per_tool: int, most_bytes: int) -> S
 
 def _text(calls: Sequence[_Row]) -> dict[str, Any]:
     first = calls[0]
-    published_on = first["published_on"]
     return {
         "title": first["title"],
         "url": first["url"] if _is_web_address(first["url"]) else None,
-        "date": published_on and published_on.isoformat(),
+        "date": first["published_on"],
         "document": first["document_id"],
         "window": first["window_index"],
         "round": first["round"],

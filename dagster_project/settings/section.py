@@ -1,9 +1,30 @@
 """What all sections of the settings have in common."""
 
-from pydantic import BaseModel, ConfigDict
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+_NUMBERS_BELOW = 2**63
 
 
 class Section(BaseModel):
     """A group of settings: unchangeable, and without room for names that nobody defined."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _numbers_are_finite(cls, value: Any) -> Any:
+        """Also within lists and the options of tools; whole numbers have at most 64 bits."""
+        if isinstance(value, Mapping):
+            cls._numbers_are_finite(tuple(value.values()))
+        elif isinstance(value, list | tuple):
+            for item in value:
+                cls._numbers_are_finite(item)
+        elif isinstance(value, int) and abs(value) >= _NUMBERS_BELOW:
+            raise ValueError("expected a whole number of at most 64 bits")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("expected a finite number")
+        return value

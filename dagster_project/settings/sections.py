@@ -270,7 +270,9 @@ class ScoringSettings(Section):
 class ExecutionSettings(Section):
     """Running the tools (paper §2, "Executing API Calls")."""
 
-    deadline_seconds: float = Field(10.0, gt=0, description="longest time of one call, in seconds")
+    deadline_seconds: float = Field(
+        10.0, gt=0, le=86_400, description="longest time of one call, in seconds"
+    )
     attempts: int = Field(
         3, ge=1, description="how often a call is made that fails for a reason that may pass"
     )
@@ -281,7 +283,10 @@ class ExecutionSettings(Section):
         128, ge=1, description="longer results are cut there, at a word boundary"
     )
     worker_memory_gib: float = Field(
-        4.0, gt=0, description="most memory that a tool from outside may map in its own process"
+        4.0,
+        gt=0,
+        le=1 << 20,
+        description="most memory that a tool from outside may map in its own process",
     )
     leak_share: float = Field(
         0.5,

@@ -13,11 +13,13 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from dagster_project.settings.errors import SettingsError
 
+YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
 _MOST_BRACKETS = 100
 _SECTION, _LIST = "corpus", "sources"
 
@@ -36,6 +38,25 @@ def read_text(file: Path) -> str:
         ) from error
 
 
+def loaded(text: str) -> Any:
+    """What YAML says.
+
+    Raises:
+        YAML_ERRORS: it is not valid, or more than a person writes.
+    """
+    # The parser takes seconds to find out.
+    steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
+    if max(accumulate(steps), default=0) > _MOST_BRACKETS:
+        raise RecursionError
+    if any(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)):
+        # Some lines of them stand for more than memory holds.
+        raise ValueError("it repeats a part by its name (`*name`). Write the part out")
+    content = YAML(typ="safe").load(text)
+    # Raises ValueError for a number of thousands of digits, which no message could show.
+    repr(content)
+    return content
+
+
 def parsed(text: str, *, origin: str) -> dict[str, Any]:
     """What a settings file says; nothing for an empty one.
 
@@ -43,12 +64,8 @@ def parsed(text: str, *, origin: str) -> dict[str, Any]:
         SettingsError: it is not valid; with the line.
     """
     try:
-        # The parser takes seconds to find out.
-        steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
-        if max(accumulate(steps), default=0) > _MOST_BRACKETS:
-            raise RecursionError
-        content = YAML(typ="safe").load(text)
-    except (YAMLError, RecursionError, ValueError, TypeError) as error:
+        content = loaded(text)
+    except YAML_ERRORS as error:
         raise SettingsError(
             f"{origin} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
             "get a new one."

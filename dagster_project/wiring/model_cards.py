@@ -46,13 +46,15 @@ def write_model_card(
 
 
 def _license_of(base: Path) -> str | None:
-    """What the card of the base model says; None where there is no card or no word in it."""
+    """What the card of the base model says; None where there is no card or no one word in it."""
     if base.name == EMBEDDED_MODEL_NAME:
         return APACHE
     from huggingface_hub import ModelCard
     from yaml import YAMLError
 
     try:
-        return ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
-    except (OSError, ValueError, YAMLError):
+        found = ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
+    except (OSError, RecursionError, TypeError, ValueError, YAMLError):
         return None
+    # A list of aliases can stand for more than memory holds.
+    return found if isinstance(found, str) else None

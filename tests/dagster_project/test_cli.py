@@ -171,8 +171,9 @@ def test_a_change_with_a_wrong_value_is_named(run):
     assert outcome.is_one_paragraph_naming("sampling.seed = -1")
     outcome = run("build", "--set", "sampling=5")
     assert outcome.is_one_paragraph_naming("sampling = 5")
-    outcome = run("build", "--set", "sampling.seed=[1")
-    assert outcome.is_one_paragraph_naming("sampling.seed=[1")
+    for value in ("[1", "9" * 5_000, "[&a [x], *a]", "2024-99-99"):
+        outcome = run("build", "--set", f"sampling.seed={value}")
+        assert outcome.is_one_paragraph_naming(f"sampling.seed={value}")
 
 
 def test_an_unknown_preset_is_named(run):
@@ -454,11 +455,19 @@ def test_dates_and_calls_can_be_printed_as_json(run, rows: None):
     assert record["calls"][0]["tool"] == "Calculator"
 
 
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_dates_without_end_are_printed(run, rows: None, form: str):
+    printed = run("sql", "select timestamp 'infinity' as t, 'nan'::float as n", "--format", form)
+    assert printed.code == 0
+    assert "infinity" in printed.out
+    assert "NaN" not in printed.out
+
+
 def test_a_query_may_begin_with_comments(run, rows: None):
     for query in (
         "-- The tools = all of them.\nselect tool from candidate_calls",
         "--\nselect tool from candidate_calls -- the end",
-        "/* The tools. */ select tool from candidate_calls;\n-- the end\n",
+        "/* The tools. */ select tool from candidate_calls where 'é;' <> ';' ; ;\n-- the end;\n",
     ):
         assert json.loads(run("sql", query, "--format", "json").out) == [{"tool": "Calculator"}]
     assert run("sql", "-- only a comment").is_one_paragraph_naming("nothing")

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.model_cards import write_model_card
 from tests.toolformer.training.test_model_card import record
@@ -24,3 +26,13 @@ def test_the_licences_of_the_embedded_texts_are_known(tmp_path: Path):
     card = card_of(tmp_path, Settings())
     assert "- texts of `starter-texts`: apache-2.0" in card
     assert "- texts of `wikipedia-excerpt`: cc-by-sa" in card
+
+
+_ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b]"
+
+
+@pytest.mark.parametrize("head", [_ALIASES, "license: " + "[" * 3_000, "5: mit"])
+def test_a_base_models_card_that_cannot_be_understood_names_no_licence(tmp_path: Path, head: str):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").write_text(f"---\n{head}\n---\n")
+    assert "license: unknown" in card_of(tmp_path, Settings())

@@ -20,6 +20,7 @@ nested = st.recursive(
     lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
     max_leaves=8,
 )
+_SEEDED = ("sampling", "training", "evaluation", "passage_index")
 sections = st.dictionaries(st.sampled_from("abcd"), nested, max_size=4)
 
 
@@ -118,6 +119,15 @@ def test_a_misspelt_section_and_a_misspelt_tool_are_named():
         ({"sampling": {"round": 0}}, "sampling.round = 0"),
         ({"training": {"rounds": []}}, "training.rounds = []"),
         ({"training": {"rounds": [1, 0]}}, "training.rounds.1 = 0"),
+        *[({section: {"seed": 10**400}}, f"{section}.seed = 10") for section in _SEEDED],
+        ({"sampling": {"temperature": float("inf")}}, "sampling.temperature = inf"),
+        ({"execution": {"deadline_seconds": "inf"}}, "execution.deadline_seconds = 'inf'"),
+        ({"execution": {"deadline_seconds": 1e300}}, "execution.deadline_seconds = 1e+300"),
+        ({"execution": {"worker_memory_gib": 1e300}}, "execution.worker_memory_gib = 1e+300"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),
+        ({"training": {"loss_weights": {"call": float("inf")}}}, "training.loss_weights.call = in"),
+        ({"training": {"rounds": [10**400]}}, "training.rounds = [10"),
+        ({"tools": {"MT": {"options": {"a": [float("inf")]}}}}, "tools.MT.options = {'a': [inf]}"),
     ],
 )
 def test_a_value_out_of_bounds_is_named(values: dict, named: str):

@@ -284,6 +284,8 @@ def test_a_form_that_cannot_be_changed_is_left_and_the_lines_are_shown(file: Pat
         ("[" * 20_000, None, "nested too deeply"),
         ("- " * 2_000, None, "nested too deeply"),
         ("sampling: {seed: 2024-99-99}", None, "is not valid YAML"),
+        ("sampling: {seed: 0x" + "f" * 5_000 + "}", None, "Exceeds the limit"),
+        ("corpus: &a [x, x]\nsampling: [*a, *a]\n", None, "repeats a part"),
     ],
 )
 def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, words):

@@ -210,6 +210,14 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert registered(home) == set(active(home))
 
 
+def test_an_ingest_with_a_number_out_of_bounds_names_it(run, home: Home, tmp_path: Path):
+    code, _, err = run("ingest", str(tmp_path / "a.jsonl"), "--limit", str(10**400))
+    assert code == 1
+    assert "corpus.sources.0.limit" in err
+    assert "Traceback" not in err
+    assert listed_sources(home.settings_file) == []
+
+
 def test_an_ingest_ends_with_what_is_usable_and_what_is_not(run, home: Home, tmp_path: Path):
     file = tmp_path / "a.jsonl"
     lines = ['{"text": "A text."}', '{"text": " "}', "{", '{"text": ""}', '{"text": 3}']

@@ -8,12 +8,14 @@ Does not cut articles into passages.
 
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
+from zstandard import ZstdError
 
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, open_stored
@@ -46,7 +48,17 @@ def read_article_lines(file: SourceFile) -> Iterator[Article]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _article(json.loads(line), number)
-    except (ValueError, TypeError, KeyError, EOFError, OSError) as error:
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        ZstdError,
+        zlib.error,
+    ) as error:
         raise SourceError(
             f"Line {number} of {file.name} is no article: {type(error).__name__}: {error}. "
             "Expected JSON with 'wikipedia_title' and 'text', a list of paragraphs (KILT), or with "

@@ -53,6 +53,8 @@ def read_rows(
     }
     flat = [name for name in columns if name not in nested]
     for group in range(table.num_row_groups):
+        if table.metadata.row_group(group).num_rows == 0:
+            continue
         largest = _check_pages(table.metadata.row_group(group), stream, flat, allowance)
         # A value, once a page or its dictionary is decoded, is at most as long as that.
         rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // largest))
@@ -138,7 +140,7 @@ def _signed(stream: IO[bytes]) -> int:
 
 
 def _values(column: "pyarrow.Array") -> list[Any]:
-    """The cells as JSON values: text as it is, days as ISO text, numbers; others as text."""
+    """The cells as JSON values: text as it is, days as ISO text, numbers; of others the type."""
     import pyarrow
     from pyarrow import types
 
@@ -155,4 +157,5 @@ def _values(column: "pyarrow.Array") -> list[Any]:
         return column.cast(pyarrow.date32(), safe=False).cast(pyarrow.string()).to_pylist()
     if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
         return column.to_pylist()
-    return [None if cell is None else [str(cell)] for cell in column.to_pylist()]
+    # Python has no value for some durations and times of day.
+    return [[str(kind)] if is_given else None for is_given in column.is_valid().to_pylist()]

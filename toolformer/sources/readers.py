@@ -232,9 +232,16 @@ def _read_rows(
     try:
         table = open_parquet(stream)
         present = table.schema_arrow.names
-        if not set(layout.required_columns.values()) <= set(present):
-            raise _no_column(file.name, layout, present, table.metadata.num_rows)
+        rows = table.metadata.num_rows
+        if rows and not set(layout.required_columns.values()) <= set(present):
+            raise _no_column(file.name, layout, present, rows)
         columns = [name for name in layout.columns if name in present]
+        for name in columns:
+            if present.count(name) > 1:
+                raise SourceError(
+                    f"The Parquet file {file.name!r} has {present.count(name)} columns {name!r}. "
+                    "Expected one. Rename the others in the file, or set another column."
+                )
         for offset, row in enumerate(read_rows(table, stream, columns, allowance)):
             size = sum(len(cell) for cell in row if isinstance(cell, str))
             allowance.spend(_RECORD_BYTES + size)
@@ -242,7 +249,8 @@ def _read_rows(
                 yield RawRecord(file.name, offset, excerpt_of(row[0]), TOO_LONG)
             else:
                 yield RawRecord(file.name, offset, dict(zip(columns, row, strict=True)))
-    except pyarrow.ArrowException as error:
+    # Names of columns need not be UTF-8.
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise OSError(str(error)) from error
 
 

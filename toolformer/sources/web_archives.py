@@ -3,6 +3,7 @@
 Does not extract text from HTML, and reads no other compression than that of the file.
 """
 
+import sys
 from collections.abc import Iterator
 from email.message import Message
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -71,7 +72,7 @@ def read_web_archive(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator
     try:
         while line := _next_line(reader):
             record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
-            if record.length is None:
+            if record.length is None or record.length > sys.maxsize:
                 raise OSError(f"record {number} does not say how long it is (Content-Length)")
             found = _content(record, loader, checked, number, maximum_text_bytes)
             _read(record.raw_stream, checked)

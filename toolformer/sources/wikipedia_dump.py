@@ -93,7 +93,8 @@ def read_pages(
 
     Raises:
         xml.etree.ElementTree.ParseError: the XML is malformed or cut; pages before it came.
-        OSError: without a number, a tag or comment does not end; or the stream says so.
+        OSError: without a number, a tag or comment does not end, or the encoding cannot be read; or
+            the stream says so.
         PagelessError: there is no page.
         EOFError, ExpansionError: the stream says so.
     """
@@ -134,7 +135,12 @@ class _Pages:
     def feed(self, parser: ElementTree.XMLParser, chunk: bytes) -> None:
         """Lets the parser, whose target this is, read on."""
         self._unseen_bytes += len(chunk)
-        parser.feed(chunk)
+        try:
+            parser.feed(chunk)
+        except (LookupError, ValueError) as error:
+            raise OSError(
+                "its first line names an encoding that cannot be read (MediaWiki writes UTF-8)"
+            ) from error
         # The parser holds a tag or comment whole until it ends.
         if self._unseen_bytes > _LONGEST_TAG:
             raise OSError(f"a tag or comment of over {_LONGEST_TAG:,} bytes, which no dump has")

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
+import zstandard
 
 from toolformer.sources.article_lines import read_article_lines
 from toolformer.sources.errors import SourceError
@@ -50,13 +52,35 @@ def test_kilt_has_sections_and_plain_articles_one(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "[1]", '{"title": "A"}', '{"text": ["a"]}', '{"text": 5}']
+    "line",
+    [
+        "no JSON",
+        "[1]",
+        '{"title": "A"}',
+        '{"text": ["a"]}',
+        '{"text": 5}',
+        '{"wikipedia_title": "A", "text": [5]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_line_that_is_no_article_is_named(tmp_path, line):
     articles = read_article_lines(written(tmp_path / "a.jsonl", PLAIN, line))
     assert next(articles).title == "Café"
     with pytest.raises(SourceError, match=r"Line 2 of .*a\.jsonl is no article"):
         next(articles)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".zst", zstandard.compress)]
+)
+def test_a_damaged_file_is_named(tmp_path, suffix, compress):
+    file = written(tmp_path / "a.jsonl", *[PLAIN] * 100)
+    content = bytearray(compress((tmp_path / "a.jsonl").read_bytes()))
+    content[20:40] = bytes(20)
+    (tmp_path / f"b.jsonl{suffix}").write_bytes(content)
+    file = replace(file, path=str(tmp_path / f"b.jsonl{suffix}"))
+    with pytest.raises(SourceError, match=r"is no article"):
+        list(read_article_lines(file))
 
 
 def test_a_file_that_went_meanwhile_is_named(tmp_path):

@@ -205,8 +205,46 @@ class TestParquet:
         path = tmp_path / "a.parquet"
         parquet.write_table(pyarrow.table({"text": [b"one", b"caf\xe9"]}), path)
         assert outcomes(source_of(path)) == ["one", "invalid_utf8"]
-        parquet.write_table(pyarrow.table({"text": [["nested"]]}), path)
-        assert outcomes(source_of(path)) == ["text_not_a_string"]
+        for column in (
+            pyarrow.array([["nested"]]),
+            pyarrow.array([Decimal(1)]),
+            pyarrow.array([b"aa"], pyarrow.binary(2)),
+        ):
+            parquet.write_table(pyarrow.table({"text": column}), path)
+            assert outcomes(source_of(path)) == ["text_not_a_string"]
+
+    @pytest.mark.parametrize(
+        "kind", [pyarrow.duration("s"), pyarrow.time64("us"), pyarrow.timestamp("us")]
+    )
+    def test_a_column_that_holds_no_dates_gives_documents_without_one(
+        self, tmp_path, source_of, kind
+    ):
+        path = tmp_path / "a.parquet"
+        column = pyarrow.array([2**62, None], kind)
+        parquet.write_table(pyarrow.table({"text": ["one", "two"], "date": column}), path)
+        assert [item.published_on for item in parsed(source_of(path))] == [None, None]
+
+    def test_a_column_that_is_there_twice_is_named_with_its_file(self, tmp_path, source_of):
+        path = tmp_path / "a.parquet"
+        twice = pyarrow.table([["one"], ["two"]], names=["text", "text"])
+        parquet.write_table(twice, path)
+        with pytest.raises(SourceError, match=r"a\.parquet' has 2 columns 'text'"):
+            parsed(source_of(path))
+        other = pyarrow.table([["one"], [1], [2]], names=["text", "score", "score"])
+        parquet.write_table(other, path)
+        assert outcomes(source_of(path)) == ["one"]
+
+    def test_row_groups_and_files_without_rows_are_passed_over(self, tmp_path, source_of):
+        some = pyarrow.table({"text": ["one"]})
+        with parquet.ParquetWriter(tmp_path / "a.parquet", some.schema) as writer:
+            for part in (some, some.slice(1), some):
+                writer.write_table(part)
+        parquet.write_table(some.slice(1), tmp_path / "b.parquet")
+        parquet.write_table(pyarrow.table({}), tmp_path / "c.parquet")
+        assert outcomes(source_of(tmp_path)) == ["one", "one"]
+        for name in ("b.parquet", "c.parquet"):
+            with pytest.raises(SourceError, match="is empty"):
+                parsed(source_of(tmp_path / name))
 
     def test_rows_are_numbered_through_all_row_groups(self, tmp_path, source_of):
         path = tmp_path / "a.parquet"
@@ -239,6 +277,10 @@ class TestParquet:
         path = tmp_path / "a.parquet"
         path.write_bytes(b"PAR1 and then nothing of the kind")
         with pytest.raises(SourceError, match=r"cannot be read: .*Parquet"):
+            parsed(source_of(path))
+        parquet.write_table(pyarrow.table({"text": ["one"], "other": ["two"]}), path)
+        path.write_bytes(path.read_bytes().replace(b"other", b"\xfb" * 5))
+        with pytest.raises(SourceError, match="cannot be read"):
             parsed(source_of(path))
 
 

@@ -129,6 +129,7 @@ def test_truncated_gzip_is_told_with_the_texts_before_it(archive):
         b"no record\r\n",
         record("conversion", b"a", Content_Length=None),
         record("conversion", b"abc", Content_Length="x"),
+        record("response", b"HTTP/1.1 200 OK\r\n\r\na", Content_Length="9" * 400),
         b"WARC/1.0\r\nWARC-Type: " + b"a" * 1_100_000,
     ],
 )

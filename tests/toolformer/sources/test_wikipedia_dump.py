@@ -143,6 +143,17 @@ def test_other_xml_is_no_dump(tmp_path, source_of):
         parsed(source_of(tmp_path / "a.xml"))
 
 
+@pytest.mark.parametrize("encoding", ["Shift_JIS", "klingon", "base64", "punycode"])
+def test_dump_in_an_encoding_that_cannot_be_read_is_named(tmp_path, source_of, encoding):
+    path = tmp_path / "a.xml"
+    dump = DUMP_HEAD + page_xml("A", LONG) + "</mediawiki>"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n{dump}')
+    with pytest.raises(SourceError, match=r"a\.xml: its first line names an encoding"):
+        parsed(source_of(path))
+    with pytest.raises(SourceError, match=r"a\.xml' .*its first line names an encoding"):
+        list(read_articles(dump_file(path)))
+
+
 def test_page_of_unclosed_templates_is_rejected_without_parsing_it(tmp_path, source_of):
     (tmp_path / "a.xml").write_text(DUMP_HEAD + page_xml("A", "={{a|" * 20_000) + "</mediawiki>")
     (rejection,) = parsed(source_of(tmp_path / "a.xml"))

@@ -92,8 +92,16 @@ def _errors_told(path: Path) -> Iterator[None]:
             f"The file {str(path)!r} grows too far when it is unpacked: it is larger than any "
             "benchmark, or made to fill the disk. If it is to be trusted, cut it into parts."
         ) from error
-    # Decompressors raise EOFError, zlib.error or OSError for what is wrong in the data.
-    except (ElementTree.ParseError, EOFError, OSError, zlib.error, ValueError) as error:
+    # Decompressors raise EOFError, zlib.error or OSError for what is wrong in the data, and the XML
+    # parser LookupError for an encoding that it does not know.
+    except (
+        ElementTree.ParseError,
+        EOFError,
+        LookupError,
+        OSError,
+        ValueError,
+        zlib.error,
+    ) as error:
         if isinstance(error, BenchmarkFileError):
             raise
         raise BenchmarkFileError(

@@ -6,6 +6,7 @@ Does not know any benchmark.
 import datetime
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -185,7 +186,8 @@ def _as_text(value: object) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return written_number(value) if math.isfinite(value) else None
+        # A whole number may be too large for a float, and so for `math.isfinite`.
+        return written_number(value) if abs(value) <= sys.float_info.max else None
     return value.strip() if isinstance(value, str) and _is_unicode(value) else None
 
 

@@ -105,7 +105,7 @@ def test_the_array_of_svamp_is_read(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("answer", ["nine", None, True, [], "NaN", {"a": 1}, float("inf")])
+@pytest.mark.parametrize("answer", ["nine", None, True, [], "NaN", {"a": 1}, float("inf"), 10**400])
 def test_an_answer_of_svamp_that_is_no_number_is_rejected(tmp_path, answer):
     rows = [svamp_row(9.0), svamp_row(answer, 2), svamp_row(8, 3)]
     benchmark = Svamp(write_json(tmp_path / "svamp.json", rows))

@@ -209,6 +209,14 @@ def test_xml_that_stops_gives_what_stands_before_and_then_an_error(tmp_path):
     assert len(read) == 200
 
 
+@pytest.mark.parametrize("encoding", ["Shift_JIS", "klingon"])
+def test_xml_in_an_encoding_that_cannot_be_read_is_an_error(tmp_path, encoding):
+    file = tmp_path / "asdiv.xml"
+    file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n<x></x>')
+    with pytest.raises(BenchmarkFileError, match="cannot be read to its end"):
+        list(Asdiv(file).items())
+
+
 def test_xml_of_something_else_has_no_rows(tmp_path):
     file = tmp_path / "asdiv.xml"
     file.write_text("<html><body>Not found</body></html>")
