@@ -109,7 +109,7 @@ def _folders(home: Home, settings: Settings) -> Iterator[_Folder]:
         for file in folder.glob(f"[!.]*/{pattern}")
     }
     for given in {settings.language_model.path, settings.sampling.annotator}:
-        directory = Path(given).expanduser()
+        directory = Path(given)
         if given not in ("embedded", BASE, FINETUNED) and directory.is_dir():
             models.add(directory)
     for path in sorted(models):

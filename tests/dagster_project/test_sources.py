@@ -148,6 +148,23 @@ def test_a_source_that_is_not_listed_any_more_keeps_its_shards(run, home: Home, 
     assert "the next build uses the embedded corpus" in out
 
 
+def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
+    run, home: Home, write, monkeypatch: pytest.MonkeyPatch
+):
+    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
+    home.root.mkdir()
+    home.settings_file.write_text("corpus: {sources: [{path: ../a.jsonl}]}")
+    monkeypatch.chdir(a.parent)
+    assert run("ingest", "b.jsonl")[0] == 0
+    manifest = manifest_path(home.sources).read_bytes()
+    assert {entry.source for entry in Manifest.load(home.sources).shards} == {str(a), str(b)}
+    monkeypatch.chdir(home.root)
+    assert run("ingest", "../a.jsonl")[0] == 0
+    assert manifest_path(home.sources).read_bytes() == manifest
+    assert run("sources", "remove", "../a.jsonl")[0] == 0
+    assert listed_sources(home.settings_file) == [str(b)]
+
+
 def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: Home):
     assert run("ingest", "starter-texts", "--limit", "2")[0] == 0
     code, _, err = run("sources", "remove", "starter-texts")
