@@ -67,6 +67,12 @@ class Warehouse:
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
 
+    @property
+    def has_foreign_database(self) -> bool:
+        """Whether the database file reads another folder, as in a copy, or has older views."""
+        is_there = self.database_file.exists()
+        return is_there and not catalogue.is_current(self.folder, self.database_file)
+
     def adopt_slices(self, *, again: bool = False) -> None:
         """Writes slices of earlier releases as this one does; `prepare` does so too.
 

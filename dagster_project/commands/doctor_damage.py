@@ -65,6 +65,7 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     if is_full:
         yield from guarded("raw slices", lambda: _raw_slices(home))
     yield from guarded("slices", lambda: _slices(home, is_full))
+    yield from guarded("database", lambda: _database(home))
 
 
 def repair_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[str]:
@@ -232,6 +233,15 @@ def _slices(home: Home, is_full: bool) -> Iterator[Finding]:
         yield Finding("slices", "ok", "no slices yet")
 
 
+def _database(home: Home) -> Iterator[Finding]:
+    from warehouse.warehouse import Warehouse
+
+    if Warehouse(home.warehouse, home.database).has_foreign_database:
+        detail = f"the views in {home.database} are of another home, or of another version"
+        remedy = f"{_REPAIR}, or any command that reads the warehouse: it is written anew"
+        yield Finding("database", "warning", detail, remedy)
+
+
 def _repair_slices(home: Home) -> Iterator[str]:
     from warehouse.warehouse import Warehouse
 
@@ -248,6 +258,9 @@ def _repair_slices(home: Home) -> Iterator[str]:
         )
     # Slices that were copied from another home may be of an earlier release.
     warehouse.adopt_slices(again=True)
+    if warehouse.has_foreign_database:
+        warehouse.prepare()
+        yield f"Wrote {home.database} anew."
 
 
 def _put_aside(path: Path, home: Home) -> Path:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -7,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 
 from dagster_project.commands import doctor_damage, machine
@@ -295,6 +297,18 @@ def test_a_damaged_empty_slice_is_repaired_too(home):
     assert len(repair(home)) == 1
     Warehouse(home.warehouse, home.database).prepare()
     assert finding(home, "slices").status == "ok"
+
+
+def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_repaired(home):
+    filled_warehouse(home)
+    copy = Home(home.root.with_name("copy"))
+    shutil.copytree(home.root, copy.root)
+    shutil.rmtree(home.root)
+    assert finding(copy, "database").status == "warning"
+    assert repair(copy) == [f"Wrote {copy.database} anew."]
+    assert [each.name for each in examine(copy)].count("database") == 0
+    with duckdb.connect(copy.database, read_only=True) as connection:
+        assert connection.execute("select count(*) from documents").fetchone() == (1,)
 
 
 def test_a_slice_that_is_gone_by_the_time_of_its_repair_is_left_out(home, monkeypatch):
