@@ -308,6 +308,10 @@ class Warehouse:
         """Returns the slices that are not as they were written; None looks at all tables."""
         return damage.damaged_slices(self.folder, table_names)
 
+    def slices_ahead(self) -> list[Path]:
+        """Returns the slices stamped with the future; `warehouse.duckdb` has older rows of them."""
+        return damage.slices_ahead(self.folder)
+
     def set_aside(self, path: Path) -> Path:
         """Moves a damaged slice out of the warehouse and returns where it went.
 
