@@ -9,6 +9,7 @@ Does not know what is in the files.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
 
 _VARIABLES = ("CACHE", "LOCKS", "STORE")
+# SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
+# backslash for a slash, and takes the value of a column from a folder `title=x`.
+_NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
 
 
 def home_folder() -> Path:
@@ -51,7 +55,8 @@ class Home:
         """The home that the environment names.
 
         Raises:
-            SettingsError: a variable is not valid, or two do not go together.
+            SettingsError: a variable is not valid, or two do not go together; or a folder has a
+                name that databases cannot open.
         """
         cache, locks, store = (os.environ.get(f"TOOLFORMER_{name}") for name in _VARIABLES)
         locks = locks or FILES
@@ -66,8 +71,15 @@ class Home:
                 "that all machines share: an object store has none. Set TOOLFORMER_LOCKS to the "
                 "address of a PostgreSQL database, postgresql://user@host:5432/database."
             )
+        root = home_folder()
         folder = Path(cache).expanduser().absolute() if cache else None
-        return cls(home_folder(), folder, locks, store or None)
+        for name, path in {"HOME": root, "CACHE": folder}.items():
+            if path and (special := _NOT_IN_A_PATH.search(str(path))):
+                raise SettingsError(
+                    f"TOOLFORMER_{name} is '{path}', and SQLite or DuckDB would not take the "
+                    f"'{special[0]}' in it as part of a name: choose a folder without it."
+                )
+        return cls(root, folder, locks, store or None)
 
     @property
     def machine(self) -> Path:
