@@ -65,6 +65,12 @@ class Home:
                 f"TOOLFORMER_LOCKS is {shown(locks)!r}. Expected `files`, or the address of a "
                 "database such as postgresql://user@host:5432/database. Correct the variable."
             )
+        if store and shown(store) != store:
+            raise SettingsError(
+                f"TOOLFORMER_STORE is {shown(store)!r}, with a password or a query part. Expected "
+                "an address such as s3://bucket/prefix, and the credentials in AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY."
+            )
         if store and locks == FILES:
             raise SettingsError(
                 f"TOOLFORMER_STORE is {store!r}, and TOOLFORMER_LOCKS is `files`. Expected locks "

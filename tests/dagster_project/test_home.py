@@ -111,6 +111,15 @@ def test_an_object_store_without_shared_locks_is_refused(environment):
         Home.find()
 
 
+@pytest.mark.parametrize("store", ["s3://key:secret@bucket/corpus", "s3://bucket?token=secret"])
+def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(environment, store):
+    environment(STORE=store, LOCKS="postgresql://host/db")
+    with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY") as raised:
+        Home.find()
+    assert "=secret" not in str(raised.value)
+    assert ":secret" not in str(raised.value)
+
+
 def test_locks_elsewhere_than_in_files_or_postgresql_are_refused(environment):
     environment(LOCKS="redis://ada:secret@host:6379")
     with pytest.raises(SettingsError, match="TOOLFORMER_LOCKS is 'redis://ada@host:6379'"):
