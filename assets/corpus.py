@@ -197,7 +197,7 @@ def _read(stage: ShardStage, entry: ShardEntry) -> Made:
         else:
             rejections.append({**fields, "shard": entry.key})
     # Rejections first: documents without them would look complete after a kill.
-    stage.warehouse.replace_slice(
+    stage.store_beside(
         "rejected_records",
         entry.key,
         ALL,

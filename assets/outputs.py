@@ -13,8 +13,11 @@ import polars as pl
 
 from assets.inputs import Wanted
 from dagster_project.home import Home
+from dagster_project.shared_files import bring
 from toolformer.ground.locking import Lock
+from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.errors import StoreConflictError
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
@@ -106,6 +109,7 @@ def replace_slice_if_stale(
 
     Raises:
         InputChangedError: its inputs do not belong together, or were replaced while it was made.
+        ShardNotFoundError: see `publish`.
     """
 
     def is_stale() -> bool:
@@ -127,7 +131,7 @@ def replace_slice_if_stale(
             "made_at": made_at,
         }
         try:
-            warehouse.replace_slice(*address, made.rows, metadata=metadata)
+            publish(warehouse, home, address, made.rows, metadata)
         except StoreConflictError:
             # Another machine made it although the lock was ours: it was lost on the way.
             if is_stale():
@@ -143,3 +147,25 @@ def replace_slice_if_stale(
         hold_device=hold_device,
         leftovers=leftovers,
     )
+
+
+def publish(
+    warehouse: Warehouse,
+    home: Home,
+    address: tuple[str, str, str],
+    rows: pl.DataFrame,
+    metadata: Mapping[str, str],
+) -> None:
+    """Store a slice, unless its shard was taken out of the corpus while it was made.
+
+    Args: See `replace_slice_if_stale`.
+
+    Raises:
+        ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
+            those that come back with the shard.
+    """
+    _, shard, _ = address
+    if shard != ALL:
+        bring(home, manifest_path(home.sources))
+        Manifest.load(home.sources).entry(shard)
+    warehouse.replace_slice(*address, rows, metadata=metadata)

@@ -95,7 +95,7 @@ def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -
         passage_words=settings.wikipedia_index.passage_words,
         # How far a kill sets the build back changes nothing in it.
         settings=chosen.model_dump(exclude={"chunk_passages"}),
-        encoder=None if is_latent else encoder_identity(Path(chosen.encoder).expanduser()),
+        encoder=None if is_latent else encoder_identity(Path(chosen.encoder)),
     )
 
 
@@ -108,7 +108,7 @@ def _encoder(
             texts, dimension=chosen.dimension, most_terms=chosen.most_terms, seed=chosen.seed
         )
     return TextEncoder(
-        Path(chosen.encoder).expanduser(),
+        Path(chosen.encoder),
         similarity=chosen.similarity,
         most_tokens=chosen.encoder_tokens,
         device=language_model.holder().hold_device(settings, home),

@@ -215,7 +215,7 @@ def _sample(
     if not stage.settings.corpus.is_annotated(source, tool_name):
         preselect = _leave_out
     selection = {each.document_id: preselect(each) for each in texts.values()}
-    stage.warehouse.replace_slice(
+    stage.store_beside(
         "document_selection",
         shard,
         slice_name,

@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 
 from assets.inputs import Input, Wanted, look_at
-from assets.outputs import DONE, Made, replace_slice_if_stale
+from assets.outputs import DONE, Made, publish, replace_slice_if_stale
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown
@@ -176,6 +176,18 @@ class ShardStage:
             leftovers=self._checkpoint_folder(shard, slice_name),
             made_by={RUN: self.context.run.run_id},
         )
+
+    def store_beside(
+        self,
+        table: str,
+        shard: str,
+        slice_name: str,
+        rows: pl.DataFrame,
+        *,
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Replace a slice of a table beside this stage's; raises as `publish`."""
+        publish(self.warehouse, self.home, (table, shard, slice_name), rows, metadata)
 
     def has_input(self, table: str, shard: str, slice_name: str) -> bool:
         """Whether an upstream slice is there."""

@@ -3,12 +3,13 @@
 Does not cut anything.
 """
 
-import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
 from dagster_project.settings.settings_file import (
+    absolute_path,
     add_sources,
     listed_sources,
     write_settings_file,
@@ -17,12 +18,9 @@ from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import BUILT_IN_SOURCES, normalised_path
 
 
-def absolute(path: str) -> str:
-    """A source as the settings keep it: the UI runs in another folder than the command did."""
-    if path in BUILT_IN_SOURCES or "://" in path:
-        return path
-    # Not by `Path`, which raises for the home of an unknown user.
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+def absolute(path: str, folder: Path) -> str:
+    """A source as the settings give it; a relative path is looked up from a folder."""
+    return path if path in BUILT_IN_SOURCES else absolute_path(path, folder)
 
 
 def with_implied(
@@ -53,7 +51,8 @@ def list_new_sources(home: Home, settings: Settings, paths: Sequence[str]) -> li
         SettingsError: the file is not valid, or in a form that cannot be changed in place.
     """
     known = {source.path for source in settings.corpus.sources}
-    new = [path for path in dict.fromkeys(map(absolute, paths)) if path not in known]
+    given = dict.fromkeys(absolute(path, home.root) for path in paths)
+    new = [path for path in given if path not in known]
     if new:
         write_settings_file(home.settings_file, preset=settings.preset)
         sources = [SourceSettings(path=path) for path in new]  # pyright: ignore[reportCallIssue]

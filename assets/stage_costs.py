@@ -26,7 +26,7 @@ def store_cost(stage: ShardStage, shard: str, tool_name: str, cost: StageCost) -
         "round": stage.settings.sampling.round,
         **asdict(cost),
     }
-    stage.warehouse.replace_slice(
+    stage.store_beside(
         "stage_costs",
         shard,
         stage.slice_name(f"{tool_name}.{cost.stage}"),

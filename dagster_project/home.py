@@ -9,6 +9,7 @@ Does not know what is in the files.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
 
 _VARIABLES = ("CACHE", "LOCKS", "STORE")
+# SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
+# backslash for a slash, and takes the value of a column from a folder `title=x`.
+_NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
 
 
 def home_folder() -> Path:
@@ -51,7 +55,8 @@ class Home:
         """The home that the environment names.
 
         Raises:
-            SettingsError: a variable is not valid, or two do not go together.
+            SettingsError: a variable is not valid, or two do not go together; or a folder has a
+                name that databases cannot open.
         """
         cache, locks, store = (os.environ.get(f"TOOLFORMER_{name}") for name in _VARIABLES)
         locks = locks or FILES
@@ -60,14 +65,27 @@ class Home:
                 f"TOOLFORMER_LOCKS is {shown(locks)!r}. Expected `files`, or the address of a "
                 "database such as postgresql://user@host:5432/database. Correct the variable."
             )
+        if store and shown(store) != store:
+            raise SettingsError(
+                f"TOOLFORMER_STORE is {shown(store)!r}, with a password or a query part. Expected "
+                "an address such as s3://bucket/prefix, and the credentials in AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY."
+            )
         if store and locks == FILES:
             raise SettingsError(
                 f"TOOLFORMER_STORE is {store!r}, and TOOLFORMER_LOCKS is `files`. Expected locks "
                 "that all machines share: an object store has none. Set TOOLFORMER_LOCKS to the "
                 "address of a PostgreSQL database, postgresql://user@host:5432/database."
             )
+        root = home_folder()
         folder = Path(cache).expanduser().absolute() if cache else None
-        return cls(home_folder(), folder, locks, store or None)
+        for name, path in {"HOME": root, "CACHE": folder}.items():
+            if path and (special := _NOT_IN_A_PATH.search(str(path))):
+                raise SettingsError(
+                    f"TOOLFORMER_{name} is '{path}', and SQLite or DuckDB would not take the "
+                    f"'{special[0]}' in it as part of a name: choose a folder without it."
+                )
+        return cls(root, folder, locks, store or None)
 
     @property
     def machine(self) -> Path:

@@ -8,9 +8,9 @@ Does not know what is locked; `dagster_project.home` names it.
 
 import errno
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import filelock
 
@@ -91,11 +91,11 @@ def _mount_options(folder: Path) -> list[str]:
 
 
 def shown(address: str) -> str:
-    """The address of a database without its password.
+    """The address of a database or store without its password and its query, which may have one.
 
     Example:
-        >>> shown("postgresql://ada:secret@host:5432/toolformer")
-        'postgresql://ada@host:5432/toolformer'
+        >>> shown("postgresql://ada:secret@host:5432/toolformer?sslpassword=secret")
+        'postgresql://ada@host:5432/toolformer?…'
     """
-    password = urlsplit(address).password if "://" in address else None
-    return address.replace(f":{password}@", "@") if password else address
+    address = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1@", address)
+    return re.sub(r"\?.*", "?…", address)

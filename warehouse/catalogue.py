@@ -181,20 +181,29 @@ def write_database(folder: Path, database_file: Path) -> bool:
         DamagedSliceError: A slice cannot be read, so its table has no view.
         SlicesChangingError: Slices were moved away at every attempt.
     """
-    stamp = database_file.with_name(f"{database_file.name}.views")
-    fingerprint = _fingerprint(folder)
-    if database_file.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+    if is_current(folder, database_file):
         return False
     try:
         with replacing(database_file, is_durable=False) as temporary:
             _build_database(folder, temporary)
-        write_whole(stamp, fingerprint, is_durable=False)
+        write_whole(_stamp(database_file), _fingerprint(folder), is_durable=False)
     except OSError as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
             "of its folder; the rows themselves are intact."
         ) from error
     return True
+
+
+def is_current(folder: Path, database_file: Path) -> bool:
+    """Returns whether the database file is there, with the views of this code and this folder."""
+    stamp = _stamp(database_file)
+    is_there = database_file.exists() and stamp.exists()
+    return is_there and stamp.read_text() == _fingerprint(folder)
+
+
+def _stamp(database_file: Path) -> Path:
+    return database_file.with_name(f"{database_file.name}.views")
 
 
 def _build_database(folder: Path, file: Path) -> None:

@@ -17,7 +17,7 @@ from warehouse.layout import (
 )
 from warehouse.schema import table_schema, tables
 from warehouse.slices import is_of_this_project
-from warehouse.versions import is_intact, names_in
+from warehouse.versions import is_ahead, is_intact, names_in
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
@@ -46,6 +46,11 @@ def files_of(folder: Path, table: str, shards: Collection[str] | None = None) ->
     keys = None if shards is None or table_schema(table).is_cross_shard else shards
     found = [info.path for info in list_slices(folder, table) if keys is None or info.shard in keys]
     return found if empty is None else [empty, *found]
+
+
+def slices_ahead(folder: Path) -> list[Path]:
+    """Returns the slices that are stamped with the future, which `warehouse.duckdb` passes over."""
+    return [path for table in tables() for path in files_of(folder, table) if is_ahead(path)]
 
 
 def set_aside(folder: Path, path: Path) -> Path:

@@ -89,7 +89,7 @@ def publish(temporary: Path, folder: Path, name: str) -> Path:
     """Makes a finished file the newest version of a slice.
 
     Args:
-        temporary: The file, on the same disk.
+        temporary: The file, on the same disk; or the newest version, to stamp it with the time.
         folder: Where the slice lies.
         name: Of the slice.
 
@@ -101,7 +101,7 @@ def publish(temporary: Path, folder: Path, name: str) -> Path:
     """
     flush(temporary)
     digest = hex_digest_of_file(temporary, size=_DIGEST_BYTES)
-    before = versions(folder, name)
+    before = [path for path in versions(folder, name) if path != temporary]
     path = temporary
     while True:
         stamp = _now() + _AHEAD
@@ -113,6 +113,24 @@ def publish(temporary: Path, folder: Path, name: str) -> Path:
             break
     flush(folder)
     return path
+
+
+def is_ahead(path: Path) -> bool:
+    """Whether a version is stamped with the future: the clock of its writer ran ahead."""
+    return _stamp(path) > _now() + 10 * _AHEAD
+
+
+def restamp(path: Path) -> Path:
+    """Stamps the newest version of a slice with the present time; returns where it is now.
+
+    Raises:
+        OSError: The file system refused.
+    """
+    name = slice_of(path) or ""
+    for older in versions(path.parent, name)[:-1]:
+        if is_ahead(older):
+            older.unlink(missing_ok=True)
+    return publish(path, path.parent, name)
 
 
 def adopt(path: Path) -> Path:

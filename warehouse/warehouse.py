@@ -67,6 +67,12 @@ class Warehouse:
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
 
+    @property
+    def has_foreign_database(self) -> bool:
+        """Whether the database file reads another folder, as in a copy, or has older views."""
+        is_there = self.database_file.exists()
+        return is_there and not catalogue.is_current(self.folder, self.database_file)
+
     def adopt_slices(self, *, again: bool = False) -> None:
         """Writes slices of earlier releases as this one does; `prepare` does so too.
 
@@ -301,6 +307,10 @@ class Warehouse:
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""
         return damage.damaged_slices(self.folder, table_names)
+
+    def slices_ahead(self) -> list[Path]:
+        """Returns the slices stamped with the future; `warehouse.duckdb` has older rows of them."""
+        return damage.slices_ahead(self.folder)
 
     def set_aside(self, path: Path) -> Path:
         """Moves a damaged slice out of the warehouse and returns where it went.

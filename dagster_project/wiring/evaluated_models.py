@@ -87,7 +87,7 @@ def name_of_model(key: str, settings: Settings) -> str:
 def _named_directory(key: str, settings: Settings) -> Path:
     from toolformer.forward.language_model import check_model_directory
 
-    directory = Path(settings.evaluation.models[key]).expanduser()
+    directory = Path(settings.evaluation.models[key])
     try:
         check_model_directory(directory)
     except ModelNotFoundError as error:

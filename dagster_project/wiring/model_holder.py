@@ -39,7 +39,7 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
 
     if settings.language_model.path == "embedded":
         return ensure_embedded_model(home.converted_models)
-    directory = Path(settings.language_model.path).expanduser()
+    directory = Path(settings.language_model.path)
     check_model_directory(directory)
     return directory
 

@@ -40,7 +40,7 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
                 question_weight=chosen.question_weight,
             ),
         )
-    directory = Path(chosen.reader).expanduser()
+    directory = Path(chosen.reader)
     return FusionInDecoderReader(
         directory,
         device=lambda: holder.hold_device(settings, home),

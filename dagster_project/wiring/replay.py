@@ -39,7 +39,7 @@ def replayed_tool(
         FrozenAnswersError: the file cannot be read, or has answers under other settings.
     """
     check_tool_name(name, targets=settings.tools.targets)
-    answers = FrozenAnswers(Path(settings.execution.replay or "").expanduser())
+    answers = FrozenAnswers(Path(settings.execution.replay or ""))
     number = settings.sampling.round
     record = answers.record(name, number)
     if record is None:

@@ -18,12 +18,13 @@ import sys
 from unittest import mock
 import dagster as dg
 from assets import execution
+from dagster_project.home import Home
 from dagster_project.partitions import SHARDS
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SHARD, frame, save_manifest
 from warehouse.schema import ALL
 
 done_together = execution.done_together
@@ -33,6 +34,7 @@ def before_the_threads(work):
     return done_together(work)
 
 warehouse = WarehouseResource().open()
+save_manifest(Home.find().sources)
 for table, name in (("documents", ALL), ("candidate_calls", "Calculator")):
     warehouse.replace_slice(table, SHARD, name, frame(table), metadata={"fingerprint": table})
 assert "transformers" not in sys.modules

@@ -19,7 +19,7 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from tests.fakes import tiny_model
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SHARD, frame, save_manifest
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -113,6 +113,7 @@ def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch)
             file,
         )
     made.warehouse.prepare()
+    save_manifest(made.home.sources)
     rows = {
         "documents": [{"text": TEXT}],
         "candidate_calls": [

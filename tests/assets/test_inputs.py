@@ -10,7 +10,7 @@ from assets.outputs import Made, replace_slice_if_stale
 from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
 from dagster_project.locks import FILES
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SHARD, frame, save_manifest
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -23,6 +23,7 @@ class Stage:
     def __init__(self, root: Path, locks: str = FILES):
         self.home = Home(root, locks=locks)
         self.warehouse = Warehouse(self.home.warehouse, self.home.database)
+        save_manifest(self.home.sources)
         self.candidates("first")
         self.execute("first")
 

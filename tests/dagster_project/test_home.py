@@ -1,5 +1,6 @@
 """Which paths are shared by all machines, and which belong to one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,33 @@ def test_the_environment_names_cache_locks_and_store(environment, tmp_path):
     assert Home.find() == Home(tmp_path, Path.home() / "fast", locks, store)
 
 
+@pytest.mark.parametrize("variable", ["HOME", "CACHE"])
+@pytest.mark.parametrize("special", ["?", "*", "[", "\\", "=", "\n", "%20"])
+def test_a_folder_that_databases_cannot_open_is_refused(environment, tmp_path, variable, special):
+    environment(**{variable: str(tmp_path / f"my{special}home" / "data")})
+    with pytest.raises(SettingsError, match=re.escape(f"'{special}'")):
+        Home.find()
+
+
+def test_a_folder_may_have_any_other_character(environment, tmp_path):
+    folder = tmp_path / "münchen 漢 100% #1 {a,b} a]b 'c' \"d\" & $e;f"
+    environment(HOME=str(folder), CACHE=str(folder))
+    assert Home.find().root == folder
+
+
 def test_an_object_store_without_shared_locks_is_refused(environment):
     environment(STORE="s3://bucket/corpus")
     with pytest.raises(SettingsError, match="an object store has none"):
         Home.find()
+
+
+@pytest.mark.parametrize("store", ["s3://key:secret@bucket/corpus", "s3://bucket?token=secret"])
+def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(environment, store):
+    environment(STORE=store, LOCKS="postgresql://host/db")
+    with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY") as raised:
+        Home.find()
+    assert "=secret" not in str(raised.value)
+    assert ":secret" not in str(raised.value)
 
 
 def test_locks_elsewhere_than_in_files_or_postgresql_are_refused(environment):

@@ -105,7 +105,7 @@ def test_what_a_tool_from_outside_is_given_stays_in_the_file(home: Home):
 
 
 def test_long_values_in_force_are_cut(home: Home):
-    home.settings_file.write_text(f"evaluation: {{files: {{asdiv: {'x' * 200}}}}}")
+    home.settings_file.write_text(f"evaluation: {{files: {{asdiv: {'/' + 'x' * 200}}}}}")
     described = fields(home)["evaluation.files"].description or ""
     assert len(described) < 200
     assert described.endswith("xxx… (toolformer.yaml)")

@@ -71,4 +71,6 @@ def test_a_folder_mounted_with_locks_of_one_machine_is_refused(
 def test_passwords_are_not_shown():
     assert shown("postgresql://ada:se:cret@host/db") == "postgresql://ada@host/db"
     assert shown("postgresql://host/db") == "postgresql://host/db"
+    assert shown("postgresql://host/db?password=secret&sslpassword=b") == "postgresql://host/db?…"
+    assert "cret" not in shown("postgresql://ada:se?cr@et@host:5432/db?password=secret")
     assert shown("files") == "files"

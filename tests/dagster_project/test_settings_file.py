@@ -160,6 +160,72 @@ def test_what_cannot_name_code_can_be_changed_for_one_run(file: Path):
         load_settings(file, overrides={"tools": {"QA": {"class": "os:system"}}})
 
 
+_PATHS = """
+language_model: {path: named/model}
+corpus: {sources: [{path: named/texts/*.jsonl}, {path: starter-texts}, {path: "s3://a/b"}]}
+execution: {replay: ./named/answers.parquet}
+tools:
+  QA: {prompt: named/qa.txt}
+  MT: {prompt: short, options: {model_directory: named/nllb}}
+  WikiSearch: {options: {index_directory: named/index}}
+wikipedia_index: {source: named/dump.xml}
+passage_index: {encoder: named/encoder}
+question_answering: {reader: language-model}
+evaluation:
+  files: {asdiv: named/asdiv.xml}
+  questions: {mine: {path: named/mine.jsonl}}
+  texts: {wiki: ../named/wiki.txt}
+  models: {other: /named/other}
+rounds: [{}, {sampling: {annotator: finetuned}}, {sampling: {annotator: named/annotator}}]
+"""
+
+
+def test_relative_paths_are_looked_up_from_the_folder_of_the_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file.parent.mkdir()
+    file.write_text(_PATHS)
+    settings = load_settings(file, overrides={"sampling": {"round": 3}})
+    monkeypatch.chdir(file.parent)
+    assert load_settings(file, overrides={"sampling": {"round": 3}}) == settings
+    below = f"{file.parent}/named"
+    evaluation = settings.evaluation
+    assert settings.language_model.path == f"{below}/model"
+    assert [source.path for source in settings.corpus.sources] == [
+        f"{below}/texts/*.jsonl",
+        "starter-texts",
+        "s3://a/b",
+    ]
+    assert settings.execution.replay == f"{below}/answers.parquet"
+    assert (settings.tools.QA.prompt, settings.tools.MT.prompt) == (f"{below}/qa.txt", "short")
+    assert settings.tools.MT.options == {"model_directory": f"{below}/nllb"}
+    assert settings.tools.WikiSearch.options == {"index_directory": f"{below}/index"}
+    assert settings.wikipedia_index.source == f"{below}/dump.xml"
+    assert settings.passage_index.encoder == f"{below}/encoder"
+    assert settings.question_answering.reader == "language-model"
+    assert evaluation.files == {"asdiv": f"{below}/asdiv.xml"}
+    assert evaluation.questions["mine"].path == f"{below}/mine.jsonl"
+    assert evaluation.texts == {"wiki": f"{file.parent.parent}/named/wiki.txt"}
+    assert evaluation.models == {"other": "/named/other"}
+    assert settings.sampling.annotator == f"{below}/annotator"
+
+
+def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = file.parent.parent
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("TOOLFORMER_HOME", str(file.parent))
+    options = RunOptions.of(None, ["language_model.path=model", "evaluation.texts={mine: a.txt}"])
+    of_run = options.resources()["settings"]["overrides"]
+    assert of_run["language_model"]["path"] == str(elsewhere / "model")
+    assert of_run["evaluation"]["texts"] == {"mine": str(elsewhere / "a.txt")}
+    of_launchpad = {"language_model": {"path": "model"}}
+    assert load_settings(file, overrides=of_launchpad).language_model.path == str(
+        file.parent / "model"
+    )
+
+
 def test_sources_are_added_and_comments_are_kept(file: Path):
     write_settings_file(file, preset="laptop")
     file.write_text(file.read_text() + "\n# my own note\n")

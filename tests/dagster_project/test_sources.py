@@ -25,7 +25,14 @@ from dagster_project.settings.settings_file import (
 from tests.s3 import running_store
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
-from toolformer.sources.manifest import Manifest, manifest_path, slice_path
+from toolformer.sources.manifest import (
+    Manifest,
+    ShardEntry,
+    manifest_path,
+    read_shard,
+    slice_path,
+)
+from toolformer.sources.records import ParsedDocument
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow
@@ -112,6 +119,37 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: H
     assert run("sources", "remove", "nowhere")[0] == 1
 
 
+def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
+    run, home: Home, write, monkeypatch: pytest.MonkeyPatch
+):
+    import dagster as dg
+
+    from assets import corpus
+    from dagster_project.definitions import defs
+
+    a = write("a.jsonl", 1)
+    assert run("ingest", str(a))[0] == 0
+    (shard,) = active(home)
+
+    def read_while_it_is_removed(folder: Path, entry: ShardEntry) -> list[ParsedDocument]:
+        documents = [each for each in read_shard(folder, entry) if isinstance(each, ParsedDocument)]
+        assert run("sources", "remove", str(a))[0] == 0
+        return documents
+
+    monkeypatch.setattr(corpus, "read_shard", read_while_it_is_removed)
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_shards(instance, [shard])
+        result = dg.materialize(
+            [defs.get_assets_def("documents")],
+            partition_key=shard,
+            instance=instance,
+            resources=defs.resources,
+            raise_on_error=False,
+        )
+    assert "is retired" in str(result.all_events)
+    assert list(home.warehouse.glob(f"*/shard={shard}/*@*.parquet")) == []
+
+
 def test_a_missing_source_costs_nothing_and_is_told(run, home: Home, write):
     a, b = write("a.jsonl", 4), write("b.jsonl", 2)
     assert run("ingest", str(a), str(b), "--shard-size", "2")[0] == 0
@@ -146,6 +184,23 @@ def test_a_source_that_is_not_listed_any_more_keeps_its_shards(run, home: Home, 
     code, out, _ = run("sources", "remove", str(b))
     assert (code, active(home)) == (0, [])
     assert "the next build uses the embedded corpus" in out
+
+
+def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
+    run, home: Home, write, monkeypatch: pytest.MonkeyPatch
+):
+    a, b = write("a.jsonl", 4), write("b.jsonl", 2)
+    home.root.mkdir()
+    home.settings_file.write_text("corpus: {sources: [{path: ../a.jsonl}]}")
+    monkeypatch.chdir(a.parent)
+    assert run("ingest", "b.jsonl")[0] == 0
+    manifest = manifest_path(home.sources).read_bytes()
+    assert {entry.source for entry in Manifest.load(home.sources).shards} == {str(a), str(b)}
+    monkeypatch.chdir(home.root)
+    assert run("ingest", "../a.jsonl")[0] == 0
+    assert manifest_path(home.sources).read_bytes() == manifest
+    assert run("sources", "remove", "../a.jsonl")[0] == 0
+    assert listed_sources(home.settings_file) == [str(b)]
 
 
 def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: Home):

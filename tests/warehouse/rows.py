@@ -1,9 +1,11 @@
 """Small correct frames for every table, to be changed one value at a time."""
 
 import datetime
+from pathlib import Path
 
 import polars as pl
 
+from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.layout import slice_folder
 from warehouse.schema import table_schema
 from warehouse.versions import versions
@@ -250,3 +252,9 @@ def remove_slice(warehouse: Warehouse, table: str, shard: str, slice_name: str) 
     """Lose a slice."""
     for path in versions(slice_folder(warehouse.folder, table, shard, slice_name), slice_name):
         path.unlink()
+
+
+def save_manifest(sources: Path) -> None:
+    """Register `SHARD` as the one shard of a corpus."""
+    entry = ShardEntry(SHARD, "texts", 0, 1, "digest", is_held_out=False)
+    Manifest(shards=[entry]).save(sources)
