@@ -187,10 +187,18 @@ def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError
     for event in events:
         if event.is_run_failure:
             end = event.message
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.blocking and not check.passed:
+                asset = check.asset_key.to_user_string()
+                messages.append(f"{asset}, check {check.check_name}: {check.description}")
         if not event.is_step_failure:
             continue
-        assets.append(str(event.step_key))
         data = event.step_failure_data
+        # The step of a check is no asset, and the check itself has said what it found.
+        if data.error is not None and data.error.cls_name == "DagsterAssetCheckFailedError":
+            continue
+        assets.append(str(event.step_key))
         given = data.user_failure_data
         if given is not None:
             messages.append(given.description or "")
