@@ -4,10 +4,12 @@ Does not print; the command line does.
 """
 
 import errno
+import json
 import os
+import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,10 +92,10 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     another machine lives, only that machine can tell: the next command there closes its runs.
     """
     closed = []
-    is_ui_alive = has_live_daemon(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = run.tags.get(PROCESS_TAG)
-        if process is None and LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
+        server = run.tags.get(LAUNCHED_BY_UI_TAG)
+        if process is None and server is not None and not _is_listening(json.loads(server)):
             instance.report_run_failed(
                 run, "The Dagster UI that ran this was killed. What it had finished is kept."
             )
@@ -111,6 +113,22 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
         Path(lock.lock_file).unlink(missing_ok=True)
         closed.append(run.run_id)
     return closed
+
+
+def _is_listening(server: Mapping[str, Any]) -> bool:
+    """Whether the process lives that started a run; it ends after its runs, and fails dead ones.
+
+    The kernel answers for it, also where it is busy, stopped or was asleep with the machine.
+    """
+    try:
+        if path := server.get("socket"):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(path)
+        else:
+            socket.create_connection((server["host"], server["port"])).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_of_this_machine(process: str) -> bool:
