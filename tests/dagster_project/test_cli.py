@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -289,6 +290,34 @@ def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(r
     assert "index" not in outcome.out
     assert "6 slices of 1 shards" in outcome.out
     assert not home.exists()
+
+
+@pytest.mark.parametrize("state", ["new", "new and shared", "killed at first use", "partly built"])
+def test_a_dry_run_writes_nothing_in_the_home(
+    run, home: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, state: str
+):
+    if state == "new and shared":
+        monkeypatch.setenv("TOOLFORMER_CACHE", str(home / "cache"))
+    if state in ("killed at first use", "partly built"):
+        run("ingest", str(texts))
+    if state == "killed at first use":
+        shutil.rmtree(home / "warehouse" / "stage_costs")
+    if state == "partly built":
+        warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+        for table, name in (("documents", "all"), ("candidate_calls", "Calculator")):
+            metadata = {"fingerprint": "of other settings"}
+            warehouse.replace_slice(table, SHARD, name, frame(table), metadata=metadata)
+    before = tree(home)
+    outcome = run("build", "--dry-run", "--tools", "Calculator")
+    assert outcome.code == 0, outcome.err
+    assert ("changed: " in outcome.out) == (state == "partly built")
+    assert tree(home) == before
+
+
+def tree(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of the last change of all that is there."""
+    states = {path: path.stat() for path in (folder, *folder.rglob("*")) if path.exists()}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
 
 
 def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
