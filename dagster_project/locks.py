@@ -91,7 +91,7 @@ def _mount_options(folder: Path) -> list[str]:
 
 
 def shown(address: str) -> str:
-    """The address of a database without its password.
+    """The address of a database or an object store without its password.
 
     Example:
         >>> shown("postgresql://ada:secret@host:5432/toolformer")

@@ -15,12 +15,14 @@ from signal import SIGINT, raise_signal
 import pytest
 from ruamel.yaml import YAML
 
+from dagster_project.copies import copies_folder
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome, run_command
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.kept_digests import keep_digests
 from tools.registry import TOOL_NAMES
+from warehouse.errors import StoreError
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -643,3 +645,25 @@ def test_the_installed_command_ends_with_one_paragraph(home: Path):
         check=False,
     )
     assert Outcome(done.returncode, done.stdout, done.stderr).is_one_paragraph_naming("Calulator")
+
+
+def test_doctor_says_that_the_object_store_is_away_and_looks_at_what_is_local(
+    run, home: Path, rows, monkeypatch: pytest.MonkeyPatch
+):
+    store = "s3://ada:secret@bucket/home"
+    # The rows are copies of what is there.
+    (copies_folder(home, store) / "slices").mkdir(parents=True)
+    monkeypatch.setenv("TOOLFORMER_STORE", store)
+    monkeypatch.setenv("TOOLFORMER_LOCKS", "postgresql://ada:secret@127.0.0.1:1/toolformer")
+
+    def away(_url: str) -> None:
+        raise StoreError(f"The object store {store!r} does not answer.")
+
+    monkeypatch.setattr("dagster_project.copies.ObjectStore", away)
+    outcome = run("doctor", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "secret" not in outcome.out
+    found = {each["name"]: each for each in json.loads(outcome.out)}
+    assert found["object store"]["status"] == "missing"
+    assert "'s3://ada@bucket/home' does not answer" in found["object store"]["detail"]
+    assert "no damage in 5 slices" in found["slices"]["detail"]
