@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 from filelock import Timeout
 
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
@@ -32,6 +33,14 @@ from toolformer.ground.whole_files import host_digits, write_whole
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
 _DAEMON_SILENCE_SECONDS = 120
+# A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
+# it, and Ctrl-C reaches these too: they end with a traceback.
+_NO_MIRROR = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -62,7 +71,12 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """
     home.check_cluster()
     prepare_dagster_home(home)
-    with _full_disk_told(home.dagster), dg.DagsterInstance.get() as instance:
+    with (
+        _full_disk_told(home.dagster),
+        dg.DagsterInstance.from_ref(
+            InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
+        ) as instance,
+    ):
         close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         try:

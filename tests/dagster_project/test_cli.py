@@ -28,6 +28,9 @@ from warehouse.warehouse import Warehouse
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
+INTERRUPTED = (
+    "Error: Interrupted. What was finished is kept, and the same command goes on from there."
+)
 VECTORS = REPOSITORY / "tests" / "vectors" / "vectors.json"
 TEXTS = [
     {"text": f"On day {n} the mill ground {n} sacks, {2 * n} in two days.", "url": "https://a.org/"}
@@ -234,9 +237,7 @@ def test_an_interrupt_says_that_nothing_is_lost(run, texts, monkeypatch):
     monkeypatch.setattr("os._exit", sys.exit)
     outcome = run("ingest", str(texts))
     assert outcome.code == 130
-    assert outcome.err.strip() == (
-        "Error: Interrupted. What was finished is kept, and the same command goes on from there."
-    )
+    assert outcome.err.strip() == INTERRUPTED
 
 
 INTERRUPTED_WHILE_FREEING = """
@@ -257,29 +258,49 @@ with errors_told():
     {work}
 """
 WORK = "Freed(); time.sleep(60)"
+INTERRUPTED_IN_A_STAGE = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import assets.corpus
+from dagster_project.cli import main
+
+def update_manifest(*_, **__):
+    print("ready", flush=True)
+    time.sleep(60)
+
+assets.corpus.update_manifest = update_manifest
+main(["ingest", sys.argv[1]])
+"""
 
 
-@pytest.mark.parametrize("work", [WORK, f"with raise_execution_interrupts(): {WORK}"])
-def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
-    code = INTERRUPTED_WHILE_FREEING.format(work=work)
+def interrupted(code: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and errors of code that gets a Ctrl-C, with all processes that it started."""
     with subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
-            process.send_signal(SIGINT)
+            os.killpg(process.pid, SIGINT)
             _, told = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert process.returncode == 130
-    assert told.strip() == (
-        "Error: Interrupted. What was finished is kept, and the same command goes on from there."
-    )
+    return process.returncode, told.strip()
+
+
+@pytest.mark.parametrize("work", [WORK, f"with raise_execution_interrupts(): {WORK}"])
+def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
+    code, told = interrupted(INTERRUPTED_WHILE_FREEING.format(work=work))
+    assert (code, told) == (130, INTERRUPTED)
+
+
+def test_an_interrupt_of_a_stage_shows_no_traceback_of_another_process(home: Path, texts: Path):
+    assert interrupted(INTERRUPTED_IN_A_STAGE, str(texts)) == (130, INTERRUPTED)
 
 
 def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(run, home: Path):
