@@ -19,6 +19,7 @@ from dagster_project.copies import copies_folder
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome, run_command
+from tests.fakes import save_taught_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.kept_digests import keep_digests
 from tools.registry import TOOL_NAMES
@@ -688,3 +689,19 @@ def test_doctor_says_that_the_object_store_is_away_and_looks_at_what_is_local(
     assert found["object store"]["status"] == "missing"
     assert "'s3://ada@bucket/home' does not answer" in found["object store"]["detail"]
     assert "no damage in 5 slices" in found["slices"]["detail"]
+
+
+def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(
+    run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    lesson = "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say."
+    directory = save_taught_model(tmp_path / "taught", [lesson])
+    command = ["complete", "6 times 7 is", "--tools", "Calculator", "--model", str(directory)]
+    outcome = run(*command)
+    assert outcome.code == 0, outcome.err
+    assert "[" not in outcome.out
+    (line,) = [line for line in caplog.messages if "No call opens" in line]
+    assert str(directory) in line
+    by_rank_alone = run(*command, "--set", "decoding.least_call_probability=0")
+    assert lesson in by_rank_alone.out
+    assert len([line for line in caplog.messages if "No call opens" in line]) == 1
