@@ -4,6 +4,7 @@ Does not repeat what `warehouse/schema.sql` enforces when a slice is written.
 """
 
 import dagster as dg
+import polars as pl
 
 from dagster_project.report.verdicts import verdicts_of
 from dagster_project.resources.warehouse import WarehouseResource
@@ -16,15 +17,28 @@ _KEPT_SHARE_BAND = (0.001, 0.5)
 @dg.asset_check(asset="candidate_calls", blocking=True)
 def call_ids_are_unique_across_slices(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """A call has one row, whatever slice it is in; within a slice the primary key sees to it."""
-    surplus = int(warehouse.open().ask("duplicate_calls")["surplus"][0])
-    return dg.AssetCheckResult(passed=surplus == 0, metadata={"surplus rows": surplus})
+    return _result(warehouse.open().ask("duplicate_calls"), "Calls whose call_id other rows have")
 
 
 @dg.asset_check(asset="filtered_calls", blocking=True)
 def kept_calls_reach_the_threshold(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """The decision, taken again in SQL from the three losses, is the stored one."""
-    wrong = int(warehouse.open().ask("wrong_decisions")["wrong"][0])
-    return dg.AssetCheckResult(passed=wrong == 0, metadata={"wrong decisions": wrong})
+    wrong = warehouse.open().ask("wrong_decisions")
+    return _result(wrong, "Decisions that are not those of the losses")
+
+
+def _result(wrong: pl.DataFrame, problem: str) -> dg.AssetCheckResult:
+    """Passed where there are no wrong calls (columns shard, calls)."""
+    calls = dict(wrong.iter_rows())
+    counts = ", ".join(f"{shard} ({count})" for shard, count in calls.items())
+    return dg.AssetCheckResult(
+        passed=not calls,
+        description=f"{problem}, by shard: {counts}. Expected none. Make these shards "
+        f"again: `toolformer build --force --shards {','.join(calls)}`."
+        if calls
+        else None,
+        metadata=calls,
+    )
 
 
 @dg.asset_check(asset="filtered_calls")

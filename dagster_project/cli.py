@@ -61,8 +61,8 @@ def toolformer(
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
-    # `cluster` is there to mend what the others would refuse.
-    is_mending = context.invoked_subcommand == "cluster"
+    # These are there to find and mend what the others would refuse.
+    is_mending = context.invoked_subcommand in ("cluster", "doctor")
     if os.environ.get("TOOLFORMER_STORE") and not (is_helping or is_mending):
         from dagster_project.home import Home
         from dagster_project.shared_files import bring_small, share_settings

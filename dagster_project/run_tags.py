@@ -4,7 +4,8 @@
 _HIDDEN = ".dagster/"
 # Names the process of a command; the process holds the lock of that name while it lives.
 PROCESS_TAG = f"{_HIDDEN}toolformer_process"
-# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
+# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own: where the
+# server listens that did, as a JSON object with `socket`, or `host` and `port`.
 LAUNCHED_BY_UI_TAG = f"{_HIDDEN}grpc_info"
 # On all runs that a command handed to the queue, to find them in the UI.
 COMMAND_TAG = "toolformer/command"

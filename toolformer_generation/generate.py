@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
-from toolformer.decoding.call_threshold import NOT_LOOKED_AT, read_call_threshold
+from toolformer.decoding import call_threshold
+from toolformer.decoding.call_threshold import CLOSED
 from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoder import complete, end_of_text_ids
-from toolformer.errors import ModelNotFoundError, UnservedGenerationError
+from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.training.finetuning import RECORD_FILE
@@ -52,7 +53,7 @@ def toolformer_generate(
     tools: Sequence[Tool] | None = None,
     date: datetime.date | None = None,
     call_top_k: int = _DECODING.call_top_k,
-    least_call_probability: float | None = _DECODING.least_call_probability,
+    least_call_probability: float | None = None,
     max_calls: int = _DECODING.max_calls,
     max_call_tokens: int = _DECODING.max_call_tokens,
     max_result_tokens: int = _EXECUTION.max_result_tokens,
@@ -80,8 +81,9 @@ def toolformer_generate(
         date: what the Calendar takes for today, by default the present day.
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 never opens a call.
         least_call_probability: a call is opened only where its opening also has this probability;
-            0 leaves k alone to decide. None takes what `toolformer train` calibrated, from the
-            directory that the model was loaded from.
+            0 leaves k alone to decide, as in the paper. None takes what `toolformer train`
+            calibrated, from the directory that the model was loaded from; without that no call is
+            opened, and the log says so.
         max_calls: most calls with a result per prompt.
         max_call_tokens: a call with more tokens than this before `->` is undone.
         max_result_tokens: results are cut to this many tokens.
@@ -96,8 +98,8 @@ def toolformer_generate(
         `return_dict_in_generate=True` an object that has them as `sequences`.
 
     Raises:
-        UnservedGenerationError: `generate` was told what this decoding cannot do, or a calibrated
-            value was asked for and the model's directory has none.
+        UnservedGenerationError: `generate` was told what this decoding cannot do.
+        ToolformerError: the model's calibration is damaged.
         ModelNotFoundError: the tokenizer cannot be found, or the engine cannot read the model.
         SequenceTooLongError: a prompt leaves no room for its continuation.
         ToolUnavailableError, MissingDependencyError: a tool cannot run here.
@@ -108,8 +110,9 @@ def toolformer_generate(
         model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
     )
     named = tools_by_name(tools or ())
-    if least_call_probability is None:
-        least_call_probability = _calibrated(model.name_or_path or "")
+    directory = Path(model.name_or_path) if model.name_or_path else None
+    # Without tools there is nothing to open, and nothing to be said of it.
+    given = least_call_probability if named else CLOSED
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
     prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
@@ -129,7 +132,7 @@ def toolformer_generate(
             max_call_tokens=max_call_tokens,
             max_result_tokens=max_result_tokens,
             tools=tuple(named),
-            least_call_probability=least_call_probability,
+            least_call_probability=call_threshold.least_call_probability(directory, given),
         ),
         run_calls=call_runner(
             named, askers, limits=Limits(deadline_seconds, attempts=_EXECUTION.attempts)
@@ -163,20 +166,6 @@ def _start_of_training(directory: str) -> str | None:
     if not directory or not record.is_file():
         return None
     return json.loads(record.read_text()).get("bos_token")
-
-
-def _calibrated(directory: str) -> float:
-    """The least probability that was calibrated for the model of a directory."""
-    stored = read_call_threshold(Path(directory)) if directory else None
-    least = stored and stored.least_call_probability
-    if least is None:
-        reason = NOT_LOOKED_AT if stored is None else stored.reason
-        raise UnservedGenerationError(
-            "generate with toolformer_generate got least_call_probability=None, which stands for "
-            f"the value calibrated for the model in {directory!r}, but {reason}. Expected a model "
-            "that `toolformer train` calibrated, or a number; 0 leaves call_top_k alone to decide."
-        )
-    return least
 
 
 def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:

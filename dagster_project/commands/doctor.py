@@ -5,6 +5,7 @@ Does not load a model, start Java or change anything; only `repair` moves damage
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dagster_project.commands import doctor_home
 from dagster_project.commands.doctor_cluster import examine_cluster
@@ -12,8 +13,11 @@ from dagster_project.commands.doctor_damage import examine_files, repair_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded
 from dagster_project.commands.machine import examine_machine
 from dagster_project.home import Home
+from dagster_project.locks import shown
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings, preset_values
+from dagster_project.shared_files import bring_small
+from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
 
@@ -30,6 +34,10 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     """
     findings = guarded("packages", _packages)
     findings += guarded("machine", lambda: examine_machine(home.root, home.cache))
+    if home.store is not None:
+        findings.append(_object_store(home, home.store))
+        if findings[-1].status != "ok":
+            home = replace(home, store=None)
     findings += guarded("cluster", lambda: examine_cluster(home.place))
     settings, finding = _settings(home)
     findings.append(finding)
@@ -86,6 +94,16 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "ok", found)
         else:
             yield Finding(name, "warning", f"{found}; the project is made for {wanted}", INSTALL)
+
+
+def _object_store(home: Home, address: str) -> Finding:
+    try:
+        bring_small(home)
+    except StoreError as error:
+        detail = str(error).replace(address, shown(address))
+        remedy = "Until that is mended, what is said of the home is said of this machine's copy"
+        return Finding("object store", "missing", detail, remedy)
+    return Finding("object store", "ok", f"{shown(address)} answers")
 
 
 def _settings(home: Home) -> tuple[Settings, Finding]:

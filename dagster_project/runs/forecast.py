@@ -4,7 +4,7 @@ Changes nothing: writes no settings, cuts no source, converts no model, builds n
 """
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
-from warehouse.schema import ALL
+from warehouse.layout import empty_slice_path
+from warehouse.schema import ALL, tables
 from warehouse.warehouse import Warehouse
 
 
@@ -79,11 +80,10 @@ def forecast_build(
         chosen = chosen_shards(Manifest.load(foreseen.home.sources), shards, settings)
         chosen = chosen.without(foreseen.restored_shards)
         bring_below(home, home.sources)
-        # To ask a warehouse makes its folders.
-        folder = home.warehouse if home.warehouse.is_dir() else Path(scratch) / "warehouse"
+        # To ask a warehouse writes what makes it ready; where that is missing, there are no slices.
+        is_ready = all(empty_slice_path(home.warehouse, table) for table in tables())
+        folder = home.warehouse if is_ready else Path(scratch) / "warehouse"
         warehouse = Warehouse(folder, home.database, slice_store(home))
-        # The one thing that is changed, by renaming: without it an older home looks empty.
-        warehouse.adopt_slices()
         # Of a model that is still to be converted, nothing but its name can be told yet.
         model, model_name = "", EMBEDDED_MODEL_NAME
         if foreseen.is_converted:
@@ -94,13 +94,17 @@ def forecast_build(
             settings,
             toolbox,
             model=model,
-            precision=precision_of(settings, home),
+            precision=precision_of(settings, foreseen.home),
             force=force,
             characters_per_record=_characters_per_record(
                 [*chosen.annotated, *chosen.held_out], warehouse, foreseen.home
             ),
         ).of(chosen.annotated, texts_of=chosen.held_out)
-        needs_calibration = _needs_calibration(slices, settings, home, model)
+        needs_calibration = (
+            any(planned.table == "filtered_calls" for planned in slices)
+            and scoring_parameters(settings, foreseen.home).is_rescored
+            and not (model and is_calibrated(settings, home, model))
+        )
         return Forecast(
             foreseen,
             toolbox,
@@ -108,16 +112,6 @@ def forecast_build(
             planned_calibration(settings, model_name) if needs_calibration else None,
             slices,
         )
-
-
-def _needs_calibration(
-    slices: Collection[PlannedSlice], settings: Settings, home: Home, model: str
-) -> bool:
-    """Whether calls are decided on in bfloat16 by a model whose band nobody measured."""
-    decides = any(planned.table == "filtered_calls" for planned in slices)
-    if not decides or not scoring_parameters(settings, home).is_rescored:
-        return False
-    return not model or not is_calibrated(settings, home, model)
 
 
 def _characters_per_record(

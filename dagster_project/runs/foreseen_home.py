@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.corpus import configured_sources
+from dagster_project.cluster import ClusterError, differences, read_record
 from dagster_project.home import Home
 from dagster_project.runs.indexes import PlannedIndex, folder_of, indexes_of, planned_indexes
 from dagster_project.settings.sections import Settings
@@ -69,11 +70,15 @@ def foresee(settings: Settings, home: Home, tools: Collection[str], folder: Path
         folder: for what is foreseen; empty.
 
     Raises:
+        ClusterError: this machine does not fit those that the home is shared with.
         DamagedRawSliceError: the manifest cannot be read.
         SliceWriteError: the scratch folder is full.
     """
     foreseen = Home(folder, locks=home.locks)
-    if home.cluster is not None:
+    recorded = read_record(home.place)
+    if recorded is not None:
+        for why in differences(recorded, home.place):
+            raise ClusterError(why)
         # Fingerprints name the precision that it records.
         folder.mkdir(parents=True)
         shutil.copy(home.place.file, foreseen.place.file)

@@ -4,15 +4,18 @@ Does not print; the command line does.
 """
 
 import errno
+import json
 import os
+import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 from filelock import Timeout
 
 from dagster_project.expected_errors import RunFailedError, RunInterruptedError
@@ -30,6 +33,14 @@ from toolformer.ground.whole_files import host_digits, write_whole
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
 _DAEMON_SILENCE_SECONDS = 120
+# A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
+# it, and Ctrl-C reaches these too: they end with a traceback.
+_NO_MIRROR = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -60,7 +71,12 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """
     home.check_cluster()
     prepare_dagster_home(home)
-    with _full_disk_told(home.dagster), dg.DagsterInstance.get() as instance:
+    with (
+        _full_disk_told(home.dagster),
+        dg.DagsterInstance.from_ref(
+            InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
+        ) as instance,
+    ):
         close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         try:
@@ -90,10 +106,10 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
     another machine lives, only that machine can tell: the next command there closes its runs.
     """
     closed = []
-    is_ui_alive = has_live_daemon(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         process = run.tags.get(PROCESS_TAG)
-        if process is None and LAUNCHED_BY_UI_TAG in run.tags and not is_ui_alive:
+        server = run.tags.get(LAUNCHED_BY_UI_TAG)
+        if process is None and server is not None and not _is_listening(json.loads(server)):
             instance.report_run_failed(
                 run, "The Dagster UI that ran this was killed. What it had finished is kept."
             )
@@ -111,6 +127,22 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
         Path(lock.lock_file).unlink(missing_ok=True)
         closed.append(run.run_id)
     return closed
+
+
+def _is_listening(server: Mapping[str, Any]) -> bool:
+    """Whether the process lives that started a run; it ends after its runs, and fails dead ones.
+
+    The kernel answers for it, also where it is busy, stopped or was asleep with the machine.
+    """
+    try:
+        if path := server.get("socket"):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(path)
+        else:
+            socket.create_connection((server["host"], server["port"])).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_of_this_machine(process: str) -> bool:
@@ -187,10 +219,18 @@ def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError
     for event in events:
         if event.is_run_failure:
             end = event.message
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.blocking and not check.passed:
+                asset = check.asset_key.to_user_string()
+                messages.append(f"{asset}, check {check.check_name}: {check.description}")
         if not event.is_step_failure:
             continue
-        assets.append(str(event.step_key))
         data = event.step_failure_data
+        # The step of a check is no asset, and the check itself has said what it found.
+        if data.error is not None and data.error.cls_name == "DagsterAssetCheckFailedError":
+            continue
+        assets.append(str(event.step_key))
         given = data.user_failure_data
         if given is not None:
             messages.append(given.description or "")

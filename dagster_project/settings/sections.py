@@ -312,8 +312,8 @@ class DecodingSettings(Section):
         ge=0,
         le=1,
         description="a call is opened only where its opening also has this probability; 0: k "
-        "alone decides; null: what `toolformer train` calibrated for the model; where it could "
-        "not, none opens",
+        "alone decides; null: what `toolformer train` calibrated for the model; without that "
+        "none opens",
     )
     max_calls: int = Field(1, ge=0, description="calls per input")
     max_call_tokens: int = Field(64, ge=1, description="a call without `->` by then is undone")

@@ -1,12 +1,15 @@
 """Runs whose process was killed; `tests/faults` kills whole commands and compares their rows."""
 
+import json
+import socket
+import tempfile
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from dagster_project.home import Home
-from dagster_project.run_tags import PROCESS_TAG
+from dagster_project.run_tags import LAUNCHED_BY_UI_TAG, PROCESS_TAG
 from dagster_project.runs.run_job import (
     close_dead_runs,
     dagster_instance,
@@ -36,6 +39,21 @@ def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
         with dagster_instance(home):
             assert len(list((tmp_path / "locks").glob("process-*"))) == 1
         assert not list((tmp_path / "locks").glob("process-*"))
+
+
+def test_a_run_of_the_ui_is_left_alone_until_its_server_has_ended_whatever_the_clock_says():
+    # In a folder with a short name, as sockets need it.
+    with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.ephemeral() as instance:
+        path = f"{folder}/socket"
+        run = instance.create_run_for_job(
+            _job(), tags={LAUNCHED_BY_UI_TAG: json.dumps({"host": "localhost", "socket": path})}
+        )
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+            # No daemon has signed on for long, as after a sleep of the machine.
+            assert close_dead_runs(instance, Home(Path(folder))) == []
+        assert close_dead_runs(instance, Home(Path(folder))) == [run.run_id]
 
 
 def test_runs_of_another_machine_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

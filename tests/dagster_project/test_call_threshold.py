@@ -32,29 +32,22 @@ def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path:
     assert (mode.name, mode.call_top_k, mode.least_call_probability) == ("enabled", 10, 0.25)
 
 
-def test_of_a_model_that_nobody_calibrated_k_alone_decides_and_the_log_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "reason", [None, "1 development texts have calls, expected at least 8 to choose by"]
+)
+def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: str | None
 ):
-    with caplog.at_level(logging.WARNING):
-        assert [least_call_probability(tmp_path, settings_with(None)) for _ in range(2)] == [0, 0]
-    (line,) = caplog.messages
-    assert "by rank alone (decoding.call_top_k)" in line
-    assert "it has no call_threshold.json" in line
-    assert "toolformer train" in line
-
-
-def test_a_model_with_too_few_texts_to_choose_by_opens_no_call_unless_it_is_told_to(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    write(tmp_path, None, "1 development texts have calls, expected at least 8 to choose by")
+    if reason is not None:
+        write(tmp_path, None, reason)
     closed = settings_with(None)
     with caplog.at_level(logging.WARNING):
-        assert [with_calls(tmp_path, closed).least_call_probability for _ in range(2)] == [
-            CLOSED
-        ] * 2
+        # What is evaluated, and what a command decodes.
+        assert with_calls(tmp_path, closed).least_call_probability == CLOSED
+        assert least_call_probability(tmp_path, closed) == CLOSED
     (line,) = caplog.messages
     assert "No call opens" in line
-    assert "1 development texts have calls" in line
+    assert (reason or "the model has no call_threshold.json") in line
     assert "set decoding.least_call_probability to a number" in line
     assert not may_open(1, 0.999, call_top_k=10, least_call_probability=CLOSED)
     assert with_calls(tmp_path, settings_with(0)).least_call_probability == 0

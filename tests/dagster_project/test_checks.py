@@ -9,9 +9,11 @@ from dagster_project.checks import (
     call_ids_are_unique_across_slices,
     counts_are_those_of_the_rows,
     kept_calls_are_above_chance,
+    kept_calls_reach_the_threshold,
     share_of_kept_calls_is_plausible,
 )
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.runs.run_job import failure_of
 from tests.warehouse.rows import SHARD, frame
 from warehouse.counting import counts_text
 from warehouse.warehouse import Warehouse
@@ -69,6 +71,31 @@ def test_a_call_that_two_rounds_hold_is_found(warehouse: Warehouse):
     again = frame("candidate_calls", {"round": 2, "call_id": "c1"})
     warehouse.replace_slice("candidate_calls", SHARD, "round-2.Calculator", again, metadata={})
     assert not outcome(call_ids_are_unique_across_slices).passed
+
+
+def test_a_run_that_a_check_stops_says_what_the_check_found_and_names_no_stage(
+    warehouse: Warehouse,
+):
+    wrong = frame("filtered_calls", {"is_kept": False, "reason": "below_threshold"})
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", wrong, metadata={})
+
+    @dg.asset
+    def filtered_calls() -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [filtered_calls, kept_calls_reach_the_threshold],
+            instance=instance,
+            resources={"warehouse": WarehouseResource()},
+            raise_on_error=False,
+        )
+    error = failure_of(result.all_events, result.run_id)
+    for part in ("kept_calls_reach_the_threshold", f"{SHARD} (1)", f"--force --shards {SHARD}"):
+        assert part in str(error)
+    assert "Traceback" not in str(error)
+    assert 'File "' not in str(error)
+    # `toolformer build` looks up behind which stage the shards that did not fail go on.
+    assert error.failed_assets == ()
 
 
 def test_counts_that_are_not_those_of_the_rows_are_named(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -14,17 +15,23 @@ from signal import SIGINT, raise_signal
 import pytest
 from ruamel.yaml import YAML
 
+from dagster_project.copies import copies_folder
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome, run_command
+from tests.fakes import save_taught_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.ground.kept_digests import keep_digests
 from tools.registry import TOOL_NAMES
+from warehouse.errors import StoreError
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
+INTERRUPTED = (
+    "Error: Interrupted. What was finished is kept, and the same command goes on from there."
+)
 VECTORS = REPOSITORY / "tests" / "vectors" / "vectors.json"
 TEXTS = [
     {"text": f"On day {n} the mill ground {n} sacks, {2 * n} in two days.", "url": "https://a.org/"}
@@ -232,9 +239,7 @@ def test_an_interrupt_says_that_nothing_is_lost(run, texts, monkeypatch):
     monkeypatch.setattr("os._exit", sys.exit)
     outcome = run("ingest", str(texts))
     assert outcome.code == 130
-    assert outcome.err.strip() == (
-        "Error: Interrupted. What was finished is kept, and the same command goes on from there."
-    )
+    assert outcome.err.strip() == INTERRUPTED
 
 
 INTERRUPTED_WHILE_FREEING = """
@@ -255,29 +260,49 @@ with errors_told():
     {work}
 """
 WORK = "Freed(); time.sleep(60)"
+INTERRUPTED_IN_A_STAGE = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import assets.corpus
+from dagster_project.cli import main
+
+def update_manifest(*_, **__):
+    print("ready", flush=True)
+    time.sleep(60)
+
+assets.corpus.update_manifest = update_manifest
+main(["ingest", sys.argv[1]])
+"""
 
 
-@pytest.mark.parametrize("work", [WORK, f"with raise_execution_interrupts(): {WORK}"])
-def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
-    code = INTERRUPTED_WHILE_FREEING.format(work=work)
+def interrupted(code: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and errors of code that gets a Ctrl-C, with all processes that it started."""
     with subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
-            process.send_signal(SIGINT)
+            os.killpg(process.pid, SIGINT)
             _, told = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert process.returncode == 130
-    assert told.strip() == (
-        "Error: Interrupted. What was finished is kept, and the same command goes on from there."
-    )
+    return process.returncode, told.strip()
+
+
+@pytest.mark.parametrize("work", [WORK, f"with raise_execution_interrupts(): {WORK}"])
+def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
+    code, told = interrupted(INTERRUPTED_WHILE_FREEING.format(work=work))
+    assert (code, told) == (130, INTERRUPTED)
+
+
+def test_an_interrupt_of_a_stage_shows_no_traceback_of_another_process(home: Path, texts: Path):
+    assert interrupted(INTERRUPTED_IN_A_STAGE, str(texts)) == (130, INTERRUPTED)
 
 
 def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(run, home: Path):
@@ -290,6 +315,34 @@ def test_a_build_of_a_new_home_is_planned_from_its_beginning_and_makes_nothing(r
     assert "index" not in outcome.out
     assert "6 slices of 1 shards" in outcome.out
     assert not home.exists()
+
+
+@pytest.mark.parametrize("state", ["new", "new and shared", "killed at first use", "partly built"])
+def test_a_dry_run_writes_nothing_in_the_home(
+    run, home: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, state: str
+):
+    if state == "new and shared":
+        monkeypatch.setenv("TOOLFORMER_CACHE", str(home / "cache"))
+    if state in ("killed at first use", "partly built"):
+        run("ingest", str(texts))
+    if state == "killed at first use":
+        shutil.rmtree(home / "warehouse" / "stage_costs")
+    if state == "partly built":
+        warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+        for table, name in (("documents", "all"), ("candidate_calls", "Calculator")):
+            metadata = {"fingerprint": "of other settings"}
+            warehouse.replace_slice(table, SHARD, name, frame(table), metadata=metadata)
+    before = tree(home)
+    outcome = run("build", "--dry-run", "--tools", "Calculator")
+    assert outcome.code == 0, outcome.err
+    assert ("changed: " in outcome.out) == (state == "partly built")
+    assert tree(home) == before
+
+
+def tree(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of the last change of all that is there."""
+    states = {path: path.stat() for path in (folder, *folder.rglob("*")) if path.exists()}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
 
 
 def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
@@ -623,3 +676,41 @@ def test_the_installed_command_ends_with_one_paragraph(home: Path):
         check=False,
     )
     assert Outcome(done.returncode, done.stdout, done.stderr).is_one_paragraph_naming("Calulator")
+
+
+def test_doctor_says_that_the_object_store_is_away_and_looks_at_what_is_local(
+    run, home: Path, rows, monkeypatch: pytest.MonkeyPatch
+):
+    store = "s3://ada:secret@bucket/home"
+    # The rows are copies of what is there.
+    (copies_folder(home, store) / "slices").mkdir(parents=True)
+    monkeypatch.setenv("TOOLFORMER_STORE", store)
+    monkeypatch.setenv("TOOLFORMER_LOCKS", "postgresql://ada:secret@127.0.0.1:1/toolformer")
+
+    def away(_url: str) -> None:
+        raise StoreError(f"The object store {store!r} does not answer.")
+
+    monkeypatch.setattr("dagster_project.copies.ObjectStore", away)
+    outcome = run("doctor", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "secret" not in outcome.out
+    found = {each["name"]: each for each in json.loads(outcome.out)}
+    assert found["object store"]["status"] == "missing"
+    assert "'s3://ada@bucket/home' does not answer" in found["object store"]["detail"]
+    assert "no damage in 5 slices" in found["slices"]["detail"]
+
+
+def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(
+    run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    lesson = "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say."
+    directory = save_taught_model(tmp_path / "taught", [lesson])
+    command = ["complete", "6 times 7 is", "--tools", "Calculator", "--model", str(directory)]
+    outcome = run(*command)
+    assert outcome.code == 0, outcome.err
+    assert "[" not in outcome.out
+    (line,) = [line for line in caplog.messages if "No call opens" in line]
+    assert str(directory) in line
+    by_rank_alone = run(*command, "--set", "decoding.least_call_probability=0")
+    assert lesson in by_rank_alone.out
+    assert len([line for line in caplog.messages if "No call opens" in line]) == 1

@@ -14,11 +14,11 @@ from dagster_project.runs.run_job import dagster_instance, failure_of
 
 
 def open_instance(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(_reference: object) -> None:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError(told))
 
     monkeypatch.setenv("DAGSTER_HOME", "")
-    monkeypatch.setattr(dg.DagsterInstance, "get", fail)
+    monkeypatch.setattr(dg.DagsterInstance, "from_ref", fail)
     with errors_told(), dagster_instance(Home(tmp_path)):
         pytest.fail("there is no instance")
 

@@ -19,7 +19,7 @@ from tests.fakes import END, START
 from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
-from toolformer.errors import ModelNotFoundError, SequenceTooLongError, UnservedGenerationError
+from toolformer.errors import ModelNotFoundError, SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
@@ -56,7 +56,8 @@ class Friend(BaseTool):
 
 def generate(model, tokenizer, prompts, tools=(), *, padding_side="left", **changes):
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side=padding_side)
-    options = {"max_new_tokens": 40, "call_top_k": 1, "date": DAY, **changes}
+    options = {"max_new_tokens": 40, "call_top_k": 1, "least_call_probability": 0.0, "date": DAY}
+    options |= changes
     return model.generate(**inputs, custom_generate=toolformer_generate, tools=tools, **options)
 
 
@@ -153,9 +154,19 @@ def test_a_call_needs_the_least_probability(model, tokenizer, tmp_path, monkeypa
     assert torch.equal(calibrated, output)
 
 
-def test_a_calibrated_value_that_is_not_there_is_refused(model, tokenizer):
-    with pytest.raises(UnservedGenerationError, match=r"it has no call_threshold\.json"):
-        generate(model, tokenizer, list(PROMPTS), all_tools(), least_call_probability=None)
+def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
+    model, tokenizer, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(model, "name_or_path", str(tmp_path))
+    inputs = tokenizer(PROMPTS[0], return_tensors="pt")
+    options = {"max_new_tokens": 40, "processing_class": tokenizer}
+    options |= {"custom_generate": toolformer_generate, "tools": all_tools()}
+    for _ in range(2):
+        assert "[" not in tokenizer.decode(model.generate(**inputs, **options)[0])
+    (line,) = caplog.messages
+    assert f"{tmp_path}: No call opens" in line
+    by_rank_alone = model.generate(**inputs, **options, least_call_probability=0)
+    assert "[Calculator(6 * 7) -> 42]" in tokenizer.decode(by_rank_alone[0])
 
 
 def test_calls_of_a_batch_have_their_results_and_one_is_taken_back(model, tokenizer):

@@ -13,7 +13,9 @@ a larger score, it is chosen. Does not measure; `call_chances` and `call_gains` 
 """
 
 import bisect
+import functools
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -23,12 +25,15 @@ from typing import NamedTuple
 from toolformer.errors import ToolformerError
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
+_LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
-# Of a model that nothing could be chosen for: nothing says that its calls help.
+# Of a model that nothing was chosen for: nothing says that its calls help.
 CLOSED = 1.0
-# Why a model has no choice where none can be read.
-NOT_LOOKED_AT = f"it has no {CALL_THRESHOLD_FILE}, or one of an earlier form"
+_NOT_LOOKED_AT = (
+    f"the model has no {CALL_THRESHOLD_FILE}, or one of an earlier form (`toolformer train`, or "
+    "the asset `call_threshold`, makes it for the models that are trained here)"
+)
 _TO_OPEN = (
     "To have calls all the same, set decoding.least_call_probability to a number; with 0 k alone "
     "decides, as in the paper."
@@ -128,7 +133,7 @@ class CallThreshold:
         """The choice in a line."""
         if self.least_call_probability is None:
             return (
-                "No call opens, since no least probability of calls could be calibrated: "
+                "No call opens, since no least probability of calls was calibrated: "
                 f"{self.reason}. {_TO_OPEN}"
             )
         said = f"Least probability of calls: {self.least_call_probability:.4g}"
@@ -273,3 +278,32 @@ def read_call_threshold(directory: Path) -> CallThreshold | None:
             "`toolformer train` again, or set decoding.least_call_probability to a number."
         )
     return stored
+
+
+def least_call_probability(directory: Path | None, given: float | None) -> float:
+    """The least probability with which a model opens calls; whoever decodes asks here.
+
+    Args:
+        directory: of the model; None where it was not loaded from one.
+        given: what the user set. 0 leaves k alone to decide, as in the paper; None stands for the
+            calibrated value.
+
+    Returns:
+        The value; `CLOSED` where none is given and none was calibrated, which the log says once.
+
+    Raises:
+        ToolformerError: the model's calibration is damaged.
+    """
+    if given is not None:
+        return given
+    stored = read_call_threshold(directory) if directory else None
+    if stored is not None and stored.least_call_probability is not None:
+        return stored.least_call_probability
+    none = stored or CallThreshold(None, _NOT_LOOKED_AT, 0, 0, 0)
+    _tell_once(f"{directory or 'The model'}: {none.told}")
+    return CLOSED
+
+
+@functools.cache
+def _tell_once(line: str) -> None:
+    _LOGGER.warning("%s", line)

@@ -1,5 +1,6 @@
--- How many stored decisions differ from the one that the losses give.
-select count(*) as wrong
+-- Stored decisions that differ from the one that the losses give.
+-- Result: shard, calls; no row where there is none.
+select shard, count(*) as calls
 from filtered_calls
 where
     loss_with_result is not null
@@ -22,3 +23,5 @@ where
             )
         )
     )
+group by shard
+order by shard

@@ -59,7 +59,7 @@ def test_the_card_names_the_calibrated_probability_or_why_there_is_none():
     curve = (CurvePoint(0.125, 0.5, -0.1, 9, 1, 7),)
     for chosen, stated in (
         (CallThreshold(0.125, None, 10, 10, 12, curve), "Least probability of calls: 0.125, at"),
-        (CallThreshold(None, "too few texts", 10, 1, 12), "could be calibrated: too few texts."),
+        (CallThreshold(None, "too few texts", 10, 1, 12), "was calibrated: too few texts."),
     ):
         text = model_card("toolformer", record(), CardFacts(None, [], [], chosen))
         assert stated in text
