@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary
 
 from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
 from toolformer.decoding import call_threshold
-from toolformer.decoding.call_threshold import CLOSED
-from toolformer.decoding.completions import Completion, DecodingParameters
+from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete, end_of_text_ids
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel

@@ -15,7 +15,7 @@ from dagster_project.wiring.annotator import finetuned_model_directory, is_train
 from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
-from toolformer.decoding.completions import Completion
+from toolformer.decoding.completions import CLOSED, Completion
 from toolformer.errors import ToolformerError
 
 
@@ -50,7 +50,9 @@ def complete_text(
             settings,
             dates=[date],
             with_calls=with_calls,
-            least_call_probability=least_call_probability(directory, settings),
+            least_call_probability=(
+                least_call_probability(directory, settings) if toolbox.tools else CLOSED
+            ),
             max_new_tokens=max_new_tokens,
         )
     finally:

@@ -23,7 +23,7 @@ from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
-from toolformer.decoding.completions import Completion
+from toolformer.decoding.completions import CLOSED, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
@@ -157,7 +157,7 @@ def compare_on_tasks(
 
     # Its decorator hides the parameters from type checkers.
     evaluate: Callable[..., Any] = simple_evaluate
-    least = least_call_probability(directory, settings)
+    least = least_call_probability(directory, settings) if toolbox.tools else CLOSED
     continuation = Continuation(
         toolbox, settings, today=date, least_call_probability=least, blocked_tools=blocked_tools
     )

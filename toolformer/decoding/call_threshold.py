@@ -22,14 +22,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
+from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
 _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
-# Of a model that nothing was chosen for: nothing says that its calls help.
-CLOSED = 1.0
 _NOT_LOOKED_AT = (
     f"the model has no {CALL_THRESHOLD_FILE}, or one of an earlier form (`toolformer train`, or "
     "the asset `call_threshold`, makes it for the models that are trained here)"
@@ -289,7 +288,8 @@ def least_call_probability(directory: Path | None, given: float | None) -> float
             calibrated value.
 
     Returns:
-        The value; `CLOSED` where none is given and none was calibrated, which the log says once.
+        The value; `CLOSED` where none is given and none was calibrated, since nothing says that
+        its calls help. The log says so once.
 
     Raises:
         ToolformerError: the model's calibration is damaged.

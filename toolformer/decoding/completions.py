@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 
+# A least probability that nothing reaches, not even certainty: no call opens.
+CLOSED = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class DecodingParameters:
@@ -42,10 +45,9 @@ class DecodingParameters:
             _check_at_least(name, getattr(self, name), 1)
         for name in ("call_top_k", "max_calls"):
             _check_at_least(name, getattr(self, name), 0)
-        if not 0 <= self.least_call_probability <= 1:
-            raise ValueError(
-                f"least_call_probability is {self.least_call_probability}; expected 0 to 1."
-            )
+        least = self.least_call_probability
+        if not 0 <= least <= 1 and least != CLOSED:
+            raise ValueError(f"least_call_probability is {least}; expected 0 to 1.")
 
     @property
     def is_disabled(self) -> bool:
