@@ -7,6 +7,7 @@ changes what it says.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,7 +145,8 @@ class ScriptedModel:
 
     def _scores(self, context: str) -> torch.Tensor:
         self.contexts.append(context)
-        encode = self.tokenizer.encode
+        # A model writes special tokens, which text never becomes.
+        encode = partial(self.tokenizer.backend.encode, add_special_tokens=False)
         rests = [text[len(context) :] for text in self._texts if text.startswith(context)]
         ranked = list(dict.fromkeys(encode(rest)[0] if rest else 1 for rest in rests))
         if context in self._open_ranks:

@@ -83,6 +83,7 @@ class TextEncoder:
                 padding=True,
                 truncation=True,
                 max_length=self._most_tokens,
+                split_special_tokens=True,
                 return_tensors="pt",
             ).to(self._device)
             with torch.inference_mode():

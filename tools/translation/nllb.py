@@ -128,7 +128,9 @@ class NllbTranslator(ABC):
             if source is None or not self._knows(source):
                 return [unsupported_language(language, "this NLLB model") for _ in texts]
             self._tokenizer.src_lang = source
-            encoded = [list(ids) for ids in self._tokenizer(list(texts))["input_ids"]]
+            # A text that spells a special token is translated like any other.
+            fed = self._tokenizer(list(texts), split_special_tokens=True)
+            encoded = [list(ids) for ids in fed["input_ids"]]
             limit = self.longest_input()
             fitting = [place for place, ids in enumerate(encoded) if len(ids) <= limit]
             answers: list[str | ToolCallError] = [
