@@ -110,7 +110,7 @@ def _free_bytes(model: "LanguageModel") -> int:
 
 def _key_bytes(model: "LanguageModel") -> int:
     """Bytes of one token's keys and values in all layers."""
-    config = model.model.config
+    config = model.text_config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_size = (
         getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -120,7 +120,7 @@ def _key_bytes(model: "LanguageModel") -> int:
 
 def _activation_bytes(model: "LanguageModel") -> int:
     """Bytes that one token needs while it passes a layer, generously."""
-    config = model.model.config
+    config = model.text_config
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     return (8 * config.hidden_size + 4 * inner) * 4
 

@@ -4,6 +4,7 @@ Does not know tools, calls or prompts. Weights are read from safetensors only: a
 can run code when it is opened.
 """
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -11,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.ground.loading import loading
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Cache, PreTrainedModel
+    from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
     from toolformer.forward.attention import AttentionPlan
 
+_LOGGER = logging.getLogger(__name__)
 # Flags of processors that compute in bfloat16 themselves.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
+_DEFAULT_CONTEXT = 2048
 _PRECISIONS = ("auto", "float32", "bfloat16")
 # How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
 # the relative distance, by precision. Rounding of many layers stays well below; a token that sees
@@ -157,7 +161,8 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.bos_id = _bos_id(tokenizer, bos_token)
-        self.context_length = int(getattr(model.config, "max_position_embeddings", 2048))
+        self._check_vocabulary()
+        self.context_length = _context_length(self.text_config, name)
         self.tokens_fed = 0
         self._counting = threading.Lock()
         self._body: Any = model.base_model
@@ -193,8 +198,7 @@ class LanguageModel:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
         # A bar per load would stand between the lines of every command and run.
@@ -202,22 +206,29 @@ class LanguageModel:
 
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
-        try:
+        with loading(f"The configuration {str(path / 'config.json')!r}", _refused):
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        _check_sizes(config, path)
+        field = " with quantization_config" if hasattr(config, "quantization_config") else ""
+        what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
+        with loading(what, _refused):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
+                config=config,
                 dtype=getattr(torch, precision),
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # Else it raises without naming them.
+                ignore_mismatched_sizes=True,
             )
-            tokenizer = load_tokenizer(path)
-        # SafetensorError: damaged weights; RuntimeError: weights of other shapes than the config's.
-        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-            raise ModelNotFoundError(
-                f"The model in {str(path)!r} cannot be loaded: {error}. Expected a causal language "
-                "model of a class that the installed transformers knows, with safetensors weights."
-            ) from error
         model, loading_info = loaded
+        if mismatched := sorted(loading_info["mismatched_keys"]):
+            name, stored, wanted = mismatched[0]
+            raise ModelNotFoundError(
+                f"{what} cannot be loaded: {name} has shape {list(stored)}, by config.json it has "
+                f"{list(wanted)} ({len(mismatched)} such weights). Copy or save the model again."
+            )
         # Transformers fills such weights with random numbers and only warns.
         if missing := sorted(loading_info["missing_keys"]):
             raise ModelNotFoundError(
@@ -225,6 +236,7 @@ class LanguageModel:
                 f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
                 "or save the model again."
             )
+        tokenizer = load_tokenizer(path)
         return cls(
             model.to(device), tokenizer, name=path.name, bos_token=bos_token, attention=attention
         )
@@ -233,6 +245,11 @@ class LanguageModel:
     def device(self) -> "torch.device":
         """Where the weights lie."""
         return self.model.device
+
+    @property
+    def text_config(self) -> "PreTrainedConfig":
+        """What the configuration says of the part that writes; models with images nest it."""
+        return self.model.config.get_text_config(decoder=True)
 
     @property
     def precision(self) -> str:
@@ -310,6 +327,21 @@ class LanguageModel:
             return self._head(hidden_states).float()
         return self._logits_of_whole_model(hidden_states)
 
+    def _check_vocabulary(self) -> None:
+        # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
+        beyond = {
+            token: text
+            for text, token in self.tokenizer.backend.get_vocab().items()
+            if token >= self.text_config.vocab_size
+            and (token == self.bos_id or token not in self.tokenizer.special_ids)
+        }
+        if beyond:
+            raise ModelNotFoundError(
+                f"The tokenizer.json of {self.name!r} has the token {max(beyond)} "
+                f"({beyond[max(beyond)]!r}), and the model only {self.text_config.vocab_size} "
+                "(vocab_size in its config.json). Expected the tokenizer that it was trained with."
+            )
+
     def _check_head(self) -> None:
         """Body and what turns its states into logits must give what the model gives whole.
 
@@ -322,6 +354,11 @@ class LanguageModel:
         with torch.inference_mode():
             hidden = self._body(input_ids=probe, use_cache=False).last_hidden_state
             whole = self.model(input_ids=probe, use_cache=False).logits.float()
+            if not whole.isfinite().all():
+                raise ModelNotFoundError(
+                    f"The model {self.name!r} gives logits that are not finite. Its weights "
+                    f"(*.safetensors) are damaged, or overflow in {self.precision}."
+                )
             for self._is_head_whole in (True, False):
                 if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
                     return
@@ -359,7 +396,7 @@ class LanguageModel:
             raise ModelNotFoundError(
                 f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
             )
-        vocabulary = self.model.config.get_text_config().vocab_size
+        vocabulary = self.text_config.vocab_size
         # Tokens from all over the vocabulary.
         rows = [
             [
@@ -393,6 +430,33 @@ class LanguageModel:
         import torch
 
         return torch.tensor([ids], device=self.device)
+
+
+def _refused(reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{reason}. Expected a causal language model of a class that the installed transformers "
+        "knows, with safetensors weights."
+    )
+
+
+def _check_sizes(config: "PreTrainedConfig", path: Path) -> None:
+    """Transformers builds a model of no layers without a word."""
+    text_config = config.get_text_config(decoder=True)
+    for field in ("num_hidden_layers", "vocab_size", "max_position_embeddings"):
+        if (value := getattr(text_config, field, 1)) < 1:
+            raise ModelNotFoundError(
+                f"{field} is {value} in {str(path / 'config.json')!r}. Expected at least 1."
+            )
+
+
+def _context_length(config: "PreTrainedConfig", name: str) -> int:
+    length = getattr(config, "max_position_embeddings", None)
+    if length is None:
+        length = _DEFAULT_CONTEXT
+        _LOGGER.warning(
+            "config.json of %s has no max_position_embeddings: taken as %d", name, length
+        )
+    return length
 
 
 def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:

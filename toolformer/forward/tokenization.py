@@ -9,23 +9,47 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolformer.errors import ModelNotFoundError
+from toolformer.ground.loading import loading
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
-    """The tokenizer of a model directory, without the model."""
+    """The tokenizer of a model directory, without the model.
+
+    Raises:
+        ModelNotFoundError: its files cannot be used.
+    """
     from transformers import AutoTokenizer
 
-    return Tokenizer(
-        AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
+        return Tokenizer(
+            AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        )
+
+
+def _refused(reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{reason}. Expected a tokenizer.json as `save_pretrained` writes it; copy or save the "
+        "tokenizer again."
     )
 
 
 class Tokenizer:
-    """A thin wrapper over a Hugging Face tokenizer that never adds or drops a token."""
+    """A thin wrapper over a Hugging Face tokenizer that never adds or drops a token.
+
+    Attributes:
+        special_ids: tokens that no text becomes.
+    """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
+        if not tokenizer.is_fast:
+            raise ModelNotFoundError(
+                f"{type(tokenizer).__name__} does not tell where its tokens stand in a text. "
+                "Expected a tokenizer with a tokenizer.json, which the library tokenizers runs."
+            )
         self.backend = tokenizer
         # Unigram models hold special tokens among their pieces, and find them in text all the same:
         # what stands for such a token is the characters of its name.
@@ -33,10 +57,11 @@ class Tokenizer:
         names = {
             token: added.content
             for token, added in tokenizer.added_tokens_decoder.items()
-            if added.special and token != tokenizer.unk_token_id
+            if added.special
         }
+        self.special_ids = frozenset(names)
         for (token, name), ids in zip(names.items(), self.encode_each(names.values()), strict=True):
-            if token in ids:
+            if token in ids and token != tokenizer.unk_token_id:
                 characters: Any = tokenizer.convert_tokens_to_ids(list(name))
                 self._spelled[token] = characters
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import check_model_directory
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.ground.loading import loading
 from tools.errors import ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
 
@@ -74,9 +75,7 @@ class FusionInDecoderReader:
         try:
             check_model_directory(self.directory)
         except ModelNotFoundError as error:
-            raise ToolUnavailableError(
-                "QA", f"there is no reader in {self.directory}", _REMEDY
-            ) from error
+            raise _unavailable(f"there is no reader in {self.directory}") from error
 
     def prepare(self) -> None:
         """Load the checkpoint, unless that was done.
@@ -151,19 +150,18 @@ class FusionInDecoderReader:
     def _loaded(self) -> tuple[Any, Any]:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from safetensors import SafetensorError
         from transformers import AutoModelForSeq2SeqLM
         from transformers.utils import logging as transformers_logging
 
         self.check_available()
         transformers_logging.disable_progress_bar()
-        try:
+        with loading(f"the reader in {self.directory}", _unavailable):
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 self.directory, use_safetensors=True, trust_remote_code=False
             )
             tokenizer = load_tokenizer(self.directory)
-        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-            raise ToolUnavailableError(
-                "QA", f"the reader in {self.directory} cannot be loaded ({error})", _REMEDY
-            ) from error
         return model.to(self._device()).eval(), tokenizer
+
+
+def _unavailable(reason: str) -> ToolUnavailableError:
+    return ToolUnavailableError("QA", reason, _REMEDY)

@@ -3,9 +3,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from tests.fakes import END, START, byte_tokenizer
+from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 TEXTS = st.text(
@@ -117,6 +118,11 @@ def test_special_tokens_that_a_text_spells_are_text(made):
     for position, offset in enumerate(offsets):
         assert tokenizer.decode(ids[:position]) == text[:offset]
     assert tokenizer.decode([*ids, 1]) == text + END
+
+
+def test_a_tokenizer_that_does_not_tell_places_is_refused():
+    with pytest.raises(ModelNotFoundError, match="ByT5Tokenizer"):
+        Tokenizer(ByT5Tokenizer())
 
 
 def test_characters_without_a_token_stay_unknown():
