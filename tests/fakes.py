@@ -118,11 +118,11 @@ class ScriptedModel:
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()
         self.context_length = 4096
+        self.key_bytes = 16
         self.device = torch.device("cpu")
         self.model = SimpleNamespace(
             dtype=torch.float32,
             generation_config=SimpleNamespace(eos_token_id=[1]),
-            config=SimpleNamespace(num_hidden_layers=1, num_attention_heads=1, hidden_size=2),
         )
         self.contexts: list[str] = []
         self._texts = list(texts)

@@ -140,7 +140,8 @@ class LanguageModel:
         tokenizer: its tokenizer.
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
-        context_length: most tokens the model takes.
+        context_length: most tokens the model takes, and no more than a sliding window holds.
+        key_bytes: of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
         packs_rows: rows are packed one behind the other, with the engine's own attention; else
@@ -167,8 +168,10 @@ class LanguageModel:
         self._counting = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        self._check_head()
-        self.stock_reason = self._why_stock(attention)
+        with loading(f"The {type(model).__name__} {name!r}", _unserved):
+            self._check_head()
+            self._check_cache()
+            self.stock_reason = self._why_stock(attention)
         self.packs_rows = self.stock_reason is None
 
     @classmethod
@@ -362,10 +365,9 @@ class LanguageModel:
             for self._is_head_whole in (True, False):
                 if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
                     return
-        raise ModelNotFoundError(
+        raise _unserved(
             f"The model class {type(self.model).__name__} gives other logits than its output layer "
-            "gives on its last hidden states, and this engine reads logits from those. Use a "
-            "Llama-, Qwen-, Gemma-, GPT-J-, GPT-NeoX- or GPT-2-like model."
+            "gives on its last hidden states, and this engine reads logits from those"
         )
 
     def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
@@ -384,6 +386,57 @@ class LanguageModel:
             del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
+    def _check_cache(self) -> None:
+        """Branches side by side behind a cache must give what each gives alone.
+
+        Models that keep states instead of keys, or make masks of their own, do not.
+        """
+        import torch
+        from transformers import DynamicCache
+
+        shared, branches = self._probe_row(6), self._probe_row(4)[1:]
+        length = len(shared)
+        visible = torch.ones((length + 4, length + 4), dtype=torch.bool).tril()
+        visible[length + 2 :, length : length + 2] = False
+        dtype = self.model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(
+            ~visible, torch.finfo(dtype).min
+        )
+        places = torch.tensor([*range(length), *(length, length + 1) * 2])
+        cache, fed = DynamicCache(), self.tokens_fed
+        with torch.inference_mode():
+            alone = [self._row([*shared, *branches[start : start + 2]]) for start in (0, 2)]
+            expected = self.hidden_states(torch.cat(alone))[:, length:].flatten(0, 1)
+            for part, keys in ((slice(length), length), (slice(length, None), length + 4)):
+                states = self.hidden_states(
+                    self._row([*shared, *branches][part]).expand(2, -1),
+                    cache=cache,
+                    attention_mask=mask[None, None, part, :keys].to(self.device),
+                    position_ids=places[None, part].to(self.device),
+                )
+        self.tokens_fed = fed
+        layers: list[Any] = list(cache.layers)
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        self.key_bytes = held // (2 * len(places))
+        if not self._are_close(states[1], expected):
+            raise _unserved(
+                f"The model class {type(self.model).__name__} gives other numbers behind a cache "
+                "of keys than without one, and this engine computes calls behind it"
+            )
+
+    def _probe_row(self, length: int) -> list[int]:
+        """The start token, and so many tokens from all over the vocabulary."""
+        vocabulary = self.text_config.vocab_size
+        places = range(length)
+        return [
+            self.bos_id,
+            *((7919 * length + 104729 * place) % vocabulary for place in places),
+        ]
+
+    def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
+        distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
+        return float(distances.mean()) < _PROBE_TOLERANCES[self.precision]
+
     def _why_stock(self, attention: str) -> str | None:
         """Why rows cannot be packed, found by packing some and comparing; None if they can."""
         import torch
@@ -396,15 +449,7 @@ class LanguageModel:
             raise ModelNotFoundError(
                 f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
             )
-        vocabulary = self.text_config.vocab_size
-        # Tokens from all over the vocabulary.
-        rows = [
-            [
-                self.bos_id,
-                *((7919 * length + 104729 * place) % vocabulary for place in range(length)),
-            ]
-            for length in _PROBE_LENGTHS
-        ]
+        rows = [self._probe_row(length) for length in _PROBE_LENGTHS]
         plan = PackedRows([len(row) for row in rows], keeps=True)
         fed = self.tokens_fed
         with torch.inference_mode():
@@ -421,8 +466,7 @@ class LanguageModel:
                 self.tokens_fed = fed
         if not plan.kept:
             return f"{type(self.model).__name__} has an attention of its own"
-        distances = (packed - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
-        if not float(distances.mean()) < _PROBE_TOLERANCES[self.precision]:
+        if not self._are_close(packed, expected):
             return f"{type(self.model).__name__} does not give the same numbers for packed rows"
         return None
 
@@ -436,6 +480,12 @@ def _refused(reason: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"{reason}. Expected a causal language model of a class that the installed transformers "
         "knows, with safetensors weights."
+    )
+
+
+def _unserved(reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{reason}. Use a Llama-, Qwen-, Gemma-, GPT-NeoX- or GPT-2-like model."
     )
 
 
@@ -456,6 +506,11 @@ def _context_length(config: "PreTrainedConfig", name: str) -> int:
         _LOGGER.warning(
             "config.json of %s has no max_position_embeddings: taken as %d", name, length
         )
+    # The engine's own masks, behind a cache, take the place of the model's and show all keys.
+    for field in ("sliding_window", "attention_chunk_size", "window_size", "local_attention"):
+        if (window := getattr(config, field, None) or length) < length:
+            length = window
+            _LOGGER.warning("%s is fed at most %d tokens, its %s", name, window, field)
     return length
 
 

@@ -24,4 +24,7 @@ def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
     # no list of classes holds them all.
     except Exception as error:
         said = textwrap.shorten(str(error), _MOST_CHARACTERS, placeholder=" …").rstrip(".")
-        raise refused(f"{what} cannot be loaded ({type(error).__name__}: {said})") from error
+        refusal = refused(f"{what} cannot be loaded ({type(error).__name__}: {said})")
+        if isinstance(error, type(refusal)):
+            raise
+        raise refusal from error

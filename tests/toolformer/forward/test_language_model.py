@@ -274,10 +274,11 @@ def test_a_model_with_a_sliding_window_is_left_to_the_stock_path():
         num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
-        sliding_window=8,
+        sliding_window=16,
     )
     model = LanguageModel(MistralForCausalLM(config), byte_tokenizer(), name="mistral")
     assert model.stock_reason == "its attention uses sliding_window"
+    assert model.context_length == 16
 
 
 def test_an_unknown_attention_is_refused():
