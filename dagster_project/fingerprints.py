@@ -21,7 +21,7 @@ CODE_VERSIONS = {
     "wikipedia_index": "2",
     "passage_index": "2",
     "documents": "1",
-    "candidate_calls": "2",
+    "candidate_calls": "3",
     "executed_calls": "4",
     "filtered_calls": "3",
     "augmented_texts": "2",

@@ -7,6 +7,7 @@ changes what it says.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,11 +119,11 @@ class ScriptedModel:
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()
         self.context_length = 4096
+        self.key_bytes = 16
         self.device = torch.device("cpu")
         self.model = SimpleNamespace(
             dtype=torch.float32,
             generation_config=SimpleNamespace(eos_token_id=[1]),
-            config=SimpleNamespace(num_hidden_layers=1, num_attention_heads=1, hidden_size=2),
         )
         self.contexts: list[str] = []
         self._texts = list(texts)
@@ -145,7 +146,8 @@ class ScriptedModel:
 
     def _scores(self, context: str) -> torch.Tensor:
         self.contexts.append(context)
-        encode = self.tokenizer.encode
+        # A model writes special tokens, which text never becomes.
+        encode = partial(self.tokenizer.backend.encode, add_special_tokens=False)
         rests = [text[len(context) :] for text in self._texts if text.startswith(context)]
         ranked = list(dict.fromkeys(encode(rest)[0] if rest else 1 for rest in rests))
         if context in self._open_ranks:

@@ -179,11 +179,8 @@ def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:
         )
     try:
         tokenizer = load_tokenizer(Path(model.name_or_path))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelNotFoundError(
-            f"The tokenizer of the model in {model.name_or_path!r} cannot be loaded: {error}. "
-            f"{remedy}"
-        ) from error
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"{error} {remedy}") from error
     _TOKENIZERS[model] = tokenizer
     return tokenizer
 

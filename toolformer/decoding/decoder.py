@@ -181,7 +181,7 @@ def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
     ids = {model.bos_id}
     for source in (
         getattr(model.model, "generation_config", None),
-        getattr(model.model, "config", None),
+        getattr(model, "text_config", None),
     ):
         value = getattr(source, "eos_token_id", None)
         ids.update([value] if isinstance(value, int) else value or [])

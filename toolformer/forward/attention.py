@@ -144,7 +144,9 @@ def _attention(
     layer = state.layer
     state.layer += 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return state.plan.attend(layer, query[0], key[0], value[0], scale)[None], None
+    attended = state.plan.attend(layer, query[0], key[0], value[0], scale)
+    # Model classes view it in other shapes.
+    return attended[None].contiguous(), None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def choose_windows_per_batch(
     """
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
-    of_window = keys * _key_bytes(model)
+    of_window = keys * model.key_bytes
     if model.device.type != "cuda":
         at_once = batches_at_once(model)
         # No thread is left without a batch.
@@ -95,7 +95,7 @@ def choose_rows(model: "LanguageModel", *, row_tokens: int) -> int:
         row_tokens: most tokens of a text, prompt and completion.
     """
     # A batch that takes others in is held twice for a moment.
-    of_row = 2 * row_tokens * _key_bytes(model)
+    of_row = 2 * row_tokens * model.key_bytes
     if model.device.type != "cuda":
         return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // of_row))
     held = int(_free_bytes(model) * _MEMORY_SHARE) // of_row
@@ -108,19 +108,9 @@ def _free_bytes(model: "LanguageModel") -> int:
     return torch.cuda.mem_get_info(model.device)[0]
 
 
-def _key_bytes(model: "LanguageModel") -> int:
-    """Bytes of one token's keys and values in all layers."""
-    config = model.model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_size = (
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    )
-    return 2 * config.num_hidden_layers * heads * head_size * model.model.dtype.itemsize
-
-
 def _activation_bytes(model: "LanguageModel") -> int:
     """Bytes that one token needs while it passes a layer, generously."""
-    config = model.model.config
+    config = model.text_config
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     return (8 * config.hidden_size + 4 * inner) * 4
 

@@ -4,6 +4,7 @@ Does not know tools, calls or prompts. Weights are read from safetensors only: a
 can run code when it is opened.
 """
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -11,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.ground.loading import loading
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Cache, PreTrainedModel
+    from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
     from toolformer.forward.attention import AttentionPlan
 
+_LOGGER = logging.getLogger(__name__)
 # Flags of processors that compute in bfloat16 themselves.
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
+_DEFAULT_CONTEXT = 2048
 _PRECISIONS = ("auto", "float32", "bfloat16")
 # How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
 # the relative distance, by precision. Rounding of many layers stays well below; a token that sees
@@ -136,7 +140,8 @@ class LanguageModel:
         tokenizer: its tokenizer.
         bos_id: the token put in front of every scored text, so that its first token has a
             probability (spec §1.9, item 4).
-        context_length: most tokens the model takes.
+        context_length: most tokens the model takes, and no more than a sliding window holds.
+        key_bytes: of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
         packs_rows: rows are packed one behind the other, with the engine's own attention; else
@@ -157,13 +162,16 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.bos_id = _bos_id(tokenizer, bos_token)
-        self.context_length = int(getattr(model.config, "max_position_embeddings", 2048))
+        self._check_vocabulary()
+        self.context_length = _context_length(self.text_config, name)
         self.tokens_fed = 0
         self._counting = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        self._check_head()
-        self.stock_reason = self._why_stock(attention)
+        with loading(f"The {type(model).__name__} {name!r}", _unserved):
+            self._check_head()
+            self._check_cache()
+            self.stock_reason = self._why_stock(attention)
         self.packs_rows = self.stock_reason is None
 
     @classmethod
@@ -193,8 +201,7 @@ class LanguageModel:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
         # A bar per load would stand between the lines of every command and run.
@@ -202,22 +209,29 @@ class LanguageModel:
 
         device = resolve_device(device)
         precision = resolve_precision(precision, device)
-        try:
+        with loading(f"The configuration {str(path / 'config.json')!r}", _refused):
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        _check_sizes(config, path)
+        field = " with quantization_config" if hasattr(config, "quantization_config") else ""
+        what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
+        with loading(what, _refused):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
+                config=config,
                 dtype=getattr(torch, precision),
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # Else it raises without naming them.
+                ignore_mismatched_sizes=True,
             )
-            tokenizer = load_tokenizer(path)
-        # SafetensorError: damaged weights; RuntimeError: weights of other shapes than the config's.
-        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-            raise ModelNotFoundError(
-                f"The model in {str(path)!r} cannot be loaded: {error}. Expected a causal language "
-                "model of a class that the installed transformers knows, with safetensors weights."
-            ) from error
         model, loading_info = loaded
+        if mismatched := sorted(loading_info["mismatched_keys"]):
+            name, stored, wanted = mismatched[0]
+            raise ModelNotFoundError(
+                f"{what} cannot be loaded: {name} has shape {list(stored)}, by config.json it has "
+                f"{list(wanted)} ({len(mismatched)} such weights). Copy or save the model again."
+            )
         # Transformers fills such weights with random numbers and only warns.
         if missing := sorted(loading_info["missing_keys"]):
             raise ModelNotFoundError(
@@ -225,6 +239,7 @@ class LanguageModel:
                 f"({len(missing)} in all). Expected all weights of a {type(model).__name__}; copy "
                 "or save the model again."
             )
+        tokenizer = load_tokenizer(path)
         return cls(
             model.to(device), tokenizer, name=path.name, bos_token=bos_token, attention=attention
         )
@@ -233,6 +248,11 @@ class LanguageModel:
     def device(self) -> "torch.device":
         """Where the weights lie."""
         return self.model.device
+
+    @property
+    def text_config(self) -> "PreTrainedConfig":
+        """What the configuration says of the part that writes; models with images nest it."""
+        return self.model.config.get_text_config(decoder=True)
 
     @property
     def precision(self) -> str:
@@ -310,6 +330,21 @@ class LanguageModel:
             return self._head(hidden_states).float()
         return self._logits_of_whole_model(hidden_states)
 
+    def _check_vocabulary(self) -> None:
+        # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
+        beyond = {
+            token: text
+            for text, token in self.tokenizer.backend.get_vocab().items()
+            if token >= self.text_config.vocab_size
+            and (token == self.bos_id or token not in self.tokenizer.special_ids)
+        }
+        if beyond:
+            raise ModelNotFoundError(
+                f"The tokenizer.json of {self.name!r} has the token {max(beyond)} "
+                f"({beyond[max(beyond)]!r}), and the model only {self.text_config.vocab_size} "
+                "(vocab_size in its config.json). Expected the tokenizer that it was trained with."
+            )
+
     def _check_head(self) -> None:
         """Body and what turns its states into logits must give what the model gives whole.
 
@@ -322,13 +357,17 @@ class LanguageModel:
         with torch.inference_mode():
             hidden = self._body(input_ids=probe, use_cache=False).last_hidden_state
             whole = self.model(input_ids=probe, use_cache=False).logits.float()
+            if not whole.isfinite().all():
+                raise ModelNotFoundError(
+                    f"The model {self.name!r} gives logits that are not finite. Its weights "
+                    f"(*.safetensors) are damaged, or overflow in {self.precision}."
+                )
             for self._is_head_whole in (True, False):
                 if torch.allclose(self.logits(hidden), whole, atol=1e-3, rtol=1e-3):
                     return
-        raise ModelNotFoundError(
+        raise _unserved(
             f"The model class {type(self.model).__name__} gives other logits than its output layer "
-            "gives on its last hidden states, and this engine reads logits from those. Use a "
-            "Llama-, Qwen-, Gemma-, GPT-J-, GPT-NeoX- or GPT-2-like model."
+            "gives on its last hidden states, and this engine reads logits from those"
         )
 
     def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
@@ -347,6 +386,57 @@ class LanguageModel:
             del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
+    def _check_cache(self) -> None:
+        """Branches side by side behind a cache must give what each gives alone.
+
+        Models that keep states instead of keys, or make masks of their own, do not.
+        """
+        import torch
+        from transformers import DynamicCache
+
+        shared, branches = self._probe_row(6), self._probe_row(4)[1:]
+        length = len(shared)
+        visible = torch.ones((length + 4, length + 4), dtype=torch.bool).tril()
+        visible[length + 2 :, length : length + 2] = False
+        dtype = self.model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(
+            ~visible, torch.finfo(dtype).min
+        )
+        places = torch.tensor([*range(length), *(length, length + 1) * 2])
+        cache, fed = DynamicCache(), self.tokens_fed
+        with torch.inference_mode():
+            alone = [self._row([*shared, *branches[start : start + 2]]) for start in (0, 2)]
+            expected = self.hidden_states(torch.cat(alone))[:, length:].flatten(0, 1)
+            for part, keys in ((slice(length), length), (slice(length, None), length + 4)):
+                states = self.hidden_states(
+                    self._row([*shared, *branches][part]).expand(2, -1),
+                    cache=cache,
+                    attention_mask=mask[None, None, part, :keys].to(self.device),
+                    position_ids=places[None, part].to(self.device),
+                )
+        self.tokens_fed = fed
+        layers: list[Any] = list(cache.layers)
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        self.key_bytes = held // (2 * len(places))
+        if not self._are_close(states[1], expected):
+            raise _unserved(
+                f"The model class {type(self.model).__name__} gives other numbers behind a cache "
+                "of keys than without one, and this engine computes calls behind it"
+            )
+
+    def _probe_row(self, length: int) -> list[int]:
+        """The start token, and so many tokens from all over the vocabulary."""
+        vocabulary = self.text_config.vocab_size
+        places = range(length)
+        return [
+            self.bos_id,
+            *((7919 * length + 104729 * place) % vocabulary for place in places),
+        ]
+
+    def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
+        distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
+        return float(distances.mean()) < _PROBE_TOLERANCES[self.precision]
+
     def _why_stock(self, attention: str) -> str | None:
         """Why rows cannot be packed, found by packing some and comparing; None if they can."""
         import torch
@@ -359,15 +449,7 @@ class LanguageModel:
             raise ModelNotFoundError(
                 f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
             )
-        vocabulary = self.model.config.get_text_config().vocab_size
-        # Tokens from all over the vocabulary.
-        rows = [
-            [
-                self.bos_id,
-                *((7919 * length + 104729 * place) % vocabulary for place in range(length)),
-            ]
-            for length in _PROBE_LENGTHS
-        ]
+        rows = [self._probe_row(length) for length in _PROBE_LENGTHS]
         plan = PackedRows([len(row) for row in rows], keeps=True)
         fed = self.tokens_fed
         with torch.inference_mode():
@@ -384,8 +466,7 @@ class LanguageModel:
                 self.tokens_fed = fed
         if not plan.kept:
             return f"{type(self.model).__name__} has an attention of its own"
-        distances = (packed - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
-        if not float(distances.mean()) < _PROBE_TOLERANCES[self.precision]:
+        if not self._are_close(packed, expected):
             return f"{type(self.model).__name__} does not give the same numbers for packed rows"
         return None
 
@@ -393,6 +474,44 @@ class LanguageModel:
         import torch
 
         return torch.tensor([ids], device=self.device)
+
+
+def _refused(reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{reason}. Expected a causal language model of a class that the installed transformers "
+        "knows, with safetensors weights."
+    )
+
+
+def _unserved(reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"{reason}. Use a Llama-, Qwen-, Gemma-, GPT-NeoX- or GPT-2-like model."
+    )
+
+
+def _check_sizes(config: "PreTrainedConfig", path: Path) -> None:
+    """Transformers builds a model of no layers without a word."""
+    text_config = config.get_text_config(decoder=True)
+    for field in ("num_hidden_layers", "vocab_size", "max_position_embeddings"):
+        if (value := getattr(text_config, field, 1)) < 1:
+            raise ModelNotFoundError(
+                f"{field} is {value} in {str(path / 'config.json')!r}. Expected at least 1."
+            )
+
+
+def _context_length(config: "PreTrainedConfig", name: str) -> int:
+    length = getattr(config, "max_position_embeddings", None)
+    if length is None:
+        length = _DEFAULT_CONTEXT
+        _LOGGER.warning(
+            "config.json of %s has no max_position_embeddings: taken as %d", name, length
+        )
+    # The engine's own masks, behind a cache, take the place of the model's and show all keys.
+    for field in ("sliding_window", "attention_chunk_size", "window_size", "local_attention"):
+        if (window := getattr(config, field, None) or length) < length:
+            length = window
+            _LOGGER.warning("%s is fed at most %d tokens, its %s", name, window, field)
+    return length
 
 
 def _bos_id(tokenizer: Tokenizer, bos_token: str | None) -> int:

@@ -1,4 +1,4 @@
-"""What every package may import: digests, files that appear whole, what parts must agree on.
+"""What every package may import: digests, whole files, errors of loading, what parts agree on.
 
 Imports nothing of ours.
 """

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import check_model_directory
+from toolformer.forward.tokenization import load_tokenizer
+from toolformer.ground.loading import loading
 from tools.errors import ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
 
@@ -73,9 +75,7 @@ class FusionInDecoderReader:
         try:
             check_model_directory(self.directory)
         except ModelNotFoundError as error:
-            raise ToolUnavailableError(
-                "QA", f"there is no reader in {self.directory}", _REMEDY
-            ) from error
+            raise _unavailable(f"there is no reader in {self.directory}") from error
 
     def prepare(self) -> None:
         """Load the checkpoint, unless that was done.
@@ -101,15 +101,15 @@ class FusionInDecoderReader:
         from transformers.modeling_outputs import BaseModelOutput
 
         model, tokenizer = self._loaded
-        fed = tokenizer(
-            [
-                _FORM.format(question=question, title=passage["title"], text=passage["text"])
-                for passage in passages
-            ],
-            padding=True,
-            truncation=True,
-            max_length=self._most_tokens,
+        encoded = tokenizer.encode_each(
+            _FORM.format(question=question, title=passage["title"], text=passage["text"])
+            for passage in passages
+        )
+        end = tokenizer.backend.eos_token_id
+        fed = tokenizer.backend.pad(
+            {"input_ids": [[*ids[: self._most_tokens - 1], end] for ids in encoded]},
             return_tensors="pt",
+            verbose=False,
         ).to(model.device)
         with torch.inference_mode():
             states = model.get_encoder()(
@@ -119,7 +119,7 @@ class FusionInDecoderReader:
             tokens, log_probability = self._decoded(
                 model, fused, fed["attention_mask"].reshape(1, -1)
             )
-        text = " ".join(tokenizer.decode(tokens, skip_special_tokens=True).split())
+        text = " ".join(tokenizer.backend.decode(tokens, skip_special_tokens=True).split())
         return Answer(text, math.exp(log_probability)) if text else None
 
     def _decoded(self, model: Any, fused: Any, mask: "torch.Tensor") -> tuple[list[int], float]:
@@ -150,19 +150,18 @@ class FusionInDecoderReader:
     def _loaded(self) -> tuple[Any, Any]:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from safetensors import SafetensorError
-        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+        from transformers import AutoModelForSeq2SeqLM
         from transformers.utils import logging as transformers_logging
 
         self.check_available()
         transformers_logging.disable_progress_bar()
-        try:
+        with loading(f"the reader in {self.directory}", _unavailable):
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 self.directory, use_safetensors=True, trust_remote_code=False
             )
-            tokenizer = AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-            raise ToolUnavailableError(
-                "QA", f"the reader in {self.directory} cannot be loaded ({error})", _REMEDY
-            ) from error
+            tokenizer = load_tokenizer(self.directory)
         return model.to(self._device()).eval(), tokenizer
+
+
+def _unavailable(reason: str) -> ToolUnavailableError:
+    return ToolUnavailableError("QA", reason, _REMEDY)

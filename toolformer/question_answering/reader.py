@@ -271,12 +271,7 @@ def _shown(
 
 def _candidates(model: LanguageModel, text: str, question: str, most_words: int) -> SpanNode:
     spans = answer_spans(text, question, most_words=most_words)
-    if not spans:
-        return SpanNode()
-    encoded = model.tokenizer.backend(
-        [f" {span}" for span in spans], add_special_tokens=False, verbose=False
-    )
-    return span_tree(spans, encoded["input_ids"])
+    return span_tree(spans, model.tokenizer.encode_each(f" {span}" for span in spans))
 
 
 def _read_answers(

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from toolformer.ground.loading import loading
 from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
 from tools.retrieval.latent_vectors import ENCODER_FILE, unit_rows
@@ -83,6 +84,7 @@ class TextEncoder:
                 padding=True,
                 truncation=True,
                 max_length=self._most_tokens,
+                split_special_tokens=True,
                 return_tensors="pt",
             ).to(self._device)
             with torch.inference_mode():
@@ -139,21 +141,16 @@ class TextEncoder:
     def _loaded(self) -> tuple[Any, Any]:
         # Nothing is ever fetched from a hub behind the user's back.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
         encoder_identity(self.directory)
         transformers_logging.disable_progress_bar()
-        try:
+        with loading(f"the encoder in {self.directory}", _unavailable):
             model = AutoModel.from_pretrained(
                 self.directory, use_safetensors=True, trust_remote_code=False
             )
             tokenizer = AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-            raise ToolUnavailableError(
-                _TOOL_NAME, f"the encoder in {self.directory} cannot be loaded ({error})", _REMEDY
-            ) from error
         return model.to(self._device).eval(), tokenizer
 
 
@@ -164,7 +161,9 @@ def encoder_identity(directory: Path) -> str:
         ToolUnavailableError: When there is no encoder in the directory.
     """
     if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
-        raise ToolUnavailableError(
-            _TOOL_NAME, f"there is no encoder in {directory} (config.json, *.safetensors)", _REMEDY
-        )
+        raise _unavailable(f"there is no encoder in {directory} (config.json, *.safetensors)")
     return model_identity(directory)
+
+
+def _unavailable(reason: str) -> ToolUnavailableError:
+    return ToolUnavailableError(_TOOL_NAME, reason, _REMEDY)

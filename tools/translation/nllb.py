@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from toolformer.ground.loading import loading
 from tools.errors import ToolCallError, ToolUnavailableError
 from tools.model_identity import model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
@@ -128,7 +129,9 @@ class NllbTranslator(ABC):
             if source is None or not self._knows(source):
                 return [unsupported_language(language, "this NLLB model") for _ in texts]
             self._tokenizer.src_lang = source
-            encoded = [list(ids) for ids in self._tokenizer(list(texts))["input_ids"]]
+            # A text that spells a special token is translated like any other.
+            fed = self._tokenizer(list(texts), split_special_tokens=True)
+            encoded = [list(ids) for ids in fed["input_ids"]]
             limit = self.longest_input()
             fitting = [place for place, ids in enumerate(encoded) if len(ids) <= limit]
             answers: list[str | ToolCallError] = [
@@ -155,8 +158,7 @@ class NllbTranslator(ABC):
             The model, kept for `generate`.
 
         Raises:
-            ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError: When it cannot be
-                loaded.
+            Exception: Of any class, when it cannot be loaded.
         """
 
     @abstractmethod
@@ -187,19 +189,18 @@ class NllbTranslator(ABC):
         if self._model is not None:
             return
         self.check_available()
-        try:
+        with loading(f"the model in {self.directory}", self._unavailable):
             self._tokenizer = _load_tokenizer(self.directory)
             if not self._knows(NLLB_ENGLISH):
                 raise ValueError(f"the tokenizer has no token {NLLB_ENGLISH}")
             self._model = self.load()
-        # What transformers, tokenizers, safetensors and CTranslate2 raise on damaged files, and
-        # on libraries that do not fit the machine.
-        except (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ToolUnavailableError(
-                self.tool_name,
-                f"the model in {self.directory} cannot be loaded ({_first_line(error)})",
-                "Restore the directory from where it came, or name another in model_directory",
-            ) from error
+
+    def _unavailable(self, reason: str) -> ToolUnavailableError:
+        return ToolUnavailableError(
+            self.tool_name,
+            reason,
+            "Restore the directory from where it came, or name another in model_directory",
+        )
 
     def _knows(self, token: str) -> bool:
         # Not by the vocabulary: transformers makes a new mapping of it each time.
@@ -217,7 +218,3 @@ def _too_long(tokens: int, limit: int) -> ToolCallError:
         "too_long",
         f"The text has {tokens} tokens of the translation model. Expected at most {limit}.",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]

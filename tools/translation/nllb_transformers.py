@@ -25,24 +25,19 @@ class TransformersNllb(NllbTranslator):
             ValueError: When they lack tensors, which transformers would fill with random numbers.
         """
         import torch
-        from safetensors import SafetensorError
         from transformers import M2M100ForConditionalGeneration
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
         options = self.options
-        try:
-            loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
-                self.directory,
-                dtype=getattr(torch, options.precision),
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        # Not a kind of ValueError.
-        except SafetensorError as error:
-            raise ValueError(f"the weights are damaged: {error}") from error
+        loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
+            self.directory,
+            dtype=getattr(torch, options.precision),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
         model, information = loaded
         lacking = sorted(information["missing_keys"])
         if lacking:

@@ -204,7 +204,7 @@ class OnGpu:
     """What is read of a model on a GPU."""
 
     def __init__(self, model):
-        self.model = model.model
+        self.text_config, self.key_bytes = model.text_config, model.key_bytes
         self.device = torch.device("cuda")
 
 

@@ -24,6 +24,7 @@ from toolformer.forward.language_model import (
     resolve_device,
     resolve_precision,
 )
+from toolformer.forward.tokenization import Tokenizer
 
 
 @pytest.fixture
@@ -121,13 +122,71 @@ def set_config(directory, **changes):
 
 def test_a_model_of_an_unknown_class_is_refused(directory):
     set_config(directory, model_type="martian")
-    with pytest.raises(ModelNotFoundError, match=r"cannot be loaded: .*martian"):
+    with pytest.raises(ModelNotFoundError, match=r"config\.json.*martian"):
         load(directory)
 
 
-def test_a_config_that_is_not_json_is_refused(directory):
-    (directory / "config.json").write_text("{")
-    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+@pytest.mark.parametrize("content", ["{", "null", "[]"])
+def test_a_config_that_is_no_json_object_is_refused(directory, content):
+    (directory / "config.json").write_text(content)
+    with pytest.raises(ModelNotFoundError, match=r"config\.json"):
+        load(directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"hidden_size": None}, "hidden_size"),
+        ({"max_position_embeddings": "512"}, "max_position_embeddings"),
+        ({"num_attention_heads": 5}, "heads"),
+        ({"num_attention_heads": 0}, "ZeroDivisionError"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+        ({"num_key_value_heads": 3}, "k_proj"),
+        ({"pad_token_id": 9999}, "Padding_idx"),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            "quantization_config",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_with_its_file(directory, changes, named):
+    set_config(directory, **changes)
+    with pytest.raises(ModelNotFoundError, match=named) as raised:
+        load(directory)
+    assert "config.json" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tokenizer: tokenizer["model"]["merges"].append(["Q", "not there"]),
+        lambda tokenizer: tokenizer["model"].update(vocab=None),
+        lambda tokenizer: tokenizer.update(added_tokens=None),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_used_is_named(directory, change):
+    file = directory / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    change(tokenizer)
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(ModelNotFoundError, match="tokenizer"):
+        load(directory)
+
+
+def test_text_tokens_without_an_embedding_are_refused_and_special_ones_never_fed(llama):
+    tokenizer = byte_tokenizer()
+    tokenizer.backend.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    assert LanguageModel(llama.model, Tokenizer(tokenizer.backend), name="images")
+    tokenizer.backend.add_tokens(["word"])
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer\.json.*'word'.*vocab_size"):
+        LanguageModel(llama.model, Tokenizer(tokenizer.backend), name="words")
+
+
+def test_weights_that_are_not_numbers_are_refused(directory):
+    weights = load_file(directory / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelNotFoundError, match="not finite"):
         load(directory)
 
 
@@ -142,7 +201,7 @@ def test_truncated_weights_are_refused(directory, kept_bytes):
 
 def test_weights_of_another_shape_are_refused(directory):
     set_config(directory, intermediate_size=48)
-    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+    with pytest.raises(ModelNotFoundError, match=r"layers\.0\.mlp.* shape \[.*48"):
         load(directory)
 
 
@@ -215,10 +274,11 @@ def test_a_model_with_a_sliding_window_is_left_to_the_stock_path():
         num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
-        sliding_window=8,
+        sliding_window=16,
     )
     model = LanguageModel(MistralForCausalLM(config), byte_tokenizer(), name="mistral")
     assert model.stock_reason == "its attention uses sliding_window"
+    assert model.context_length == 16
 
 
 def test_an_unknown_attention_is_refused():

@@ -1,9 +1,12 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Tokenizer as BackendTokenizer
+from tokenizers import decoders, models, pre_tokenizers, processors
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from tests.fakes import START, byte_tokenizer
+from tests.fakes import END, START, byte_tokenizer
+from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 TEXTS = st.text(
@@ -88,11 +91,48 @@ def test_a_closing_bracket_is_the_same_token_behind_any_piece(tokenizer):
     assert tokenizer.encode("(1)]")[-1] != bracket
 
 
-def test_no_special_tokens_are_added_or_dropped(tokenizer):
+def unigram_tokenizer() -> Tokenizer:
+    """Has its special tokens among the pieces that it finds in texts."""
+    pieces = [
+        (START, 0.0),
+        (END, 0.0),
+        ("<unk>", 0.0),
+        *((each, -2.0) for each in "▁ab<|>_tofexndim"),
+    ]
+    backend = BackendTokenizer(models.Unigram(pieces, unk_id=2))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    return Tokenizer(
+        PreTrainedTokenizerFast(
+            tokenizer_object=backend, bos_token=START, eos_token=END, unk_token="<unk>"
+        )
+    )
+
+
+@pytest.mark.parametrize("made", [byte_tokenizer, unigram_tokenizer])
+def test_special_tokens_that_a_text_spells_are_text(made):
+    tokenizer, text = made(), f"ab{END}b{START}"
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert not {0, 1} & set(ids)
+    assert tokenizer.encode(text) == tokenizer.encode_each([text])[0] == ids
+    for position, offset in enumerate(offsets):
+        assert tokenizer.decode(ids[:position]) == text[:offset]
+    assert tokenizer.decode([*ids, 1]) == text + END
+
+
+def test_a_tokenizer_that_does_not_tell_places_is_refused():
+    with pytest.raises(ModelNotFoundError, match="ByT5Tokenizer"):
+        Tokenizer(ByT5Tokenizer())
+
+
+def test_characters_without_a_token_stay_unknown():
+    assert unigram_tokenizer().encode("aZ")[-1] == 2
+
+
+def test_no_special_tokens_are_added(tokenizer):
     assert tokenizer.encode("a") == tokenizer.encode_pieces(["a"])
-    ids = tokenizer.encode(f"a{START}b")
-    assert tokenizer.decode(ids) == f"a{START}b"
-    assert len(ids) == 3
+    assert len(tokenizer.encode("a")) == 1
+    assert tokenizer.encode_each([]) == []
 
 
 def test_the_text_of_one_token(tokenizer):

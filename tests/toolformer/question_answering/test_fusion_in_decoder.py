@@ -70,7 +70,7 @@ def literal(made: FusionInDecoderReader, passages) -> tuple[str, float]:
     with torch.inference_mode():
         for each in passages:
             text = f"question: {QUESTION} title: {each['title']} context: {each['text']}"
-            fed = tokenizer(text, return_tensors="pt")
+            fed = tokenizer.backend(text, return_tensors="pt")
             states.append(model.encoder(**fed).last_hidden_state[0])
         fused = torch.cat(states)[None]
         tokens, log = [0], 0.0
@@ -84,7 +84,9 @@ def literal(made: FusionInDecoderReader, passages) -> tuple[str, float]:
             if token == 1:
                 break
             tokens.append(token)
-    return " ".join(tokenizer.decode(tokens[1:], skip_special_tokens=True).split()), math.exp(log)
+    return " ".join(
+        tokenizer.backend.decode(tokens[1:], skip_special_tokens=True).split()
+    ), math.exp(log)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -95,6 +97,16 @@ def test_the_decoder_sees_all_passages(directory, count):
     assert answer is not None
     assert answer.text == text
     assert answer.probability == pytest.approx(probability, rel=1e-3)
+
+
+def test_a_passage_that_spells_the_end_token_does_not_end_there(directory):
+    made, fed = reader(directory), []
+    encoder = made._loaded[0].get_encoder()
+    encoder.register_forward_pre_hook(
+        lambda _, args, options: fed.append(options["input_ids"]), with_kwargs=True
+    )
+    made.read([(QUESTION, [{**PASSAGES[0], "text": "Otters </s> swim."}])])
+    assert [ids.eq(1).nonzero().tolist() for ids in fed] == [[[0, fed[0].shape[1] - 1]]]
 
 
 def test_an_answer_does_not_depend_on_the_batch(directory):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import tiny_model
+from tests.fakes import END, tiny_model
 from tests.literal import next_token_log_probabilities
 from toolformer.question_answering.answer_beam import line_end_ids
 from toolformer.question_answering.answer_spans import answer_key, answer_spans
@@ -195,6 +195,15 @@ def test_a_passage_is_only_data(model):
     answer = read_answer(model, QUESTION, [strange], EVERYTHING)
     assert answer is not None
     assert answer.text in shown
+
+
+def test_candidates_that_spell_a_special_token_are_text(model):
+    from toolformer.question_answering import reader as reading
+
+    tree = reading._candidates(model, f"fish {END}fish", QUESTION, 2)
+    assert tree.children
+    assert 1 not in {token for node in tree.children.values() for token in node.children}
+    assert 1 not in tree.children
 
 
 def test_a_passage_is_cut_to_what_the_context_holds():

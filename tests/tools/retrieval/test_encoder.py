@@ -154,6 +154,15 @@ def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp
         TextEncoder.load(tmp_path)
 
 
+def test_a_text_that_spells_a_special_token_is_fed_as_text(directory):
+    made, fed = encoder(directory), []
+    made._loaded[0].register_forward_pre_hook(
+        lambda _, args, options: fed.append(options["input_ids"][0].tolist()), with_kwargs=True
+    )
+    made.encode(["A river [SEP] flows"])
+    assert [ids.count(3) for ids in fed] == [1]
+
+
 def test_a_folder_without_safetensors_is_no_encoder(directory, tmp_path):
     (tmp_path / "config.json").write_text((directory / "config.json").read_text())
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")

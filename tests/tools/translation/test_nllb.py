@@ -80,13 +80,15 @@ def test_the_source_language_is_read_and_english_is_forced(nllb_directory, monke
 
     monkeypatch.setattr(TransformersNllb, "generate", spy)
     under_test = translator(nllb_directory)
+    german = [*GERMAN, "der </s> deu_Latn"]
     for language in ("es", "de", "es"):
-        under_test.translate(GERMAN, language)
+        under_test.translate(german, language)
     code = {name: under_test.tokenizer.convert_tokens_to_ids(name) for name in LANGUAGES}
     end = under_test.tokenizer.eos_token_id
     for (inputs, outputs), source in zip(seen, ("spa_Latn", "deu_Latn", "spa_Latn"), strict=True):
         assert {ids[0] for ids in inputs} == {code[source]}
         assert {ids[-1] for ids in inputs} == {end}
+        assert not any({end, *code.values()} & set(ids[1:-1]) for ids in inputs)
         # The decoder begins with the end token, and English follows.
         assert {tuple(ids[:2]) for ids in outputs} == {(end, code["eng_Latn"])}
     assert seen[0][1] == seen[2][1] != seen[1][1]

@@ -1,0 +1,30 @@
+"""What goes wrong while a model's files are opened, as one error that names them.
+
+Does not open them.
+"""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_MOST_CHARACTERS = 300
+
+
+@contextmanager
+def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
+    """Within the block only libraries run, on files that may be damaged or made by strangers.
+
+    Args:
+        what: what is loaded, with its path.
+        refused: makes the error to raise from a sentence without its full stop.
+    """
+    try:
+        yield
+    # Transformers raises whatever a wrong value leads to, and tokenizers raises Exception itself:
+    # no list of classes holds them all.
+    except Exception as error:
+        said = textwrap.shorten(str(error), _MOST_CHARACTERS, placeholder=" …").rstrip(".")
+        refusal = refused(f"{what} cannot be loaded ({type(error).__name__}: {said})")
+        if isinstance(error, type(refusal)):
+            raise
+        raise refusal from error
