@@ -6,9 +6,9 @@ slices or load models.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from dagster_project.settings.sections import ScoringSettings, Settings
+from dagster_project.settings.sections import Settings
 from toolformer.evaluation.modes import Mode
 from toolformer.filtering import pruning_threshold
 from toolformer.ground.digests import hex_digest
@@ -43,7 +43,7 @@ LOSSES_FINGERPRINT = "losses_fingerprint"
 LOSSES_PARTS = "losses_parts"
 # Of the section `scoring`: what changes a single loss.
 _CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
-# Of the same: where a call stands and which tokens count; named only where it is not the paper's.
+# Of the same: where a call stands and which tokens count.
 _LOSS_FORM = {"placement", "window_tokens", "window_weights"}
 # Of the same: what changes the gain of a call that stands in the text.
 _OF_GAINS = {"window_tokens", "window_weights", "token_budget"}
@@ -64,12 +64,9 @@ class Fingerprint:
 
     Attributes:
         parts: by name, as JSON.
-        earlier: digest of what earlier releases named for the same rows, where they named other
-            parts; a slice that is stored with it is up to date.
     """
 
     parts: Mapping[str, str]
-    earlier: str | None = None
 
     @property
     def digest(self) -> str:
@@ -85,15 +82,11 @@ class Fingerprint:
         """The same with one part more."""
         return Fingerprint({**self.parts, name: json.dumps(part)})
 
-    def as_good_as(self, earlier: "Fingerprint") -> "Fingerprint":
-        """The same, met also by what earlier releases stored for it."""
-        return replace(self, earlier=earlier.digest)
-
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
         """Why a slice with the stored metadata is out of date; None when it is not."""
         if stored is None:
             return "missing"
-        if stored.get(FINGERPRINT) in (self.digest, self.earlier):
+        if stored.get(FINGERPRINT) == self.digest:
             return None
         old = json.loads(stored.get(PARTS, "{}"))
         changed = sorted(
@@ -143,34 +136,32 @@ def candidate_calls_fingerprint(
     if not settings.corpus.is_annotated(source, tool.name):
         return fingerprint("candidate_calls", documents=upstream, tools="of other sources")
     tool_settings = settings.tools.of(tool.name)
-    common = {
-        "documents": upstream,
-        "language_model": [model, settings.language_model.bos_token],
-        "precision": precision,
-        "prompt": prompt and prompt_digest(prompt),
-        "sampling_threshold": tool_settings.sampling_threshold,
-        "positions_per_text": tool_settings.positions_per_text,
-        "calls_per_position": tool_settings.calls_per_position,
-        "window_tokens": settings.corpus.window_tokens,
-        # Which annotator and whether a prompt: the model's identity and the prompt say so above.
-        # How many shards there are concerns none of them.
-        "sampling": settings.sampling.model_dump(
-            exclude={"annotator", "uses_prompt", "proposals", "shards"}
-        ),
-    }
-    # Not named where p(` [`) chooses, as it always did in earlier releases.
+    proposals = None
     if settings.sampling.proposals != "none" and tool.makes_proposals:
-        version = getattr(tool, "proposals_version", tool.version)
-        common["proposals"] = [settings.sampling.proposals, version]
-    # The version alone, no budget and no limit, in earlier releases.
-    earlier = fingerprint("candidate_calls", **common, tool_version=tool.version)
+        proposals = [
+            settings.sampling.proposals,
+            getattr(tool, "proposals_version", tool.version),
+        ]
     return fingerprint(
         "candidate_calls",
-        **common,
+        documents=upstream,
+        language_model=[model, settings.language_model.bos_token],
+        precision=precision,
+        prompt=prompt and prompt_digest(prompt),
+        sampling_threshold=tool_settings.sampling_threshold,
+        positions_per_text=tool_settings.positions_per_text,
+        calls_per_position=tool_settings.calls_per_position,
+        window_tokens=settings.corpus.window_tokens,
+        max_windows_per_text=settings.corpus.max_windows_per_text,
+        # Which annotator and whether a prompt: the model's identity and the prompt say so above.
+        # How many shards there are concerns none of them.
+        sampling=settings.sampling.model_dump(
+            exclude={"annotator", "uses_prompt", "proposals", "shards"}
+        ),
+        proposals=proposals,
         tool_version=getattr(tool, "sampling_version", tool.version),
         token_budget=settings.scoring.token_budget,
-        max_windows_per_text=settings.corpus.max_windows_per_text,
-    ).as_good_as(earlier)
+    )
 
 
 def executed_calls_fingerprint(upstream: str, settings: Settings, tool: Tool) -> Fingerprint:
@@ -210,23 +201,15 @@ def losses_fingerprint(
 def _loss_settings(settings: Settings, precision: str) -> dict[str, object]:
     """The section `scoring` without what cannot change a loss of a decision."""
     # The baseline belongs to the decision.
-    unused = {"chance_calls", "baseline", *_LOSS_FORM}
+    unused = {"chance_calls", "baseline"}
     if precision != "bfloat16":
         unused |= {"rescoring", "rescore_sweep", "calibration_calls"}
-    return settings.scoring.model_dump(exclude=unused) | _not_the_papers(settings, _LOSS_FORM)
-
-
-def _not_the_papers(settings: Settings, names: set[str]) -> dict[str, object]:
-    """Of the section `scoring` what earlier releases had no setting for, where it is changed."""
-    papers = ScoringSettings().model_dump(include=names)  # pyright: ignore[reportCallIssue]
-    chosen = settings.scoring.model_dump(include=names)
-    return {name: value for name, value in chosen.items() if value != papers[name]}
+    return settings.scoring.model_dump(exclude=unused)
 
 
 def _reduction_settings(settings: Settings) -> dict[str, object]:
     """The section `scoring` as far as a single loss reduction depends on it."""
-    changed = _not_the_papers(settings, {*_LOSS_FORM, "baseline"})
-    return settings.scoring.model_dump(include=_CALL_FORMAT) | changed
+    return settings.scoring.model_dump(include={*_CALL_FORMAT, *_LOSS_FORM, "baseline"})
 
 
 def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
@@ -269,9 +252,8 @@ def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) 
         filtering_threshold=threshold,
         # Settled by the threshold; named so that a change of the rule shows.
         pruning_threshold=pruning_threshold(threshold),
-        # Not named where there is none, as in earlier releases. The seed is in the losses.
-        **({} if contrast is None else {"contrast_threshold": contrast}),
-        **_not_the_papers(settings, {"baseline"}),
+        contrast_threshold=contrast,
+        baseline=settings.scoring.baseline,
     )
 
 

@@ -1,13 +1,11 @@
 """What the preset `paper` tells the engine: the paper's forms, and nothing of what came later."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from assets.filtering import scoring_parameters
 from assets.sampling import proposed_calls, sampling_parameters
-from dagster_project.fingerprints import chance_calls_fingerprint, filtered_calls_fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import preset_values
@@ -73,15 +71,3 @@ def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_pat
     }
     assert may_open(10, 0.0, **rule)
     assert not may_open(11, 1.0, **rule)
-
-
-def test_fingerprints_do_not_name_what_the_paper_does_not_have(paper: Settings):
-    decisions = filtered_calls_fingerprint("x", paper, "QA")
-    assert set(decisions.parts) == {
-        "code_version",
-        "losses",
-        "filtering_threshold",
-        "pruning_threshold",
-    }
-    scoring = json.loads(chance_calls_fingerprint("x", paper, "model", "float32").parts["scoring"])
-    assert set(scoring) == {"empty_result_keeps_arrow", "separator", "token_budget"}

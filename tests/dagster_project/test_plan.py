@@ -379,11 +379,9 @@ def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_oth
 
     calendar, silent = create_tool("Calendar"), Locker(seed=0)
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
-    assert len({each.digest for each in found} | {each.earlier for each in found}) == 6
+    assert len({each.digest for each in found}) == 3
     assert json.loads(found[2].parts["proposals"]) == ["calls", "2"]
     assert of("calls", calendar).difference(found[0].metadata()) == "changed: proposals"
-    # What was stored before there were proposals.
-    assert "proposals" not in "".join(found[0].parts.values())
     assert of("calls", silent) == of("none", silent)
 
 
@@ -411,36 +409,6 @@ def test_a_limit_of_the_calculator_makes_its_proposals_others():
 
     assert of("calls") != of("calls", max_characters=9)
     assert of("none") == of("none", max_characters=9)
-
-
-def test_a_slice_of_an_earlier_release_is_up_to_date_and_the_stages_behind_it_follow_it(
-    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(PassageRanker, "fingerprint", lambda _: "f")
-    settings, toolbox = settings_with(), search_of(tmp_path)
-    (tool,) = toolbox.tools.values()
-    sampled = candidate_calls_fingerprint(
-        documents_fingerprint(ENTRY).digest,
-        settings,
-        tool,
-        toolbox.prompts[tool.name],
-        "model-1",
-        "float32",
-        source=ENTRY.source,
-    )
-    # As it was put together before answers and samples had versions of their own.
-    later = {"token_budget", "max_windows_per_text"}
-    old = {name: part for name, part in sampled.parts.items() if name not in later}
-    earlier = Fingerprint({**old, "tool_version": json.dumps(tool.version)})
-    assert earlier.digest == sampled.earlier != sampled.digest
-    monkeypatch.setattr(
-        f"{__name__}.candidate_calls_fingerprint", lambda *_arguments, **_named: earlier
-    )
-    store(warehouse, settings, toolbox)
-    assert plan_of(warehouse, settings, toolbox) == []
-    changed = reasons(plan_of(warehouse, settings, search_of(tmp_path, k1=1.2)))
-    reason = "changed: max windows per text, token budget, tool version"
-    assert changed["candidate_calls", "WikiSearch"] == reason
 
 
 def test_a_token_budget_regroups_what_is_sampled(built: Warehouse):

@@ -1,7 +1,6 @@
 """Warehouses that earlier code wrote are read as they were written, and counted as today.
 
-Each folder of `tests/layouts` is one, made by `make.py` with the code that it is named after; whole
-homes of before slices had versions are in `tests/old_home`.
+Each folder of `tests/layouts` is one, made by `make.py` with the code that it is named after.
 """
 
 import json
