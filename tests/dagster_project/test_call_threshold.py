@@ -8,9 +8,9 @@ import pytest
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.wiring.call_threshold import least_call_probability, with_calls
+from dagster_project.wiring.live_calls import decoding_parameters
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.decoding.completions import CLOSED
-from toolformer.decoding.triggers import may_open
 from toolformer.errors import ToolformerError
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 
@@ -50,7 +50,8 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
     assert "No call opens" in line
     assert (reason or "the model has no call_threshold.json") in line
     assert "set decoding.least_call_probability to a number" in line
-    assert not may_open(1, 1.0, call_top_k=10, least_call_probability=CLOSED)
+    parameters = decoding_parameters(closed, ["Calculator"], least_call_probability=CLOSED)
+    assert parameters.is_disabled
     assert with_calls(tmp_path, settings_with(0)).least_call_probability == 0
 
 

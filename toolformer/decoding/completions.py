@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 
-# A least probability that nothing reaches, not even certainty: no call opens.
-CLOSED = 2.0
+# A least probability that disables calls.
+CLOSED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class DecodingParameters:
         call_top_k: k of the trigger; 1 is plain greedy decoding, 0 disables calls.
         max_calls: most calls with a result per text; 0 disables calls.
         least_call_probability: a call is opened only where the opening token has at least this
-            probability, besides being among the k likeliest; 0 is the paper's, k alone decides.
+            probability, besides being among the k likeliest; 0 is the paper's, k alone decides;
+            1 disables calls.
         max_call_tokens: a call with more tokens than this before `->` is undone.
         max_result_tokens: results are cut to this many tokens.
         tools: tools that may be called; none disables calls.
@@ -45,9 +46,10 @@ class DecodingParameters:
             _check_at_least(name, getattr(self, name), 1)
         for name in ("call_top_k", "max_calls"):
             _check_at_least(name, getattr(self, name), 0)
-        least = self.least_call_probability
-        if not 0 <= least <= 1 and least != CLOSED:
-            raise ValueError(f"least_call_probability is {least}; expected 0 to 1.")
+        if not 0 <= self.least_call_probability <= 1:
+            raise ValueError(
+                f"least_call_probability is {self.least_call_probability}; expected 0 to 1."
+            )
 
     @property
     def is_disabled(self) -> bool:
@@ -55,7 +57,8 @@ class DecodingParameters:
 
         Only of that token: a vocabulary may have others that begin with it, such as ` [[`.
         """
-        return not self.tools or not self.call_top_k or not self.max_calls
+        is_closed = self.least_call_probability == CLOSED
+        return is_closed or not self.tools or not self.call_top_k or not self.max_calls
 
     @property
     def enabled_tools(self) -> tuple[str, ...]:
