@@ -172,11 +172,9 @@ def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path
     tool, made = Broken(), []
     toolbox = Toolbox({"Calculator": tool}, {}, {})
     for _ in range(2):
-        questions = Questions(benchmark, items_of(benchmark), toolbox, settings)
+        questions = Questions(benchmark, toolbox, settings)
         with pytest.raises(ToolUnavailableError, match="no answer 20 times in a row"):
-            questions.ask(
-                ScriptedModel(texts), enabled(1), known={}, progress=lambda done, total: None
-            )
+            rows_of(questions, ScriptedModel(texts), enabled(1), items_of(benchmark))
         made.append(tool.calls)
     assert made[0] == made[1] >= MOST_FAILURES_IN_A_ROW
 
