@@ -13,7 +13,6 @@ from dagster_project.commands.doctor_damage import examine_files, repair_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded
 from dagster_project.commands.machine import examine_machine
 from dagster_project.home import Home
-from dagster_project.locks import shown
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings, preset_values
 from dagster_project.shared_files import bring_small
@@ -100,10 +99,9 @@ def _object_store(home: Home, address: str) -> Finding:
     try:
         bring_small(home)
     except StoreError as error:
-        detail = str(error).replace(address, shown(address))
         remedy = "Until that is mended, what is said of the home is said of this machine's copy"
-        return Finding("object store", "missing", detail, remedy)
-    return Finding("object store", "ok", f"{shown(address)} answers")
+        return Finding("object store", "missing", str(error), remedy)
+    return Finding("object store", "ok", f"{address} answers")
 
 
 def _settings(home: Home) -> tuple[Settings, Finding]:

@@ -289,8 +289,7 @@ def test_a_truncated_slice_is_named_and_repaired(built_home: PipelineHome, copy_
     ) as raised:
         home.build()
     assert "doctor --repair" in str(raised.value)
-    (line,) = repair(home.home)
-    assert str(damaged.relative_to(home.home.warehouse)) in line
+    assert str(damaged.relative_to(home.home.warehouse)) in "\n".join(repair(home.home))
     assert not damaged.exists()
     home.build()
     assert_equal_builds(home.all_rows(), built_home.all_rows())

@@ -20,16 +20,16 @@ def filled(warehouse: Warehouse) -> Warehouse:
 
 
 def test_every_table_and_view_is_there_without_the_slices(filled: Warehouse, tmp_path: Path):
-    wanted = {name: filled.query(f'select * from "{name}"').rows() for name in tables()}
-    views = {name: filled.view(name).rows() for name in STATISTICS_VIEWS}
+    select = "select columns(*)::varchar from"
+    names = [*tables(), *STATISTICS_VIEWS]
+    wanted = {name: filled.query(f'{select} "{name}"').rows() for name in names}
     file = tmp_path / "one.duckdb"
     assert filled.write_standalone(file) == dict.fromkeys(tables(), 1)
     shutil.rmtree(filled.folder)
     with duckdb.connect(str(file), read_only=True) as connection:
-        for name, rows in (wanted | views).items():
-            assert sorted(map(repr, connection.sql(f'from "{name}"').fetchall())) == sorted(
-                map(repr, rows)
-            ), name
+        for name, rows in wanted.items():
+            stored = connection.sql(f'{select} "{name}"').fetchall()
+            assert sorted(map(repr, stored)) == sorted(map(repr, rows)), name
         told = connection.execute(
             "select comment from duckdb_columns() where table_name = 'documents' "
             "and column_name = 'document_id'"
