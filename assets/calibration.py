@@ -19,6 +19,7 @@ from toolformer.calibration import Calibration, measure
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import resolve_device
+from toolformer.forward.precision import BFLOAT16, FLOAT32
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import write_whole
 from toolformer.shard_scoring import ShardScoring
@@ -100,7 +101,8 @@ class Calibrator:
         tool_name: str,
     ) -> dict[str, object]:
         stage, settings = self._stage, self._stage.settings
-        model, reference = scoring.model, scoring.load_reference()
+        # Not the model that is chosen now, if stored losses of bfloat16 are gone on with.
+        model, reference = scoring.load_in(BFLOAT16), scoring.load_in(FLOAT32)
         calibration, cost = measure(
             model,
             reference,
@@ -111,7 +113,7 @@ class Calibrator:
             form=scoring.parameters.form,
             baseline=scoring.parameters.baseline,
             checkpoint=lambda precision: Checkpoint(folder / precision, fingerprint=digest),
-            progress=stage.progress(f"calibrating {model.name}"),
+            progress=stage.progress("calibrating bfloat16", detail=model.name),
         )
         # Before the file: once that is there, nobody measures again.
         store_cost(stage, shard, tool_name, cost)

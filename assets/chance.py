@@ -57,7 +57,8 @@ def refresh_chance_calls(
         )
 
         def checkpoint(name: str) -> Checkpoint:
-            return beside.checkpoint(shard, f"{slice_name}/{name}", looked_at.fingerprint.digest)
+            of = f"{looked_at.fingerprint.digest} {scoring.model.precision}"
+            return beside.checkpoint(shard, f"{slice_name}/{name}", of)
 
         losses, cost = scoring.score(
             tool_name,

@@ -151,7 +151,7 @@ def _execute(
     meter = CostMeter(
         checkpoint=stage.checkpoint(shard, stage.slice_name(tool_name), wanted.fingerprint.digest)
     )
-    shown = stage.progress(f"{shard}: calling {tool_name}")
+    shown = stage.progress("executing calls", detail=f"{shard}, {tool_name}")
 
     def progress(done: int, total: int | None) -> None:
         meter.keep()

@@ -23,16 +23,15 @@ from dagster_project.fingerprints import (
     filtered_calls_fingerprint,
     losses_fingerprint,
 )
-from dagster_project.home import Home
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.model_holder import precision_of
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide, pruning_threshold
+from toolformer.forward.precision import BFLOAT16, FLOAT32
 from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
 from toolformer.losses import ScoredCall
@@ -68,21 +67,21 @@ def filtered_calls(
         tools = toolbox.open(stage.settings, stage.home)
         annotator = Annotator.of(stage.settings, stage.home)
     holder, chosen = language_model.holder(), stage.settings
-    identity, precision = annotator.identity, precision_of(chosen, stage.home)
+    identity = annotator.identity
     hold_device = partial(holder.hold_device, chosen, stage.home)
-    parameters = scoring_parameters(chosen, stage.home)
+    parameters = scoring_parameters(chosen)
     calibrator = Calibrator(stage, identity, hold_device)
 
     def make_shard(key: str, report: ShardReport) -> None:
         scoring = ShardScoring(
             load_model=partial(annotator.load, holder, chosen, stage.home),
-            load_reference=partial(annotator.load_reference, holder, chosen, stage.home),
+            load_in=lambda precision: annotator.load_in(precision, holder, chosen, stage.home),
             cut_windows=lambda tokenizer: windows_of(
                 documents_of(stage, key), tokenizer, window_tokens=chosen.corpus.window_tokens
             ),
             parameters=parameters,
             progress=lambda scored, tool_name: stage.progress(
-                f"{key}: {scored.replace('_', ' ')} {tool_name}"
+                "scoring calls", detail=f"{key}, {tool_name}, {scored.replace('_', ' ')}"
             ),
         )
         report.slices.update(tools.unavailable)
@@ -96,7 +95,7 @@ def filtered_calls(
             )
 
         def of_losses(executed: Input) -> Fingerprint:
-            return losses_fingerprint(executed.fingerprint, chosen, identity, precision)
+            return losses_fingerprint(executed.fingerprint, chosen, identity)
 
         def wanted(name: str) -> Wanted:
             found = inputs(name)
@@ -106,7 +105,7 @@ def filtered_calls(
         def wanted_by_chance(name: str) -> Wanted:
             found = inputs(name)
             upstream = found[0].fingerprint
-            fingerprint = chance_calls_fingerprint(upstream, chosen, identity, precision)
+            fingerprint = chance_calls_fingerprint(upstream, chosen, identity)
             return Wanted(fingerprint, found)
 
         for name in tools.tools:
@@ -151,10 +150,10 @@ def filtered_calls(
     try:
         return stage.run(make_shard)
     finally:
-        holder.drop_reference()
+        holder.drop_copy()
 
 
-def scoring_parameters(settings: Settings, home: Home) -> ScoringParameters:
+def scoring_parameters(settings: Settings) -> ScoringParameters:
     """What the engine is told about scoring."""
     scoring = settings.scoring
     return ScoringParameters(
@@ -164,7 +163,7 @@ def scoring_parameters(settings: Settings, home: Home) -> ScoringParameters:
         token_budget=scoring.token_budget,
         full_losses=scoring.full_losses,
         # Losses of float32 need no second look.
-        is_rescored=scoring.rescoring and precision_of(settings, home) == "bfloat16",
+        is_rescored=scoring.rescoring and settings.language_model.precision != FLOAT32,
         form=LossForm(
             Placement(scoring.placement),
             window_weights(scoring.window_tokens, are_linear=scoring.window_weights == "linear"),
@@ -189,8 +188,7 @@ def _filter(
     pruning, baseline = pruning_threshold(threshold), scoring.parameters.baseline
     known = _stored_losses(stage, shard, tool_name, losses_digest, pruning, baseline)
     band = None
-    # Without a call there is nothing to be uncertain about, and the measurement takes minutes.
-    if scoring.parameters.is_rescored and (known.losses if known else calls()):
+    if scoring.parameters.is_rescored and _are_in_bfloat16(known, calls, scoring):
         band = SafetyBand.around(
             threshold,
             width=calibrator.calibration(scoring, shard, tool_name).band,
@@ -257,6 +255,16 @@ def _filter(
             }
         )
     return Made(typed_frame("filtered_calls", rows), metadata, state_of(found.geometry))
+
+
+def _are_in_bfloat16(
+    known: SliceLosses | None, calls: Callable[[], Sequence[ScoredCall]], scoring: ShardScoring
+) -> bool:
+    """Whether there are losses of bfloat16 to decide on, or will be."""
+    if known is not None:
+        return BFLOAT16 in known.precisions.values()
+    # Without a call there is nothing to be uncertain about, and the measurement takes minutes.
+    return bool(calls()) and scoring.model.precision == BFLOAT16
 
 
 def _stored_losses(

@@ -23,7 +23,6 @@ from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.model_holder import precision_of
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
@@ -176,7 +175,6 @@ def candidate_calls(
                 tool,
                 tools.prompts[tool.name],
                 annotator.identity,
-                precision_of(stage.settings, stage.home),
                 source=source,
             )
             return Wanted(fingerprint, (documents,))
@@ -230,7 +228,7 @@ def _sample(
     )
     selected = {key: each for key, each in texts.items() if selection[key].is_selected}
     model = load_annotator()
-    checkpoint = stage.checkpoint(shard, slice_name, fingerprint.digest)
+    checkpoint = stage.checkpoint(shard, slice_name, f"{fingerprint.digest} {model.precision}")
     meter = CostMeter(model, checkpoint=checkpoint)
     windows = list(
         windows_of(
@@ -248,7 +246,7 @@ def _sample(
         windows,
         stage.settings,
         checkpoint=checkpoint,
-        progress=stage.progress(f"{shard}: sampling {tool_name}"),
+        progress=stage.progress("sampling calls", detail=f"{shard}, {tool_name}"),
     )
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
     candidates = sum(sample.status == "parsed" for sample in samples)

@@ -1,7 +1,7 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def dump_files(settings: Settings) -> list[SourceFile]:
 def dump_passages(
     files: Iterable[SourceFile], settings: Settings, tally: Tally | None = None
 ) -> Iterator[Passage]:
-    """The passages of the articles of a dump, in the same order every time.
+    """The passages of the articles of a dump, in the same order every time, numbered from 0.
 
     Args:
         files: of the dump, or with its articles as JSON lines.
@@ -51,12 +51,13 @@ def dump_passages(
         read_articles(file, tally) if file.format == "wikipedia-dump" else read_article_lines(file)
         for file in files
     )
-    for number, article in enumerate(articles):
+    numbers = count()
+    for article in articles:
         yield from split_passages(
             article.title,
             [(section.heading, section.text) for section in article.sections],
             article.url,
-            article=number,
+            numbers=numbers,
             max_words=settings.wikipedia_index.passage_words,
         )
 

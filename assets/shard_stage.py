@@ -220,9 +220,9 @@ class ShardStage:
     def _checkpoint_folder(self, shard: str, slice_name: str) -> Path:
         return self.home.checkpoints / self.table / shard / slice_name
 
-    def progress(self, description: str) -> ProgressCallback:
-        """Shows how far a long piece of work is."""
-        return progress_of(description, self.context.log)
+    def progress(self, stage: str, *, detail: str) -> ProgressCallback:
+        """Shows how far a long piece of work is; see `progress_of`."""
+        return progress_of(stage, self.context.log, detail=detail)
 
 
 def state_of(geometry: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ import polars as pl
 
 from benchmarks import ours
 from benchmarks.costs import Cost, measured
-from benchmarks.machine import machine, versions
+from benchmarks.machine import load_faster, machine, versions
 from benchmarks.workload import (
     ToolWorkload,
     calls_to_score,
@@ -238,7 +238,7 @@ def run_ablations(
 def _of_tool(
     path: Path, file: Path, tool: ToolWorkload, *, quick: bool, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    model = LanguageModel.load(path)
+    model = load_faster(path)
     count, tokens = _QUICK_DOCUMENTS if quick else _DOCUMENTS[tool.name]
     documents = read_documents(file, model.tokenizer, count=count, document_tokens=tokens)
     ablations = Ablations(model, tool, documents)
@@ -264,7 +264,7 @@ def _other_models(path: Path, model: LanguageModel) -> Iterator[tuple[str, Langu
     # Only an engine with an attention of its own has the switch.
     if "attention" in inspect.signature(LanguageModel.load).parameters:
         load: Any = LanguageModel.load
-        yield "own attention", load(path, attention="stock")
+        yield "own attention", load(path, precision=model.precision, attention="stock")
 
 
 def _row(

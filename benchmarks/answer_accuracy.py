@@ -8,38 +8,27 @@ from typing import Any
 
 from toolformer.evaluation.scoring import normalised_words, score_qa
 
-_THRESHOLDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+_THRESHOLDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def answer_table(set_name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Accuracy for several least probabilities; what is below is an abstention.
+def answer_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Numbers of right answers for several least probabilities; what is below is an abstention.
 
     Args:
-        set_name: of the questions.
         rows: of `Measurement.answers`.
     """
-    total = len(rows)
-    contains = [score_qa(row["answer"], row["accepted"]) for row in rows]
-    exact = [
-        normalised_words(row["answer"]) in [normalised_words(text) for text in row["accepted"]]
-        for row in rows
-    ]
     for threshold in _THRESHOLDS:
-        given = [
-            place
-            for place, row in enumerate(rows)
-            if row["answer"] and row["probability"] >= threshold
-        ]
-        right = sum(contains[place] for place in given)
+        given = [row for row in rows if row["answer"] and row["probability"] >= threshold]
         yield {
-            "set": set_name,
-            "questions": total,
-            "readable %": round(100 * sum(row["is_readable"] for row in rows) / total, 1),
+            "readable": len(rows),
             "least probability": threshold,
-            "answered %": round(100 * len(given) / total, 1),
-            "right %": round(100 * right / total, 1),
-            "exact %": round(100 * sum(exact[place] for place in given) / total, 1),
-            "right of answered %": round(100 * right / max(len(given), 1), 1),
-            "seconds a question": round(sum(row["seconds"] for row in rows) / total, 2),
-            "of all cores": round(sum(row["cpu_seconds"] for row in rows) / total, 2),
+            "right": sum(score_qa(row["answer"], row["accepted"]) for row in given),
+            "exact": sum(
+                normalised_words(row["answer"])
+                in [normalised_words(accepted) for accepted in row["accepted"]]
+                for row in given
+            ),
+            "processor seconds a readable question": round(
+                sum(row["seconds"] for row in rows) / max(len(rows), 1), 2
+            ),
         }

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args()
 
-    from benchmarks.machine import machine, versions
+    from benchmarks.machine import load_faster, machine, versions
     from dagster_project.home import Home
     from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
     from toolformer.decoding.completions import Completion, DecodingParameters
@@ -37,7 +37,6 @@ def main() -> None:
     from toolformer.evaluation.dateset import generate_dateset, sample_dateset
     from toolformer.evaluation.prompts import question_prompt
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.forward.language_model import LanguageModel
     from tools.protocol import Document
     from tools.registry import create_tool
     from tools.running.deadlines import Limits
@@ -51,7 +50,7 @@ def main() -> None:
         for item, prompt in zip(items, prompts, strict=True)
     ]
     base = options.model or ensure_embedded_model(Home.find().converted_models)
-    model = LanguageModel.load(base)
+    model = load_faster(base)
     tools = {
         "Calendar": create_tool("Calendar", {"date_source": "published_on"}),
         "Calculator": create_tool("Calculator"),

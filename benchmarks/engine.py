@@ -91,6 +91,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.engine_report import Peak, tool_figures
     from benchmarks.machine import (
         gemm_peak,
+        load_faster,
         machine,
         matmul_parameters,
         process_peak,
@@ -108,14 +109,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from dagster_project.commands import console
     from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.forward.language_model import LanguageModel
 
     began = time.monotonic()
     quick = options.quick
     repeats = _QUICK_GEMM_REPEATS if quick else _GEMM_REPEATS
     peaks = {name: gemm_peak(name, repeats=repeats) for name in ("bfloat16", "float32")}
     path = options.model or ensure_embedded_model(Home.find().converted_models)
-    model = LanguageModel.load(path)
+    model = load_faster(path)
     stock_model = load_stock_model(path, precision=model.precision)
     stock = LiteralEngine(stock_model, model.tokenizer, bos_id=model.bos_id)
     file = options.documents or default_documents_file()

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from toolformer.forward.language_model import LanguageModel, resolve_device
+from toolformer.forward.precision import faster_model, name_of_device
+
 _GEMM_SIZE = 2048
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -24,15 +27,23 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, threads of torch."""
-    names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     return {
-        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
+        "processor": name_of_device("cpu"),
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(int(memory[0].split()[1]) / 2**20, 1) if memory else None,
     }
+
+
+def load_faster(path: Path) -> LanguageModel:
+    """The model of a directory in the precision that `precision: auto` would be here."""
+    device = resolve_device("auto")
+    model, _ = faster_model(
+        lambda precision: LanguageModel.load(path, precision=precision), path, device=device
+    )
+    return model
 
 
 def versions() -> dict[str, str]:

@@ -58,7 +58,7 @@ _TOOLS = ("Calculator", "Calendar")
 _TEXTS, _CALLS = 8, 8
 # Of the slices of a shard the one that is drawn last.
 _LAST_TABLE = "augmented_texts"
-_MODEL, _PRECISION = "a model", "float32"
+_MODEL = "a model"
 # Views with a line for every call are asked for one.
 _OF_CALLS = ("call_provenance", "kept_examples")
 
@@ -149,13 +149,12 @@ def _fingerprints(
             tool,
             toolbox.prompts[name],
             _MODEL,
-            _PRECISION,
             source=entry.source,
         )
         executed = executed_calls_fingerprint(sampled.digest, settings, tool)
-        losses = losses_fingerprint(executed.digest, settings, _MODEL, _PRECISION)
+        losses = losses_fingerprint(executed.digest, settings, _MODEL)
         decisions = filtered_calls_fingerprint(losses.digest, settings, name)
-        chance = chance_calls_fingerprint(executed.digest, settings, _MODEL, _PRECISION)
+        chance = chance_calls_fingerprint(executed.digest, settings, _MODEL)
         made |= {
             ("candidate_calls", name): sampled,
             ("executed_calls", name): executed,
@@ -191,7 +190,6 @@ def _plan(home: Home) -> int:
         _settings(),
         _toolbox(),
         model=_MODEL,
-        precision=_PRECISION,
         force=False,
     )
     return len(plan.of(Manifest.load(home.sources).active_shards))

@@ -1,34 +1,37 @@
 """Questions with accepted answers, passages to find them in, and when a passage counts as found.
 
-    NQ-open, TriviaQA, WebQuestions    an accepted answer occurs in the text of the passage
-    XQuAD, English questions           the passage is the paragraph that the question was asked of
+    NQ-open, TriviaQA, WebQuestions    questions
+    LAMA SQuAD, LAMA T-REx             statements with a gap; what is searched for is the rest
 
-Each set is cut into two halves by a seed: what is chosen, is chosen on one, and reported on the
-other. Does not search or read.
+A passage counts as found when an accepted answer occurs in its text. Each set is cut into two
+halves by a seed: what is chosen, is chosen on one, and answers are reported on the other. Does not
+search or read.
 """
 
 import gzip
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from toolformer.evaluation.benchmarks.lama import MASK
 from toolformer.evaluation.scoring import normalised_words
 from tools.retrieval.passages import Passage
 
-CHOSEN, REPORTED, ALL = "chosen on", "reported", "all"
-HALVES = (CHOSEN, REPORTED, ALL)
-DEPTHS = (1, 5, 20)
+CHOSEN, REPORTED = "chosen on", "reported"
 
-_OPEN = {
+_QUESTIONS = {
     "NQ-open": "qa/nq_open_dev.jsonl",
     "TriviaQA": "qa/triviaqa_dev.jsonl.gz",
     "WebQuestions": "qa/webquestions_test.jsonl",
 }
-_XQUAD, _XQUAD_FILE = "XQuAD", "mlqa_standin_xquad/xquad_es_q_en_ctx.jsonl.gz"
+_STATEMENTS = {
+    "LAMA SQuAD": "lama/lama_squad.jsonl",
+    "LAMA T-REx": "lama/lama_trex.jsonl.gz",
+}
 _PASSAGES_FILE = "text/wiki_passages.jsonl.gz"
 
 
@@ -38,54 +41,51 @@ class Question:
 
     Attributes:
         question_id: Key within its set.
-        text: The question.
+        text: What is searched for.
         answers: Accepted ones.
-        paragraph: What it was asked of; None for an open question.
     """
 
     question_id: str
     text: str
     answers: tuple[str, ...]
-    paragraph: str | None = None
 
-    def is_answered_by(self, passage: Passage) -> bool:
-        """Whether a passage counts as found for this question."""
-        if self.paragraph is not None:
-            return " ".join(passage.text.split()) == self.paragraph
-        return self.is_answerable_from(passage)
-
-    def is_answerable_from(self, passage: Passage) -> bool:
+    def is_answered_by(self, passage_text: str) -> bool:
         """Whether an accepted answer occurs in a passage, in whole words."""
-        words = _joined(passage.text)
+        words = _joined(passage_text)
         return any(answer in words for answer in map(_joined, self.answers) if answer.strip())
 
 
 def read_passages(folder: Path) -> Iterator[Passage]:
     """The passages of the test data, in file order."""
-    for record in _records(folder / _PASSAGES_FILE):
-        yield Passage(record["id"], record["title"], "", record["text"], "")
+    for number, record in enumerate(_records(folder / _PASSAGES_FILE)):
+        yield Passage(str(number), record["title"], "", record["text"], "")
 
 
 def read_questions(folder: Path) -> dict[str, list[Question]]:
-    """The questions of the test data by set; of XQuAD those whose paragraph is a passage."""
-    sets = {
+    """The questions of the test data by set."""
+    questions = {
         name: [
             Question(record["id"], record["question"], tuple(record["answers"]))
             for record in _records(folder / file)
         ]
-        for name, file in _OPEN.items()
+        for name, file in _QUESTIONS.items()
     }
-    texts = {" ".join(passage.text.split()) for passage in read_passages(folder)}
-    sets[_XQUAD] = [
-        Question(record["id"], record["question_en"], tuple(record["answers"]), paragraph)
-        for record in _records(folder / _XQUAD_FILE)
-        if (paragraph := " ".join(record["context"].split())) in texts
-    ]
-    return sets
+    statements = {
+        name: [
+            Question(
+                record["id"],
+                " ".join(record["masked_sentence"].replace(MASK, " ").split()),
+                (record["answer"],),
+            )
+            for record in _records(folder / file)
+        ]
+        for name, file in _STATEMENTS.items()
+    }
+    return questions | statements
 
 
 def half_of(questions: Sequence[Question], half: str, *, seed: int) -> list[Question]:
-    """One half of a set, in the order of a shuffle; `ALL` for both.
+    """One half of a set, in the order of a shuffle.
 
     Example:
         >>> questions = [Question(str(number), "", ()) for number in range(4)]
@@ -96,37 +96,7 @@ def half_of(questions: Sequence[Question], half: str, *, seed: int) -> list[Ques
     shuffled = sorted(questions, key=lambda question: question.question_id)
     random.Random(seed).shuffle(shuffled)
     middle = len(shuffled) // 2
-    return {CHOSEN: shuffled[:middle], REPORTED: shuffled[middle:], ALL: shuffled}[half]
-
-
-def recall(
-    questions: Sequence[Question],
-    rankings: Mapping[str, Sequence[str]],
-    passage_of: Callable[[str], Passage],
-) -> dict[str, float]:
-    """Share of questions for which one of the first passages counts as found.
-
-    Args:
-        questions: At least one.
-        rankings: Passage ids by question id, best first.
-        passage_of: Gives a passage by its id.
-
-    Returns:
-        Percent by depth, such as `recall@5`.
-    """
-    firsts = []
-    for question in questions:
-        ranking = rankings[question.question_id]
-        found = (
-            rank
-            for rank, name in enumerate(ranking, start=1)
-            if question.is_answered_by(passage_of(name))
-        )
-        firsts.append(next(found, max(DEPTHS) + 1))
-    return {
-        f"recall@{depth}": 100 * sum(first <= depth for first in firsts) / len(firsts)
-        for depth in DEPTHS
-    }
+    return {CHOSEN: shuffled[:middle], REPORTED: shuffled[middle:]}[half]
 
 
 @lru_cache(maxsize=100_000)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.costs import Cost, measured
+from benchmarks.machine import load_faster
 from benchmarks.sampled_calls import CallSource
 from benchmarks.workload import test_data_file
 from dagster_project.home import Home
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     directory = options.model or ensure_embedded_model(Home.find().converted_models)
-    model = LanguageModel.load(directory)
+    model = load_faster(directory)
     source = CallSource(
         options.source or test_data_file("web_docs"),
         options.work / "samples",

@@ -61,13 +61,12 @@ def _in_a_process(options: argparse.Namespace, option: str, size: int) -> dict[s
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks import ours
-    from benchmarks.machine import process_peak
+    from benchmarks.machine import load_faster, process_peak
     from benchmarks.workload import calls_to_score, default_documents_file, paper_workloads
     from dagster_project.home import Home
     from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.forward.language_model import LanguageModel
 
-    model = LanguageModel.load(options.model or ensure_embedded_model(Home.find().converted_models))
+    model = load_faster(options.model or ensure_embedded_model(Home.find().converted_models))
     file = options.documents or default_documents_file()
     k, m = (1, 1) if options.long else (3, 2)
     tool = replace(paper_workloads()[0], positions_per_text=k, calls_per_position=m)

@@ -81,9 +81,13 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Put damaged files aside, to be made again.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure anew what `precision: auto` is.")
+    ] = False,
 ) -> None:
     """What is available here, and how to get what is missing; exit code 1 if files are damaged."""
     from dagster_project.commands.doctor import Finding, examine
+    from dagster_project.commands.doctor import measure as measure_precisions
     from dagster_project.commands.doctor import repair as repair_home
     from dagster_project.home import Home
 
@@ -92,6 +96,8 @@ def doctor(
         Finding("repair", "ok", line)
         for line in (repair_home(home, is_full=full) if repair else ())
     ]
+    if measure:
+        found += measure_precisions(home)
     found += examine(home, is_full=full)
     console.findings(found, as_json=as_json)
     if any(finding.files for finding in found):
@@ -451,9 +457,8 @@ def check_vectors(
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
     from dagster_project.commands.errors import errors_told
-    from dagster_project.commands.vectors import VectorFileError
 
-    with errors_told(VectorFileError):
+    with errors_told():
         app(arguments, standalone_mode=True)
 
 

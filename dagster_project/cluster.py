@@ -1,8 +1,7 @@
 """What the machines that share a home have to agree on: `cluster.json` in the home.
 
 The first of them writes it; whoever opens the home later is compared with it, once a process, and
-refused where it would lock elsewhere or write rows of another meaning. `precision: auto` is what
-the first one computes in, so that machines do not make each other's slices again.
+refused where it would lock elsewhere or write rows of another meaning.
 
 A home of one machine has no such file, unless the environment names a cache, locks or a store.
 """
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster_project.copies import mirrored_files
 from dagster_project.locks import FILES, LockError, file_lock, shown, why_locks_fail
@@ -23,7 +23,9 @@ from toolformer.errors import ToolformerError
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import write_whole
-from warehouse.store.files import MirroredFiles
+
+if TYPE_CHECKING:
+    from warehouse.store.files import MirroredFiles
 
 CLUSTER_FILE = "cluster.json"
 OF_MACHINE, SHARED = "Locks of the machine", "Shared locks"
@@ -61,14 +63,12 @@ class Cluster:
 
     Attributes:
         id: of this cluster alone; part of the names of its locks.
-        precision: that `precision: auto` stands for on all machines.
         locks: where those of shared data are: `files`, or what tells a database from others.
         code: digest of what rows mean: versions of the stages and columns of the tables.
         version: of the program that wrote this, for people.
     """
 
     id: str
-    precision: str
     locks: Mapping[str, str]
     code: str
     version: str
@@ -82,7 +82,6 @@ def joined(place: Place) -> Cluster | None:
     Raises:
         ClusterError: this machine does not fit, or the record cannot be read.
         LockError: locks do not exclude others, or cannot be reached.
-        SettingsError: the settings of the home are not valid.
     """
     # Two threads would ask twice, and one find the other's trial in its way.
     with _turn:
@@ -104,11 +103,11 @@ def _joined(place: Place) -> Cluster | None:
 
 
 def renew(place: Place) -> Cluster:
-    """Record anew what this machine locks with, computes in and writes; the id stays.
+    """Record anew what this machine locks with and writes; the id stays.
 
     Raises:
         ClusterError: it is a home of one machine.
-        LockError, SettingsError: see `joined`.
+        LockError: see `joined`.
     """
     if not place.is_shared and not place.file.exists():
         raise ClusterError(
@@ -208,26 +207,6 @@ def differences(recorded: Cluster, place: Place) -> Iterator[str]:
         )
 
 
-def check_precision(recorded: Cluster, own: str, device: str) -> None:
-    """Refuse a machine that is not made for the precision of its cluster.
-
-    Args:
-        recorded: the cluster.
-        own: what `auto` would be on this device.
-        device: that is asked to compute.
-
-    Raises:
-        ClusterError: the cluster computes in bfloat16, which this device only emulates.
-    """
-    if recorded.precision == "bfloat16" != own:
-        raise ClusterError(
-            f"This cluster computes in bfloat16 (cluster.json), and {device} of this machine does "
-            "not compute in it natively. Leave the machine out; or set language_model.precision: "
-            "float32 in toolformer.yaml, or run `toolformer cluster renew` here: slices are then "
-            "made again in float32, on all machines."
-        )
-
-
 @contextmanager
 def _joining(place: Place) -> Iterator[None]:
     """Of several machines one writes the record."""
@@ -245,13 +224,8 @@ def shared_lock(place: Place, scope: str, name: str) -> Lock:
 
 
 def _write(place: Place, identity: str) -> Cluster:
-    from dagster_project.settings.settings_file import load_settings
-    from toolformer.forward.language_model import resolve_device, resolve_precision
-
-    device = load_settings(place.root / "toolformer.yaml").language_model.device
     recorded = Cluster(
         id=identity,
-        precision=resolve_precision("auto", resolve_device(device)),
         locks=_locks_of(place),
         code=_code_digest(),
         version=_version(),
@@ -260,11 +234,11 @@ def _write(place: Place, identity: str) -> Cluster:
     files = _files(place)
     if files is not None:
         files.publish(place.file)
-    _LOGGER.info("%s: this cluster computes in %s", place.file, recorded.precision)
+    _LOGGER.info("%s records what the machines of this cluster agree on", place.file)
     return recorded
 
 
-def _files(place: Place) -> MirroredFiles | None:
+def _files(place: Place) -> "MirroredFiles | None":
     """The object store that has the record; None where it is a file of the home alone."""
     if place.store is None:
         return None

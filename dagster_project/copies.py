@@ -2,19 +2,24 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolformer.ground.digests import hex_digest
-from warehouse.store.files import MirroredFiles
-from warehouse.store.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from warehouse.store.files import MirroredFiles
+    from warehouse.store.objects import ObjectStore
 
 
 @functools.cache
-def object_store(url: str) -> ObjectStore:
+def object_store(url: str) -> "ObjectStore":
     """The store of a URL; tried out once a process.
 
     Raises:
         StoreError: it cannot be reached, or cannot be trusted.
     """
+    from warehouse.store.objects import ObjectStore
+
     store = ObjectStore(url)
     store.check()
     return store
@@ -31,7 +36,7 @@ def copies_folder(machine: Path, url: str) -> Path:
 
 
 @functools.cache
-def mirrored_files(root: Path, machine: Path, url: str) -> MirroredFiles:
+def mirrored_files(root: Path, machine: Path, url: str) -> "MirroredFiles":
     """The files of a store and their copies in a home.
 
     Args:
@@ -42,4 +47,6 @@ def mirrored_files(root: Path, machine: Path, url: str) -> MirroredFiles:
     Raises:
         StoreError: see `object_store`.
     """
+    from warehouse.store.files import MirroredFiles
+
     return MirroredFiles(object_store(url), root, copies_folder(machine, url) / "files")

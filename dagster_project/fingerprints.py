@@ -1,7 +1,8 @@
 """What each slice was computed from, as a digest: the same fingerprint means nothing to do.
 
-A fingerprint names its parts, so that a stale slice can say which of them changed. Does not read
-slices or load models.
+A fingerprint names its parts, so that a stale slice can say which of them changed. Of the precision
+it names the setting: what `auto` was measured to be makes nothing stale. Does not read slices or
+load models.
 """
 
 import json
@@ -18,8 +19,8 @@ from tools.protocol import Tool
 # Bumped when a stage's rows change their meaning; also the `code_version` of its asset.
 CODE_VERSIONS = {
     "corpus_manifest": "1",
-    "wikipedia_index": "2",
-    "passage_index": "2",
+    "wikipedia_index": "3",
+    "passage_index": "3",
     "documents": "1",
     "candidate_calls": "3",
     "executed_calls": "4",
@@ -117,7 +118,6 @@ def candidate_calls_fingerprint(
     tool: Tool,
     prompt: str | None,
     model: str,
-    precision: str,
     *,
     source: str,
 ) -> Fingerprint:
@@ -130,7 +130,6 @@ def candidate_calls_fingerprint(
             changes answers, does not.
         prompt: the few-shot prompt; None where it is left out.
         model: identity of the annotating model, whatever the settings call it.
-        precision: it computes in.
         source: that the shard was cut from.
     """
     if not settings.corpus.is_annotated(source, tool.name):
@@ -146,7 +145,7 @@ def candidate_calls_fingerprint(
         "candidate_calls",
         documents=upstream,
         language_model=[model, settings.language_model.bos_token],
-        precision=precision,
+        precision=settings.language_model.precision,
         prompt=prompt and prompt_digest(prompt),
         sampling_threshold=tool_settings.sampling_threshold,
         positions_per_text=tool_settings.positions_per_text,
@@ -181,9 +180,7 @@ def execution_settings(settings: Settings) -> dict[str, object]:
     )
 
 
-def losses_fingerprint(
-    upstream: str, settings: Settings, model: str, precision: str
-) -> Fingerprint:
+def losses_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
     """Of the losses of one tool's calls, whatever threshold decides on them.
 
     `model` is the identity of the annotating model: the one that sampled them scores them too.
@@ -192,17 +189,17 @@ def losses_fingerprint(
         "filtered_calls",
         executed_calls=upstream,
         language_model=[model, settings.language_model.bos_token],
-        precision=precision,
-        scoring=_loss_settings(settings, precision),
+        precision=settings.language_model.precision,
+        scoring=_loss_settings(settings),
         window_tokens=settings.corpus.window_tokens,
     )
 
 
-def _loss_settings(settings: Settings, precision: str) -> dict[str, object]:
+def _loss_settings(settings: Settings) -> dict[str, object]:
     """The section `scoring` without what cannot change a loss of a decision."""
     # The baseline belongs to the decision.
     unused = {"chance_calls", "baseline"}
-    if precision != "bfloat16":
+    if settings.language_model.precision == "float32":
         unused |= {"rescoring", "rescore_sweep", "calibration_calls"}
     return settings.scoring.model_dump(exclude=unused)
 
@@ -225,16 +222,14 @@ def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
     ).digest
 
 
-def chance_calls_fingerprint(
-    upstream: str, settings: Settings, model: str, precision: str
-) -> Fingerprint:
+def chance_calls_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
     """Of one tool's chance sample; no threshold decides on it."""
     return fingerprint(
         # Written by the stage of that name, whose code version it shares.
         "filtered_calls",
         executed_calls=upstream,
         language_model=[model, settings.language_model.bos_token],
-        precision=precision,
+        precision=settings.language_model.precision,
         chance_calls=settings.scoring.chance_calls,
         scoring=_reduction_settings(settings),
         window_tokens=settings.corpus.window_tokens,
@@ -357,7 +352,6 @@ def questions_fingerprint(
     mode: Mode,
     settings: Settings,
     model: str,
-    precision: str,
     *,
     blocked_tools: Sequence[str],
     tool_versions: Mapping[str, str],
@@ -370,7 +364,6 @@ def questions_fingerprint(
         mode: how the model is used; without calls nothing of tools and calls counts.
         settings: of the run.
         model: identity of the model.
-        precision: that it computes in.
         blocked_tools: those that the benchmark blocks.
         tool_versions: by name, of the tools that may be called.
     """
@@ -400,7 +393,7 @@ def questions_fingerprint(
         questions=questions,
         items=items,
         language_model=[model, settings.language_model.bos_token],
-        precision=precision,
+        precision=settings.language_model.precision,
         batch_size=chosen.batch_size,
         room_for_calls=room,
         **({} if mode.is_disabled else of_calls),

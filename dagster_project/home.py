@@ -97,7 +97,7 @@ class Home:
         """The machines that share this home; None where it belongs to one.
 
         Raises:
-            ClusterError, LockError, SettingsError: see `dagster_project.cluster.joined`.
+            ClusterError, LockError: see `dagster_project.cluster.joined`.
         """
         return joined(self.place)
 
@@ -172,6 +172,11 @@ class Home:
         return self.root / "calibration"
 
     @property
+    def precisions(self) -> Path:
+        """What `precision: auto` was measured to be, one file per kind of model and device."""
+        return self.root / "precision"
+
+    @property
     def tool_results(self) -> Path:
         """Answers of earlier calls, shared by all runs of the machine: SQLite."""
         return self.machine / "cache" / "tool_results"
@@ -217,9 +222,11 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse."""
-        for folder in (self.root, self.sources, self.calibration, self.digests):
+        for folder in (self.root, self.sources, self.calibration, self.precisions, self.digests):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
+        # The model card and the calibration are written into a model that is there.
+        remove_abandoned(self.models.glob("*/*.tmp"))
 
     def slice_lock(self, table: str, shard: str, slice_name: str) -> Lock:
         """Held while a slice is made: a second run over it waits, then finds the work done."""

@@ -1,4 +1,4 @@
-"""Progress of long work, for whoever watches: log lines in a run, bars on the command line.
+"""Progress of long work, for whoever watches: log lines in a run, a line per stage in a command.
 
 Does not know what is counted.
 """
@@ -17,35 +17,63 @@ _SECONDS_BETWEEN_LINES = 10.0
 class ProgressReporter(Protocol):
     """Shows how far a piece of work is."""
 
-    def start(self, description: str) -> ProgressCallback:
-        """Begin a piece of work; its callback is never told more steps than there are in all."""
+    def start(self, stage: str, detail: str) -> ProgressCallback:
+        """Begin a piece of work; its callback is never told more steps than there are in all.
+
+        Args:
+            stage: what is being done, such as `sampling calls`; many pieces may belong to it.
+            detail: the piece, such as `shard-00003, Calendar`; may be empty.
+        """
         ...
 
 
 class LogReporter:
-    """Writes a line before a piece of work, and every ten seconds one with the time left."""
+    """Writes a line before a piece of work, and more with the time left while it takes long.
 
-    def __init__(self, write: Callable[[str], None]):
+    Args:
+        write: takes a line.
+        each_piece: whether every piece of work has a first line, or only the first of a stage.
+        seconds: between two lines of one piece.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        each_piece: bool = True,
+        seconds: float = _SECONDS_BETWEEN_LINES,
+    ):
         self._write = write
+        self._each_piece = each_piece
+        self._seconds = seconds
+        self._stages: set[str] = set()
+        self._last_line = time.monotonic()
 
-    def start(self, description: str) -> ProgressCallback:
+    def start(self, stage: str, detail: str) -> ProgressCallback:
         """Begin a piece of work."""
-        self._write(description)
-        began = last_line = time.monotonic()
+        description = f"{stage}: {detail}" if detail else stage
+        if self._each_piece:
+            self._line(description)
+        elif stage not in self._stages:
+            self._stages.add(stage)
+            self._line(stage)
+        began = time.monotonic()
 
         def report(done: int, total: int | None) -> None:
-            nonlocal last_line
             now = time.monotonic()
-            if now - last_line < _SECONDS_BETWEEN_LINES or not done:
+            if now - self._last_line < self._seconds or not done:
                 return
-            last_line = now
             if total is None:
-                self._write(f"{description}: {done}")
+                self._line(f"{description}: {done}")
                 return
             left = (now - began) / done * (total - done)
-            self._write(f"{description}: {done} of {total}, about {left:.0f} s left")
+            self._line(f"{description}: {done} of {total}, about {left:.0f} s left")
 
         return report
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        self._write(text)
 
 
 _reporter: ProgressReporter | None = None
@@ -62,13 +90,17 @@ def shown_by(reporter: ProgressReporter) -> Iterator[None]:
         _reporter = before
 
 
-def progress_of(description: str, log: logging.Logger) -> ProgressCallback:
+def progress_of(stage: str, log: logging.Logger, *, detail: str = "") -> ProgressCallback:
     """A callback for one piece of work, shown where this process shows progress.
 
     Where more is done than was planned, the plan grows: what is shown never overruns its total.
+
+    Args:
+        stage, detail: see `ProgressReporter.start`.
+        log: has the lines where no command shows progress.
     """
     reporter = _reporter or LogReporter(log.info)
-    show = reporter.start(description)
+    show = reporter.start(stage, detail)
 
     def report(done: int, total: int | None) -> None:
         show(done, None if total is None else max(done, total))

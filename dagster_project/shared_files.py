@@ -8,21 +8,23 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster_project.copies import copies_folder, mirrored_files, object_store
 from dagster_project.home import Home
-from toolformer.sources.manifest import manifest_path, stored_slices
 from warehouse.errors import StoreError
 from warehouse.layout import EMPTY_SHARD
-from warehouse.store.files import MirroredFiles
-from warehouse.store.objects import ObjectStore
-from warehouse.store.slice_store import MirroredStore
+
+if TYPE_CHECKING:
+    from warehouse.store.files import MirroredFiles
+    from warehouse.store.objects import ObjectStore
+    from warehouse.store.slice_store import MirroredStore
 
 SEED_COMMAND = "toolformer cluster seed"
 _OF_SLICES = "slices"
 
 
-def slice_store(home: Home) -> MirroredStore | None:
+def slice_store(home: Home) -> "MirroredStore | None":
     """Where the slices of a home are published; None where that is its folder.
 
     Raises:
@@ -30,6 +32,8 @@ def slice_store(home: Home) -> MirroredStore | None:
     """
     if home.store is None:
         return None
+    from warehouse.store.slice_store import MirroredStore
+
     _check_copy(home)
     return MirroredStore(object_store(home.store), home.warehouse, _cache(home) / _OF_SLICES)
 
@@ -62,18 +66,21 @@ def publish(home: Home, path: Path) -> None:
 
 
 def bring_small(home: Home) -> None:
-    """Bring what every command and run reads first: settings, manifest, calibration.
+    """Bring what every command and run reads first: settings, manifest, calibration, precision.
 
     Settings that were edited here by hand are published.
 
     Raises:
         StoreError: settings were edited here and elsewhere; or see `bring`.
     """
+    from toolformer.sources.manifest import manifest_path
+
     if home.store is None:
         return
     share_settings(home)
     bring(home, manifest_path(home.sources))
     bring_below(home, home.calibration)
+    bring_below(home, home.precisions)
 
 
 def share_settings(home: Home) -> None:
@@ -117,6 +124,8 @@ def changing_corpus(home: Home) -> Iterator[None]:
 
     Raises: See `bring` and `publish`.
     """
+    from toolformer.sources.manifest import manifest_path, stored_slices
+
     if home.store is None:
         yield
         return
@@ -134,7 +143,7 @@ def changing_corpus(home: Home) -> Iterator[None]:
     files.withdraw_missing(home.sources)
 
 
-def shared_store(home: Home) -> ObjectStore:
+def shared_store(home: Home) -> "ObjectStore":
     """The object store of a home.
 
     Raises:
@@ -157,6 +166,9 @@ def seed(home: Home) -> tuple[int, int]:
     Raises:
         StoreError: no store is named, or it has what is not of this home.
     """
+    from toolformer.sources.manifest import manifest_path, stored_slices
+    from warehouse.store.slice_store import MirroredStore
+
     objects, cache = shared_store(home), _cache(home)
     slices = MirroredStore(objects, home.warehouse, cache / _OF_SLICES)
     files = mirrored_files(home.root, home.machine, objects.url)
@@ -172,6 +184,7 @@ def seed(home: Home) -> tuple[int, int]:
     # Not the converted embedded model: each machine converts its own.
     paths += [
         *home.calibration.glob("*.json"),
+        *home.precisions.glob("*.json"),
         *home.models.glob(f"{home.finetuned_model(1).name}*"),
     ]
     paths += [home.wikipedia_index, home.passage_index]
@@ -182,7 +195,7 @@ def seed(home: Home) -> tuple[int, int]:
     return published, len(paths)
 
 
-def _files(home: Home) -> MirroredFiles:
+def _files(home: Home) -> "MirroredFiles":
     assert home.store is not None
     _check_copy(home)
     return mirrored_files(home.root, home.machine, home.store)

@@ -115,6 +115,7 @@ class ScriptedModel:
 
     bos_id = 0
     precision = "float32"
+    choice = None
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()

@@ -50,22 +50,23 @@ ProposedCalls = Mapping[int, str | None]
 
 
 def check_context(
-    prefix_tokens: int, window_tokens: int, max_new_tokens: int, context_length: int
+    prefix: PromptPrefix, window_tokens: int, max_new_tokens: int, context_length: int
 ) -> None:
-    """Make sure that prompt, text (twice) and call fit the context.
+    """Make sure that prompt, text and call fit the context.
 
     Raises:
         SequenceTooLongError: with the window size that would fit.
     """
     # The text stands in the prompt and again as the beginning of the output. Tokenised inside
     # the prompt it can come out a little longer than alone.
+    copies = 1 if prefix.prompt is None else 2
     slack = 16 + window_tokens // 16
-    needed = prefix_tokens + 2 * window_tokens + max_new_tokens + slack
+    needed = prefix.length + copies * window_tokens + max_new_tokens + slack
     if needed > context_length:
-        fitting = (context_length - prefix_tokens - max_new_tokens - 16) * 16 // 33
+        fitting = (context_length - prefix.length - max_new_tokens - 16) * 16 // (16 * copies + 1)
         raise SequenceTooLongError(
-            f"A prompt of {prefix_tokens} tokens, twice a window of {window_tokens} and a call of "
-            f"{max_new_tokens} need {needed} tokens, but the model takes {context_length}. "
+            f"A prompt of {prefix.length} tokens, a window of {window_tokens} ({copies}×) and a "
+            f"call of {max_new_tokens} need {needed} tokens, but the model takes {context_length}. "
             f"Set corpus.window_tokens to at most {max(fitting, 0)}, or shorten the prompt."
         )
 
@@ -231,9 +232,7 @@ def sample_shard(
         ]
         windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
     prefix = prompt_prefix(model, prompt)
-    check_context(
-        prefix.length, window_tokens, parameters.max_new_tokens, context_length=model.context_length
-    )
+    check_context(prefix, window_tokens, parameters.max_new_tokens, model.context_length)
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",

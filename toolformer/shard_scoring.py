@@ -19,6 +19,7 @@ from toolformer.filtering import Baseline, CallLosses
 from toolformer.foreign_results import ForeignCall, foreign_calls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
+from toolformer.forward.precision import BFLOAT16, FLOAT32
 from toolformer.forward.windows import Window
 from toolformer.ground.digests import hex_digest
 from toolformer.loss_form import PAPERS_FORM, LossForm
@@ -44,7 +45,7 @@ class ScoringParameters:
         call_format: how a call is written in front of a text.
         token_budget: most tokens of a batch; None lets the device decide.
         full_losses: compute all three losses of every call, also where two bounds decide.
-        is_rescored: the model computes in bfloat16, and a call near a threshold is scored again
+        is_rescored: where the model computes in bfloat16, a call near a threshold is scored again
             in float32.
         form: where a call stands, and which tokens count.
         baseline: what a call with its result has to be better than.
@@ -63,7 +64,7 @@ class ShardScoring:
 
     Args:
         load_model: gives the scoring model M.
-        load_reference: gives the same model in float32.
+        load_in: gives the same model in a precision.
         cut_windows: gives the windows of the shard.
         parameters: how calls are scored.
         progress: gives the callback of a pass, by its name and that of the tool.
@@ -73,13 +74,13 @@ class ShardScoring:
         self,
         *,
         load_model: Callable[[], "LanguageModel"],
-        load_reference: Callable[[], "LanguageModel"],
+        load_in: Callable[[str], "LanguageModel"],
         cut_windows: Callable[["Tokenizer"], Iterable[Window]],
         parameters: ScoringParameters,
         progress: Callable[[str, str], Callable[[int, int], None]],
     ):
         self._load_model = load_model
-        self.load_reference = load_reference
+        self.load_in = load_in
         self._cut_windows = cut_windows
         self.parameters = parameters
         self._progress = progress
@@ -100,8 +101,8 @@ class ShardScoring:
     def _text_losses(self) -> TextLosses:
         windows, budget = list(self._windows.values()), self.parameters.token_budget
         start_losses = None
-        if self.parameters.is_rescored:
-            start_losses = start_token_losses(self.load_reference())
+        if self.parameters.is_rescored and self.model.precision == BFLOAT16:
+            start_losses = start_token_losses(self.load_in(FLOAT32))
         return TextLosses(self.model, windows, token_budget=budget, start_losses=start_losses)
 
     def losses_of(
@@ -149,7 +150,8 @@ class ShardScoring:
         pruning_threshold: float,
         checkpoint: Callable[[str, str], Checkpoint],
     ) -> SliceLosses:
-        kept = checkpoint("scoring", str(pruning_threshold))
+        # What another precision has begun is not gone on with: a slice says how it was computed.
+        kept = checkpoint("scoring", f"{pruning_threshold} {self.model.precision}")
         losses, cost = self.score(
             tool_name,
             calls,
@@ -231,7 +233,7 @@ class ShardScoring:
         uncertain = {
             call_id
             for call_id, losses in found.losses.items()
-            if found.precisions[call_id] == "bfloat16" and is_uncertain(losses)
+            if found.precisions[call_id] == BFLOAT16 and is_uncertain(losses)
         }
         if not uncertain:
             return found
@@ -247,7 +249,7 @@ class ShardScoring:
         return replace(
             found,
             losses={**found.losses, **again},
-            precisions={**found.precisions, **dict.fromkeys(again, "float32")},
+            precisions={**found.precisions, **dict.fromkeys(again, FLOAT32)},
             costs=(*found.costs, cost),
         )
 
@@ -278,7 +280,7 @@ class ShardScoring:
                 [each.call for each in of_precision],
                 stage="contrast",
                 checkpoint=checkpoint(f"{name}-{precision}", _digest_of(missing)),
-                in_float32=self.parameters.is_rescored and precision == "float32",
+                precision=precision,
             )
             costs.append(cost)
             for call_id, loss in of_calls.items():
@@ -298,10 +300,13 @@ class ShardScoring:
         *,
         stage: str,
         checkpoint: Checkpoint,
-        in_float32: bool = False,
+        precision: str | None = None,
     ) -> tuple[dict[str, float], StageCost]:
-        """L_i⁺ alone of some calls of one tool, by key; arguments as for `score`."""
-        model = self.load_reference() if in_float32 else self.model
+        """L_i⁺ alone of some calls of one tool, by key; arguments as for `score`.
+
+        They are computed in a precision, by default that of the model.
+        """
+        model = self.load_in(precision) if precision else self.model
         meter = CostMeter(model, checkpoint=checkpoint)
         losses = losses_with_result(
             model,
@@ -338,7 +343,7 @@ class ShardScoring:
         """
         windows = self._windows
         if in_float32:
-            model = self.load_reference()
+            model = self.load_in(FLOAT32)
             score = partial(score_again, model, windows)
         else:
             model = self.model

@@ -25,6 +25,8 @@ class StageCost:
         seconds: of work; what a killed process had begun and not stored is in neither.
         model: the model it used, if any.
         precision: of that model.
+        float32_tokens_per_second, bfloat16_tokens_per_second: by which that precision was chosen;
+            None where it was named.
     """
 
     stage: str
@@ -33,6 +35,8 @@ class StageCost:
     seconds: float
     model: str | None
     precision: str | None
+    float32_tokens_per_second: float | None
+    bfloat16_tokens_per_second: float | None
 
 
 def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
@@ -77,6 +81,7 @@ class CostMeter:
     def cost(self, stage: str, *, candidates: int) -> StageCost:
         """The cost so far."""
         model = self._models[-1] if self._models else None
+        choice = model and model.choice
         tokens_fed, seconds = self._spent()
         return StageCost(
             stage,
@@ -85,6 +90,8 @@ class CostMeter:
             seconds=seconds,
             model=model and model.name,
             precision=model and model.precision,
+            float32_tokens_per_second=choice and choice.float32,
+            bfloat16_tokens_per_second=choice and choice.bfloat16,
         )
 
     def _spent(self) -> tuple[float, float]:

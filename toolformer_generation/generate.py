@@ -7,6 +7,7 @@ Does not decode: it tells the decoder what `generate` was told. What that cannot
 `refusals`.
 """
 
+import copy
 import datetime
 import json
 from collections.abc import Collection, Sequence
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 _DECODING = DecodingSettings()  # pyright: ignore[reportCallIssue]
 _EXECUTION = ExecutionSettings()  # pyright: ignore[reportCallIssue]
 
-# Reading a tokenizer takes longer than decoding a short answer.
-_TOKENIZERS: "WeakKeyDictionary[PreTrainedModel, Tokenizer]" = WeakKeyDictionary()
+# By model, with what they were made for. Probing a model and reading its tokenizer takes longer
+# than decoding a short answer.
+_LANGUAGE_MODELS: "WeakKeyDictionary[PreTrainedModel, tuple[tuple[object, ...], LanguageModel]]" = (
+    WeakKeyDictionary()
+)
 
 
 # No parameter is named `attention_mask`: transformers would keep the mask from its own preparation.
@@ -145,18 +149,24 @@ def toolformer_generate(
 def _language_model(
     model: "PreTrainedModel", processing_class: "PreTrainedTokenizerBase | None"
 ) -> LanguageModel:
-    if processing_class is not None:
-        tokenizer = Tokenizer(processing_class)
-    else:
-        tokenizer = _TOKENIZERS.get(model) or _read_tokenizer(model)
-    # Decoding feeds padded rows with a cache: the probe of packed rows would be for nothing.
-    return LanguageModel(
-        model,
+    """The model as the engine uses it; made anew where it was moved, cast or resized."""
+    head = model.get_output_embeddings()
+    made_for = (processing_class, model.name_or_path, model.device, model.dtype, head)
+    known = _LANGUAGE_MODELS.get(model)
+    if known is not None and known[0] == made_for:
+        return known[1]
+    tokenizer = _read_tokenizer(model) if processing_class is None else Tokenizer(processing_class)
+    made = LanguageModel(
+        # It shares all parts with the model, which is freed with the last reference to itself.
+        copy.copy(model),
         tokenizer,
         name=str(model.name_or_path),
         bos_token=_start_of_training(model.name_or_path or ""),
+        # Decoding feeds padded rows with a cache: the probe of packed rows would be for nothing.
         attention="stock",
     )
+    _LANGUAGE_MODELS[model] = made_for, made
+    return made
 
 
 def _start_of_training(directory: str) -> str | None:
@@ -178,11 +188,9 @@ def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:
             f"not known. {remedy}"
         )
     try:
-        tokenizer = load_tokenizer(Path(model.name_or_path))
+        return load_tokenizer(Path(model.name_or_path))
     except ModelNotFoundError as error:
         raise ModelNotFoundError(f"{error} {remedy}") from error
-    _TOKENIZERS[model] = tokenizer
-    return tokenizer
 
 
 def _prompt_ids(

@@ -1,4 +1,4 @@
-"""WikiSearch: BM25 over passages of Wikipedia (paper, section 3).
+"""WikiSearch: BM25 over passages of Wikipedia (paper, section 3), or BM25 with dense vectors.
 
 Answers with one snippet, `Title > Section > text`: the beginning of a passage, or the sentences
 that are nearest to the search term. A text never answers its own calls:
@@ -7,7 +7,7 @@ index, `tools.retrieval.wikipedia_index` does.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +15,11 @@ from pathlib import Path
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.facts import propose_facts, query_before
 from tools.protocol import Document, Proposal
+from tools.retrieval.dense_ranking import PassageVectors
+from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
-from tools.retrieval.retrieval_tool import RetrievalTool, StoredPassage, stored_passage
+from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage, stored_passage
 from tools.retrieval.sentences import best_sentences
 from tools.running.source_exclusion import AskingText
 from tools.syntax import clean_result, strip_quotes
@@ -30,7 +32,7 @@ _PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
 
 
 class WikiSearch(RetrievalTool):
-    """Searches Wikipedia with BM25 and answers with the best passage that is not the text's own.
+    """Searches Wikipedia and answers with the best passage that is not the text's own.
 
     Args:
         index_directory: Folder made by `build_index`, or a prebuilt Pyserini index of Wikipedia
@@ -45,6 +47,9 @@ class WikiSearch(RetrievalTool):
             copy when the call's own text contains them.
         sentences: Sentences of a passage in an answer, those that share most words with the search
             term; None for the beginning of the passage.
+        retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
+        passage_index: Folder made by `build_passage_index` over the same passages, for `hybrid`.
+        device: Gives the device of a Hugging Face encoder, for `hybrid`.
 
     Raises:
         ToolSettingsError: When a setting is out of range.
@@ -69,6 +74,9 @@ class WikiSearch(RetrievalTool):
         depth: int = 20,
         overlap_share: float = 0.5,
         sentences: int | None = None,
+        retriever: str = "bm25",
+        passage_index: Path | str = "",
+        device: Callable[[], str] = lambda: "cpu",
     ) -> None:
         for setting, value, is_valid, expected in (
             ("k1", k1, k1 >= 0, "a number of at least 0"),
@@ -83,29 +91,29 @@ class WikiSearch(RetrievalTool):
                 sentences is None or sentences >= 1,
                 "at least 1 sentence, or None",
             ),
+            ("retriever", retriever, retriever in ("bm25", "hybrid"), "bm25 or hybrid"),
         ):
             if not is_valid:
                 raise ToolSettingsError(f"WikiSearch has {setting}={value!r}. Expected {expected}.")
-        self.index_directory = Path(index_directory)
-        self.k1 = k1
-        self.b = b
         self.snippet_words = snippet_words
-        self.threads = threads
         self.depth = depth
         self.overlap_share = overlap_share
         self.sentences = sentences
-        self.ranker = PassageRanker(self.index_directory, k1=k1, b=b, threads=threads)
+        self.retriever: Retriever = PassageRanker(
+            Path(index_directory), k1=k1, b=b, threads=threads
+        )
+        if retriever == "hybrid":
+            vectors = PassageVectors(Path(passage_index), device=device)
+            self.retriever = HybridRetriever(self.retriever, vectors)
 
     # A property, because answers change when the index is built anew during the tool's life.
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on, the fingerprint of the index included."""
-        # Answers that were stored before there were sentences stay valid.
-        sentences = "" if self.sentences is None else f"sentences={self.sentences} "
         return (
-            f"{self.sampling_version} k1={self.k1:g} b={self.b:g} "
-            f"snippet_words={self.snippet_words} depth={self.depth} "
-            f"overlap_share={self.overlap_share:g} {sentences}index={self.ranker.fingerprint()}"
+            f"{self.sampling_version} snippet_words={self.snippet_words} depth={self.depth} "
+            f"overlap_share={self.overlap_share:g} sentences={self.sentences} "
+            f"retriever=({self.retriever.version()})"
         )
 
     def parse_arguments(self, text: str) -> str:
@@ -204,12 +212,12 @@ class WikiSearch(RetrievalTool):
         ]
 
     def check_available(self) -> None:
-        """Check index, pyserini and Java by looking at files, without starting Java.
+        """Check indexes, pyserini and Java by looking at files, without starting Java.
 
         Raises:
             ToolUnavailableError: When one of them is missing.
         """
-        self.ranker.check_available()
+        self.retriever.check_available()
 
     def _shortened(self, passage: Passage, query: str) -> Passage:
         """The passage with the sentences that an answer is made of."""
@@ -219,7 +227,8 @@ class WikiSearch(RetrievalTool):
 
     def _rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         return [
-            [stored_passage(hit) for hit in ranking] for ranking in self.ranker.rank(queries, depth)
+            [stored_passage(hit) for hit in ranking]
+            for ranking in self.retriever.rank(queries, depth)
         ]
 
 

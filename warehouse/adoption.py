@@ -8,8 +8,7 @@ the same metadata. Does not change what is stored in a row.
 import hashlib
 import logging
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from toolformer.ground.whole_files import write_whole
 from warehouse.counting import layout_of
@@ -18,6 +17,9 @@ from warehouse.layout import EMPTY_SHARD, SliceInfo, files_without_version, list
 from warehouse.schema import tables
 from warehouse.slices import is_of_this_project, read_slice, renew_slice, stored_layout
 from warehouse.versions import adopt
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _log = logging.getLogger(__name__)
 # What all slices of a folder are known to have been written by.
@@ -88,7 +90,7 @@ def _is_older(info: SliceInfo) -> bool:
         return False
 
 
-def _completed(folder: Path, info: SliceInfo, rows: pl.DataFrame) -> pl.DataFrame:
+def _completed(folder: Path, info: SliceInfo, rows: "pl.DataFrame") -> "pl.DataFrame":
     """Rows with what earlier releases did not store beside them, where it stands elsewhere."""
     if info.table != "filtered_calls" or not rows["document_id"].is_null().all():
         return rows

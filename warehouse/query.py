@@ -1,4 +1,4 @@
-"""Runs one reading statement over the views and gives the rows to Polars.
+"""Runs one reading statement over the views.
 
 The versions of the slices are chosen once, before the statement runs, so each slice is read as it
 was at one moment. Does not write: only a single select is accepted, and the connection sees no file
@@ -6,11 +6,9 @@ outside the warehouse and no network.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.damage import files_of
 from warehouse.errors import QueryError, SlicesChangingError
@@ -27,6 +25,9 @@ from warehouse.schema import tables
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
+
+_T = TypeVar("_T")
 
 MAXIMUM_ATTEMPTS = 4
 """One run and three repetitions."""
@@ -44,7 +45,7 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
-) -> pl.DataFrame:
+) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
     Args:
@@ -63,6 +64,24 @@ def run_query(
         DamagedSliceError: A slice of a table in the statement cannot be read.
         SlicesChangingError: Slices were moved away at every attempt.
     """
+    return _run(folder, sql, parameters, shards, _frame)
+
+
+def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The same as Python values, without what a frame takes to load: the columns, and the rows.
+
+    Raises: See `run_query`.
+    """
+    return _run(folder, sql, None, None, lambda relation: (relation.columns, relation.fetchall()))
+
+
+def _run(
+    folder: Path,
+    sql: str,
+    parameters: Mapping[str, object] | None,
+    shards: Collection[str] | None,
+    fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
+) -> _T:
     import duckdb
 
     needs = needs_of(sql)
@@ -70,7 +89,7 @@ def run_query(
     for _ in range(MAXIMUM_ATTEMPTS):
         files = chosen_files(folder, needs, shards)
         try:
-            return _attempt(folder, needs, files, sql, parameters)
+            return _attempt(folder, needs, files, sql, parameters, fetch)
         except duckdb.CatalogException as error:
             if needs == everything() or not all(files_of(folder, name) for name in tables()):
                 raise refused(error) from error
@@ -102,7 +121,8 @@ def _attempt(
     files: Files,
     sql: str,
     parameters: Mapping[str, object] | None,
-) -> pl.DataFrame:
+    fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
+) -> _T:
     import duckdb
 
     with open_views(folder, needs, files) as connection:
@@ -120,8 +140,13 @@ def _attempt(
             duckdb.SQLExpression(f"#{number}").cast(_held_by_polars(kind)).alias(name)
             for number, (name, kind) in enumerate(zip(names, relation.types, strict=True), start=1)
         ]
-        table = relation.select(*columns).to_arrow_table()
-    frame = pl.DataFrame(pl.from_arrow(table))
+        return fetch(relation.select(*columns))
+
+
+def _frame(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
+    import polars as pl
+
+    frame = pl.DataFrame(pl.from_arrow(relation.to_arrow_table()))
     whole = [
         name
         for name, kind in frame.schema.items()
@@ -154,7 +179,9 @@ def _held_by_polars(kind: Any) -> Any:
     return VARCHAR
 
 
-def _narrow(series: pl.Series) -> pl.Series:
+def _narrow(series: "pl.Series") -> "pl.Series":
+    import polars as pl
+
     narrowed = series.cast(pl.Int64, strict=False)
     return narrowed if narrowed.null_count() == series.null_count() else series
 

@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from warehouse.errors import SchemaError, UnknownTableError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ALL = "all"
 """Name of a slice that is a shard's only one, and directory key of tables without shards."""
@@ -39,13 +41,14 @@ _COLUMN = re.compile(
 )
 _KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)
 _FIELD = re.compile(r"(\w+) (\w+)")
-_DTYPES: dict[str, pl.DataType] = {
-    "varchar": pl.String(),
-    "bigint": pl.Int64(),
-    "integer": pl.Int32(),
-    "double": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "date": pl.Date(),
+# SQL types and their names in Polars.
+_DTYPES = {
+    "varchar": "String",
+    "bigint": "Int64",
+    "integer": "Int32",
+    "double": "Float64",
+    "boolean": "Boolean",
+    "date": "Date",
 }
 
 
@@ -69,14 +72,22 @@ def renamed(columns: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSchema:
-    """One column: its name, SQL type, Polars type and meaning."""
+    """One column: its name, SQL type and meaning."""
 
     name: str
     type: str
-    dtype: pl.DataType
     is_required: bool
     has_default: bool
     description: str
+
+    @property
+    def dtype(self) -> "pl.DataType":
+        """The Polars type.
+
+        Raises:
+            SchemaError: There is none for the SQL type.
+        """
+        return _dtype(self.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +111,10 @@ class TableSchema:
         return tuple(column.name for column in self.columns)
 
     @property
-    def polars_schema(self) -> pl.Schema:
+    def polars_schema(self) -> "pl.Schema":
         """The columns as a Polars schema."""
+        import polars as pl
+
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
     def column(self, name: str) -> ColumnSchema:
@@ -185,7 +198,6 @@ def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSch
             ColumnSchema(
                 name=match["name"],
                 type=match["type"],
-                dtype=_dtype(match["type"]),
                 is_required=match["required"] is not None,
                 has_default=match["default"] is not None,
                 description=match["text"],
@@ -200,7 +212,9 @@ def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSch
     )
 
 
-def _dtype(sql_type: str) -> pl.DataType:
+def _dtype(sql_type: str) -> "pl.DataType":
+    import polars as pl
+
     if sql_type.startswith("struct("):
         return pl.List(
             pl.Struct({field: _dtype(kind) for field, kind in _FIELD.findall(sql_type[7:])})
@@ -210,4 +224,4 @@ def _dtype(sql_type: str) -> pl.DataType:
             f"schema.sql uses the type '{sql_type}', which has no Polars type yet. "
             f"Known: {', '.join(_DTYPES)}; add it to `_DTYPES`."
         )
-    return _DTYPES[sql_type]
+    return getattr(pl, _DTYPES[sql_type])()

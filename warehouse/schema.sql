@@ -218,6 +218,8 @@ create table stage_costs (
     seconds double not null check (seconds >= 0),  -- Wall-clock time of the stage, in seconds.
     model varchar,  -- Language model; NULL for a stage that uses none.
     precision varchar,  -- Floating-point format of the model; NULL for a stage that uses none.
+    float32_tokens_per_second double,  -- Speed of the model in float32 when `precision: auto` was measured; NULL where a precision was named, or did not fit into memory.
+    bfloat16_tokens_per_second double,  -- The same in bfloat16.
     primary key (shard, tool, stage, round)
 );
 

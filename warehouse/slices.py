@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import polars as pl
-
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import beside
 from warehouse.connection import open_connection, sql_name
@@ -36,11 +34,11 @@ from warehouse.layout import (
     split_round,
 )
 from warehouse.schema import TableSchema, table_schema
-from warehouse.validation import check_calls, check_path_agreement, conform, constraint_error
 from warehouse.versions import digest_of, has_digest, publish, superseded, versions
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
 
 _T = TypeVar("_T")
 # Takes the file, the folder of the slice and its name.
@@ -59,7 +57,7 @@ def replace_slice(
     table: str,
     shard: str,
     name: str,
-    frame: pl.DataFrame,
+    frame: "pl.DataFrame",
     *,
     metadata: Mapping[str, str],
     publish: Publish = publish,
@@ -84,6 +82,8 @@ def replace_slice(
         SliceValidationError: A row breaks a constraint; the old slice is untouched.
         StorageError: The disk refused the write; the old slice is untouched.
     """
+    from warehouse.validation import check_calls, check_path_agreement, conform
+
     if shard == EMPTY_SHARD:
         raise SliceNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
     place = slice_folder(folder, table, shard, name)
@@ -95,7 +95,7 @@ def replace_slice(
     return typed.height
 
 
-def renew_slice(folder: Path, table: str, shard: str, name: str, frame: pl.DataFrame) -> None:
+def renew_slice(folder: Path, table: str, shard: str, name: str, frame: "pl.DataFrame") -> None:
     """Publishes a slice anew, with its own metadata and the columns and counts of this release.
 
     Args:
@@ -110,6 +110,8 @@ def renew_slice(folder: Path, table: str, shard: str, name: str, frame: pl.DataF
         SliceValidationError: A row breaks a constraint of this release.
         StorageError: The disk refused the write.
     """
+    from warehouse.validation import conform
+
     schema = table_schema(table)
     metadata = slice_metadata(folder, table, shard, name) or {}
     place = slice_folder(folder, table, shard, name)
@@ -156,7 +158,7 @@ def _write_version(
     place: Path,
     name: str,
     schema: TableSchema,
-    frame: pl.DataFrame,
+    frame: "pl.DataFrame",
     metadata: Mapping[str, str],
     publish: Publish = publish,
 ) -> None:
@@ -294,7 +296,7 @@ def is_of_this_project(path: Path) -> bool:
     return True
 
 
-def read_slice(folder: Path, table: str, shard: str, name: str) -> pl.DataFrame:
+def read_slice(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
     """Returns the rows of one slice in the order they were written.
 
     Raises:
@@ -303,6 +305,8 @@ def read_slice(folder: Path, table: str, shard: str, name: str) -> pl.DataFrame:
         SliceNotFoundError: The slice does not exist.
         DamagedSliceError: The file is not as it was written.
     """
+    import polars as pl
+
     schema = table_schema(table)
     frame = _of_newest(folder, table, shard, name, _rows)
     if frame is None:
@@ -319,7 +323,9 @@ def read_slice(folder: Path, table: str, shard: str, name: str) -> pl.DataFrame:
     )
 
 
-def _rows(path: Path) -> pl.DataFrame:
+def _rows(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
     content = path.read_bytes()
     # Before anything is decoded: flipped bits can decode to other rows.
     if not has_digest(path, digest_of(content)):
@@ -329,7 +335,7 @@ def _rows(path: Path) -> pl.DataFrame:
 
 def read_slices(
     folder: Path, table: str, shard: str, *, round_number: int | None = None
-) -> pl.DataFrame:
+) -> "pl.DataFrame":
     """Returns the rows of all slices of one shard, by slice name; no rows where there is none.
 
     Args:
@@ -343,6 +349,8 @@ def read_slices(
         SliceNameError: The shard cannot be part of a path.
         DamagedSliceError: A file is not as it was written.
     """
+    import polars as pl
+
     frames = [
         read_slice(folder, table, shard, info.name)
         for info in list_slices(folder, table, shard)
@@ -376,6 +384,8 @@ def _explain(
     connection: "duckdb.DuckDBPyConnection", schema: TableSchema, error: Exception
 ) -> SliceValidationError:
     """Finds the column, the rule and the first row behind a refused insert."""
+    from warehouse.validation import constraint_error
+
     present = {row[0] for row in connection.execute("describe incoming").fetchall()}
     for column in schema.columns:
         if column.is_required and column.name in present:

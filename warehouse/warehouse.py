@@ -8,9 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from warehouse import catalogue, damage, slices
 from warehouse.adoption import adopt_slices
@@ -24,13 +22,14 @@ from warehouse.layout import (
     split_round,
 )
 from warehouse.needs import needs_of
-from warehouse.query import run_query
+from warehouse.query import fetch_rows, run_query
 from warehouse.schema import tables
 from warehouse.standalone import write_standalone_database
 from warehouse.store.slice_store import FolderStore, SliceStore
 from warehouse.streaming import stream_query
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 
@@ -96,8 +95,10 @@ class Warehouse:
         ]
 
     def _counted(self, sql: str) -> Counter[str]:
+        from polars import selectors
+
         # The last bits of a sum depend on the order of the rows.
-        rows = self.query(sql).with_columns(pl.selectors.float().round(6))
+        rows = self.query(sql).with_columns(selectors.float().round(6))
         return Counter(repr(row) for row in rows.iter_rows())
 
     def replace_slice(
@@ -105,7 +106,7 @@ class Warehouse:
         table: str,
         shard: str,
         slice_name: str,
-        frame: pl.DataFrame,
+        frame: "pl.DataFrame",
         *,
         metadata: Mapping[str, str],
     ) -> int:
@@ -155,7 +156,7 @@ class Warehouse:
         self._store.look(table, shard, slice_name)
         return slices.slice_version(self.folder, table, shard, slice_name)
 
-    def read_slice(self, table: str, shard: str, slice_name: str) -> pl.DataFrame:
+    def read_slice(self, table: str, shard: str, slice_name: str) -> "pl.DataFrame":
         """Returns the rows of one slice in the order they were written.
 
         Raises:
@@ -166,7 +167,7 @@ class Warehouse:
 
     def read_slices(
         self, table: str, shard: str, *, round_number: int | None = None
-    ) -> pl.DataFrame:
+    ) -> "pl.DataFrame":
         """Returns the rows of all slices of one shard; no rows, but typed, where there is none.
 
         Args:
@@ -221,7 +222,7 @@ class Warehouse:
         parameters: Mapping[str, object] | None = None,
         *,
         shards: Collection[str] | None = None,
-    ) -> pl.DataFrame:
+    ) -> "pl.DataFrame":
         """Runs one select statement over the tables and statistics views.
 
         Args:
@@ -236,12 +237,20 @@ class Warehouse:
             SlicesChangingError: Slices were replaced at every attempt.
             StorageError: The warehouse was not prepared and cannot be.
         """
+        self._ensure_read_tables(sql)
+        return run_query(self.folder, sql, parameters, shards=shards)
+
+    def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Returns columns and rows of one select statement; see `query`."""
+        self._ensure_read_tables(sql)
+        return fetch_rows(self.folder, sql)
+
+    def _ensure_read_tables(self, sql: str) -> None:
         for table in needs_of(sql).tables:
             if empty_slice_path(self.folder, table) is None:
                 slices.ensure_empty_slice(self.folder, table)
-        return run_query(self.folder, sql, parameters, shards=shards)
 
-    def view(self, name: str, *, round_number: int | None = None) -> pl.DataFrame:
+    def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order.
 
         Args:
@@ -257,7 +266,7 @@ class Warehouse:
 
     def ask(
         self, name: str, *, shards: Collection[str] | None = None, **values: object
-    ) -> pl.DataFrame:
+    ) -> "pl.DataFrame":
         """Returns the rows of a query of the project.
 
         Args:
@@ -269,7 +278,7 @@ class Warehouse:
         """
         return self.query(_text_of(name), values, shards=shards)
 
-    def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> pl.DataFrame:
+    def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
 
         Args:

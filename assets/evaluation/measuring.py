@@ -44,7 +44,7 @@ from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.benchmarks import configured_benchmark, items_of, text_file
 from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.model_holder import ModelHolder, precision_of
+from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
@@ -167,7 +167,7 @@ class Measuring:
     def _measure_losses(self, name: str, model: EvaluatedModel) -> None:
         self.items_asked[name] = f"at most {self.settings.evaluation.perplexity_windows} windows"
         windows = text_collection(name, self.store, self.held_out, self.settings)
-        progress = progress_of(f"{name} with the {model.name} model", self.log)
+        progress = progress_of("evaluating", self.log, detail=f"{model.name}, {name}")
 
         def make(_: Wanted) -> Made:
             loaded = self.holder.load(
@@ -197,7 +197,9 @@ class Measuring:
         self._empty_stale(benchmark, model, items, parts)
         asked = [of_modes for of_modes in parts if of_modes[0].asked]
         progress = progress_of(
-            f"{name} with the {model.name} model, {self.items_asked[name]} items", self.log
+            "evaluating",
+            self.log,
+            detail=f"{model.name}, {name}, {self.items_asked[name]} items",
         )
         total = most * len(modes)
         done = 0
@@ -359,7 +361,7 @@ class Measuring:
         self, name: str, model: EvaluatedModel, loaded: LanguageModel, rows: list[dict]
     ) -> pl.DataFrame:
         same = {"benchmark": name, "model": model.name, "precision": loaded.precision}
-        return typed_frame(TABLE, [{**row, **same} for row in rows])
+        return typed_frame(TABLE, [{**same, **row} for row in rows])
 
     def _wanted_losses(self, name: str, model: EvaluatedModel) -> Wanted:
         documents: dict[str, Input] = {}
@@ -389,7 +391,6 @@ class Measuring:
             part.mode,
             self.settings,
             model_identity(part.model.directory),
-            precision_of(self.settings, self.home),
             blocked_tools=part.benchmark.blocked_tools,
             tool_versions={name: tool.version for name, tool in callable_tools.items()},
         )

@@ -22,7 +22,7 @@ from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_holder import base_model_directory
-from toolformer.evaluation.modes import DISABLED
+from toolformer.evaluation.modes import DISABLED, Mode
 from warehouse.warehouse import Warehouse
 
 
@@ -50,11 +50,12 @@ def evaluation_results(
 ) -> dg.MaterializeResult:
     """One row = one benchmark item, by benchmark, item, model and mode.
 
-    One partition = one benchmark with one model, calls disabled and enabled. Models are `base`,
-    `finetuned`, the controls `plain`, `shuffled` and `random`, and those of `evaluation.models`;
-    one that was finetuned on a later round has `-round-2` and so on behind its name. Of texts the
-    perplexity is measured, with calls disabled. A benchmark that cannot be measured does not keep
-    the others of a run from it.
+    One partition = one benchmark with one model, calls disabled and enabled; the base model, which
+    knows no calls, has them disabled unless `decoding.least_call_probability` is set. Models are
+    `base`, `finetuned`, the controls `plain`, `shuffled` and `random`, and those of
+    `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
+    name. Of texts the perplexity is measured, with calls disabled. A benchmark that cannot be
+    measured does not keep the others of a run from it.
     """
     errors: dict[str, Exception] = {}
     with expected_errors():
@@ -66,7 +67,7 @@ def evaluation_results(
                 name, _ = benchmark_and_model(key)
                 try:
                     model = evaluated_model(model_key, loaded, home)
-                    measuring.measure(name, model, [DISABLED, with_calls(model.directory, loaded)])
+                    measuring.measure(name, model, _modes(model, loaded))
                 except EXPECTED_ERRORS as error:
                     errors[f"{name} with {model_key}"] = error
                     continue
@@ -82,6 +83,17 @@ def evaluation_results(
             allow_retries=False,
         )
     return dg.MaterializeResult(metadata={"tools": ", ".join(measuring.tools.tools) or "none"})
+
+
+def _modes(model: EvaluatedModel, settings: Settings) -> list[Mode]:
+    """How a model is used: without calls, and with them where it may open any.
+
+    The base model opens none unless `decoding.least_call_probability` is set: it was not taught
+    calls, so none was calibrated for it.
+    """
+    if model.name == BASE and settings.decoding.least_call_probability is None:
+        return [DISABLED]
+    return [DISABLED, with_calls(model.directory, settings)]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -223,7 +223,7 @@ def _choose(
         partial(holder.load, directory, settings, home, precision="float32"),
         settings,
         home,
-        progress_of=lambda step: progress_of(f"calibrating {directory.name}: {step}", context.log),
+        progress_of=lambda step: progress_of("calibrating calls", context.log, detail=step),
     )
     return choose_call_threshold(measured.texts, call_top_k=k), measured.given_up
 

@@ -29,9 +29,16 @@ from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import base_model_directory
+from dagster_project.wiring.precision import (
+    AUTO,
+    purpose_of_training,
+    recorded_precision,
+    training_precision,
+)
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
-from toolformer.forward.language_model import resolve_device, resolve_precision
+from toolformer.forward.language_model import resolve_device
+from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
 from toolformer.training.model_card import CARD_FILE
@@ -62,7 +69,6 @@ _OF_THE_LOOP = {
     "evaluate_every",
     "save_every",
     "clip_norm",
-    "precision",
     "seed",
 }
 
@@ -250,7 +256,10 @@ def planned_training(settings: Settings, home: Home, store: Warehouse) -> Planne
         rows, batch_size=training.batch_size, epochs=training.epochs, steps=training.steps
     )
     device = resolve_device(settings.language_model.device)
-    precision = resolve_precision(training.precision, device)
+    precision = training.precision
+    if precision == AUTO:
+        record = recorded_precision(purpose_of_training(settings), base, device, home)
+        precision = record.choice.precision if record else FLOAT32
     weights = [file for pattern in SAFETENSORS for file in base.glob(pattern)]
     return PlannedTraining(
         rows,
@@ -348,7 +357,8 @@ def _train(
     base = base_model_directory(settings, home)
     check_undamaged(base, home)
     training = settings.training
-    progress = progress_of(f"finetuning {training.variant}", context.log)
+    precision = training_precision(settings, base, device, home)
+    progress = progress_of("finetuning", context.log, detail=training.variant)
     steps: list[dict] = []
 
     def report(step: StepReport) -> None:
@@ -364,6 +374,7 @@ def _train(
         work.development,
         parameters=FinetuningParameters(
             **training.model_dump(include=_OF_THE_LOOP),
+            precision=precision,
             steps=work.plan.steps,
             loss_weights=LossWeights(**training.loss_weights.model_dump()),
         ),

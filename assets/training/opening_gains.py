@@ -99,7 +99,7 @@ def measure_openings(
     answered, given_up = _answered(
         calls, texts, tools, tokenizer, settings, home, progress_of=progress_of
     )
-    parameters = scoring_parameters(settings, home)
+    parameters = scoring_parameters(settings)
     with tempfile.TemporaryDirectory() as scratch:
         gains = call_gains(
             load_model(),

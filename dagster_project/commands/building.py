@@ -16,7 +16,7 @@ from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
 from dagster_project.runs.chosen_shards import chosen_shards
-from dagster_project.runs.indexes import SEARCHING_TOOLS, indexes_of, planned_indexes
+from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
@@ -29,8 +29,7 @@ from dagster_project.runs.run_job import (
 )
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.model_holder import precision_of
-from dagster_project.wiring.retriever import needs_passage_index
+from dagster_project.wiring.retriever import SEARCHING_TOOLS
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
@@ -57,16 +56,18 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
     with dagster_instance(home) as instance:
         run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
         unusable = tell_about_sources(home, settings, rejected_sources(instance))
-        indexes = indexes_of(options.tools, settings)
-        for planned in planned_indexes(options.tools, settings, home):
+        stale = planned_indexes(options.tools, settings, home)
+        for planned in stale:
             console.say(f"Building the {planned.name} first; this is done once.")
+        assets = {planned.asset for planned in stale}
+        if indexes := indexes_of(options.tools, settings):
+            # Else the UI shows as missing what is there, or what nothing needs.
+            assets |= {
+                asset for asset in (*indexes, PASSAGE_INDEX) if not was_made(instance, asset)
+            }
         try:
-            if indexes:
-                assets = [*indexes]
-                # Else the UI shows as missing what nothing needs.
-                if not needs_passage_index(settings) and not was_made(instance, "passage_index"):
-                    assets.append("passage_index")
-                run_job(instance, "prepare", resources=resources, assets=assets)
+            if assets:
+                run_job(instance, "prepare", resources=resources, assets=sorted(assets))
                 if pages := pages_read(instance):
                     console.say(f"Wikipedia index: {pages}.")
         except RunFailedError as error:
@@ -115,7 +116,6 @@ def build_dataset(
         settings,
         toolbox,
         model=annotator.identity,
-        precision=precision_of(settings, home),
         force=options.force,
     ).of(chosen.annotated, texts_of=chosen.held_out)
     if plan:

@@ -53,6 +53,5 @@ def sweep_store() -> None:
 
 
 def _show(recorded: Cluster) -> None:
-    console.say(f"cluster          {recorded.id}, of toolformer {recorded.version}")
-    console.say(f"precision: auto  {recorded.precision}")
-    console.say(f"locks            {', '.join(map(str, recorded.locks.values()))}")
+    console.say(f"cluster  {recorded.id}, of toolformer {recorded.version}")
+    console.say(f"locks    {', '.join(map(str, recorded.locks.values()))}")

@@ -6,7 +6,7 @@ Does not compute.
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -92,27 +93,33 @@ def findings(found: list[Finding], *, as_json: bool) -> None:
     _OUT.print(table)
 
 
-def frame(rows: "pl.DataFrame", output: str = "table") -> None:
+def frame(rows: "pl.DataFrame") -> None:
+    """Print a frame as a table."""
+    table(rows.columns, rows.iter_rows())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "table") -> None:
     """Print rows as a table, as JSON (one array) or as CSV.
 
     Written without wrapping where the output is not a terminal, so that it can be read on.
     """
     if output == "json":
-        _OUT.file.write(json.dumps(_finite(rows.to_dicts()), default=_plain, ensure_ascii=False))
+        objects = [dict(zip(columns, row, strict=True)) for row in rows]
+        _OUT.file.write(json.dumps(_finite(objects), default=_plain, ensure_ascii=False))
         _OUT.file.write("\n")
     elif output == "csv":
         import csv
 
         writer = csv.writer(_OUT.file)
-        writer.writerow(rows.columns)
-        writer.writerows(rows.iter_rows())
+        writer.writerow(columns)
+        writer.writerows(rows)
     else:
-        table = Table()
-        for name in rows.columns:
-            table.add_column(escape(name), overflow="fold")
-        for row in rows.iter_rows():
-            table.add_row(*(escape(_cell(value)) for value in row))
-        _OUT.print(table)
+        shown = Table()
+        for name in columns:
+            shown.add_column(escape(name), overflow="fold")
+        for row in rows:
+            shown.add_row(*(escape(_cell(value)) for value in row))
+        _OUT.print(shown)
 
 
 def _plain(value: Any) -> float | str:
@@ -135,14 +142,18 @@ def _cell(value: Any) -> str:
 
 
 class _Bars:
-    """Progress bars with the time left."""
+    """A progress bar for each stage, with what it works on and the time left for that."""
 
     def __init__(self, progress: Progress):
         self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
 
-    def start(self, description: str) -> ProgressCallback:
-        """Begin a bar; it is done when all steps are."""
-        task = self._progress.add_task(escape(description), total=None)
+    def start(self, stage: str, detail: str) -> ProgressCallback:
+        """Show a piece of work by the bar of its stage."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(escape(stage), total=None, detail="")
+        task = self._tasks[stage]
+        self._progress.update(task, completed=0, total=None, detail=escape(detail))
 
         def report(done: int, total: int | None) -> None:
             self._progress.update(task, completed=done, total=total)
@@ -152,13 +163,20 @@ class _Bars:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Show the progress of what happens inside the block: bars, or lines without a screen."""
+    """Show the progress of what happens inside the block: a bar for each stage.
+
+    Without a screen it is a line for each stage, and one every two minutes while it takes longer.
+    """
     if not _ERR.is_terminal:
-        with shown_by(LogReporter(lambda line: _ERR.print(escape(line), soft_wrap=True))):
+        lines = LogReporter(
+            lambda line: _ERR.print(escape(line), soft_wrap=True), each_piece=False, seconds=120
+        )
+        with shown_by(lines):
             yield
         return
     columns = (
         TextColumn("{task.description}"),
+        TextColumn("[dim]{task.fields[detail]}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

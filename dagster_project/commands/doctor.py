@@ -1,6 +1,7 @@
 """Looks at what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything; only `repair` moves damaged files away.
+Does not load a model, start Java or change anything; only `repair` moves damaged files away, and
+`measure` loads the model to choose its precision anew.
 """
 
 import sys
@@ -20,7 +21,7 @@ from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
 
-__all__ = ["Finding", "examine", "repair"]
+__all__ = ["Finding", "examine", "measure", "repair"]
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
@@ -41,6 +42,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     settings, finding = _settings(home)
     findings.append(finding)
     findings += guarded("language model", lambda: doctor_home.language_model(home, settings))
+    findings += guarded("precision", lambda: doctor_home.precision(home, settings))
     findings += guarded("annotator", lambda: doctor_home.annotator(home, settings))
     findings += guarded("Java", _java)
     findings += guarded("Wikipedia index", lambda: doctor_home.wikipedia_index(home))
@@ -66,6 +68,33 @@ def repair(home: Home, *, is_full: bool = False) -> list[str]:
     """
     settings, _ = _settings(home)
     return list(repair_files(home, settings, is_full=is_full))
+
+
+def measure(home: Home) -> list[Finding]:
+    """Measure in which precision the base model annotates and trains faster here, and keep it.
+
+    Waits until no other run holds the device.
+    """
+    settings, finding = _settings(home)
+    if finding.status != "ok":
+        return [finding]
+
+    def look() -> Iterator[Finding]:
+        from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+        from dagster_project.wiring.precision import settled_training_precision
+
+        holder = ModelHolder()
+        try:
+            base = base_model_directory(settings, home)
+            yield Finding("measured", "ok", holder.measure(base, settings, home).told)
+            holder.drop_model()
+            device = holder.hold_device(settings, home)
+            record = settled_training_precision(settings, base, device, home, is_anew=True)
+            yield Finding("measured", "ok", record.told)
+        finally:
+            holder.release()
+
+    return guarded("measured", look)
 
 
 def _packages() -> Iterator[Finding]:

@@ -30,7 +30,7 @@ def examine_cluster(place: Place) -> Iterator[Finding]:
             detail = "the next command that opens the home records what its machines agree on"
             yield Finding("cluster", "ok", detail)
         return
-    told = f"{recorded.id}; `precision: auto` is {recorded.precision}"
+    told = recorded.id
     wrong = " ".join(differences(recorded, place))
     if wrong:
         yield Finding("cluster", "missing", wrong, "See `toolformer cluster show`")

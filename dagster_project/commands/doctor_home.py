@@ -56,6 +56,33 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
         )
 
 
+def precision(home: Home, settings: Settings) -> Iterator[Finding]:
+    """What annotation and training compute in, and the speeds by which that was chosen."""
+    from dagster_project.wiring.precision import (
+        ANNOTATION,
+        AUTO,
+        purpose_of_training,
+        recorded_precisions,
+    )
+
+    records = list(recorded_precisions(home))
+    for purpose, section in (
+        (ANNOTATION, "language_model"),
+        (purpose_of_training(settings), "training"),
+    ):
+        name = f"precision of {purpose}"
+        named = getattr(settings, section).precision
+        measured = [each for each in records if each.purpose == purpose]
+        warning = next((each.warning for each in measured if each.warning), "")
+        if named != AUTO:
+            yield Finding(name, "ok", f"{named}: {section}.precision says so")
+        elif not measured:
+            yield Finding(name, "ok", "auto, measured at the first use")
+        else:
+            told = "; ".join(each.told for each in measured)
+            yield Finding(name, "warning" if warning else "ok", told, warning)
+
+
 def annotator(home: Home, settings: Settings) -> Iterator[Finding]:
     """The model that samples and scores, where it is not the language model itself."""
     sampling = settings.sampling
@@ -94,17 +121,26 @@ def wikipedia_index(home: Home) -> Iterator[Finding]:
 
 
 def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
-    """The index of dense vectors, where the settings need one."""
+    """The index of dense vectors and its encoder, where the settings need one."""
     from dagster_project.wiring.retriever import needs_passage_index
-    from tools.retrieval.dense_index import dense_index_information
+    from tools.errors import ToolUnavailableError
+    from tools.retrieval.passage_index import open_encoder, passage_index_information
 
     name = "passage index"
-    information = dense_index_information(home.passage_index)
+    encoder = settings.passage_index.encoder
+    information = passage_index_information(home.passage_index)
+    if not needs_passage_index(settings):
+        yield Finding(name, "ok", "not needed: no enabled tool searches vectors")
+        return
+    try:
+        _ = open_encoder(settings.passage_index.model_dump(), lambda: "cpu").identity
+    except ToolUnavailableError as error:
+        yield Finding("passage encoder", "missing", error.reason, error.remedy)
+    else:
+        yield Finding("passage encoder", "ok", encoder)
     if information is not None:
-        detail = f"{information['passages']:,} passages in {home.passage_index}"
-        yield Finding(name, "ok", detail)
-    elif not needs_passage_index(settings):
-        yield Finding(name, "ok", "not built, and not needed: question answering uses BM25 alone")
+        detail = f"{information['passages']:,} passages in {home.passage_index}, encoded by"
+        yield Finding(name, "ok", f"{detail} {information['encoder']}")
     else:
         is_there = home.passage_index.exists()
         yield Finding(

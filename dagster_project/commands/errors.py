@@ -25,16 +25,12 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def errors_told(*others: type[Exception]) -> Iterator[None]:
-    """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it.
-
-    Args:
-        others: Expected errors of this command alone.
-    """
+def errors_told() -> Iterator[None]:
+    """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it."""
     try:
         with _no_interrupt_lost():
             yield
-    except (*COMMAND_ERRORS, *others) as error:
+    except COMMAND_ERRORS as error:
         console.error(explained(error))
         sys.exit(1)
     except BaseException as error:

@@ -123,7 +123,7 @@ def _computed_again(
         )
     scored = _scored_call(call)
     foreign = call.foreign or _chosen_foreign(call, settings, warehouse)
-    parameters = scoring_parameters(settings, home)
+    parameters = scoring_parameters(settings)
     holder = ModelHolder()
     try:
         model = holder.load(directory, settings, home)
@@ -180,7 +180,6 @@ def _scoring_parts(
             executed.get(FINGERPRINT, ""),
             settings,
             json.loads(sampled["language_model"])[0],
-            json.loads(sampled["precision"]),
         )
         if now.digest == filtered.get(LOSSES_FINGERPRINT):
             return now.parts

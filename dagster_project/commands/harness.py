@@ -100,7 +100,7 @@ class Continuation:
             max_new_tokens=way.max_new_tokens,
             stop_texts=way.until,
             without_calls=known,
-            progress=progress_of(f"answers, {mode}", _LOGGER),
+            progress=progress_of("answering", _LOGGER, detail=mode),
         )
 
     def _fitting(

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding
-from toolformer.forward.language_model import BFLOAT16_FLAGS
+from toolformer.forward.precision import has_bfloat16_instructions
 
 _GIB = 2**30
 # What lies in the two folders, where they are two.
@@ -24,7 +24,6 @@ _LEAST_FREE_DISK = 5 * _GIB
 _LEAST_MEMORY = 4 * _GIB  # the peak of the embedded model in the demo
 _GPU_SECONDS = 1.5
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_PROCESSOR = Path("/proc/cpuinfo")
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -97,11 +96,10 @@ def _memory() -> Finding:
 
 
 def _processor() -> Finding:
-    detail = f"{os.cpu_count()} cores"
-    words = set(_text(_PROCESSOR).split())
-    if words & BFLOAT16_FLAGS:
-        return Finding("processor", "ok", f"{detail}, computes in bfloat16")
-    return Finding("processor", "ok", f"{detail}, no native bfloat16: float32 is used")
+    instructions = "with" if has_bfloat16_instructions() else "without"
+    return Finding(
+        "processor", "ok", f"{os.cpu_count()} cores {instructions} instructions for bfloat16"
+    )
 
 
 def _graphics_card() -> Finding:

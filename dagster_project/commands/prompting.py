@@ -36,6 +36,7 @@ from toolformer.errors import ToolformerError
 from toolformer.filtering import CallLosses, decide
 from toolformer.foreign_results import foreign_calls
 from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.precision import FLOAT32
 from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
@@ -126,8 +127,8 @@ class _Comparison:
         annotator = Annotator.of(settings, home)
         # Loaded before the seconds of the first prompt are counted.
         tokenizer = annotator.load(process_holder(), settings, home).tokenizer
-        if scoring_parameters(settings, home).is_rescored:
-            annotator.load_reference(process_holder(), settings, home)
+        if scoring_parameters(settings).is_rescored:
+            annotator.load_in(FLOAT32, process_holder(), settings, home)
         documents: dict[str, Document] = {}
         windows: list[Window] = []
         for document in _preselected(tool, settings, home):
@@ -163,7 +164,7 @@ class _Comparison:
         decided = partial(
             decide,
             filtering_threshold=of_tool.filtering_threshold,
-            baseline=scoring_parameters(self.settings, self.home).baseline,
+            baseline=scoring_parameters(self.settings).baseline,
         )
         kept = sum(
             decided(losses, contrast_threshold=of_tool.contrast_threshold).is_kept
@@ -246,11 +247,11 @@ class _Comparison:
         # Another one for each prompt: what it reads once for all calls counts for each.
         scoring = ShardScoring(
             load_model=self._model,
-            load_reference=partial(
-                self.annotator.load_reference, process_holder(), self.settings, self.home
+            load_in=lambda precision: self.annotator.load_in(
+                precision, process_holder(), self.settings, self.home
             ),
             cut_windows=lambda _: self.windows,
-            parameters=scoring_parameters(self.settings, self.home),
+            parameters=scoring_parameters(self.settings),
             progress=lambda scored, _: self._progress(name, scored.replace("_", " ")),
         )
         score = partial(
@@ -278,7 +279,7 @@ class _Comparison:
         return self.annotator.load(process_holder(), self.settings, self.home)
 
     def _progress(self, prompt: str, stage: str) -> ProgressCallback:
-        return progress_of(f"{prompt}: {stage} {self.tool.name}", _LOGGER)
+        return progress_of(f"{prompt}: {stage}", _LOGGER, detail=self.tool.name)
 
 
 def _preselected(tool: Tool, settings: Settings, home: Home) -> Iterator[Document]:

@@ -25,7 +25,8 @@ def show_rows(query: str | None, *, file: Path | None, output: str) -> None:
     Raises:
         QueryError: there is no query or there are two, it is no text, or the warehouse refuses it.
     """
-    console.frame(open_warehouse(Home.find()).query(_statement(query, file)), output)
+    columns, rows = open_warehouse(Home.find()).fetch_rows(_statement(query, file))
+    console.table(columns, rows, output)
 
 
 def _statement(query: str | None, file: Path | None) -> str:

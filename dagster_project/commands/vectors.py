@@ -13,12 +13,13 @@ from typing import Any
 
 from dagster_project.commands.vector_cases import GROUPS
 from dagster_project.commands.vector_fields import CaseError, Fields, number_of
+from toolformer.errors import ToolformerError
 
 # Expected numbers are rounded to six decimals.
 _TOLERANCE = 1e-6
 
 
-class VectorFileError(ValueError):
+class VectorFileError(ToolformerError):
     """A file holds no test vectors."""
 
 

@@ -17,9 +17,11 @@ from dagster_project.runs.plan import BuildPlan, PlannedSlice, planned_calibrati
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring_below, slice_store
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.model_holder import precision_of
+from dagster_project.wiring.precision import ANNOTATION, recorded_precision
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.forward.language_model import resolve_device
+from toolformer.forward.precision import BFLOAT16
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
 from warehouse.layout import empty_slice_path
@@ -85,33 +87,41 @@ def forecast_build(
         folder = home.warehouse if is_ready else Path(scratch) / "warehouse"
         warehouse = Warehouse(folder, home.database, slice_store(home))
         # Of a model that is still to be converted, nothing but its name can be told yet.
-        model, model_name = "", EMBEDDED_MODEL_NAME
-        if foreseen.is_converted:
-            annotator = Annotator.of(settings, foreseen.home)
-            model, model_name = annotator.identity, annotator.directory.name
+        annotator = Annotator.of(settings, foreseen.home) if foreseen.is_converted else None
         slices = BuildPlan(
             warehouse,
             settings,
             toolbox,
-            model=model,
-            precision=precision_of(settings, foreseen.home),
+            model=annotator.identity if annotator else "",
             force=force,
             characters_per_record=_characters_per_record(
                 [*chosen.annotated, *chosen.held_out], warehouse, foreseen.home
             ),
         ).of(chosen.annotated, texts_of=chosen.held_out)
-        needs_calibration = (
-            any(planned.table == "filtered_calls" for planned in slices)
-            and scoring_parameters(settings, foreseen.home).is_rescored
-            and not (model and is_calibrated(settings, home, model))
-        )
-        return Forecast(
-            foreseen,
-            toolbox,
-            chosen,
-            planned_calibration(settings, model_name) if needs_calibration else None,
-            slices,
-        )
+        calibration = None
+        if any(planned.table == "filtered_calls" for planned in slices):
+            calibration = _calibration(settings, home, annotator)
+        return Forecast(foreseen, toolbox, chosen, calibration, slices)
+
+
+def _calibration(
+    settings: Settings, home: Home, annotator: Annotator | None
+) -> PlannedSlice | None:
+    """The measurement of the band, where one is needed or may be."""
+    if not scoring_parameters(settings).is_rescored:
+        return None
+    is_certain = settings.language_model.precision == BFLOAT16
+    if annotator is None:
+        return planned_calibration(settings, EMBEDDED_MODEL_NAME, is_certain=is_certain)
+    if not is_certain:
+        device = resolve_device(settings.language_model.device)
+        record = recorded_precision(ANNOTATION, annotator.directory, device, home)
+        if record is not None and record.choice.precision != BFLOAT16:
+            return None
+        is_certain = record is not None
+    if is_calibrated(settings, home, annotator.identity):
+        return None
+    return planned_calibration(settings, annotator.directory.name, is_certain=is_certain)
 
 
 def _characters_per_record(

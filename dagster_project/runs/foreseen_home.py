@@ -4,7 +4,6 @@ Sources are cut there, and indexes only named: their fingerprints are known befo
 Changes nothing in the home itself. Does not plan.
 """
 
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +73,11 @@ def foresee(settings: Settings, home: Home, tools: Collection[str], folder: Path
         DamagedRawSliceError: the manifest cannot be read.
         SliceWriteError: the scratch folder is full.
     """
-    foreseen = Home(folder, locks=home.locks)
+    foreseen = Home(folder)
     recorded = read_record(home.place)
     if recorded is not None:
         for why in differences(recorded, home.place):
             raise ClusterError(why)
-        # Fingerprints name the precision that it records.
-        folder.mkdir(parents=True)
-        shutil.copy(home.place.file, foreseen.place.file)
     sources = configured_sources(settings)
     cut = stale_sources(home.sources, sources)
     sizes = [stored_bytes(file) for source in cut for file in list_files(source)]
@@ -99,7 +95,7 @@ def foresee(settings: Settings, home: Home, tools: Collection[str], folder: Path
         if planned is None:
             _link(folder_of(asset, home), folder_of(asset, foreseen))
         elif planned.fingerprint is not None:
-            planned.foresee(foreseen)
+            planned.foresee(foreseen, settings)
     return ForeseenHome(
         home=foreseen,
         cut=cut,

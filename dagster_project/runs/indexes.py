@@ -14,17 +14,19 @@ from dagster_project.expected_errors import EXPECTED_ERRORS
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.retriever import needs_passage_index
-from tools.retrieval.dense_index import DENSE_FORMAT, dense_index_information
+from dagster_project.wiring.retriever import needs_passage_index, searching_tools
 from tools.retrieval.index_folder import write_information
+from tools.retrieval.passage_index import (
+    PASSAGE_INDEX_FORMAT,
+    open_encoder,
+    passage_index_information,
+)
 from tools.retrieval.wikipedia_index import INDEX_FORMAT, index_information
 
-# Their indexes are made by `prepare`.
-SEARCHING_TOOLS = ("WikiSearch", "QA")
 WIKIPEDIA_INDEX = "wikipedia_index"
 PASSAGE_INDEX = "passage_index"
 _OUT_OF_DATE = "out of date"
-_FORMATS = {WIKIPEDIA_INDEX: INDEX_FORMAT, PASSAGE_INDEX: DENSE_FORMAT}
+_FORMATS = {WIKIPEDIA_INDEX: INDEX_FORMAT, PASSAGE_INDEX: PASSAGE_INDEX_FORMAT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,14 @@ class PlannedIndex:
         """What a person calls it."""
         return "Wikipedia index" if self.asset == WIKIPEDIA_INDEX else "passage index"
 
-    def foresee(self, home: Home) -> None:
+    def foresee(self, home: Home, settings: Settings) -> None:
         """Write what tells this index from others, so that tools name it in their versions."""
         folder = folder_of(self.asset, home)
         folder.mkdir(parents=True)
         content: dict[str, Any] = {"format": _FORMATS[self.asset], "passages": 0}
+        if self.asset == PASSAGE_INDEX:
+            chosen = settings.passage_index.model_dump()
+            content |= {**chosen, "encoder_identity": open_encoder(chosen, lambda: "cpu").identity}
         write_information(folder, {**content, FINGERPRINT: self.fingerprint})
 
 
@@ -64,13 +69,8 @@ def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
     """
     if settings.execution.replay is not None:
         return []
-    searching = [
-        name
-        for name in SEARCHING_TOOLS
-        if (name in tools if tools else settings.tools.of(name).is_enabled)
-    ]
-    indexes = [WIKIPEDIA_INDEX] if searching else []
-    if "QA" in searching and needs_passage_index(settings):
+    indexes = [WIKIPEDIA_INDEX] if searching_tools(settings, tools) else []
+    if needs_passage_index(settings, tools):
         indexes.append(PASSAGE_INDEX)
     return indexes
 
@@ -79,7 +79,9 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
     """The indexes of a run that are missing or out of date; the arguments as of `indexes_of`."""
     planned = []
     for asset in indexes_of(tools, settings):
-        information_of = index_information if asset == WIKIPEDIA_INDEX else dense_index_information
+        information_of = (
+            index_information if asset == WIKIPEDIA_INDEX else passage_index_information
+        )
         information = information_of(folder_of(asset, home))
         try:
             fingerprint = _fingerprint(asset, settings)

@@ -67,7 +67,7 @@ class BuildPlan:
     Args:
         warehouse: what is stored.
         settings, toolbox: what is asked for.
-        model, precision: of the annotator.
+        model: identity of the annotator.
         force: make also what is up to date.
         characters_per_record: of the texts of a source, by its name, where it is known.
     """
@@ -79,7 +79,6 @@ class BuildPlan:
         toolbox: Toolbox,
         *,
         model: str,
-        precision: str,
         force: bool,
         characters_per_record: Mapping[str, float] | None = None,
     ):
@@ -87,7 +86,6 @@ class BuildPlan:
         self._settings = settings
         self._toolbox = toolbox
         self._model = model
-        self._precision = precision
         self._force = force
         self._characters_per_record = characters_per_record or {}
         self._round = settings.sampling.round
@@ -139,7 +137,6 @@ class BuildPlan:
                     tool,
                     self._toolbox.prompts[name],
                     self._model,
-                    self._precision,
                     source=entry.source,
                 ),
             )
@@ -148,9 +145,7 @@ class BuildPlan:
                 slice_name,
                 executed_calls_fingerprint(candidates, self._settings, tool),
             )
-            losses = losses_fingerprint(
-                executed, self._settings, self._model, self._precision
-            ).digest
+            losses = losses_fingerprint(executed, self._settings, self._model).digest
             decided[name] = expect(
                 "filtered_calls",
                 slice_name,
@@ -161,9 +156,7 @@ class BuildPlan:
                 expect(
                     "chance_calls",
                     slice_name,
-                    chance_calls_fingerprint(
-                        executed, self._settings, self._model, self._precision
-                    ),
+                    chance_calls_fingerprint(executed, self._settings, self._model),
                 )
         expect(
             "augmented_texts",
@@ -234,11 +227,15 @@ class BuildPlan:
         return tokens, tokens / _TOKENS_PER_SECOND
 
 
-def planned_calibration(settings: Settings, model_name: str) -> PlannedSlice:
-    """The measurement of a model's band, which comes before its first uncertain call."""
+def planned_calibration(settings: Settings, model_name: str, *, is_certain: bool) -> PlannedSlice:
+    """The measurement of a model's band, which comes before its first uncertain call.
+
+    It is not certain where `precision: auto` is still to be measured.
+    """
     tokens = settings.scoring.calibration_calls * _TOKENS_PER_CALIBRATION_CALL
     seconds = tokens / _CALIBRATION_TOKENS_PER_SECOND
-    return PlannedSlice("", "calibration", model_name, "missing, once per model", tokens, seconds)
+    reason = "missing, once per model" if is_certain else "only if bfloat16 is found faster"
+    return PlannedSlice("", "calibration", model_name, reason, tokens, seconds)
 
 
 def _measured_rates(

@@ -61,14 +61,14 @@ _DEMO: dict[str, Any] = {
         "held_out_every": 8,
     },
     "sampling": {"proposals": "calls", "temperature": 0.3},
-    "scoring": {"calibration_calls": 20},
+    "scoring": {"calibration_calls": 20, "chance_calls": 5},
     "tools": {
         # Minutes of sampling, reading and scoring more; `toolformer build --tools QA` has it.
         "QA": {"is_enabled": False, "filtering_threshold": 0.5, "contrast_threshold": 0.1},
         # Hardly a phrase in another language stands in these texts.
         "MT": {"is_enabled": False},
         "WikiSearch": {
-            "positions_per_text": 2,
+            "positions_per_text": 1,
             "calls_per_position": 1,
             "filtering_threshold": 0.5,
             "contrast_threshold": 0.1,
@@ -96,7 +96,7 @@ _DEMO: dict[str, Any] = {
         "evaluate_every": 1000,
         "save_every": 10,
     },
-    "evaluation": {"perplexity_windows": 24, "dateset_items": 14, "dateset_new_tokens": 16},
+    "evaluation": {"benchmarks": ("perplexity", "sums"), "perplexity_windows": 24},
 }
 
 # A recipe for the embedded model, with what helps a small one (docs/results.md): places and calls

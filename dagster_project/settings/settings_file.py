@@ -27,6 +27,7 @@ from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
 from tools.prompting import SHORT
 from tools.registry import TOOL_NAMES
+from tools.retrieval.word_vectors import WORDLLAMA
 
 _HEADER = """\
 # Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
@@ -53,7 +54,7 @@ _PATHS: dict[str, Any] = {
         "WikiSearch": {"prompt": (SHORT,), "options": {"index_directory": ()}},
     },
     "wikipedia_index": {"source": (WIKIPEDIA_EXCERPT,)},
-    "passage_index": {"encoder": ("latent",)},
+    "passage_index": {"encoder": (WORDLLAMA,)},
     "question_answering": {"reader": ("language-model",)},
     "evaluation": {
         "files": {"*": ()},

@@ -153,53 +153,33 @@ class PassageIndexSettings(Section):
     """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
 
     encoder: str = Field(
-        "latent",
-        description="latent: vectors fitted on the passages themselves; or the directory of a "
-        "Hugging Face encoder such as Contriever",
-    )
-    dimension: int = Field(400, ge=2, description="of latent vectors")
-    most_terms: int = Field(
-        200_000, ge=2, description="word stems that latent vectors tell apart, the commonest ones"
+        "wordllama",
+        description="wordllama: trained vectors of words, which come with the project; or the "
+        "directory of a Hugging Face encoder such as Contriever",
     )
     similarity: Literal["dot", "cosine"] = Field(
-        "dot", description="of an encoder's vectors: as they are, or divided by their lengths"
+        "dot",
+        description="of a Hugging Face encoder's vectors: as they are, or divided by their lengths",
     )
-    encoder_tokens: int = Field(256, ge=8, description="an encoder's texts are cut there")
-    sample_passages: int = Field(
-        100_000, ge=2, description="most passages that vectors and FAISS are fitted on"
+    encoder_tokens: int = Field(
+        256, ge=8, description="texts are cut there for a Hugging Face encoder"
     )
-    chunk_passages: int = Field(
-        10_000, ge=1, description="passages encoded at once; what a killed build does again"
-    )
-    flat_limit: int = Field(
-        200_000,
-        ge=0,
-        description="up to this many passages, vectors are kept whole; beyond it as IVF-PQ",
-    )
-    code_bytes: int = Field(64, ge=1, description="bytes of a compressed vector")
-    seed: int = Field(0, ge=0)
 
 
 class QuestionAnsweringSettings(Section):
     """How QA finds and reads passages (paper: Atlas); its other settings are tools.QA.options."""
 
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
-        "bm25", description="hybrid: BM25 and dense vectors by reciprocal rank fusion"
+        "hybrid", description="dense: the vectors of passage_index; hybrid: BM25 and these"
     )
     k1: float = Field(BM25_K1, ge=0, description="BM25's saturation of term frequency")
     b: float = Field(BM25_B, ge=0, le=1, description="BM25's weight of passage length")
-    fused_passages: int = Field(100, ge=1, description="passages of each ranking that are fused")
-    fusion_constant: float = Field(
-        60.0, gt=0, description="of the fusion; the larger, the less first ranks stand out"
-    )
-    dense_weight: float = Field(1.0, gt=0, description="of the dense ranking; that of BM25 is 1")
-    probes: int = Field(32, ge=1, description="cells of an IVF-PQ index that are searched")
     bm25_temperature: float = Field(
         3.0,
         gt=0,
-        description="difference of scores that makes a passage e times as probable to the reader",
+        description="under bm25: difference of scores that makes a passage e times as probable to "
+        "the reader",
     )
-    dense_temperature: float = Field(0.05, gt=0, description="the same for dense vectors alone")
     reader: str = Field(
         "language-model",
         description="language-model: the base model reads each passage; or the directory of a "

@@ -93,6 +93,8 @@ class TrainingSettings(Section):
     save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")
     clip_norm: float = Field(1.0, gt=0, description="gradient norm; the paper gives none")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="bfloat16: weights in float32, computation in bfloat16"
+        "auto",
+        description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 where a "
+        "step is at least 1.2 times as fast in it, measured at the first use",
     )
     seed: int = Field(0, ge=0)

@@ -74,12 +74,12 @@ class Annotator:
         self._check_unchanged(holder, settings, home)
         return holder.load(self.directory, settings, home)
 
-    def load_reference(
-        self, holder: ModelHolder, settings: Settings, home: Home
+    def load_in(
+        self, precision: str, holder: ModelHolder, settings: Settings, home: Home
     ) -> "LanguageModel":
-        """The same model in float32, beside the one that is held; raises as `load`."""
+        """The same model in a precision, beside the one that is held; raises as `load`."""
         self._check_unchanged(holder, settings, home)
-        return holder.load_reference(self.directory, settings, home)
+        return holder.load_in(precision, self.directory, settings, home)
 
     def _check_unchanged(self, holder: ModelHolder, settings: Settings, home: Home) -> None:
         # Training holds the device until its checkpoint is there, so look again once it is ours.

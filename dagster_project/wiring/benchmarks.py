@@ -5,12 +5,13 @@ Does not run them. The perplexity of held-out shards is none of these.
 
 from pathlib import Path
 
-from dagster_project.settings.evaluation_sections import DATESET, UNSEEN_TOOL
+from dagster_project.settings.evaluation_sections import DATESET, SUMS, UNSEEN_TOOL
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.benchmarks.catalogue import open_benchmark
 from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.ground.digests import hex_digest, hex_digest_of_file
@@ -30,6 +31,8 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
             count=evaluation.dateset_items,
             max_new_tokens=evaluation.dateset_new_tokens,
         )
+    if name == SUMS:
+        return Sums()
     if name == UNSEEN_TOOL:
         return UnseenTool(Locker(seed=evaluation.seed), seed=evaluation.seed)
     if name in evaluation.questions:

@@ -1,4 +1,4 @@
-"""The language model of a process: at most one, loaded at first use, and its float32 copy.
+"""The language model of a process: at most one, loaded at first use; beside it a copy at times.
 
 While a model is held, the process holds its device's file lock: another run on the same device
 waits, and goes on the moment this process ends, however it ends.
@@ -12,12 +12,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_project.cluster import check_precision
 from dagster_project.home import Home
 from dagster_project.locks import FileLock
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged
+from dagster_project.wiring.precision import (
+    ANNOTATION,
+    AUTO,
+    MeasuredPrecision,
+    settled_precision,
+    tell_once,
+)
+from toolformer.forward.precision import PrecisionChoice, faster_model
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -44,26 +51,19 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
     return directory
 
 
-def precision_of(settings: Settings, home: Home) -> str:
-    """The precision that sampling and scoring will use, without loading a model.
-
-    Left open by the settings, it is the same on all machines of a cluster.
-    """
-    from toolformer.forward.language_model import resolve_device, resolve_precision
-
-    model, cluster = settings.language_model, home.cluster
-    if model.precision == "auto" and cluster is not None:
-        return cluster.precision
-    return resolve_precision(model.precision, resolve_device(model.device))
-
-
 class ModelHolder:
-    """At most one model, a float32 copy of it while one is needed, and the lock of the device."""
+    """At most one model, a copy in the other precision while one is needed, and the device's lock.
+
+    Attributes:
+        loads: how often a model was loaded.
+    """
 
     def __init__(self) -> None:
         self._model: LanguageModel | None = None
         self._loaded_from: tuple[Path, str, str] | None = None
-        self._reference: LanguageModel | None = None
+        self._copy: LanguageModel | None = None
+        # By identity of the model: until it is released, whatever is measured anew.
+        self._choices: dict[str, PrecisionChoice] = {}
         self._locks: list[FileLock] = []
         self._device = ""
         # Tools that work at the same time may ask together.
@@ -122,38 +122,85 @@ class ModelHolder:
             precision: `float32` where a number must not depend on the machine; by default what
                 the settings say, for sampling, scoring and decoding.
         """
-        from toolformer.forward.language_model import resolve_precision
-
         with self._turn:
             device = self.hold_device(settings, home)
-            chosen = precision or precision_of(settings, home)
-            wanted = directory, model_identity(directory), chosen
+            identity, choice = model_identity(directory), None
+            if precision is None:
+                precision = settings.language_model.precision
+                if precision == AUTO:
+                    choice = self._choice(directory, identity, settings, home, device)
+                    precision = choice.precision
+                else:
+                    tell_once(f"annotation in {precision}: language_model.precision says so")
+            wanted = directory, identity, precision
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
-                is_auto = precision is None and settings.language_model.precision == "auto"
-                if is_auto and home.cluster is not None:
-                    check_precision(home.cluster, resolve_precision("auto", device), device)
-                self._model = self._loaded(directory, settings, home, device, chosen)
+                self._model = self._loaded(directory, settings, home, device, precision)
                 self._loaded_from = wanted
+            self._model.choice = choice
             return self._model
 
-    def load_reference(self, directory: Path, settings: Settings, home: Home) -> "LanguageModel":
-        """A float32 copy of the model of a directory, beside the one that is held."""
-        self.load(directory, settings, home)
-        if self._reference is None:
-            device = self.hold_device(settings, home)
-            self._reference = self._loaded(directory, settings, home, device, "float32")
-        return self._reference
+    def load_in(
+        self, precision: str, directory: Path, settings: Settings, home: Home
+    ) -> "LanguageModel":
+        """The model of a directory in a precision; a copy beside the one that is held, or that."""
+        with self._turn:
+            model = self.load(directory, settings, home)
+            if model.precision == precision:
+                return model
+            if self._copy is None:
+                device = self.hold_device(settings, home)
+                self._copy = self._loaded(directory, settings, home, device, precision)
+            return self._copy
 
-    def drop_reference(self) -> None:
-        """Free the memory of the float32 copy."""
-        self._reference = None
+    def drop_copy(self) -> None:
+        """Free the memory of the copy in the other precision."""
+        self._copy = None
         gc.collect()
 
     def drop_model(self) -> None:
         """Free the models' memory; the device stays held."""
         self._model = self._loaded_from = None
-        self.drop_reference()
+        self.drop_copy()
+
+    def measure(self, directory: Path, settings: Settings, home: Home) -> MeasuredPrecision:
+        """Measure anew what `precision: auto` is for the model of a directory; see `doctor`."""
+        with self._turn:
+            device = self.hold_device(settings, home)
+            self.drop_model()
+            return self._settled(directory, settings, home, device, is_anew=True)
+
+    def _choice(
+        self, directory: Path, identity: str, settings: Settings, home: Home, device: str
+    ) -> PrecisionChoice:
+        if identity not in self._choices:
+            record = self._settled(directory, settings, home, device)
+            self._choices[identity] = record.choice
+        return self._choices[identity]
+
+    def _settled(
+        self,
+        directory: Path,
+        settings: Settings,
+        home: Home,
+        device: str,
+        *,
+        is_anew: bool = False,
+    ) -> MeasuredPrecision:
+        def measure() -> PrecisionChoice:
+            self.drop_model()
+            identity = model_identity(directory)
+            self._model, choice = faster_model(
+                lambda precision: self._loaded(directory, settings, home, device, precision),
+                directory,
+                device=device,
+            )
+            self._loaded_from = directory, identity, choice.precision
+            return choice
+
+        # Before anything else reads its files.
+        check_undamaged(directory, home)
+        return settled_precision(ANNOTATION, directory, device, home, measure, is_anew=is_anew)
 
     def _loaded(
         self, directory: Path, settings: Settings, home: Home, device: str, precision: str
@@ -161,7 +208,7 @@ class ModelHolder:
         from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
-        show = progress_of(f"loading the model {directory.name} on {device}", _LOGGER)
+        show = progress_of("loading the model", _LOGGER, detail=f"{directory.name} on {device}")
         check_undamaged(directory, home)
         model = LanguageModel.load(
             directory,
@@ -181,6 +228,7 @@ class ModelHolder:
     def release(self) -> None:
         """Drop the model and let the next run have the device."""
         self.drop_model()
+        self._choices.clear()
         for lock in self._locks:
             lock.release()
         self._locks.clear()
@@ -218,7 +266,7 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
 def _settle_threads(wanted: int) -> None:
     from toolformer.forward.threads import set_threads
 
-    progress_of(set_threads(wanted), _LOGGER)(1, 1)
+    progress_of("settling threads", _LOGGER, detail=set_threads(wanted))(1, 1)
 
 
 _HOLDER = ModelHolder()

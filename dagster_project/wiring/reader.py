@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory, precision_of
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.question_answering.fusion_in_decoder import FusionInDecoderReader
 from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
 from tools.model_identity import model_identity
@@ -51,8 +51,9 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
 
 
 def _identity(settings: Settings, home: Home) -> str:
-    parts = [model_identity(base_model_directory(settings, home)), precision_of(settings, home)]
-    if settings.language_model.bos_token is not None:
+    of_model = settings.language_model
+    parts = [model_identity(base_model_directory(settings, home)), of_model.precision]
+    if of_model.bos_token is not None:
         # It stands in front of every passage; answers are kept under the version of QA.
-        parts.append(f"bos_token={settings.language_model.bos_token}")
+        parts.append(f"bos_token={of_model.bos_token}")
     return " ".join(parts)

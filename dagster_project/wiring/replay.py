@@ -10,7 +10,7 @@ from typing import Any
 
 from dagster_project.fingerprints import execution_settings
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.retriever import needs_passage_index
+from dagster_project.wiring.retriever import SEARCHING_TOOLS, searches_vectors
 from tools.errors import FrozenAnswersError, ToolUnavailableError
 from tools.protocol import Tool
 from tools.registry import check_tool_name, is_plugin, plugin_target
@@ -77,7 +77,7 @@ def settings_of_answers(settings: Settings, name: str) -> dict[str, Any]:
         "WikiSearch": ["wikipedia_index"],
         "QA": ["wikipedia_index", "question_answering"],
     }.get(name, [])
-    if name == "QA" and needs_passage_index(settings):
+    if name in SEARCHING_TOOLS and searches_vectors(settings, name):
         sections = [*sections, "passage_index"]
     for section in sections:
         of_section = getattr(settings, section).model_dump(mode="json")

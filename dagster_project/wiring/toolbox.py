@@ -13,7 +13,7 @@ from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.replay import replayed_tool
-from dagster_project.wiring.retriever import open_retriever
+from dagster_project.wiring.retriever import open_retriever, searches_vectors
 from tools.errors import (
     FrozenAnswersError,
     MissingDependencyError,
@@ -31,6 +31,7 @@ from tools.registry import (
     is_plugin,
     plugin_target,
 )
+from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.deadlines import Limits
 from tools.running.isolation import IsolatedTool
 from tools.running.result_cache import ResultCache
@@ -120,8 +121,12 @@ def open_toolbox(
 def _on_device(settings: Settings) -> frozenset[str]:
     if settings.execution.replay is not None:
         return frozenset()
-    has_model = bool(settings.tools.MT.options.get("model_directory"))
-    return frozenset({"QA", "MT"} if has_model else {"QA"})
+    names = {"QA"}
+    if settings.tools.MT.options.get("model_directory"):
+        names.add("MT")
+    if searches_vectors(settings, "WikiSearch") and settings.passage_index.encoder != WORDLLAMA:
+        names.add("WikiSearch")
+    return frozenset(names)
 
 
 def execution_limits(settings: Settings) -> Limits:
@@ -233,14 +238,18 @@ def options_of(
 ) -> dict[str, Any]:
     """What a tool's constructor is given: the user's options, and what the home and the run say."""
     options: dict[str, Any] = dict(settings.tools.of(name).options)
+    held_by = holder or process_holder()
     if name == "WikiSearch":
         bring(home, home.wikipedia_index)
         options.setdefault("index_directory", str(home.wikipedia_index))
+        if searches_vectors(settings, name):
+            bring(home, home.passage_index)
+            options["passage_index"] = str(home.passage_index)
+            options["device"] = lambda: held_by.hold_device(settings, home)
     if name == "Calculator":
         options.setdefault("seed", settings.sampling.seed)
     if name == "Calendar" and while_decoding:
         options["date_source"] = "published_on"
-    held_by = holder or process_holder()
     if name == "QA":
         options["retriever"] = open_retriever(settings, home, held_by)
         options["reader"] = open_reader(settings, home, held_by)

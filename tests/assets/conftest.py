@@ -214,7 +214,9 @@ def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str,
     tool = {"positions_per_text": 2, "calls_per_position": 2, "filtering_threshold": 0.0}
     return {
         "preset": "laptop",
-        "language_model": {"path": str(embedded_model_path)},
+        # Named, so that nothing is measured and all machines make the same rows.
+        "language_model": {"path": str(embedded_model_path), "precision": "float32"},
+        "training": {"precision": "float32"},
         "corpus": {
             "sources": [{"path": str(corpus_file), "shard_size": 3}],
             "window_tokens": 96,

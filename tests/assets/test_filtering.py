@@ -18,12 +18,14 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring.precision import ANNOTATION, settled_precision
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
@@ -280,6 +282,57 @@ def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, c
     assert "rescoring" not in home.metadata()
     assert "rescoring" not in home.costs()
     assert "safety band (nats)" not in reported
+
+
+def choose(home: ScoredHome, model_directory: Path, precision: str) -> None:
+    """Record what `precision: auto` was measured to be."""
+    choice = PrecisionChoice(precision, 100.0, 200.0)
+    settled_precision(ANNOTATION, model_directory, "cpu", home.home, lambda: choice, is_anew=True)
+
+
+def test_another_choice_of_auto_makes_nothing_stale_and_goes_on_with_what_is_stored(
+    home: ScoredHome, model_directory: Path
+):
+    choose(home, model_directory, "bfloat16")
+    home.run(0.0, precision="auto")
+    before = home.rows()
+    assert set(before["precision"]) == {"bfloat16", "float32"}
+    cost = home.costs()["scoring"]
+    figures = [cost[f"{name}_tokens_per_second"] for name in ("float32", "bfloat16")]
+    assert (cost["precision"], figures) == ("bfloat16", [100.0, 200.0])
+    assert home.costs()["rescoring"]["float32_tokens_per_second"] is None
+
+    choose(home, model_directory, "float32")
+    reported = home.run(0.0, precision="auto")
+    assert "up to date" in reported["slices"]
+    assert home.rows().equals(before)
+
+    # The band is that of bfloat16, and so are the foreign losses of calls that are.
+    for file in home.home.calibration.glob("*.json"):
+        file.unlink()
+    home.run(0.5, precision="auto", contrast=0.1)
+    (calibration,) = home.calibrations()
+    assert calibration["sigma"] > 0
+    both = before.join(home.rows(), on="call_id", suffix="_after")
+    same = both.filter(pl.col("precision") == pl.col("precision_after"))
+    assert "bfloat16" in set(same["precision"])
+    assert same["loss_with_result"].equals(same["loss_with_result_after"], check_names=False)
+    assert home.costs()["contrast"]["precision"] == "bfloat16"
+    assert home.costs()["scoring"] == cost
+
+
+def test_losses_of_float32_need_no_band_where_bfloat16_is_chosen_later(
+    home: ScoredHome, model_directory: Path, request: pytest.FixtureRequest
+):
+    choose(home, model_directory, "float32")
+    home.run(0.0, precision="auto")
+    assert home.calibrations() == []
+    assert set(home.rows()["precision"]) == {"float32"}
+    choose(home, model_directory, "bfloat16")
+    request.getfixturevalue("no_model")
+    home.run(0.5, precision="auto")
+    assert set(home.rows()["filtering_threshold"]) == {0.5}
+    assert set(home.rows()["precision"]) == {"float32"}
 
 
 def test_a_calibration_is_measured_once_and_again_for_other_settings(home: ScoredHome):

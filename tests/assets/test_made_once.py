@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
         "batch_size": 2,
         "max_tokens": 128,
         "evaluate_every": 1,
+        "precision": "float32",
     },
     "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2, "dateset_new_tokens": 8},
 }

@@ -6,7 +6,6 @@ import pytest
 
 from assets.filtering import scoring_parameters
 from assets.sampling import proposed_calls, sampling_parameters
-from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.call_threshold import with_calls
@@ -30,7 +29,7 @@ def paper() -> Settings:
 def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
     paper: Settings, tmp_path: Path
 ):
-    told = scoring_parameters(paper, Home(tmp_path))
+    told = scoring_parameters(paper)
     # Equal to the last bit, or stored losses would not be those of today.
     weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
     assert told.form == LossForm(Placement.PREFIX, weights)

@@ -27,6 +27,7 @@ TRAINING = {
     "micro_batch_tokens": 256,
     "evaluate_every": 2,
     "save_every": 100,
+    "precision": "float32",
     # Few texts hold calls after so little training: about every second one measures.
     "development_share": 0.5,
 }
@@ -147,7 +148,6 @@ def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, st
     from dagster_project.runs.plan import BuildPlan
     from dagster_project.settings.settings_file import load_settings
     from dagster_project.wiring.annotator import Annotator
-    from dagster_project.wiring.model_holder import precision_of
     from dagster_project.wiring.toolbox import open_toolbox
     from toolformer.sources.manifest import Manifest
 
@@ -157,7 +157,6 @@ def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, st
         settings,
         open_toolbox(settings, home.home),
         model=Annotator.of(settings, home.home).identity,
-        precision=precision_of(settings, home.home),
         force=False,
     )
     slices = plan.of(Manifest.load(home.home.sources).active_shards[:1])

@@ -9,12 +9,16 @@ from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.fingerprints import FINGERPRINT, fingerprint
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
+from dagster_project.runs.indexes import planned_indexes
 from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
 from dagster_project.settings.sections import validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+
+WEIGHTS = "weights/l2_supercat_256.safetensors"
 
 
 def test_the_pages_that_are_left_out_of_an_index_are_told(
@@ -80,8 +84,7 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
     home, asset = Home.find(), dg.AssetKey("passage_index")
-    for name in ("tell_about_sources", "planned_indexes"):
-        monkeypatch.setattr(f"dagster_project.commands.building.{name}", lambda *_: {})
+    monkeypatch.setattr("dagster_project.commands.building.tell_about_sources", lambda *_: {})
     monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
     built: list[str] = []
     monkeypatch.setattr(
@@ -89,8 +92,9 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
         lambda *_: built.append("passages") or dg.MaterializeResult(),
     )
 
-    def prepared(retriever: str) -> tuple[str, dg.AssetMaterialization]:
-        options = RunOptions(overrides={"question_answering": {"retriever": retriever}})
+    def prepared(retriever: str, *named: str) -> tuple[str, dg.AssetMaterialization]:
+        tools = {"QA": {"is_enabled": False}, "WikiSearch": {"options": {"retriever": retriever}}}
+        options = RunOptions(overrides={"tools": tools}, tools=named)
         prepare(options, home, options.load_settings(home))
         with dagster_instance(home) as instance:
             event = instance.get_latest_materialization_event(asset)
@@ -105,3 +109,23 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     assert prepared("bm25")[0] == run
     assert prepared("hybrid")[0] != run
     assert built == ["passages"]
+    prepared("bm25", "QA")
+    assert built == ["passages"] * 2
+
+
+def test_a_damaged_encoder_names_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    monkeypatch.setattr("tools.retrieval.word_vectors._DIGESTS", {WEIGHTS: "0" * 32})
+    (tmp_path / "articles.jsonl").write_text('{"title": "Otter", "text": "Otters swim."}\n')
+    overrides = {"wikipedia_index": {"source": str(tmp_path / "articles.jsonl")}}
+    options = RunOptions(overrides=overrides, tools=("QA",))
+    (planned,) = planned_indexes(["QA"], options.load_settings(Home.find()), Home.find())[1:]
+    assert planned.fingerprint is None
+    with (
+        dagster_instance(Home.find()) as instance,
+        pytest.raises(RunFailedError, match=r"pip install .*wordllama=="),
+    ):
+        run_job(instance, "prepare", resources=options.resources(), assets=["passage_index"])

@@ -21,6 +21,8 @@ def settings() -> dict[str, Any]:
         "preset": "demo",
         "corpus": {"sources": [{"path": "starter-texts", "limit": len(SHARDS), "shard_size": 1}]},
         "runs": {"shards_per_run": len(CROSSED)},
+        # Rows are compared with those of one machine.
+        "language_model": {"precision": "float32"},
         # A calibration would take as long as all the shards.
         "scoring": {"rescoring": False},
         "tools": {

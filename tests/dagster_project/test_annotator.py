@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Home:
 def settings_of(base: Path, annotator: str, *, number: int = 2, **training) -> Settings:
     return validated(
         {
-            "language_model": {"path": str(base), "device": "cpu"},
+            "language_model": {"path": str(base), "device": "cpu", "precision": "float32"},
             "sampling": {"round": number, "annotator": annotator},
             "training": training,
         },

@@ -48,17 +48,17 @@ def test_a_question_file_of_ones_own_is_a_benchmark_of_five_lines(svamp: Path):
         "scoring": "number",
         "blocked_tools": ["QA"],
     }
-    benchmark = configured_benchmark("sums", settings_with(questions={"sums": described}))
+    benchmark = configured_benchmark("own-sums", settings_with(questions={"own-sums": described}))
     (item, *_), _ = items_of(benchmark)
-    assert (benchmark.name, benchmark.blocked_tools) == ("sums", ("QA",))
+    assert (benchmark.name, benchmark.blocked_tools) == ("own-sums", ("QA",))
     assert item.prompt == "Answer the following question: What is 0 plus 1?"
     assert benchmark.score(item, " 1, of course.")
 
 
 def test_a_prompt_that_does_not_fit_names_its_setting(svamp: Path):
     described = {"path": str(svamp), "prompt": "Say {anything}"}
-    with pytest.raises(ToolformerError, match=r"evaluation\.questions\.sums: The prompt"):
-        configured_benchmark("sums", settings_with(questions={"sums": described}))
+    with pytest.raises(ToolformerError, match=r"evaluation\.questions\.own-sums: The prompt"):
+        configured_benchmark("own-sums", settings_with(questions={"own-sums": described}))
 
 
 def test_the_identity_follows_the_content_of_the_file(svamp: Path):

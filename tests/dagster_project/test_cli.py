@@ -473,7 +473,7 @@ def test_settings_that_do_not_fit_the_context_are_named_with_what_would(
         home,
         {
             "corpus": {"sources": [{"path": str(texts)}], "window_tokens": 5000},
-            "language_model": {"path": str(embedded_model_path)},
+            "language_model": {"path": str(embedded_model_path), "precision": "float32"},
         },
     )
     every_text = "tools.Calculator.options.weak_share=1"
@@ -501,6 +501,15 @@ def test_a_query_prints_a_table_json_and_csv(run, rows: None):
     header, line = csv.reader(io.StringIO(run("sql", query, "--format", "csv").out))
     assert header == ["tool", "arguments", "nothing", "half"]
     assert line == ["Calculator", "400 / 1400", "", "1.5"]
+
+
+def test_a_query_loads_no_library_of_frames(rows: None):
+    code = (
+        "import sys; from dagster_project.commands.querying import show_rows; "
+        "show_rows('from documents', file=None, output='json'); "
+        "sys.exit(bool({'polars', 'pyarrow', 'numpy'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
 
 def test_dates_and_calls_can_be_printed_as_json(run, rows: None):
@@ -692,7 +701,7 @@ def test_doctor_says_that_the_object_store_is_away_and_looks_at_what_is_local(
     def away(_url: str) -> None:
         raise StoreError(f"The object store {store!r} does not answer.")
 
-    monkeypatch.setattr("dagster_project.copies.ObjectStore", away)
+    monkeypatch.setattr("warehouse.store.objects.ObjectStore", away)
     outcome = run("doctor", "--json")
     assert outcome.code == 0, outcome.err
     assert "secret" not in outcome.out

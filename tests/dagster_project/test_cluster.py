@@ -15,17 +15,9 @@ from dagster_project import cluster, fingerprints
 from dagster_project.cluster import ClusterError, Place, joined, read_record
 from dagster_project.home import Home
 from dagster_project.locks import LockError
-from dagster_project.runs.foreseen_home import foresee
-from dagster_project.settings.sections import Settings, validated
-from dagster_project.settings.settings_file import preset_values
-from dagster_project.wiring import model_holder
-from dagster_project.wiring.model_holder import ModelHolder, precision_of
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.cluster.postgres import RunningPostgres
 from tests.dagster_project.command_line import Outcome, run_command
-from toolformer.forward import language_model
-
-AUTO = Settings.model_validate({"language_model": {"device": "cpu"}})
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +47,12 @@ def test_a_home_of_one_machine_has_no_record(tmp_path: Path):
         pass
     open_warehouse(home)
     assert not home.place.file.exists()
-    assert precision_of(AUTO, home) == language_model.resolve_precision("auto", "cpu")
 
 
 def test_the_first_machine_records_and_the_next_one_fits(home: Home, tmp_path: Path):
     first = home.cluster
     assert first is not None
     assert first == read_record(home.place)
-    assert first.precision == language_model.resolve_precision("auto", "cpu")
     assert first.locks == {"kind": "files"}
     assert Home(home.root, tmp_path / "other cache").cluster == first
 
@@ -83,59 +73,11 @@ def test_machines_that_come_at_once_write_one_record(home: Home):
     assert {each.id for each in found} == {json.loads(home.place.file.read_text())["id"]}
 
 
-@pytest.mark.parametrize("recorded", ["float32", "bfloat16"])
-def test_a_precision_left_open_is_that_of_the_cluster(home: Home, recorded: str):
-    home.check_cluster()
-    altered(home.place, precision=recorded)
-    assert precision_of(AUTO, home) == recorded
-    for named in ("float32", "bfloat16"):
-        settings = {"language_model": {"device": "cpu", "precision": named}}
-        assert precision_of(Settings.model_validate(settings), home) == named
-
-
-def test_a_plan_names_the_precision_of_the_cluster(home: Home, tmp_path: Path):
-    home.check_cluster()
-    altered(home.place, precision="bfloat16")
-    settings = validated(preset_values("laptop"), origin="test")
-    foreseen = foresee(settings, home, (), tmp_path / "foreseen").home
-    assert precision_of(AUTO, foreseen) == "bfloat16"
-
-
-@pytest.mark.parametrize(
-    ("recorded", "native", "is_refused"),
-    [
-        ("bfloat16", "float32", True),
-        ("bfloat16", "bfloat16", False),
-        ("float32", "bfloat16", False),
-    ],
-)
-def test_a_device_that_only_emulates_the_precision_of_the_cluster_is_refused(
-    home: Home, monkeypatch, recorded: str, native: str, *, is_refused: bool
-):
-    home.check_cluster()
-    altered(home.place, precision=recorded)
-    monkeypatch.setattr(language_model, "resolve_precision", lambda *_: native)
-    monkeypatch.setattr(model_holder, "model_identity", lambda _: "identity")
-    loaded = []
-    monkeypatch.setattr(ModelHolder, "_loaded", lambda *given: loaded.append(given[-1]))
-    holder = ModelHolder()
-    try:
-        if is_refused:
-            with pytest.raises(ClusterError, match="cpu of this machine does not compute in it"):
-                holder.load(home.root, AUTO, home)
-            assert loaded == []
-        else:
-            holder.load(home.root, AUTO, home)
-            assert loaded == [recorded]
-    finally:
-        holder.release()
-
-
 def test_a_machine_of_another_version_is_refused(home: Home, monkeypatch):
     home.check_cluster()
     cluster._code_digest.cache_clear()
     monkeypatch.setitem(fingerprints.CODE_VERSIONS, "filtered_calls", "99")
-    for use in (open_warehouse, lambda of: of.shards_lock(), lambda of: precision_of(AUTO, of)):
+    for use in (open_warehouse, lambda of: of.shards_lock()):
         with pytest.raises(ClusterError, match="Install the same version on all machines"):
             use(home)
 
@@ -235,7 +177,6 @@ def test_the_record_is_shown_with_whether_this_machine_fits(command, home: Home)
     outcome = command("show")
     assert outcome.code == 0
     assert recorded.id in outcome.out
-    assert recorded.precision in outcome.out
     assert "This machine fits." in outcome.out
     altered(home.place, locks={"kind": "postgresql", "database": "x", "system_identifier": "7"})
     assert command("show").is_one_paragraph_naming("the PostgreSQL database x of 7")
@@ -243,7 +184,7 @@ def test_the_record_is_shown_with_whether_this_machine_fits(command, home: Home)
 
 def test_renewing_keeps_the_id_and_takes_the_rest_from_this_machine(command, home: Home):
     before = home.cluster
-    altered(home.place, code="another", precision="none", locks={"kind": "postgresql"})
+    altered(home.place, code="another", locks={"kind": "postgresql"})
     assert command("renew").code == 0
     assert home.cluster == before
 

@@ -17,7 +17,7 @@ from toolformer.forward import language_model
 from toolformer.forward import threads as threads_module
 from toolformer.forward.language_model import device_identity, devices_of
 from tools.machine_translation import MachineTranslation
-from tools.retrieval.dense_ranking import DenseRetriever
+from tools.retrieval.hybrid_ranking import DenseRetriever
 from tools.translation.nllb import NllbTranslator
 
 
@@ -164,8 +164,7 @@ def test_the_models_of_tools_go_to_the_device_that_the_run_holds(
     assert translation_device(settings, home, ours) == "cuda:1"
     retriever = open_retriever(settings, home, ours)
     assert isinstance(retriever, DenseRetriever)
-    assert retriever._device is not None
-    assert retriever._device() == "cuda:1"
+    assert retriever._vectors._device() == "cuda:1"
     # Unless the user names one.
     options["device"] = "cpu"
     settings = Settings.model_validate({"tools": {"MT": {"options": options}}})

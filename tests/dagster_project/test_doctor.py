@@ -16,9 +16,11 @@ from dagster_project.commands import doctor_damage, machine
 from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
+from toolformer.forward import precision
 from toolformer.sources.manifest import manifest_path
 from tools.errors import MissingDependencyError
 from tools.registry import TOOL_NAMES
+from tools.retrieval.passage_index import PASSAGE_INDEX_FORMAT
 from warehouse.warehouse import Warehouse
 
 
@@ -128,19 +130,35 @@ def test_a_missing_index_makes_the_tools_that_search_unavailable(home):
         assert "no search index" in found.detail
 
 
-def test_the_passage_index_is_looked_for_where_the_retriever_needs_it(home):
+def test_the_passage_index_is_looked_for_where_a_tool_needs_it(home):
     home.root.mkdir()
-    home.settings_file.write_text("question_answering: {retriever: hybrid}\n")
+    home.settings_file.write_text("question_answering: {retriever: bm25}\n")
+    assert "not needed" in finding(home, "passage index").detail
+    home.settings_file.write_text("tools: {QA: {is_enabled: false}}\n")
+    assert "not needed" in finding(home, "passage index").detail
+    home.settings_file.write_text(
+        "tools: {QA: {is_enabled: false}, WikiSearch: {options: {retriever: hybrid}}}\n"
+    )
     found = finding(home, "passage index")
     assert found.status == "missing"
     assert "passage_index" in found.remedy
-    home.settings_file.write_text("question_answering: {retriever: bm25}\n")
-    found = finding(home, "passage index")
-    assert (found.status, "not needed" in found.detail) == ("ok", True)
+    home.settings_file.write_text("preset: paper\n")
+    assert finding(home, "passage index").status == "missing"
     home.passage_index.mkdir(parents=True)
-    information = {"format": 1, "fingerprint": "f", "passages": 4321}
-    (home.passage_index / "index.json").write_text(json.dumps(information))
+    information = {"format": PASSAGE_INDEX_FORMAT, "fingerprint": "f", "passages": 4321}
+    (home.passage_index / "index.json").write_text(
+        json.dumps({**information, "encoder": "wordllama", "encoder_identity": "i"})
+    )
     assert "4,321 passages" in finding(home, "passage index").detail
+    assert "encoded by wordllama" in finding(home, "passage index").detail
+
+
+def test_the_package_of_the_passage_encoder_is_named_where_it_is_missing(home, monkeypatch):
+    assert finding(home, "passage encoder") == Finding("passage encoder", "ok", "wordllama")
+    monkeypatch.setattr("tools.retrieval.word_vectors.importlib.util.find_spec", lambda _: None)
+    found = finding(home, "passage encoder")
+    assert found.status == "missing"
+    assert "pip install --no-deps --force-reinstall wordllama==" in found.remedy
 
 
 def test_an_index_is_described_and_an_incomplete_one_is_to_be_moved_aside(home):
@@ -445,12 +463,13 @@ def test_the_memory_of_a_container_counts(home, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [("fpu avx512_bf16", "computes in bfloat16"), ("fpu avx2", "float32")]
+    ("flags", "expected"),
+    [("fpu avx512_bf16", "with inst"), ("amx_bf16", "with inst"), ("fpu avx2", "without")],
 )
 def test_native_bfloat16_is_read_from_the_flags(home, monkeypatch, tmp_path, flags, expected):
     file = tmp_path / "cpuinfo"
     file.write_text(f"flags\t\t: {flags}\n")
-    monkeypatch.setattr(machine, "_PROCESSOR", file)
+    monkeypatch.setattr(precision, "_PROCESSOR", file)
     assert expected in finding(home, "processor").detail
 
 

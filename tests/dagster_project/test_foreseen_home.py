@@ -150,14 +150,14 @@ def test_an_index_is_foreseen_with_the_fingerprint_that_it_will_have(look, texts
     assert (index.asset, index.reason) == ("wikipedia_index", "missing")
     found = look(settings, "WikiSearch")
     tool = open_tool(settings, found.home, "WikiSearch")
-    assert tool.version.endswith(f"index={index.fingerprint}")
+    assert tool.version.endswith(f"index={index.fingerprint})")
     assert look(settings, "Calculator").indexes == []
 
 
 def test_an_index_of_other_passages_is_out_of_date(look, home: Home, texts: Path):
     settings = settings_of(texts)
     (index,) = look(settings, "WikiSearch").indexes
-    index.foresee(home)
+    index.foresee(home, settings_of(texts))
     assert look(settings, "WikiSearch").indexes == []
     (other,) = look(settings_of(texts, wikipedia_index={"passage_words": 50}), "WikiSearch").indexes
     assert (other.reason, other.name) == ("out of date", "Wikipedia index")
@@ -172,7 +172,7 @@ def test_an_index_that_cannot_be_built_leaves_its_tools_without(
     assert not found.home.wikipedia_index.exists()
     # One that was built before stays.
     (index,) = look(settings_of(texts), "WikiSearch").indexes
-    index.foresee(home)
+    index.foresee(home, settings_of(texts))
     found = look(settings_of(texts, wikipedia_index=no_dump), "WikiSearch")
     assert found.indexes == []
     assert found.home.wikipedia_index.exists()

@@ -1,12 +1,16 @@
 """Which paths are shared by all machines, and which belong to one."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
+from toolformer.ground.whole_files import beside
 
 OF_ONE_MACHINE = {
     "database",
@@ -124,3 +128,17 @@ def test_locks_elsewhere_than_in_files_or_postgresql_are_refused(environment):
     environment(LOCKS="redis://ada:secret@host:6379")
     with pytest.raises(SettingsError, match="TOOLFORMER_LOCKS is 'redis://ada@host:6379'"):
         Home.find()
+
+
+def test_what_a_killed_process_wrote_into_a_model_is_removed(tmp_path: Path):
+    home = Home(tmp_path)
+    folder = home.finetuned_model(1)
+    folder.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    living = beside(folder / "README.md")
+    dead = folder / living.name.replace(f".{os.getpid()}.", f".{ended.pid}.")
+    for path in (living, dead):
+        path.touch()
+    home.remove_abandoned_files()
+    assert list(folder.iterdir()) == [living]

@@ -55,7 +55,8 @@ STAGES = [
 
 
 def settings_with(changes: dict | None = None) -> Settings:
-    return validated(merged(preset_values("laptop"), changes or {}), origin="test")
+    settings = merged(preset_values("laptop"), {"language_model": {"precision": "float32"}})
+    return validated(merged(settings, changes or {}), origin="test")
 
 
 def toolbox_of(*names: str, **options: float) -> Toolbox:
@@ -81,7 +82,7 @@ def plan_of(
     texts_of: tuple[ShardEntry, ...] = (),
     **changes,
 ) -> list[PlannedSlice]:
-    given = {"model": "model-1", "precision": "float32", "force": False, **changes}
+    given = {"model": "model-1", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
     )
@@ -115,21 +116,20 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
             tool,
             toolbox.prompts[name],
             "model-1",
-            "float32",
             source=entry.source,
         )
         candidates = put("candidate_calls", name, sampled, [])
         executed = put(
             "executed_calls", name, executed_calls_fingerprint(candidates, settings, tool), []
         )
-        losses = losses_fingerprint(executed, settings, "model-1", "float32").digest
+        losses = losses_fingerprint(executed, settings, "model-1").digest
         decisions = filtered_calls_fingerprint(losses, settings, name)
         kept_losses = {LOSSES_FINGERPRINT: losses}
         decided[name] = put("filtered_calls", name, decisions, [], **kept_losses)
         put(
             "chance_calls",
             name,
-            chance_calls_fingerprint(executed, settings, "model-1", "float32"),
+            chance_calls_fingerprint(executed, settings, "model-1"),
             [],
         )
     put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
@@ -275,8 +275,7 @@ def test_another_baseline_decides_again_and_leaves_the_losses(built: Warehouse):
         (each.table, each.slice_name, each.reason) for each in planned
     }
     digests = {
-        losses_fingerprint("x", given, "model-1", "float32").digest
-        for given in (settings_with(), settings)
+        losses_fingerprint("x", given, "model-1").digest for given in (settings_with(), settings)
     }
     assert len(digests) == 1
 
@@ -284,14 +283,16 @@ def test_another_baseline_decides_again_and_leaves_the_losses(built: Warehouse):
 @pytest.mark.parametrize(
     "changes", [{"rescoring": False}, {"rescore_sweep": True}, {"calibration_calls": 77}]
 )
-def test_rescoring_has_a_say_only_with_a_bfloat16_model(built: Warehouse, changes: dict):
+def test_rescoring_has_no_say_only_where_float32_is_named(built: Warehouse, changes: dict):
     settings = settings_with({"scoring": changes})
     assert plan_of(built, settings, toolbox_of(*BOTH)) == []
-    digests = [
-        losses_fingerprint("x", given, "model-1", "bfloat16").digest
-        for given in (settings_with(), settings)
-    ]
-    assert digests[0] != digests[1]
+    for named in ("bfloat16", "auto"):
+        precision = {"language_model": {"precision": named}}
+        digests = {
+            losses_fingerprint("x", settings_with(given), "model-1").digest
+            for given in (precision, {**precision, "scoring": changes})
+        }
+        assert len(digests) == 2, named
 
 
 def test_settings_without_a_say_change_nothing(built: Warehouse):
@@ -309,11 +310,12 @@ def test_settings_without_a_say_change_nothing(built: Warehouse):
 
 
 def test_another_model_or_precision_samples_again(built: Warehouse):
-    for change, reason in (
-        ({"model": "model-2"}, "changed: language model"),
-        ({"precision": "bfloat16"}, "changed: precision"),
+    in_bfloat16 = settings_with({"language_model": {"precision": "bfloat16"}})
+    for settings, model, reason in (
+        (settings_with(), "model-2", "changed: language model"),
+        (in_bfloat16, "model-1", "changed: precision"),
     ):
-        planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH), **change))
+        planned = reasons(plan_of(built, settings, toolbox_of(*BOTH), model=model))
         assert planned["candidate_calls", "Calendar"] == reason
         assert ("documents", "all") not in planned
 
@@ -364,9 +366,7 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 ):
     def of(options: dict) -> str:
         tool = create_tool(name, options)
-        return candidate_calls_fingerprint(
-            "d", settings_with(), tool, None, "m", "float32", source="s"
-        ).digest
+        return candidate_calls_fingerprint("d", settings_with(), tool, None, "m", source="s").digest
 
     assert of(before) != of({})
     assert after is None or of(after) == of({})
@@ -375,7 +375,7 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_others():
     def of(proposals: str, tool: Tool) -> Fingerprint:
         settings = settings_with({"sampling": {"proposals": proposals}})
-        return candidate_calls_fingerprint("d", settings, tool, None, "m", "float32", source="s")
+        return candidate_calls_fingerprint("d", settings, tool, None, "m", source="s")
 
     calendar, silent = create_tool("Calendar"), Locker(seed=0)
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
@@ -390,9 +390,7 @@ def test_a_source_for_other_tools_changes_the_samples_of_the_tools_it_leaves_out
 
     def of(**source: object) -> Fingerprint:
         settings = settings_with({"corpus": {"sources": [{"path": "a.jsonl", **source}]}})
-        return candidate_calls_fingerprint(
-            "d", settings, calendar, None, "m", "float32", source="a.jsonl"
-        )
+        return candidate_calls_fingerprint("d", settings, calendar, None, "m", source="a.jsonl")
 
     assert of(tools=["Calendar", "QA"]) == of()
     assert of(tools=["QA"]).difference(of().metadata()) is not None
@@ -403,9 +401,7 @@ def test_a_limit_of_the_calculator_makes_its_proposals_others():
     def of(kind: str, **options: int) -> str:
         settings = settings_with({"sampling": {"proposals": kind}})
         tool = create_tool("Calculator", options)
-        return candidate_calls_fingerprint(
-            "d", settings, tool, None, "m", "float32", source="s"
-        ).digest
+        return candidate_calls_fingerprint("d", settings, tool, None, "m", source="s").digest
 
     assert of("calls") != of("calls", max_characters=9)
     assert of("none") == of("none", max_characters=9)
@@ -433,7 +429,6 @@ def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
         mode,
         settings,
         "model-1",
-        "float32",
         blocked_tools=("QA",),
         tool_versions=versions,
     )

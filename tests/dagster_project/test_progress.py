@@ -1,10 +1,8 @@
 import logging
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project import progress
 from dagster_project.progress import LogReporter, ProgressCallback, progress_of, shown_by
 
 LOG = logging.getLogger(__name__)
@@ -16,7 +14,7 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[int, int | None]] = []
 
-    def start(self, description: str) -> ProgressCallback:
+    def start(self, stage: str, detail: str) -> ProgressCallback:
         return lambda done, total: self.told.append((done, total))
 
 
@@ -32,17 +30,25 @@ def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
         assert shown is None if total is None else shown == max(done, total)
 
 
-def test_lines_say_how_much_is_left_where_that_is_known(monkeypatch: pytest.MonkeyPatch):
+def test_lines_say_how_much_is_left_where_that_is_known():
     lines: list[str] = []
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    with shown_by(LogReporter(lines.append)):
-        report = progress_of("work", LOG)
+    with shown_by(LogReporter(lines.append, seconds=0)):
+        report = progress_of("work", LOG, detail="piece 1")
         for done, total in ((0, 4), (4, 4), (5, 4), (6, None)):
             report(done, total)
     # The first before any step is done, since that may take long.
     assert lines == [
-        "work",
-        "work: 4 of 4, about 0 s left",
-        "work: 5 of 5, about 0 s left",
-        "work: 6",
+        "work: piece 1",
+        "work: piece 1: 4 of 4, about 0 s left",
+        "work: piece 1: 5 of 5, about 0 s left",
+        "work: piece 1: 6",
     ]
+
+
+def test_a_command_without_a_screen_shows_a_line_for_each_stage():
+    lines: list[str] = []
+    with shown_by(LogReporter(lines.append, each_piece=False, seconds=60)):
+        for stage in ("sampling", "scoring"):
+            for piece in ("shard 1", "shard 2"):
+                progress_of(stage, LOG, detail=piece)(1, 1)
+    assert lines == ["sampling", "scoring"]

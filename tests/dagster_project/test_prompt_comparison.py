@@ -151,7 +151,6 @@ def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: H
             toolbox.tools["Calculator"],
             shown,
             "model",
-            "float32",
             source="s",
         )
         return shown, made.digest

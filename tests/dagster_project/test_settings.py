@@ -20,7 +20,7 @@ nested = st.recursive(
     lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
     max_leaves=8,
 )
-_SEEDED = ("sampling", "training", "evaluation", "passage_index")
+_SEEDED = ("sampling", "training", "evaluation")
 sections = st.dictionaries(st.sampled_from("abcd"), nested, max_size=4)
 
 

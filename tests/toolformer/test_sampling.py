@@ -12,7 +12,12 @@ from toolformer import sampling as sampling_module
 from toolformer.branches import sample_branches
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.prefix_cache import compute_prompt_prefix, prompt_prefix
+from toolformer.forward.prefix_cache import (
+    PromptPrefix,
+    SplitPrompt,
+    compute_prompt_prefix,
+    prompt_prefix,
+)
 from toolformer.samples import (
     CallReader,
     branch_uniforms,
@@ -344,7 +349,10 @@ def test_arguments_are_those_the_tool_makes_of_them(llama, windows):
 
 
 @given(
-    prefix=st.integers(1, 600),
+    prefix=st.one_of(
+        st.just(PromptPrefix(None, 0, ())),
+        st.integers(1, 600).map(lambda tokens: PromptPrefix(SplitPrompt.of(PROMPT), tokens, ())),
+    ),
     window=st.integers(1, 600),
     new=st.integers(1, 100),
     context=st.integers(64, 2048),
@@ -358,7 +366,14 @@ def test_the_window_size_named_in_the_error_fits(prefix, window, new, context):
         if fitting > 0:
             check_context(prefix, fitting, new, context)
     else:
-        assert prefix + 2 * window + new < context
+        copies = 1 if prefix.prompt is None else 2
+        assert prefix.length + copies * window + new < context
+
+
+def test_a_text_without_a_prompt_is_counted_once():
+    check_context(PromptPrefix(None, 0, ()), 1024, 64, 2048)
+    with pytest.raises(SequenceTooLongError):
+        check_context(PromptPrefix(SplitPrompt.of(PROMPT), 1, ()), 1024, 64, 2048)
 
 
 def shard(model, windows, folder, *, progress=lambda done, total: None, per_batch=2, **changes):

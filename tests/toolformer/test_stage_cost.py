@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.precision import PrecisionChoice
 from toolformer.stage_cost import CostMeter, StageCost
 
 STEPS = {"first": 10, "second": 20, "third": 30}
@@ -20,6 +21,7 @@ class Fed:
 
     name = "fed"
     precision = "float32"
+    choice = PrecisionChoice("float32", 612.0, None)
     tokens_fed = 0
 
 
@@ -49,6 +51,8 @@ def test_costs_add_up_over_the_processes_that_worked_on_a_stage(tmp_path: Path):
     resumed = work(tmp_path / "killed")
     assert resumed.tokens_fed == 60
     assert resumed.seconds > 0
+    assert resumed.float32_tokens_per_second == 612.0
+    assert resumed.bfloat16_tokens_per_second is None
 
 
 def test_what_was_spent_on_another_stage_does_not_count(tmp_path: Path):

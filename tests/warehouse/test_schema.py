@@ -23,7 +23,8 @@ REQUIRED_COLUMNS = {
     "training_texts": "document_id window shard split text calls dropped_calls",
     "training_exclusions": "document_id window shard round calls reason held_out_set shared_ngram "
     "other_document_id other_window similarity",
-    "stage_costs": "shard tool stage round candidates tokens_fed seconds model precision",
+    "stage_costs": "shard tool stage round candidates tokens_fed seconds model precision "
+    "float32_tokens_per_second bfloat16_tokens_per_second",
     "training_metrics": "run step loss learning_rate tokens development_perplexity",
     "evaluation_results": "benchmark item_id model mode prompt output called_tool arguments "
     "result gold score",
@@ -86,10 +87,10 @@ def test_nested_calls_have_a_polars_type() -> None:
     )
 
 
-def test_schema_is_read_without_duckdb() -> None:
+def test_schema_is_read_without_duckdb_and_polars() -> None:
     code = (
         "import sys; import warehouse.warehouse; from warehouse.schema import tables; tables(); "
-        "sys.exit('duckdb' in sys.modules or 'pyarrow' in sys.modules)"
+        "sys.exit(bool({'duckdb', 'pyarrow', 'polars'} & sys.modules.keys()))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -110,4 +111,4 @@ def test_misspelt_table_gets_a_suggestion() -> None:
 )
 def test_schema_text_without_its_form_is_refused(text: str, problem: str) -> None:
     with pytest.raises(SchemaError, match=problem):
-        parse_schema(text)
+        _ = [table.polars_schema for table in parse_schema(text).values()]

@@ -30,8 +30,8 @@ _LOGGER = logging.getLogger(__name__)
 # Below this, one text more or less moves the choice at will.
 LEAST_TEXTS_WITH_CALLS = 8
 _NOT_LOOKED_AT = (
-    f"the model has no {CALL_THRESHOLD_FILE}, or one of an earlier form (`toolformer train`, or "
-    "the asset `call_threshold`, makes it for the models that are trained here)"
+    f"the model has no {CALL_THRESHOLD_FILE} (`toolformer train`, or the asset `call_threshold`, "
+    "makes it for the models that are trained here)"
 )
 _TO_OPEN = (
     "To have calls all the same, set decoding.least_call_probability to a number; with 0 k alone "
@@ -249,8 +249,7 @@ def read_call_threshold(directory: Path) -> CallThreshold | None:
     """What was chosen for the model of a directory.
 
     Returns:
-        The choice; None where nobody has looked, or only by the counts of openings that such files
-        held before there were gains.
+        The choice; None where nobody has looked.
 
     Raises:
         ToolformerError: the file is damaged.
@@ -260,8 +259,6 @@ def read_call_threshold(directory: Path) -> CallThreshold | None:
         content = json.loads(file.read_bytes())
         names = [each.name for each in fields(CallThreshold) if each.name != "made_from"]
         values = {name: content[name] for name in names}
-        if any("elsewhere" in point for point in values["curve"]):
-            return None
         values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
         made_from = {name: value for name, value in content.items() if name not in names}
         stored = CallThreshold(**values, made_from=made_from)

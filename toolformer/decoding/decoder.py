@@ -26,7 +26,7 @@ from toolformer.decoding.completions import (
     TraceStep,
     UndoneCall,
 )
-from toolformer.decoding.decoding_row import DecodingRow, OpenCall, Opening
+from toolformer.decoding.decoding_row import DecodingRow, NextTokens, OpenCall, Opening
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
@@ -269,11 +269,28 @@ class _Decoder:
 
     def _step(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
         """Feed what is pending, and choose the next token of every row."""
-        logits = cache.feed([row.pending for row in rows])
+        expected = self._next_tokens(cache.feed([row.pending for row in rows]))
         for place, row in enumerate(rows):
             row.pending = []
-            self._advance(row, logits[place], place, cache)
+            self._advance(row, expected[place], place, cache)
         self._answer_calls(rows, cache)
+
+    def _next_tokens(self, logits: "torch.Tensor") -> list[NextTokens]:
+        """What is expected behind each row of logits, shape `(rows, vocabulary)`."""
+        import torch
+
+        # At least two: the opening may be banned.
+        count = min(max(self._parameters.call_top_k, 2), logits.shape[1])
+        ranked = logits.topk(count).indices
+        of_opening = logits[:, self._open_ids[:1]]
+        rank = (logits > of_opening).sum(dim=1, keepdim=True) + 1
+        log_probability = of_opening - logits.logsumexp(dim=1, keepdim=True)
+        # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
+        numbers = torch.cat([ranked, rank, log_probability.double()], dim=1).tolist()
+        return [
+            NextTokens(row, list(map(int, tokens)), int(rank), log_probability)
+            for row, (*tokens, rank, log_probability) in zip(logits, numbers, strict=True)
+        ]
 
     def _leaving(self, active: Sequence[DecodingRow], cache: RowCache) -> list[DecodingRow]:
         """The rows that are fed anew with others that enter, because of the result they got.
@@ -290,40 +307,33 @@ class _Decoder:
             row.pending = row.ids
         return leaving
 
-    def _advance(
-        self, row: DecodingRow, logits: "torch.Tensor", place: int, cache: RowCache
-    ) -> None:
+    def _advance(self, row: DecodingRow, expected: NextTokens, place: int, cache: RowCache) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
             call, reason = row.open_call, None
             if row.opening is not None:
-                logits = self._go_on_opening(row, row.opening, logits, place, cache)
+                expected = self._go_on_opening(row, row.opening, expected, place, cache)
             elif call is None:
-                self._choose_outside(row, logits, cache.length(place))
+                self._choose_outside(row, expected, cache.length(place))
             else:
-                reason = self._choose_inside(row, call, logits)
+                reason = self._choose_inside(row, call, expected)
             if call is None and row.open_call and not self._enabled:
                 reason = BLOCKED_TOOL
             if reason is not None:
-                logits = self._undo(row, place, cache, reason)
+                expected = self._undo(row, place, cache, reason)
 
-    def _choose_outside(self, row: DecodingRow, logits: "torch.Tensor", length: int) -> None:
+    def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = self._parameters
         is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
         if len(self._open_ids) > 1:
             is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
             row.is_refused = False
-            self._choose_outside_split(row, logits, length, is_disabled=is_disabled)
+            self._choose_outside_split(row, expected, length, is_disabled=is_disabled)
             return
         (open_id,) = self._open_ids
-        ranked = logits.topk(min(max(parameters.call_top_k, 2), len(logits))).indices.tolist()
-        if open_id in ranked:
-            rank = ranked.index(open_id) + 1
-        else:
-            rank = int((logits > logits[open_id]).sum()) + 1
-        probability = float((logits[open_id] - logits.logsumexp(dim=-1)).exp())
+        rank, probability = expected.call_rank, math.exp(expected.call_log_probability)
         token = next_emission(
-            ranked,
+            expected.ranked,
             open_token=open_id,
             call_top_k=parameters.call_top_k,
             calls_so_far=row.calls_so_far,
@@ -331,14 +341,14 @@ class _Decoder:
             is_disabled=is_disabled or probability < parameters.least_call_probability,
         )
         if token == open_id:
-            row.open([token], logits, length=length, call_rank=rank, call_probability=probability)
+            row.open([token], expected, length=length, call_rank=rank, call_probability=probability)
             # Not fed where no tool is left to call: the bracket is undone at once.
             row.pending = [token] if self._enabled else []
             return
         self._emit(row, token, rank, probability)
 
     def _choose_outside_split(
-        self, row: DecodingRow, logits: "torch.Tensor", length: int, *, is_disabled: bool
+        self, row: DecodingRow, expected: NextTokens, length: int, *, is_disabled: bool
     ) -> None:
         """The same where ` [` is several tokens: its probability is the product of theirs.
 
@@ -347,39 +357,40 @@ class _Decoder:
         banned behind the others: there ` [` as a whole was refused.
         """
         first, last = self._open_ids[0], self._open_ids[-1]
-        likeliest = logits.topk(min(max(self._parameters.call_top_k, 1), len(logits))).indices
-        if self._parameters.call_top_k and not is_disabled and first in likeliest.tolist():
-            log_probability = float(logits.log_softmax(dim=-1)[first])
-            if math.exp(log_probability) >= self._parameters.least_call_probability:
-                row.opening = Opening(logits, length, fed=1, log_probability=log_probability)
-                row.pending = [first]
-                return
-        if row.ends_with(self._open_ids[:-1]):
-            logits = logits.clone()
-            logits[last] = float("-inf")
-        self._emit(row, int(logits.argmax()))
+        log_probability = expected.call_log_probability
+        if not is_disabled and may_open(
+            expected.call_rank,
+            math.exp(log_probability),
+            call_top_k=self._parameters.call_top_k,
+            least_call_probability=self._parameters.least_call_probability,
+        ):
+            row.opening = Opening(expected, length, fed=1, log_probability=log_probability)
+            row.pending = [first]
+            return
+        banned = last if row.ends_with(self._open_ids[:-1]) else None
+        self._emit(row, next(token for token in expected.ranked if token != banned))
 
     def _go_on_opening(
         self,
         row: DecodingRow,
         opening: Opening,
-        logits: "torch.Tensor",
+        expected: NextTokens,
         place: int,
         cache: RowCache,
-    ) -> "torch.Tensor":
+    ) -> NextTokens:
         """Feed the next token of an opening on trial, open the call, or take the trial back.
 
         Returns:
-            The logits to go on from.
+            What is expected where the text goes on.
         """
         token = self._open_ids[opening.fed]
-        opening.log_probability += float(logits.log_softmax(dim=-1)[token])
+        opening.log_probability += float(expected.logits.log_softmax(dim=-1)[token])
         opening.fed += 1
         if opening.fed < len(self._open_ids):
             row.pending = [token]
-            return logits
+            return expected
         row.opening = None
-        others = opening.logits.log_softmax(dim=-1).clone()
+        others = opening.before.logits.log_softmax(dim=-1).clone()
         others[self._open_ids[0]] = float("-inf")
         rank = int((others > opening.log_probability).sum()) + 1
         probability = math.exp(opening.log_probability)
@@ -391,16 +402,16 @@ class _Decoder:
         ):
             row.open(
                 self._open_ids,
-                opening.logits,
+                opening.before,
                 length=opening.length,
                 call_rank=rank,
                 call_probability=probability,
             )
             row.pending = [token] if self._enabled else []
-            return logits
+            return expected
         cache.forget(place, opening.length)
         row.is_refused = True
-        return opening.logits
+        return opening.before
 
     def _emit(
         self,
@@ -422,14 +433,13 @@ class _Decoder:
         else:
             row.pending = [token]
 
-    def _choose_inside(
-        self, row: DecodingRow, call: OpenCall, logits: "torch.Tensor"
-    ) -> str | None:
+    def _choose_inside(self, row: DecodingRow, call: OpenCall, expected: NextTokens) -> str | None:
         """Choose a token of a call; the reason where the call cannot go on."""
-        if not call.tokens and self._masked_starts:
-            logits = logits.clone()
+        token = expected.ranked[0]
+        if not call.tokens and token in self._masked_starts:
+            logits = expected.logits.clone()
             logits[self._masked_starts] = float("-inf")
-        token = int(logits.argmax())
+            token = int(logits.argmax())
         row.record(token, "sampled")
         if token in self._end_ids:
             return END_OF_TEXT
@@ -465,14 +475,14 @@ class _Decoder:
                 forced = self._tokenizer.encode_pieces([f" {inserted}", CALL_CLOSE])
                 row.close(call, request, inserted, forced)
             else:
-                logits = self._undo(row, place, cache, NO_RESULT)
-                self._advance(row, logits, place, cache)
+                expected = self._undo(row, place, cache, NO_RESULT)
+                self._advance(row, expected, place, cache)
 
-    def _undo(self, row: DecodingRow, place: int, cache: RowCache, reason: str) -> "torch.Tensor":
-        """Take the open call back; the logits before it."""
+    def _undo(self, row: DecodingRow, place: int, cache: RowCache, reason: str) -> NextTokens:
+        """Take the open call back; what the model expected in its place."""
         call = row.undo(reason)
         cache.forget(place, call.length)
-        return call.logits
+        return call.before
 
     def _first_token(self, tool_name: str) -> int:
         return self._tokenizer.encode(f"{tool_name}(")[0]

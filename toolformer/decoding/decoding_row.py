@@ -26,18 +26,36 @@ _MOST_TOKENS_PER_CHARACTER = 4
 _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
+@dataclass(frozen=True, slots=True)
+class NextTokens:
+    """What the model expects behind a text.
+
+    Attributes:
+        logits: shape `(vocabulary,)`.
+        ranked: the likeliest tokens, best first.
+        call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
+            first of them.
+        call_log_probability: of the same token, in nats.
+    """
+
+    logits: "torch.Tensor"
+    ranked: list[int]
+    call_rank: int
+    call_log_probability: float
+
+
 @dataclass(slots=True)
 class Opening:
     """A call that may be about to open, where ` [` is several tokens; the first ones are fed.
 
     Attributes:
-        logits: those before the first token, shape `(vocabulary,)`.
+        before: what the model expected in place of the first token.
         length: tokens that the model had seen before it.
         fed: how many tokens of the opening are fed or about to be.
         log_probability: of these, in nats.
     """
 
-    logits: "torch.Tensor"
+    before: NextTokens
     length: int
     fed: int
     log_probability: float
@@ -49,7 +67,7 @@ class OpenCall:
 
     Attributes:
         open_ids: the tokens that opened it.
-        logits: those before the opening token, shape `(vocabulary,)`.
+        before: what the model expected in place of the opening token.
         length: tokens that the model had seen before it.
         trace_start: where its steps begin in the trace.
         tokens: the model's tokens after the opening one.
@@ -57,7 +75,7 @@ class OpenCall:
     """
 
     open_ids: tuple[int, ...]
-    logits: "torch.Tensor"
+    before: NextTokens
     length: int
     trace_start: int
     tokens: list[int] = field(default_factory=list)
@@ -148,7 +166,7 @@ class DecodingRow:
     def open(
         self,
         open_ids: Sequence[int],
-        logits: "torch.Tensor",
+        before: NextTokens,
         *,
         length: int,
         call_rank: int,
@@ -158,12 +176,12 @@ class DecodingRow:
 
         Args:
             open_ids: the tokens that open it.
-            logits: those before the first of them.
+            before: what the model expected in place of the first of them.
             length: tokens that the model had seen before it.
             call_rank: rank of the opening, from 1.
             call_probability: of the opening.
         """
-        self.open_call = OpenCall(tuple(open_ids), logits, length, len(self._trace))
+        self.open_call = OpenCall(tuple(open_ids), before, length, len(self._trace))
         for token in open_ids:
             self.record(token, "trigger", call_rank, call_probability)
 

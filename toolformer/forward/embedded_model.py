@@ -6,7 +6,9 @@ once to a safetensors directory, which loads in under a second.
 Does not download anything.
 """
 
+import contextlib
 import importlib.util
+import io
 import logging
 import os
 import shutil
@@ -86,12 +88,15 @@ def _convert(gguf_file: Path, directory: Path) -> None:
         # what it says there depends on whether transformers was imported before it was offline.
         "local_files_only": True,
     }
-    quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # Transformers draws a bar here that no setting of its own switches off.
+    with contextlib.redirect_stderr(io.StringIO()):
+        quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # A model loaded from GGUF refuses to be saved (it counts as quantised), although its weights
     # are plain tensors by now; so they move into a fresh model of the same configuration.
     quantised.config.__dict__.pop("quantization_config", None)
-    plain = type(quantised)(quantised.config)
-    plain.load_state_dict(quantised.state_dict())
+    with torch.device("meta"):
+        plain = type(quantised)(quantised.config)
+    plain.load_state_dict(quantised.state_dict(), assign=True)
     if quantised.config.tie_word_embeddings:
         plain.tie_weights()
     try:

@@ -179,7 +179,7 @@ def feed_in_batches(
                 continue
             # Outside the handler: what the failed batch holds is free only now.
             ahead.forget()
-            _release_memory()
+            release_memory()
             sizes.append([start, max(1, _size_at(sizes, start) // 2)])
             checkpoint.store(name, sizes)
 
@@ -241,7 +241,7 @@ def feed_in_halves(
         return compute(rows), False
     except (RuntimeError, MemoryError) as error:
         _check_can_halve(error, len(rows))
-    _release_memory()
+    release_memory()
     half = len(rows) // 2
     first, _ = feed_in_halves(rows[:half], compute)
     second, _ = feed_in_halves(rows[half:], compute)
@@ -280,7 +280,8 @@ def _check_can_halve(error: Exception, rows: int) -> None:
         ) from error
 
 
-def _release_memory() -> None:
+def release_memory() -> None:
+    """Give back what is not in use any more, on the device too."""
     import torch
 
     gc.collect()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
+from toolformer.forward.precision import PrecisionChoice, check_computable
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.ground.loading import loading
 
@@ -21,13 +22,10 @@ if TYPE_CHECKING:
     from toolformer.forward.attention import AttentionPlan
 
 _LOGGER = logging.getLogger(__name__)
-# Flags of processors that compute in bfloat16 themselves.
-BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
 _DEFAULT_CONTEXT = 2048
-_PRECISIONS = ("auto", "float32", "bfloat16")
 # How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
 # the relative distance, by precision. Rounding of many layers stays well below; a token that sees
 # the wrong ones, or stands at the wrong place, is off by a fifth and more.
@@ -76,34 +74,6 @@ def device_identity(device: str) -> str:
     return f"cuda-{torch.cuda.get_device_properties(number).uuid}"
 
 
-def resolve_precision(precision: str, device: str) -> str:
-    """`auto` becomes bfloat16 where the processor computes in it, else float32.
-
-    Args:
-        precision: `auto`, `float32` or `bfloat16`.
-        device: a resolved device.
-
-    Raises:
-        ModelNotFoundError: the precision is not one of the three.
-    """
-    import torch
-
-    if precision not in _PRECISIONS:
-        raise ModelNotFoundError(
-            f"Unknown precision {precision!r}; expected one of {', '.join(_PRECISIONS)}."
-        )
-    if precision != "auto":
-        return precision
-    if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    # The processor flag tells; torch itself emulates bfloat16 slowly where it is missing.
-    capabilities = Path("/proc/cpuinfo")
-    has_bfloat16 = capabilities.exists() and any(
-        flag in capabilities.read_text() for flag in BFLOAT16_FLAGS
-    )
-    return "bfloat16" if has_bfloat16 else "float32"
-
-
 def check_model_directory(path: Path) -> None:
     """Tell a directory with a usable model from anything else, without loading it.
 
@@ -132,6 +102,24 @@ def check_model_directory(path: Path) -> None:
         )
 
 
+def kind_of_model(path: Path) -> str:
+    """Architecture and number of weights of a model directory; its weights are not read.
+
+    A model and what was finetuned from it are of one kind.
+
+    Raises:
+        ModelNotFoundError: transformers does not know such a model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with loading(f"The configuration {str(path / 'config.json')!r}", _refused):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return f"{type(model).__name__}-{model.num_parameters()}"
+
+
 class LanguageModel:
     """A causal language model in evaluation mode.
 
@@ -147,6 +135,7 @@ class LanguageModel:
         packs_rows: rows are packed one behind the other, with the engine's own attention; else
             padded rows, a cache and 4-D masks, which serve any model class.
         stock_reason: why rows are not packed; None where they are.
+        choice: the measurement that settled its precision; None where the precision was named.
     """
 
     def __init__(
@@ -165,6 +154,7 @@ class LanguageModel:
         self._check_vocabulary()
         self.context_length = _context_length(self.text_config, name)
         self.tokens_fed = 0
+        self.choice: PrecisionChoice | None = None
         self._counting = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
@@ -179,7 +169,7 @@ class LanguageModel:
         cls,
         path: Path,
         *,
-        precision: str = "auto",
+        precision: str = "float32",
         device: str = "auto",
         bos_token: str | None = None,
         attention: str = "auto",
@@ -188,14 +178,15 @@ class LanguageModel:
 
         Args:
             path: a directory as `save_pretrained` writes it.
-            precision: `auto`, `float32` or `bfloat16`.
+            precision: `float32` or `bfloat16`.
             device: `auto`, `cpu` or a CUDA device.
             bos_token: text of the token to put in front of scored texts; by default
                 `<|endoftext|>` where the vocabulary has it, else the tokenizer's own.
             attention: `auto` packs rows where the model class allows it; `stock` never does.
 
         Raises:
-            ModelNotFoundError: the directory holds no model, or one that cannot be used.
+            ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
+                device does not compute in this precision.
         """
         check_model_directory(path)
         # Nothing is ever fetched from a hub behind the user's back.
@@ -208,7 +199,7 @@ class LanguageModel:
         transformers_logging.disable_progress_bar()
 
         device = resolve_device(device)
-        precision = resolve_precision(precision, device)
+        check_computable(device, precision)
         with loading(f"The configuration {str(path / 'config.json')!r}", _refused):
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         _check_sizes(config, path)

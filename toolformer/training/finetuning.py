@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from toolformer.errors import TrainingError
-from toolformer.forward.language_model import resolve_device, resolve_precision
+from toolformer.forward.language_model import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.ground.digests import digest_of_bytes, hex_digest
 from toolformer.ground.kept_digests import keep_digests
@@ -148,7 +148,7 @@ def finetune(
         "fingerprint": fingerprint,
         "base": base.name,
         "bos_token": bos_token,
-        "precision": resolve_precision(parameters.precision, device),
+        "precision": parameters.precision,
         "parameters": asdict(parameters),
         "rows": len(rows),
         "facts": dict(facts),
@@ -165,6 +165,8 @@ def finetune(
         load_tokenizer(base).backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
         keep_digests(folder)
+        if parameters.lora_rank is None:
+            state.check_copy(result.best_step, folder)
 
     write_folder_whole(output, write)
     state.clear()

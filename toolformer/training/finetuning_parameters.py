@@ -6,6 +6,7 @@ Does not hold defaults: `dagster_project/settings/training_sections.py` does.
 from dataclasses import dataclass, replace
 
 from toolformer.errors import TrainingError
+from toolformer.forward.precision import PRECISIONS
 from toolformer.training.process_group import PARALLELISMS
 from toolformer.training.training_loss import LossWeights
 
@@ -24,8 +25,8 @@ class FinetuningParameters:
         evaluate_every: steps between two development perplexities; the last step always has one.
         seed: of the order of rows, and of dropout where the model has any.
         clip_norm: largest norm of the gradient.
-        precision: of the computation, `auto`, `float32` or `bfloat16` (autocast); the weights that
-            are trained are float32 always.
+        precision: of the computation, `float32` or `bfloat16` (autocast); the weights that are
+            trained are float32 always.
         save_every: steps between two saved states.
         loss_weights: of the tokens, by kind.
         packs_rows: feed rows one behind the other without padding, none seeing another: no token
@@ -78,6 +79,7 @@ class FinetuningParameters:
                 f"from 1 to batch_size, which is {self.batch_size}: one without a row would idle",
             ),
             ("lora_rank", self.lora_rank is None or self.lora_rank >= 1, "at least 1, or none"),
+            ("precision", self.precision in PRECISIONS, " or ".join(PRECISIONS)),
             ("parallelism", self.parallelism in PARALLELISMS, " or ".join(PARALLELISMS)),
         )
         for name, is_met, expected in expectations:
@@ -88,8 +90,8 @@ class FinetuningParameters:
                 )
 
     def without_devices(self) -> "FinetuningParameters":
-        """The same, however many processes share the work: what the numbers follow from."""
-        return replace(self, processes=1, parallelism=PARALLELISMS[0])
+        """The same, whichever devices do the work, in their precision, and however many."""
+        return replace(self, processes=1, parallelism=PARALLELISMS[0], precision=PRECISIONS[0])
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 1.

@@ -13,7 +13,7 @@ from typing import Any
 
 from toolformer.errors import OutOfMemoryError, TrainingError
 from toolformer.forward.geometry import is_out_of_memory
-from toolformer.forward.language_model import LanguageModel, resolve_precision
+from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import hex_digest
 from toolformer.training.division import micro_batches
 from toolformer.training.low_rank import add_adapters, save_adapters
@@ -71,7 +71,7 @@ class Trainer:
         device = device or job.device
         parameters = job.parameters
         self._group = group or ProcessGroup()
-        self.precision = resolve_precision(parameters.precision, device)
+        self.precision = parameters.precision
         self.model = LanguageModel.load(
             job.base,
             # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is

@@ -12,7 +12,7 @@ from pathlib import Path
 from toolformer.training.variant_rows import VariantRows
 
 # Floating point operations of a training step per token and parameter: forward 2, backward 4.
-_OPERATIONS = 6
+STEP_OPERATIONS = 6
 # What training reaches of the speed of large matrix products; docs/measurements.md.
 _SHARE_OF_PEAK = 0.35
 _PROBE_SIZE = 1024
@@ -54,7 +54,7 @@ class TrainingPlan:
             parameters: of the model.
             operations_per_second: of large matrix products on the device; `matmul_speed`.
         """
-        return _OPERATIONS * parameters * self.tokens / (_SHARE_OF_PEAK * operations_per_second)
+        return STEP_OPERATIONS * parameters * self.tokens / (_SHARE_OF_PEAK * operations_per_second)
 
 
 def training_plan(

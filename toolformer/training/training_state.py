@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import CheckpointError
-from toolformer.ground.digests import hex_digest_of_file
+from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
 from toolformer.ground.whole_files import write_whole
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors, tensor_names
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 JOB_FOLDER = "job.tmp"
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
-_DIGESTS_FILE = "digests"
+_ALTERED = "its files were altered after they were written"
 _WEIGHTS = "weights"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -251,13 +251,28 @@ class TrainingState:
         return best
 
     def copy_best(self, step: int, target: Path) -> None:
-        """Copy the checkpoint of `step`, the best one, into a folder.
+        """Copy the checkpoint of `step`, the best one, into a folder; `check_copy` reads it."""
+        without_digests = shutil.ignore_patterns(DIGESTS_FILE)
+        shutil.copytree(self.best_folder(step), target, dirs_exist_ok=True, ignore=without_digests)
+
+    def check_copy(self, step: int, target: Path) -> None:
+        """Compare a copy of the checkpoint of `step` with what was written, by kept digests alone.
+
+        Args:
+            step: the step.
+            target: has the copy, maybe other files, and digests of all.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: the copy is another one.
         """
-        without_digests = shutil.ignore_patterns(_DIGESTS_FILE)
-        shutil.copytree(self.checked_best(step), target, dirs_exist_ok=True, ignore=without_digests)
+        best = self.best_folder(step)
+        with self._reading(best):
+            written, copied = (
+                json.loads((folder / DIGESTS_FILE).read_text())["files"]
+                for folder in (best, target)
+            )
+        if not written.items() <= copied.items():
+            raise self._damaged(best, _ALTERED)
 
     def save_batch(self, step: int, indices: Sequence[int], rows: Sequence[TrainingRow]) -> Path:
         """Keep the batch of a step at which training came to no number, for people to look at.
@@ -319,22 +334,18 @@ class TrainingState:
     def _write_sealed(self, target: Path, write: Callable[[Path], object]) -> None:
         def write_and_seal(folder: Path) -> None:
             write(folder)
-            (folder / _DIGESTS_FILE).write_text(self._digests(folder, target.name))
+            keep_digests(folder)
 
         write_folder_whole(target, write_and_seal)
-
-    def _digests(self, folder: Path, name: str) -> str:
-        files = sorted(each for each in folder.iterdir() if each.name != _DIGESTS_FILE)
-        digests = {each.name: hex_digest_of_file(each) for each in files}
-        return json.dumps({"of": [self._fingerprint, name], "files": digests})
 
     def _check(self, folder: Path) -> None:
         """Raise unless the files are those that were written."""
         with self._reading(folder):
-            written = (folder / _DIGESTS_FILE).read_bytes()
-            is_whole = written == self._digests(folder, folder.name).encode()
-        if not is_whole:
-            raise self._damaged(folder, "its files were altered after they were written")
+            damaged = damaged_files(folder)
+        if damaged is None:
+            raise self._damaged(folder, f"it has no file {DIGESTS_FILE!r}")
+        if damaged:
+            raise self._damaged(folder, _ALTERED)
 
     def _remove_best_except(self, steps: set[int | None]) -> None:
         kept = {self.best_folder(step) for step in steps if step is not None}

@@ -1,10 +1,9 @@
-"""Ranks passages by the inner product of dense vectors, with FAISS.
+"""Finds the passages whose dense vectors are nearest to a question's, with FAISS.
 
-Imports FAISS and reads the encoder at the first ranking, never before. Does not know calls or
-the texts that they stand in.
+Imports FAISS and reads the encoder at the first question, never before. Knows passages by their
+ids alone.
 """
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,143 +12,138 @@ from typing import Any
 import numpy as np
 
 from tools.errors import ToolUnavailableError
-from tools.retrieval.dense_index import (
-    ENCODER_FOLDER,
-    OFFSETS_FILE,
-    PASSAGES_FILE,
+from tools.retrieval.index_folder import check_files
+from tools.retrieval.passage_index import (
+    FLAT,
     VECTORS_FILE,
     PassageEncoder,
-    dense_index_information,
-    load_encoder,
+    open_encoder,
+    passage_index_information,
 )
-from tools.retrieval.dense_vectors import open_faiss_index
-from tools.retrieval.index_folder import check_files
-from tools.retrieval.passage_ranking import NO_INDEX, Hit
-from tools.retrieval.passages import Passage
+from tools.retrieval.passage_ranking import NO_INDEX
 
-_TOOL_NAME = "QA"
+_TOOL_NAME = "WikiSearch"
 _BUILD_REMEDY = (
-    "Materialise passage_index: run `toolformer build`, or press Materialize on that asset in the "
-    "UI"
+    "Materialise passage_index: run `toolformer build`, with `--tools NAME` for a tool that is not "
+    "enabled, or press Materialize on that asset in the UI"
 )
+# Cells of a compressed index that a search looks into.
+_PROBES = 32
 
 
-class DenseRetriever:
-    """Searches one index of dense vectors, usable from several threads, one at a time.
+class PassageVectors:
+    """The vectors of one passage index, usable from several threads, one at a time.
 
     Args:
-        directory: Folder made by `tools.retrieval.dense_index.build_dense_index`.
-        probes: Cells of a compressed index that are looked into, at least 1.
-        temperature: A passage is e times as probable as one whose inner product is less by this.
-        device: Gives the device of a pretrained encoder, at the first ranking.
+        directory: Folder made by `tools.retrieval.passage_index.build_passage_index`.
+        device: Gives the device of a Hugging Face encoder, at the first question.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        probes: int,
-        temperature: float,
-        device: Callable[[], str] | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, *, device: Callable[[], str]) -> None:
         self.directory = directory
-        self._probes = probes
-        self._temperature = temperature
         self._device = device
-        self._opened: _Opened | None = None
+        self._opened: tuple[dict[str, Any], PassageEncoder, Any] | None = None
         self._lock = threading.Lock()
 
     def fingerprint(self) -> str:
         """Identify the index as it stands now; `NO_INDEX` where there is none."""
-        information = dense_index_information(self.directory)
+        information = passage_index_information(self.directory)
         return NO_INDEX if information is None else information["fingerprint"]
 
-    def version(self) -> str:
-        """Settings and the fingerprint of the index."""
-        return (
-            f"dense probes={self._probes} temperature={self._temperature:g} "
-            f"index={self.fingerprint()}"
-        )
-
     def check_available(self) -> None:
-        """Check that the index is there, without FAISS.
+        """Check index and encoder by looking at files.
 
         Raises:
-            ToolUnavailableError: When it is not.
+            ToolUnavailableError: When the index is missing, or its encoder is missing, damaged or
+                another one by now.
         """
-        if self.fingerprint() == NO_INDEX:
+        self._encoder(self._information())
+
+    def near(
+        self, question: str, depth: int, further: Sequence[str], *, wikipedia_index: str
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Find the passages of the largest inner products with a question.
+
+        Args:
+            question: One without tokens has no nearest passages.
+            depth: Most passages to find.
+            further: Ids of passages whose vectors are wanted too.
+            wikipedia_index: Fingerprint of the index that these ids are of.
+
+        Returns:
+            The vector of the question, and vectors of passages by id, each of shape `(dimension,)`.
+            Those of a compressed index are approximate.
+
+        Raises:
+            ToolUnavailableError: As `check_available`, and when the index cannot be opened or has
+                other passages than the Wikipedia index.
+        """
+        with self._lock:
+            encoder, index = self._open(wikipedia_index)
+            # One by one: encoders and FAISS compute many together in another order of additions,
+            # and the last digits of a ranking must not depend on what else is asked.
+            queries = encoder.encode([question])
+            nearest = []
+            if queries.any():
+                _, rows = index.search(queries, min(depth, index.ntotal))
+                nearest = [str(row) for row in rows[0] if row >= 0]
+            names = [*dict.fromkeys([*nearest, *further])]
+            vectors = index.reconstruct_batch(np.array(names, np.int64)) if names else []
+        return queries[0], dict(zip(names, vectors, strict=True))
+
+    def _information(self) -> dict[str, Any]:
+        information = passage_index_information(self.directory)
+        if information is None:
             raise ToolUnavailableError(
                 _TOOL_NAME, f"there is no passage index in {self.directory}", _BUILD_REMEDY
             )
+        return information
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
-        """Rank passages.
+    def _encoder(self, information: dict[str, Any]) -> PassageEncoder:
+        encoder = open_encoder(information, self._device)
+        if encoder.identity != information["encoder_identity"]:
+            raise ToolUnavailableError(
+                _TOOL_NAME,
+                f"the encoder {information['encoder']} is not the one that the passage index in "
+                f"{self.directory} was built with",
+                _BUILD_REMEDY,
+            )
+        return encoder
 
-        Args:
-            queries: Questions; one that shares no term with the passages finds nothing.
-            depth: Most passages per question, at least 1.
-
-        Returns:
-            One ranking per question: score descending, equal scores by passage id.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened.
-        """
-        with self._lock:
-            opened = self._open()
-            # One by one: encoders and FAISS compute many together in another order of additions,
-            # and the last digits of a ranking must not depend on what else is asked.
-            return [self._rank(opened, query, depth) for query in queries]
-
-    def _rank(self, opened: "_Opened", query: str, depth: int) -> list[Hit]:
-        vector = opened.encoder.encode([query])
-        if not vector.any():
-            return []
-        scores, rows = opened.index.search(vector, min(depth, opened.index.ntotal))
-        hits = [
-            Hit(opened.passage(int(row)), float(score) / self._temperature)
-            for score, row in zip(scores[0], rows[0], strict=True)
-            if row >= 0
-        ]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.passage.passage_id))
-
-    def _open(self) -> "_Opened":
-        """The index; read on first use and when it was built anew."""
-        self.check_available()
-        information = dense_index_information(self.directory) or {}
-        if self._opened is None or self._opened.information != information:
+    def _open(self, wikipedia_index: str) -> tuple[PassageEncoder, Any]:
+        """Encoder and FAISS index; read on first use and when the index was built anew."""
+        information = self._information()
+        if information["wikipedia_index"] != wikipedia_index:
+            raise ToolUnavailableError(
+                _TOOL_NAME,
+                f"the passage index in {self.directory} has the vectors of other passages than "
+                "those of the Wikipedia index",
+                _BUILD_REMEDY,
+            )
+        if self._opened is None or self._opened[0] != information:
             check_files(self.directory, _TOOL_NAME)
-            try:
-                self._opened = _Opened(self.directory, information, self._probes, self._device)
-            except (EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
-                if isinstance(error, ToolUnavailableError):
-                    raise
-                raise ToolUnavailableError(
-                    _TOOL_NAME,
-                    f"the passage index in {self.directory} cannot be opened ({error})",
-                    _BUILD_REMEDY,
-                ) from error
-        return self._opened
+            self._opened = (
+                information,
+                self._encoder(information),
+                _open_faiss_index(self.directory / VECTORS_FILE, information["index"]),
+            )
+        return self._opened[1:]
 
 
-class _Opened:
-    """An index that is open: vectors and passages are read from their files as needed."""
+def _open_faiss_index(file: Path, layout: str) -> Any:
+    """Map an index into memory: its vectors are read from the file as they are needed."""
+    import faiss
 
-    def __init__(
-        self,
-        directory: Path,
-        information: dict[str, Any],
-        probes: int,
-        device: Callable[[], str] | None,
-    ) -> None:
-        self.information = information
-        self.encoder: PassageEncoder = load_encoder(directory / ENCODER_FOLDER, device)
-        self.index: Any = open_faiss_index(
-            directory / VECTORS_FILE, information["index"], probes=probes
-        )
-        self._offsets = np.load(directory / OFFSETS_FILE, mmap_mode="r")
-        self._lines = np.memmap(directory / PASSAGES_FILE, dtype=np.uint8, mode="r")
-
-    def passage(self, row: int) -> Passage:
-        line = self._lines[self._offsets[row] : self._offsets[row + 1]].tobytes()
-        return Passage(**json.loads(line))
+    # Each kind has a flag of its own, and a compressed index refuses that of the flat one.
+    flag = faiss.IO_FLAG_MMAP_IFC if layout == FLAT else faiss.IO_FLAG_MMAP
+    try:
+        index: Any = faiss.read_index(str(file), flag)
+    except RuntimeError as error:
+        raise ToolUnavailableError(
+            _TOOL_NAME,
+            f"the passage index in {file.parent} cannot be opened ({error})",
+            _BUILD_REMEDY,
+        ) from error
+    if layout != FLAT:
+        index.nprobe = _PROBES
+    return index

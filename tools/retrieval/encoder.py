@@ -4,26 +4,22 @@ A vector is the mean of the last hidden states over a text's tokens. Weights are
 directory and from safetensors only. Does not search and does not download.
 """
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from toolformer.ground.loading import loading
 from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
-from tools.retrieval.latent_vectors import ENCODER_FILE, unit_rows
 
-KIND = "encoder"
-
-_TOOL_NAME = "QA"
+_TOOL_NAME = "WikiSearch"
 _REMEDY = (
     "Set passage_index.encoder in toolformer.yaml to a directory as `save_pretrained` writes it "
-    "(config.json, tokenizer.json, *.safetensors), or to latent, and materialise passage_index"
+    "(config.json, tokenizer.json, *.safetensors), or to wordllama, and materialise passage_index"
 )
 
 
@@ -35,7 +31,7 @@ class TextEncoder:
         similarity: `dot` compares vectors as they are, as Contriever does; `cosine` divides them
             by their lengths first.
         most_tokens: Longer texts are cut there.
-        device: Where it runs.
+        device: Gives the device when the encoder is loaded.
         batch_size: Texts fed together.
     """
 
@@ -45,7 +41,7 @@ class TextEncoder:
         *,
         similarity: str,
         most_tokens: int,
-        device: str,
+        device: Callable[[], str],
         batch_size: int = 32,
     ) -> None:
         self.directory = Path(directory)
@@ -55,10 +51,22 @@ class TextEncoder:
         self._batch_size = batch_size
 
     @property
-    def dimension(self) -> int:
-        """Of the vectors."""
-        model, _ = self._loaded
-        return int(model.config.hidden_size)
+    def settings(self) -> Mapping[str, Any]:
+        """What `tools.retrieval.passage_index.open_encoder` opens it again from."""
+        return {
+            "encoder": str(self.directory),
+            "similarity": self._similarity,
+            "encoder_tokens": self._most_tokens,
+        }
+
+    @property
+    def identity(self) -> str:
+        """The identity of the model, and how its vectors are made.
+
+        Raises:
+            ToolUnavailableError: When there is no encoder in the directory.
+        """
+        return f"{encoder_identity(self.directory)} {self._similarity} {self._most_tokens}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
@@ -75,7 +83,7 @@ class TextEncoder:
         import torch
 
         model, tokenizer = self._loaded
-        vectors = np.empty((len(texts), self.dimension), np.float32)
+        vectors = np.empty((len(texts), model.config.hidden_size), np.float32)
         order = sorted(range(len(texts)), key=lambda place: (len(texts[place]), place))
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
@@ -86,56 +94,16 @@ class TextEncoder:
                 max_length=self._most_tokens,
                 split_special_tokens=True,
                 return_tensors="pt",
-            ).to(self._device)
+            ).to(model.device)
             with torch.inference_mode():
                 states = model(**fed).last_hidden_state.float()
             mask = fed["attention_mask"][:, :, None].float()
             means = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
             vectors[places] = means.cpu().numpy()
-        return unit_rows(vectors) if self._similarity == "cosine" else vectors
-
-    def save(self, folder: Path) -> None:
-        """Write where the encoder lies and what tells it from others; no weights."""
-        fields = {
-            "kind": KIND,
-            "directory": str(self.directory),
-            "identity": encoder_identity(self.directory),
-            "similarity": self._similarity,
-            "most_tokens": self._most_tokens,
-            "device": self._device,
-        }
-        (folder / ENCODER_FILE).write_text(json.dumps(fields), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path, device: Callable[[], str] | None = None) -> Self:
-        """Read an encoder that `save` wrote.
-
-        Args:
-            folder: Where it was saved.
-            device: Gives the device; by default the one that the index was built on.
-
-        Raises:
-            ToolUnavailableError: When its directory holds another one by now: questions would be
-                compared with vectors of another kind.
-        """
-        fields = json.loads((folder / ENCODER_FILE).read_text("utf-8"))
-        directory = Path(fields["directory"])
-        if encoder_identity(directory) != fields["identity"]:
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"the encoder in {directory} is not the one that the passage index was built with",
-                "Materialise passage_index again",
-            )
-        return cls(
-            directory,
-            similarity=fields["similarity"],
-            most_tokens=fields["most_tokens"],
-            device=device() if device else fields["device"],
-        )
-
-    def information(self) -> dict[str, Any]:
-        """What is worth knowing about the encoder, for `index.json`."""
-        return {"kind": KIND, "encoder": str(self.directory), "similarity": self._similarity}
+        if self._similarity == "cosine":
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors /= np.maximum(lengths, np.finfo(np.float32).tiny)
+        return vectors
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -151,7 +119,7 @@ class TextEncoder:
                 self.directory, use_safetensors=True, trust_remote_code=False
             )
             tokenizer = AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
-        return model.to(self._device).eval(), tokenizer
+        return model.to(self._device()).eval(), tokenizer
 
 
 def encoder_identity(directory: Path) -> str:

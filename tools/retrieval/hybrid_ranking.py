@@ -1,128 +1,112 @@
-"""Several rankings of the same passages become one: reciprocal rank fusion.
+"""Rankings with dense vectors: these alone, or BM25 and vectors together.
 
-Cormack, Clarke and Büttcher (2009): each ranking gives its entry at rank r the weight
-1 / (constant + r), and weights are added. Ranks are compared, never scores, so rankings whose
-scores have nothing in common can be fused. Does not search.
+    dense     inner product of question and passage
+    hybrid    BM25 score, divided by the best passage's   +   cosine of question and passage
+
+The hybrid ranks the union of both rankings' first passages; one that BM25 did not find has a BM25
+score of 0. Does not open indexes; `PassageRanker` and `PassageVectors` do.
 """
 
-import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+import numpy as np
+
+from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.passage_ranking import Hit, PassageRanker
-from tools.retrieval.retrieval_tool import Retriever
+
+# Passages of each ranking that the hybrid compares, or as many as are wanted, if these are more.
+_CANDIDATES = 100
 
 
-def reciprocal_rank_fusion(
-    rankings: Sequence[Sequence[str]], *, weights: Sequence[float], constant: float
-) -> list[tuple[str, float]]:
-    """Fuse rankings.
-
-    Args:
-        rankings: Distinct ids, best first.
-        weights: Of each ranking, above 0.
-        constant: Above 0; the larger, the less the first ranks stand out (60 in the paper).
-
-    Returns:
-        Ids with their fused weights, largest first, equal ones by id.
-
-    Raises:
-        ValueError: When the numbers of rankings and weights differ.
-
-    Example:
-        >>> fused = reciprocal_rank_fusion([["a", "b"], ["b", "c"]], weights=[1, 1], constant=60)
-        >>> [(name, round(weight, 4)) for name, weight in fused]
-        [('b', 0.0325), ('a', 0.0164), ('c', 0.0161)]
-    """
-    fused: dict[str, float] = {}
-    for ranking, weight in zip(rankings, weights, strict=True):
-        for rank, name in enumerate(ranking, start=1):
-            fused[name] = fused.get(name, 0.0) + weight / (constant + rank)
-    return sorted(fused.items(), key=lambda entry: (-entry[1], entry[0]))
-
-
-class BM25Retriever:
-    """BM25 as a retriever.
+class _VectorRetriever(ABC):
+    """A `tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages.
 
     Args:
-        ranker: Searches the Lucene index.
-        name: What the ranking depends on besides the index, such as `k1=0.9 b=0.4`.
-        temperature: A passage is e times as probable as one whose score is less by this much.
+        ranker: BM25, which also holds the passages.
+        vectors: Of the same passages.
     """
 
-    def __init__(self, ranker: PassageRanker, *, name: str, temperature: float) -> None:
+    name: ClassVar[str]
+    # A passage is e times as probable to the reader as one whose score is less by this. Chosen on
+    # one half of three sets of questions, see docs/measurements.md.
+    temperature: ClassVar[float]
+
+    def __init__(self, ranker: PassageRanker, vectors: PassageVectors) -> None:
         self._ranker = ranker
-        self._name = name
-        self._temperature = temperature
+        self._vectors = vectors
 
     def version(self) -> str:
-        """Settings and the fingerprint of the index."""
+        """Settings and the fingerprints of both indexes."""
         return (
-            f"bm25 {self._name} temperature={self._temperature:g} "
-            f"index={self._ranker.fingerprint()}"
+            f"{self.name} temperature={self.temperature:g} ({self._ranker.version()}) "
+            f"passage_index={self._vectors.fingerprint()}"
         )
 
     def check_available(self) -> None:
-        """Raise ToolUnavailableError when index, pyserini or Java are missing."""
+        """Raise ToolUnavailableError when one of the indexes cannot be used."""
         self._ranker.check_available()
+        self._vectors.check_available()
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
-        """See `tools.retrieval.retrieval_tool.Retriever`."""
+        """See `Retriever`: score descending, equal scores by passage id."""
+        rankings = [
+            sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:depth]
+            for scores in self._score(queries, depth)
+        ]
+        passages = self._ranker.passages({name for ranking in rankings for name, _ in ranking})
         return [
-            [Hit(hit.passage, hit.score / self._temperature) for hit in ranking]
-            for ranking in self._ranker.rank(queries, depth)
+            [Hit(passages[name], score / self.temperature) for name, score in ranking]
+            for ranking in rankings
         ]
 
+    @abstractmethod
+    def _score(self, queries: Sequence[str], depth: int) -> list[dict[str, float]]:
+        """Scores by passage id, for each query."""
 
-class HybridRetriever:
-    """Fuses the rankings of several retrievers over the same passages.
+    def _near(
+        self, query: str, depth: int, further: Sequence[str] = ()
+    ) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        return self._vectors.near(query, depth, further, wikipedia_index=self._ranker.fingerprint())
 
-    Args:
-        retrievers: Whose passages have the same ids.
-        weights: Of each retriever.
-        constant: See `reciprocal_rank_fusion`.
-        depth: Entries of each ranking that are fused, or as many as are wanted, if these are more.
-    """
 
-    def __init__(
-        self,
-        retrievers: Sequence[Retriever],
-        *,
-        weights: Sequence[float],
-        constant: float,
-        depth: int,
-    ) -> None:
-        self._retrievers = retrievers
-        self._weights = weights
-        self._constant = constant
-        self._depth = depth
+class DenseRetriever(_VectorRetriever):
+    """Passages by the inner product of vectors."""
 
-    def version(self) -> str:
-        """Settings and the versions of all retrievers."""
-        parts = " ".join(
-            f"{weight:g}*({retriever.version()})"
-            for weight, retriever in zip(self._weights, self._retrievers, strict=True)
-        )
-        return f"hybrid constant={self._constant:g} depth={self._depth} {parts}"
+    name = "dense"
+    temperature = 0.1
 
-    def check_available(self) -> None:
-        """Raise ToolUnavailableError when one of the retrievers cannot run."""
-        for retriever in self._retrievers:
-            retriever.check_available()
+    def _score(self, queries: Sequence[str], depth: int) -> list[dict[str, float]]:
+        scores = []
+        for query in queries:
+            asked, vectors = self._near(query, depth)
+            scores.append({name: float((vector * asked).sum()) for name, vector in vectors.items()})
+        return scores
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
-        """See `Retriever`; a passage is as probable as its fused weight says."""
-        deep = max(self._depth, depth)
-        of_all = [retriever.rank(queries, deep) for retriever in self._retrievers]
-        return [
-            self._fused([rankings[place] for rankings in of_all], depth)
-            for place in range(len(queries))
-        ]
 
-    def _fused(self, rankings: Sequence[Sequence[Hit]], depth: int) -> list[Hit]:
-        passages = {hit.passage.passage_id: hit.passage for ranking in rankings for hit in ranking}
-        fused = reciprocal_rank_fusion(
-            [[hit.passage.passage_id for hit in ranking] for ranking in rankings],
-            weights=self._weights,
-            constant=self._constant,
-        )
-        return [Hit(passages[name], math.log(weight)) for name, weight in fused[:depth]]
+class HybridRetriever(_VectorRetriever):
+    """Passages by BM25 and the cosine of vectors, whatever their lengths, together."""
+
+    name = "hybrid"
+    temperature = 0.2
+
+    def _score(self, queries: Sequence[str], depth: int) -> list[dict[str, float]]:
+        depth = max(_CANDIDATES, depth)
+        scores = []
+        for query, hits in zip(queries, self._ranker.rank(queries, depth), strict=True):
+            lexical = {hit.passage.passage_id: hit.score / hits[0].score for hit in hits}
+            asked, vectors = self._near(query, depth, [*lexical])
+            scores.append(
+                {
+                    name: lexical.get(name, 0.0) + _cosine(asked, vector)
+                    for name, vector in vectors.items()
+                }
+            )
+        return scores
+
+
+def _cosine(left: np.ndarray, right: np.ndarray) -> float:
+    """The cosine of the angle between two vectors; 0 where one is zero."""
+    lengths = float(np.linalg.norm(left) * np.linalg.norm(right))
+    return float((left * right).sum()) / lengths if lengths else 0.0

@@ -9,7 +9,7 @@ import importlib
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +40,7 @@ class Hit:
 
     Attributes:
         passage: The passage.
-        score: BM25 as Anserini gives it: rounded to four places, a millionth less for each
-            passage before it with the same rounded score.
+        score: The natural logarithm of how probable the passage is, up to a constant.
     """
 
     passage: Passage
@@ -57,13 +56,17 @@ class PassageRanker:
         k1: BM25's saturation of term frequency.
         b: BM25's weight of passage length.
         threads: Java threads; rankings do not depend on it.
+        temperature: A passage is e times as probable as one whose BM25 score is less by this.
     """
 
-    def __init__(self, directory: Path, *, k1: float, b: float, threads: int) -> None:
+    def __init__(
+        self, directory: Path, *, k1: float, b: float, threads: int, temperature: float = 1.0
+    ) -> None:
         self.directory = directory
         self._k1 = k1
         self._b = b
         self._threads = threads
+        self._temperature = temperature
         self._searcher: Any = None
         self._searcher_fingerprint = NO_INDEX
 
@@ -77,6 +80,13 @@ class PassageRanker:
         if not commits:
             return NO_INDEX
         return f"segments-{hashlib.sha256(commits[-1].read_bytes()).hexdigest()[:16]}"
+
+    def version(self) -> str:
+        """Settings and the fingerprint of the index."""
+        return (
+            f"bm25 k1={self._k1:g} b={self._b:g} temperature={self._temperature:g} "
+            f"index={self.fingerprint()}"
+        )
 
     def check_available(self) -> None:
         """Check index, pyserini and Java by looking at files, without starting Java.
@@ -102,7 +112,9 @@ class PassageRanker:
             depth: Most passages per query, at least 1.
 
         Returns:
-            One ranking per query: score descending, equal scores by passage id.
+            One ranking per query: score descending, equal scores by passage id. Scores are BM25 as
+            Anserini gives it, divided by the temperature: rounded to four places, and a millionth
+            less for each passage before it with the same rounded score.
 
         Raises:
             ToolUnavailableError: When the index cannot be opened or stores no texts.
@@ -116,33 +128,60 @@ class PassageRanker:
                 rankings |= self._search(self._open(), distinct, depth)
         return [rankings[text] for text in texts]
 
+    def passages(self, passage_ids: Collection[str]) -> dict[str, Passage]:
+        """Read passages by their ids, which must be in the index.
+
+        Raises:
+            ToolUnavailableError: When the index cannot be opened or stores no texts.
+            ToolDiedError: When Lucene fails.
+        """
+        if not passage_ids:
+            return {}
+        with _LUCENE:
+            searcher = self._open()
+            with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
+                documents = searcher.batch_doc([*passage_ids], self._threads)
+                return {
+                    name: self._passage(document.raw(), name)
+                    for name, document in documents.items()
+                }
+
     def _search(self, searcher: Any, texts: list[str], depth: int) -> dict[str, list[Hit]]:
+        with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
+            found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
+            return {text: self._hits(found.get(text) or ()) for text in texts}
+
+    @contextmanager
+    def _lucene_errors(self, work: str) -> Iterator[None]:
         from jnius import JavaException  # pyright: ignore[reportAttributeAccessIssue]
 
         try:
-            found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
-            return {text: self._hits(found.get(text) or ()) for text in texts}
+            yield
         except JavaException as error:
             raise ToolDiedError(
-                f"Lucene failed while it searched {self.directory} for {len(texts)} queries: "
-                f"{_first_line(error)}. What was finished is kept: run the same again. If it fails "
-                "again, remove that folder, so that the next build makes the index anew."
+                f"Lucene failed while it {work}: {_first_line(error)}. What was finished is kept: "
+                "run the same again. If it fails again, remove that folder, so that the next build "
+                "makes the index anew."
             ) from error
 
     def _hits(self, documents: Any) -> list[Hit]:
-        hits = []
-        for document in documents:
-            raw = document.lucene_document.get("raw")
-            try:
-                passage = passage_from_raw("{}" if raw is None else raw)
-            except ValueError as error:
-                raise ToolUnavailableError(
-                    _TOOL_NAME,
-                    f"the search index in {self.directory} stores no text of {document.docid!r}",
-                    "Build it with Pyserini's option -storeRaw, or let this program build one",
-                ) from error
-            hits.append(Hit(passage, float(document.score)))
-        return hits
+        return [
+            Hit(
+                self._passage(document.lucene_document.get("raw"), document.docid),
+                float(document.score) / self._temperature,
+            )
+            for document in documents
+        ]
+
+    def _passage(self, raw: str | None, passage_id: str) -> Passage:
+        try:
+            return passage_from_raw("{}" if raw is None else raw)
+        except ValueError as error:
+            raise ToolUnavailableError(
+                _TOOL_NAME,
+                f"the search index in {self.directory} stores no text of {passage_id!r}",
+                "Build it with Pyserini's option -storeRaw, or let this program build one",
+            ) from error
 
     def _open(self) -> Any:
         """Return the searcher; open it on first use and when the index was built anew."""

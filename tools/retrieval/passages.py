@@ -18,7 +18,8 @@ class Passage:
     """One unit of search: up to about 100 words of one section of an article.
 
     Attributes:
-        passage_id: Unique within the index; ties in the ranking are settled by it.
+        passage_id: Its running number in the index, which is also the row of its dense vector; ties
+            in the ranking are settled by it.
         title: Title of the article.
         section: Title of the section; empty for the introduction.
         text: The words.
@@ -37,7 +38,7 @@ def split_passages(
     sections: Iterable[tuple[str, str]],
     url: str = "",
     *,
-    article: int,
+    numbers: Iterator[int],
     max_words: int = 100,
 ) -> Iterator[Passage]:
     """Cut an article into passages that end with a sentence where possible.
@@ -49,30 +50,27 @@ def split_passages(
         title: Title of the article.
         sections: Pairs of section title (empty for the introduction) and plain text, in order.
         url: Address of the article.
-        article: Number of the article in the index: several may have the same title.
+        numbers: Gives each passage of the index its running number, the passage's id.
         max_words: Most words in a passage, at least 1.
 
     Yields:
-        The passages in order. Their ids are the article's number and a running one, so they are
-        the same on every run.
+        The passages in order.
 
     Raises:
         ValueError: When `max_words` is below 1.
 
     Example:
+        >>> from itertools import count
         >>> sections = [("", "Otters swim. They eat fish.")]
-        >>> passages = split_passages("Otter", sections, article=7, max_words=3)
+        >>> passages = split_passages("Otter", sections, numbers=count(7), max_words=3)
         >>> [(passage.passage_id, passage.text) for passage in passages]
-        [('7#0000', 'Otters swim.'), ('7#0001', 'They eat fish.')]
+        [('7', 'Otters swim.'), ('8', 'They eat fish.')]
     """
     if max_words < 1:
         raise ValueError(f"max_words is {max_words}. Expected at least 1 word per passage.")
-    number = 0
     for section, section_text in sections:
         for text in _cut(section_text, max_words):
-            passage_id = f"{article}#{number:04d}"
-            yield Passage(passage_id, _line(title), _line(section), text, url.strip())
-            number += 1
+            yield Passage(str(next(numbers)), _line(title), _line(section), text, url.strip())
 
 
 def raw_document(passage: Passage) -> str:

@@ -5,14 +5,15 @@ the folder is this machine's copy, and a slice is published by its pointer there
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from warehouse import damage
 from warehouse.layout import list_slices, slice_folder, slice_path
 from warehouse.schema import tables
-from warehouse.store.mirror import ONLY_FILE, Mirror
-from warehouse.store.objects import ObjectStore
 from warehouse.versions import newest_version, publish, superseded, versions
+
+if TYPE_CHECKING:
+    from warehouse.store.objects import ObjectStore
 
 _SLICES, _RETIRED = "slices/", "retired/"
 
@@ -99,7 +100,9 @@ class MirroredStore:
         cache: folder of this machine, for the record of the copies.
     """
 
-    def __init__(self, store: ObjectStore, folder: Path, cache: Path):
+    def __init__(self, store: "ObjectStore", folder: Path, cache: Path):
+        from warehouse.store.mirror import Mirror
+
         self._folder = folder
         self._mirror = Mirror(store, cache, _SliceLayout(folder))
 
@@ -174,6 +177,8 @@ class _SliceLayout:
         return slice_folder(self._folder, table, shard, name) / f"{name}.parquet"
 
     def settle(self, place: str, fetched: Path) -> None:
+        from warehouse.store.mirror import ONLY_FILE
+
         table, shard, name = _address(place)
         folder = slice_folder(self._folder, table, shard, name)
         publish(fetched / ONLY_FILE, folder, name)

@@ -18,7 +18,6 @@ from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.assets.training.conftest import metadata_of
 from tests.fakes import byte_tokenizer, taught_model
-from tests.toolformer.decoding.test_call_threshold import OF_COUNTS
 from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, SHARD, frame
 from toolformer.calls import CallFormat, call_ids
@@ -184,8 +183,6 @@ def test_a_text_that_is_no_window_of_its_document_any_more_is_named(home: Home):
 def test_the_value_is_the_one_with_which_the_models_own_calls_gain_most(home: Home, pupil):
     directory = home.finetuned_model(1)
     identity = model_identity(directory)
-    # Earlier releases chose by counts.
-    (directory / CALL_THRESHOLD_FILE).write_text(json.dumps(OF_COUNTS))
     said = calibrated(home)
     chosen = read_call_threshold(directory)
     assert chosen is not None

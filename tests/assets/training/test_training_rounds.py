@@ -128,7 +128,7 @@ def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
     return {
         "language_model": {"path": str(tmp_path / "base"), "device": "cpu"},
         "sampling": {"round": number},
-        "training": {"steps": steps},
+        "training": {"steps": steps, "precision": "float32"},
     }
 
 

@@ -218,25 +218,19 @@ def test_what_was_chosen_is_read_back(tmp_path: Path):
     assert read_call_threshold(tmp_path) == refused
 
 
-OF_COUNTS = {
+CHOICE = {
     "fingerprint": "x",
     "least_call_probability": 0.74,
     "reason": None,
     "call_top_k": 10,
     "texts_with_calls": 9,
     "texts_without_calls": 12,
-    "curve": [{"threshold": 0.74, "right": 1, "elsewhere": 0, "without": 0, "score": 0.1}],
 }
-
-
-def test_a_choice_by_counts_is_none(tmp_path: Path):
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(json.dumps(OF_COUNTS))
-    assert read_call_threshold(tmp_path) is None
 
 
 @pytest.mark.parametrize("curve", [None, [7], [{"threshold": 0.5}], "x"])
 def test_a_curve_that_is_none_is_damage(tmp_path: Path, curve):
-    (tmp_path / CALL_THRESHOLD_FILE).write_text(json.dumps({**OF_COUNTS, "curve": curve}))
+    (tmp_path / CALL_THRESHOLD_FILE).write_text(json.dumps({**CHOICE, "curve": curve}))
     with pytest.raises(ToolformerError, match="is damaged"):
         read_call_threshold(tmp_path)
 

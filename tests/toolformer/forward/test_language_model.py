@@ -16,13 +16,11 @@ from transformers import (
 from tests.fakes import END, START, byte_tokenizer, tiny_model
 from tests.toolformer.architectures import ARCHITECTURES
 from toolformer.errors import ModelNotFoundError
-from toolformer.forward import language_model
 from toolformer.forward.attention import PackedRows
 from toolformer.forward.language_model import (
     LanguageModel,
     check_model_directory,
     resolve_device,
-    resolve_precision,
 )
 from toolformer.forward.tokenization import Tokenizer
 
@@ -335,43 +333,6 @@ def test_a_tokenizer_without_any_such_token_is_refused(llama):
     tokenizer.backend.bos_token = tokenizer.backend.eos_token = None
     with pytest.raises(ModelNotFoundError, match=r"Set language_model\.bos_token"):
         LanguageModel(llama.model, tokenizer, name="none")
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_named_precision_is_taken_on_any_device(precision, device):
-    assert resolve_precision(precision, device) == precision
-
-
-@pytest.mark.parametrize("precision", ["float16", "fp32", ""])
-def test_an_unknown_precision_is_refused(precision):
-    with pytest.raises(ModelNotFoundError, match="expected one of auto, float32, bfloat16"):
-        resolve_precision(precision, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("fpu avx2 avx512_bf16 sse", "bfloat16"),
-        ("fpu amx_bf16 amx_tile", "bfloat16"),
-        ("fpu avx2 avx512f", "float32"),
-    ],
-)
-def test_the_processor_decides_the_precision(tmp_path, monkeypatch, flags, expected):
-    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(language_model, "Path", lambda _: tmp_path / "cpuinfo")
-    assert resolve_precision("auto", "cpu") == expected
-
-
-def test_an_unknown_processor_computes_in_float32(tmp_path, monkeypatch):
-    monkeypatch.setattr(language_model, "Path", lambda _: tmp_path / "cpuinfo")
-    assert resolve_precision("auto", "cpu") == "float32"
-
-
-@pytest.mark.parametrize(("is_supported", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_the_graphics_card_decides_the_precision(monkeypatch, is_supported, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: is_supported)
-    assert resolve_precision("auto", "cuda:1") == expected
 
 
 @pytest.mark.parametrize(("is_available", "expected"), [(True, "cuda"), (False, "cpu")])

@@ -9,10 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tools.errors import ToolUnavailableError
-from tools.retrieval.dense_index import DenseBuild, build_dense_index, dense_index_information
-from tools.retrieval.dense_ranking import DenseRetriever
-from tools.retrieval.dense_vectors import DenseIndexKind
+from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.encoder import TextEncoder, encoder_identity
+from tools.retrieval.passage_index import build_passage_index, passage_index_information
 from tools.retrieval.passages import Passage
 
 TEXTS = [
@@ -60,7 +59,7 @@ def directory(tmp_path_factory) -> Path:
 
 
 def encoder(directory: Path, **changes) -> TextEncoder:
-    settings = {"similarity": "dot", "most_tokens": 64, "device": "cpu", **changes}
+    settings = {"similarity": "dot", "most_tokens": 64, "device": lambda: "cpu", **changes}
     return TextEncoder(directory, **settings)
 
 
@@ -91,67 +90,53 @@ def test_long_texts_are_cut(directory):
     assert np.array_equal(made.encode(["river " * 3]), made.encode(["river " * 300]))
 
 
+def built(made: TextEncoder, folder: Path) -> Path:
+    passages = [Passage(str(number), "", "", text, "") for number, text in enumerate(TEXTS)]
+    build_passage_index(passages, folder, made, fingerprint="x", wikipedia_index="w")
+    return folder
+
+
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_an_index_is_built_and_searched_with_it(directory, tmp_path, similarity):
     made = encoder(directory, similarity=similarity)
-    found = [Passage(str(number), "", "", text, "") for number, text in enumerate(TEXTS)]
-    build = DenseBuild(
-        "x",
-        lambda _: made,
-        sample_passages=10,
-        chunk_passages=2,
-        kind=DenseIndexKind(100, 4),
-        seed=0,
-    )
-    build_dense_index(found, tmp_path / "index", build)
-    information = dense_index_information(tmp_path / "index")
+    index = built(made, tmp_path / "index")
+    information = passage_index_information(index)
     assert information is not None
-    assert (information["kind"], information["similarity"]) == ("encoder", similarity)
-    retriever = DenseRetriever(tmp_path / "index", probes=1, temperature=1.0)
-    (ranking,) = retriever.rank([TEXTS[2]], 4)
+    assert (information["encoder"], information["similarity"]) == (str(directory), similarity)
+    vectors = PassageVectors(index, device=lambda: "cpu")
+    question, found = vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
     scores = made.encode(TEXTS) @ made.encode([TEXTS[2]])[0]
-    assert [int(hit.passage.passage_id) for hit in ranking] == np.argsort(-scores).tolist()
-    if similarity == "cosine":
-        assert ranking[0].passage.text == TEXTS[2]
+    assert [int(name) for name in found] == np.argsort(-scores).tolist()
+    assert question == pytest.approx(made.encode([TEXTS[2]])[0])
 
 
-def test_it_runs_on_the_device_that_is_given_and_not_on_that_of_another_run(directory, tmp_path):
-    made = encoder(directory, device="cuda:7")
-    found = [Passage(str(number), "", "", text, "") for number, text in enumerate(TEXTS)]
+def test_it_runs_on_the_device_that_is_given_at_the_first_question(directory, tmp_path):
     asked = []
 
     def device():
         asked.append("cpu")
         return "cpu"
 
-    build = DenseBuild(
-        "x",
-        lambda _: made,
-        sample_passages=10,
-        chunk_passages=2,
-        kind=DenseIndexKind(100, 4),
-        seed=0,
-        device=device,
-    )
-    build_dense_index(found, tmp_path / "index", build)
-    assert asked
-    asked.clear()
-    retriever = DenseRetriever(tmp_path / "index", probes=1, temperature=1.0, device=device)
-    assert not asked
-    assert len(retriever.rank([TEXTS[2]], 4)[0]) == 4
-    assert asked
+    index = built(encoder(directory, device=device), tmp_path / "index")
+    assert asked == ["cpu"]
+    vectors = PassageVectors(index, device=device)
+    vectors.check_available()
+    assert asked == ["cpu"]
+    vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
+    assert asked == ["cpu", "cpu"]
 
 
-def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path, name):
     import shutil
 
     copied = tmp_path / "copied"
     shutil.copytree(directory, copied)
-    encoder(copied).save(tmp_path)
-    assert TextEncoder.load(tmp_path).directory == copied
-    (copied / "config.json").write_text((copied / "config.json").read_text() + "\n")
-    with pytest.raises(ToolUnavailableError, match="Materialise passage_index again"):
-        TextEncoder.load(tmp_path)
+    vectors = PassageVectors(built(encoder(copied), tmp_path / "index"), device=lambda: "cpu")
+    vectors.check_available()
+    (copied / name).write_bytes((copied / name).read_bytes() + b"\n")
+    with pytest.raises(ToolUnavailableError, match=r"is not the one.*Materialise passage_index"):
+        vectors.check_available()
 
 
 def test_a_text_that_spells_a_special_token_is_fed_as_text(directory):

@@ -1,116 +1,126 @@
-"""Reciprocal rank fusion, and the retrievers that are fused."""
+"""Rankings with dense vectors, by numbers worked out by hand."""
 
-import math
+from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tools.retrieval.hybrid_ranking import BM25Retriever, HybridRetriever, reciprocal_rank_fusion
+from tools.errors import ToolUnavailableError
+from tools.retrieval import hybrid_ranking
+from tools.retrieval.dense_ranking import PassageVectors
+from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
+from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import Hit
 from tools.retrieval.passages import Passage
 
-rankings = st.lists(st.permutations("abcdef").map(lambda names: names[:4]), min_size=1, max_size=3)
+PASSAGES = [Passage(str(number), f"title {number}", "", "", "") for number in range(5)]
+# Of the passages, in order, and of the question; its cosines with them are 1, 0, 0.6, 0.8, -1.
+VECTORS = {
+    "title 0": (2, 0),
+    "title 1": (0, 1),
+    "title 2": (3, 4),
+    "title 3": (4, 3),
+    "title 4": (-1, 0),
+    "question": (10, 0),
+    "nothing": (0, 0),
+}
 
 
-def fuse(lists, *, constant=60.0):
-    return reciprocal_rank_fusion(lists, weights=[1.0] * len(lists), constant=constant)
+class PlaneEncoder:
+    """Knows a vector of two numbers for each text."""
+
+    settings = MappingProxyType({"encoder": "plane"})
+    identity = "plane"
+
+    def encode(self, texts):
+        return np.array([VECTORS[text] for text in texts], np.float32)
 
 
-@given(rankings)
-def test_every_entry_is_fused_once_and_nothing_else(lists):
-    names = [name for name, _ in fuse(lists)]
-    assert sorted(names) == sorted({name for ranking in lists for name in ranking})
+class FixedRanker:
+    """Finds the same passages for every query."""
 
-
-@given(rankings)
-def test_the_order_of_the_rankings_does_not_matter(lists):
-    forwards, backwards = dict(fuse(lists)), dict(fuse(lists[::-1]))
-    assert forwards.keys() == backwards.keys()
-    assert all(math.isclose(forwards[name], backwards[name]) for name in forwards)
-
-
-@given(st.permutations("abcdef"), st.floats(0.1, 1000))
-def test_one_ranking_stays_as_it_is(ranking, constant):
-    assert [name for name, _ in fuse([ranking], constant=constant)] == list(ranking)
-
-
-@given(rankings)
-def test_an_entry_that_is_nowhere_behind_another_is_not_fused_behind_it(lists):
-    place = {name: rank for rank, (name, _) in enumerate(fuse(lists))}
-
-    def ranks(name):
-        return [ranking.index(name) if name in ranking else math.inf for ranking in lists]
-
-    for left in place:
-        for right in place:
-            if all(a < b for a, b in zip(ranks(left), ranks(right), strict=True)):
-                assert place[left] < place[right]
-
-
-def test_weights_are_those_of_the_formula():
-    fused = reciprocal_rank_fusion([["a", "b"], ["b"]], weights=[1.0, 0.5], constant=10.0)
-    assert fused == [("b", 1 / 12 + 0.5 / 11), ("a", 1 / 11)]
-
-
-def test_equal_weights_are_ordered_by_name():
-    assert [name for name, _ in fuse([["b"], ["a"]])] == ["a", "b"]
-
-
-def test_a_weight_per_ranking_is_needed():
-    with pytest.raises(ValueError, match="argument"):
-        reciprocal_rank_fusion([["a"]], weights=[1.0, 1.0], constant=60.0)
-
-
-class ListRanker:
-    """Ranks the same ids for every query."""
-
-    def __init__(self, names: str):
-        self.names = names
+    def __init__(self, scores: dict[int, float]):
+        self.hits = [Hit(PASSAGES[number], score) for number, score in scores.items()]
         self.depths: list[int] = []
 
     def fingerprint(self):
-        return f"list-{self.names}"
+        return "wikipedia"
 
-    version = fingerprint
+    def version(self):
+        return "bm25 of the test"
 
     def check_available(self):
         pass
 
     def rank(self, queries, depth):
         self.depths.append(depth)
-        hits = [
-            Hit(Passage(name, name, "", "", ""), 10.0 - place)
-            for place, name in enumerate(self.names[:depth])
-        ]
-        return [hits for _ in queries]
+        return [self.hits[:depth] for _ in queries]
+
+    def passages(self, passage_ids):
+        return {name: PASSAGES[int(name)] for name in passage_ids}
 
 
-def test_bm25_scores_become_logarithms():
-    retriever = BM25Retriever(ListRanker("ab"), name="k1=1", temperature=2.0)  # pyright: ignore
-    ((first, second),) = retriever.rank(["q"], 5)
-    assert (first.score, second.score) == (5.0, 4.5)
-    assert retriever.version() == "bm25 k1=1 temperature=2 index=list-ab"
-
-
-def test_fused_passages_are_as_probable_as_their_weights():
-    parts = ListRanker("abc"), ListRanker("cd")
-    retriever = HybridRetriever(parts, weights=(1.0, 2.0), constant=1.0, depth=10)
-    (ranking, again) = retriever.rank(["q", "r"], 3)
-    assert ranking == again
-    assert [hit.passage.passage_id for hit in ranking] == ["c", "d", "a"]
-    assert [math.exp(hit.score) for hit in ranking] == pytest.approx([1.25, 2 / 3, 0.5])
-    assert [part.depths for part in parts] == [[10], [10]]
-
-
-def test_more_than_the_fused_depth_can_be_asked_for():
-    part = ListRanker("abcdef")
-    HybridRetriever([part], weights=[1.0], constant=1.0, depth=2).rank(["q"], 5)
-    assert part.depths == [5]
-
-
-def test_the_version_names_every_part():
-    retriever = HybridRetriever(
-        (ListRanker("a"), ListRanker("b")), weights=(1.0, 0.5), constant=60.0, depth=9
+@pytest.fixture
+def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PassageVectors:
+    monkeypatch.setattr("tools.retrieval.dense_ranking.open_encoder", lambda *_: PlaneEncoder())
+    build_passage_index(
+        PASSAGES, tmp_path / "index", PlaneEncoder(), fingerprint="x", wikipedia_index="wikipedia"
     )
-    assert retriever.version() == "hybrid constant=60 depth=9 1*(list-a) 0.5*(list-b)"
+    return PassageVectors(tmp_path / "index", device=lambda: "cpu")
+
+
+def scores(retriever, depth: int = 5, query: str = "question") -> dict[str, float]:
+    (ranking,) = retriever.rank([query], depth)
+    return {hit.passage.passage_id: hit.score * retriever.temperature for hit in ranking}
+
+
+def test_hybrid_adds_the_share_of_the_best_bm25_score_and_the_cosine(vectors):
+    retriever = HybridRetriever(FixedRanker({1: 8.0, 2: 6.0}), vectors)  # pyright: ignore
+    found = scores(retriever)
+    assert [*found] == ["2", "0", "1", "3", "4"]
+    # Of the passages 0 and 1 with equal scores, the lower id is first.
+    assert [*found.values()] == pytest.approx([0.75 + 0.6, 1.0, 1.0, 0.8, -1.0])
+
+
+def test_a_passage_that_only_bm25_found_has_its_cosine_too(vectors, monkeypatch):
+    monkeypatch.setattr(hybrid_ranking, "_CANDIDATES", 1)
+    ranker = FixedRanker({4: 5.0})
+    found = scores(HybridRetriever(ranker, vectors), depth=1)  # pyright: ignore
+    # The inner product is largest with passage 3 (40), the cosine there 0.8.
+    assert found == {"3": pytest.approx(0.8)}
+    found = scores(HybridRetriever(ranker, vectors), depth=2)  # pyright: ignore
+    assert found == {"3": pytest.approx(0.8), "2": pytest.approx(0.6)}
+    assert ranker.depths == [1, 2]
+
+
+def test_hybrid_compares_the_first_hundred_of_each_ranking_or_as_many_as_are_wanted(vectors):
+    ranker = FixedRanker({0: 1.0})
+    HybridRetriever(ranker, vectors).rank(["question"], 20)  # pyright: ignore
+    HybridRetriever(ranker, vectors).rank(["question"], 200)  # pyright: ignore
+    assert ranker.depths == [100, 200]
+
+
+def test_a_question_without_tokens_is_ranked_by_bm25_alone(vectors):
+    retriever = HybridRetriever(FixedRanker({1: 8.0, 2: 6.0}), vectors)  # pyright: ignore
+    assert scores(retriever, query="nothing") == {"1": 1.0, "2": pytest.approx(0.75)}
+
+
+def test_dense_ranks_by_the_inner_product(vectors):
+    retriever = DenseRetriever(FixedRanker({}), vectors)  # pyright: ignore
+    assert scores(retriever, depth=3) == {"3": 40.0, "2": 30.0, "0": 20.0}
+    assert scores(retriever, query="nothing") == {}
+
+
+def test_the_version_names_both_indexes(vectors):
+    retriever = HybridRetriever(FixedRanker({}), vectors)  # pyright: ignore
+    assert retriever.version() == (
+        f"hybrid temperature={HybridRetriever.temperature:g} (bm25 of the test) passage_index=x"
+    )
+
+
+def test_vectors_of_other_passages_are_not_mixed_with_bm25(vectors, monkeypatch):
+    monkeypatch.setattr(FixedRanker, "fingerprint", lambda _: "another")
+    retriever = HybridRetriever(FixedRanker({}), vectors)  # pyright: ignore
+    with pytest.raises(ToolUnavailableError, match=r"vectors of other passages.*passage_index"):
+        retriever.rank(["question"], 1)

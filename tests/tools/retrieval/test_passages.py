@@ -1,3 +1,5 @@
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ SECTIONS = st.lists(st.tuples(st.text(), st.text()), max_size=4)
 
 @given(SECTIONS, st.integers(min_value=1, max_value=12))
 def test_passages_hold_every_word_once_in_order(sections, max_words):
-    passages = list(split_passages("Title", sections, article=0, max_words=max_words))
+    passages = list(split_passages("Title", sections, numbers=count(), max_words=max_words))
     words = [word for passage in passages for word in passage.text.split()]
     assert words == [word for _, text in sections for word in text.split()]
     assert all(1 <= len(passage.text.split()) <= max_words for passage in passages)
@@ -18,31 +20,34 @@ def test_passages_hold_every_word_once_in_order(sections, max_words):
 
 def test_passages_end_with_a_sentence_where_possible():
     text = 'One two three. "Four five six." (Seven eight.) Nine ten eleven'
-    texts = [passage.text for passage in split_passages("T", [("S", text)], article=0, max_words=6)]
+    texts = [
+        passage.text for passage in split_passages("T", [("S", text)], numbers=count(), max_words=6)
+    ]
     assert texts == ['One two three. "Four five six."', "(Seven eight.) Nine ten eleven"]
 
 
 def test_long_sentence_is_cut_between_words():
     text = " ".join(f"w{number}" for number in range(25))
     counts = [
-        len(p.text.split()) for p in split_passages("T", [("", text)], article=0, max_words=10)
+        len(p.text.split())
+        for p in split_passages("T", [("", text)], numbers=count(), max_words=10)
     ]
     assert counts == [10, 10, 5]
 
 
 def test_passage_never_spans_two_sections():
     sections = [("", "Intro."), ("History", "Old."), ("Empty", "  "), ("Use", "New.")]
-    passages = list(split_passages("Suez  Canal", sections, "https://x.org/Suez", article=7))
+    passages = list(split_passages("Suez  Canal", sections, "https://x.org/Suez", numbers=count(7)))
     assert passages == [
-        Passage("7#0000", "Suez Canal", "", "Intro.", "https://x.org/Suez"),
-        Passage("7#0001", "Suez Canal", "History", "Old.", "https://x.org/Suez"),
-        Passage("7#0002", "Suez Canal", "Use", "New.", "https://x.org/Suez"),
+        Passage("7", "Suez Canal", "", "Intro.", "https://x.org/Suez"),
+        Passage("8", "Suez Canal", "History", "Old.", "https://x.org/Suez"),
+        Passage("9", "Suez Canal", "Use", "New.", "https://x.org/Suez"),
     ]
 
 
 def test_passages_of_no_words_are_refused():
     with pytest.raises(ValueError, match="max_words is 0"):
-        list(split_passages("T", [("", "x")], article=0, max_words=0))
+        list(split_passages("T", [("", "x")], numbers=count(), max_words=0))
 
 
 @pytest.mark.parametrize("text", ["", "with\nline breaks\n", "é 😀 中文", '"quoted" \\ {}'])

@@ -1,13 +1,16 @@
-"""Word problems with a number as answer: ASDiv, SVAMP, MAWPS (paper §4.2.2).
+"""Word problems with a number as answer: ASDiv, SVAMP, MAWPS (paper §4.2.2), and sums of our own.
 
 Does not read ASDiv's XML itself (see `asdiv_xml`).
 """
+
+from pathlib import Path
 
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, LeftOutRowError, Row
 from toolformer.evaluation.scoring import score_math
 
+_SUMS = Path(__file__).with_name("sums.jsonl")
 PROBLEM_PROMPT = "{problem} The answer is"
 
 
@@ -81,3 +84,21 @@ class Mawps(Mathematics):
     name = "mawps"
     formats = (("sQuestion", _mawps), ("question", _problem))
     id_columns = ("id", "iIndex")
+
+
+class Sums(Mathematics):
+    """Forty sentences like those of the starter texts, each cut off behind the `=` of a sum.
+
+    Ours: small enough for a demonstration, and only as hard as the arithmetic itself.
+    """
+
+    name = "sums"
+    formats = (("question", _problem),)
+    stop_rule = StopRule(max_new_tokens=16)
+
+    def __init__(self) -> None:
+        super().__init__(_SUMS)
+
+    def prompt(self, asked: Asked) -> str:
+        """The beginning of the sentence as it is."""
+        return asked.text

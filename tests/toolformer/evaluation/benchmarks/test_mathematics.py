@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import (
@@ -8,7 +10,9 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_lines,
 )
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
-from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
+from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Sums, Svamp
+from tools.calculator import Calculator
+from tools.protocol import Document
 
 ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
 <Machine-Reading-Corpus-File>
@@ -142,3 +146,15 @@ def test_the_first_number_or_the_one_behind_the_equals_sign_counts(tmp_path, ben
     assert benchmark.score(item, " $1,250.00 in all, or 3 each")
     assert benchmark.score(item, " 5 × 250 = 1250")
     assert not benchmark.score(item, " 5 and 1250")
+
+
+def test_each_sum_ends_where_its_result_belongs():
+    items = items_of(Sums())
+    assert len(items) == len({item.prompt for item in items}) == 40
+    for item in items:
+        expression = re.search(r"(\d+ [-+*/] \d+) =$", item.prompt)
+        assert expression, item.prompt
+        result = Calculator().call(expression[1], Document("sums", ""))
+        assert item.gold == (result,)
+        assert Sums().score(item, f" {result} crowns")
+        assert not Sums().score(item, f" {int(result) + 1} crowns")

@@ -1,0 +1,267 @@
+"""What `precision: auto` was measured to be: written once, read by all, shown, measured anew."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dagster_project.commands.doctor import examine, measure
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings, validated
+from dagster_project.wiring import precision as records
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.precision import (
+    ANNOTATION,
+    MeasuredPrecision,
+    recorded_precision,
+    recorded_precisions,
+    settled_precision,
+    training_precision,
+)
+from tests.dagster_project.command_line import run_command
+from tests.fakes import tiny_model
+from toolformer.forward import precision
+from toolformer.forward.precision import PrecisionChoice
+
+IN_FLOAT32 = PrecisionChoice("float32", 612.0, 340.0)
+IN_BFLOAT16 = PrecisionChoice("bfloat16", 100.0, 400.0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+
+
+def saved(folder: Path, *, seed: int) -> Path:
+    made = tiny_model(seed=seed)
+    made.model.save_pretrained(folder)
+    made.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    records.tell_once.cache_clear()
+    return Home(tmp_path / "home")
+
+
+def settings_of(model: Path, **of_model: str) -> Settings:
+    given = {"path": str(model), "device": "cpu", **of_model}
+    return validated({"language_model": given}, origin="test")
+
+
+def settle(
+    home: Home, model: Path, choice: PrecisionChoice = IN_FLOAT32, *, device: str = "cpu", **how
+) -> MeasuredPrecision:
+    return settled_precision(ANNOTATION, model, device, home, lambda: choice, **how)
+
+
+def never() -> PrecisionChoice:
+    pytest.fail("measured")
+
+
+def test_what_was_measured_is_read_afterwards(home: Home, model: Path):
+    assert recorded_precision(ANNOTATION, model, "cpu", home) is None
+    record = settle(home, model)
+    assert record.choice == IN_FLOAT32
+    assert record.measured_on.startswith(precision.name_of_device("cpu"))
+    again = Home(home.root)
+    assert settled_precision(ANNOTATION, model, "cpu", again, never) == record
+    assert recorded_precision(ANNOTATION, model, "cpu", again) == record
+    assert list(recorded_precisions(again)) == [record]
+
+
+def test_of_two_processes_at_once_one_measures(home: Home, model: Path):
+    meeting, measured, found = threading.Barrier(2, timeout=60), [], []
+
+    def use() -> None:
+        def measuring() -> PrecisionChoice:
+            measured.append(1)
+            return IN_BFLOAT16
+
+        meeting.wait()
+        found.append(settled_precision(ANNOTATION, model, "cpu", home, measuring))
+
+    threads = [threading.Thread(target=use) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(measured) == 1
+    assert [each.choice for each in found] == [IN_BFLOAT16] * 2
+
+
+def test_a_finetuned_model_shares_the_choice_of_its_base(home: Home, model: Path, tmp_path: Path):
+    record = settle(home, model)
+    finetuned = saved(tmp_path / "finetuned", seed=5)
+    assert settled_precision(ANNOTATION, finetuned, "cpu", home, never) == record
+
+
+def test_training_and_another_device_have_choices_of_their_own(
+    home: Home, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settle(home, model)
+    monkeypatch.setattr(records, "name_of_device", lambda device: f"Card {device}/80 GB")
+    settle(home, model, IN_BFLOAT16, device="cuda:1")
+    assert recorded_precision("training", model, "cpu", home) is None
+    found = {each.device: each.choice for each in recorded_precisions(home)}
+    assert found == {"cpu": IN_FLOAT32, "Card cuda:1/80 GB": IN_BFLOAT16}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"purpose": "annotation"}'])
+def test_a_damaged_record_is_measured_again(home: Home, model: Path, content: str):
+    settle(home, model)
+    (file,) = home.precisions.iterdir()
+    file.write_text(content)
+    assert settle(home, model, IN_BFLOAT16).choice == IN_BFLOAT16
+    assert json.loads(file.read_text())["choice"]["precision"] == "bfloat16"
+
+
+def test_measuring_anew_changes_the_choice(home: Home, model: Path):
+    settle(home, model)
+    settle(home, model, IN_BFLOAT16, is_anew=True)
+    record = recorded_precision(ANNOTATION, model, "cpu", home)
+    assert record is not None
+    assert record.choice == IN_BFLOAT16
+
+
+@pytest.mark.parametrize(
+    ("flags", "measured_on", "is_warned"),
+    [
+        ("avx2", "Maker One, 2 of 2 threads", True),
+        ("avx2", "Maker Two, 2 of 2 threads", False),
+        ("amx_bf16", "Maker One, 2 of 2 threads", False),
+    ],
+)
+def test_a_processor_that_emulates_what_another_chose_is_warned_of(
+    home: Home, model: Path, tmp_path: Path, monkeypatch, caplog, *, flags, measured_on, is_warned
+):
+    settle(home, model, IN_BFLOAT16)
+    (file,) = home.precisions.iterdir()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "measured_on": measured_on}))
+    (tmp_path / "cpuinfo").write_text(f"model name: Maker Two\nflags: {flags}\n")
+    monkeypatch.setattr(precision, "_PROCESSOR", tmp_path / "cpuinfo")
+    records.tell_once.cache_clear()
+    settled_precision(ANNOTATION, model, "cpu", home, never)
+    assert ("only emulates it" in caplog.text) == is_warned
+    (finding,) = [each for each in examine(home) if each.name == "precision of annotation"]
+    assert (finding.status, bool(finding.remedy)) == ("warning" if is_warned else "ok", is_warned)
+
+
+# The model itself
+
+
+@pytest.fixture
+def holder() -> Iterator[Callable[[], ModelHolder]]:
+    """Makes the holder of a process."""
+    made: list[ModelHolder] = []
+
+    def make() -> ModelHolder:
+        for before in made:
+            before.release()
+        made.append(ModelHolder())
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.release()
+
+
+def test_the_first_use_measures_with_the_model_and_keeps_the_faster(
+    home: Home, model: Path, holder, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    first = holder()
+    loaded = first.load(model, settings_of(model), home)
+    (record,) = recorded_precisions(home)
+    assert loaded.choice == record.choice
+    assert loaded.precision == record.choice.precision
+    assert min(record.choice.float32 or 0, record.choice.bfloat16 or 0) > 0
+    assert first.load(model, settings_of(model), home) is loaded
+    assert first.loads == 2
+    assert caplog.text.count(record.told) == 1
+
+
+def test_a_later_process_loads_what_was_chosen(home: Home, model: Path, holder):
+    for choice in (IN_BFLOAT16, IN_FLOAT32):
+        settle(home, model, choice, is_anew=True)
+        later = holder()
+        loaded = later.load(model, settings_of(model), home)
+        assert (loaded.precision, loaded.choice) == (choice.precision, choice)
+        assert later.loads == 1
+
+
+def test_a_named_precision_is_taken_whatever_was_measured(home: Home, model: Path, holder):
+    settle(home, model, IN_BFLOAT16)
+    process = holder()
+    named = process.load(model, settings_of(model, precision="float32"), home)
+    assert (named.precision, named.choice) == ("float32", None)
+    asked = process.load(model, settings_of(model), home, precision="float32")
+    assert asked is named
+
+
+def test_the_copy_in_the_other_precision_stands_beside_the_model(home: Home, model: Path, holder):
+    settle(home, model, IN_FLOAT32)
+    process, settings = holder(), settings_of(model)
+    loaded = process.load(model, settings, home)
+    assert process.load_in("float32", model, settings, home) is loaded
+    copy = process.load_in("bfloat16", model, settings, home)
+    assert copy.precision == "bfloat16"
+    assert process.load_in("bfloat16", model, settings, home) is copy
+    assert process.load(model, settings, home) is loaded
+
+
+def test_training_is_measured_by_a_step_and_kept_apart(home: Home, model: Path):
+    settings = settings_of(model)
+    chosen = training_precision(settings, model, "cpu", home)
+    (record,) = recorded_precisions(home)
+    assert (record.purpose, record.choice.precision) == ("training", chosen)
+    assert record.choice.float32
+    assert record.choice.bfloat16
+    named = validated({"training": {"precision": "bfloat16"}}, origin="test")
+    assert training_precision(named, model, "cpu", home) == "bfloat16"
+
+
+# doctor
+
+
+def details(home: Home) -> dict[str, str]:
+    return {each.name: each.detail for each in examine(home)}
+
+
+def test_doctor_says_what_is_computed_in_and_why(home: Home, model: Path):
+    home.root.mkdir()
+    home.settings_file.write_text(f"language_model: {{path: {model}}}\n")
+    found = details(home)
+    for purpose in ("annotation", "training"):
+        assert found[f"precision of {purpose}"] == "auto, measured at the first use"
+    settle(home, model)
+    told = details(home)["precision of annotation"]
+    for part in ("float32: 612 tokens/s, bfloat16 340", "on cpu", precision.name_of_device("cpu")):
+        assert part in told
+    home.settings_file.write_text(f"language_model: {{path: {model}, precision: bfloat16}}\n")
+    assert details(home)["precision of annotation"].startswith("bfloat16: language_model.precision")
+
+
+def test_doctor_measures_anew(home: Home, model: Path, monkeypatch, capsys):
+    home.root.mkdir()
+    home.settings_file.write_text(f"language_model: {{path: {model}, device: cpu}}\n")
+    settle(home, model, PrecisionChoice("bfloat16", 1.0, 2.0))
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+    outcome = run_command(capsys, "doctor", "--measure", "--json")
+    assert outcome.code == 0
+    found = [each["detail"] for each in json.loads(outcome.out) if each["name"] == "measured"]
+    recorded = list(recorded_precisions(home))
+    assert found == [each.told for each in recorded]
+    assert [each.purpose for each in recorded] == ["annotation", "training"]
+    assert recorded[0].choice.float32 != 1.0
+
+
+def test_doctor_measures_nothing_where_the_settings_are_not_valid(home: Home):
+    home.root.mkdir()
+    home.settings_file.write_text("language_model: {precision: float8}\n")
+    (finding,) = measure(home)
+    assert finding.status == "missing"
+    assert not home.precisions.exists()

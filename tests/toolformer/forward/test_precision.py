@@ -1,0 +1,254 @@
+"""Which precision is taken by which figures, and what a device computes in."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from tests.fakes import tiny_model
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward import precision
+from toolformer.forward.language_model import LanguageModel, kind_of_model
+from toolformer.forward.precision import (
+    BFLOAT16,
+    FLOAT32,
+    PrecisionChoice,
+    faster_model,
+    has_bfloat16_instructions,
+    in_order_of_trial,
+    measured_choice,
+)
+
+# The pass before the turns that count.
+WARMING_UP = (1000.0,)
+
+
+class Passes:
+    """Passes at given speeds, in order, which remember how they were asked for."""
+
+    def __init__(self, float32: Iterator[float], bfloat16: Iterator[float]):
+        self._speeds = {FLOAT32: float32, BFLOAT16: bfloat16}
+        self.asked: list[tuple[str, int]] = []
+
+    def choice(self) -> PrecisionChoice:
+        def one_of(name: str) -> Callable[[int], float]:
+            def one(tokens: int) -> float:
+                self.asked.append((name, tokens))
+                if (speed := next(self._speeds[name])) == 0:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+                return speed
+
+            return one
+
+        return measured_choice({name: one_of(name) for name in (BFLOAT16, FLOAT32)})
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "expected"),
+    [(1000.0, 1199.0, FLOAT32), (1000.0, 1200.0, BFLOAT16), (1000.0, 400.0, FLOAT32)],
+)
+def test_bfloat16_is_taken_where_it_is_a_fifth_faster(float32, bfloat16, expected):
+    choice = Passes(repeat(float32), repeat(bfloat16)).choice()
+    assert choice == PrecisionChoice(expected, float32, bfloat16)
+    assert f"{bfloat16:,.0f}" in choice.told
+
+
+def test_the_best_pass_of_each_counts():
+    slow_once = chain(WARMING_UP, [600.0, 1000.0, 900.0])
+    assert Passes(slow_once, repeat(1100.0)).choice() == PrecisionChoice(FLOAT32, 1000.0, 1100.0)
+
+
+def test_both_are_measured_in_turns_with_as_many_tokens():
+    passes = Passes(repeat(1000.0), repeat(500.0))
+    passes.choice()
+    assert [name for name, _ in passes.asked] == [BFLOAT16, FLOAT32] * 3
+    assert [tokens for _, tokens in passes.asked] == [32] * 2 + [128] * 4
+
+
+def test_a_fast_device_gets_more_tokens_after_a_pass_that_does_not_count():
+    passes = Passes(repeat(5000.0), repeat(10_000.0))
+    assert passes.choice().precision == BFLOAT16
+    assert [tokens for _, tokens in passes.asked] == [32] * 2 + [128] * 2 + [640] * 8
+    passes = Passes(repeat(1e6), repeat(1e7))
+    passes.choice()
+    assert passes.asked[-1] == (FLOAT32, 8192)
+
+
+def test_a_slow_model_is_measured_in_two_turns():
+    passes = Passes(repeat(8.0), repeat(4.0))
+    assert passes.choice() == PrecisionChoice(FLOAT32, 8.0, 4.0)
+    assert [tokens for _, tokens in passes.asked] == [32] * 2 + [128] * 4
+
+
+def test_a_disturbed_measurement_is_repeated_once():
+    disturbed = (1000.0, 400.0, 900.0)
+    float32 = chain(WARMING_UP, disturbed, repeat(1000.0))
+    choice = Passes(float32, chain(WARMING_UP, disturbed, repeat(2000.0))).choice()
+    assert choice == PrecisionChoice(BFLOAT16, 1000.0, 2000.0)
+
+
+def test_after_a_second_disturbance_it_is_float32_and_that_is_said():
+    bfloat16 = chain(WARMING_UP, (9000.0, 4000.0, 9000.0) * 2)
+    choice = Passes(chain(WARMING_UP, (1000.0, 400.0, 900.0) * 2), bfloat16).choice()
+    assert (choice.precision, choice.float32, choice.bfloat16) == (FLOAT32, 1000.0, 9000.0)
+    assert "disturbed twice" in choice.told
+
+
+def test_one_that_varies_alone_is_no_disturbance():
+    passes = Passes(chain(WARMING_UP, (1000.0, 400.0, 900.0)), repeat(2000.0))
+    assert passes.choice().precision == BFLOAT16
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "expected"),
+    [
+        (repeat(0.0), repeat(10.0), PrecisionChoice(BFLOAT16, None, 10.0)),
+        (repeat(10.0), repeat(0.0), PrecisionChoice(FLOAT32, 10.0, None)),
+        (repeat(0.0), repeat(0.0), PrecisionChoice(FLOAT32, None, None)),
+        # It did not fit when the passes grew.
+        (repeat(1e5), chain([1e5] * 2, repeat(0.0)), PrecisionChoice(FLOAT32, 1e5, None)),
+    ],
+)
+def test_what_memory_does_not_hold_leaves_the_other(float32, bfloat16, expected):
+    choice = Passes(float32, bfloat16).choice()
+    assert choice.remark
+    assert (choice.precision, choice.float32, choice.bfloat16) == (
+        expected.precision,
+        expected.float32,
+        expected.bfloat16,
+    )
+
+
+def test_any_other_error_is_raised():
+    def fail(tokens: int) -> float:
+        raise RuntimeError(f"{tokens} tokens")
+
+    with pytest.raises(RuntimeError, match="32 tokens"):
+        measured_choice({FLOAT32: fail, BFLOAT16: fail})
+
+
+# With a model
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def saved(folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
+    model = tiny_model(seed=seed)
+    model.model.to(dtype=dtype).save_pretrained(folder)
+    model.tokenizer.backend.save_pretrained(folder)
+    return folder
+
+
+class Loads:
+    """Loads a model directory, and knows which copies are still there."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self.copies: dict[str, weakref.ref[LanguageModel]] = {}
+
+    def __call__(self, name: str) -> LanguageModel:
+        model = LanguageModel.load(self._directory, precision=name, device="cpu")
+        self.copies[name] = weakref.ref(model)
+        return model
+
+
+def test_the_faster_copy_is_kept_and_the_other_dropped(directory: Path):
+    load = Loads(directory)
+    model, choice = faster_model(load, directory, device="cpu")
+    assert model.precision == choice.precision
+    assert model.tokens_fed == 0
+    assert choice.float32
+    assert choice.bfloat16
+    gc.collect()
+    assert {name for name, copy in load.copies.items() if copy()} == {model.precision}
+
+
+@pytest.mark.parametrize(("flags", "kept"), [("amx_bf16", BFLOAT16), ("avx2", FLOAT32)])
+def test_where_memory_holds_one_copy_it_is_the_one_the_processor_is_made_for(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, kept: str
+):
+    processor(tmp_path, monkeypatch, flags)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    load = Loads(directory)
+    model, choice = faster_model(load, directory, device="cpu")
+    assert model.precision == choice.precision == kept
+    assert set(load.copies) == {kept}
+
+
+def test_a_model_and_what_was_finetuned_from_it_are_of_one_kind(directory: Path, tmp_path: Path):
+    finetuned = saved(tmp_path / "finetuned", seed=7, dtype=torch.bfloat16)
+    assert kind_of_model(finetuned) == kind_of_model(directory)
+    assert kind_of_model(directory).startswith("LlamaForCausalLM-")
+    weights = sum(each.numel() for each in tiny_model().model.parameters())
+    assert kind_of_model(directory).endswith(f"-{weights}")
+
+
+# Devices
+
+
+def processor(folder: Path, monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
+    file = folder / "cpuinfo"
+    file.write_text(f"model name\t: Maker One\nflags : {flags}\n")
+    monkeypatch.setattr(precision, "_PROCESSOR", file)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx2 avx512_bf16 sse", True),
+        ("fpu amx_bf16 amx_tile", True),
+        ("fpu avx2 avx512f", False),
+    ],
+)
+def test_the_flags_tell_whether_the_processor_only_emulates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, *, expected: bool
+):
+    processor(tmp_path, monkeypatch, flags)
+    assert has_bfloat16_instructions() == expected
+    assert in_order_of_trial("cpu")[0] == (BFLOAT16 if expected else FLOAT32)
+    assert precision.name_of_device("cpu") == "Maker One"
+
+
+def test_an_unknown_processor_has_no_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(precision, "_PROCESSOR", tmp_path / "none")
+    assert not has_bfloat16_instructions()
+
+
+def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(precision, "computable", lambda _: (FLOAT32,))
+    with pytest.raises(
+        ModelNotFoundError, match="'cpu' does not compute in bfloat16; expected float32"
+    ):
+        LanguageModel.load(directory, precision=BFLOAT16, device="cpu")
+    model, choice = faster_model(Loads(directory), directory, device="cpu")
+    assert model.precision == choice.precision == FLOAT32
+    assert choice.bfloat16 is None
+
+
+def test_a_device_is_asked_by_a_product(monkeypatch: pytest.MonkeyPatch):
+    def lacks_bfloat16(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        if left.dtype == torch.bfloat16:
+            raise RuntimeError("not implemented for BFloat16")
+        return left.mm(right)
+
+    computable = precision.computable.__wrapped__
+    assert computable("cpu") == (FLOAT32, BFLOAT16)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lacks_bfloat16)
+    assert computable("cpu") == (FLOAT32,)
+
+
+@pytest.mark.parametrize("name", ["float16", "auto", ""])
+def test_an_unknown_precision_is_refused(directory: Path, name: str):
+    with pytest.raises(ModelNotFoundError, match="expected one of float32, bfloat16"):
+        LanguageModel.load(directory, precision=name, device="cpu")

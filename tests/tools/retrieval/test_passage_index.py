@@ -1,0 +1,202 @@
+"""Indexes of dense vectors: built, appearing whole, and searched."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
+from tools.errors import ToolUnavailableError
+from tools.retrieval import passage_index
+from tools.retrieval.dense_ranking import PassageVectors
+from tools.retrieval.index_folder import IndexBuildError
+from tools.retrieval.passage_index import (
+    build_passage_index,
+    passage_index_information,
+    searched_text,
+)
+from tools.retrieval.passages import Passage
+from tools.retrieval.word_vectors import WordVectors
+
+WORDS = (
+    *("otter", "river", "fish", "canal", "ship", "money"),
+    *("bank", "music", "violin", "star", "planet", "bread"),
+)
+ENCODER = WordVectors()
+
+
+def passages(count: int) -> list[Passage]:
+    """Passages of five words each, drawn by a seed."""
+    generator = np.random.default_rng(1)
+    return [
+        Passage(str(number), "", "", " ".join(generator.choice(WORDS, 5)), "")
+        for number in range(count)
+    ]
+
+
+def build(directory: Path, count: int = 50, fingerprint: str = "x") -> Path:
+    build_passage_index(
+        passages(count), directory, ENCODER, fingerprint=fingerprint, wikipedia_index="w"
+    )
+    return directory
+
+
+def vectors_of(directory: Path) -> PassageVectors:
+    return PassageVectors(directory, device=lambda: "cpu")
+
+
+def near(directory: Path, question: str, depth: int = 5, further: tuple[str, ...] = ()):
+    return vectors_of(directory).near(question, depth, further, wikipedia_index="w")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("dense") / "index")
+
+
+def test_an_index_says_what_it_is(built):
+    information = passage_index_information(built)
+    assert information is not None
+    assert (information["fingerprint"], information["wikipedia_index"]) == ("x", "w")
+    assert (information["passages"], information["dimension"]) == (50, 256)
+    assert (information["index"], information["encoder"]) == ("Flat", "wordllama")
+    assert information["encoder_identity"] == ENCODER.identity
+    assert {entry.name for entry in built.parent.iterdir()} <= {"index", "index.lock"}
+    assert {entry.name for entry in built.iterdir()} == {
+        *("vectors.faiss", "index.json", DIGESTS_FILE)
+    }
+    assert damaged_files(built) == {}
+
+
+def test_a_flat_index_finds_the_largest_inner_products(built):
+    question, found = near(built, "a ship on the river")
+    vectors = ENCODER.encode([searched_text(each) for each in passages(50)])
+    products = vectors @ ENCODER.encode(["a ship on the river"])[0]
+    assert [*found] == [str(row) for row in np.argsort(-products)[:5]]
+    assert np.array_equal(question, ENCODER.encode(["a ship on the river"])[0])
+    for name, vector in found.items():
+        assert np.array_equal(vector, vectors[int(name)])
+
+
+def test_vectors_of_further_passages_are_given_too(built):
+    _, found = near(built, "violin", depth=1, further=("7", "49"))
+    assert len(found) in (2, 3)
+    assert np.array_equal(found["49"], ENCODER.encode([passages(50)[49].text])[0])
+
+
+def test_more_passages_than_there_are_can_be_asked_for(built):
+    assert len(near(built, "violin", depth=500)[1]) == 50
+
+
+def test_a_second_builder_waits_and_finds_the_work_done(tmp_path):
+    directory = build(tmp_path / "index", 10)
+
+    def never():
+        raise AssertionError("the passages were read")
+        yield
+
+    finished = threading.Event()
+
+    def build_again() -> None:
+        build_passage_index(never(), directory, ENCODER, fingerprint="x", wikipedia_index="w")
+        finished.set()
+
+    with FileLock(tmp_path / "index.lock"):
+        second = threading.Thread(target=build_again)
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive()
+    second.join(timeout=30)
+    assert finished.is_set()
+
+
+def test_a_build_that_is_stopped_leaves_no_index_and_no_folder(tmp_path):
+    def stopped():
+        yield from passages(3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_passage_index(
+            stopped(), tmp_path / "index", ENCODER, fingerprint="x", wikipedia_index="w"
+        )
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"index.lock"}
+
+
+def test_an_index_built_anew_is_opened_again(tmp_path):
+    vectors = vectors_of(build(tmp_path / "index", 10, "old"))
+    assert vectors.fingerprint() == "old"
+    assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == 10
+    build(tmp_path / "index", 20, "new")
+    assert vectors.fingerprint() == "new"
+    assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == 20
+
+
+def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
+    exact = build(tmp_path / "exact", 2_000)
+    monkeypatch.setattr(passage_index, "_FLAT_LIMIT", 500)
+    monkeypatch.setattr(passage_index, "_SAMPLE_PASSAGES", 1_500)
+    monkeypatch.setattr(passage_index, "_CHUNK_PASSAGES", 300)
+    compressed = build(tmp_path / "index", 2_000)
+    information = passage_index_information(compressed)
+    assert information is not None
+    assert information["index"] == "IVF38,PQ64"
+    shares = []
+    for word in WORDS:
+        exact_vectors = near(exact, f"the {word}", depth=100)[1]
+        vectors = near(compressed, f"the {word}", depth=100, further=("3",))[1]
+        shares.append(len(vectors.keys() & exact_vectors.keys()) / 100)
+        # A vector that is read by its number is that of the passage, a little blurred.
+        assert vectors["3"] @ ENCODER.encode([passages(2_000)[3].text])[0] > 0.8
+    assert np.mean(shares) > 0.6
+
+
+def test_no_passages_are_an_error(tmp_path):
+    with pytest.raises(IndexBuildError, match="no passages"):
+        build(tmp_path / "index", 0)
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "letter.txt").touch()
+    with pytest.raises(IndexBuildError, match="is not replaced"):
+        build(tmp_path / "index")
+
+
+def test_a_missing_index_is_unavailable_with_a_remedy(tmp_path):
+    vectors = vectors_of(tmp_path / "none")
+    assert vectors.fingerprint() == "none"
+    for use in (vectors.check_available, lambda: near(tmp_path / "none", "x")):
+        with pytest.raises(ToolUnavailableError, match="Materialise passage_index"):
+            use()
+
+
+def test_another_encoder_than_that_of_the_index_makes_it_unavailable(tmp_path):
+    directory = build(tmp_path / "index", 3)
+    file = directory / "index.json"
+    file.write_text(file.read_text().replace(ENCODER.identity, "0" * 32))
+    with pytest.raises(ToolUnavailableError, match=r"wordllama is not the one.*Materialise"):
+        vectors_of(directory).check_available()
+
+
+def test_a_damaged_index_is_unavailable(tmp_path):
+    directory = build(tmp_path / "index", 10)
+    (directory / "vectors.faiss").write_bytes(b"")
+    with pytest.raises(ToolUnavailableError, match=r"vectors.faiss has 0 bytes .*doctor --repair"):
+        near(directory, "otter")
+    # As an index that was built elsewhere, which has no digests.
+    (directory / DIGESTS_FILE).unlink()
+    with pytest.raises(ToolUnavailableError, match="cannot be opened"):
+        near(directory, "otter")
+
+
+def test_importing_imports_no_heavy_package():
+    code = (
+        "import sys, tools.retrieval.hybrid_ranking, tools.question_answering\n"
+        "print([m for m in ('faiss', 'safetensors', 'tokenizers', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,92 @@
+"""The vectors of wordllama, with the package's own files."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from tools.errors import ToolUnavailableError
+from tools.retrieval import word_vectors
+from tools.retrieval.word_vectors import WordVectors
+
+WEIGHTS = "weights/l2_supercat_256.safetensors"
+TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
+REMEDY = r"pip install --no-deps --force-reinstall wordllama==0\.4\.0\.post1"
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The two files of the package in a folder of the test's own."""
+    specification = importlib.util.find_spec("wordllama")
+    assert specification is not None
+    assert specification.submodule_search_locations is not None
+    for name in (WEIGHTS, TOKENIZER):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(Path(specification.submodule_search_locations[0]) / name, tmp_path / name)
+    copy = ModuleSpec("wordllama", None, is_package=True)
+    copy.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(word_vectors.importlib.util, "find_spec", lambda _: copy)
+    return tmp_path
+
+
+def test_a_vector_is_the_mean_of_the_token_vectors_divided_by_its_length(copied: Path):
+    text = "Otters eat fish."
+    tokens = Tokenizer.from_file(str(copied / TOKENIZER)).encode(text, add_special_tokens=False)
+    assert tokens.tokens == ["▁Ot", "ters", "▁eat", "▁fish", "."]
+    mean = load_file(copied / WEIGHTS)["embedding.weight"][tokens.ids].astype(float).mean(axis=0)
+    (vector,) = WordVectors().encode([text])
+    assert vector.dtype == np.float32
+    assert vector == pytest.approx(mean / np.sqrt((mean**2).sum()), abs=1e-6)
+
+
+def test_a_vector_depends_on_its_own_text_alone():
+    texts = ["Otters swim.", "", "The Suez canal opened in 1869. " * 60, "Money 😀"]
+    vectors = WordVectors().encode(texts)
+    assert vectors.shape == (4, 256)
+    assert not vectors[1].any()
+    for text, vector in zip(texts, vectors, strict=True):
+        assert np.array_equal(WordVectors().encode([text])[0], vector)
+
+
+def test_texts_without_a_common_word_are_near_where_their_meanings_are():
+    doctor, physician, canal = WordVectors().encode(["a doctor", "the physicians", "the canals"])
+    assert doctor @ physician > doctor @ canal + 0.2
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TOKENIZER])
+def test_a_damaged_file_names_the_package_to_install(copied: Path, name: str):
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    encoder = WordVectors()
+    for use in (lambda: encoder.identity, lambda: encoder.encode(["x"])):
+        with pytest.raises(ToolUnavailableError, match=f"{name} is damaged.*{REMEDY}"):
+            use()
+
+
+def test_a_missing_file_names_the_package_to_install(copied: Path):
+    (copied / TOKENIZER).unlink()
+    with pytest.raises(ToolUnavailableError, match=f"cannot be read .No such file.*{REMEDY}"):
+        _ = WordVectors().identity
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(word_vectors.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ToolUnavailableError, match=f"wordllama.* is not installed.*{REMEDY}"):
+        _ = WordVectors().identity
+
+
+def test_the_package_is_not_imported():
+    code = (
+        "import sys; from tools.retrieval.word_vectors import WordVectors\n"
+        "WordVectors().encode(['x']); print('wordllama' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

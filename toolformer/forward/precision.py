@@ -1,0 +1,289 @@
+"""Which precision a model computes faster in on a device, by passes of the model itself.
+
+The processor's flags do not tell: one with AVX512-BF16 multiplies small matrices slower in bfloat16
+than in float32, and one with AMX several times as fast. Does not keep what was measured.
+"""
+
+import functools
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from toolformer.errors import ModelNotFoundError
+from toolformer.forward.geometry import is_out_of_memory, release_memory
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
+Copy = TypeVar("Copy")
+
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+PRECISIONS = (FLOAT32, BFLOAT16)
+# bfloat16 rounds, so it is taken where it is at least as many times as fast as float32.
+LEAST_GAIN = 1.2
+# A precision whose passes differ by more was measured while something else took the processor.
+_DISTURBED = 2.0
+# Fewer tokens are bound by reading the weights, which are half as large in bfloat16, and not by
+# computing, as the batches of real work are. A GPU needs far more.
+_FEWEST_TOKENS, _MOST_TIMES_AS_MANY = 128, 64
+_SECONDS_OF_PASS, _SECONDS_OF_TURNS = 0.15, 1.0
+# One turn alone would never show that it was disturbed.
+_FEWEST_TURNS, _MOST_TURNS = 2, 3
+_PROCESSOR = Path("/proc/cpuinfo")
+# Flags of processors that compute in bfloat16 themselves.
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionChoice:
+    """A precision, and what it was chosen by.
+
+    Attributes:
+        precision: `float32` or `bfloat16`.
+        float32, bfloat16: tokens a second in either; None where memory or device did not allow it.
+        remark: how the measurement went, where not as usual; else empty.
+    """
+
+    precision: str
+    float32: float | None
+    bfloat16: float | None
+    remark: str = ""
+
+    @property
+    def told(self) -> str:
+        """Both figures in a line.
+
+        Example:
+            >>> PrecisionChoice("float32", 612.4, 340.0).told
+            'float32: 612 tokens/s, bfloat16 340'
+        """
+        figures = {name: getattr(self, name) for name in PRECISIONS}
+        other = next(name for name in PRECISIONS if name != self.precision)
+        own, others = (
+            "not measured" if figures[name] is None else f"{figures[name]:,.0f}"
+            for name in (self.precision, other)
+        )
+        unit = "" if figures[self.precision] is None else " tokens/s"
+        remark = f" ({self.remark})" if self.remark else ""
+        return f"{self.precision}: {own}{unit}, {other} {others}{remark}"
+
+
+def measured_choice(
+    passes: Mapping[str, Callable[[int], float]], *, fewest_tokens: int = _FEWEST_TOKENS
+) -> PrecisionChoice:
+    """Measure both precisions in turns, so that a busy moment hits both.
+
+    Where the passes of both differ by more than twice, they are measured once again; if they do
+    then too, it is float32.
+
+    Args:
+        passes: by precision, as far as the device computes in it: does a pass over about so many
+            tokens, and returns its tokens a second. May raise where memory does not hold it.
+        fewest_tokens: of a pass; as many times as many where the device is fast.
+    """
+    able = dict(passes)
+    first: dict[str, float] = {}
+    # At the first pass, a short one, weights are read and memory is taken.
+    for tokens in (fewest_tokens // 4, fewest_tokens):
+        first = {name: _speed(one, tokens) for name, one in able.items()}
+        able = {name: able[name] for name, speed in first.items() if speed}
+    if len(able) < len(PRECISIONS):
+        return _chosen(first, is_disturbed=False)
+    times_as_many = int(_SECONDS_OF_PASS * min(first.values()) / fewest_tokens)
+    tokens = fewest_tokens * min(max(times_as_many, 1), _MOST_TIMES_AS_MANY)
+    seconds_of_turn = sum(tokens / speed for speed in first.values())
+    turns = min(max(int(_SECONDS_OF_TURNS / seconds_of_turn), _FEWEST_TURNS), _MOST_TURNS)
+    rows = [list(first.values())]
+    if tokens > fewest_tokens:
+        # Kernels are prepared for each size, so the first pass of another one does not count.
+        rows = []
+        for one in able.values():
+            _speed(one, tokens)
+    speeds: dict[str, tuple[float, ...]] = {}
+    is_disturbed = True
+    for _ in range(2):
+        while len(rows) < turns:
+            rows.append([_speed(one, tokens) for one in able.values()])
+        speeds = dict(zip(able, zip(*rows, strict=True), strict=True))
+        is_disturbed = all(max(each) > _DISTURBED * min(each) for each in speeds.values())
+        if not is_disturbed:
+            break
+        rows = []
+    best = {name: max(each) for name, each in speeds.items()}
+    return _chosen(best, is_disturbed=is_disturbed)
+
+
+def _speed(one: Callable[[int], float], tokens: int) -> float:
+    """Tokens a second; 0 where memory does not hold it."""
+    try:
+        return one(tokens)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    release_memory()
+    return 0.0
+
+
+def _chosen(speeds: Mapping[str, float], *, is_disturbed: bool) -> PrecisionChoice:
+    float32, bfloat16 = (speeds.get(name) or None for name in PRECISIONS)
+    if float32 is None or bfloat16 is None:
+        remark = "neither fits into memory"
+        if float32 or bfloat16:
+            remark = "memory or device do not allow the other"
+        return PrecisionChoice(BFLOAT16 if bfloat16 else FLOAT32, float32, bfloat16, remark)
+    if is_disturbed:
+        remark = "disturbed twice, so float32: other programs took the device"
+        return PrecisionChoice(FLOAT32, float32, bfloat16, remark)
+    is_worth_it = bfloat16 >= LEAST_GAIN * float32
+    return PrecisionChoice(BFLOAT16 if is_worth_it else FLOAT32, float32, bfloat16)
+
+
+def faster_model(
+    load: Callable[[str], "LanguageModel"], path: Path, *, device: str
+) -> tuple["LanguageModel", PrecisionChoice]:
+    """Load a model in both precisions, and keep the faster copy.
+
+    Args:
+        load: loads the model in a precision.
+        path: its directory.
+        device: a resolved device.
+
+    Raises:
+        ModelNotFoundError: the directory holds no model, or one that cannot be used.
+    """
+    copy_of = copies(load, path, device=device)
+
+    def one_pass(precision: str, tokens: int) -> float:
+        import torch
+
+        model = copy_of(precision)
+        width = min(tokens, model.context_length)
+        ids = torch.full((max(1, tokens // width), width), model.bos_id, device=model.device)
+        fed = model.tokens_fed
+        with torch.inference_mode():
+            seconds = timed(lambda: model.hidden_states(ids), device)
+        model.tokens_fed = fed
+        return ids.numel() / seconds
+
+    choice = measured_choice(
+        {name: functools.partial(one_pass, name) for name in in_order_of_trial(device)}
+    )
+    return copy_of(choice.precision), choice
+
+
+def copies(load: Callable[[str], Copy], path: Path, *, device: str) -> Callable[[str], Copy]:
+    """Copies of a model by precision, each loaded when it is first asked for.
+
+    Args:
+        load: loads the model in a precision.
+        path: its directory.
+        device: a resolved device.
+
+    Raises:
+        MemoryError: by what is returned, where the memory of the machine does not hold a second
+            copy. The kernel would end the process instead.
+    """
+    loaded: set[str] = set()
+
+    @functools.cache
+    def copy_of(precision: str) -> Copy:
+        if loaded and device == "cpu":
+            import psutil
+
+            stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+            # Files may hold 16 bits a weight.
+            if 2 * stored > psutil.virtual_memory().available:
+                raise MemoryError
+        copy = load(precision)
+        loaded.add(precision)
+        return copy
+
+    return copy_of
+
+
+def timed(work: Callable[[], object], device: str) -> float:
+    """Seconds of a piece of work, to the end of what a GPU was given."""
+    import torch
+
+    def wait() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+
+    wait()
+    began = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - began
+
+
+def in_order_of_trial(device: str) -> list[str]:
+    """The precisions that a device computes in, first the one to keep if memory holds one copy."""
+    is_emulated = not device.startswith("cuda") and not has_bfloat16_instructions()
+    return sorted(computable(device), reverse=is_emulated)
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether the processor says that it computes in bfloat16 itself; else it is emulated."""
+    return not _BFLOAT16_FLAGS.isdisjoint(_about_processor().split())
+
+
+def name_of_device(device: str) -> str:
+    """What maker and model of a processor or GPU are called."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    lines = (line.partition(":") for line in _about_processor().splitlines())
+    names = (value.strip() for field, _, value in lines if field.strip() == "model name")
+    return next(names, platform.processor() or platform.machine())
+
+
+def _about_processor() -> str:
+    try:
+        return _PROCESSOR.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+@functools.cache
+def computable(device: str) -> tuple[str, ...]:
+    """The precisions in which a small matrix product can be computed on a device."""
+    return tuple(name for name in PRECISIONS if _multiplies(device, name))
+
+
+def check_computable(device: str, precision: str) -> None:
+    """Refuse a precision that is unknown, or that the device does not compute in.
+
+    Args:
+        device: a resolved device.
+        precision: that a model is to be loaded in.
+
+    Raises:
+        ModelNotFoundError: says what the device computes in.
+    """
+    if precision not in PRECISIONS:
+        raise ModelNotFoundError(
+            f"Unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}."
+        )
+    able = computable(device)
+    # Whatever is wrong with a device that computes in neither, loading the model says.
+    if able and precision not in able:
+        raise ModelNotFoundError(
+            f"The device {device!r} does not compute in {precision}; expected {' or '.join(able)}. "
+            "Set language_model.precision and training.precision to auto or to that, or take "
+            "another device (language_model.device)."
+        )
+
+
+def _multiplies(device: str, precision: str) -> bool:
+    import torch
+
+    try:
+        matrix = torch.ones((8, 8), dtype=getattr(torch, precision), device=device)
+        return bool((matrix @ matrix).isfinite().all().item())
+    # What a backend raises where a kernel is missing; torch without CUDA raises AssertionError.
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError):
+        return False

@@ -1,0 +1,219 @@
+"""Builds the index of dense passage vectors that is searched beside BM25, in FAISS.
+
+    passages -> encoder -> vectors in one temporary file -> FAISS index, exact or compressed
+
+A vector's row is the id of its passage, whose text the Wikipedia index holds. The index is a folder
+that appears whole, by renaming; a build that is killed begins anew. Does not search
+(`tools.retrieval.dense_ranking` does).
+"""
+
+import importlib.metadata
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from toolformer.ground.locking import Lock
+from tools.retrieval.encoder import TextEncoder
+from tools.retrieval.index_folder import (
+    IndexBuildError,
+    move_into_place,
+    read_information,
+    sole_builder,
+    temporary_folder,
+    write_information,
+)
+from tools.retrieval.passages import Passage
+from tools.retrieval.word_vectors import WORDLLAMA, WordVectors
+
+PASSAGE_INDEX_FORMAT = 2
+VECTORS_FILE = "vectors.faiss"
+FLAT = "Flat"
+
+_CHUNK_PASSAGES = 10_000
+# Up to so many, 200 MB of wordllama's vectors, a question is compared with every passage.
+_FLAT_LIMIT = 200_000
+_SAMPLE_PASSAGES = 100_000
+# What FAISS's authors advise: about 4 cells per square root of the vectors, and at least 39
+# vectors to train a centroid on.
+_CELLS_PER_ROOT = 4
+_TRAINED_ON_PER_CENTROID = 39
+# A power of two: as many parts as divide a vector's dimension become a byte each.
+_CODE_BYTES = 64
+
+
+class PassageEncoder(Protocol):
+    """Turns texts into vectors; questions and passages alike."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What `open_encoder` opens it again from."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Everything that vectors depend on.
+
+        Raises ToolUnavailableError when files of the encoder are missing or damaged.
+        """
+        ...
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts, float32, shape `(texts, dimension)`."""
+        ...
+
+
+def open_encoder(settings: Mapping[str, Any], device: Callable[[], str]) -> PassageEncoder:
+    """The encoder that settings, or the `index.json` of a passage index, name.
+
+    Args:
+        settings: `encoder`, which is `wordllama` or the directory of a Hugging Face encoder; of the
+            latter also `similarity` and `encoder_tokens`.
+        device: Gives the device of a Hugging Face encoder when it is loaded.
+    """
+    if settings["encoder"] == WORDLLAMA:
+        return WordVectors()
+    return TextEncoder(
+        Path(settings["encoder"]),
+        similarity=settings["similarity"],
+        most_tokens=settings["encoder_tokens"],
+        device=device,
+    )
+
+
+def build_passage_index(
+    passages: Iterable[Passage],
+    directory: Path,
+    encoder: PassageEncoder,
+    *,
+    fingerprint: str,
+    wikipedia_index: str,
+    progress: Callable[[int], None] | None = None,
+    lock: Lock | None = None,
+) -> None:
+    """Build the index in a folder beside `directory` and rename it into place.
+
+    One process builds at a time; another one waits, and finds the work done where its fingerprint
+    is the same.
+
+    Args:
+        passages: What to index, read once; the id of each is its running number.
+        directory: Where the index goes; an older index there is replaced.
+        encoder: Gives the vectors.
+        fingerprint: Identifies passages and encoder; stored, and returned by
+            `passage_index_information`.
+        wikipedia_index: The fingerprint of the index that holds the same passages.
+        progress: Called after each chunk with the number of passages encoded so far.
+        lock: Held while it is built; None is a file beside the index.
+
+    Raises:
+        IndexBuildError: When there are no passages, or when `directory` holds something else than
+            an index of ours.
+        ToolUnavailableError: When the encoder cannot be loaded.
+        OSError: When the folder cannot be written.
+    """
+    directory = Path(directory).absolute()
+    with sole_builder(
+        directory, fingerprint=fingerprint, index_format=PASSAGE_INDEX_FORMAT, lock=lock
+    ) as built_meanwhile:
+        if built_meanwhile is not None:
+            return
+        started = time.perf_counter()
+        folder = temporary_folder(directory)
+        try:
+            vectors = _encode(passages, encoder, folder / "vectors.f32", progress)
+            encoding_seconds = time.perf_counter() - started
+            layout = _write_faiss_index(vectors, folder / VECTORS_FILE)
+            count, dimension = vectors.shape
+            del vectors
+            (folder / "vectors.f32").unlink()
+            information = {
+                "format": PASSAGE_INDEX_FORMAT,
+                "fingerprint": fingerprint,
+                "wikipedia_index": wikipedia_index,
+                "passages": count,
+                "dimension": dimension,
+                "index": layout,
+                **encoder.settings,
+                "encoder_identity": encoder.identity,
+                "bytes": (folder / VECTORS_FILE).stat().st_size,
+                "seconds": round(time.perf_counter() - started, 3),
+                "encoded_per_second": round(count / encoding_seconds, 1),
+                "faiss_version": importlib.metadata.version("faiss-cpu"),
+            }
+            write_information(folder, information)
+            move_into_place(folder, directory)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def passage_index_information(directory: Path) -> dict[str, Any] | None:
+    """Read what is known about an index of dense vectors, without FAISS.
+
+    Args:
+        directory: The folder of the index.
+
+    Returns:
+        At least `fingerprint` and `passages`; also the encoder, the kind of the FAISS index and the
+        time of building. None where there is no complete index in this form.
+    """
+    return read_information(directory, index_format=PASSAGE_INDEX_FORMAT)
+
+
+def searched_text(passage: Passage) -> str:
+    """What is encoded of a passage: title, section and text, as BM25 searches them."""
+    return "\n".join(part for part in (passage.title, passage.section, passage.text) if part)
+
+
+def _encode(
+    passages: Iterable[Passage],
+    encoder: PassageEncoder,
+    file: Path,
+    progress: Callable[[int], None] | None,
+) -> np.ndarray:
+    """Vectors of all passages, shape `(passages, dimension)`, mapped from a file."""
+    count, dimension = 0, 0
+    iterator = iter(passages)
+    with file.open("wb") as written:
+        while chunk := list(islice(iterator, _CHUNK_PASSAGES)):
+            vectors = encoder.encode([searched_text(passage) for passage in chunk])
+            written.write(np.ascontiguousarray(vectors, np.float32).data)
+            count, dimension = count + len(chunk), vectors.shape[1]
+            if progress is not None:
+                progress(count)
+    if count == 0:
+        raise IndexBuildError(
+            "There are no passages to index. Expected at least one: check that the Wikipedia "
+            "source has articles with text."
+        )
+    return np.memmap(file, np.float32, mode="r", shape=(count, dimension))
+
+
+def _write_faiss_index(vectors: np.ndarray, file: Path) -> str:
+    """Write an index that compares by inner product; returns its kind in FAISS's words."""
+    import faiss
+
+    count, dimension = vectors.shape
+    rows = np.arange(count)
+    if count > _SAMPLE_PASSAGES:
+        rows = np.sort(np.random.default_rng(0).choice(count, _SAMPLE_PASSAGES, replace=False))
+    layout = FLAT
+    if count > _FLAT_LIMIT:
+        cells = int(_CELLS_PER_ROOT * math.sqrt(count))
+        cells = min(cells, len(rows) // _TRAINED_ON_PER_CENTROID)
+        layout = f"IVF{cells},PQ{math.gcd(_CODE_BYTES, dimension)}"
+    index: Any = faiss.index_factory(dimension, layout, faiss.METRIC_INNER_PRODUCT)
+    if layout != FLAT:
+        index.train(vectors[rows])
+    for start in range(0, count, _CHUNK_PASSAGES):
+        index.add(vectors[start : start + _CHUNK_PASSAGES])
+    if layout != FLAT:
+        # Where each vector lies, so that it can be read by its number.
+        index.make_direct_map()
+    faiss.write_index(index, str(file))
+    return layout

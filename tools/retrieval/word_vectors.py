@@ -1,0 +1,105 @@
+"""Dense vectors from wordllama's trained embeddings of tokens, 256 numbers each.
+
+A vector is the mean over a text's tokens, divided by its length. Only two files of the package are
+read: importing it configures the logging of the whole process. Does not search.
+"""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolformer.ground.digests import hex_digest_of_file
+from toolformer.ground.loading import loading
+from tools.errors import ToolUnavailableError
+
+WORDLLAMA = "wordllama"
+
+_TOOL_NAME = "WikiSearch"
+_REQUIREMENT = "wordllama==0.4.0.post1"
+_REMEDY = f"Run `pip install --no-deps --force-reinstall {_REQUIREMENT}`"
+_WEIGHTS_FILE = "weights/l2_supercat_256.safetensors"
+_TOKENIZER_FILE = "tokenizers/l2_supercat_tokenizer_config.json"
+# Of that release: with other files, questions would be compared with vectors of another kind.
+_DIGESTS = {
+    _WEIGHTS_FILE: "8ca0090ec476a033f1b86907875f5a5e",
+    _TOKENIZER_FILE: "6ee8ea253f9f082348e9f5207c6c2b1d",
+}
+
+
+class WordVectors:
+    """The encoder, read at first use."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What `tools.retrieval.passage_index.open_encoder` opens it again from."""
+        return {"encoder": WORDLLAMA}
+
+    @property
+    def identity(self) -> str:
+        """The digest of the weights.
+
+        Raises:
+            ToolUnavailableError: When a file of the package is missing or damaged.
+        """
+        folder = _folder()
+        for name, digest in _DIGESTS.items():
+            try:
+                is_intact = hex_digest_of_file(folder / name) == digest
+            except OSError as error:
+                raise _unavailable(f"{folder / name} cannot be read ({error.strerror})") from error
+            if not is_intact:
+                raise _unavailable(
+                    f"{folder / name} is damaged, or belongs to another release than {_REQUIREMENT}"
+                )
+        return _DIGESTS[_WEIGHTS_FILE]
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts.
+
+        Args:
+            texts: Passages or questions.
+
+        Returns:
+            Of length 1, or 0 for a text without tokens; float32, shape `(texts, 256)`. Each depends
+            on its own text alone.
+
+        Raises:
+            ToolUnavailableError: See `identity`.
+        """
+        weights, tokenizer = self._loaded
+        vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
+        encodings = tokenizer.encode_batch([*texts], add_special_tokens=False)
+        for row, encoding in enumerate(encodings):
+            if encoding.ids:
+                mean = weights[encoding.ids].mean(axis=0)
+                vectors[row] = mean / np.linalg.norm(mean)
+        return vectors
+
+    @cached_property
+    def _loaded(self) -> tuple[np.ndarray, Any]:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        folder, _ = _folder(), self.identity
+        with loading(f"the encoder in {folder}", _unavailable):
+            weights = load_file(folder / _WEIGHTS_FILE)["embedding.weight"].astype(np.float32)
+            tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER_FILE))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return weights, tokenizer
+
+
+def _folder() -> Path:
+    specification = importlib.util.find_spec("wordllama")
+    folders = specification.submodule_search_locations if specification else None
+    if not folders:
+        raise _unavailable("the package wordllama, whose vectors find passages, is not installed")
+    return Path(folders[0])
+
+
+def _unavailable(reason: str) -> ToolUnavailableError:
+    return ToolUnavailableError(_TOOL_NAME, reason, _REMEDY)
