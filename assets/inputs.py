@@ -144,7 +144,7 @@ def merged_inputs(
         besides: tools that are not looked at.
 
     Returns:
-        By tool the slices with its decisions, results, candidates and texts; and why other tools
+        By tool the slices with its decisions, losses, results, candidates and texts; and why other tools
         are left out: theirs do not belong together, until the tool is built again.
     """
     stored = warehouse.slice_names("filtered_calls", shard, round_number=round_number)
@@ -155,7 +155,7 @@ def merged_inputs(
     for name in names:
         found = [
             look_at(warehouse, table, shard, name_in_round(round_number, name))
-            for table in ("filtered_calls", "executed_calls", "candidate_calls")
+            for table in ("filtered_calls", "scored_calls", "executed_calls", "candidate_calls")
         ]
         slices = tuple(each for each in (*found, documents) if each is not None)
         sampled_in = found[-1] and found[-1].parts.get("window_tokens")

@@ -32,8 +32,16 @@ _PREVIEW = 12
 _PREVIEW_OF_A_TOOL = 2
 DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
+# By table: what holds for its rows in each shard, and the query of rows that break it.
+_RULES = {
+    "candidate_calls": ("A call_id of candidate_calls belongs to one row", "duplicate_calls")
+}
 # The Dagster run that made a slice, in its metadata.
 RUN = "run"
+
+
+class BrokenRuleError(ToolformerError):
+    """Rows of a shard contradict each other."""
 
 
 @dataclass(slots=True)
@@ -118,6 +126,7 @@ class ShardStage:
             shard_began = time.monotonic()
             try:
                 make_shard(key, report)
+                self._check_rules(key)
                 rows = self.rows_of(self.table, key).height
             except EXPECTED_ERRORS as error:
                 self.context.log.error(f"{key}: {error}")
@@ -136,6 +145,23 @@ class ShardStage:
                 **({"round": self.settings.sampling.round} if _has_rounds(self.table) else {}),
             }
         )
+
+    def _check_rules(self, shard: str) -> None:
+        """See that the rows of a shard break no rule that spans several slices.
+
+        Raises:
+            BrokenRuleError: with the rule and the first row.
+        """
+        if self.table not in _RULES:
+            return
+        rule, query = _RULES[self.table]
+        broken = self.warehouse.ask(query, shards={shard})
+        if not broken.is_empty():
+            row = ", ".join(f"{name} {value}" for name, value in broken.row(0, named=True).items())
+            raise BrokenRuleError(
+                f"{rule}; broken {broken.height} times in {shard}, first by {row}. Make the shard "
+                f"again: `toolformer build --force --shards {shard}`."
+            )
 
     def slice_name(self, name: str) -> str:
         """The name of a slice in the round of this run, such as `round-2.Calendar`."""

@@ -84,7 +84,7 @@ def call_statistics(
 
 
 def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Of the calls with foreign results, all tools together, the share that would be kept."""
+    """Of the calls with swapped results, all tools together, the share that would be kept."""
     calls = sum(each.found.chance_scored for each in verdicts)
     kept = sum(each.found.chance_kept for each in verdicts)
     return {"chance share": round(kept / calls, 4)} if calls else {}

@@ -10,6 +10,7 @@ from assets import (
     passage_vectors,
     report_page,
     sampling,
+    scoring,
     search_index,
     statistics,
 )
@@ -31,6 +32,7 @@ STAGES = [
     corpus,
     sampling,
     execution,
+    scoring,
     filtering,
     augmentation,
     training_set,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from dagster_project.settings.sections import Settings
 from toolformer.evaluation.modes import Mode
-from toolformer.filtering import pruning_threshold
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
 from tools.protocol import Tool
@@ -24,7 +23,8 @@ CODE_VERSIONS = {
     "documents": "1",
     "candidate_calls": "3",
     "executed_calls": "4",
-    "filtered_calls": "3",
+    "scored_calls": "1",
+    "filtered_calls": "4",
     "augmented_texts": "2",
     "training_set": "3",
     "finetuned_model": "1",
@@ -40,13 +40,7 @@ CODE_VERSIONS = {
 
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
-LOSSES_FINGERPRINT = "losses_fingerprint"
-LOSSES_PARTS = "losses_parts"
-# Of the section `scoring`: what changes a single loss.
-_CALL_FORMAT = {"empty_result_keeps_arrow", "separator", "token_budget"}
-# Of the same: where a call stands and which tokens count.
-_LOSS_FORM = {"placement", "window_tokens", "window_weights"}
-# Of the same: what changes the gain of a call that stands in the text.
+# Of the section `scoring`: what changes the gain of a call that stands in the text.
 _OF_GAINS = {"window_tokens", "window_weights", "token_budget"}
 # Of the section `execution`: what a result depends on while decoding.
 _LIMITS_OF_LIVE_CALLS = {"deadline_seconds", "max_result_tokens"}
@@ -180,75 +174,35 @@ def execution_settings(settings: Settings) -> dict[str, object]:
     )
 
 
-def losses_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
+def scored_calls_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
     """Of the losses of one tool's calls, whatever threshold decides on them.
 
-    `model` is the identity of the annotating model: the one that sampled them scores them too.
+    Args:
+        upstream: fingerprint of the executed calls.
+        settings: of the run.
+        model: identity of the annotating model: the one that sampled the calls scores them too.
     """
+    # A model in float32 has no second look.
+    unused = {"rescoring"} if settings.language_model.precision == "float32" else set()
     return fingerprint(
-        "filtered_calls",
+        "scored_calls",
         executed_calls=upstream,
         language_model=[model, settings.language_model.bos_token],
         precision=settings.language_model.precision,
-        scoring=_loss_settings(settings),
-        window_tokens=settings.corpus.window_tokens,
-    )
-
-
-def _loss_settings(settings: Settings) -> dict[str, object]:
-    """The section `scoring` without what cannot change a loss of a decision."""
-    # The baseline belongs to the decision.
-    unused = {"chance_calls", "baseline"}
-    if settings.language_model.precision == "float32":
-        unused |= {"rescoring", "rescore_sweep", "calibration_calls"}
-    return settings.scoring.model_dump(exclude=unused)
-
-
-def _reduction_settings(settings: Settings) -> dict[str, object]:
-    """The section `scoring` as far as a single loss reduction depends on it."""
-    return settings.scoring.model_dump(include={*_CALL_FORMAT, *_LOSS_FORM, "baseline"})
-
-
-def calibration_fingerprint(settings: Settings, model: str, device: str) -> str:
-    """Of the noise of a model in bfloat16 on a device."""
-    return fingerprint(
-        "filtered_calls",
-        language_model=[model, settings.language_model.bos_token],
-        # The cores of one kind of device give the same kind of noise.
-        device=device.partition(":")[0],
-        calls=settings.scoring.calibration_calls,
-        scoring=_reduction_settings(settings),
-        window_tokens=settings.corpus.window_tokens,
-    ).digest
-
-
-def chance_calls_fingerprint(upstream: str, settings: Settings, model: str) -> Fingerprint:
-    """Of one tool's chance sample; no threshold decides on it."""
-    return fingerprint(
-        # Written by the stage of that name, whose code version it shares.
-        "filtered_calls",
-        executed_calls=upstream,
-        language_model=[model, settings.language_model.bos_token],
-        precision=settings.language_model.precision,
-        chance_calls=settings.scoring.chance_calls,
-        scoring=_reduction_settings(settings),
+        scoring=settings.scoring.model_dump(exclude=unused),
         window_tokens=settings.corpus.window_tokens,
         seed=settings.sampling.seed,
     )
 
 
-def filtered_calls_fingerprint(losses: str, settings: Settings, tool_name: str) -> Fingerprint:
-    """Of the decisions on one tool's calls."""
-    of_tool = settings.tools.of(tool_name)
-    threshold, contrast = of_tool.filtering_threshold, of_tool.contrast_threshold
+def filtered_calls_fingerprint(upstream: str, settings: Settings, tool_name: str) -> Fingerprint:
+    """Of the decisions on one tool's scored calls."""
+    tool_settings = settings.tools.of(tool_name)
     return fingerprint(
         "filtered_calls",
-        losses=losses,
-        filtering_threshold=threshold,
-        # Settled by the threshold; named so that a change of the rule shows.
-        pruning_threshold=pruning_threshold(threshold),
-        contrast_threshold=contrast,
-        baseline=settings.scoring.baseline,
+        scored_calls=upstream,
+        filtering_threshold=tool_settings.filtering_threshold,
+        contrast_threshold=tool_settings.contrast_threshold,
     )
 
 

@@ -167,11 +167,6 @@ class Home:
         return self.root / "cache" / "checkpoints"
 
     @property
-    def calibration(self) -> Path:
-        """How far bfloat16 lies from float32, one file per model and kind of device."""
-        return self.root / "calibration"
-
-    @property
     def precisions(self) -> Path:
         """What `precision: auto` was measured to be, one file per kind of model and device."""
         return self.root / "precision"
@@ -222,7 +217,7 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse."""
-        for folder in (self.root, self.sources, self.calibration, self.precisions, self.digests):
+        for folder in (self.root, self.sources, self.precisions, self.digests):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
         # The model card and the calibration are written into a model that is there.

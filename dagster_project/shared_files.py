@@ -66,7 +66,7 @@ def publish(home: Home, path: Path) -> None:
 
 
 def bring_small(home: Home) -> None:
-    """Bring what every command and run reads first: settings, manifest, calibration, precision.
+    """Bring what every command and run reads first: settings, manifest, precision.
 
     Settings that were edited here by hand are published.
 
@@ -79,7 +79,6 @@ def bring_small(home: Home) -> None:
         return
     share_settings(home)
     bring(home, manifest_path(home.sources))
-    bring_below(home, home.calibration)
     bring_below(home, home.precisions)
 
 
@@ -183,7 +182,6 @@ def seed(home: Home) -> tuple[int, int]:
     paths = [*stored_slices(home.sources), manifest_path(home.sources)]
     # Not the converted embedded model: each machine converts its own.
     paths += [
-        *home.calibration.glob("*.json"),
         *home.precisions.glob("*.json"),
         *home.models.glob(f"{home.finetuned_model(1).name}*"),
     ]

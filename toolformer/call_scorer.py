@@ -5,7 +5,7 @@ Where a call stands while it is scored is the matter of the two that there are:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,7 @@ from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.side_by_side import batches_at_once
 from toolformer.forward.windows import Window
+from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.scored_call import ScoredCall, WindowKey
 
 if TYPE_CHECKING:
@@ -27,28 +28,43 @@ Losses = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
+class ScoringParameters:
+    """How calls are scored.
+
+    Attributes:
+        call_format: how e(c, ε) and e(c, r) are written.
+        form: where a call stands, and which tokens count.
+        token_budget: most tokens of a batch; chosen for the device by default.
+    """
+
+    call_format: CallFormat
+    form: LossForm = PAPERS_FORM
+    token_budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pruning:
     """Which losses of a call can still change its decision.
 
     Attributes:
-        threshold: a call whose reduction cannot reach it needs no further loss.
-        full_losses: all three losses of every call are needed all the same.
+        threshold: a call whose reduction cannot reach it needs no further loss, in nats.
+        exact: ids of calls that need all three losses all the same.
         baseline: what a call has to be better than; says whether L(e(c, ε)) is ever needed.
     """
 
     threshold: float
-    full_losses: bool
-    baseline: Baseline
+    exact: Collection[str] = frozenset()
+    baseline: Baseline = Baseline.MINIMUM
 
-    def may_pass(self, reduction_bound: float) -> bool:
+    def may_pass(self, call_id: str, reduction_bound: float) -> bool:
         """Whether a call whose loss falls by no more than this needs a further loss."""
         # NaN reaches nothing, and needs no further loss to be rejected.
-        return self.full_losses or reaches(reduction_bound, self.threshold)
+        return call_id in self.exact or reaches(reduction_bound, self.threshold)
 
-    def needs_call_alone(self, reduction_bound: float) -> bool:
+    def needs_call_alone(self, call_id: str, reduction_bound: float) -> bool:
         """Whether a call with this bound, from two losses, needs L(e(c, ε)) as the third."""
-        is_wanted = self.full_losses or self.baseline is Baseline.MINIMUM
-        return is_wanted and self.may_pass(reduction_bound)
+        is_wanted = call_id in self.exact or self.baseline is Baseline.MINIMUM
+        return is_wanted and self.may_pass(call_id, reduction_bound)
 
 
 class AllLosses(NamedTuple):

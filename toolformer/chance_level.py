@@ -1,17 +1,13 @@
 """How often a call would be kept by luck: the same call with the result of another one.
 
 Some results lower the loss whatever they say: any digits help at the start of a text, say. The
-share of calls that would be kept with a foreign result tells how far a threshold separates. Not in
-the paper. Chooses the calls and their foreign results, and says what came of them; does not score.
+share of calls that would be kept with a swapped result tells how far a threshold separates. Not in
+the paper.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-
-from toolformer.foreign_results import ForeignCall, foreign_call, in_digest_order
-from toolformer.losses import ScoredCall
 
 # A sample is at most every tenth call, so that scoring it costs a tenth of scoring them all; but
 # where there are so few calls that a tenth says nothing, ten.
@@ -22,10 +18,10 @@ _SIGNIFICANT_DEVIATION = NormalDist().inv_cdf(0.95)
 
 
 def chance_sample_size(calls: int, *, most: int) -> int:
-    """How many of a shard's calls of one tool are scored with a foreign result.
+    """How many of a shard's calls of one tool are in the chance sample.
 
     Args:
-        calls: scored calls of the tool in the shard.
+        calls: executed calls of the tool in the shard.
         most: upper limit of a sample.
 
     Example:
@@ -33,49 +29,6 @@ def chance_sample_size(calls: int, *, most: int) -> int:
         [4, 10, 50, 200]
     """
     return min(most, calls, max(_FEWEST, calls // _SHARE))
-
-
-@dataclass(frozen=True, slots=True)
-class ChanceCall:
-    """A call of the chance sample.
-
-    Attributes:
-        swapped: the call with the result of another.
-        second: the same call with a third one's result, which a contrast compares with; None
-            where the tool has no third result.
-    """
-
-    swapped: ForeignCall
-    second: ForeignCall | None
-
-    @property
-    def call_id(self) -> str:
-        """Key of the call."""
-        return self.swapped.call.call_id
-
-
-def chance_calls(calls: Sequence[ScoredCall], *, most: int, seed: int) -> list[ChanceCall]:
-    """Choose calls of one tool and give each the results of two others.
-
-    The order of the digests of (seed, call) chooses: its first calls are the sample, and each gets
-    the result of the next call behind it, if possible one that is not taken yet. A call is left out
-    where all results of the tool are the same; so a sample can be smaller, or empty.
-
-    Args:
-        calls: executed calls of one tool and shard with their own results.
-        most: upper limit of the sample.
-        seed: of the choice.
-    """
-    order = in_digest_order(calls, seed=seed)
-    taken: set[str] = set()
-    sample = []
-    for place in range(chance_sample_size(len(calls), most=most)):
-        swapped = foreign_call(order, place, taken=taken)
-        if swapped is not None:
-            taken.add(swapped.other_call_id)
-            second = foreign_call(order, place, other_than=swapped.call.result)
-            sample.append(ChanceCall(swapped, second))
-    return sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from toolformer.ground.thresholds import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
-
-LOWEST_SWEEP_THRESHOLD = SWEEP_THRESHOLDS[0]
+from toolformer.ground.thresholds import THRESHOLD_TOLERANCE
 
 
 class FilterReason(StrEnum):
@@ -18,9 +16,9 @@ class FilterReason(StrEnum):
     KEPT = "kept"
     BELOW_THRESHOLD = "below_threshold"
     BELOW_CONTRAST = "below_contrast"
-    NO_FOREIGN_RESULT = "no_foreign_result"
-    LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD = "loss_without_call_below_pruning_threshold"
-    BOUND_BELOW_PRUNING_THRESHOLD = "bound_below_pruning_threshold"
+    NO_SWAPPED_RESULT = "no_swapped_result"
+    LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD = "loss_without_call_below_lowest_threshold"
+    BOUND_BELOW_LOWEST_THRESHOLD = "bound_below_lowest_threshold"
     NOT_FINITE = "not_finite"
     NO_TEXT_AFTER_POSITION = "no_text_after_position"
 
@@ -45,21 +43,21 @@ class CallLosses:
         loss_call_without_result: L_i(e(c, ε)).
         tokens_used: how many tokens after the position carry weight, 0 … 5 in the
             paper's form.
-        loss_with_foreign_result: the same as L_i⁺ with the result of another call.
+        loss_with_swapped_result: the same as L_i⁺ with the result of another call.
     """
 
     loss_without_call: float
     loss_with_result: float | None
     loss_call_without_result: float | None
     tokens_used: int
-    loss_with_foreign_result: float | None = None
+    loss_with_swapped_result: float | None = None
 
     @property
     def contrast(self) -> float | None:
-        """By how much the own result lowers the loss more than a foreign one, in nats."""
-        if self.loss_with_foreign_result is None or self.loss_with_result is None:
+        """By how much the own result lowers the loss more than a swapped one, in nats."""
+        if self.loss_with_swapped_result is None or self.loss_with_result is None:
             return None
-        return self.loss_with_foreign_result - self.loss_with_result
+        return self.loss_with_swapped_result - self.loss_with_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +78,6 @@ def reaches(value: float, threshold: float) -> bool:
     return value >= threshold - THRESHOLD_TOLERANCE
 
 
-def pruning_threshold(filtering_threshold: float) -> float:
-    """The reduction below which a call is lost for τ_f and for every threshold of the sweep."""
-    return min(filtering_threshold, LOWEST_SWEEP_THRESHOLD)
-
-
 def decide(
     losses: CallLosses,
     *,
@@ -95,7 +88,7 @@ def decide(
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
 
     With a contrast threshold τ_c, only if its own result also lowers the loss by τ_c more than a
-    foreign one; a call that reaches τ_f and has no loss with a foreign result is not kept then.
+    swapped one; a call that reaches τ_f and has no loss with a swapped result is not kept then.
 
     Losses may be missing where an upper bound of the reduction decided already: L_i⁺ is not
     negative, so the reduction is at most L_i(ε); and it is at most L_i(ε) - L_i⁺.
@@ -115,11 +108,11 @@ def decide(
     if not all(math.isfinite(loss) for loss in known if loss is not None):
         return FilterDecision(False, FilterReason.NOT_FINITE, None)
     if losses.loss_with_result is None:
-        reason = FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD
+        reason = FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD
         return FilterDecision(False, reason, without_call)
     if without_result is None:
         bound = without_call - losses.loss_with_result
-        return FilterDecision(False, FilterReason.BOUND_BELOW_PRUNING_THRESHOLD, bound)
+        return FilterDecision(False, FilterReason.BOUND_BELOW_LOWEST_THRESHOLD, bound)
     loss_reduction = min(without_call, without_result) - losses.loss_with_result
     if not reaches(loss_reduction, filtering_threshold):
         return FilterDecision(False, FilterReason.BELOW_THRESHOLD, loss_reduction)
@@ -133,7 +126,7 @@ def _decide_by_contrast(
 ) -> FilterDecision:
     """The decision on a call that reaches τ_f."""
     if contrast is None:
-        return FilterDecision(False, FilterReason.NO_FOREIGN_RESULT, loss_reduction)
+        return FilterDecision(False, FilterReason.NO_SWAPPED_RESULT, loss_reduction)
     if not math.isfinite(contrast):
         return FilterDecision(False, FilterReason.NOT_FINITE, None)
     if not reaches(contrast, contrast_threshold):

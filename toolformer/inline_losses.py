@@ -66,13 +66,15 @@ class InlineScorer(CallScorer):
             promising = [
                 (row, call)
                 for row, call in of_texts
-                if pruning.may_pass(without_call[call.call_id])
+                if pruning.may_pass(call.call_id, without_call[call.call_id])
             ]
             with_result = self._losses(texts, promising, has_result=True)
             still_open = [
                 (row, call)
                 for row, call in promising
-                if pruning.needs_call_alone(without_call[call.call_id] - with_result[call.call_id])
+                if pruning.needs_call_alone(
+                    call.call_id, without_call[call.call_id] - with_result[call.call_id]
+                )
             ]
             alone = self._losses(texts, still_open, has_result=False)
             return AllLosses(without_call, with_result, alone)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from toolformer.call_scorer import AllLosses, CallScorer, Losses, Pruning
-from toolformer.calls import CallFormat, prefix_ids
-from toolformer.filtering import Baseline, CallLosses
+from toolformer.call_scorer import AllLosses, CallScorer, Losses, Pruning, ScoringParameters
+from toolformer.calls import prefix_ids
+from toolformer.filtering import CallLosses
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_pack_tokens, feed_in_halves
@@ -26,7 +26,7 @@ from toolformer.forward.row_losses import SharedOpening, feed_opening, losses_at
 from toolformer.forward.side_by_side import batches_at_once, in_turn, side_by_side
 from toolformer.forward.windows import Window
 from toolformer.inline_losses import InlineScorer
-from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_form import Placement
 from toolformer.loss_weights import losses_of_positions, weighted_loss
 from toolformer.scored_call import ScoredCall, WindowKey
 from tools.protocol import ToolCall
@@ -154,14 +154,10 @@ def score_calls(
     text_losses: TextLosses,
     calls: Sequence[ScoredCall],
     *,
-    call_format: CallFormat,
-    pruning_threshold: float,
-    full_losses: bool,
+    parameters: ScoringParameters,
+    pruning: Pruning,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-    token_budget: int | None = None,
-    form: LossForm = PAPERS_FORM,
-    baseline: Baseline = Baseline.MINIMUM,
 ) -> dict[str, CallLosses]:
     """Losses of the calls of one tool.
 
@@ -170,15 +166,11 @@ def score_calls(
         windows: by document and number.
         text_losses: L_i(ε).
         calls: executed calls with their results.
-        call_format: how e(c, ε) and the prefix are written.
-        pruning_threshold: a call whose reduction cannot reach it gets no further losses.
-        full_losses: compute all three losses of every call all the same.
+        parameters: how they are scored.
+        pruning: which losses are left out.
         checkpoint: keeps finished batches.
         progress: told rows done and rows in all; the total grows by the second kind of rows. Of
             calls at their places, texts.
-        token_budget: most tokens of a batch; chosen for the device by default.
-        form: where a call stands, and which tokens count.
-        baseline: what a call has to be better than; says whether L(e(c, ε)) is needed.
 
     Returns:
         Losses by call.
@@ -186,17 +178,14 @@ def score_calls(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    scorer = _scorer(
-        model, windows, call_format, form, checkpoint, progress, token_budget=token_budget
-    )
-    pruning = Pruning(pruning_threshold, full_losses, baseline)
+    scorer = _scorer(model, windows, parameters, checkpoint, progress)
     found = scorer.score(calls, text_losses, pruning)
     return {
         call.call_id: CallLosses(
             loss_without_call=found.without_call[call.call_id],
             loss_with_result=found.with_result.get(call.call_id),
             loss_call_without_result=found.call_without_result.get(call.call_id),
-            tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
+            tokens_used=parameters.form.tokens_used(len(windows[call.window].ids), call.position),
         )
         for call in calls
     }
@@ -207,17 +196,14 @@ def losses_with_result(
     windows: Mapping[WindowKey, Window],
     calls: Sequence[ScoredCall],
     *,
-    call_format: CallFormat,
+    parameters: ScoringParameters,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-    token_budget: int | None = None,
-    form: LossForm = PAPERS_FORM,
 ) -> dict[str, float]:
     """L_i⁺ alone of the calls of one tool.
 
     Args:
-        model, windows, call_format, checkpoint, progress, token_budget, form: as for
-            `score_calls`.
+        model, windows, parameters, checkpoint, progress: as for `score_calls`.
         calls: with the results that are scored.
 
     Returns:
@@ -226,30 +212,31 @@ def losses_with_result(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    scorer = _scorer(
-        model, windows, call_format, form, checkpoint, progress, token_budget=token_budget
-    )
-    return scorer.score_results(calls)
+    return _scorer(model, windows, parameters, checkpoint, progress).score_results(calls)
 
 
 def _scorer(
     model: LanguageModel,
     windows: Mapping[WindowKey, Window],
-    call_format: CallFormat,
-    form: LossForm,
+    parameters: ScoringParameters,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-    *,
-    token_budget: int | None,
 ) -> CallScorer:
     # Stored, so that a resumed shard goes on with it, however much memory is free by then.
     geometry = checkpoint.step(
         "geometry",
-        lambda: {"token_budget": token_budget or _token_budget(model, windows.values())},
+        lambda: {"token_budget": parameters.token_budget or _token_budget(model, windows.values())},
     )
-    budget = geometry["token_budget"]
-    scorer = InlineScorer if form.placement is Placement.INLINE else _RowScorer
-    return scorer(model, windows, call_format, form.weights, budget, checkpoint, progress)
+    scorer = InlineScorer if parameters.form.placement is Placement.INLINE else _RowScorer
+    return scorer(
+        model,
+        windows,
+        parameters.call_format,
+        parameters.form.weights,
+        geometry["token_budget"],
+        checkpoint,
+        progress,
+    )
 
 
 class _RowScorer(CallScorer):
@@ -260,12 +247,16 @@ class _RowScorer(CallScorer):
     ) -> AllLosses:
         """All losses that decisions need."""
         without_call = self._losses_without_call(calls, text_losses)
-        promising = [call for call in calls if pruning.may_pass(without_call[call.call_id])]
+        promising = [
+            call for call in calls if pruning.may_pass(call.call_id, without_call[call.call_id])
+        ]
         with_result, rows_done = self._losses(promising, has_result=True)
         still_open = [
             call
             for call in promising
-            if pruning.needs_call_alone(without_call[call.call_id] - with_result[call.call_id])
+            if pruning.needs_call_alone(
+                call.call_id, without_call[call.call_id] - with_result[call.call_id]
+            )
         ]
         alone, _ = self._losses(still_open, has_result=False, rows_done=rows_done)
         return AllLosses(without_call, with_result, alone)

@@ -1,28 +1,29 @@
-"""Calls whose decision could be another in float32, and their losses in float32.
+"""The second look of a bfloat16 model: losses near a decision, computed again in float32.
 
 bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So all
-calls are scored in bfloat16, and only those within a safety band of a threshold again, with a
-float32 copy of the same weights. How wide the band is, `toolformer.calibration` measures.
+calls are scored in bfloat16, and those whose reduction comes within `MARGIN` of the lowest
+threshold, or above it, once more with a float32 copy of the same weights: whatever threshold is
+asked for later, its decisions are those of float32.
 
 One loss is off by far more: that of a text's first token, which is predicted from the start token
 alone. Models put very large activations there, and bfloat16 loses what lies between them (half a
 nat with the embedded model). It depends on the start token only, so that one float32 pass over one
 token mends it for all texts.
-
-Does not load models and does not decide.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from toolformer.calls import CallFormat
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
-from toolformer.loss_form import PAPERS_FORM, LossForm
+from toolformer.loss_form import LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+
+MARGIN = 0.05
+"""In nats; more than bfloat16 moved the reduction of any call that was measured."""
 
 
 def start_token_losses(reference: LanguageModel) -> list[float]:
@@ -39,68 +40,22 @@ def start_token_losses(reference: LanguageModel) -> list[float]:
         return (torch.logsumexp(logits, dim=-1) - logits).tolist()
 
 
-def first_pass_pruning(
-    pruning_threshold: float, thresholds: Iterable[float], *, band: float
-) -> float:
-    """The pruning threshold of the first pass, lowered where a bound could lie in the band.
-
-    A call that was pruned just below a threshold is as uncertain as one that was not; its last
-    loss in bfloat16 settles most of these for a third of the price.
-
-    Args:
-        pruning_threshold: the one of a single pass, in nats.
-        thresholds: whose decisions are to be those of float32.
-        band: half its width, in nats.
-    """
-    return min(pruning_threshold, *(threshold - band for threshold in thresholds))
-
-
-def is_uncertain(
-    losses: CallLosses,
-    thresholds: Iterable[float],
-    *,
-    band: float,
-    baseline: Baseline = Baseline.MINIMUM,
+def needs_second_look(
+    losses: CallLosses, lowest_threshold: float, baseline: Baseline = Baseline.MINIMUM
 ) -> bool:
-    """Whether the decision on a call at one of the thresholds could be another in float32.
+    """Whether the decision on a call of bfloat16 could be another in float32, at some threshold.
 
-    Where a loss is missing, what is known is an upper bound of the reduction: such a call is lost
-    for certain only where the bound lies below the threshold by more than the band. Losses that
-    are not finite are no decision of float32 either.
+    Where a loss is missing, what is known is an upper bound of the reduction. Losses that are not
+    finite are no decision of float32 either.
 
     Args:
-        losses: of the first pass.
-        thresholds: in nats.
-        band: half its width, in nats.
+        losses: of the first pass, pruned at `lowest_threshold - MARGIN`.
+        lowest_threshold: that anybody can ask for, in nats.
         baseline: of the decision.
     """
-    decision = decide(losses, filtering_threshold=0.0, baseline=baseline)
-    if decision.reason is FilterReason.NO_TEXT_AFTER_POSITION:
-        return False
-    if decision.loss_reduction is None:
-        return True
-    reduction = decision.loss_reduction
-    is_bound = decision.reason not in (FilterReason.KEPT, FilterReason.BELOW_THRESHOLD)
-    return any(
-        reduction >= threshold - band and (is_bound or reduction <= threshold + band)
-        for threshold in thresholds
-    )
-
-
-def is_uncertain_in_contrast(losses: CallLosses, threshold: float, *, band: float) -> bool:
-    """Whether the contrast of a call could lie on the other side of τ_c in float32.
-
-    A contrast is a difference of two losses as a reduction is, so that the same band holds.
-
-    Args:
-        losses: of a call that reaches τ_f.
-        threshold: τ_c in nats.
-        band: half its width, in nats.
-    """
-    contrast = losses.contrast
-    if contrast is None:
-        return False
-    return not math.isfinite(contrast) or abs(contrast - threshold) <= band
+    threshold = lowest_threshold - MARGIN
+    decision = decide(losses, filtering_threshold=threshold, baseline=baseline)
+    return decision.is_kept or decision.reason is FilterReason.NOT_FINITE
 
 
 def score_again(
@@ -108,41 +63,32 @@ def score_again(
     windows: Mapping[WindowKey, Window],
     calls: Sequence[ScoredCall],
     *,
-    call_format: CallFormat,
-    pruning_threshold: float,
-    full_losses: bool,
-    token_budget: int | None,
+    parameters: ScoringParameters,
+    pruning: Pruning,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-    form: LossForm = PAPERS_FORM,
-    baseline: Baseline = Baseline.MINIMUM,
 ) -> dict[str, CallLosses]:
-    """Losses of the uncertain calls of one tool, L_i(ε) included.
+    """Losses of some calls of one tool in float32, L_i(ε) included.
 
     Args:
         reference: the scoring model in float32.
-        windows, call_format, pruning_threshold, full_losses, token_budget, progress, form,
-            baseline: as for `toolformer.losses.score_calls`.
-        calls: the uncertain ones.
+        windows, parameters, pruning, progress: as for `toolformer.losses.score_calls`.
+        calls: those that need a second look.
         checkpoint: keeps finished batches; not the one of the first pass.
 
     Returns:
         Losses by call.
     """
-    cut = _cut_windows(windows, calls, form)
+    cut = _cut_windows(windows, calls, parameters.form)
     return score_calls(
         reference,
         cut,
-        TextLosses(reference, list(cut.values()), token_budget=token_budget),
+        TextLosses(reference, list(cut.values()), token_budget=parameters.token_budget),
         calls,
-        call_format=call_format,
-        pruning_threshold=pruning_threshold,
-        full_losses=full_losses,
-        token_budget=token_budget,
+        parameters=parameters,
+        pruning=pruning,
         checkpoint=checkpoint,
         progress=progress,
-        form=form,
-        baseline=baseline,
     )
 
 

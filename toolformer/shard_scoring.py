@@ -1,371 +1,268 @@
-"""The filter stage of a shard: calls in; their losses, precisions and costs out (paper §2).
+"""The losses of a shard's calls: all that decisions on them can ask for (paper §2).
 
-    calls ─▶ first pass, by the model ─▶ losses ─▶ within the band of a threshold?
-                                                     no ─▶ as they are
-                                                     yes ─▶ second pass, in float32
+    calls ─▶ own losses, pruned below the lowest threshold
+          ─▶ of a bfloat16 model: once more in float32 what comes near that threshold or above it
+          ─▶ L_i⁺ with the result of another call, of what reaches it and of the chance sample
+          ─▶ the same with a third call's result, of the chance sample where a contrast compares
 
-    asked for: what is kept by then, once more with a foreign result
-
-Loads a model when it first needs one. Does not decide; `toolformer.filtering` does.
+Knows no filtering threshold; `warehouse/filtered_calls.sql` decides. Loads a model when it first
+needs one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from toolformer.calls import CallFormat
-from toolformer.filtering import Baseline, CallLosses
-from toolformer.foreign_results import ForeignCall, foreign_calls
+from toolformer.call_scorer import Pruning, ScoringParameters
+from toolformer.chance_level import chance_sample_size
+from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.precision import BFLOAT16, FLOAT32
 from toolformer.forward.windows import Window
 from toolformer.ground.digests import hex_digest
-from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, losses_with_result, score_calls
-from toolformer.rescoring import (
-    first_pass_pruning,
-    score_again,
-    start_token_losses,
-)
-from toolformer.slice_losses import Contrast, SafetyBand, SliceLosses
+from toolformer.rescoring import MARGIN, needs_second_look, score_again, start_token_losses
 from toolformer.stage_cost import CostMeter, StageCost, together
+from toolformer.swapped_results import SwappedCall, SwappedResults
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
     from toolformer.forward.tokenization import Tokenizer
 
+# Given a pass over calls, and what it depends on: keeps the pass's finished batches.
+CheckpointOf = Callable[[str, str], Checkpoint]
+
 
 @dataclass(frozen=True, slots=True)
-class ScoringParameters:
-    """How calls are scored.
+class LossesWanted:
+    """Which losses are computed.
 
     Attributes:
-        call_format: how a call is written in front of a text.
-        token_budget: most tokens of a batch; None lets the device decide.
-        full_losses: compute all three losses of every call, also where two bounds decide.
-        is_rescored: where the model computes in bfloat16, a call near a threshold is scored again
-            in float32.
-        form: where a call stands, and which tokens count.
+        lowest_threshold: no threshold in nats that decides on the calls is lower.
+        chance_calls: most calls of the chance sample.
+        seed: of the sample, and of the choice of swapped results.
+        is_rescored: a bfloat16 model's calls that come near the lowest threshold or above it are
+            scored again in float32.
         baseline: what a call with its result has to be better than.
     """
 
-    call_format: CallFormat
-    token_budget: int | None
-    full_losses: bool
+    lowest_threshold: float
+    chance_calls: int
+    seed: int
     is_rescored: bool
-    form: LossForm = PAPERS_FORM
     baseline: Baseline = Baseline.MINIMUM
+
+    def is_reached(self, losses: CallLosses) -> bool:
+        """Whether the reduction of a call reaches the lowest threshold."""
+        return decide(
+            losses, filtering_threshold=self.lowest_threshold, baseline=self.baseline
+        ).is_kept
+
+
+@dataclass(frozen=True, slots=True)
+class CallScore:
+    """All losses of a call.
+
+    Attributes:
+        losses: with its own result, and with that of another call where it was needed.
+        precision: of the model that gave them.
+        is_in_chance_sample: whether it is also looked at with a swapped result in place of its own.
+        swapped_call_id: call whose result the swapped one is.
+        second_swapped_call_id: call whose result a contrast of the swapped one compares with.
+        loss_with_second_swapped_result: with that result, in nats.
+    """
+
+    losses: CallLosses
+    precision: str
+    is_in_chance_sample: bool = False
+    swapped_call_id: str | None = None
+    second_swapped_call_id: str | None = None
+    loss_with_second_swapped_result: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolScores:
+    """The scores of one tool's calls in one shard.
+
+    Attributes:
+        scores: by call.
+        costs: of the passes that were made for them.
+        geometry: the batches of the first pass.
+    """
+
+    scores: Mapping[str, CallScore]
+    costs: tuple[StageCost, ...] = ()
+    geometry: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShardScoring:
     """Scores the calls of one shard. Its texts are read without calls once, for all tools.
 
     Args:
-        load_model: gives the scoring model M.
-        load_in: gives the same model in a precision.
+        load_in: gives the scoring model M in a precision; in that of the settings by default.
         cut_windows: gives the windows of the shard.
         parameters: how calls are scored.
+        wanted: which losses.
         progress: gives the callback of a pass, by its name and that of the tool.
     """
 
     def __init__(
         self,
         *,
-        load_model: Callable[[], "LanguageModel"],
-        load_in: Callable[[str], "LanguageModel"],
+        load_in: Callable[[str | None], "LanguageModel"],
         cut_windows: Callable[["Tokenizer"], Iterable[Window]],
         parameters: ScoringParameters,
+        wanted: LossesWanted,
         progress: Callable[[str, str], Callable[[int, int], None]],
     ):
-        self._load_model = load_model
-        self.load_in = load_in
+        self._load_in = load_in
         self._cut_windows = cut_windows
-        self.parameters = parameters
+        self._parameters = parameters
+        self._wanted = wanted
         self._progress = progress
 
     @cached_property
-    def model(self) -> "LanguageModel":
-        """The scoring model, loaded at first use."""
-        return self._load_model()
+    def _model(self) -> "LanguageModel":
+        return self._load_in(None)
 
     @cached_property
     def _windows(self) -> Mapping[WindowKey, Window]:
         return {
             (window.document_id, window.index): window
-            for window in self._cut_windows(self.model.tokenizer)
+            for window in self._cut_windows(self._model.tokenizer)
         }
 
     @cached_property
+    def _has_second_look(self) -> bool:
+        return self._wanted.is_rescored and self._model.precision == BFLOAT16
+
+    @cached_property
     def _text_losses(self) -> TextLosses:
-        windows, budget = list(self._windows.values()), self.parameters.token_budget
         start_losses = None
-        if self.parameters.is_rescored and self.model.precision == BFLOAT16:
-            start_losses = start_token_losses(self.load_in(FLOAT32))
-        return TextLosses(self.model, windows, token_budget=budget, start_losses=start_losses)
+        if self._has_second_look:
+            start_losses = start_token_losses(self._load_in(FLOAT32))
+        return TextLosses(
+            self._model,
+            list(self._windows.values()),
+            token_budget=self._parameters.token_budget,
+            start_losses=start_losses,
+        )
 
-    def losses_of(
-        self,
-        tool_name: str,
-        calls: Callable[[], Sequence[ScoredCall]],
-        *,
-        pruning_threshold: float,
-        band: SafetyBand | None,
-        contrast: Contrast | None,
-        known: SliceLosses | None,
-        checkpoint: Callable[[str, str], Checkpoint],
-    ) -> SliceLosses:
-        """The losses that decisions on one tool's calls need.
-
-        Loads no model where the known losses suffice.
+    def score(
+        self, tool_name: str, calls: Sequence[ScoredCall], checkpoint: CheckpointOf
+    ) -> ToolScores:
+        """All losses of one tool's executed calls that decisions can ask for.
 
         Args:
             tool_name: whose calls.
-            calls: gives its executed calls.
-            pruning_threshold: a call whose reduction cannot reach it gets no further losses.
-            band: where a second pass is made; None for none.
-            contrast: which calls are scored with a foreign result too; None for none.
-            known: losses from an earlier decision, good for this threshold too.
-            checkpoint: given a pass and what it depends on, keeps the pass's finished batches.
+            calls: with their own results.
+            checkpoint: keeps the finished batches of each pass.
 
         Raises:
             OutOfMemoryError: a single row does not fit the device's memory.
         """
-        if band is None:
-            found = known or self._first_pass(tool_name, calls(), pruning_threshold, checkpoint)
-        else:
-            lowered = first_pass_pruning(pruning_threshold, band.thresholds, band=band.width)
-            first = known or self._first_pass(tool_name, calls(), lowered, checkpoint)
-            found = self._second_pass(tool_name, first, calls, band, checkpoint)
-        if contrast is None:
-            return found
-        width = None if band is None else band.width
-        return self._contrasted(tool_name, found, calls, contrast, width, checkpoint)
-
-    def _first_pass(
-        self,
-        tool_name: str,
-        calls: Sequence[ScoredCall],
-        pruning_threshold: float,
-        checkpoint: Callable[[str, str], Checkpoint],
-    ) -> SliceLosses:
-        # What another precision has begun is not gone on with: a slice says how it was computed.
-        kept = checkpoint("scoring", f"{pruning_threshold} {self.model.precision}")
-        losses, cost = self.score(
-            tool_name,
-            calls,
-            stage="scoring",
-            pruning_threshold=pruning_threshold,
-            full_losses=self.parameters.full_losses,
-            checkpoint=kept,
+        if not calls:
+            return ToolScores({})
+        wanted, others = self._wanted, SwappedResults(calls, seed=self._wanted.seed)
+        sample = set(others.sample(chance_sample_size(len(calls), most=wanted.chance_calls)))
+        own = self._own_losses(tool_name, calls, sample, checkpoint)
+        reached = {key for key, score in own.scores.items() if wanted.is_reached(score.losses)}
+        swapped = others.of(reached | sample)
+        with_swapped, cost = self._with_results(
+            tool_name, swapped, _named(checkpoint, "swapped", swapped)
         )
-        return SliceLosses(
-            losses,
-            dict.fromkeys(losses, self.model.precision),
-            pruning_threshold,
-            costs=(cost,),
-            geometry=geometry_metadata(kept),
-        )
-
-    def _second_pass(
-        self,
-        tool_name: str,
-        first: SliceLosses,
-        calls: Callable[[], Sequence[ScoredCall]],
-        band: SafetyBand,
-        checkpoint: Callable[[str, str], Checkpoint],
-    ) -> SliceLosses:
-        kept = partial(checkpoint, "rescoring")
-        found = self._scored_again(tool_name, first, calls, band.holds, kept, stage="rescoring")
-        again = _replaced(first, found)
-        return replace(
-            found,
-            rescoring={
-                "band": band.width,
-                "thresholds": band.thresholds,
-                "rescored": len(again),
-                "changed_decisions": band.changed_decisions(first.losses, again),
-            },
-        )
-
-    def _contrasted(
-        self,
-        tool_name: str,
-        first: SliceLosses,
-        calls: Callable[[], Sequence[ScoredCall]],
-        contrast: Contrast,
-        band: float | None,
-        checkpoint: Callable[[str, str], Checkpoint],
-    ) -> SliceLosses:
-        """Score what reaches τ_f with a foreign result too; near τ_c all of a call in float32."""
-        found = self._with_foreign_results(
-            tool_name, first, calls, contrast, checkpoint, name="contrast"
-        )
-        if band is not None:
-            holds = partial(contrast.is_uncertain, band=band)
-            kept = partial(checkpoint, "contrast-rescoring")
-            again = self._scored_again(tool_name, found, calls, holds, kept, stage="contrast")
-            if again is not found:
-                found = self._with_foreign_results(
-                    tool_name, again, calls, contrast, checkpoint, name="contrast-again"
-                )
-        costs = found.costs[len(first.costs) :]
-        if not costs:
-            return found
-        cost = together(costs, candidates=len(_replaced(first, found)))
-        return replace(found, costs=(*first.costs, cost))
-
-    def _scored_again(
-        self,
-        tool_name: str,
-        found: SliceLosses,
-        calls: Callable[[], Sequence[ScoredCall]],
-        is_uncertain: Callable[[CallLosses], bool],
-        checkpoint: Callable[[str], Checkpoint],
-        *,
-        stage: str,
-    ) -> SliceLosses:
-        """Replace the losses of the uncertain calls by those of float32.
-
-        Calls that float32 scored already, for another threshold, keep those losses.
-        """
-        uncertain = {
-            call_id
-            for call_id, losses in found.losses.items()
-            if found.precisions[call_id] == BFLOAT16 and is_uncertain(losses)
-        }
-        if not uncertain:
-            return found
-        again, cost = self.score(
-            tool_name,
-            [call for call in calls() if call.call_id in uncertain],
-            stage=stage,
-            pruning_threshold=found.pruning_threshold,
-            full_losses=self.parameters.full_losses,
-            checkpoint=checkpoint(f"{found.pruning_threshold} {_digest_of(uncertain)}"),
-            in_float32=True,
-        )
-        return replace(
-            found,
-            losses={**found.losses, **again},
-            precisions={**found.precisions, **dict.fromkeys(again, FLOAT32)},
-            costs=(*found.costs, cost),
-        )
-
-    def _with_foreign_results(
-        self,
-        tool_name: str,
-        found: SliceLosses,
-        calls: Callable[[], Sequence[ScoredCall]],
-        contrast: Contrast,
-        checkpoint: Callable[[str, str], Checkpoint],
-        *,
-        name: str,
-    ) -> SliceLosses:
-        """Add the losses with a foreign result where they are missing, in the call's precision."""
-        missing = {
-            call_id
-            for call_id, losses in found.losses.items()
-            if losses.loss_with_foreign_result is None and contrast.reached(losses)
-        }
-        chosen = foreign_calls(calls(), missing, seed=contrast.seed) if missing else []
-        by_precision: dict[str, list[ForeignCall]] = {}
-        for each in chosen:
-            by_precision.setdefault(found.precisions[each.call.call_id], []).append(each)
-        losses, costs = dict(found.losses), list(found.costs)
-        for precision, of_precision in by_precision.items():
-            of_calls, cost = self.score_results(
-                tool_name,
-                [each.call for each in of_precision],
-                stage="contrast",
-                checkpoint=checkpoint(f"{name}-{precision}", _digest_of(missing)),
-                precision=precision,
+        lucky = [
+            swapped[key]
+            for key in sample
+            if wanted.is_reached(
+                replace(own.scores[key].losses, loss_with_result=with_swapped[key])
             )
-            costs.append(cost)
-            for call_id, loss in of_calls.items():
-                losses[call_id] = replace(losses[call_id], loss_with_foreign_result=loss)
-        others = {each.call.call_id: each.other_call_id for each in chosen}
-        return replace(
-            found,
-            losses=losses,
-            costs=tuple(costs),
-            foreign_calls={**found.foreign_calls, **others},
+        ]
+        second = others.second_of(lucky)
+        with_second, second_cost = self._with_results(
+            tool_name, second, _named(checkpoint, "second-swapped", second)
         )
+        scores = {
+            key: replace(
+                score,
+                losses=replace(score.losses, loss_with_swapped_result=with_swapped.get(key)),
+                is_in_chance_sample=key in sample,
+                swapped_call_id=swapped[key].other_call_id if key in swapped else None,
+                second_swapped_call_id=second[key].other_call_id if key in second else None,
+                loss_with_second_swapped_result=with_second.get(key),
+            )
+            for key, score in own.scores.items()
+        }
+        cost_of_swapped = together((cost, second_cost), candidates=len(swapped))
+        return ToolScores(scores, (*own.costs, cost_of_swapped), own.geometry)
 
-    def score_results(
+    def _own_losses(
         self,
         tool_name: str,
         calls: Sequence[ScoredCall],
-        *,
-        stage: str,
-        checkpoint: Checkpoint,
-        precision: str | None = None,
-    ) -> tuple[dict[str, float], StageCost]:
-        """L_i⁺ alone of some calls of one tool, by key; arguments as for `score`.
+        sample: Collection[str],
+        checkpoint: CheckpointOf,
+    ) -> ToolScores:
+        """The losses with the calls' own results, in float32 where those can decide."""
+        wanted, model = self._wanted, self._model
+        margin = MARGIN if self._has_second_look else 0.0
+        first_pruning = Pruning(wanted.lowest_threshold - margin, sample, wanted.baseline)
+        kept = checkpoint("scoring", model.precision)
+        meter = CostMeter(model, checkpoint=kept)
+        first = score_calls(
+            model,
+            self._windows,
+            self._text_losses,
+            calls,
+            parameters=self._parameters,
+            pruning=first_pruning,
+            checkpoint=kept,
+            progress=self._progress("scoring", tool_name),
+        )
+        scores = {key: CallScore(losses, model.precision) for key, losses in first.items()}
+        costs = [meter.cost("scoring", candidates=len(calls))]
+        near = [
+            call
+            for call in calls
+            if call.call_id in sample
+            or needs_second_look(first[call.call_id], wanted.lowest_threshold, wanted.baseline)
+        ]
+        if self._has_second_look and near:
+            reference = self._load_in(FLOAT32)
+            kept_again = _named(checkpoint, "rescoring", {call.call_id for call in near})
+            meter = CostMeter(reference, checkpoint=kept_again)
+            again = score_again(
+                reference,
+                self._windows,
+                near,
+                parameters=self._parameters,
+                pruning=Pruning(wanted.lowest_threshold, sample, wanted.baseline),
+                checkpoint=kept_again,
+                progress=self._progress("rescoring", tool_name),
+            )
+            scores |= {key: CallScore(losses, FLOAT32) for key, losses in again.items()}
+            costs.append(meter.cost("rescoring", candidates=len(near)))
+        return ToolScores(scores, tuple(costs), geometry_metadata(kept))
 
-        They are computed in a precision, by default that of the model.
-        """
-        model = self.load_in(precision) if precision else self.model
+    def _with_results(
+        self, tool_name: str, swapped: Mapping[str, SwappedCall], checkpoint: Checkpoint
+    ) -> tuple[dict[str, float], StageCost]:
+        """L_i⁺ with swapped results by call, in the precision of the calls that they decide on."""
+        model = self._load_in(FLOAT32) if self._has_second_look else self._model
         meter = CostMeter(model, checkpoint=checkpoint)
         losses = losses_with_result(
             model,
             self._windows,
-            calls,
-            call_format=self.parameters.call_format,
-            token_budget=self.parameters.token_budget,
+            [each.call for each in swapped.values()],
+            parameters=self._parameters,
             checkpoint=checkpoint,
-            progress=self._progress(stage, tool_name),
-            form=self.parameters.form,
+            progress=self._progress("swapped_results", tool_name),
         )
-        return losses, meter.cost(stage, candidates=len(calls))
-
-    def score(
-        self,
-        tool_name: str,
-        calls: Sequence[ScoredCall],
-        *,
-        stage: str,
-        pruning_threshold: float,
-        full_losses: bool,
-        checkpoint: Checkpoint,
-        in_float32: bool = False,
-    ) -> tuple[dict[str, CallLosses], StageCost]:
-        """One pass over some calls of one tool.
-
-        Args:
-            tool_name: whose calls.
-            calls: with the results that are scored.
-            stage: names the pass in its cost and its progress.
-            pruning_threshold, full_losses: as for `toolformer.losses.score_calls`.
-            checkpoint: keeps finished batches.
-            in_float32: by the copy of the model in float32.
-        """
-        windows = self._windows
-        if in_float32:
-            model = self.load_in(FLOAT32)
-            score = partial(score_again, model, windows)
-        else:
-            model = self.model
-            score = partial(score_calls, model, windows, self._text_losses)
-        meter = CostMeter(model, checkpoint=checkpoint)
-        losses = score(
-            calls,
-            call_format=self.parameters.call_format,
-            pruning_threshold=pruning_threshold,
-            full_losses=full_losses,
-            token_budget=self.parameters.token_budget,
-            checkpoint=checkpoint,
-            progress=self._progress(stage, tool_name),
-            form=self.parameters.form,
-            baseline=self.parameters.baseline,
-        )
-        return losses, meter.cost(stage, candidates=len(calls))
+        return losses, meter.cost("swapped_results", candidates=len(swapped))
 
 
-def _digest_of(call_ids: Iterable[str]) -> str:
-    return hex_digest(*sorted(call_ids))
-
-
-def _replaced(before: SliceLosses, after: SliceLosses) -> dict[str, CallLosses]:
-    return {key: new for key, new in after.losses.items() if new is not before.losses[key]}
+def _named(checkpoint: CheckpointOf, name: str, call_ids: Iterable[str]) -> Checkpoint:
+    """The checkpoint of a pass over these calls."""
+    return checkpoint(name, hex_digest(*sorted(call_ids)))

@@ -32,7 +32,6 @@ COUNTS = {
     "position_counts": "filtered_calls",
     "best_calls": "filtered_calls",
     "near_calls": "filtered_calls",
-    "chance_counts": "chance_calls",
     "augmented_counts": "augmented_texts",
     "merged_counts": "augmented_texts",
     "cost_counts": "stage_costs",

@@ -98,61 +98,82 @@ create table executed_calls (
     check ((status = 'executed') = (result is not null))
 );
 
--- One row per executed call: its losses, the decision and the reason.
+-- One row per executed call: all its losses that a decision can ask for. No threshold but the
+-- lowest one has a part in them.
+create table scored_calls (
+    call_id varchar not null,  -- Call of candidate_calls; the key.
+    shard varchar not null,  -- Partition of the corpus.
+    tool varchar not null,  -- Name of the tool as written in calls.
+    document_id varchar not null,  -- Document that holds the window.
+    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
+    proposed varchar not null check (proposed in ('none', 'position', 'call')),  -- What the tool proposed, as in candidate_calls.
+    tokens_used integer not null check (tokens_used >= 0),  -- Tokens behind the position whose losses count; 0 where no text follows.
+    loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
+    loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
+    loss_with_result double,  -- Weighted loss with call and result, in nats; NULL where it was not needed.
+    loss_with_swapped_result double,  -- Weighted loss with the call and the result of another one, in nats; NULL where it was not needed.
+    swapped_call_id varchar,  -- Call of the same tool and shard whose result that was.
+    is_in_chance_sample boolean not null,  -- Whether the call counts for the chance level: it is also looked at with the swapped result in place of its own.
+    loss_with_second_swapped_result double,  -- Weighted loss with a third call's result, which a contrast of the swapped one compares with, in nats; NULL where it was not needed.
+    second_swapped_call_id varchar,  -- Call whose result that was; NULL outside of the chance sample, and where the tool has no third result.
+    lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
+    baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it.
+    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
+    primary key (call_id),
+    check ((loss_with_swapped_result is null) = (swapped_call_id is null)),
+    check (loss_with_second_swapped_result is null or second_swapped_call_id is not null),
+    check (second_swapped_call_id is null or is_in_chance_sample),
+    check (not is_in_chance_sample or swapped_call_id is not null),
+    check (swapped_call_id <> call_id),
+    check (second_swapped_call_id not in (call_id, swapped_call_id))
+);
+
+-- One row per executed call: its losses as in scored_calls, the decision and the reason.
 create table filtered_calls (
     call_id varchar not null,  -- Call of candidate_calls; the key.
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
-    document_id varchar,  -- Document that holds the window; this and the next two columns are NULL only of earlier releases, where the candidate is gone.
-    "window" integer check ("window" >= 0),  -- Number of the window in its document, counted from 0.
-    position integer check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
-    proposed varchar check (proposed in ('none', 'position', 'call')),  -- What the tool proposed, as in candidate_calls.
+    document_id varchar not null,  -- Document that holds the window.
+    "window" integer not null check ("window" >= 0),  -- Number of the window in its document, counted from 0.
+    position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
+    proposed varchar not null check (proposed in ('none', 'position', 'call')),  -- What the tool proposed, as in candidate_calls.
+    tokens_used integer not null check (tokens_used >= 0),  -- Tokens behind the position whose losses count; 0 where no text follows.
     loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
     loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
     loss_with_result double,  -- Weighted loss with call and result, in nats; NULL where it was not needed.
-    loss_with_foreign_result double,  -- Weighted loss with the call and the result of another one, in nats; NULL where it was not asked for.
-    foreign_call_id varchar,  -- Call of the same tool and shard whose result that was.
+    loss_with_swapped_result double,  -- Weighted loss with the call and the result of another one, in nats; NULL where it was not needed.
+    swapped_call_id varchar,  -- Call of the same tool and shard whose result that was.
+    is_in_chance_sample boolean not null,  -- Whether the call counts for the chance level: it is also looked at with the swapped result in place of its own.
+    loss_with_second_swapped_result double,  -- Weighted loss with a third call's result, which a contrast of the swapped one compares with, in nats; NULL where it was not needed.
+    second_swapped_call_id varchar,  -- Call whose result that was; NULL outside of the chance sample, and where the tool has no third result.
+    lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
+    baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
-    is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold, and the contrast its own where it has one.
-    reason varchar not null check (reason in ('kept', 'below_threshold', 'below_contrast', 'no_foreign_result', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
+    contrast double,  -- loss_with_swapped_result minus loss_with_result, in nats: by how much its own result helps more than another call's; NULL where one of them is.
+    is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold, and the contrast its own where there is one.
+    reason varchar not null check (reason in ('kept', 'below_threshold', 'below_contrast', 'no_swapped_result', 'loss_without_call_below_lowest_threshold', 'bound_below_lowest_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
+    chance_reduction double,  -- The loss reduction with the swapped result in place of its own, in nats; NULL outside of the chance sample.
+    chance_contrast double,  -- The contrast of the swapped result with the second one, in nats; NULL where it was not needed.
+    is_kept_by_chance boolean,  -- Whether the same decision keeps the call with the swapped result; NULL outside of the chance sample, and where the contrast has no second result to compare with.
     filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
-    contrast_threshold double check (isfinite(contrast_threshold)),  -- Smallest loss_with_foreign_result minus loss_with_result that keeps a call, in nats; NULL where none is asked for.
-    baseline varchar check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone; NULL, as minimum, in rows of earlier releases.
-    pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
-    precision varchar not null,  -- Floating-point format of the model that decided: float32 also where a call was scored again in it.
+    contrast_threshold double check (isfinite(contrast_threshold)),  -- Smallest contrast that keeps a call, in nats; NULL where none is asked for.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
+    check (reaches(filtering_threshold, lowest_threshold)),
     check (not is_kept or coalesce(reaches(loss_reduction, filtering_threshold) and isfinite(loss_reduction) and (loss_call_without_result is not null or baseline = 'without_call') and loss_with_result is not null, false)),
-    check (not is_kept or contrast_threshold is null or coalesce(reaches(loss_with_foreign_result - loss_with_result, contrast_threshold) and isfinite(loss_with_foreign_result), false)),
-    check ((loss_with_foreign_result is null) = (foreign_call_id is null)),
-    check (foreign_call_id <> call_id)
-);
-
--- One row per call of the chance sample: the call scored with the result of another one.
-create table chance_calls (
-    call_id varchar not null,  -- Call of candidate_calls; the key.
-    shard varchar not null,  -- Partition of the corpus.
-    tool varchar not null,  -- Name of the tool as written in calls.
-    other_call_id varchar not null,  -- Call of the same tool and shard whose result was used.
-    result varchar not null check (result <> ''),  -- That result.
-    loss_without_call double not null,  -- Weighted loss of the following tokens with no call, in nats; L(ε) in the paper.
-    loss_call_without_result double,  -- Weighted loss with the call but no result, in nats; NULL where it was not needed.
-    loss_with_result double,  -- Weighted loss with the call and the other result, in nats; NULL where it was not needed.
-    second_call_id varchar,  -- Call whose result a contrast compares with; NULL where the tool has no third result.
-    loss_with_second_result double,  -- Weighted loss with the call and that result, in nats; NULL where the first one does not lower the loss.
-    loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
-    reason varchar not null check (reason in ('scored', 'loss_without_call_below_pruning_threshold', 'bound_below_pruning_threshold', 'not_finite', 'no_text_after_position')),  -- Why the reduction is a bound or missing; scored where all losses are there that it needs.
-    pruning_threshold double not null check (isfinite(pruning_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
-    precision varchar not null,  -- Floating-point format of the model that gave the losses.
-    round integer not null check (round >= 1),  -- Sampling round, counted from 1.
-    primary key (call_id),
-    check (other_call_id <> call_id),
-    check ((reason = 'scored') <= coalesce(loss_with_result is not null and isfinite(loss_reduction), false)),
-    check (loss_reduction is not null or reason = 'not_finite'),
-    check (second_call_id not in (call_id, other_call_id)),
-    check (loss_with_second_result is null or second_call_id is not null)
+    check (not is_kept or contrast_threshold is null or coalesce(reaches(contrast, contrast_threshold) and isfinite(contrast), false)),
+    check (is_in_chance_sample or is_kept_by_chance is null),
+    check ((loss_with_swapped_result is null) = (swapped_call_id is null)),
+    check (loss_with_second_swapped_result is null or second_swapped_call_id is not null),
+    check (second_swapped_call_id is null or is_in_chance_sample),
+    check (not is_in_chance_sample or swapped_call_id is not null),
+    check (swapped_call_id <> call_id),
+    check (second_swapped_call_id not in (call_id, swapped_call_id))
 );
 
 -- One row per window and round of the augmented corpus: its text and the calls that won their
@@ -211,7 +232,7 @@ create table training_exclusions (
 create table stage_costs (
     shard varchar not null,  -- Partition of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
-    stage varchar not null check (stage in ('sampling', 'scoring', 'execution', 'calibration', 'rescoring', 'contrast', 'chance_level')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: calibration, rescoring (uncertain calls in float32), contrast (kept calls with a foreign result) and chance_level.
+    stage varchar not null check (stage in ('sampling', 'execution', 'scoring', 'rescoring', 'swapped_results')),  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: rescoring (in float32 what comes near the lowest threshold or above it) and swapped_results (calls with the results of others).
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     candidates bigint not null check (candidates >= 0),  -- Calls that the stage worked on.
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.execution import answered_calls
-from assets.filtering import scoring_parameters
+from dagster_project.wiring.scoring import scoring_parameters
 from assets.training.development_texts import DevelopmentText
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback

@@ -36,7 +36,14 @@ from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
 
 # In the order in which they run.
-_STAGES = ("documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts")
+_STAGES = (
+    "documents",
+    "candidate_calls",
+    "executed_calls",
+    "scored_calls",
+    "filtered_calls",
+    "augmented_texts",
+)
 
 
 def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, str]:
@@ -175,7 +182,8 @@ def _build(
             rest = [shard for shard in run.partitions if shard not in error.failed_shards]
             # A failed stage ends its run, and has finished these; they go on behind it.
             stages = run.assets or _STAGES
-            behind = stages[1 + max(map(stages.index, error.failed_assets), default=0) :]
+            failed = [stages.index(name) for name in error.failed_assets if name in stages]
+            behind = stages[1 + max(failed, default=0) :]
             if error.failed_shards and rest and behind:
                 start(rest, behind)
     raise_all(failures)

@@ -85,7 +85,7 @@ def _some(names: Sequence[str]) -> str:
 def _show_slices(forecast: Forecast) -> None:
     import polars as pl
 
-    slices, calibration = forecast.slices, forecast.calibration
+    slices = forecast.slices
     if not slices:
         then = "nothing more" if forecast.foreseen.prepares else "nothing"
         count = len(forecast.chosen.annotated)
@@ -101,7 +101,7 @@ def _show_slices(forecast: Forecast) -> None:
                 "tokens": planned.tokens,
                 "seconds": planned.seconds,
             }
-            for planned in ([calibration] if calibration else []) + slices
+            for planned in slices
         ]
     )
     summary = rows.group_by("stage", "tool", "why", maintain_order=True).agg(

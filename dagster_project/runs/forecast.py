@@ -8,20 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assets.calibration import is_calibrated
-from assets.filtering import scoring_parameters
 from dagster_project.home import Home
 from dagster_project.runs.chosen_shards import ChosenShards, chosen_shards
 from dagster_project.runs.foreseen_home import ForeseenHome, foresee
-from dagster_project.runs.plan import BuildPlan, PlannedSlice, planned_calibration
+from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring_below, slice_store
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.precision import ANNOTATION, recorded_precision
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
-from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
-from toolformer.forward.language_model import resolve_device
-from toolformer.forward.precision import BFLOAT16
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
 from warehouse.layout import empty_slice_path
@@ -38,14 +32,12 @@ class Forecast:
         toolbox: the tools that would be used, and why others would be left out.
         chosen: the shards, those to be cut among them; without those whose slices lie aside until
             they are active again.
-        calibration: the measurement of the model's band; None where none is needed.
         slices: to be made, in the order of the stages.
     """
 
     foreseen: ForeseenHome
     toolbox: Toolbox
     chosen: ChosenShards
-    calibration: PlannedSlice | None
     slices: list[PlannedSlice]
 
     @property
@@ -98,30 +90,7 @@ def forecast_build(
                 [*chosen.annotated, *chosen.held_out], warehouse, foreseen.home
             ),
         ).of(chosen.annotated, texts_of=chosen.held_out)
-        calibration = None
-        if any(planned.table == "filtered_calls" for planned in slices):
-            calibration = _calibration(settings, home, annotator)
-        return Forecast(foreseen, toolbox, chosen, calibration, slices)
-
-
-def _calibration(
-    settings: Settings, home: Home, annotator: Annotator | None
-) -> PlannedSlice | None:
-    """The measurement of the band, where one is needed or may be."""
-    if not scoring_parameters(settings).is_rescored:
-        return None
-    is_certain = settings.language_model.precision == BFLOAT16
-    if annotator is None:
-        return planned_calibration(settings, EMBEDDED_MODEL_NAME, is_certain=is_certain)
-    if not is_certain:
-        device = resolve_device(settings.language_model.device)
-        record = recorded_precision(ANNOTATION, annotator.directory, device, home)
-        if record is not None and record.choice.precision != BFLOAT16:
-            return None
-        is_certain = record is not None
-    if is_calibrated(settings, home, annotator.identity):
-        return None
-    return planned_calibration(settings, annotator.directory.name, is_certain=is_certain)
+        return Forecast(foreseen, toolbox, chosen, slices)
 
 
 def _characters_per_record(

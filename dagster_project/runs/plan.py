@@ -8,24 +8,19 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from assets.filtering import cover_a_decision
 from assets.inputs import merged_inputs
 from dagster_project.fingerprints import (
     FINGERPRINT,
-    LOSSES_FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
-    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
-    losses_fingerprint,
+    scored_calls_fingerprint,
 )
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
-from toolformer.chance_level import chance_sample_size
-from toolformer.filtering import Baseline, pruning_threshold
 from toolformer.sources.manifest import ShardEntry
 from warehouse.layout import name_in_round, split_round
 from warehouse.schema import ALL
@@ -38,9 +33,7 @@ _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SCORED_CALL = 110
 _TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
-# Of a call of the calibration, in both precisions, and how many of these a second.
-_TOKENS_PER_CALIBRATION_CALL = 430
-_CALIBRATION_TOKENS_PER_SECOND = 400.0
+_STAGES_WITH_MODEL = {"candidate_calls": "sampling", "scored_calls": "scoring"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +101,13 @@ class BuildPlan:
         planned: list[PlannedSlice] = []
         shard = entry.key
 
-        def expect(
-            table: str, slice_name: str, fingerprint: Fingerprint, *, losses: str = ""
-        ) -> str:
+        def expect(table: str, slice_name: str, fingerprint: Fingerprint) -> str:
             stored = self._warehouse.slice_metadata(table, shard, slice_name)
             reason = "forced" if self._force else fingerprint.difference(stored)
             if reason is None and stored is not None:
-                # What the stages behind it will read; earlier releases may have named other parts.
+                # What the stages behind it will read.
                 return stored[FINGERPRINT]
             tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
-            if table == "filtered_calls" and self._has_losses(shard, slice_name, stored, losses):
-                tokens, seconds = 0, 0.0
             planned.append(PlannedSlice(shard, table, slice_name, str(reason), tokens, seconds))
             return fingerprint.digest
 
@@ -145,42 +134,22 @@ class BuildPlan:
                 slice_name,
                 executed_calls_fingerprint(candidates, self._settings, tool),
             )
-            losses = losses_fingerprint(executed, self._settings, self._model).digest
+            scored = expect(
+                "scored_calls",
+                slice_name,
+                scored_calls_fingerprint(executed, self._settings, self._model),
+            )
             decided[name] = expect(
                 "filtered_calls",
                 slice_name,
-                filtered_calls_fingerprint(losses, self._settings, name),
-                losses=losses,
+                filtered_calls_fingerprint(scored, self._settings, name),
             )
-            if self._settings.scoring.chance_calls:
-                expect(
-                    "chance_calls",
-                    slice_name,
-                    chance_calls_fingerprint(executed, self._settings, self._model),
-                )
         expect(
             "augmented_texts",
             name_in_round(self._round, ALL),
             augmented_texts_fingerprint(decided),
         )
         return planned
-
-    def _has_losses(
-        self, shard: str, slice_name: str, stored: Mapping[str, str] | None, losses: str
-    ) -> bool:
-        """Whether a slice can be decided on anew from the losses that it holds.
-
-        A new contrast scores what reaches τ_f once more, and a new threshold in bfloat16 what is
-        uncertain there: little beside scoring all calls.
-        """
-        if self._force or stored is None or stored.get(LOSSES_FINGERPRINT) != losses:
-            return False
-        of_tool = self._settings.tools.of(split_round(slice_name)[1])
-        return cover_a_decision(
-            self._warehouse.read_slice("filtered_calls", shard, slice_name),
-            pruning_threshold(of_tool.filtering_threshold),
-            Baseline(self._settings.scoring.baseline),
-        )
 
     def _stored_decisions(self, shard: str) -> dict[str, str]:
         """Decisions of tools that this build does not touch: they are merged all the same."""
@@ -194,11 +163,7 @@ class BuildPlan:
         return {name: slices[0].fingerprint for name, slices in merged.items()}
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        stage = {
-            "candidate_calls": "sampling",
-            "filtered_calls": "scoring",
-            "chance_calls": "chance_level",
-        }.get(table)
+        stage = _STAGES_WITH_MODEL.get(table)
         if stage is None:
             return 0, 0.0
         of_record = self._characters_per_record.get(entry.source, _CHARACTERS_PER_RECORD)
@@ -218,24 +183,8 @@ class BuildPlan:
         if stage == "sampling":
             tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
         else:
-            calls = (
-                chance_sample_size(samples, most=self._settings.scoring.chance_calls)
-                if stage == "chance_level"
-                else samples
-            )
-            tokens = calls * _TOKENS_PER_SCORED_CALL
+            tokens = samples * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
-
-
-def planned_calibration(settings: Settings, model_name: str, *, is_certain: bool) -> PlannedSlice:
-    """The measurement of a model's band, which comes before its first uncertain call.
-
-    It is not certain where `precision: auto` is still to be measured.
-    """
-    tokens = settings.scoring.calibration_calls * _TOKENS_PER_CALIBRATION_CALL
-    seconds = tokens / _CALIBRATION_TOKENS_PER_SECOND
-    reason = "missing, once per model" if is_certain else "only if bfloat16 is found faster"
-    return PlannedSlice("", "calibration", model_name, reason, tokens, seconds)
 
 
 def _measured_rates(

@@ -11,8 +11,6 @@ from typing import Any
 _LAPTOP: dict[str, Any] = {
     "corpus": {"shard_size": 50, "window_tokens": 256, "held_out_every": 4},
     "sampling": {"max_new_tokens": 24},
-    # Once per model; the spread is known to 7 %.
-    "scoring": {"calibration_calls": 100},
     "execution": {"max_result_tokens": 64},
     "tools": {
         "QA": {"sampling_threshold": 0.0005, "positions_per_text": 3, "calls_per_position": 2},
@@ -61,7 +59,7 @@ _DEMO: dict[str, Any] = {
         "held_out_every": 8,
     },
     "sampling": {"proposals": "calls", "temperature": 0.3},
-    "scoring": {"calibration_calls": 20, "chance_calls": 5},
+    "scoring": {"chance_calls": 5},
     "tools": {
         # Minutes of sampling, reading and scoring more; `toolformer build --tools QA` has it.
         "QA": {"is_enabled": False, "filtering_threshold": 0.5, "contrast_threshold": 0.1},

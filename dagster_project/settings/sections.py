@@ -228,8 +228,11 @@ class ScoringSettings(Section):
     window_weights: Literal["linear", "uniform"] = Field(
         "linear", description="of these tokens: linear, falling to 0 (the paper); or uniform"
     )
-    full_losses: bool = Field(
-        False, description="compute all three losses even where the call is lost already"
+    lowest_threshold: float = Field(
+        0.1,
+        ge=0,
+        description="no filtering_threshold may be lower, in nats; a call that cannot reach it gets "
+        "no further losses, so a lower value costs time, and another one scores all calls again",
     )
     token_budget: int | None = Field(
         None,
@@ -239,15 +242,8 @@ class ScoringSettings(Section):
     )
     rescoring: bool = Field(
         True,
-        description="with a bfloat16 model: score uncertain calls again in float32, so that the "
-        "decisions are those of float32; needs room for both models",
-    )
-    rescore_sweep: bool = Field(
-        False,
-        description="also calls that are uncertain at 0.5, 1 or 2, the thresholds of the sweep",
-    )
-    calibration_calls: int = Field(
-        200, ge=20, description="calls scored in both precisions, once per model, to find the band"
+        description="with a bfloat16 model: score calls that come near lowest_threshold or above it "
+        "again in float32, so that the decisions are those of float32; needs room for both models",
     )
     chance_calls: int = Field(
         200,
@@ -385,6 +381,26 @@ class Settings(Section):
                         "ctx": {"error": error},
                     }
                 )
+        if problems:
+            raise ValidationError.from_exception_data("Settings", problems)
+        return self
+
+    @model_validator(mode="after")
+    def _losses_suffice_for_thresholds(self) -> "Settings":
+        lowest = self.scoring.lowest_threshold
+        problems: list[InitErrorDetails] = [
+            {
+                "type": "value_error",
+                "loc": ("tools", name, "filtering_threshold"),
+                "input": threshold,
+                "ctx": {
+                    "error": f"below scoring.lowest_threshold ({lowest:g}) losses are left out; "
+                    "lower that too, and the calls are scored again"
+                },
+            }
+            for name in self.tools.names
+            if (threshold := self.tools.of(name).filtering_threshold) < lowest
+        ]
         if problems:
             raise ValidationError.from_exception_data("Settings", problems)
         return self

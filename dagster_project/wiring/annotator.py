@@ -64,21 +64,23 @@ class Annotator:
             )
         return cls(directory, identity)
 
-    def load(self, holder: ModelHolder, settings: Settings, home: Home) -> "LanguageModel":
+    def load(
+        self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
+    ) -> "LanguageModel":
         """The model itself, loaded once for all shards of a run.
+
+        Args:
+            holder: of the process's models.
+            settings, home: of the run.
+            precision: a copy in this one, beside the model that is held.
 
         Raises:
             ToolformerError: the directory holds another model by now. Its rows would be stored
                 under the fingerprint of the one that is gone.
         """
         self._check_unchanged(holder, settings, home)
-        return holder.load(self.directory, settings, home)
-
-    def load_in(
-        self, precision: str, holder: ModelHolder, settings: Settings, home: Home
-    ) -> "LanguageModel":
-        """The same model in a precision, beside the one that is held; raises as `load`."""
-        self._check_unchanged(holder, settings, home)
+        if precision is None:
+            return holder.load(self.directory, settings, home)
         return holder.load_in(precision, self.directory, settings, home)
 
     def _check_unchanged(self, holder: ModelHolder, settings: Settings, home: Home) -> None:

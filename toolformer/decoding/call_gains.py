@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
@@ -133,14 +134,12 @@ def call_gains(
         {(window.document_id, window.index): window for window in read},
         TextLosses(model, read, token_budget=token_budget),
         list(calls.values()),
-        call_format=call_format,
-        pruning_threshold=-math.inf,
-        full_losses=False,
+        parameters=ScoringParameters(
+            call_format, LossForm(Placement.INLINE, weights), token_budget
+        ),
+        pruning=Pruning(-math.inf, baseline=Baseline.WITHOUT_CALL),
         checkpoint=checkpoint,
         progress=progress,
-        token_budget=token_budget,
-        form=LossForm(Placement.INLINE, weights),
-        baseline=Baseline.WITHOUT_CALL,
     )
     gains = {}
     for place, call in calls.items():

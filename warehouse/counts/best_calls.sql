@@ -7,7 +7,7 @@ select
     tool,
     round,
     call_id,
-    least(loss_reduction, loss_with_foreign_result - loss_with_result) as own_gain
+    least(loss_reduction, contrast) as own_gain
 from filtered_calls
 where is_kept
 qualify row_number() over (partition by shard, tool, round order by own_gain desc, call_id) <= 10

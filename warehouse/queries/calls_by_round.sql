@@ -1,5 +1,5 @@
 -- What the calls of each tool came to in the rounds of annotation up to $until, and how large a
--- share of calls with foreign results the same threshold keeps.
+-- share of calls with swapped results the same threshold keeps.
 with
 texts as (
     select tool, round, rows as texts_annotated from call_funnel where stage = 'preselected'

@@ -32,24 +32,21 @@ select
     filtered_calls.loss_without_call,
     filtered_calls.loss_call_without_result,
     filtered_calls.loss_with_result,
-    filtered_calls.loss_with_foreign_result,
+    filtered_calls.loss_with_swapped_result,
     filtered_calls.loss_reduction,
     filtered_calls.is_kept,
     filtered_calls.reason as decision_reason,
     filtered_calls.filtering_threshold,
     filtered_calls.contrast_threshold,
     filtered_calls.baseline,
-    filtered_calls.pruning_threshold,
+    filtered_calls.lowest_threshold,
     filtered_calls.precision,
-    filtered_calls.foreign_call_id,
-    others.result as foreign_result,
-    chance_calls.other_call_id as chance_call_id,
-    chance_calls.result as chance_result,
-    chance_calls.loss_with_result as chance_loss
+    filtered_calls.contrast,
+    filtered_calls.swapped_call_id,
+    others.result as swapped_result
 from candidate_calls
 left join documents on documents.document_id = candidate_calls.document_id
 left join executed_calls on executed_calls.call_id = candidate_calls.call_id
 left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
-left join executed_calls as others on others.call_id = filtered_calls.foreign_call_id
-left join chance_calls on chance_calls.call_id = candidate_calls.call_id
+left join executed_calls as others on others.call_id = filtered_calls.swapped_call_id
 where candidate_calls.call_id = $call_id

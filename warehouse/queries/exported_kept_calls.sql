@@ -18,11 +18,11 @@ select
     filtered_calls.loss_without_call,
     filtered_calls.loss_call_without_result,
     filtered_calls.loss_with_result,
-    filtered_calls.loss_with_foreign_result,
+    filtered_calls.loss_with_swapped_result,
     filtered_calls.loss_reduction,
     filtered_calls.filtering_threshold,
     filtered_calls.contrast_threshold,
-    coalesce(filtered_calls.baseline, 'minimum') as baseline,
+    filtered_calls.baseline,
     filtered_calls.precision,
     executed_calls.tool_version,
     filtered_calls.call_id in (select call_id from merged) as is_merged

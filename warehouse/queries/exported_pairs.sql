@@ -1,6 +1,6 @@
 -- Each kept call of a round with each one that the filter dropped at the same position, of the same
 -- tool and with other arguments. Dropped for its losses: a call that could not be scored, or had no
--- foreign result to be compared with, says nothing.
+-- swapped result to be compared with, says nothing.
 with calls as (
     select
         candidate_calls.call_id, candidate_calls.document_id, candidate_calls.window_index,
@@ -12,7 +12,7 @@ with calls as (
     inner join executed_calls on executed_calls.call_id = filtered_calls.call_id
     where filtered_calls.round = $round
         and isfinite(filtered_calls.loss_reduction)
-        and filtered_calls.reason <> 'no_foreign_result'
+        and filtered_calls.reason <> 'no_swapped_result'
 )
 select
     texts.document_id,

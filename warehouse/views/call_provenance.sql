@@ -23,7 +23,7 @@
 --   execution_parts: what the results were computed from, settings included (JSON whose values are
 --     JSON)
 --   scoring_parts: what the losses were computed from, settings included (JSON whose values are
---     JSON); NULL of earlier releases
+--     JSON)
 --   decision_parts: what the decision was computed from, settings included (JSON whose values are
 --     JSON)
 --   sampling_run: run of Dagster that sampled; NULL of earlier releases
@@ -52,7 +52,7 @@ select
     executed_calls.tool_version,
     sampling.parts as sampling_parts,
     execution.parts as execution_parts,
-    decision.metadata ->> 'losses_parts' as scoring_parts,
+    scoring.parts as scoring_parts,
     decision.parts as decision_parts,
     sampling.run as sampling_run,
     execution.run as execution_run,
@@ -78,6 +78,11 @@ left join slice_metadata as execution
     and execution.table_name = 'executed_calls'
     and execution.shard = candidate_calls.shard
     and execution.slice = candidate_calls.slice
+left join slice_metadata as scoring
+    on filtered_calls.call_id is not null
+    and scoring.table_name = 'scored_calls'
+    and scoring.shard = candidate_calls.shard
+    and scoring.slice = candidate_calls.slice
 left join slice_metadata as decision
     on filtered_calls.call_id is not null
     and decision.table_name = 'filtered_calls'

@@ -1,11 +1,10 @@
 -- How many calls and texts a filtering threshold keeps, and how many by chance: kept_at(0.75).
 --
--- Its parameter is in nats, a multiple of 0.01. The counts are those of threshold_sweep, without
--- its lowest threshold: below the pruning threshold of a shard, calls are missing.
+-- Its parameter is in nats, a multiple of 0.01. Below scoring.lowest_threshold calls are missing.
 --
 -- Columns:
 --   tool: name of the tool
---   kept_calls: calls that reach the threshold
+--   kept_calls: calls that reach the threshold, and the contrast threshold in force
 --   kept_texts: windows with at least one such call
 --   scored_calls: all calls given to the loss filter
 --   kept_share: kept_calls of scored_calls
@@ -24,38 +23,20 @@ scored as (
         tool,
         round,
         sum(calls)::bigint as scored_calls,
-        max(contrast_threshold) as contrast_threshold
+        sum(calls) filter (where is_kept_by_chance is not null) as chance_calls
     from decision_counts
     group by tool, round
 ),
 kept as (
-    select tool, round, sum(calls)::bigint as kept_calls, sum(texts)::bigint as kept_texts
-    from loss_reductions
-    where reduction_bin >= (select threshold_bin from chosen)
-    group by tool, round
-),
-by_chance as (
     select
         tool,
         round,
-        if(
-            contrast_threshold is not null and threshold_bin(contrast_threshold) is null,
-            null,
-            coalesce(
-                sum(calls) filter (
-                    where reduction_bin >= (select threshold_bin from chosen)
-                    and (
-                        contrast_threshold is null
-                        or contrast_bin >= threshold_bin(contrast_threshold)
-                    )
-                ),
-                0
-            ) / sum(calls)
-        ) as chance_share
-    from chance_counts
-    inner join scored using (tool, round)
-    where contrast_threshold is null or has_second_result
-    group by tool, round, contrast_threshold
+        sum(calls)::bigint as kept_calls,
+        sum(texts)::bigint as kept_texts,
+        sum(chance_calls) as chance_kept
+    from loss_reductions
+    where reduction_bin >= (select threshold_bin from chosen)
+    group by tool, round
 )
 select
     tool,
@@ -63,9 +44,8 @@ select
     coalesce(kept_texts, 0) as kept_texts,
     scored_calls,
     coalesce(kept_calls, 0) / scored_calls as kept_share,
-    chance_share,
+    coalesce(chance_kept, 0) / chance_calls as chance_share,
     round
 from scored
 left join kept using (tool, round)
-left join by_chance using (tool, round)
 order by round, tool

@@ -8,8 +8,8 @@
 --   call: as it is written, with its result
 --   text_after: up to 120 characters behind it
 --   round: of annotation, from 1
---   contrast: by how much its own result helps more than another call's, in nats; NULL where
---     no contrast was asked for
+--   contrast: by how much its own result helps more than another call's, in nats; NULL where all
+--     calls of the tool have the same result
 select
     filtered_calls.call_id,
     filtered_calls.tool,
@@ -23,7 +23,7 @@ select
     || executed_calls.result || ']' as call,
     substring(documents.text, candidate_calls.character_offset + 1, 120) as text_after,
     filtered_calls.round,
-    filtered_calls.loss_with_foreign_result - filtered_calls.loss_with_result as contrast
+    filtered_calls.contrast
 from filtered_calls
 inner join candidate_calls on candidate_calls.call_id = filtered_calls.call_id
 inner join executed_calls on executed_calls.call_id = filtered_calls.call_id

@@ -1,6 +1,6 @@
 -- How much the scored calls lower the loss, in steps of 0.01 nats.
 --
--- Calls whose reduction is only bounded, or that a contrast dropped, are not among them.
+-- Calls whose reduction is only bounded, or whose contrast is too small, are not among them.
 --
 -- Columns:
 --   tool: name of the tool
@@ -9,13 +9,15 @@
 --   least_reduction: its lower end, in nats
 --   calls: in this step
 --   texts: windows whose best call is in this step
+--   chance_calls: calls of the chance sample that are in this step with a swapped result
 select
     tool,
     round,
     reduction.reduction_bin as reduction_bin,
     reduction.reduction_bin / 100 as least_reduction,
     sum(reduction.calls)::bigint as calls,
-    sum(reduction.texts)::bigint as texts
+    sum(reduction.texts)::bigint as texts,
+    sum(reduction.chance_calls)::bigint as chance_calls
 from (select tool, round, unnest(reductions) as reduction from reduction_counts)
 group by tool, round, reduction.reduction_bin
 order by round, tool, reduction_bin

@@ -1,0 +1,36 @@
+"""How calls are scored, as the settings say."""
+
+from dagster_project.settings.sections import Settings
+from toolformer.call_scorer import ScoringParameters
+from toolformer.calls import CallFormat
+from toolformer.filtering import Baseline
+from toolformer.loss_form import LossForm, Placement
+from toolformer.loss_weights import window_weights
+from toolformer.shard_scoring import LossesWanted
+
+
+def scoring_parameters(settings: Settings) -> ScoringParameters:
+    """How a call is written and fed, and which tokens count."""
+    scoring = settings.scoring
+    return ScoringParameters(
+        CallFormat(
+            empty_result_keeps_arrow=scoring.empty_result_keeps_arrow, separator=scoring.separator
+        ),
+        LossForm(
+            Placement(scoring.placement),
+            window_weights(scoring.window_tokens, are_linear=scoring.window_weights == "linear"),
+        ),
+        scoring.token_budget,
+    )
+
+
+def losses_wanted(settings: Settings) -> LossesWanted:
+    """Which losses of a call are computed."""
+    scoring = settings.scoring
+    return LossesWanted(
+        lowest_threshold=scoring.lowest_threshold,
+        chance_calls=scoring.chance_calls,
+        seed=settings.sampling.seed,
+        is_rescored=scoring.rescoring,
+        baseline=Baseline(scoring.baseline),
+    )
