@@ -32,7 +32,7 @@ class ExplainedToken:
         without_call: log p(x_j) with no call, whose weighted sum is -L_i(ε).
         call_without_result: the same with the call alone, of L_i(e(c, ε)).
         with_result: with call and result, of L_i(e(c, r)).
-        with_foreign_result: with the result of another call; None where there is none.
+        with_swapped_result: with the result of another call; None where there is none.
     """
 
     position: int
@@ -41,7 +41,7 @@ class ExplainedToken:
     without_call: float
     call_without_result: float
     with_result: float
-    with_foreign_result: float | None
+    with_swapped_result: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def explain_call(
     window: Window,
     call: ScoredCall,
     *,
-    foreign_result: str | None,
+    swapped_result: str | None,
     call_format: CallFormat,
     form: LossForm,
 ) -> CallExplanation:
@@ -86,7 +86,7 @@ def explain_call(
         model: the scoring model.
         window: that the call stands in.
         call: with its own result.
-        foreign_result: that of another call, to compare with; None for none.
+        swapped_result: that of another call, to compare with; None for none.
         call_format: how the call is written.
         form: where it stands, and which tokens count.
 
@@ -99,13 +99,13 @@ def explain_call(
         return write(model.tokenizer, call.call, result, call_format=call_format)
 
     texts = [[], ids_of(None), ids_of(call.result)]
-    if foreign_result is not None:
-        texts.append(ids_of(foreign_result))
+    if swapped_result is not None:
+        texts.append(ids_of(swapped_result))
     columns = [
         [-loss for loss in of_text] for of_text in _losses_behind(model, window, call, texts, form)
     ]
     losses = [weighted_loss([-score for score in column], form.weights) for column in columns]
-    without_call, call_alone, with_result, *foreign = columns
+    without_call, call_alone, with_result, *swapped = columns
     positions = range(call.position, call.position + len(without_call))
     tokens = tuple(
         ExplainedToken(
@@ -115,7 +115,7 @@ def explain_call(
             without_call=without_call[t],
             call_without_result=call_alone[t],
             with_result=with_result[t],
-            with_foreign_result=foreign[0][t] if foreign else None,
+            with_swapped_result=swapped[0][t] if swapped else None,
         )
         for t, position in enumerate(positions)
     )
@@ -126,7 +126,7 @@ def explain_call(
             loss_call_without_result=losses[1],
             loss_with_result=losses[2],
             tokens_used=len(tokens),
-            loss_with_foreign_result=losses[3] if foreign else None,
+            loss_with_swapped_result=losses[3] if swapped else None,
         ),
     )
 

@@ -4,9 +4,9 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import pytest
 
 from dagster_project.cli import main
 from dagster_project.commands.building import build_dataset
-from dagster_project.commands.explanation_page import page_of_call
+from dagster_project.commands.explaining import find_call
+from dagster_project.commands.explanation import page_of_call, status_of
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.stored_call import find_call
 from dagster_project.fingerprints import FINGERPRINT, PARTS, prompt_digest
 from dagster_project.home import Home
 from dagster_project.wiring.model_holder import ModelHolder
@@ -159,19 +159,14 @@ def test_the_losses_computed_again_are_those_of_the_build(
                 assert again["losses"][loss] == pytest.approx(row[loss], abs=1e-4)
         assert again["largest_difference"] < 1e-4
         assert again["is_same_decision"]
-        assert again["is_kept"] == row["is_kept"]
-        assert sum(again["gains"]) == pytest.approx(again["loss_reduction"], abs=1e-9)
-        weighted = [each["weight"] * -each["with_result"] for each in again["tokens"]]
+        assert again["decision"]["is_kept"] == row["is_kept"]
+        reduction = again["decision"]["loss_reduction"]
+        assert sum(again["gains"]) == pytest.approx(reduction, abs=1e-9)
+        weighted = [token["weight"] * -token["with_result"] for token in again["tokens"]]
         assert sum(weighted) == pytest.approx(again["losses"]["loss_with_result"])
-        text, _ = next(each for each in TEXTS if each[0] == _text_of(explained, fields))
-        offset = fields["place"]["character_offset"]
-        behind = "".join(each["text"] for each in again["tokens"])
-        assert text[offset:].startswith(behind)
-
-
-def _text_of(explained: Explained, fields: dict[str, Any]) -> str:
-    sql = "select text from documents where document_id = $document_id"
-    return explained.warehouse.query(sql, {"document_id": fields["place"]["document_id"]}).item()
+        behind = "".join(token["text"] for token in again["tokens"])
+        assert fields["text"] in dict(TEXTS)
+        assert fields["text"][fields["character_offset"] :].startswith(behind)
 
 
 def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Explained):
@@ -179,24 +174,24 @@ def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Exp
     code, out, err = explained(call_id)
     assert code == 0, err
     fields = explained.fields(call_id)
-    place, execution = fields["place"], fields["execution"]
-    call = f" [Calendar() -> {execution['result']}]"
-    assert f"{place['text_before']}{call}{place['text_after']}" in out
+    call = f" [Calendar() -> {fields['result']}]"
+    text, offset = fields["text"], fields["character_offset"]
+    assert f"{text[:offset]}{call}{text[offset:]}" in out
     for part in (
         f"Call {call_id}",
         "Calendar, round 1",
-        place["url"],
-        f"{place['document_id']} of {SHARD}",
-        f"texts.jsonl, record {place['source_offset']}",
-        f"token {place['position']}, character {place['character_offset']}; p(' [') = ",
+        fields["url"],
+        f"{fields['document_id']} of {SHARD}",
+        f"texts.jsonl, record {fields['source_offset']}",
+        f"token {fields['position']}, character {offset}; p(' [') = ",
         "its text is in the table prompts",
-        f"L(ε) = {fields['decision']['loss_without_call']:.3f}",
+        f"L(ε) = {fields['loss_without_call']:.3f}",
         "kept: the result lowers the loss by ",
         "the threshold is 0.05",
         "weighted loss",
-        "with the call in front of its text",
+        "with the call in front of the text",
         "These losses decide as the stored ones did.",
-        *(json.dumps(each["text"]) for each in fields["recomputation"]["tokens"]),
+        *(json.dumps(token["text"]) for token in fields["recomputation"]["tokens"]),
     ):
         assert part in out, part
 
@@ -211,13 +206,13 @@ def test_the_page_of_a_call_shades_its_tokens_and_shows_the_foreign_result(
     assert out.split() == ["Page:", str(file)]
     page = file.read_text(encoding="utf-8")
     fields = explained.fields(call_id)
-    again, place = fields["recomputation"], fields["place"]
+    again, text, offset = fields["recomputation"], fields["text"], fields["character_offset"]
     shown = [html.unescape(token) for token in re.findall(r'tabindex="0">(.*?)<span', page, re.S)]
     tokens = [token["text"] for token in again["tokens"]]
     assert shown == tokens * 2
-    before, after = html.escape(place["text_before"]), place["text_after"]
-    behind = html.escape(after.removeprefix("".join(tokens)), quote=False)
-    for result in (fields["execution"]["result"], again["foreign"]["result"]):
+    before = html.escape(text[:offset])
+    behind = html.escape(text[offset:].removeprefix("".join(tokens)), quote=False)
+    for result in (fields["result"], again["foreign"]["result"]):
         assert f"[Calendar()<b> -&gt; {result}]</b></span>" in page
     assert page.count(f"<p>{before}<span") == 2
     assert page.count(f"</span>{behind}</p>") == 2
@@ -226,7 +221,7 @@ def test_the_page_of_a_call_shades_its_tokens_and_shows_the_foreign_result(
     helped = [gain > 0 for gain in again["gains"]]
     of_own = page[: page.index("With the result of another call")]
     assert re.findall(r'class="token (helped|hurt)"', of_own) == [
-        "helped" if each else "hurt" for each in helped
+        "helped" if is_helped else "hurt" for is_helped in helped
     ]
     assert "By these losses: kept. These losses decide as the stored ones did." in page
     assert not re.findall(r"(?:src|href)\s*=|<script|@import|url\(", page)
@@ -236,9 +231,9 @@ def test_the_page_of_a_call_says_what_is_missing_and_shows_a_strangers_text_as_t
     explained: Explained, tmp_path: Path, no_model: None
 ):
     call_id = explained.calls("is_kept")["call_id"][0]
-    call, _ = find_call(explained.warehouse, call_id)
     strange = "</p><script>alert(1)</script>"
-    call = replace(call, place=replace(call.place, text_before=strange, title=strange))
+    changes = {"text": strange, "character_offset": len(strange), "title": strange}
+    call = {**find_call(explained.warehouse, call_id), **changes}
     page = page_of_call(call, None, "--no-model was given")
     assert "not computed again: --no-model was given" in page
     assert "<script" not in page
@@ -250,7 +245,7 @@ def test_the_page_of_a_call_says_what_is_missing_and_shows_a_strangers_text_as_t
 
 def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
     row = explained.calls("is_kept").row(0, named=True)
-    provenance = explained.fields(row["call_id"], "--no-model")["provenance"]
+    provenance = explained.fields(row["call_id"], "--no-model")
     assert provenance["prompt"] == load_short_prompt(TOOL)
     assert provenance["prompt_digest"] == prompt_digest(provenance["prompt"])
     assert len({provenance[f"{name}_run"] for name in ("sampling", "execution", "decision")}) == 1
@@ -296,24 +291,22 @@ def test_without_a_model_only_what_is_stored_is_told(explained: Explained, no_mo
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "shown"),
+    ("changes", "shown"),
     [
         (
             {"candidate_calls": {"status": "dropped", "reason": "not_a_call", "arguments": None}},
-            "dropped",
             "dropped after sampling: not a call",
         ),
-        ({}, "parsed", "sampled, not executed yet"),
+        ({}, "sampled, not executed yet"),
         (
             {"executed_calls": {"status": "failed", "reason": "timeout", "result": None}},
-            "failed",
             "execution failed: timeout",
         ),
-        ({"executed_calls": {}}, "executed", "executed, not scored yet"),
+        ({"executed_calls": {}}, "executed, not scored yet"),
     ],
 )
 def test_a_call_is_explained_as_far_as_it_came_without_a_model(
-    own_copy: Explained, no_model: None, changes: dict, status: str, shown: str
+    own_copy: Explained, no_model: None, changes: dict, shown: str
 ):
     warehouse = own_copy.warehouse
     for table in ("candidate_calls", *changes):
@@ -326,8 +319,7 @@ def test_a_call_is_explained_as_far_as_it_came_without_a_model(
     # Its document is not there, nor any metadata.
     assert "(the text is not stored)" in out
     fields = own_copy.fields("mine")
-    assert fields["status"] == status
-    assert fields["decision"] is None
+    assert fields["is_kept"] is None
     assert fields["not_recomputed"] == "it has no losses"
 
 
@@ -361,22 +353,6 @@ def test_losses_of_bfloat16_are_compared_with_those_of_float32(own_copy: Explain
     assert again["remark"].startswith("These losses decide otherwise than the stored ones did.")
 
 
-def test_a_slice_of_an_earlier_release_is_explained_while_its_settings_are_the_same(
-    own_copy: Explained, no_model: None
-):
-    warehouse = own_copy.warehouse
-    call_id = own_copy.calls("is_kept")["call_id"][0]
-    metadata = dict(warehouse.slice_metadata("filtered_calls", SHARD, TOOL) or {})
-    del metadata["losses_parts"], metadata["run"]
-    rows = warehouse.read_slice("filtered_calls", SHARD, TOOL)
-    warehouse.replace_slice("filtered_calls", SHARD, TOOL, rows, metadata=metadata)
-    with pytest.raises(AssertionError, match="a model is loaded"):
-        own_copy.fields(call_id)
-    fields = own_copy.fields(call_id, "--set", "scoring.placement=inline")
-    assert fields["recomputation"] is None
-    assert "did not store with which settings" in fields["not_recomputed"]
-
-
 def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained):
     call_id = own_copy.calls("is_kept")["call_id"][0]
     config = own_copy.home.root.parent / "model" / "config.json"
@@ -404,18 +380,18 @@ def test_the_foreign_result_is_the_stored_one_or_the_one_that_a_contrast_takes(
 ):
     by_chance = own_copy.warehouse.query("select * from chance_calls").row(0, named=True)
     fields = own_copy.fields(by_chance["call_id"])
-    foreign, again = fields["foreign"], fields["recomputation"]
+    again = fields["recomputation"]
+    foreign = again["foreign"]
     assert foreign["chosen_by"] == "chance_level"
     assert (foreign["call_id"], foreign["result"]) == (
         by_chance["other_call_id"],
         by_chance["result"],
     )
     if foreign["loss"] is not None:
-        found = again["losses"]["loss_with_foreign_result"]
-        assert found == pytest.approx(foreign["loss"], abs=1e-4)
+        loss = again["losses"]["loss_with_foreign_result"]
+        assert loss == pytest.approx(foreign["loss"], abs=1e-4)
     remove_slice(own_copy.warehouse, "chance_calls", SHARD, TOOL)
     fields = own_copy.fields(by_chance["call_id"])
-    assert fields["foreign"] is None
     assert fields["recomputation"]["foreign"]["chosen_by"] == "explain"
     assert fields["recomputation"]["tokens"][0]["with_foreign_result"] is not None
     _, out, _ = own_copy(by_chance["call_id"])
@@ -423,8 +399,7 @@ def test_the_foreign_result_is_the_stored_one_or_the_one_that_a_contrast_takes(
 
 
 @pytest.mark.parametrize("reason", FilterReason)
-def test_every_decision_is_told_in_words(warehouse_with: Callable, reason: FilterReason):
-    changes: dict[str, Any] = {"reason": reason.value, "is_kept": reason is FilterReason.KEPT}
+def test_every_decision_is_told_in_words(reason: FilterReason):
     expected = {
         FilterReason.KEPT: "the result lowers the loss by 1.500, and the threshold is 1",
         FilterReason.BELOW_THRESHOLD: "the result raises the loss by 0.200, and the threshold is 1",
@@ -443,24 +418,20 @@ def test_every_decision_is_told_in_words(warehouse_with: Callable, reason: Filte
         FilterReason.BELOW_CONTRAST: {
             "contrast_threshold": 0.3,
             "loss_with_foreign_result": 1.6,
-            "foreign_call_id": "c2",
         },
         FilterReason.BOUND_BELOW_PRUNING_THRESHOLD: {"loss_reduction": 0.4},
     }
-    call, _ = find_call(warehouse_with(changes | more.get(reason, {})), "c1")
-    assert call.decision is not None
-    assert expected[reason] in call.decision.words
-
-
-@pytest.fixture
-def warehouse_with(tmp_path: Path) -> Callable[[dict], Warehouse]:
-    def of(changes: dict) -> Warehouse:
-        made = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-        made.prepare()
-        for table in ("candidate_calls", "executed_calls"):
-            made.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
-        rows = frame("filtered_calls", changes)
-        made.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
-        return made
-
-    return of
+    row = {
+        "reason": None,
+        "execution_reason": None,
+        "decision_reason": reason.value,
+        "is_kept": reason is FilterReason.KEPT,
+        "loss_without_call": 3.0,
+        "loss_with_result": 1.5,
+        "loss_with_foreign_result": None,
+        "loss_reduction": 1.5,
+        "filtering_threshold": 1.0,
+        "contrast_threshold": None,
+        "pruning_threshold": 0.5,
+    }
+    assert expected[reason] in status_of(row | more.get(reason, {}))

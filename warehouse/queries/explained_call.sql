@@ -1,7 +1,8 @@
 -- All that is stored of one sampled call, as far as it came.
 --
--- Parameter: call_id. Result: one row; what a stage did not reach is NULL. `foreign_result` is the
--- result that a contrast compared with, `chance_…` that of the chance sample.
+-- Parameter: call_id. Result: one row; what a stage did not reach is NULL. `swapped_result` is that of
+-- result that a contrast compared with, `chance_…` that of the chance sample. From `model` on the
+-- columns are those of the view `call_provenance`.
 select
     candidate_calls.call_id,
     candidate_calls.tool,
@@ -42,9 +43,24 @@ select
     filtered_calls.lowest_threshold,
     filtered_calls.precision,
     filtered_calls.contrast,
+    filtered_calls.is_in_chance_sample,
     filtered_calls.swapped_call_id,
-    others.result as swapped_result
+    others.result as swapped_result,
+    call_provenance.model,
+    call_provenance.prompt_digest,
+    call_provenance.prompt,
+    call_provenance.sampling_parts,
+    call_provenance.execution_parts,
+    call_provenance.scoring_parts,
+    call_provenance.decision_parts,
+    call_provenance.sampling_run,
+    call_provenance.execution_run,
+    call_provenance.decision_run,
+    call_provenance.sampled_at,
+    call_provenance.executed_at,
+    call_provenance.decided_at
 from candidate_calls
+left join call_provenance on call_provenance.call_id = candidate_calls.call_id
 left join documents on documents.document_id = candidate_calls.document_id
 left join executed_calls on executed_calls.call_id = candidate_calls.call_id
 left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
