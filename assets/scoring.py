@@ -112,9 +112,7 @@ def _score(
     stage: ShardStage, scoring: ShardScoring, shard: str, tool_name: str, wanted: Wanted
 ) -> Made:
     settings, slice_name = stage.settings, stage.slice_name(tool_name)
-    calls = calls_to_score(
-        stage.warehouse, shard, tool_name, round_number=settings.sampling.round
-    )
+    calls = calls_to_score(stage.warehouse, shard, tool_name, round_number=settings.sampling.round)
     tool_scores = scoring.score(
         tool_name,
         calls,

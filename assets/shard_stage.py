@@ -33,9 +33,7 @@ _PREVIEW_OF_A_TOOL = 2
 DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
 # By table: what holds for its rows in each shard, and the query of rows that break it.
-_RULES = {
-    "candidate_calls": ("A call_id of candidate_calls belongs to one row", "duplicate_calls")
-}
+_RULES = {"candidate_calls": ("A call_id of candidate_calls belongs to one row", "duplicate_calls")}
 # The Dagster run that made a slice, in its metadata.
 RUN = "run"
 

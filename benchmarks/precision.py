@@ -22,10 +22,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toolformer.calibration import Calibration, measure
+
 from benchmarks.sampled_calls import WINDOW_TOKENS, CallSource, Chunk
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from toolformer.calibration import Calibration, measure
 from toolformer.calls import CallFormat
 from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.forward.checkpoint import Checkpoint

@@ -46,6 +46,7 @@ class LossesWanted:
         is_rescored: a bfloat16 model's calls that come near the lowest threshold or above it are
             scored again in float32.
         baseline: what a call with its result has to be better than.
+        is_every_call_sampled: the chance sample is all calls.
     """
 
     lowest_threshold: float
@@ -53,6 +54,15 @@ class LossesWanted:
     seed: int
     is_rescored: bool
     baseline: Baseline = Baseline.MINIMUM
+    is_every_call_sampled: bool = False
+
+    def sample_size(self, calls: int) -> int:
+        """How many of so many calls of a tool are in the chance sample."""
+        return (
+            calls
+            if self.is_every_call_sampled
+            else chance_sample_size(calls, most=self.chance_calls)
+        )
 
     def is_reached(self, losses: CallLosses) -> bool:
         """Whether the reduction of a call reaches the lowest threshold."""
@@ -166,23 +176,23 @@ class ShardScoring:
         if not calls:
             return ToolScores({})
         wanted, others = self._wanted, SwappedResults(calls, seed=self._wanted.seed)
-        sample = set(others.sample(chance_sample_size(len(calls), most=wanted.chance_calls)))
+        sample = set(others.sample(wanted.sample_size(len(calls))))
         own = self._own_losses(tool_name, calls, sample, checkpoint)
         reached = {key for key, score in own.scores.items() if wanted.is_reached(score.losses)}
         swapped = others.of(reached | sample)
         with_swapped, cost = self._with_results(
             tool_name, swapped, _named(checkpoint, "swapped", swapped)
         )
-        lucky = [
-            swapped[key]
-            for key in sample
+        second = others.second_of([swapped[key] for key in sample])
+        lucky = {
+            key: each
+            for key, each in second.items()
             if wanted.is_reached(
                 replace(own.scores[key].losses, loss_with_result=with_swapped[key])
             )
-        ]
-        second = others.second_of(lucky)
+        }
         with_second, second_cost = self._with_results(
-            tool_name, second, _named(checkpoint, "second-swapped", second)
+            tool_name, lucky, _named(checkpoint, "second-swapped", lucky)
         )
         scores = {
             key: replace(

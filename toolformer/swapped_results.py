@@ -45,7 +45,7 @@ class SwappedResults:
 
     def of(self, call_ids: Collection[str]) -> dict[str, SwappedCall]:
         """Each of these calls with the result of another; where all results are the same, none."""
-        return self._swapped({call_id: None for call_id in call_ids})
+        return self._swapped(dict.fromkeys(call_ids))
 
     def second_of(self, first: Collection[SwappedCall]) -> dict[str, SwappedCall]:
         """The same calls with a third call's result, where the tool has another one."""

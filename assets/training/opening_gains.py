@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assets.execution import answered_calls
-from dagster_project.wiring.scoring import scoring_parameters
 from assets.training.development_texts import DevelopmentText
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.live_calls import decoding_parameters
+from dagster_project.wiring.scoring import scoring_parameters
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
 from toolformer.decoding.call_threshold import MeasuredText, Opening

@@ -20,11 +20,6 @@ _HELPED, _HURT = "green", "red"
 _TELLING = 0.005
 # Characters of the text that are shown on each side of a call.
 _CONTEXT = 240
-_CHOSEN_BY = {
-    "contrast": "compared with by the filter",
-    "chance_level": "of the chance sample",
-    "explain": "not stored; the one that a contrast would take",
-}
 _COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
 _PLACES = {"inline": "at its place in the text", "prefix": "in front of the text"}
 
@@ -198,17 +193,15 @@ def status_of(call: Mapping[str, Any]) -> str:
 
 
 def _decision_of(call: Mapping[str, Any]) -> str:
-    reduction, own, other = (
-        call[name] for name in ("loss_reduction", "loss_with_result", "loss_with_swapped_result")
-    )
+    reduction = call["loss_reduction"]
     lowers = f"the result lowers the loss by {reduction or 0:.3f}"
     if reduction is not None and reduction < 0:
         lowers = f"the result raises the loss by {-reduction:.3f}"
     reaches = f"{lowers}, and the threshold is {call['filtering_threshold']:g}"
     contrast = ""
-    if own is not None and other is not None and call["contrast_threshold"] is not None:
+    if call["contrast"] is not None and call["contrast_threshold"] is not None:
         contrast = (
-            f"; that is {other - own:.3f} more than another call's result lowers it, and "
+            f"; that is {call['contrast']:.3f} more than another call's result lowers it, and "
             f"{call['contrast_threshold']:g} more is asked for"
         )
     pruned = (
@@ -284,7 +277,8 @@ def _context(call: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _other_result(other: OtherResult) -> str:
-    return f"{other.result} (of {other.call_id}; {_CHOSEN_BY[other.chosen_by]})"
+    remark = "" if other.loss is not None else "; its loss is not stored"
+    return f"{other.result} (of {other.call_id}{remark})"
 
 
 def _verdict(recomputation: Recomputation) -> str:

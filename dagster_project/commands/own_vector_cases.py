@@ -90,7 +90,7 @@ def _decision(inputs: Fields, expected: Fields) -> Found:
         loss_with_result=number_of(inputs["L_plus"]),
         loss_call_without_result=_number_or_none(inputs["L_call_only"]),
         tokens_used=inputs["tokens_used"],
-        loss_with_foreign_result=_number_or_none(inputs["L_foreign"]),
+        loss_with_swapped_result=_number_or_none(inputs["L_swapped"]),
     )
     decision = decide(
         losses,

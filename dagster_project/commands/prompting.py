@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from assets.execution import answered_calls
-from assets.filtering import scoring_parameters
 from assets.sampling import sampled_calls
 from assets.shard_texts import windows_of
 from dagster_project.commands import console
@@ -31,12 +30,11 @@ from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring_below
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.model_holder import process_holder
+from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from dagster_project.wiring.toolbox import named_prompt, open_tool
 from toolformer.errors import ToolformerError
 from toolformer.filtering import CallLosses, decide
-from toolformer.foreign_results import foreign_calls
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.precision import FLOAT32
 from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
@@ -62,9 +60,8 @@ def compare_prompts(
 
     Every call is also scored with the result of another one, where a build takes a tenth of them:
     of few texts a tenth would be a handful. So both shares are of the same calls, and scoring takes
-    up to twice as long. A bfloat16 model has no second look in float32 near the threshold, with any
-    prompt. Answers to equal calls are those that the home keeps, of earlier prompts too, so the
-    seconds are mostly the model's.
+    up to twice as long. Answers to equal calls are those that the home keeps, of earlier prompts
+    too, so the seconds are mostly the model's.
 
     Args:
         tool_name: whose prompts.
@@ -127,8 +124,6 @@ class _Comparison:
         annotator = Annotator.of(settings, home)
         # Loaded before the seconds of the first prompt are counted.
         tokenizer = annotator.load(process_holder(), settings, home).tokenizer
-        if scoring_parameters(settings).is_rescored:
-            annotator.load_in(FLOAT32, process_holder(), settings, home)
         documents: dict[str, Document] = {}
         windows: list[Window] = []
         for document in _preselected(tool, settings, home):
@@ -159,18 +154,22 @@ class _Comparison:
             samples = self._samples(name, prompt, checkpoint)
             candidates = [sample for sample in samples if sample.status == "parsed"]
             calls = self._executed(name, candidates)
-            own, foreign = self._losses(name, calls, checkpoint)
+            losses = self._losses(name, calls, checkpoint)
         of_tool = self.settings.tools.of(self.tool.name)
         decided = partial(
             decide,
             filtering_threshold=of_tool.filtering_threshold,
-            baseline=scoring_parameters(self.settings).baseline,
+            baseline=losses_wanted(self.settings).baseline,
         )
         kept = sum(
-            decided(losses, contrast_threshold=of_tool.contrast_threshold).is_kept
-            for losses in own.values()
+            decided(each, contrast_threshold=of_tool.contrast_threshold).is_kept for each in losses
         )
-        by_chance = sum(decided(losses).is_kept for losses in foreign.values())
+        swapped = [
+            dataclasses.replace(each, loss_with_result=each.loss_with_swapped_result)
+            for each in losses
+            if each.loss_with_swapped_result is not None
+        ]
+        by_chance = sum(decided(each).is_kept for each in swapped)
         return {
             "prompt": name,
             "prompt tokens": len(self._model().tokenizer.encode(fill_prompt(prompt, ""))),
@@ -180,7 +179,7 @@ class _Comparison:
             "kept": kept,
             "kept per 1000 candidates": 1000 * kept / len(candidates) if candidates else None,
             "kept share": kept / len(calls) if calls else None,
-            "chance share": by_chance / len(foreign) if foreign else None,
+            "chance share": by_chance / len(swapped) if swapped else None,
             "seconds": round(time.monotonic() - began, 1),
         }
 
@@ -242,37 +241,20 @@ class _Comparison:
 
     def _losses(
         self, name: str, calls: Sequence[ScoredCall], checkpoint: Callable[[str], Checkpoint]
-    ) -> tuple[dict[str, CallLosses], dict[str, CallLosses]]:
-        """Losses of the calls, by call, and of the same calls with foreign results."""
+    ) -> list[CallLosses]:
+        """Losses of the calls, with their own results and with swapped ones."""
         # Another one for each prompt: what it reads once for all calls counts for each.
         scoring = ShardScoring(
-            load_model=self._model,
-            load_in=lambda precision: self.annotator.load_in(
-                precision, process_holder(), self.settings, self.home
+            load_in=lambda precision: self.annotator.load(
+                process_holder(), self.settings, self.home, precision=precision
             ),
             cut_windows=lambda _: self.windows,
             parameters=scoring_parameters(self.settings),
+            wanted=dataclasses.replace(losses_wanted(self.settings), is_every_call_sampled=True),
             progress=lambda scored, _: self._progress(name, scored.replace("_", " ")),
         )
-        score = partial(
-            scoring.score,
-            self.tool.name,
-            pruning_threshold=self.settings.tools.of(self.tool.name).filtering_threshold,
-            full_losses=False,
-        )
-        every = {call.call_id for call in calls}
-        others = foreign_calls(calls, every, seed=self.settings.sampling.seed)
-        own, _ = score(calls, stage="scoring", checkpoint=checkpoint("scoring"))
-        foreign, _ = score(
-            [each.call for each in others],
-            stage="chance_level",
-            checkpoint=checkpoint("chance_level"),
-        )
-        for call_id, with_foreign in foreign.items():
-            own[call_id] = dataclasses.replace(
-                own[call_id], loss_with_foreign_result=with_foreign.loss_with_result
-            )
-        return own, foreign
+        found = scoring.score(self.tool.name, calls, lambda stage, _: checkpoint(stage))
+        return [score.losses for score in found.scores.values()]
 
     def _model(self) -> "LanguageModel":
         # Asked anew each time: a tool may have taken the place of the model.

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from assets.filtering import calls_to_score, scoring_parameters
+from assets.scoring import calls_to_score
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.settings.sections import ScoringSettings, Settings, merged
 from dagster_project.wiring.annotator import directory_of_model
 from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.scoring import scoring_parameters
 from toolformer.errors import ToolformerError
 from toolformer.explanation import ExplainedToken, explain_call
 from toolformer.filtering import Baseline, CallLosses, FilterDecision, decide
-from toolformer.swapped_results import foreign_calls
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall
+from toolformer.swapped_results import SwappedResults
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
 
@@ -45,14 +46,12 @@ class OtherResult:
     Attributes:
         call_id: of the other call.
         result: its result.
-        chosen_by: `contrast`, `chance_level` (both stored), or `explain`, which took the one that
-            a contrast would take.
-        loss: with it, in nats; None where it is not stored.
+        loss: with it, in nats; None where it is not stored, and the result is the one that the
+            stage would take.
     """
 
     call_id: str
     result: str
-    chosen_by: str
     loss: float | None
 
 
@@ -88,14 +87,11 @@ class Recomputation:
 
 
 def stored_other_result(call: Mapping[str, Any]) -> OtherResult | None:
-    """The result of another call that the filter or the chance sample took."""
-    if call["swapped_result"] is not None:
-        loss = call["loss_with_swapped_result"]
-        return OtherResult(call["foreign_call_id"], call["swapped_result"], "contrast", loss)
-    if call["chance_result"] is not None:
-        loss = call["chance_loss"]
-        return OtherResult(call["chance_call_id"], call["chance_result"], "chance_level", loss)
-    return None
+    """The result of another call that the call was scored with, where it was."""
+    if call["swapped_result"] is None:
+        return None
+    loss = call["loss_with_swapped_result"]
+    return OtherResult(call["swapped_call_id"], call["swapped_result"], loss)
 
 
 def recompute(
@@ -150,7 +146,7 @@ def recompute(
     finally:
         holder.release()
     losses = explanation.losses
-    baseline = Baseline(call["baseline"] or Baseline.MINIMUM)
+    baseline = Baseline(call["baseline"])
     decision = decide(
         losses,
         filtering_threshold=call["filtering_threshold"],
@@ -212,12 +208,11 @@ def _window_of(call: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings
 def _chosen_other_result(
     call: Mapping[str, Any], settings: Settings, warehouse: Warehouse
 ) -> OtherResult | None:
-    """The result that a contrast would take; None where all results are the same."""
+    """The result that the call would be scored with; None where all results are the same."""
     calls = calls_to_score(warehouse, call["shard"], call["tool"], round_number=call["round"])
-    chosen = foreign_calls(calls, {call["call_id"]}, seed=settings.sampling.seed)
-    if not chosen:
-        return None
-    return OtherResult(chosen[0].other_call_id, chosen[0].call.result, "explain", None)
+    results = SwappedResults(calls, seed=settings.sampling.seed)
+    swapped = results.of({call["call_id"]}).get(call["call_id"])
+    return swapped and OtherResult(swapped.other_call_id, swapped.call.result, None)
 
 
 def _largest_difference(stored: Mapping[str, Any], losses: CallLosses) -> float:

@@ -231,8 +231,8 @@ class ScoringSettings(Section):
     lowest_threshold: float = Field(
         0.1,
         ge=0,
-        description="no filtering_threshold may be lower, in nats; a call that cannot reach it gets "
-        "no further losses, so a lower value costs time, and another one scores all calls again",
+        description="no filtering_threshold may be lower, in nats; a call that cannot reach it "
+        "gets no further losses, so a lower value costs time; another one scores all calls again",
     )
     token_budget: int | None = Field(
         None,
@@ -242,8 +242,8 @@ class ScoringSettings(Section):
     )
     rescoring: bool = Field(
         True,
-        description="with a bfloat16 model: score calls that come near lowest_threshold or above it "
-        "again in float32, so that the decisions are those of float32; needs room for both models",
+        description="with a bfloat16 model: score calls that come near lowest_threshold or above "
+        "it again in float32, so that the decisions are float32's; needs room for both models",
     )
     chance_calls: int = Field(
         200,

@@ -5,13 +5,13 @@ import itertools
 from statistics import mean
 
 import pytest
+from toolformer.foreign_results import foreign_calls
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.test_losses import CALLS, TEXTS, score
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, FilterReason, decide
-from toolformer.foreign_results import foreign_calls
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toolformer.calibration import calibration_calls
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
-from toolformer.calibration import calibration_calls
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import CallLosses, decide, pruning_threshold
 from toolformer.forward.checkpoint import Checkpoint

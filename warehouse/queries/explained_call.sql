@@ -1,8 +1,8 @@
 -- All that is stored of one sampled call, as far as it came.
 --
--- Parameter: call_id. Result: one row; what a stage did not reach is NULL. `swapped_result` is that of
--- result that a contrast compared with, `chance_…` that of the chance sample. From `model` on the
--- columns are those of the view `call_provenance`.
+-- Parameter: call_id. Result: one row; what a stage did not reach is NULL. `swapped_result` is
+-- that of another call, which it was also scored with. From `model` on the columns are those of the
+-- view `call_provenance`.
 select
     candidate_calls.call_id,
     candidate_calls.tool,

@@ -62,7 +62,7 @@ decided as (
     from reduced
 )
 select
-    scored.*,
+    scored.* exclude (window_index),
     if(own.reason = 'not_finite', null, own.loss_reduction) as loss_reduction,
     own.contrast,
     own.reason = 'kept' as is_kept,
@@ -74,8 +74,8 @@ select
         null,
         by_chance.reason = 'kept'
     ) as is_kept_by_chance,
-    $filtering_threshold as filtering_threshold,
-    $contrast_threshold as contrast_threshold
+    $filtering_threshold::double as filtering_threshold,
+    $contrast_threshold::double as contrast_threshold
 from scored
 inner join decided as own on own.call_id = scored.call_id and not own.is_by_chance
 left join decided as by_chance on by_chance.call_id = scored.call_id and by_chance.is_by_chance

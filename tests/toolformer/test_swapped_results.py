@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toolformer.foreign_results import foreign_calls
 
 from tests.toolformer.test_chance_level import call
 from toolformer.chance_level import chance_calls
-from toolformer.foreign_results import foreign_calls
 
 
 def test_the_foreign_result_of_a_call_does_not_depend_on_which_others_are_wanted():
