@@ -144,8 +144,8 @@ def merged_inputs(
         besides: tools that are not looked at.
 
     Returns:
-        By tool the slices with its decisions, losses, results, candidates and texts; and why other tools
-        are left out: theirs do not belong together, until the tool is built again.
+        By tool the slices with its decisions, losses, results, candidates and texts; and why other
+        tools are left out: theirs do not belong together, until the tool is built again.
     """
     stored = warehouse.slice_names("filtered_calls", shard, round_number=round_number)
     names = [name for name in stored if name not in besides]
