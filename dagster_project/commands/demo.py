@@ -1,16 +1,18 @@
 """`make demo`: the whole pipeline on the embedded model and texts, in minutes.
 
 Each step is a command that a user would type, run in a process of its own so that memory is given
-back between them. Does not compute anything itself.
+back between them.
 """
 
 import subprocess
 import sys
 import time
+from functools import partial
 
 from dagster_project.commands import console
 from dagster_project.commands.errors import errors_told
 from dagster_project.commands.reporting import make_report, show_examples
+from dagster_project.commands.steps import Step, run_steps
 from dagster_project.home import Home
 from dagster_project.report.verdicts import verdicts_of
 from dagster_project.settings.errors import SettingsError
@@ -29,17 +31,15 @@ def main() -> None:
     began = time.monotonic()
     with errors_told():
         home = Home.find()
-        settings = _settings(home)
-        _introduce(home, settings)
-        for command in ("build", "train", "evaluate"):
-            _run(command)
-        store = open_warehouse(home)
-        console.heading("Kept calls against chance")
-        make_report(None)
-        console.heading("What the model gains")
-        _show_gain(store)
-        _show_perplexity(store)
-        show_examples(store, verdicts_of(store), per_tool=3)
+        _introduce(home, _settings(home))
+        commands = ("build", "train", "evaluate")
+        run_steps(
+            [
+                *(Step(f"$ toolformer {command}", partial(_run, command)) for command in commands),
+                Step("Kept calls against chance", partial(make_report, None)),
+                Step("What the model gains", partial(_show_gains, home)),
+            ]
+        )
     console.heading(
         f"Done in {time.monotonic() - began:.0f} s. Everything is in {home.root}. Next:"
     )
@@ -74,7 +74,6 @@ def _introduce(home: Home, settings: Settings) -> None:
 
 def _run(command: str) -> None:
     """Run a command; its progress and errors are shown, its tables are not."""
-    console.heading(f"$ toolformer {command}")
     done = subprocess.run(
         [sys.executable, "-m", "dagster_project.cli", command],
         stdout=subprocess.DEVNULL,
@@ -82,6 +81,13 @@ def _run(command: str) -> None:
     )
     if done.returncode:
         sys.exit(done.returncode)
+
+
+def _show_gains(home: Home) -> None:
+    store = open_warehouse(home)
+    _show_gain(store)
+    _show_perplexity(store)
+    show_examples(store, verdicts_of(store), per_tool=3)
 
 
 def _show_gain(store: Warehouse) -> None:
@@ -108,12 +114,8 @@ def _show_gain(store: Warehouse) -> None:
 
 def _show_perplexity(store: Warehouse) -> None:
     """Whether the model still reads texts without calls as well as its base."""
-    scores = dict(
-        store.view("evaluation_summary")
-        .filter(benchmark=PERPLEXITY)
-        .select("model", "score")
-        .iter_rows()
-    )
+    summary = store.view("evaluation_summary").filter(benchmark=PERPLEXITY)
+    scores = dict(summary.select("model", "score").iter_rows())
     base, finetuned = scores[BASE], scores[FINETUNED]
     console.say(
         f"Perplexity of held-out texts, calls disabled: {finetuned:.1f} of the finetuned model, "

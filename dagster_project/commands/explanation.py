@@ -45,9 +45,9 @@ def shown_in_terminal(
 
 
 def _tokens_in_terminal(recomputation: Recomputation) -> Iterator[RenderableType]:
-    title = "log p of the tokens behind the call, in nats, with the call "
+    place = _PLACES[recomputation.placement]
     table = Table(
-        title=title + _PLACES[recomputation.placement],
+        title=f"log p of the tokens behind the call, in nats, with the call {place}",
         title_justify="left",
         title_style="bold",
         show_footer=True,

@@ -1,11 +1,12 @@
 """`toolformer recipe small`: from texts to a table that says whether the tools help.
 
 Rounds of annotation, the controls, and the evaluation, each by the command that a user would type.
-Does not parse the command line or hold numbers; the preset of the recipe does.
+The numbers stand in the preset of the recipe.
 """
 
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from dagster_project.commands import console
 from dagster_project.commands.evaluating import evaluate_models
 from dagster_project.commands.reporting import make_report
 from dagster_project.commands.rounds import options_of_round, run_rounds, train_if_needed
+from dagster_project.commands.steps import Step, run_steps
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
@@ -92,15 +94,24 @@ def run_recipe(preset: str, *, texts: Path | None, benchmarks: Path | None, seed
         _write_settings(home.settings_file, preset, texts, benchmarks, seed)
     last = _rounds_of(home, preset)
     run_rounds(until=None, dry_run=False)
-    for variant in _CONTROLS:
-        console.heading(f"Control: {variant}")
-        options = options_of_round(last, variant)
-        train_if_needed(options, options.load_settings(home), home)
     options = options_of_round(last)
-    evaluate_models(options, benchmarks=(), models=(BASE, FINETUNED, *_CONTROLS))
-    _show(home, options.load_settings(home))
-    console.heading("Kept calls against chance")
-    make_report(None)
+    evaluate = partial(evaluate_models, options, benchmarks=())
+    run_steps(
+        [
+            *(Step(f"Control: {name}", partial(_train, home, last, name)) for name in _CONTROLS),
+            Step("Evaluation", partial(evaluate, models=(BASE, FINETUNED, *_CONTROLS))),
+            Step(
+                "What the calls gain, in percentage points",
+                partial(_show, home, options.load_settings(home)),
+            ),
+            Step("Kept calls against chance", partial(make_report, None)),
+        ]
+    )
+
+
+def _train(home: Home, last_round: int, variant: str) -> None:
+    options = options_of_round(last_round, variant)
+    train_if_needed(options, options.load_settings(home), home)
 
 
 def _rounds_of(home: Home, preset: str) -> int:
@@ -188,7 +199,6 @@ def _yaml(values: Mapping[str, Any]) -> str:
 def _show(home: Home, settings: Settings) -> None:
     store = open_warehouse(home)
     model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, *_CONTROLS))
-    console.heading("What the calls gain, in percentage points")
     console.frame(store.ask("gains_over_controls", model=model, plain=plain, shuffled=shuffled))
     console.say(
         "`plain` was trained on the same texts without calls, `shuffled` with exchanged results. "

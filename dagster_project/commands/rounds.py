@@ -1,7 +1,6 @@
-"""`toolformer rounds`: the rounds that toolformer.yaml lists, each built and trained in turn.
+"""`toolformer rounds`: the rounds that toolformer.yaml lists, each built and trained in turn."""
 
-Does not parse the command line.
-"""
+from functools import partial
 
 import polars as pl
 
@@ -11,15 +10,14 @@ from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan
+from dagster_project.commands.steps import Step, run_steps
 from dagster_project.commands.training import train_model
-from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import FINETUNED, Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
-from toolformer.errors import ToolformerError
 from toolformer.training.variants import CALLS
 
 
@@ -41,17 +39,22 @@ def run_rounds(*, until: int | None, dry_run: bool) -> None:
     if dry_run:
         _show_plans(home, rounds)
         return
-    for number, settings in rounds.items():
-        console.heading(f"Round {number} of {len(rounds)}")
-        try:
-            build_dataset(options_of_round(number), shards=(), dry_run=False)
-            train_if_needed(options_of_round(number), settings, home)
-        except (RunFailedError, ToolformerError) as error:
-            raise RunFailedError(
-                f"Round {number}: {error}\nCommands for this round alone need "
-                f"`--set sampling.round={number}`. `toolformer rounds` goes on from here."
-            ) from error
-    _show_results(home, rounds)
+    steps = [
+        Step(
+            f"Round {number} of {len(rounds)}",
+            partial(_run_round, number, settings, home),
+            f"Commands for this round alone need `--set sampling.round={number}`. "
+            "`toolformer rounds` goes on from here.",
+        )
+        for number, settings in rounds.items()
+    ]
+    run_steps([*steps, Step("Rounds", partial(_show_results, home, rounds))])
+
+
+def _run_round(number: int, settings: Settings, home: Home) -> None:
+    options = options_of_round(number)
+    build_dataset(options, shards=(), dry_run=False)
+    train_if_needed(options, settings, home)
 
 
 def options_of_round(number: int, variant: str = CALLS) -> RunOptions:
@@ -73,11 +76,18 @@ def train_if_needed(options: RunOptions, settings: Settings, home: Home) -> None
     Raises:
         RunFailedError: the training failed, or there are too few texts.
     """
-    directory = finetuned_model_directory(settings, home)
-    if is_finetuned(settings, home, open_warehouse(home)) and is_calibrated(directory):
-        console.say(f"Its model is up to date: {directory}")
+    if _work_on_model(settings, home) is None:
+        console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
     else:
         train_model(options)
+
+
+def _work_on_model(settings: Settings, home: Home) -> str | None:
+    """What is still to be done to the model that the settings describe; None for nothing."""
+    if not is_finetuned(settings, home, open_warehouse(home)):
+        return "trained"
+    is_done = is_calibrated(finetuned_model_directory(settings, home))
+    return None if is_done else "calibrated"
 
 
 def _settings_of_rounds(home: Home, until: int | None) -> dict[int, Settings]:
@@ -117,13 +127,9 @@ def _show_plans(home: Home, rounds: dict[int, Settings]) -> None:
             is_trained = False
             console.say("Then its model would be trained on what is kept.")
         else:
-            is_trained = is_finetuned(settings, home, open_warehouse(home))
-            if not is_trained:
-                console.say("Its model would be trained.")
-            elif not is_calibrated(finetuned_model_directory(settings, home)):
-                console.say("Its model is up to date, and would be calibrated.")
-            else:
-                console.say("Its model is up to date.")
+            work = _work_on_model(settings, home)
+            is_trained = work != "trained"
+            console.say(f"Its model would be {work}." if work else "Its model is up to date.")
 
 
 def _show_results(home: Home, rounds: dict[int, Settings]) -> None:
@@ -140,7 +146,6 @@ def _show_results(home: Home, rounds: dict[int, Settings]) -> None:
         )
     calls = open_warehouse(home).ask("calls_by_round", until=len(rounds))
     rows = calls.join(pl.DataFrame(trained), on="round", how="left", maintain_order="left")
-    console.heading("Rounds")
     console.frame(rows.rename(lambda name: name.replace("_", " ")))
     console.say(
         "Perplexity: of the development texts without calls, before and after training. Chance "

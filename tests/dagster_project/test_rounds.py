@@ -131,7 +131,7 @@ def test_a_model_without_its_calibration_is_handed_to_training(project: Project,
     else:
         project.calibration(1).write_text(left)
     out = run("--until", "2", "--dry-run")[1]
-    assert out.count("Its model is up to date, and would be calibrated.") == 1
+    assert out.count("Its model would be calibrated.") == 1
     assert out.count("Its model is up to date.") == 1
     assert project.done == ["plan 1", "plan 2"]
 
@@ -146,7 +146,7 @@ def test_a_round_that_keeps_too_few_calls_ends_it_and_is_named(project: Project,
     code, _, err = run()
     assert code == 1
     assert project.done == ["build 1", "train calls 1", "build 2"]
-    assert err.startswith("Error: Round 2: The training set has 1 texts")
+    assert err.startswith("Error: Round 2 of 3: The training set has 1 texts")
     assert "`--set sampling.round=2`" in err
 
 
