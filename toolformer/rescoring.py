@@ -22,8 +22,9 @@ from toolformer.forward.windows import Window
 from toolformer.loss_form import LossForm
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 
-MARGIN = 0.05
-"""In nats; more than bfloat16 moved the reduction of any call that was measured."""
+MARGIN = 0.125
+"""In nats: three standard deviations of what bfloat16 does to a loss reduction of the embedded
+model; 98 % of the calls that were measured moved by less (docs/measurements.md)."""
 
 
 def start_token_losses(reference: LanguageModel) -> list[float]:

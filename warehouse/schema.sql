@@ -152,7 +152,7 @@ create table filtered_calls (
     baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
     precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
-    contrast double,  -- loss_with_swapped_result minus loss_with_result, in nats: by how much its own result helps more than another call's; NULL where one of them is.
+    contrast double,  -- By how much its own result helps more than the swapped one, loss_with_swapped_result minus loss_with_result, in nats; NULL where one of them is.
     is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold, and the contrast its own where there is one.
     reason varchar not null check (reason in ('kept', 'below_threshold', 'below_contrast', 'no_swapped_result', 'loss_without_call_below_lowest_threshold', 'bound_below_lowest_threshold', 'not_finite', 'no_text_after_position')),  -- Why the call was kept or dropped.
     chance_reduction double,  -- The loss reduction with the swapped result in place of its own, in nats; NULL outside of the chance sample.

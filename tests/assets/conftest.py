@@ -31,8 +31,8 @@ TABLES = (
     "document_selection",
     "candidate_calls",
     "executed_calls",
+    "scored_calls",
     "filtered_calls",
-    "chance_calls",
     "augmented_texts",
 )
 
@@ -225,8 +225,7 @@ def pipeline_settings(corpus_file: Path, embedded_model_path: Path) -> dict[str,
         # One text per batch: more steps for a checkpoint to keep.
         "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
         "execution": {"max_result_tokens": 24},
-        # One precision, so that any threshold can be decided on without a model.
-        "scoring": {"rescoring": False, "calibration_calls": 20},
+        "scoring": {"rescoring": False, "lowest_threshold": 0.0},
         "tools": {
             **{name: dict(tool) for name in TOOLS},
             "Calculator": {**tool, "options": {"weak_share": 1.0}},

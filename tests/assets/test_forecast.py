@@ -16,16 +16,12 @@ PLANNED = (
     "documents",
     "candidate_calls",
     "executed_calls",
+    "scored_calls",
     "filtered_calls",
-    "chance_calls",
     "augmented_texts",
 )
 # The stage of `stage_costs` in which the model makes the slices of a table.
-COSTS = {
-    "candidate_calls": "sampling",
-    "filtered_calls": "scoring",
-    "chance_calls": "chance_level",
-}
+COSTS = {"candidate_calls": "sampling", "scored_calls": "scoring"}
 
 
 def forecast(home: PipelineHome, **named: Any) -> Forecast:
@@ -63,7 +59,7 @@ def costs_of_model(home: PipelineHome, before: Mapping[str, tuple[int, int]]) ->
 
 @pytest.fixture
 def new_home(tmp_path: Path, pipeline_settings: dict[str, Any]) -> PipelineHome:
-    """Nothing but settings; decisions are made in bfloat16, so a calibration is needed."""
+    """Nothing but settings; losses are of bfloat16, with a second look."""
     home = PipelineHome(tmp_path / "home")
     home.write_settings(pipeline_settings)
     home.change_settings(
@@ -85,7 +81,6 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert not home.home.sources.exists()
     assert first.foreseen.new_shards == list(SHARDS)
     assert first.foreseen.indexes == []
-    assert first.calibration is not None
     assert {each.reason for each in first.slices} == {"missing"}
     assert {each.slice_name for each in first.slices} == {"all", "Calculator", "Calendar"}
 
@@ -93,28 +88,23 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert made(home, {}, PLANNED) == planned(first)
     assert costs_of_model(home, {}) == planned_costs(first)
     assert home.run_ids("build_dataset")
-    costs = home.warehouse.read_slices("stage_costs", SHARDS[0])
-    assert costs["stage"].to_list().count("calibration") == 1
 
     # Not a slice more, not a model loaded, not even a run.
     request.getfixturevalue("no_model")
     slices, runs = home.slice_states(), home.run_ids("build_dataset")
     second = forecast(home, **part)
     assert not second.does_anything
-    assert second.calibration is None
     home.build(**part)
     assert home.slice_states() == slices
     assert home.run_ids("build_dataset") == runs
 
-    # So high that no call is uncertain there: stored losses decide.
     home.change_settings({"tools": {"Calendar": {"filtering_threshold": 50.0}}})
     third = forecast(home, **part)
     assert {(each.table, each.slice_name): each.reason for each in third.slices} == {
-        ("filtered_calls", "Calendar"): "changed: filtering threshold, pruning threshold",
+        ("filtered_calls", "Calendar"): "changed: filtering threshold",
         ("augmented_texts", "all"): "changed: calls of Calendar",
     }
     assert planned_costs(third) == set()
-    assert third.calibration is None
     home.build(**part)
     assert made(home, slices, PLANNED) == planned(third)
     assert costs_of_model(home, slices) == set()
@@ -134,8 +124,8 @@ def test_another_index_is_built_and_asked_again_as_planned(
     ]
     assert {(each.table, each.reason) for each in changed.slices} == {
         ("executed_calls", "changed: tool version"),
-        ("filtered_calls", "changed: losses"),
-        ("chance_calls", "changed: executed calls"),
+        ("scored_calls", "changed: executed calls"),
+        ("filtered_calls", "changed: scored calls"),
         ("augmented_texts", "changed: calls of WikiSearch"),
     }
     slices = home.slice_states()

@@ -28,7 +28,6 @@ TOOL = "Calculator"
 TEXT = "Six crates of 24 make 144 bottles, sold before noon; 12 were broken, so 132 were paid."
 SETTINGS: dict[str, Any] = {
     "corpus": {"window_tokens": 64},
-    "scoring": {"calibration_calls": 20},
     "training": {
         "steps": 2,
         "least_texts": 1,
@@ -40,14 +39,15 @@ SETTINGS: dict[str, Any] = {
     "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2, "dateset_new_tokens": 8},
 }
 # Assets and the shards of the two processes. From the last stage to the first, so that each works
-# on rows that were there before. Both calibrate while they score different shards.
+# on rows that were there before.
 STEPS = [
     ("evaluation_results", ("dateset|finetuned", "dateset|finetuned")),
     ("finetuned_model", ("calls", "calls")),
     ("training_set", (None, None)),
     ("augmented_texts", (SHARDS[0], SHARDS[0])),
-    ("filtered_calls", (SHARDS[1], SHARDS[2])),
     ("filtered_calls", (SHARDS[0], SHARDS[0])),
+    ("scored_calls", (SHARDS[1], SHARDS[2])),
+    ("scored_calls", (SHARDS[0], SHARDS[0])),
     ("executed_calls", (SHARDS[0], SHARDS[0])),
 ]
 
@@ -129,6 +129,7 @@ def home(tmp_path: Path, model_directory: Path) -> Home:
             "documents": document | {"text": TEXT},
             "candidate_calls": document | call | place,
             "executed_calls": call,
+            "scored_calls": call,
             "filtered_calls": call,
             "augmented_texts": document | {"text": TEXT, "calls": [CALL | place]},
         }
@@ -179,8 +180,3 @@ def test_two_processes_make_every_output_once(home: Home, model_directory: Path,
         is_same_output = len(set(shards)) == 1
         expected = [{"done"}, {"up to date"}] if is_same_output else [{"done"}, {"done"}]
         assert (asset, sorted(of_step, key=str)) == (asset, expected)
-    # Whoever scored first measured it; its cost is stored once.
-    warehouse = Warehouse(home.warehouse, home.database)
-    costs = warehouse.query("select shard from stage_costs where stage = 'calibration'")
-    assert costs.height == 1
-    assert len(list(home.calibration.glob("*.json"))) == 1

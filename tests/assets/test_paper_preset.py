@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from assets.filtering import scoring_parameters
 from assets.sampling import proposed_calls, sampling_parameters
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.live_calls import decoding_parameters
+from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from tests.fakes import byte_tokenizer
 from toolformer.calls import CallFormat
 from toolformer.decoding.triggers import may_open
@@ -33,7 +33,7 @@ def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
     # Equal to the last bit, or stored losses would not be those of today.
     weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
     assert told.form == LossForm(Placement.PREFIX, weights)
-    assert told.baseline == Baseline.MINIMUM
+    assert losses_wanted(paper).baseline == Baseline.MINIMUM
     assert told.call_format == CallFormat(empty_result_keeps_arrow=True, separator="")
 
 

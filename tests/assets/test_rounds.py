@@ -16,8 +16,8 @@ PER_TOOL = (
     "document_selection",
     "candidate_calls",
     "executed_calls",
+    "scored_calls",
     "filtered_calls",
-    "chance_calls",
 )
 TRAINING = {
     "steps": 2,

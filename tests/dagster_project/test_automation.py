@@ -10,7 +10,14 @@ from dagster_project.home import home_folder
 from dagster_project.partitions import SHARD, shards_per_run
 from dagster_project.sensors import SENSORS, annotate_new_shards
 
-STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
+STAGES = [
+    "documents",
+    "candidate_calls",
+    "executed_calls",
+    "scored_calls",
+    "filtered_calls",
+    "augmented_texts",
+]
 OF_ALL_SHARDS = ["corpus_manifest", "wikipedia_index", "passage_index"]
 
 

@@ -1,23 +1,27 @@
 """The asset checks over a warehouse with two rounds of annotation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from assets.shard_stage import ShardStage
 from dagster_project.checks import (
-    call_ids_are_unique_across_slices,
     counts_are_those_of_the_rows,
     kept_calls_are_above_chance,
-    kept_calls_reach_the_threshold,
     share_of_kept_calls_is_plausible,
 )
+from dagster_project.partitions import SHARDS
+from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.run_job import failure_of
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SAMPLED, SHARD, frame
 from warehouse.counting import counts_text
 from warehouse.warehouse import Warehouse
 
+OTHER = "shard-00009"
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
 
 
@@ -29,9 +33,18 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     return made
 
 
-def put(warehouse: Warehouse, number: int, *, kept: int, dropped: int) -> None:
+def put(
+    warehouse: Warehouse,
+    number: int,
+    *,
+    kept: int,
+    dropped: int,
+    by_chance: Sequence[bool] = (),
+) -> None:
     rows = [
-        {"call_id": f"{number}-{index}", "round": number} | ({} if index < kept else DROPPED)
+        {"call_id": f"{number}-{index}", "round": number}
+        | ({} if index < kept else DROPPED)
+        | (SAMPLED | {"is_kept_by_chance": by_chance[index]} if index < len(by_chance) else {})
         for index in range(kept + dropped)
     ]
     name = "Calculator" if number == 1 else f"round-{number}.Calculator"
@@ -63,39 +76,35 @@ def test_a_round_that_keeps_most_calls_is_seen_beside_one_that_does_not(warehous
     assert shares(result) == {"share of kept calls": 0.1, "share of kept calls, round 2": 0.75}
 
 
-def test_a_call_that_two_rounds_hold_is_found(warehouse: Warehouse):
-    for number, name in ((1, "Calculator"), (2, "round-2.Calculator")):
-        rows = frame("candidate_calls", {"round": number, "call_id": f"c{number}"})
-        warehouse.replace_slice("candidate_calls", SHARD, name, rows, metadata={})
-    assert outcome(call_ids_are_unique_across_slices).passed
-    again = frame("candidate_calls", {"round": 2, "call_id": "c1"})
-    warehouse.replace_slice("candidate_calls", SHARD, "round-2.Calculator", again, metadata={})
-    assert not outcome(call_ids_are_unique_across_slices).passed
-
-
-def test_a_run_that_a_check_stops_says_what_the_check_found_and_names_no_stage(
+def test_a_shard_whose_rows_break_a_rule_fails_with_the_first_row_and_the_others_go_on(
     warehouse: Warehouse,
 ):
-    wrong = frame("filtered_calls", {"is_kept": False, "reason": "below_threshold"})
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", wrong, metadata={})
+    for shard, call_id in ((SHARD, "c1"), (OTHER, "c2")):
+        for number, name in ((1, "Calculator"), (2, "round-2.Calculator")):
+            row = {"call_id": "c1" if shard == SHARD else f"{call_id}-{number}"}
+            rows = frame("candidate_calls", row | {"round": number, "shard": shard})
+            warehouse.replace_slice("candidate_calls", shard, name, rows, metadata={})
 
-    @dg.asset
-    def filtered_calls() -> None: ...
+    @dg.asset(partitions_def=SHARDS, backfill_policy=dg.BackfillPolicy.single_run())
+    def candidate_calls(
+        context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        stage = ShardStage.open(context, "candidate_calls", settings, warehouse)
+        return stage.run(lambda _shard, _report: None)
 
     with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(SHARDS.name), [SHARD, OTHER])
         result = dg.materialize(
-            [filtered_calls, kept_calls_reach_the_threshold],
+            [candidate_calls],
             instance=instance,
-            resources={"warehouse": WarehouseResource()},
+            tags={RANGE_START_TAG: SHARD, RANGE_END_TAG: OTHER},
+            resources={"settings": SettingsResource(), "warehouse": WarehouseResource()},
             raise_on_error=False,
         )
     error = failure_of(result.all_events, result.run_id)
-    for part in ("kept_calls_reach_the_threshold", f"{SHARD} (1)", f"--force --shards {SHARD}"):
+    for part in ("belongs to one row", "call_id c1, rows 2", f"--force --shards {SHARD}"):
         assert part in str(error)
-    assert "Traceback" not in str(error)
-    assert 'File "' not in str(error)
-    # `toolformer build` looks up behind which stage the shards that did not fail go on.
-    assert error.failed_assets == ()
+    assert tuple(error.failed_shards) == (SHARD,)
 
 
 def test_counts_that_are_not_those_of_the_rows_are_named(
@@ -119,14 +128,9 @@ def test_counts_that_are_not_those_of_the_rows_are_named(
 
 def test_calls_that_are_kept_by_chance_warn(warehouse: Warehouse):
     put(warehouse, 1, kept=10, dropped=90)
-    # Nobody measured what foreign results keep.
+    # Nobody measured what swapped results keep.
     assert outcome(kept_calls_are_above_chance).passed
-    by_chance = [
-        {"call_id": f"1-{index}", "other_call_id": "x", "loss_reduction": gain}
-        for index, gain in enumerate([1.5] * 3 + [0.1] * 27)
-    ]
-    rows = frame("chance_calls", *by_chance)
-    warehouse.replace_slice("chance_calls", SHARD, "Calculator", rows, metadata={})
+    put(warehouse, 1, kept=10, dropped=90, by_chance=[True] * 3 + [False] * 27)
     found = outcome(kept_calls_are_above_chance)
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.WARN

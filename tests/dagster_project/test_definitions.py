@@ -33,6 +33,7 @@ JOBS = {
         "documents",
         "candidate_calls",
         "executed_calls",
+        "scored_calls",
         "filtered_calls",
         "augmented_texts",
     },

@@ -96,7 +96,7 @@ def test_the_others_go_on_behind_the_stage_in_which_one_failed(
     runs = Runs(most=3, bad=KEYS[1], stage="executed_calls")
     with pytest.raises(RunFailedError, match="shard-00001 is bad"):
         build(runs, home, monkeypatch, KEYS)
-    behind = ("filtered_calls", "augmented_texts")
+    behind = ("scored_calls", "filtered_calls", "augmented_texts")
     assert runs.started[2:] == [
         PlannedRun("build_dataset", behind, (KEYS[0],)),
         PlannedRun("build_dataset", behind, (KEYS[2],)),

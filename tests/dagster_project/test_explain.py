@@ -23,7 +23,7 @@ from dagster_project.home import Home
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import tiny_model
-from tests.warehouse.rows import SHARD, frame, remove_slice
+from tests.warehouse.rows import SHARD, frame
 from toolformer.filtering import FilterReason
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
@@ -42,7 +42,7 @@ language_model: {{path: {folder}/model, precision: float32}}
 corpus:
   sources: [{{path: {folder}/texts.jsonl, shard_size: 3}}]
   window_tokens: 64
-scoring: {{chance_calls: 200{scoring}}}
+scoring: {{chance_calls: 200, lowest_threshold: 0.05{scoring}}}
 tools:
   Calendar:
     prompt: short
@@ -196,7 +196,7 @@ def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Exp
         assert part in out, part
 
 
-def test_the_page_of_a_call_shades_its_tokens_and_shows_the_foreign_result(
+def test_the_page_of_a_call_shades_its_tokens_and_shows_the_result_of_another_call(
     explained: Explained, tmp_path: Path
 ):
     call_id = explained.calls("is_kept")["call_id"][0]
@@ -212,11 +212,11 @@ def test_the_page_of_a_call_shades_its_tokens_and_shows_the_foreign_result(
     assert shown == tokens * 2
     before = html.escape(text[:offset])
     behind = html.escape(text[offset:].removeprefix("".join(tokens)), quote=False)
-    for result in (fields["result"], again["foreign"]["result"]):
+    for result in (fields["result"], again["other"]["result"]):
         assert f"[Calendar()<b> -&gt; {result}]</b></span>" in page
     assert page.count(f"<p>{before}<span") == 2
     assert page.count(f"</span>{behind}</p>") == 2
-    for loss in ("loss_with_result", "loss_with_foreign_result"):
+    for loss in ("loss_with_result", "loss_with_swapped_result"):
         assert f"loss {again['losses'][loss]:.3f} nats" in page
     helped = [gain > 0 for gain in again["gains"]]
     of_own = page[: page.index("With the result of another call")]
@@ -375,27 +375,19 @@ def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained
     assert "is not where the call stands" in own_copy.fields(call_id)["not_recomputed"]
 
 
-def test_the_foreign_result_is_the_stored_one_or_the_one_that_a_contrast_takes(
-    own_copy: Explained,
-):
-    by_chance = own_copy.warehouse.query("select * from chance_calls").row(0, named=True)
-    fields = own_copy.fields(by_chance["call_id"])
-    again = fields["recomputation"]
-    foreign = again["foreign"]
-    assert foreign["chosen_by"] == "chance_level"
-    assert (foreign["call_id"], foreign["result"]) == (
-        by_chance["other_call_id"],
-        by_chance["result"],
-    )
-    if foreign["loss"] is not None:
-        loss = again["losses"]["loss_with_foreign_result"]
-        assert loss == pytest.approx(foreign["loss"], abs=1e-4)
-    remove_slice(own_copy.warehouse, "chance_calls", SHARD, TOOL)
-    fields = own_copy.fields(by_chance["call_id"])
-    assert fields["recomputation"]["foreign"]["chosen_by"] == "explain"
-    assert fields["recomputation"]["tokens"][0]["with_foreign_result"] is not None
-    _, out, _ = own_copy(by_chance["call_id"])
-    assert "not stored; the one that a contrast would take" in out
+def test_the_other_result_is_the_stored_one_or_the_one_that_scoring_takes(own_copy: Explained):
+    scored = own_copy.calls("swapped_call_id is not null").row(0, named=True)
+    other = own_copy.fields(scored["call_id"])["recomputation"]["other"]
+    assert other["call_id"] == scored["swapped_call_id"]
+    assert other["loss"] == scored["loss_with_swapped_result"]
+    again = own_copy.fields(scored["call_id"])["recomputation"]
+    assert again["losses"]["loss_with_swapped_result"] == pytest.approx(other["loss"], abs=1e-4)
+    pruned = own_copy.calls("swapped_call_id is null").row(0, named=True)
+    again = own_copy.fields(pruned["call_id"])["recomputation"]
+    assert again["other"]["loss"] is None
+    assert again["tokens"][0]["with_swapped_result"] is not None
+    _, out, _ = own_copy(pruned["call_id"])
+    assert "its loss is not stored" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("reason", FilterReason)
@@ -405,10 +397,10 @@ def test_every_decision_is_told_in_words(reason: FilterReason):
         FilterReason.BELOW_THRESHOLD: "the result raises the loss by 0.200, and the threshold is 1",
         FilterReason.BELOW_CONTRAST: "that is 0.100 more than another call's result lowers it, "
         "and 0.3 more is asked for",
-        FilterReason.NO_FOREIGN_RESULT: "no other call has another result",
-        FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD: "the loss without a call is 3.000: "
+        FilterReason.NO_SWAPPED_RESULT: "no other call has another result",
+        FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD: "the loss without a call is 3.000: "
         "the reduction cannot reach 0.5",
-        FilterReason.BOUND_BELOW_PRUNING_THRESHOLD: "against the text without a call the result "
+        FilterReason.BOUND_BELOW_LOWEST_THRESHOLD: "against the text without a call the result "
         "lowers the loss by 0.400",
         FilterReason.NOT_FINITE: "a loss is not a finite number",
         FilterReason.NO_TEXT_AFTER_POSITION: "no text follows the call",
@@ -417,9 +409,9 @@ def test_every_decision_is_told_in_words(reason: FilterReason):
         FilterReason.BELOW_THRESHOLD: {"loss_reduction": -0.2},
         FilterReason.BELOW_CONTRAST: {
             "contrast_threshold": 0.3,
-            "loss_with_foreign_result": 1.6,
+            "contrast": 0.1,
         },
-        FilterReason.BOUND_BELOW_PRUNING_THRESHOLD: {"loss_reduction": 0.4},
+        FilterReason.BOUND_BELOW_LOWEST_THRESHOLD: {"loss_reduction": 0.4},
     }
     row = {
         "reason": None,
@@ -428,10 +420,10 @@ def test_every_decision_is_told_in_words(reason: FilterReason):
         "is_kept": reason is FilterReason.KEPT,
         "loss_without_call": 3.0,
         "loss_with_result": 1.5,
-        "loss_with_foreign_result": None,
+        "contrast": None,
         "loss_reduction": 1.5,
         "filtering_threshold": 1.0,
         "contrast_threshold": None,
-        "pruning_threshold": 0.5,
+        "lowest_threshold": 0.5,
     }
     assert expected[reason] in status_of(row | more.get(reason, {}))

@@ -10,19 +10,16 @@ import pytest
 from assets.training.benchmark_texts import benchmark_texts
 from dagster_project.fingerprints import (
     CODE_VERSIONS,
-    LOSSES_FINGERPRINT,
     Fingerprint,
     augmented_texts_fingerprint,
-    calibration_fingerprint,
     candidate_calls_fingerprint,
-    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
     fingerprint,
-    losses_fingerprint,
     losses_of_texts_fingerprint,
     questions_fingerprint,
+    scored_calls_fingerprint,
     training_set_fingerprint,
 )
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
@@ -48,8 +45,8 @@ STAGES = [
     "documents",
     "candidate_calls",
     "executed_calls",
+    "scored_calls",
     "filtered_calls",
-    "chance_calls",
     "augmented_texts",
 ]
 
@@ -122,15 +119,11 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         executed = put(
             "executed_calls", name, executed_calls_fingerprint(candidates, settings, tool), []
         )
-        losses = losses_fingerprint(executed, settings, "model-1").digest
-        decisions = filtered_calls_fingerprint(losses, settings, name)
-        kept_losses = {LOSSES_FINGERPRINT: losses}
-        decided[name] = put("filtered_calls", name, decisions, [], **kept_losses)
-        put(
-            "chance_calls",
-            name,
-            chance_calls_fingerprint(executed, settings, "model-1"),
-            [],
+        scored = put(
+            "scored_calls", name, scored_calls_fingerprint(executed, settings, "model-1"), []
+        )
+        decided[name] = put(
+            "filtered_calls", name, filtered_calls_fingerprint(scored, settings, name), []
         )
     put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
 
@@ -154,8 +147,9 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     assert {each.reason for each in planned} == {"missing"}
     costs = {each.table: each.tokens for each in planned}
     assert costs["candidate_calls"] > 0
-    assert costs["filtered_calls"] > 0
-    assert costs["documents"] == costs["executed_calls"] == costs["augmented_texts"] == 0
+    assert costs["scored_calls"] > 0
+    free = ("documents", "executed_calls", "filtered_calls", "augmented_texts")
+    assert {costs[table] for table in free} == {0}
     assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
 
 
@@ -190,24 +184,7 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
     assert sum(each.tokens for each in planned) == 0
 
 
-def test_a_threshold_whose_losses_were_left_out_costs_what_scoring_costs(
-    built: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
-    settings = settings_with({"tools": {"Calendar": {"filtering_threshold": 0.75}}})
-    toolbox = toolbox_of("Calendar")
-
-    def cost() -> int:
-        (planned,) = [
-            each for each in plan_of(built, settings, toolbox) if each.table == "filtered_calls"
-        ]
-        return planned.tokens
-
-    assert cost() == 0
-    monkeypatch.setattr("dagster_project.runs.plan.cover_a_decision", lambda *_: False)
-    assert cost() > 0
-
-
-def test_a_contrast_changes_decisions_and_keeps_losses_and_chance_sample(built: Warehouse):
+def test_a_contrast_changes_decisions_and_keeps_losses(built: Warehouse):
     settings = settings_with({"tools": {"Calendar": {"contrast_threshold": 0.5}}})
     assert reasons(plan_of(built, settings, toolbox_of(*BOTH))) == {
         ("filtered_calls", "Calendar"): "changed: contrast threshold",
@@ -226,7 +203,7 @@ def test_a_contrast_changes_decisions_and_keeps_losses_and_chance_sample(built: 
         ({"sampling": {"seed": 5}}, "sampling", "candidate_calls"),
         ({"corpus": {"window_tokens": 100}}, "window tokens", "candidate_calls"),
         ({"execution": {"max_result_tokens": 9}}, "execution", "executed_calls"),
-        ({"scoring": {"separator": " "}}, "losses", "filtered_calls"),
+        ({"scoring": {"separator": " "}}, "scoring", "scored_calls"),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(
@@ -238,59 +215,34 @@ def test_a_setting_names_itself_and_reaches_everything_below(
     assert calendar[0].reason == f"changed: {reason}"
 
 
-def test_losses_and_chance_sample_have_settings_of_their_own(built: Warehouse):
-    losses = settings_with({"scoring": {"full_losses": True}})
-    assert reasons(plan_of(built, losses, toolbox_of("Calendar"))) == {
-        ("filtered_calls", "Calendar"): "changed: losses",
-        ("augmented_texts", "all"): "changed: calls of Calendar",
-    }
-    sample = settings_with({"scoring": {"chance_calls": 20}})
-    assert reasons(plan_of(built, sample, toolbox_of("Calendar"))) == {
-        ("chance_calls", "Calendar"): "changed: chance calls"
-    }
-    # Not asked for, so not missed.
-    assert plan_of(built, settings_with({"scoring": {"chance_calls": 0}}), toolbox_of(*BOTH)) == []
-
-
 @pytest.mark.parametrize(
-    "changes", [{"placement": "inline"}, {"window_tokens": 32}, {"window_weights": "uniform"}]
+    "changes",
+    [
+        {"placement": "inline"},
+        {"window_tokens": 32},
+        {"window_weights": "uniform"},
+        {"baseline": "without_call"},
+        {"lowest_threshold": 0.05},
+        {"chance_calls": 20},
+    ],
 )
-def test_the_form_of_the_losses_scores_calls_and_chance_sample_again(
-    built: Warehouse, changes: dict
-):
+def test_what_changes_losses_scores_calls_again(built: Warehouse, changes: dict):
     settings = settings_with({"scoring": changes})
     assert reasons(plan_of(built, settings, toolbox_of("Calendar"))) == {
-        ("filtered_calls", "Calendar"): "changed: losses",
-        ("chance_calls", "Calendar"): "changed: scoring",
+        ("scored_calls", "Calendar"): "changed: scoring",
+        ("filtered_calls", "Calendar"): "changed: scored calls",
         ("augmented_texts", "all"): "changed: calls of Calendar",
     }
-    digests = {calibration_fingerprint(each, "m", "cpu") for each in (settings, settings_with())}
-    assert len(digests) == 2
 
 
-def test_another_baseline_decides_again_and_leaves_the_losses(built: Warehouse):
-    settings = settings_with({"scoring": {"baseline": "without_call"}})
-    planned = plan_of(built, settings, toolbox_of("Calendar"))
-    assert ("filtered_calls", "Calendar", "changed: baseline") in {
-        (each.table, each.slice_name, each.reason) for each in planned
-    }
-    digests = {
-        losses_fingerprint("x", given, "model-1").digest for given in (settings_with(), settings)
-    }
-    assert len(digests) == 1
-
-
-@pytest.mark.parametrize(
-    "changes", [{"rescoring": False}, {"rescore_sweep": True}, {"calibration_calls": 77}]
-)
-def test_rescoring_has_no_say_only_where_float32_is_named(built: Warehouse, changes: dict):
-    settings = settings_with({"scoring": changes})
-    assert plan_of(built, settings, toolbox_of(*BOTH)) == []
+def test_rescoring_has_no_say_only_where_float32_is_named(built: Warehouse):
+    changes = {"scoring": {"rescoring": False}}
+    assert plan_of(built, settings_with(changes), toolbox_of(*BOTH)) == []
     for named in ("bfloat16", "auto"):
         precision = {"language_model": {"precision": named}}
         digests = {
-            losses_fingerprint("x", settings_with(given), "model-1").digest
-            for given in (precision, {**precision, "scoring": changes})
+            scored_calls_fingerprint("x", settings_with(given), "model-1").digest
+            for given in (precision, {**precision, **changes})
         }
         assert len(digests) == 2, named
 
@@ -518,7 +470,7 @@ def without_prompts(toolbox: Toolbox) -> Toolbox:
 def test_a_later_round_is_planned_beside_the_first(built: Warehouse):
     toolbox = without_prompts(toolbox_of("Calendar"))
     planned = reasons(plan_of(built, settings_with(LATER), toolbox, model="model-2"))
-    tables = ("candidate_calls", "executed_calls", "filtered_calls", "chance_calls")
+    tables = ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls")
     assert planned == {
         **{(table, "round-2.Calendar"): "missing" for table in tables},
         ("augmented_texts", "round-2.all"): "missing",

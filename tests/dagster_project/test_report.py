@@ -15,7 +15,7 @@ from dagster_project.report.contents import contents_of, table_of
 from dagster_project.report.page import page_of, write_report
 from dagster_project.report.texts import shown_texts
 from dagster_project.settings.sections import Settings, validated
-from tests.warehouse.rows import CALL, SHARD, TEXT, frame
+from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -43,7 +43,7 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
         ],
         "executed_calls": [{}, {"call_id": "c2", "result": "2"}],
         "filtered_calls": [
-            {},
+            SAMPLED,
             {
                 "call_id": "c2",
                 "is_kept": False,
@@ -52,7 +52,6 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
                 "loss_reduction": 0.1,
             },
         ],
-        "chance_calls": [{"other_call_id": "c2"}],
         "augmented_texts": [{"text": text, "calls": [CALL | {"character_offset": place}]}],
         "stage_costs": [{}],
     }

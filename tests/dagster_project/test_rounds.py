@@ -13,7 +13,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SAMPLED, SHARD, frame
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer.training.finetuning import RECORD_FILE
@@ -210,8 +210,8 @@ def test_the_table_has_a_line_for_each_tool_of_each_round(
         put("document_selection", number, {}, {"document_id": "d2", "is_selected": number > 1})
         put("candidate_calls", number, *(each | {"position": n} for n, each in enumerate(ids)))
         put("executed_calls", number, *ids)
-        put("filtered_calls", number, ids[0], ids[1] | (dropped if number == 1 else {}))
-        put("chance_calls", number, ids[0])
+        sampled = ids[0] | SAMPLED
+        put("filtered_calls", number, sampled, ids[1] | (dropped if number == 1 else {}))
     shown = []
     monkeypatch.setattr(console, "frame", shown.append)
     assert run()[0] == 0

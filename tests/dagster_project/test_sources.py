@@ -505,7 +505,7 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
         instance.add_dynamic_partitions("shard", shards)
     with pytest.raises(RunFailedError, match="damaged\nno memory"):
         building._build(RunOptions(force=True), home, Settings(), shards, texts_of=[], on_ray=False)
-    rest = ("executed_calls", "filtered_calls", "augmented_texts")
+    rest = ("executed_calls", "scored_calls", "filtered_calls", "augmented_texts")
     assert asked == [(shards, ()), ([shards[0]], rest), ([shards[2]], rest)]
 
 

@@ -6,14 +6,10 @@ Rows are compared by table, shard and slice, in the order of their key, bit for 
 - `executed_calls.from_cache`: a call that was answered before the fault comes from the cache.
 - `stage_costs.tokens_fed`: work that a kill threw away is not counted by the process that does it
   again, and a resumed pass counts what it feeds itself.
-
-The cost of a calibration is stored with the shard that was scored first; whichever that was, it
-stands here as of any shard.
 """
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +24,6 @@ PROCESS_DEPENDENT = {
     "stage_costs": ("seconds", "tokens_fed"),
 }
 Address = tuple[str, str, str]
-CALIBRATION_COST: Address = ("stage_costs", "any", "calibration")
 
 
 @dataclass(slots=True)
@@ -58,9 +53,9 @@ class Damage:
 
 
 def slices_of(
-    home: FaultyHome, *, without: Mapping[str, Sequence[str]] | None = None
+    home: FaultyHome,
 ) -> dict[Address, "pl.DataFrame"]:
-    """The rows of every slice, by table, shard and slice; `without` further columns by table."""
+    """The rows of every slice, by table, shard and slice."""
     from warehouse.schema import tables
     from warehouse.warehouse import Warehouse
 
@@ -69,11 +64,7 @@ def slices_of(
     for table in tables():
         for info in warehouse.slices(table):
             rows = comparable(table, warehouse.read_slice(table, info.shard, info.name))
-            rows = rows.drop((without or {}).get(table, ()))
-            address = (table, info.shard, info.name)
-            if table == "stage_costs" and info.name.endswith(".calibration"):
-                address, rows = CALIBRATION_COST, rows.drop("shard", "tool")
-            found[address] = rows
+            found[table, info.shard, info.name] = rows
     return found
 
 
@@ -132,12 +123,11 @@ def _by_key(rows: "pl.DataFrame", key: list[str]) -> Iterable[tuple[str, str]]:
 
 
 def damage_of_files(home: FaultyHome, expected: FaultyHome) -> Damage:
-    """Files that are no slices: manifest, settings, calibration, weights of models."""
+    """Files that are no slices: manifest, settings, weights of models."""
     damage = Damage()
     for name, read in (
         ("manifest", _manifest),
         ("settings", _settings),
-        ("calibration", _calibration),
         ("weights", _weights),
     ):
         found, wanted = read(home), read(expected)
@@ -166,12 +156,6 @@ def _settings(home: FaultyHome) -> dict[str, object]:
     from ruamel.yaml import YAML
 
     return {"toolformer.yaml": YAML(typ="safe").load(home.home.settings_file.read_text())}
-
-
-def _calibration(home: FaultyHome) -> dict[str, object]:
-    return {
-        path.name: json.loads(path.read_text()) for path in home.home.calibration.glob("*.json")
-    }
 
 
 def _weights(home: FaultyHome) -> dict[str, object]:

@@ -5,7 +5,7 @@ home in question carries the fingerprint of one of them, and must have its rows.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from tests.faults.comparison import Address, Damage, slices_of
@@ -20,7 +20,6 @@ def damage_of_fingerprints(
     references: Sequence[FaultyHome],
     *,
     may_be_unknown: Collection[str] = (),
-    without: Mapping[str, Sequence[str]] | None = None,
 ) -> Damage:
     """Slices whose rows are not those of any reference with the same fingerprint.
 
@@ -29,16 +28,15 @@ def damage_of_fingerprints(
         references: homes built alone.
         may_be_unknown: tables in which other fingerprints are fine: something that they name was
             changed.
-        without: columns by table that are not compared.
     """
     known: dict[tuple[Address, str | None], list] = {}
     for reference in references:
-        for address, rows in slices_of(reference, without=without).items():
+        for address, rows in slices_of(reference).items():
             known.setdefault((address, _stored(reference, address).get(FINGERPRINT)), []).append(
                 rows
             )
     damage = Damage()
-    for address, rows in slices_of(home, without=without).items():
+    for address, rows in slices_of(home).items():
         stored = _stored(home, address)
         expected = known.get((address, stored.get(FINGERPRINT)))
         if expected is None:

@@ -61,7 +61,6 @@ _KINDS = (
     Kind("manifest", "sources/manifest.json", _BUILD_AGAIN, 3),
     Kind("raw slices", "sources/slices/*", _BUILD_AGAIN),
     Kind("settings", "toolformer.yaml", (("build",),), 3, may_change=True),
-    Kind("calibration", "calibration/*.json", _BUILD_AGAIN, 3),
     # Other weights are another model, and its rows have other fingerprints.
     Kind("base model", "own/model/*.safetensors", _BUILD_AGAIN, 2, may_change=True),
     Kind("finetuned model", "models/*/*.safetensors", (("evaluate", "--force"),), 2),
@@ -219,7 +218,7 @@ def _flip_checkpoints(workshop: Workshop, number: int) -> Damage:
     """Flip every kept step of a killed build, one bit each: none may lead to other rows."""
     stage = workshop.stages["build"]
     chance = workshop.chance(f"checkpoint {number}")
-    area = ("filtered_calls", "candidate_calls", "filtered_calls/rescoring")[number % 3]
+    area = ("scored_calls", "candidate_calls", "scored_calls/rescoring")[number % 3]
     events = drawn(stage.events, f"after rename cache/checkpoints/{area}", 1000, chance)
     # Late enough that there is something to flip.
     late = [event for event in events if event.number > len(events) // 3]

@@ -172,7 +172,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
         "corpus": {"window_tokens": 96, "held_out_every": 3},
         # One text per batch: more steps for a checkpoint to keep.
         "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
-        "scoring": {"calibration_calls": 20, "token_budget": 256, "chance_calls": 4},
+        "scoring": {"lowest_threshold": 0.0, "token_budget": 256, "chance_calls": 4},
         "tools": {
             "Calculator": {**tools["Calculator"], "options": {"weak_share": 1.0}},
             "Calendar": tools["Calendar"],

@@ -90,7 +90,7 @@ def _check_rows(home: FaultyHome) -> None:
         "filtered_calls where is_kept and tool = 'Calculator'",
         "filtered_calls where is_kept and tool = 'Calendar'",
         "filtered_calls where precision = 'float32'",
-        "chance_calls",
+        "filtered_calls where is_in_chance_sample",
         "augmented_texts",
         "training_texts where split = 'train'",
         "training_texts where split = 'development'",

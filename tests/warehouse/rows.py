@@ -24,6 +24,34 @@ CALL = {
     "loss_reduction": 1.5,
 }
 
+_SCORED: dict[str, object] = {
+    "call_id": "c1",
+    "shard": SHARD,
+    "tool": "Calculator",
+    "document_id": "d1",
+    "window": 0,
+    "position": 3,
+    "proposed": "none",
+    "tokens_used": 5,
+    "loss_without_call": 3.0,
+    "loss_call_without_result": 3.5,
+    "loss_with_result": 1.5,
+    "is_in_chance_sample": False,
+    "lowest_threshold": 0.1,
+    "baseline": "minimum",
+    "precision": "float32",
+    "round": 1,
+}
+# Of a call that the filter would keep with the result of another call too.
+SAMPLED: dict[str, object] = {
+    "is_in_chance_sample": True,
+    "swapped_call_id": "x",
+    "loss_with_swapped_result": 2.0,
+    "contrast": 0.5,
+    "chance_reduction": 1.0,
+    "is_kept_by_chance": True,
+}
+
 _DEFAULTS: dict[str, dict[str, object]] = {
     "documents": {
         "document_id": "d1",
@@ -69,6 +97,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "sample_text": "Calculator(400 / 1400)]",
         "status": "parsed",
         "reason": None,
+        "proposed": "none",
         "round": 1,
     },
     "executed_calls": {
@@ -83,38 +112,13 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "tool_version": "1",
         "round": 1,
     },
+    "scored_calls": _SCORED,
     "filtered_calls": {
-        "call_id": "c1",
-        "shard": SHARD,
-        "tool": "Calculator",
-        "document_id": "d1",
-        "window": 0,
-        "position": 3,
-        "loss_without_call": 3.0,
-        "loss_call_without_result": 3.5,
-        "loss_with_result": 1.5,
+        **_SCORED,
         "loss_reduction": 1.5,
         "is_kept": True,
         "reason": "kept",
         "filtering_threshold": 1.0,
-        "pruning_threshold": 0.5,
-        "precision": "float32",
-        "round": 1,
-    },
-    "chance_calls": {
-        "call_id": "c1",
-        "shard": SHARD,
-        "tool": "Calculator",
-        "other_call_id": "c2",
-        "result": "7",
-        "loss_without_call": 3.0,
-        "loss_call_without_result": 3.5,
-        "loss_with_result": 2.0,
-        "loss_reduction": 1.0,
-        "reason": "scored",
-        "pruning_threshold": 0.0,
-        "precision": "float32",
-        "round": 1,
     },
     "augmented_texts": {
         "document_id": "d1",
@@ -218,8 +222,8 @@ SLICES = {
     "prompts": ("all", "0f1e"),
     "candidate_calls": (SHARD, "Calculator"),
     "executed_calls": (SHARD, "Calculator"),
+    "scored_calls": (SHARD, "Calculator"),
     "filtered_calls": (SHARD, "Calculator"),
-    "chance_calls": (SHARD, "Calculator"),
     "augmented_texts": (SHARD, "all"),
     "training_texts": ("all", "all"),
     "training_exclusions": ("all", "all"),

@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import SHARD, fill, frame
+from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
 from warehouse.counting import COUNTS
 from warehouse.errors import DamagedSliceError, QueryError
 from warehouse.layout import list_slices
@@ -38,14 +38,22 @@ def decision(generator: random.Random, number: int, threshold: float) -> dict[st
         "document_id": f"d{number // 12}",
         "window": number // 4 % 3,
         "position": number % 90,
-        "proposed": generator.choice((None, "none", "position", "call")),
+        "proposed": generator.choice(("none", "position", "call")),
         "loss_reduction": of_call,
         "loss_with_result": 2.0 - of_call,
         "is_kept": is_kept,
         "reason": "kept" if is_kept else "below_threshold",
         "filtering_threshold": threshold,
-        "pruning_threshold": -3.0,
+        "lowest_threshold": -3.0,
     }
+    if number < 30:
+        by_chance = reduction(generator)
+        row |= SAMPLED | {
+            "loss_with_swapped_result": 2.0 - by_chance,
+            "contrast": of_call - by_chance,
+            "chance_reduction": by_chance,
+            "is_kept_by_chance": by_chance >= threshold - 1e-9,
+        }
     if number % 10 == 0:
         row |= {"is_kept": False, "reason": "not_finite", "loss_reduction": None}
     return row
@@ -73,16 +81,9 @@ def random_rows(shared_warehouse: Warehouse) -> Warehouse:
                     }
                     for each in range(300)
                 ]
-                chance = [
-                    place
-                    | {"call_id": f"c{each}", "other_call_id": "x"}
-                    | {"loss_reduction": reduction(generator), "pruning_threshold": -3.0}
-                    for each in range(30)
-                ]
                 for table, rows in (
                     ("filtered_calls", decided),
                     ("executed_calls", asked),
-                    ("chance_calls", chance),
                 ):
                     made = frame(table, *rows)
                     warehouse.replace_slice(table, shard, f"{prefix}{tool}", made, metadata={})
@@ -136,12 +137,16 @@ def test_a_threshold_between_hundredths_is_counted_where_all_shards_used_it(
         "from filtered_calls where tool = 'Calendar' and round = 1 and is_kept"
     )
     assert (calls, texts) == kept.row(0)
-    assert chance is None
+    by_chance = random_rows.query(
+        "select avg(is_kept_by_chance::integer) from filtered_calls "
+        "where tool = 'Calendar' and round = 1 and is_in_chance_sample"
+    )
+    assert chance == pytest.approx(by_chance.item())
 
 
 def test_a_threshold_between_hundredths_of_some_shards_is_not_guessed(warehouse: Warehouse):
     for shard, threshold in ((SHARD, 0.123), (OTHER_SHARD, 0.5)):
-        of_shard = {"shard": shard, "filtering_threshold": threshold, "pruning_threshold": 0.0}
+        of_shard = {"shard": shard, "filtering_threshold": threshold, "lowest_threshold": 0.0}
         rows = frame("filtered_calls", of_shard)
         warehouse.replace_slice("filtered_calls", shard, "Calculator", rows, metadata={})
     found = warehouse.query(
@@ -265,10 +270,11 @@ def test_examples_are_of_the_tools_and_rounds_that_are_asked_for(warehouse: Ware
 
 
 def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(warehouse: Warehouse):
-    helps_anyway = {"loss_reduction": 1.5, "loss_with_result": 1.0, "loss_with_foreign_result": 1.2}
-    helps_itself = {"loss_reduction": 0.9, "loss_with_result": 1.0, "loss_with_foreign_result": 1.8}
+    helps_anyway = {"loss_reduction": 1.5, "loss_with_swapped_result": 1.2, "contrast": 0.2}
+    helps_itself = {"loss_reduction": 0.9, "loss_with_swapped_result": 1.8, "contrast": 0.8}
     of_call = {
-        "foreign_call_id": "c9",
+        "loss_with_result": 1.0,
+        "swapped_call_id": "c9",
         "contrast_threshold": 0.1,
         "filtering_threshold": 0.5,
     }

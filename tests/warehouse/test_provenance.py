@@ -14,7 +14,7 @@ PARTS = {
     "prompt": json.dumps("0f1e"),
     "window_tokens": "64",
 }
-CALLS = ("candidate_calls", "executed_calls", "filtered_calls")
+CALLS = ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls")
 
 
 def facts(table: str, **more: str) -> dict[str, str]:
@@ -44,7 +44,7 @@ def row(warehouse: Warehouse):
 
 
 def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehouse, row):
-    put_call(warehouse, losses_parts='{"scoring": "{}"}', made_at="2026-01-02T03:04:05+00:00")
+    put_call(warehouse, made_at="2026-01-02T03:04:05+00:00")
     warehouse.replace_slice("prompts", "all", "0f1e", frame("prompts"), metadata={})
     found = row()
     assert found["is_kept"]
@@ -58,10 +58,10 @@ def test_one_query_leads_from_a_kept_call_to_all_that_made_it(warehouse: Warehou
         7,
     )
     assert (found["window_index"], found["position"], found["character_offset"]) == (0, 3, 34)
-    for stage, table in (("sampling", 0), ("execution", 1), ("decision", 2)):
-        assert found[f"{stage}_run"] == f"run of {CALLS[table]}"
-        assert json.loads(found[f"{stage}_parts"])["of"] == CALLS[table]
-    assert found["scoring_parts"] == '{"scoring": "{}"}'
+    for stage, table in zip(("sampling", "execution", "scoring", "decision"), CALLS, strict=True):
+        assert json.loads(found[f"{stage}_parts"])["of"] == table
+        if stage != "scoring":
+            assert found[f"{stage}_run"] == f"run of {table}"
     assert found["decided_at"] == "2026-01-02T03:04:05+00:00"
 
 

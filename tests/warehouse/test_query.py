@@ -186,10 +186,10 @@ def test_only_the_tables_that_a_query_names_are_opened() -> None:
 def test_statistics_of_calls_read_no_rows():
     needs = needs_of("from threshold_sweep")
     assert not needs.rows
-    assert needs.footers == {"filtered_calls", "chance_calls"}
+    assert needs.footers == {"filtered_calls"}
     assert "loss_reductions" in needs.views
     # What is read of rows needs no footers besides.
-    assert not needs_of("from threshold_sweep, filtered_calls, chance_calls").footers
+    assert not needs_of("from threshold_sweep, filtered_calls").footers
 
 
 def test_query_is_repeated_three_times_while_slices_are_moved_away(

@@ -15,11 +15,12 @@ REQUIRED_COLUMNS = {
     "candidate_calls": "call_id shard tool document_id window position character_offset "
     "call_probability sample_index arguments sample_text status reason round",
     "executed_calls": "call_id shard tool status reason result duration_ms from_cache tool_version",
+    "scored_calls": "call_id shard tool loss_without_call loss_call_without_result "
+    "loss_with_result loss_with_swapped_result swapped_call_id is_in_chance_sample lowest_threshold baseline",
     "filtered_calls": "call_id shard tool loss_without_call loss_call_without_result "
-    "loss_with_result loss_reduction is_kept reason filtering_threshold pruning_threshold",
+    "loss_with_result loss_reduction contrast is_kept reason is_kept_by_chance filtering_threshold "
+    "contrast_threshold",
     "augmented_texts": "document_id window shard text calls",
-    "chance_calls": "call_id shard tool other_call_id result loss_without_call "
-    "loss_call_without_result loss_with_result loss_reduction reason pruning_threshold precision",
     "training_texts": "document_id window shard split text calls dropped_calls",
     "training_exclusions": "document_id window shard round calls reason held_out_set shared_ngram "
     "other_document_id other_window similarity",

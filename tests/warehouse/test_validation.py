@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.warehouse.rows import CALL, SHARD, SLICES, TEXT, frame, remove_slice
+from tests.warehouse.rows import CALL, SAMPLED, SHARD, SLICES, TEXT, frame, remove_slice
 from warehouse.errors import SliceNameError, SliceValidationError, UnknownTableError
 from warehouse.warehouse import Warehouse
 
@@ -26,6 +26,10 @@ def test_correct_rows_are_accepted_and_read_back_equal(
     remove_slice(shared_warehouse, table, *SLICES[table])
 
 
+SAMPLED_LOSSES = {
+    name: SAMPLED[name]
+    for name in ("is_in_chance_sample", "swapped_call_id", "loss_with_swapped_result")
+}
 ACCEPTED = [
     ("candidate_calls", {"status": "dropped", "reason": "not_a_call", "arguments": None}),
     ("candidate_calls", {"status": "dropped", "reason": "duplicate"}),
@@ -39,18 +43,20 @@ ACCEPTED = [
     (
         "filtered_calls",
         {"loss_with_result": None, "loss_call_without_result": None, "is_kept": False}
-        | {"reason": "loss_without_call_below_pruning_threshold", "loss_reduction": 0.3},
+        | {"reason": "loss_without_call_below_lowest_threshold", "loss_reduction": 0.3},
     ),
     ("filtered_calls", {"loss_reduction": 1.0 - 1e-10}),
     ("filtered_calls", {"baseline": "without_call", "loss_call_without_result": None}),
-    ("chance_calls", {"loss_call_without_result": None}),
     (
         "filtered_calls",
-        {"contrast_threshold": 0.5, "loss_with_foreign_result": 2.0, "foreign_call_id": "c2"},
+        {"contrast_threshold": 0.5, "contrast": 0.5}
+        | {"loss_with_swapped_result": 2.0, "swapped_call_id": "c2"},
     ),
+    ("filtered_calls", SAMPLED),
+    ("scored_calls", {"second_swapped_call_id": "c3", **SAMPLED_LOSSES}),
     (
         "filtered_calls",
-        {"contrast_threshold": 0.5, "is_kept": False, "reason": "no_foreign_result"},
+        {"contrast_threshold": 0.5, "is_kept": False, "reason": "no_swapped_result"},
     ),
     ("evaluation_results", {"score": None}),
     ("augmented_texts", {"calls": [CALL | {"character_offset": len(TEXT)}]}),
@@ -112,16 +118,22 @@ REFUSED = [
     ("filtered_calls", {"baseline": "other"}, ["baseline", "other"]),
     (
         "filtered_calls",
-        {"contrast_threshold": 0.5, "loss_with_foreign_result": 1.9, "foreign_call_id": "c2"},
-        ["loss_with_foreign_result", "1.9"],
+        {"contrast_threshold": 0.5, "contrast": 0.4}
+        | {"loss_with_swapped_result": 1.9, "swapped_call_id": "c2"},
+        ["contrast", "0.4"],
     ),
-    ("filtered_calls", {"loss_with_foreign_result": 2.0}, ["foreign_call_id"]),
-    ("chance_calls", {"other_call_id": "c1"}, ["other_call_id", "c1"]),
-    ("chance_calls", {"second_call_id": "c2"}, ["second_call_id", "c2"]),
-    ("chance_calls", {"loss_with_second_result": 1.0}, ["loss_with_second_result"]),
-    ("chance_calls", {"loss_with_result": None}, ["loss_with_result"]),
-    ("chance_calls", {"loss_reduction": None}, ["loss_reduction"]),
-    ("chance_calls", {"reason": "kept"}, ["reason", "kept"]),
+    ("filtered_calls", {"filtering_threshold": 0.05, "loss_reduction": 0.5}, ["0.05"]),
+    ("filtered_calls", {"is_kept_by_chance": False}, ["is_in_chance_sample"]),
+    ("scored_calls", {"loss_with_swapped_result": 2.0}, ["swapped_call_id"]),
+    ("scored_calls", {"is_in_chance_sample": True}, ["is_in_chance_sample"]),
+    ("scored_calls", SAMPLED_LOSSES | {"swapped_call_id": "c1"}, ["swapped_call_id", "c1"]),
+    ("scored_calls", {"second_swapped_call_id": "c3"}, ["second_swapped_call_id", "c3"]),
+    ("scored_calls", SAMPLED_LOSSES | {"second_swapped_call_id": "x"}, ["'x'"]),
+    (
+        "scored_calls",
+        SAMPLED_LOSSES | {"loss_with_second_swapped_result": 1.0},
+        ["loss_with_second_swapped_result"],
+    ),
     ("evaluation_results", {"score": float("nan")}, ["score", "nan"]),
     ("augmented_texts", {"calls": []}, ["calls"]),
     ("augmented_texts", {"calls": None}, ["calls", "NULL"]),

@@ -1,10 +1,9 @@
 import math
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from tests.warehouse.rows import CALL, SHARD, TEXT, frame
+from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame
 from warehouse.layout import split_round
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.warehouse import Warehouse
@@ -50,7 +49,9 @@ COLUMNS = {
         "decided_at",
     ],
     "call_funnel_by_shard": ["shard", "tool", "stage", "stage_order", "rows", "round"],
-    "loss_reductions": ["tool", "round", "reduction_bin", "least_reduction", "calls", "texts"],
+    "loss_reductions": [
+        *("tool", "round", "reduction_bin", "least_reduction", "calls", "texts", "chance_calls"),
+    ],
     "near_threshold": [
         "tool",
         "filtering_threshold",
@@ -214,12 +215,15 @@ KEPT = {"is_kept": True, "reason": "kept"}
 BELOW = {"is_kept": False, "reason": "below_threshold"}
 PRUNED = {
     "is_kept": False,
-    "reason": "bound_below_pruning_threshold",
+    "reason": "bound_below_lowest_threshold",
     "loss_call_without_result": None,
 }
 
-NOT_FINITE = {"reason": "not_finite", "loss_reduction": None}
-BOUND = {"reason": "bound_below_pruning_threshold", "loss_call_without_result": None}
+
+def by_chance(reduction: float | None) -> dict[str, object]:
+    """What a call of the chance sample comes to with a swapped result; None where it is NaN."""
+    is_kept = reduction is not None and reduction >= 1.0 - 1e-9
+    return SAMPLED | {"chance_reduction": reduction, "is_kept_by_chance": is_kept}
 
 
 @pytest.fixture(scope="module")
@@ -262,20 +266,14 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
     put(
         "filtered_calls",
         "Calculator",
-        {"call_id": "c1", "loss_reduction": 2.0 - 1e-10} | KEPT,
-        {"call_id": "c2", "loss_reduction": 1.0} | KEPT,
-        {"call_id": "c3", "document_id": "d2", "proposed": "call", "loss_reduction": 1.2} | KEPT,
-        {"call_id": "c4", "loss_reduction": 0.7} | BELOW,
+        {"call_id": "c1", "loss_reduction": 2.0 - 1e-10} | KEPT | by_chance(1.0 - 1e-10),
+        {"call_id": "c2", "loss_reduction": 1.0} | KEPT | by_chance(0.2),
+        {"call_id": "c3", "document_id": "d2", "proposed": "call", "loss_reduction": 1.2}
+        | KEPT
+        | by_chance(None),
+        {"call_id": "c4", "loss_reduction": 0.7} | BELOW | by_chance(-5.0),
         {"call_id": "c5", "proposed": "position", "loss_reduction": 0.4} | PRUNED,
         {"call_id": "c6", "loss_reduction": None, "is_kept": False, "reason": "not_finite"},
-    )
-    put(
-        "chance_calls",
-        "Calculator",
-        {"call_id": "c1", "other_call_id": "c2", "loss_reduction": 1.0 - 1e-10},
-        {"call_id": "c2", "other_call_id": "c3", "loss_reduction": 0.2},
-        {"call_id": "c3", "other_call_id": "c1"} | NOT_FINITE,
-        {"call_id": "c4", "other_call_id": "c1", "loss_reduction": 5.0} | BOUND,
     )
     put("augmented_texts", "all", {"calls": [CALL]})
     put("stage_costs", "Calculator.sampling", {"tokens_fed": 1000, "seconds": 2.5})
@@ -397,14 +395,14 @@ def test_sweep_keeps_with_the_filters_tolerance_and_ignores_bounds(built: Wareho
     ]
 
 
-def test_sweep_gives_the_share_kept_with_a_foreign_result_beside_the_kept_share(
+def test_sweep_gives_the_share_kept_with_a_swapped_result_beside_the_kept_share(
     built: Warehouse,
 ) -> None:
     sweep = built.query(
         "select filtering_threshold, scored_calls, kept_share, chance_calls, chance_share "
         "from threshold_sweep"
     )
-    # Of four sampled calls one is kept up to 1.0; a bound and a reduction that is no number never.
+    # Of four sampled calls one is kept up to 1.0; a reduction that is no number never.
     assert sweep.rows() == [
         (0.5, 6, pytest.approx(4 / 6), 4, 0.25),
         (1.0, 6, 0.5, 4, 0.25),
@@ -413,23 +411,16 @@ def test_sweep_gives_the_share_kept_with_a_foreign_result_beside_the_kept_share(
 
 
 def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Warehouse) -> None:
-    contrast = {"contrast_threshold": 0.3, "loss_with_foreign_result": 9.0, "foreign_call_id": "x"}
-    decided = [{"call_id": f"c{number}"} | contrast for number in range(1, 5)]
-    scored = {"loss_reduction": 1.2, "loss_with_result": 2.0, "second_call_id": "z"}
-    sample = [
-        {"call_id": "c1", "loss_with_second_result": 2.3} | scored,
-        {"call_id": "c2", "loss_with_second_result": 2.2} | scored,
-        {"call_id": "c3", "loss_reduction": 0.2, "second_call_id": "z"},
+    asked = SAMPLED | {"contrast_threshold": 0.3, "second_swapped_call_id": "z"}
+    rows = [
+        {"chance_reduction": 1.2, "chance_contrast": 0.3, "is_kept_by_chance": True},
+        {"chance_reduction": 1.2, "chance_contrast": 0.2, "is_kept_by_chance": False},
+        {"chance_reduction": 0.2, "is_kept_by_chance": False},
         # Without a third result there is no contrast to ask for.
-        {"call_id": "c4", "loss_reduction": 5.0},
+        {"chance_reduction": 5.0, "second_swapped_call_id": None, "is_kept_by_chance": None},
     ]
-    rows = {
-        "filtered_calls": decided,
-        "chance_calls": [{"other_call_id": "y"} | row for row in sample],
-    }
-    for table, of_table in rows.items():
-        made = frame(table, *of_table)
-        warehouse.replace_slice(table, SHARD, "Calculator", made, metadata={})
+    made = frame("filtered_calls", *({"call_id": f"c{n}"} | asked | r for n, r in enumerate(rows)))
+    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", made, metadata={})
     (found,) = warehouse.ask("kept_against_chance").iter_rows(named=True)
     assert (found["kept_calls"], found["scored_calls"]) == (4, 4)
     assert (found["chance_kept"], found["chance_calls"]) == (1, 3)
@@ -439,77 +430,53 @@ def test_the_chance_sample_is_held_to_the_contrast_of_its_tool(warehouse: Wareho
         assert share == pytest.approx(1 / 3)
 
 
-def test_sweep_has_no_chance_share_without_a_sample_or_below_its_pruning_threshold(
-    warehouse: Warehouse,
-) -> None:
+def test_sweep_has_no_chance_share_without_a_sample(warehouse: Warehouse) -> None:
     columns = "tool, filtering_threshold, chance_calls, chance_share"
-    for tool in ("Calculator", "Calendar"):
-        rows = frame("filtered_calls", {"tool": tool, "call_id": f"{tool}-1"})
+    for tool, sampled in (("Calculator", SAMPLED), ("Calendar", {})):
+        rows = frame("filtered_calls", {"tool": tool, "call_id": f"{tool}-1"} | sampled)
         warehouse.replace_slice("filtered_calls", SHARD, tool, rows, metadata={})
-    rows = frame("chance_calls", {"pruning_threshold": 1.0})
-    warehouse.replace_slice("chance_calls", SHARD, "Calculator", rows, metadata={})
     assert warehouse.query(f"select {columns} from threshold_sweep").rows() == [
-        ("Calculator", 0.5, 0, None),
+        ("Calculator", 0.5, 1, 1.0),
         ("Calculator", 1.0, 1, 1.0),
         ("Calculator", 2.0, 1, 0.0),
         *(("Calendar", threshold, 0, None) for threshold in (0.5, 1.0, 2.0)),
     ]
 
 
-def test_sweep_shows_used_thresholds_but_nothing_below_the_pruning_threshold(
+def test_sweep_shows_used_thresholds_but_nothing_below_the_lowest_one(
     warehouse: Warehouse,
 ) -> None:
     rows = frame(
         "filtered_calls",
-        {"filtering_threshold": 1.5, "pruning_threshold": 1.0, "loss_reduction": 1.8},
+        {"filtering_threshold": 1.5, "lowest_threshold": 1.0, "loss_reduction": 1.8},
     )
     warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
     found = warehouse.query("select filtering_threshold as t, kept_calls as n from threshold_sweep")
     assert found.rows() == [(1.0, 1), (1.5, 1), (2.0, 0)]
 
 
-def test_sweep_counts_no_call_that_the_contrast_dropped_and_knows_nothing_below_its_threshold(
+def test_sweep_counts_no_call_whose_contrast_is_too_small_at_any_threshold(
     warehouse: Warehouse,
 ) -> None:
     contrast = {"filtering_threshold": 0.75, "contrast_threshold": 0.5, "loss_reduction": 1.8}
+    swapped = {"loss_with_swapped_result": 2.5, "swapped_call_id": "c9", "contrast": 1.0}
+    below = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.6}
     rows = frame(
         "filtered_calls",
-        contrast | {"loss_with_foreign_result": 2.5, "foreign_call_id": "c9"},
+        contrast | swapped,
         contrast
-        | {"call_id": "c2", "loss_with_foreign_result": 1.6, "foreign_call_id": "c9"}
-        | {"is_kept": False, "reason": "below_contrast"},
-        contrast | {"call_id": "c3", "is_kept": False, "reason": "no_foreign_result"},
+        | {"call_id": "c2", "loss_with_swapped_result": 1.6, "swapped_call_id": "c9"}
+        | {"contrast": 0.1, "is_kept": False, "reason": "below_contrast"},
+        contrast | {"call_id": "c3", "is_kept": False, "reason": "no_swapped_result"},
+        contrast | swapped | below | {"call_id": "c4"},
+        contrast | swapped | below | {"call_id": "c5", "contrast": 0.1},
     )
     warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
     found = warehouse.query(
         "select filtering_threshold as t, kept_calls as n, scored_calls from threshold_sweep"
     )
-    assert found.rows() == [(0.75, 1, 3), (1.0, 1, 3), (2.0, 0, 3)]
-    assert warehouse.ask("wrong_decisions").is_empty()
-    assert warehouse.view("loss_reductions")["calls"].sum() == 1
-
-
-def test_decisions_without_the_third_loss_count_where_the_baseline_does_without(
-    warehouse: Warehouse,
-) -> None:
-    two_losses = {"baseline": "without_call", "loss_call_without_result": None}
-    rows = frame(
-        "filtered_calls",
-        two_losses,
-        two_losses
-        | {"call_id": "c2", "loss_with_result": 2.5, "loss_reduction": 0.5}
-        | {"is_kept": False, "reason": "below_threshold"},
-        # Its third loss was computed for the other baseline and has no say.
-        {"call_id": "c3", "baseline": "without_call", "loss_call_without_result": 1.6},
-    )
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", rows, metadata={})
-    found = warehouse.query("select filtering_threshold, kept_calls from threshold_sweep")
-    assert found.rows() == [(0.5, 3), (1.0, 2), (2.0, 0)]
-    assert warehouse.view("loss_reductions")["calls"].sum() == 3
-    assert warehouse.ask("wrong_decisions").is_empty()
-    wrong = rows.with_columns(baseline=pl.lit("minimum")).filter(pl.col("call_id") == "c3")
-    warehouse.replace_slice("filtered_calls", SHARD, "Calculator", wrong, metadata={})
-    assert warehouse.ask("wrong_decisions")["calls"].to_list() == [1]
+    assert found.rows() == [(0.5, 2, 5), (0.75, 1, 5), (1.0, 1, 5), (2.0, 0, 5)]
+    assert warehouse.view("loss_reductions")["calls"].sum() == 2
 
 
 def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
@@ -517,7 +484,7 @@ def test_every_dropped_row_has_a_reason_in_its_stage(built: Warehouse) -> None:
         ("Calculator", "sampling", "not_a_call", 1, 1),
         ("Calculator", "execution", "division_by_zero", 1, 1),
         ("Calculator", "filtering", "below_threshold", 1, 1),
-        ("Calculator", "filtering", "bound_below_pruning_threshold", 1, 1),
+        ("Calculator", "filtering", "bound_below_lowest_threshold", 1, 1),
         ("Calculator", "filtering", "not_finite", 1, 1),
         ("Calendar", "preselection", "no_date", 2, 1),
     ]

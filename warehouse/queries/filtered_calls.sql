@@ -36,9 +36,12 @@ judged as (
 reduced as (
     select
         *,
-        -- `least` leaves a NULL out.
-        coalesce(least(loss_without_call, loss_alone) - loss_with_result, loss_without_call)
-            as loss_reduction,
+        if(
+            tokens_used = 0,
+            0,
+            -- `least` leaves a NULL out.
+            coalesce(least(loss_without_call, loss_alone) - loss_with_result, loss_without_call)
+        ) as loss_reduction,
         isfinite(loss_without_call)
         and coalesce(isfinite(loss_with_result), true)
         and coalesce(isfinite(loss_alone), true) as is_finite

@@ -253,7 +253,7 @@ def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
 
 
 def test_a_call_that_was_lost_before_its_third_loss_is_a_dropped_one(home: Home):
-    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_pruning_threshold"}
+    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
     home.add_call("a pruned", "a", decided=pruned, position=9, character_offset=9)
     home.write({"a": sentence(1)})
     assert home.train_on()["random control: Calculator"] == "1 of 1"

@@ -5,7 +5,14 @@ import pytest
 from dagster_project.ray.places import gpus_of
 from dagster_project.settings.sections import Settings, validated
 
-STAGES = ["documents", "candidate_calls", "executed_calls", "filtered_calls", "augmented_texts"]
+STAGES = [
+    "documents",
+    "candidate_calls",
+    "executed_calls",
+    "scored_calls",
+    "filtered_calls",
+    "augmented_texts",
+]
 
 
 def settings_with(device: str, processes: int = 1) -> Settings:
