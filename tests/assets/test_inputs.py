@@ -143,6 +143,8 @@ def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stag
     texts = frame("documents")
     metadata = {FINGERPRINT: "texts"}
     stage.warehouse.replace_slice("documents", SHARD, ALL, texts, metadata=metadata)
+    scored = frame("scored_calls")
+    stage.warehouse.replace_slice("scored_calls", SHARD, TOOL, scored, metadata=metadata)
     assert merged() == ([TOOL], {})
 
     stage.candidates("second")

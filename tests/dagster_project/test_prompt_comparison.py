@@ -33,7 +33,7 @@ corpus:
   sources: [{{path: {folder}/texts.jsonl, shard_size: 3}}]
   window_tokens: 64
   held_out_every: 2
-scoring: {{rescoring: false}}
+scoring: {{rescoring: false, lowest_threshold: 0}}
 tools:
   Calendar: {{sampling_threshold: 0, positions_per_text: {k}, filtering_threshold: 0}}
 {more}

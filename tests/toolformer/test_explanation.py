@@ -7,6 +7,7 @@ import pytest
 from tests import literal
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, score
+from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids, prefix_ids
 from toolformer.explanation import CallExplanation, ExplainedToken, explain_call
 from toolformer.filtering import Baseline, CallLosses, decide
@@ -28,13 +29,13 @@ def each_windows(each_model):
     return windows_of(each_model.tokenizer, *TEXTS)
 
 
-def explain(model, windows, call, form, *, foreign_result=None, call_format=None):
+def explain(model, windows, call, form, *, swapped_result=None, call_format=None):
     window = next(each for each in windows if (each.document_id, each.index) == call.window)
     return explain_call(
         model,
         window,
         call,
-        foreign_result=foreign_result,
+        swapped_result=swapped_result,
         call_format=call_format or CallFormat(),
         form=form,
     )
@@ -43,20 +44,18 @@ def explain(model, windows, call, form, *, foreign_result=None, call_format=None
 @pytest.mark.parametrize("form", FORMS)
 def test_the_sums_are_the_losses_of_the_filter(each_model, each_windows, tmp_path, form):
     scored = score(each_model, each_windows, tmp_path / "own", form=form)
-    foreign = losses_with_result(
+    swapped = losses_with_result(
         each_model,
         {(window.document_id, window.index): window for window in each_windows},
         [dataclasses.replace(call, result="elsewhere") for call in CALLS],
-        call_format=CallFormat(),
-        checkpoint=Checkpoint(tmp_path / "foreign", fingerprint="x"),
+        parameters=ScoringParameters(CallFormat(), form, 200),
+        checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),
         progress=lambda *_: None,
-        token_budget=200,
-        form=form,
     )
     for call in CALLS:
-        found = explain(each_model, each_windows, call, form, foreign_result="elsewhere")
+        found = explain(each_model, each_windows, call, form, swapped_result="elsewhere")
         expected = dataclasses.replace(
-            scored[call.call_id], loss_with_foreign_result=foreign[call.call_id]
+            scored[call.call_id], loss_with_swapped_result=swapped[call.call_id]
         )
         assert dataclasses.astuple(found.losses) == pytest.approx(
             dataclasses.astuple(expected), abs=1e-4
@@ -65,7 +64,7 @@ def test_the_sums_are_the_losses_of_the_filter(each_model, each_windows, tmp_pat
             ("without_call", expected.loss_without_call),
             ("call_without_result", expected.loss_call_without_result),
             ("with_result", expected.loss_with_result),
-            ("with_foreign_result", expected.loss_with_foreign_result),
+            ("with_swapped_result", expected.loss_with_swapped_result),
         ):
             weighted = [token.weight * -getattr(token, name) for token in found.tokens]
             assert sum(weighted) == pytest.approx(loss, abs=1e-4)
@@ -104,8 +103,8 @@ def test_the_tokens_are_those_of_the_text_with_the_weights_of_the_form(llama, to
     found = explain(llama, windows, call, PAPERS_FORM)
     assert "".join(token.text for token in found.tokens) == TEXTS[0][47:]
     assert [token.weight for token in found.tokens] == list(PAPERS_FORM.weights)
-    assert {token.with_foreign_result for token in found.tokens} == {None}
-    assert found.losses.loss_with_foreign_result is None
+    assert {token.with_swapped_result for token in found.tokens} == {None}
+    assert found.losses.loss_with_swapped_result is None
 
 
 def test_separator_and_arrow_are_written_as_they_were_scored(llama, tokenizer, tmp_path):
@@ -128,7 +127,7 @@ def test_separator_and_arrow_are_written_as_they_were_scored(llama, tokenizer, t
 def test_behind_the_last_token_there_is_nothing_to_explain(llama, tokenizer, form):
     windows = windows_of(tokenizer, *TEXTS)
     behind = ScoredCall("behind", ("document-1", 0), 5, QUESTION, "here")
-    found = explain(llama, windows, behind, form, foreign_result="there")
+    found = explain(llama, windows, behind, form, swapped_result="there")
     assert found == CallExplanation((), CallLosses(0.0, 0.0, 0.0, 0, 0.0))
     assert found.gains() == []
 
@@ -148,7 +147,7 @@ def test_the_gains_of_the_tokens_are_the_loss_reduction(alone):
             text="x",
             weight=weights[t],
             **{name: column[t] for name, column in columns.items()},
-            with_foreign_result=None,
+            with_swapped_result=None,
         )
         for t in range(2)
     )

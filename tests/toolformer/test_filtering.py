@@ -116,10 +116,10 @@ def test_a_text_loss_that_is_no_number_is_not_counted_as_low(without):
 
 def test_missing_losses_name_the_bound_that_decided():
     first = decide(losses(0.3, None, None), filtering_threshold=0.5)
-    assert first.reason == FilterReason.LOSS_WITHOUT_CALL_BELOW_PRUNING_THRESHOLD
+    assert first.reason == FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD
     assert first.loss_reduction == 0.3
     second = decide(losses(2.0, 1.75, None), filtering_threshold=0.5)
-    assert second.reason == FilterReason.BOUND_BELOW_PRUNING_THRESHOLD
+    assert second.reason == FilterReason.BOUND_BELOW_LOWEST_THRESHOLD
     assert second.loss_reduction == 0.25
     assert not first.is_kept
     assert not second.is_kept
@@ -131,20 +131,20 @@ def test_a_call_after_the_last_token_is_never_kept():
 
 
 @pytest.mark.parametrize(
-    ("foreign", "threshold", "reason"),
+    ("swapped", "threshold", "reason"),
     [
         (2.5, None, FilterReason.KEPT),
         (None, None, FilterReason.KEPT),
         (2.5, 0.5, FilterReason.KEPT),
         (2.5, 0.5 + 1e-6, FilterReason.BELOW_CONTRAST),
         (1.5, 0.0, FilterReason.BELOW_CONTRAST),
-        (None, 0.5, FilterReason.NO_FOREIGN_RESULT),
+        (None, 0.5, FilterReason.NO_SWAPPED_RESULT),
         (math.inf, 0.5, FilterReason.NOT_FINITE),
         (math.nan, 0.5, FilterReason.NOT_FINITE),
     ],
 )
-def test_a_contrast_is_asked_of_calls_that_reach_the_threshold(foreign, threshold, reason):
-    values = dataclasses.replace(losses(3.0, 2.0, 3.5), loss_with_foreign_result=foreign)
+def test_a_contrast_is_asked_of_calls_that_reach_the_threshold(swapped, threshold, reason):
+    values = dataclasses.replace(losses(3.0, 2.0, 3.5), loss_with_swapped_result=swapped)
     decision = decide(values, filtering_threshold=1.0, contrast_threshold=threshold)
     assert (decision.is_kept, decision.reason) == (reason == FilterReason.KEPT, reason)
     assert decision.loss_reduction == (None if reason == FilterReason.NOT_FINITE else 1.0)

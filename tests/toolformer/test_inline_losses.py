@@ -8,6 +8,7 @@ from tests import literal
 from tests.toolformer.architectures import ARCHITECTURES, windows_of
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, assert_close, score
 from toolformer import inline_losses
+from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat, call_ids
 from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -125,18 +126,16 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
 
 
 @pytest.mark.parametrize("attention", ["llama", "llama_stock"])
-def test_the_foreign_result_of_a_call_is_scored_at_its_place(attention, windows, tmp_path):
+def test_the_swapped_result_of_a_call_is_scored_at_its_place(attention, windows, tmp_path):
     model = ARCHITECTURES[attention]()
     calls = [dataclasses.replace(call, result="elsewhere") for call in CALLS]
     losses = losses_with_result(
         model,
         {(window.document_id, window.index): window for window in windows},
         calls,
-        call_format=CallFormat(),
+        parameters=ScoringParameters(CallFormat(), PAPERS_WINDOW, 60),
         checkpoint=Checkpoint(tmp_path / "a", fingerprint="x"),
         progress=lambda *_: None,
-        token_budget=60,
-        form=PAPERS_WINDOW,
     )
     for call, (document, position, tool_call, _) in zip(CALLS, CASES, strict=True):
         expected = literal.inline_loss(

@@ -5,17 +5,18 @@ import itertools
 from statistics import mean
 
 import pytest
-from toolformer.foreign_results import foreign_calls
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.test_losses import CALLS, TEXTS, score
+from toolformer.call_scorer import ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
 from toolformer.losses import losses_with_result
+from toolformer.swapped_results import SwappedResults
 from tools.syntax import call_pieces
 
 FORMS = [
@@ -38,7 +39,7 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
         (window.document_id, window.index): window for window in windows_of(tokenizer, *TEXTS)
     }
     wanted = [call.call_id for call in CALLS]
-    foreign = {each.call.call_id: each.call for each in foreign_calls(CALLS, wanted, seed=0)}
+    swapped = {key: each.call for key, each in SwappedResults(CALLS, seed=0).of(wanted).items()}
     by_id = {call.call_id: call for call in CALLS}
 
     def literal_loss(call_id: str, pieces: list[str]) -> float:
@@ -56,16 +57,14 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
         without[call_id] = literal_loss(call_id, [])
         call_only[call_id] = literal_loss(call_id, call_pieces(call.call, None))
         own[call_id] = literal_loss(call_id, call_pieces(call.call, call.result))
-        other[call_id] = literal_loss(call_id, call_pieces(call.call, foreign[call_id].result))
+        other[call_id] = literal_loss(call_id, call_pieces(call.call, swapped[call_id].result))
     found_other = losses_with_result(
         llama,
         windows,
-        list(foreign.values()),
-        call_format=CallFormat(),
-        checkpoint=Checkpoint(tmp_path / "foreign", fingerprint="x"),
+        list(swapped.values()),
+        parameters=ScoringParameters(CallFormat(), form, 60),
+        checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),
         progress=lambda *_: None,
-        token_budget=60,
-        form=form,
     )
     reasons = set()
     for baseline in Baseline:
@@ -90,7 +89,7 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
                         tau_c is None or other[call_id] - own[call_id] >= tau_c
                     )
                     losses = dataclasses.replace(
-                        scored[call_id], loss_with_foreign_result=found_other[call_id]
+                        scored[call_id], loss_with_swapped_result=found_other[call_id]
                     )
                     decision = decide(
                         losses,

@@ -4,6 +4,7 @@ import pytest
 
 from tests import literal
 from tests.fakes import sampling_parameters
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -158,10 +159,8 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
             by_key,
             TextLosses(embedded_model, windows, token_budget=256),
             scored,
-            call_format=CallFormat(),
-            pruning_threshold=0.5,
-            full_losses=full,
-            token_budget=128,
+            parameters=ScoringParameters(CallFormat(), token_budget=128),
+            pruning=Pruning(0.5, {call.call_id for call in scored} if full else set()),
             checkpoint=Checkpoint(tmp_path / str(full), fingerprint="x"),
             progress=lambda done, total: None,
         )

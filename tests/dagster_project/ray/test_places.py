@@ -25,7 +25,8 @@ def settings_with(device: str, processes: int = 1) -> Settings:
     [
         ("build_dataset", (), 1),
         ("build_dataset", STAGES, 1),
-        ("build_dataset", ["filtered_calls", "augmented_texts"], 1),
+        ("build_dataset", ["scored_calls", "filtered_calls", "augmented_texts"], 1),
+        ("build_dataset", ["filtered_calls", "augmented_texts"], 0),
         ("build_dataset", ["documents"], 0),
         ("train", (), 4),
         ("train", ["training_set"], 0),
