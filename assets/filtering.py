@@ -15,7 +15,7 @@ from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 
 
-@shard_asset(kinds={"duckdb"}, deps=["scored_calls"])
+@shard_asset(kinds={"sql", "duckdb"}, deps=["scored_calls"])
 def filtered_calls(
     context: dg.AssetExecutionContext,
     settings: SettingsResource,

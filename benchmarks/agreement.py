@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from benchmarks import ours
 from benchmarks.batched_literal import LiteralEngine
 from benchmarks.workload import ToolWorkload, calls_of
-from toolformer.filtering import LOWEST_SWEEP_THRESHOLD, CallLosses, decide
+from toolformer.filtering import CallLosses, decide
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
@@ -64,7 +64,7 @@ def agreement(
         == _is_kept(literal_losses[call.call_id], threshold)
         for call in compared
         for engine in (full, pruned)
-        for threshold in (tool.filtering_threshold, LOWEST_SWEEP_THRESHOLD)
+        for threshold in (tool.filtering_threshold, ours.LOWEST_THRESHOLD)
     ]
     # One sample per position is enough to see the positions.
     once = replace(tool, calls_per_position=1)

@@ -162,10 +162,10 @@ def _calls_of_tool(
         ),
     )
     scored = asked.filter(pl.Series(answered))
-    yield "filtered_calls", _decisions(generator, scored, of_tool)
-    sample = scored.head(_CHANCE)
-    if sample.height > 1:
-        yield "chance_calls", _chance(generator, sample, of_tool)
+    decisions = _decisions(generator, scored, of_tool)
+    of_losses = table_schema("scored_calls").column_names
+    yield "scored_calls", decisions.select(name for name in decisions.columns if name in of_losses)
+    yield "filtered_calls", decisions
 
 
 def _losses(generator: np.random.Generator, count: int, mean: float) -> list[pl.Series]:
@@ -182,12 +182,20 @@ def _decisions(
     generator: np.random.Generator, calls: pl.DataFrame, of_tool: Mapping[str, object]
 ) -> pl.DataFrame:
     places = [name for name in _PLACE if name in table_schema("filtered_calls").column_names]
-    frame = calls.select("call_id", *places).with_columns(
-        *_losses(generator, calls.height, -0.4),
+    is_sampled = pl.int_range(pl.len()) < (_CHANCE if calls.height > 1 else 0)
+    losses = calls.select("call_id", *places).with_columns(*_losses(generator, calls.height, -0.4))
+    frame = losses.with_columns(
         is_known=pl.Series(generator.random(calls.height) < _KNOWN),
         filtering_threshold=pl.lit(_THRESHOLD),
-        pruning_threshold=pl.lit(0.0),
+        lowest_threshold=pl.lit(0.0),
+        baseline=pl.lit("minimum"),
         precision=pl.lit("float32"),
+        tokens_used=pl.lit(5),
+        is_in_chance_sample=is_sampled,
+        swapped_call_id=pl.when(is_sampled).then(pl.lit("another")),
+        loss_with_swapped_result=pl.when(is_sampled).then(pl.col("loss_without_call")),
+        chance_reduction=pl.when(is_sampled).then(pl.lit(0.0)),
+        is_kept_by_chance=pl.when(is_sampled).then(pl.lit(value=False)),
         **{name: pl.lit(value) for name, value in of_tool.items()},
     )
     is_kept = pl.col("is_known") & (pl.col("loss_reduction") >= _THRESHOLD)
@@ -197,20 +205,6 @@ def _decisions(
         .then(pl.lit("kept"))
         .when("is_known")
         .then(pl.lit("below_threshold"))
-        .otherwise(pl.lit("loss_without_call_below_pruning_threshold")),
+        .otherwise(pl.lit("loss_without_call_below_lowest_threshold")),
         loss_with_result=pl.when("is_known").then("loss_with_result"),
     ).drop("is_known")
-
-
-def _chance(
-    generator: np.random.Generator, calls: pl.DataFrame, of_tool: Mapping[str, object]
-) -> pl.DataFrame:
-    return calls.select("call_id").with_columns(
-        *_losses(generator, calls.height, -0.6),
-        other_call_id=pl.col("call_id").shift(1, fill_value=calls["call_id"][-1]),
-        result=pl.lit("42"),
-        reason=pl.lit("scored"),
-        pruning_threshold=pl.lit(0.0),
-        precision=pl.lit("float32"),
-        **{name: pl.lit(value) for name, value in of_tool.items()},
-    )

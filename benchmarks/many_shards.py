@@ -31,11 +31,10 @@ from dagster_project.fingerprints import (
     Fingerprint,
     augmented_texts_fingerprint,
     candidate_calls_fingerprint,
-    chance_calls_fingerprint,
     documents_fingerprint,
     executed_calls_fingerprint,
     filtered_calls_fingerprint,
-    losses_fingerprint,
+    scored_calls_fingerprint,
 )
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
@@ -123,16 +122,9 @@ def _slices(
     generator = np.random.default_rng(int(entry.digest[:8], 16))
     made = _fingerprints(entry, settings, toolbox)
     frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), _CALLS, _TOOLS)
-    # So few calls can leave no pair to compare.
-    drawn = {("chance_calls", name): _rowless("chance_calls") for name in _TOOLS}
-    drawn |= {(table, name): frame for table, name, frame in frames}
-    for (table, name), frame in drawn.items():
+    for table, name, frame in frames:
         digest = made.get((table, name))
         yield table, name, frame, {} if digest is None else digest.metadata()
-
-
-def _rowless(table: str) -> pl.DataFrame:
-    return tables()[table].polars_schema.to_frame()
 
 
 def _fingerprints(
@@ -152,14 +144,13 @@ def _fingerprints(
             source=entry.source,
         )
         executed = executed_calls_fingerprint(sampled.digest, settings, tool)
-        losses = losses_fingerprint(executed.digest, settings, _MODEL)
-        decisions = filtered_calls_fingerprint(losses.digest, settings, name)
-        chance = chance_calls_fingerprint(executed.digest, settings, _MODEL)
+        scored = scored_calls_fingerprint(executed.digest, settings, _MODEL)
+        decisions = filtered_calls_fingerprint(scored.digest, settings, name)
         made |= {
             ("candidate_calls", name): sampled,
             ("executed_calls", name): executed,
+            ("scored_calls", name): scored,
             ("filtered_calls", name): decisions,
-            ("chance_calls", name): chance,
         }
         decided[name] = decisions.digest
     made["augmented_texts", ALL] = augmented_texts_fingerprint(decided)

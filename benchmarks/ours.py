@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.workload import ToolWorkload, accept_arguments
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat, prefix_ids
-from toolformer.filtering import CallLosses, pruning_threshold
+from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
@@ -23,6 +24,9 @@ from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_calls, sample_shard
 from tools.protocol import ToolCall
+
+# `scoring.lowest_threshold`: what a build prunes at.
+LOWEST_THRESHOLD = 0.1
 
 
 class _NeededRow(NamedTuple):
@@ -113,13 +117,12 @@ def score(
             _by_key(documents),
             text_losses,
             calls,
-            call_format=CallFormat(),
-            pruning_threshold=pruning_threshold(tool.filtering_threshold),
-            full_losses=full_losses,
-            token_budget=token_budget,
+            parameters=ScoringParameters(CallFormat(), tool.form, token_budget),
+            pruning=Pruning(
+                LOWEST_THRESHOLD, {call.call_id for call in calls} if full_losses else set()
+            ),
             checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
-            form=tool.form,
         )
 
 

@@ -19,11 +19,13 @@ from typing import Any
 
 from benchmarks.costs import Cost, measured
 from benchmarks.machine import load_faster
+from benchmarks.ours import LOWEST_THRESHOLD
 from benchmarks.sampled_calls import CallSource
 from benchmarks.workload import test_data_file
 from dagster_project.home import Home
+from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
-from toolformer.filtering import Baseline, CallLosses, pruning_threshold
+from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.embedded_model import ensure_embedded_model
 from toolformer.forward.language_model import LanguageModel
@@ -34,7 +36,6 @@ from toolformer.losses import ScoredCall, TextLosses, score_calls
 from tools.model_identity import model_identity
 
 # The preset `laptop` decides at this one and above.
-_THRESHOLD = 0.5
 FORMS = {
     "in front of the text (the paper)": (PAPERS_FORM, Baseline.MINIMUM),
     "at its place": (LossForm(Placement.INLINE), Baseline.MINIMUM),
@@ -78,13 +79,10 @@ def _score(
             {(window.document_id, window.index): window for window in windows},
             TextLosses(model, windows),
             calls,
-            call_format=CallFormat(),
-            pruning_threshold=pruning_threshold(_THRESHOLD),
-            full_losses=False,
+            parameters=ScoringParameters(CallFormat(), form),
+            pruning=Pruning(LOWEST_THRESHOLD, baseline=baseline),
             checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
-            form=form,
-            baseline=baseline,
         )
 
 

@@ -1,313 +1,139 @@
-"""Decisions in bfloat16, with and without the safety band, against those of float32.
+"""Decisions of a bfloat16 model, with and without the second look, against those of float32.
 
-Samples calls for real documents, scores them all in bfloat16, again in float32 where they are
-uncertain, and all in float32. What was sampled and scored is kept in --work, so that an interrupted
-measurement goes on; the seconds of a part are those of the run that made it.
+Samples calls for real documents and scores them as a build does: in bfloat16 alone, in bfloat16
+with a second look in float32, and in float32. What was sampled is kept in --work.
 
-    python -m benchmarks.precision --work FOLDER [SOURCE] [--calls 5000] [--model FOLDER] [--json]
+    python -m benchmarks.precision --work FOLDER [SOURCE] [--calls 5000] [--model FOLDER]
 
 SOURCE is a file of JSON lines with `text`; by default the web documents of TOOLFORMER_TEST_DATA.
 """
 
 import argparse
 import json
-import math
 import os
-import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from toolformer.calibration import Calibration, measure
-
-from benchmarks.sampled_calls import WINDOW_TOKENS, CallSource, Chunk
+from benchmarks.sampled_calls import CallSource, Chunk
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from toolformer.calls import CallFormat
-from toolformer.filtering import CallLosses, decide, pruning_threshold
+from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
+from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.embedded_model import ensure_embedded_model
 from toolformer.forward.language_model import LanguageModel
-from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.rescoring import (
-    first_pass_pruning,
-    is_uncertain,
-    score_again,
-    start_token_losses,
-)
+from toolformer.shard_scoring import ShardScoring
 from tools.model_identity import model_identity
 
-THRESHOLDS = (1.0, 0.5)
-_SCORING = Settings().scoring
-_FORMAT = CallFormat(_SCORING.empty_result_keeps_arrow, _SCORING.separator)
+THRESHOLDS = (0.1, 0.25, 0.5, 1.0)
+# By name: the precision of the model, and whether there is a second look.
+_WAYS = {
+    "float32": ("float32", False),
+    "bfloat16": ("bfloat16", False),
+    "second look": ("bfloat16", True),
+}
 
-Losses = dict[str, CallLosses]
+
+@dataclass(slots=True)
+class _Totals:
+    """Losses and costs of one way to score.
+
+    Attributes:
+        losses: by call.
+        seconds, tokens: of its own losses and the second look, without swapped results.
+        rescored: calls that had a second look.
+    """
+
+    losses: dict[str, CallLosses] = field(default_factory=dict)
+    seconds: float = 0.0
+    tokens: int = 0
+    rescored: int = 0
 
 
-class Measurement:
-    """Scores chunks of calls; each pass over a chunk is a step that is kept.
+def measure(directory: Path, work: Path, source: Path, calls: int) -> dict[str, Any]:
+    """Score about so many calls in each way and compare the decisions.
 
     Args:
         directory: of the model.
-        work: where everything is kept.
+        work: where sampled calls are kept.
         source: file of the documents.
+        calls: how many.
     """
-
-    def __init__(self, directory: Path, work: Path, source: Path):
-        self._work = work
-        self._identity = model_identity(directory)
-        self._load = cache(lambda precision: LanguageModel.load(directory, precision=precision))
-        self._source = CallSource(
-            source, work / "samples", lambda: self._load("bfloat16"), self._identity
-        )
-        stored = self._checkpoint("calibration").step(
-            "calibration", lambda: asdict(self._calibrate())
-        )
-        self.calibration = Calibration(**stored)
-
-    def run(self, calls: int) -> dict[str, Any]:
-        """Score so many calls and compare the decisions."""
-        totals = _Totals(self.calibration)
-        for number, chunk in enumerate(self._source.chunks()):
-            kept = _first_calls(chunk, calls - totals.calls)
-            totals.add(self._measure(number, kept))
-            _say(f"{totals.calls} of {calls} calls")
-            if totals.calls >= calls:
-                break
-        return totals.report()
-
-    def _calibrate(self) -> Calibration:
-        _say("calibrating")
-        return measure(
-            self._load("bfloat16"),
-            self._load("float32"),
-            count=_SCORING.calibration_calls,
-            window_tokens=WINDOW_TOKENS,
-            call_format=_FORMAT,
-            token_budget=_SCORING.token_budget,
-            checkpoint=lambda precision: self._checkpoint(f"calibration-{precision}"),
-            progress=lambda *_: None,
-        )
-
-    def _measure(self, number: int, chunk: Chunk) -> dict[str, Any]:
-        """Losses and costs of all passes over a chunk, by name of the pass."""
-        band = self.calibration.band
-        count = sum(len(calls) for calls in chunk.calls.values())
-        # All passes anew for another band: seconds compare only within one run.
-        steps = self._checkpoint(f"scores-{number:04d}-{count}-{band}")
-
-        def step(name: str, precision: str, score: Callable[..., Losses]) -> dict[str, Any]:
-            return steps.step(name, lambda: self._timed(precision, score))
-
-        def whole_pass(pruning: float, **start: bool) -> Callable[..., Losses]:
-            return lambda model, options: self._pass(chunk, model, pruning, options, **start)
-
-        found: dict[str, Any] = {}
-        # The lowest threshold needs what all of them need.
-        pruning = pruning_threshold(min(THRESHOLDS))
-        found["float32"] = step("float32", "float32", whole_pass(pruning))
-        for threshold in THRESHOLDS:
-            pruning = pruning_threshold(threshold)
-            found[f"bfloat16 {threshold}"] = step(
-                f"bfloat16-{pruning}", "bfloat16", whole_pass(pruning)
-            )
-            pruning = first_pass_pruning(pruning, [threshold], band=band)
-            first = step(f"first-{pruning}", "bfloat16", whole_pass(pruning, with_exact_start=True))
-            rough = _losses(first)
-            uncertain = {
-                name: [
-                    call
-                    for call in calls
-                    if is_uncertain(rough[call.call_id], [threshold], band=band)
-                ]
-                for name, calls in chunk.calls.items()
-            }
-
-            def rescore(
-                model: LanguageModel,
-                options: Callable[[str], dict[str, Any]],
-                uncertain: Mapping[str, Sequence[ScoredCall]] = uncertain,
-                pruning: float = pruning,
-            ) -> Losses:
-                windows = {(each.document_id, each.index): each for each in chunk.windows}
-                return {
-                    call_id: losses
-                    for name, calls in uncertain.items()
-                    if calls
-                    for call_id, losses in score_again(
-                        model, windows, calls, pruning_threshold=pruning, **options(name)
-                    ).items()
-                }
-
-            found[f"first {threshold}"] = first
-            found[f"again {threshold}"] = step(f"again-{threshold}-{band}", "float32", rescore)
-        return found
-
-    def _pass(
-        self,
-        chunk: Chunk,
-        model: LanguageModel,
-        pruning: float,
-        options: Callable[[str], dict[str, Any]],
-        *,
-        with_exact_start: bool = False,
-    ) -> Losses:
-        windows = {(each.document_id, each.index): each for each in chunk.windows}
-        text_losses = TextLosses(
-            model,
-            chunk.windows,
-            token_budget=_SCORING.token_budget,
-            start_losses=start_token_losses(self._load("float32")) if with_exact_start else None,
-        )
-        return {
-            call_id: losses
-            for name, calls in chunk.calls.items()
-            for call_id, losses in score_calls(
-                model, windows, text_losses, calls, pruning_threshold=pruning, **options(name)
-            ).items()
-        }
-
-    def _timed(self, precision: str, score: Callable[..., Losses]) -> dict[str, Any]:
-        # Both, so that no pass counts the loading.
-        self._load("float32")
-        model = self._load(precision)
-        scratch = self._work / "scratch"
-        shutil.rmtree(scratch, ignore_errors=True)
-
-        def options(name: str) -> dict[str, Any]:
-            return {
-                "call_format": _FORMAT,
-                "full_losses": False,
-                "token_budget": _SCORING.token_budget,
-                "checkpoint": Checkpoint(scratch / name, fingerprint="scratch"),
-                "progress": lambda *_: None,
-            }
-
-        began, fed_before = time.monotonic(), model.tokens_fed
-        losses = score(model, options)
-        return {
-            "losses": {call_id: astuple(of_call) for call_id, of_call in losses.items()},
-            "seconds": time.monotonic() - began,
-            "tokens": model.tokens_fed - fed_before,
-        }
-
-    def _checkpoint(self, name: str) -> Checkpoint:
-        return Checkpoint(self._work / name, fingerprint=self._identity)
-
-
-class _Totals:
-    """Decisions and costs of all chunks."""
-
-    def __init__(self, calibration: Calibration):
-        self._calibration = calibration
-        self._costs: dict[str, dict[str, float]] = {}
-        self._losses: dict[str, Losses] = {}
-
-    @property
-    def calls(self) -> int:
-        return len(self._losses.get("float32", {}))
-
-    def add(self, found: Mapping[str, dict[str, Any]]) -> None:
-        for name, each in found.items():
-            self._losses.setdefault(name, {}).update(_losses(each))
-            costs = self._costs.setdefault(name, {"seconds": 0.0, "tokens": 0})
-            for what in costs:
-                costs[what] += each[what]
-
-    def report(self) -> dict[str, Any]:
-        return {
-            "calls": self.calls,
-            "calibration": asdict(self._calibration),
-            "coverage_of_these_calls": self._coverage(),
-            "thresholds": {str(each): self._at(each) for each in THRESHOLDS},
-            "float32_seconds": self._costs["float32"]["seconds"],
-        }
-
-    def _at(self, threshold: float) -> dict[str, Any]:
-        exact = self._decisions("float32", threshold)
-        rough = self._decisions(f"bfloat16 {threshold}", threshold)
-        again = self._decisions(f"again {threshold}", threshold)
-        banded = {**self._decisions(f"first {threshold}", threshold), **again}
-        base = self._costs[f"bfloat16 {threshold}"]
-        costs = {
-            what: self._costs[f"first {threshold}"][what] + self._costs[f"again {threshold}"][what]
-            for what in base
-        }
-        exact_cost = self._costs["float32"]
-        # How much dearer a token is in float32.
-        price = exact_cost["seconds"] / exact_cost["tokens"] * base["tokens"] / base["seconds"]
-        again_tokens = self._costs[f"again {threshold}"]["tokens"]
-        return {
-            "kept_by_float32": sum(exact.values()),
-            "rescored": len(again),
-            **_equal("bfloat16", exact, rough),
-            **_equal("with_band", exact, banded),
-            "bfloat16_seconds": base["seconds"],
-            "cost_ratio_seconds": costs["seconds"] / base["seconds"],
-            "cost_ratio_tokens": costs["tokens"] / base["tokens"],
-            # Does not vary with what else the machine does meanwhile.
-            "cost_ratio_priced_tokens": (costs["tokens"] + (price - 1) * again_tokens)
-            / base["tokens"],
-            "float32_ratio_seconds": exact_cost["seconds"] / base["seconds"],
-        }
-
-    def _decisions(self, name: str, threshold: float) -> dict[str, bool]:
-        return {
-            call_id: decide(losses, filtering_threshold=threshold).is_kept
-            for call_id, losses in self._losses[name].items()
-        }
-
-    def _coverage(self) -> dict[str, float]:
-        """Of the differences of all calls whose three losses both precisions have."""
-        pairs = [
-            (rough.loss_reduction, exact.loss_reduction)
-            for call_id, losses in self._losses["float32"].items()
-            if losses.loss_call_without_result is not None
-            and (first := self._losses[f"first {min(THRESHOLDS)}"][call_id])
-            and first.loss_call_without_result is not None
-            for rough, exact in [
-                (decide(first, filtering_threshold=0), decide(losses, filtering_threshold=0))
-            ]
-        ]
-        differences = [
-            abs(rough - exact) for rough, exact in pairs if rough is not None and exact is not None
-        ]
-        if not differences:
-            return {"calls": 0}
-        return {
-            "calls": len(differences),
-            "sigma": (sum(each**2 for each in differences) / len(differences)) ** 0.5,
-            "largest": max(differences),
-            "coverage": sum(each <= self._calibration.band for each in differences)
-            / len(differences),
-        }
-
-
-def _equal(name: str, exact: Mapping[str, bool], other: Mapping[str, bool]) -> dict[str, float]:
-    equal = sum(other[call_id] == is_kept for call_id, is_kept in exact.items())
-    return {f"{name}_equal": equal, f"{name}_equal_share": equal / len(exact)}
-
-
-def _losses(found: Mapping[str, Any]) -> Losses:
-    return {call_id: CallLosses(*values) for call_id, values in found["losses"].items()}
-
-
-def _first_calls(chunk: Chunk, count: int) -> Chunk:
-    """About so many calls of a chunk, of each tool its share."""
-    available = sum(len(calls) for calls in chunk.calls.values())
-    share = min(1.0, count / max(available, 1))
-    return Chunk(
-        chunk.windows,
-        {name: calls[: math.ceil(len(calls) * share)] for name, calls in chunk.calls.items()},
+    load = cache(lambda precision: LanguageModel.load(directory, precision=precision))
+    samples = CallSource(
+        source, work / "samples", lambda: load("bfloat16"), model_identity(directory)
     )
+    totals = {name: _Totals() for name in _WAYS}
+    for chunk in samples.chunks():
+        for name, (precision, is_rescored) in _WAYS.items():
+            _score(chunk, totals[name], load, precision, is_rescored=is_rescored)
+        done = len(totals["float32"].losses)
+        print(f"{time.strftime('%H:%M:%S')} {done} of {calls} calls", file=sys.stderr, flush=True)
+        if done >= calls:
+            break
+    exact = totals["float32"].losses
+    return {
+        "calls": len(exact),
+        "share with a second look": totals["second look"].rescored / max(len(exact), 1),
+        "seconds": {name: each.seconds for name, each in totals.items()},
+        "tokens": {name: each.tokens for name, each in totals.items()},
+        "kept by float32": {
+            str(threshold): sum(_kept(losses, threshold) for losses in exact.values())
+            for threshold in THRESHOLDS
+        },
+        "other decisions": {
+            name: _other_decisions(exact, totals[name].losses)
+            for name in ("bfloat16", "second look")
+        },
+    }
 
 
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+def _score(chunk: Chunk, totals: _Totals, load: Any, precision: str, *, is_rescored: bool) -> None:
+    settings = Settings()
+    scoring = ShardScoring(
+        load_in=lambda name: load(name or precision),
+        cut_windows=lambda _: chunk.windows,
+        parameters=scoring_parameters(settings),
+        wanted=replace(losses_wanted(settings), is_rescored=is_rescored, chance_calls=0),
+        progress=lambda *_: lambda *_: None,
+    )
+    for name, calls in chunk.calls.items():
+        with tempfile.TemporaryDirectory() as folder:
+            found = scoring.score(
+                name,
+                calls,
+                lambda step, state, folder=folder: Checkpoint(
+                    Path(folder) / step, fingerprint=state
+                ),
+            )
+        totals.losses |= {call_id: score.losses for call_id, score in found.scores.items()}
+        for cost in found.costs:
+            if cost.stage == "rescoring":
+                totals.rescored += cost.candidates
+            if cost.stage in ("scoring", "rescoring"):
+                totals.seconds += cost.seconds
+                totals.tokens += cost.tokens_fed
+
+
+def _kept(losses: CallLosses, threshold: float) -> bool:
+    return decide(losses, filtering_threshold=threshold).is_kept
+
+
+def _other_decisions(exact: dict[str, CallLosses], other: dict[str, CallLosses]) -> dict[str, int]:
+    """How many calls are decided otherwise, by threshold."""
+    counts = Counter(
+        threshold
+        for call_id, losses in exact.items()
+        for threshold in THRESHOLDS
+        if _kept(losses, threshold) != _kept(other[call_id], threshold)
+    )
+    return {str(threshold): counts[threshold] for threshold in THRESHOLDS}
 
 
 def _default_source() -> Path | None:
@@ -316,7 +142,7 @@ def _default_source() -> Path | None:
 
 
 def main() -> None:
-    """Run the measurement and print its figures."""
+    """Run the measurement and print its figures as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -324,22 +150,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     if options.source is None or not options.source.exists():
         parser.error("name a SOURCE that exists, or set TOOLFORMER_TEST_DATA")
     directory = options.model or ensure_embedded_model(Home.find().converted_models)
-    report = Measurement(directory, options.work, options.source).run(options.calls)
-    if options.json:
-        print(json.dumps(report, indent=2))
-        return
-    for name, value in {**report, **report.pop("calibration")}.items():
-        if name != "thresholds":
-            print(f"{name}: {value}")
-    for threshold, figures in report["thresholds"].items():
-        print(f"τ_f {threshold}:")
-        for name, value in figures.items():
-            print(f"  {name}: {value:.4f}" if isinstance(value, float) else f"  {name}: {value}")
+    print(json.dumps(measure(directory, options.work, options.source, options.calls), indent=2))
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def test_the_development_side_has_no_dropped_calls(home: Home):
     assert sorted(by_split) == [("development", 0), ("train", train)]
 
 
-@pytest.mark.parametrize("table", ("filtered_calls", "executed_calls", "candidate_calls"))
+@pytest.mark.parametrize("table", ["filtered_calls", "executed_calls", "candidate_calls"])
 def test_calls_that_are_replaced_meanwhile_make_it_fail(
     home: Home, table: str, monkeypatch: pytest.MonkeyPatch
 ):
