@@ -9,10 +9,9 @@ from dataclasses import replace
 import pytest
 
 from tests.warehouse.rows import SHARD, frame
-from toolformer.filtering import Baseline, CallLosses, decide
+from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from warehouse.warehouse import Warehouse
 
-TAU_F = 0.5
 LOSSES = (0.0, 0.4, 0.5, 1.0, 1.5, 2.0, math.nan, math.inf)
 
 
@@ -52,7 +51,10 @@ def losses_of(row: dict) -> CallLosses:
 
 
 @pytest.mark.parametrize("tau_c", [None, 0.0, 0.5])
-def test_the_statement_decides_as_the_engine_does(warehouse: Warehouse, tau_c: float | None):
+@pytest.mark.parametrize("tau_f", [0.1, 0.5, 1.0 + 1e-10])
+def test_the_statement_decides_as_the_engine_does(
+    warehouse: Warehouse, tau_f: float, tau_c: float | None
+):
     scored = frame("scored_calls", *rows())
     warehouse.replace_slice("scored_calls", SHARD, "Calculator", scored, metadata={})
     decided = warehouse.ask(
@@ -60,30 +62,36 @@ def test_the_statement_decides_as_the_engine_does(warehouse: Warehouse, tau_c: f
         shards={SHARD},
         tool="Calculator",
         round=1,
-        filtering_threshold=TAU_F,
+        filtering_threshold=tau_f,
         contrast_threshold=tau_c,
     )
     # What the table refuses would fail here.
     warehouse.replace_slice("filtered_calls", SHARD, "Calculator", decided, metadata={})
     assert decided["call_id"].to_list() == scored["call_id"].to_list()
-    assert set(decided["reason"]) >= {"kept", "below_threshold", "not_finite"}
+    of_contrast = {FilterReason.BELOW_CONTRAST, FilterReason.NO_SWAPPED_RESULT}
+    assert set(decided["reason"]) == set(FilterReason) - (of_contrast if tau_c is None else set())
     for row in decided.iter_rows(named=True):
         own, baseline = losses_of(row), Baseline(row["baseline"])
         rule = {
-            "filtering_threshold": TAU_F,
+            "filtering_threshold": tau_f,
             "contrast_threshold": tau_c,
             "baseline": baseline,
         }
         expected = decide(own, **rule)
         assert (row["is_kept"], row["reason"]) == (expected.is_kept, expected.reason.value), row
-        assert row["loss_reduction"] == pytest.approx(expected.loss_reduction)
+        assert row["loss_reduction"] == expected.loss_reduction
+        assert row["contrast"] == pytest.approx(own.contrast, nan_ok=True)
+        if not row["is_in_chance_sample"]:
+            by_chance = (row["is_kept_by_chance"], row["chance_reduction"], row["chance_contrast"])
+            assert by_chance == (None, None, None)
+            continue
+        swapped = replace(
+            own,
+            loss_with_result=row["loss_with_swapped_result"],
+            loss_with_swapped_result=row["loss_with_second_swapped_result"],
+        )
+        expected = decide(swapped, **rule)
         has_no_say = tau_c is not None and row["second_swapped_call_id"] is None
-        if not row["is_in_chance_sample"] or has_no_say:
-            assert row["is_kept_by_chance"] is None
-        else:
-            by_chance = replace(
-                own,
-                loss_with_result=row["loss_with_swapped_result"],
-                loss_with_swapped_result=row["loss_with_second_swapped_result"],
-            )
-            assert row["is_kept_by_chance"] == decide(by_chance, **rule).is_kept, row
+        assert row["is_kept_by_chance"] == (None if has_no_say else expected.is_kept), row
+        assert row["chance_reduction"] == expected.loss_reduction
+        assert row["chance_contrast"] == pytest.approx(swapped.contrast, nan_ok=True)

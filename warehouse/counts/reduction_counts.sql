@@ -24,6 +24,7 @@ scored as (
     where
         is_kept_by_chance is not null
         and chance_reduction is not null
+        and tokens_used > 0
         and (
             contrast_threshold is null
             or coalesce(reaches(chance_contrast, contrast_threshold), false)
