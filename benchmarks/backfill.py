@@ -32,6 +32,7 @@ _STAGES = (
     "documents",
     "candidate_calls",
     "executed_calls",
+    "scored_calls",
     "filtered_calls",
     "augmented_texts",
 )
