@@ -190,6 +190,7 @@ def _decisions(
         lowest_threshold=pl.lit(0.0),
         baseline=pl.lit("minimum"),
         precision=pl.lit("float32"),
+        proposed=pl.lit("none"),
         tokens_used=pl.lit(5),
         is_in_chance_sample=is_sampled,
         swapped_call_id=pl.when(is_sampled).then(pl.lit("another")),

@@ -19,7 +19,6 @@ from assets.training import call_threshold, finetuning, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.home import Home
 from dagster_project.jobs import JOBS
-from dagster_project.owners import owned
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.launchpad import settings_of_launchpad
 from dagster_project.resources.toolbox import ToolboxResource
@@ -46,7 +45,7 @@ STAGES = [
 ]
 
 defs = dg.Definitions(
-    assets=owned(dg.load_assets_from_modules(STAGES)),
+    assets=dg.load_assets_from_modules(STAGES),
     asset_checks=CHECKS,
     jobs=JOBS,
     sensors=SENSORS,

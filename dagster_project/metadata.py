@@ -1,17 +1,15 @@
-"""What a person sees of a table in the UI: a preview of its rows, its columns and their sources.
+"""What a person sees of a table in the UI: a preview of its rows, and its columns.
 
 Does not read the warehouse and draws no plots; `plots/figures.py` does.
 """
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from dagster_project.lineage import sources_of
 from warehouse.schema import TableSchema, table_schema, view_name
 
 # Of `corpus_manifest`: the sources that could not be used, by path, with the error.
@@ -64,7 +62,7 @@ def table_markdown(frame: pl.DataFrame, *, rows: int = 5, width: int = 60) -> st
 
 
 def column_schema(table: str) -> dg.TableSchema:
-    """The columns of a table with types, meaning, sources and constraints.
+    """The columns of a table with types, meaning and constraints.
 
     Args:
         table: name of the table.
@@ -72,13 +70,13 @@ def column_schema(table: str) -> dg.TableSchema:
     Raises:
         UnknownTableError: `schema.sql` defines no table of that name.
     """
-    schema, sources = table_schema(table), sources_of(table)
+    schema = table_schema(table)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                name=(name := view_name(column.name)),
+                name=view_name(column.name),
                 type=column.type,
-                description=f"{column.description}{_told(sources.get(name, ()))}",
+                description=column.description,
                 constraints=dg.TableColumnConstraints(
                     nullable=not column.is_required,
                     unique=schema.primary_key == (column.name,),
@@ -101,15 +99,8 @@ def table_metadata(table: str) -> dict[str, Any]:
     """
     return {
         "dagster/column_schema": column_schema(table),
-        "dagster/column_lineage": dg.TableColumnLineage(sources_of(table)),
         "dagster/table_name": table,
     }
-
-
-def _told(sources: Iterable[dg.TableColumnDep]) -> str:
-    """The lineage in words: the open-source UI draws none."""
-    named = ", ".join(f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in sources)
-    return f" From {named}." if named else ""
 
 
 def _key_constraint(schema: TableSchema) -> str:

@@ -21,7 +21,7 @@ dataset     a folder for datasets.load_dataset: Parquet and a card
             call_id, document_id, window_index, shard, round, tool, arguments,
             result, position, character_offset, call_probability,
             loss_without_call, loss_call_without_result,
-            loss_with_result, loss_with_foreign_result, loss_reduction,
+            loss_with_result, loss_with_swapped_result, loss_reduction,
             filtering_threshold, contrast_threshold, baseline, precision,
             tool_version, is_merged
 sft         JSON lines for TRL's SFTTrainer: IDS, messages (with

@@ -398,7 +398,7 @@ class Settings(Section):
                     "lower that too, and the calls are scored again"
                 },
             }
-            for name in self.tools.names
+            for name in (*ToolsSettings.model_fields, *(self.tools.model_extra or {}))
             if (threshold := self.tools.of(name).filtering_threshold) < lowest
         ]
         if problems:

@@ -81,6 +81,7 @@ class BuiltHome:
         self.settings = {
             "preset": "laptop",
             "language_model": {"path": str(model)},
+            "scoring": {"lowest_threshold": 0.0},
             "tools": {name: {"is_enabled": name in ARGUMENTS} for name in TOOL_NAMES}
             | {"Server": SECTION},
         }

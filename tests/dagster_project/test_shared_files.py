@@ -163,7 +163,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
 
 def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:
     one, two = homes
-    publish(one, _write(one.calibration / "model.cpu.json", "{}"))
+    publish(one, _write(one.precisions / "model.cpu.json", "{}"))
     with pytest.raises(StoreError, match="has something already"):
         seed(two)
 

@@ -9,7 +9,6 @@ from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import windows_of
 from toolformer.forward.windows import Window
 from toolformer.samples import (
-    NOT_PROPOSED,
     CallReader,
     SampledCall,
     branch_uniforms,
