@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.cluster.postgres import RunningPostgres, postgres_of_tests, programs_missing
 from tests.outside import Outside
 
 REPOSITORY = Path(__file__).parent.parent
+
+# A quarter of Hypothesis's own number, in each run; HYPOTHESIS_PROFILE=default for all of them.
+settings.register_profile("short", max_examples=25)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
