@@ -13,7 +13,7 @@ from warehouse.layout_version import LAYOUT_FILE, LAYOUT_VERSION
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
-DIGEST_OF_VERSION_1 = ""
+DIGEST_OF_VERSION_1 = "972d86c13c4d3921"
 
 
 def test_columns_or_counts_of_slices_change_only_with_the_version():
