@@ -69,8 +69,7 @@ class SampledCall:
     sample_text: str
     status: str
     reason: str | None
-    # With a default, so that the batches of an unfinished slice of an earlier release are read.
-    proposed: str = NOT_PROPOSED
+    proposed: str
 
 
 class PlaceCheck(Protocol):

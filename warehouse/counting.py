@@ -11,8 +11,8 @@ import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
-from warehouse.schema import table_schema, tables
+from warehouse.connection import open_connection, sql_literal, sql_name
+from warehouse.schema import tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,9 +38,6 @@ COUNTS = {
 }
 """Names of the files in `counts/`, with the table whose rows each counts."""
 
-LAYOUT_KEY = "toolformer_layout"
-"""In the footer: the digest of what the slice's columns and counts were made by."""
-
 _DIGEST_CHARACTERS = 32
 
 
@@ -62,14 +59,6 @@ def counts_text(name: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
-@functools.cache
-def layout_of(table: str) -> str:
-    """Returns the digest of a table's columns and of how its rows are counted."""
-    columns = [f"{column.name} {column.type}" for column in table_schema(table).columns]
-    parts = [*columns, *map(counts_text, counts_of(table)), *MACROS]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
 def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, str]:
     """Counts the rows of a table and returns what stands of them in a slice's footer, by key.
 
@@ -77,7 +66,7 @@ def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[
         connection: Has the table, with the rows of one slice.
         table: Name of the table.
     """
-    entries = {LAYOUT_KEY: layout_of(table)}
+    entries = {}
     for name in counts_of(table):
         statement = (
             f"select coalesce(to_json(list(counted)), '[]')::varchar "
@@ -102,7 +91,7 @@ def from_footers(name: str, metadata: str) -> str:
             select unnest(
                 case
                     when stored is null then error(
-                        'Slice ''' || file_name || ''' is of an earlier release or not whole. '
+                        'Slice ''' || file_name || ''' is not whole: its counts are missing. '
                         || 'Run `toolformer doctor --repair`.'
                     )
                     when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))

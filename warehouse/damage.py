@@ -11,12 +11,11 @@ from pathlib import Path
 from warehouse.errors import SliceNotFoundError, StorageError
 from warehouse.layout import (
     empty_slice_path,
-    files_without_version,
+    foreign_files,
     list_slices,
     slice_folder,
 )
 from warehouse.schema import table_schema, tables
-from warehouse.slices import is_of_this_project
 from warehouse.versions import is_ahead, is_intact, names_in
 
 
@@ -28,7 +27,7 @@ def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> li
         table_names: Tables to look at; None is all.
     """
     names = list(tables() if table_names is None else table_names)
-    found = [path for path in files_without_version(folder, names) if not is_of_this_project(path)]
+    found = foreign_files(folder, names)
     for table in names:
         found += [path for path in files_of(folder, table) if _is_damaged(path)]
     return sorted(found)

@@ -45,6 +45,10 @@ class SlicesChangingError(WarehouseError, RuntimeError):
     """A query met replaced slices at every attempt."""
 
 
+class LayoutError(WarehouseError, ValueError):
+    """A warehouse that was written with another layout."""
+
+
 class StoreError(StorageError):
     """The object store refused, is not one that can be trusted, or does not answer."""
 

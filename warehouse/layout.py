@@ -135,16 +135,11 @@ def list_slices(folder: Path, table: str, shard: str | None = None) -> list[Slic
     return found
 
 
-def files_without_version(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
-    """Returns the Parquet files that are no version of a slice.
-
-    Args:
-        folder: Folder of the warehouse.
-        table_names: Tables to look at; None is all.
-    """
+def foreign_files(folder: Path, table_names: Iterable[str]) -> list[Path]:
+    """Returns the Parquet files in the folders of these tables that are no version of a slice."""
     return sorted(
         directory / name
-        for directory, names in _listed(folder, tables() if table_names is None else table_names)
+        for directory, names in _listed(folder, table_names)
         for name in names
         if name.endswith(".parquet") and slice_of(directory / name) is None
     )

@@ -55,8 +55,7 @@ _DTYPES = {
 def view_name(column: str) -> str:
     """Returns the name of a column that queries need not quote; `window` is reserved in SQL.
 
-    Slices keep the stored name, so that those of older homes stay readable, and views answer to
-    both names.
+    Slices keep the stored name, and views answer to both names.
 
     Example:
         >>> view_name("window"), view_name("shard")

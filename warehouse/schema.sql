@@ -71,7 +71,7 @@ create table candidate_calls (
     sample_text varchar not null,  -- What stands after the opening marker, written by the model or proposed by the tool.
     status varchar not null check (status in ('parsed', 'dropped')),  -- Whether the sample is a candidate: parsed or dropped.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why the sample was dropped, one snake_case word, the tool's own where a call may not stand at its place; NULL for a parsed one.
-    proposed varchar check (proposed in ('none', 'position', 'call')),  -- What the tool proposed: none, the position or the whole call; NULL, as for none, in slices of earlier releases.
+    proposed varchar not null check (proposed in ('none', 'position', 'call')),  -- What the tool proposed: none, the position or the whole call.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((status = 'parsed') = (reason is null)),
@@ -252,7 +252,7 @@ create table training_metrics (
     learning_rate double not null check (learning_rate >= 0),  -- Learning rate of the step.
     tokens bigint not null check (tokens >= 0),  -- Tokens trained on so far.
     development_perplexity double,  -- Perplexity of the development split; NULL where it was not measured.
-    variant varchar,  -- What was trained: calls (the paper's model) or one of the controls plain, shuffled and random; NULL in rows of earlier releases.
+    variant varchar not null,  -- What was trained: calls (the paper's model) or one of the controls plain, shuffled and random.
     primary key (run, step)
 );
 
@@ -261,15 +261,15 @@ create table evaluation_results (
     benchmark varchar not null,  -- Name of the benchmark.
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
-    precision varchar check (precision in ('float32', 'bfloat16')),  -- Floating-point format that the model computed in, float32 for texts; NULL in rows of earlier releases.
+    precision varchar not null check (precision in ('float32', 'bfloat16')),  -- Floating-point format that the model computed in, float32 for texts.
     mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one).
-    call_top_k integer check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled, NULL in rows of earlier releases.
-    least_call_probability double check (least_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided, NULL in rows of earlier releases.
+    call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
+    least_call_probability double not null check (least_call_probability between 0 and 1),  -- What its probability had to be at least, besides; 0 where k alone decided.
     without_tool varchar,  -- The tool that could not be called in this mode; NULL where none was taken away.
-    metric varchar,  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss); NULL in rows of earlier releases.
+    metric varchar not null check (metric in ('accuracy', 'perplexity')),  -- What the score is: accuracy (1 right, 0 wrong) or perplexity (mean loss).
     prompt varchar,  -- What the model was given.
     output varchar,  -- What the model wrote, with its call.
-    answer varchar,  -- What is scored: the output without calls; NULL in rows of earlier releases.
+    answer varchar,  -- What is scored: the output without calls; NULL for texts, and for a prompt that was too long.
     called_tool varchar,  -- Tool that the model called; NULL where it called none.
     arguments varchar,  -- Arguments of the call.
     result varchar,  -- Result of the call.

@@ -4,7 +4,6 @@ Writing goes through a table made from `schema.sql`, so a row that breaks a cons
 before anything on disk changes. Does not join or aggregate: that is SQL, see `query.py`.
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import beside
 from warehouse.connection import open_connection, sql_name
-from warehouse.counting import LAYOUT_KEY, footer_entries, layout_of
+from warehouse.counting import footer_entries
 from warehouse.errors import (
     DamagedSliceError,
     SliceNameError,
@@ -34,7 +33,7 @@ from warehouse.layout import (
     split_round,
 )
 from warehouse.schema import TableSchema, table_schema
-from warehouse.versions import digest_of, has_digest, publish, superseded, versions
+from warehouse.versions import digest_of, has_digest, is_intact, publish, superseded, versions
 
 if TYPE_CHECKING:
     import duckdb
@@ -95,63 +94,29 @@ def replace_slice(
     return typed.height
 
 
-def renew_slice(folder: Path, table: str, shard: str, name: str, frame: "pl.DataFrame") -> None:
-    """Publishes a slice anew, with its own metadata and the columns and counts of this release.
-
-    Args:
-        folder: Folder of the warehouse.
-        table: Name of the table.
-        shard: Shard key, the directory.
-        name: Name of the slice, the file.
-        frame: Its rows.
-
-    Raises:
-        DamagedSliceError: The slice is not as it was written.
-        SliceValidationError: A row breaks a constraint of this release.
-        StorageError: The disk refused the write.
-    """
-    from warehouse.validation import conform
-
-    schema = table_schema(table)
-    metadata = slice_metadata(folder, table, shard, name) or {}
-    place = slice_folder(folder, table, shard, name)
-    _write_version(place, name, schema, conform(schema, frame), metadata)
-
-
-def ensure_empty_slice(folder: Path, table: str) -> bool:
-    """Writes the zero-row slice that gives a table without rows its columns.
-
-    Returns:
-        Whether it was missing, damaged or made from an older schema, and so was written.
+def ensure_empty_slice(folder: Path, table: str) -> None:
+    """Writes the zero-row slice that gives a table without rows its columns, unless it is there.
 
     Raises:
         UnknownTableError: There is no such table.
         StorageError: The disk refused the write.
     """
+    path = empty_slice_path(folder, table)
+    if path is not None and _is_sound(path):
+        return
     schema = table_schema(table)
     place = slice_folder(folder, table, EMPTY_SHARD, EMPTY_SLICE)
-    made_from = schema.create_statement + layout_of(table)
-    digest = hashlib.sha256(made_from.encode()).hexdigest()
-    path = empty_slice_path(folder, table)
-    if path is not None and _is_made_from(path, digest):
-        return False
-    rows = schema.polars_schema.to_frame()
-    _write_version(place, EMPTY_SLICE, schema, rows, {"schema": digest})
-    # A damaged one would go on to be read, and one of an older schema says nothing any more.
+    _write_version(place, EMPTY_SLICE, schema, schema.polars_schema.to_frame(), {})
+    # Damaged ones would go on to be read.
     for old in versions(place)[:-1]:
         old.unlink(missing_ok=True)
-    return True
 
 
-def _is_made_from(path: Path, digest: str) -> bool:
-    """Whether a zero-row slice is as it was written, and of the schema with this digest."""
+def _is_sound(path: Path) -> bool:
     try:
-        content = path.read_bytes()
+        return is_intact(path)
     except OSError:
         return False
-    # Metadata stands in a Parquet file as it is. Every command looks at these files first, and
-    # what reads footers takes longer to load than most statements to run.
-    return has_digest(path, digest_of(content)) and digest.encode() in content
 
 
 def _write_version(
@@ -252,48 +217,22 @@ def _of_newest(
 
 
 def _stored_metadata(path: Path) -> dict[str, str]:
-    stored = _footer(path)
-    try:
-        content = stored[_METADATA_KEY.encode()].decode()
-    except (KeyError, UnicodeDecodeError) as error:
-        raise damaged_error([path]) from error
-    digest = stored.get(_METADATA_DIGEST_KEY.encode())
-    # Slices of older homes have none.
-    if digest is not None and digest != hex_digest(content).encode():
-        raise damaged_error([path])
-    return json.loads(content)
-
-
-def stored_layout(path: Path) -> str | None:
-    """Returns the digest of what a version's columns and counts were made by; see `layout_of`.
-
-    Raises:
-        DamagedSliceError: The file is not as it was written.
-        OSError: It cannot be read.
-    """
-    layout = _footer(path).get(LAYOUT_KEY.encode())
-    return None if layout is None else layout.decode(errors="replace")
-
-
-def _footer(path: Path) -> Mapping[bytes, bytes]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with path.open("rb") as file:
-            return pyarrow.parquet.read_metadata(file).metadata or {}
+            stored = pyarrow.parquet.read_metadata(file).metadata or {}
     # A footer of flipped bits can ask for any amount of memory, and hold any bytes.
     except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError) as error:
         raise damaged_error([path]) from error
-
-
-def is_of_this_project(path: Path) -> bool:
-    """Whether a Parquet file has the metadata that is written with every slice."""
     try:
-        _stored_metadata(path)
-    except (DamagedSliceError, OSError, ValueError):
-        return False
-    return True
+        content = stored[_METADATA_KEY.encode()].decode()
+    except (KeyError, UnicodeDecodeError) as error:
+        raise damaged_error([path]) from error
+    if stored.get(_METADATA_DIGEST_KEY.encode()) != hex_digest(content).encode():
+        raise damaged_error([path])
+    return json.loads(content)
 
 
 def read_slice(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
@@ -315,12 +254,7 @@ def read_slice(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame
             f"Table '{table}' has no slice '{name}' of shard '{shard}'. Slices there: {known}. "
             "Build the stage that writes it first."
         )
-    return frame.select(
-        pl.col(column.name).cast(column.dtype)
-        if column.name in frame.columns
-        else pl.lit(None, dtype=column.dtype).alias(column.name)
-        for column in schema.columns
-    )
+    return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 
 def _rows(path: Path) -> "pl.DataFrame":

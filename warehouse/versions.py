@@ -133,17 +133,6 @@ def restamp(path: Path) -> Path:
     return publish(path, path.parent, name)
 
 
-def adopt(path: Path) -> Path:
-    """Makes a slice that has no version the version of the time it was written.
-
-    Raises:
-        OSError: The file system refused.
-    """
-    stamp = path.stat().st_mtime_ns // 1000
-    digest = hex_digest_of_file(path, size=_DIGEST_BYTES)
-    return path.rename(path.with_name(_file_name(path.stem, stamp, digest)))
-
-
 def is_intact(path: Path) -> bool:
     """Whether a version has the bytes that it was written with.
 

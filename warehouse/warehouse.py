@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse import catalogue, damage, slices
-from warehouse.adoption import adopt_slices
 from warehouse.connection import sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.layout import (
@@ -21,6 +20,7 @@ from warehouse.layout import (
     remove_stale_files,
     split_round,
 )
+from warehouse.layout_version import LAYOUT_FILE, check_layout
 from warehouse.needs import needs_of
 from warehouse.query import fetch_rows, run_query
 from warehouse.schema import tables
@@ -40,28 +40,33 @@ class Warehouse:
         folder: Folder of the slices.
         database_file: DuckDB file with the same views, for people and their tools.
         store: Where slices are published; by default in the folder.
+
+    Raises:
+        LayoutError: The warehouse was written with another layout.
     """
 
     def __init__(self, folder: Path, database_file: Path, store: SliceStore | None = None):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
+        check_layout(self.folder)
         self._store = store or FolderStore(self.folder)
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Brings the folder in line with what was published, writes the zero-row slices, adopts
-        slices of older homes, removes what killed writers left behind, and writes the database
-        file anew when a view or the folder has changed.
+        Brings the folder in line with what was published, writes the zero-row slices, removes what
+        killed writers left behind, and writes the database file anew when a view or the folder has
+        changed.
 
         Raises:
+            LayoutError: The warehouse was written with another layout.
             StorageError: The disk refused a write.
             DamagedSliceError: The database file is out of date and a slice cannot be read.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_stale_files(self.folder, self.database_file)
+        self._store.record_layout()
         self._store.refresh()
-        adopt_slices(self.folder)
         for table in tables():
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
@@ -71,17 +76,6 @@ class Warehouse:
         """Whether the database file reads another folder, as in a copy, or has older views."""
         is_there = self.database_file.exists()
         return is_there and not catalogue.is_current(self.folder, self.database_file)
-
-    def adopt_slices(self, *, again: bool = False) -> None:
-        """Writes slices of earlier releases as this one does; `prepare` does so too.
-
-        Args:
-            again: Also where that was done: slices may have come from elsewhere.
-
-        Raises:
-            StorageError: The disk refused a write.
-        """
-        adopt_slices(self.folder, again=again)
 
     def wrong_counts(self) -> list[str]:
         """Returns the counts in footers that are not those of the rows; there should be none.
@@ -123,9 +117,12 @@ class Warehouse:
             UnknownTableError: There is no such table.
             SliceNameError: The shard or the name cannot be part of a path.
             SliceValidationError: A row breaks a constraint; the old slice is untouched.
+            LayoutError: The warehouse was written with another layout.
             StoreConflictError: Another machine replaced it since this process looked at it.
             StorageError: The disk refused the write; the old slice is untouched.
         """
+        if not (self.folder / LAYOUT_FILE).exists():
+            self._store.record_layout()
         return slices.replace_slice(
             self.folder,
             table,
@@ -210,11 +207,7 @@ class Warehouse:
         Raises:
             StorageError: The file system refused.
         """
-        moved = self._store.restore(shard)
-        if moved:
-            # An earlier release may have retired it.
-            self.adopt_slices(again=True)
-        return moved
+        return self._store.restore(shard)
 
     def query(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster_project.commands.findings import BREAKAGE, Finding, guarded, named
 from dagster_project.home import Home
@@ -19,6 +20,9 @@ from toolformer.sources.errors import DamagedRawSliceError, ShardNotFoundError, 
 from toolformer.sources.manifest import Manifest, ShardEntry, retired_slice_path, slice_path
 from toolformer.sources.slices import read_slice
 from warehouse.errors import SliceNotFoundError, WarehouseError
+
+if TYPE_CHECKING:
+    from warehouse.warehouse import Warehouse
 
 # Every row of a slice is read to find damage; more than this would take more than a second.
 _MOST_BYTES_READ = 128 * 2**20
@@ -64,9 +68,7 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
         yield from guarded(f"files of {folder.name}", look)
     if is_full:
         yield from guarded("raw slices", lambda: _raw_slices(home))
-    yield from guarded("slices", lambda: _slices(home, is_full))
-    yield from guarded("stamps of slices", lambda: _stamps(home))
-    yield from guarded("database", lambda: _database(home))
+    yield from guarded("slices", lambda: _warehouse(home, is_full))
 
 
 def repair_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[str]:
@@ -204,11 +206,18 @@ def _repair_raw_slices(home: Home) -> Iterator[str]:
         yield f"Put aside {path} as {_put_aside(path, home)}; {again}."
 
 
-def _slices(home: Home, is_full: bool) -> Iterator[Finding]:
-    from warehouse.schema import tables
+def _warehouse(home: Home, is_full: bool) -> Iterator[Finding]:
     from warehouse.warehouse import Warehouse
 
     warehouse = Warehouse(home.warehouse, home.database)
+    yield from _slices(warehouse, home, is_full)
+    yield from _stamps(warehouse, home)
+    yield from _database(warehouse)
+
+
+def _slices(warehouse: "Warehouse", home: Home, is_full: bool) -> Iterator[Finding]:
+    from warehouse.schema import tables
+
     listed = {table: warehouse.slices(table) for table in tables()}
     sizes = {table: sum(info.bytes for info in slices) for table, slices in listed.items()}
     read, looked_at = 0, []
@@ -233,10 +242,8 @@ def _slices(home: Home, is_full: bool) -> Iterator[Finding]:
         yield Finding("slices", "ok", "no slices yet")
 
 
-def _stamps(home: Home) -> Iterator[Finding]:
-    from warehouse.warehouse import Warehouse
-
-    ahead = Warehouse(home.warehouse, home.database).slices_ahead()
+def _stamps(warehouse: "Warehouse", home: Home) -> Iterator[Finding]:
+    ahead = warehouse.slices_ahead()
     if ahead:
         detail = (
             f"{len(ahead)} slices were written by a clock that ran ahead, so {home.database} has "
@@ -250,11 +257,10 @@ def _names(slices: list[Path], home: Home) -> str:
     return named([str(path.relative_to(home.warehouse.absolute())) for path in slices])
 
 
-def _database(home: Home) -> Iterator[Finding]:
-    from warehouse.warehouse import Warehouse
-
-    if Warehouse(home.warehouse, home.database).has_foreign_database:
-        detail = f"the views in {home.database} are of another home, or of another version"
+def _database(warehouse: "Warehouse") -> Iterator[Finding]:
+    if warehouse.has_foreign_database:
+        file = warehouse.database_file
+        detail = f"the views in {file} are of another home, or of another version"
         remedy = f"{_REPAIR}, or any command that reads the warehouse: it is written anew"
         yield Finding("database", "warning", detail, remedy)
 
@@ -274,8 +280,6 @@ def _repair_slices(home: Home) -> Iterator[str]:
             f"Put aside {path.relative_to(warehouse.folder)} as {target}; the next build makes it "
             "again."
         )
-    # Slices that were copied from another home may be of an earlier release.
-    warehouse.adopt_slices(again=True)
     ahead = warehouse.slices_ahead()
     for path in ahead:
         restamp(path)

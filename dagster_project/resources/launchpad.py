@@ -69,8 +69,7 @@ def settings_of_launchpad(home: Home) -> dg.ResourceDefinition:
                 description=_joined(fields["overrides"].description, state.told),
             ),
             "preset": dg.Field(
-                # The empty one is that of runs of earlier releases, which may be executed again.
-                _enum(("preset",), (*PRESETS, "")),
+                _enum(("preset",), tuple(PRESETS)),
                 is_required=False,
                 description=_described(fields["preset"], ("preset",), state),
             ),

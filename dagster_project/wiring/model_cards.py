@@ -36,9 +36,6 @@ def write_model_card(
         OSError: it cannot be written.
     """
     record = json.loads((directory / RECORD_FILE).read_text())
-    if "facts" not in record:
-        # A model of an earlier release; it gets a card when it is trained again.
-        return
     facts = CardFacts(
         _license_of(base), source_licences(settings), evaluation, read_call_threshold(directory)
     )

@@ -13,6 +13,7 @@ def open_warehouse(home: Home) -> Warehouse:
 
     Raises:
         ClusterError, LockError: this machine does not fit those that the home is shared with.
+        LayoutError: its rows were written with another layout.
     """
     home.check_cluster()
     home.remove_abandoned_files()

@@ -19,6 +19,7 @@ from dagster_project.shared_files import (
 from tests.s3 import Store, running_store
 from toolformer.sources.manifest import Manifest, slice_path
 from warehouse.errors import StoreConflictError, StoreError
+from warehouse.layout_version import record_layout
 
 _BUCKETS = count()
 
@@ -141,6 +142,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     homes: tuple[Home, Home],
 ) -> None:
     one, two = homes
+    record_layout(one.warehouse)
     place = one.warehouse / "documents" / "shard=shard-00000"
     _write(place / f"all@{1:016d}-{'0' * 16}.parquet", "rows")
     _write(one.models / "toolformer" / "weights", "1")

@@ -169,6 +169,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "learning_rate": 1e-5,
         "tokens": 1000,
         "development_perplexity": None,
+        "variant": "calls",
     },
     "evaluation_results": {
         "benchmark": "dateset",
@@ -186,6 +187,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "score_weight": 1.0,
         "metric": "accuracy",
         "call_top_k": 10,
+        "least_call_probability": 0.0,
     },
     "score_intervals": {
         "benchmark": "dateset",

@@ -8,13 +8,10 @@ import polars as pl
 import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
-from warehouse.counting import COUNTS
 from warehouse.errors import DamagedSliceError, QueryError
 from warehouse.layout import list_slices
 from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.schema import table_schema
-from warehouse.slices import stored_layout
-from warehouse.versions import publish
 from warehouse.warehouse import Warehouse
 
 OTHER_SHARD = "shard-00001"
@@ -173,54 +170,6 @@ def test_latency_quantiles_are_at_most_a_ninth_too_high(random_rows: Warehouse):
         assert row["from_cache_share"] == pytest.approx(1 - len(own) / row["calls"])
 
 
-def write_without_counts(warehouse: Warehouse, table: str, shard: str, name: str) -> pl.DataFrame:
-    """Write a slice as releases without counts and without the columns of candidates did."""
-    rows = frame(table).drop("document_id", "window", "position", "proposed")
-    place = warehouse.folder / table / f"shard={shard}"
-    place.mkdir(parents=True, exist_ok=True)
-    file = place / "old.tmp"
-    with duckdb.connect() as connection:
-        connection.register("rows", rows)
-        connection.execute(
-            f"copy (from rows) to '{file}' (format parquet, "
-            """kv_metadata {toolformer: '{"fingerprint": "f1"}'})"""
-        )
-    publish(file, place, name)
-    return rows
-
-
-def test_slices_of_earlier_releases_are_counted_once_and_completed(
-    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
-):
-    candidates = frame("candidate_calls", {"proposed": "call"})
-    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", candidates, metadata={})
-    old = write_without_counts(warehouse, "filtered_calls", SHARD, "Calculator")
-    with pytest.raises(QueryError, match=r"earlier release.*toolformer doctor --repair"):
-        warehouse.view("call_statistics")
-    warehouse.adopt_slices(again=True)
-    assert "Counting the rows of 1 slices" in caplog.text
-    assert warehouse.slice_metadata("filtered_calls", SHARD, "Calculator") == {"fingerprint": "f1"}
-    rows = warehouse.read_slice("filtered_calls", SHARD, "Calculator")
-    assert rows.select(old.columns).rows() == old.rows()
-    assert rows.select("document_id", "window", "position", "proposed").row(0) == (
-        *("d1", 0, 3),
-        "call",
-    )
-    assert warehouse.view("call_statistics")["kept_texts"].to_list() == [1]
-    caplog.clear()
-    warehouse.adopt_slices(again=True)
-    assert not caplog.text
-
-
-def test_a_new_process_counts_slices_of_earlier_releases_without_being_asked(tmp_path: Path):
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    candidates = frame("candidate_calls")
-    warehouse.replace_slice("candidate_calls", SHARD, "Calculator", candidates, metadata={})
-    write_without_counts(warehouse, "filtered_calls", SHARD, "Calculator")
-    warehouse.prepare()
-    assert warehouse.view("call_statistics")["kept"].to_list() == [1]
-
-
 def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
     warehouse.replace_slice(
         "filtered_calls", SHARD, "Calculator", frame("filtered_calls"), metadata={}
@@ -292,12 +241,6 @@ def test_examples_begin_with_calls_whose_own_result_helps_more_than_anothers(war
     assert examples["contrast"].round(6).to_list() == [0.8, 0.2]
     best = warehouse.best_examples([(1, "Calculator")], per_tool=1)
     assert best["loss_reduction"].to_list() == [0.9]
-
-
-def test_every_table_with_counts_keeps_the_layout_they_were_made_by(random_rows: Warehouse):
-    for table in set(COUNTS.values()):
-        for info in list_slices(random_rows.folder, table):
-            assert stored_layout(info.path) is not None
 
 
 def test_ids_are_found_by_filters_of_the_file(random_rows: Warehouse):

@@ -139,19 +139,6 @@ def test_foreign_file_is_no_slice_and_is_told_of(
     assert warehouse.damaged_slices() == [foreign]
 
 
-def test_slices_of_an_older_home_become_versions(warehouse: Warehouse, slice_file: Path) -> None:
-    before = warehouse.read_slice("documents", SHARD, "all")
-    slice_file.rename(slice_file.with_name("all.parquet"))
-    empty = next((warehouse.folder / "documents" / "shard=none").iterdir())
-    empty.rename(empty.with_name("empty.parquet"))
-    assert warehouse.damaged_slices() == []
-    warehouse.prepare()
-    assert warehouse.read_slice("documents", SHARD, "all").equals(before)
-    assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [500]
-    assert warehouse.damaged_slices() == []
-    assert not list(warehouse.folder.rglob("all.parquet"))
-
-
 def test_view_over_a_damaged_table_names_the_slice(warehouse: Warehouse, slice_file: Path) -> None:
     slice_file.write_bytes(truncated(slice_file.read_bytes()))
     with pytest.raises(DamagedSliceError, match=slice_file.name):

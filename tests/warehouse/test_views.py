@@ -591,7 +591,7 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(
         "evaluation_results",
         *(
             {"benchmark": "perplexity", "item_id": item, "score": score, "score_weight": weight}
-            | {"called_tool": None, "mode": "disabled", "metric": None}
+            | {"called_tool": None, "mode": "disabled", "metric": "perplexity"}
             for item, score, weight in (("a", 2.0, 10.0), ("b", 4.0, 30.0), ("c", None, 5.0))
         ),
     )

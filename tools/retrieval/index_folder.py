@@ -65,7 +65,7 @@ def write_information(folder: Path, information: Mapping[str, Any]) -> None:
 def check_files(directory: Path, tool_name: str) -> None:
     """Compare names and sizes of an index's files with those that it was built with.
 
-    An index of earlier code, or one built elsewhere, has no digests and is taken as it is.
+    An index built elsewhere has no digests and is taken as it is.
 
     Args:
         directory: The folder of the index.

@@ -2,7 +2,6 @@
 --
 -- Result: shard, tool, round, status (parsed, dropped), reason (NULL for parsed ones), proposed
 -- (none, position, call), calls.
-select
-    shard, tool, round, status, reason, coalesce(proposed, 'none') as proposed, count(*) as calls
+select shard, tool, round, status, reason, proposed, count(*) as calls
 from candidate_calls
 group by all

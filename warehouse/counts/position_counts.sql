@@ -7,5 +7,4 @@ select
     count(*) as scored,
     count(*) filter (where is_kept) as kept
 from filtered_calls
-where position is not null
 group by all

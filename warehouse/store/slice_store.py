@@ -4,11 +4,14 @@ In a folder, a slice is published by its file's name, as `versions.py` says. Wit
 the folder is this machine's copy, and a slice is published by its pointer there.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from warehouse import damage
+from warehouse.errors import StoreConflictError
 from warehouse.layout import list_slices, slice_folder, slice_path
+from warehouse.layout_version import LAYOUT_FILE, check_layout, record_layout
 from warehouse.schema import tables
 from warehouse.versions import newest_version, publish, superseded, versions
 
@@ -20,6 +23,14 @@ _SLICES, _RETIRED = "slices/", "retired/"
 
 class SliceStore(Protocol):
     """Where slices are published; the files that are read lie in a folder in any case."""
+
+    def record_layout(self) -> None:
+        """Makes sure that the layout of the slices is this one, and is recorded.
+
+        Raises:
+            LayoutError: they are of another layout.
+        """
+        ...
 
     def look(self, table: str, shard: str, name: str) -> None:
         """Makes sure that the folder has the newest version of a slice."""
@@ -65,6 +76,10 @@ class FolderStore:
     def __init__(self, folder: Path):
         self._folder = folder
 
+    def record_layout(self) -> None:
+        """See `SliceStore.record_layout`."""
+        record_layout(self._folder)
+
     def look(self, table: str, shard: str, name: str) -> None:
         """Does nothing: the folder is what is published."""
 
@@ -101,10 +116,24 @@ class MirroredStore:
     """
 
     def __init__(self, store: "ObjectStore", folder: Path, cache: Path):
+        from warehouse.store.files import MirroredFiles
         from warehouse.store.mirror import Mirror
 
         self._folder = folder
         self._mirror = Mirror(store, cache, _SliceLayout(folder))
+        self._files = MirroredFiles(store, folder, cache)
+
+    def record_layout(self) -> None:
+        """See `SliceStore.record_layout`."""
+        file = self._folder / LAYOUT_FILE
+        if not self._files.bring(file):
+            # The store may have slices of another layout.
+            self.refresh()
+            record_layout(self._folder)
+            with suppress(StoreConflictError):
+                self._files.publish(file)
+            self._files.bring(file)
+        check_layout(self._folder)
 
     def look(self, table: str, shard: str, name: str) -> None:
         """See `SliceStore.look`."""
@@ -140,7 +169,7 @@ class MirroredStore:
 
     def copies(self) -> list[str]:
         """The places of which this machine has a copy."""
-        return self._mirror.copies(_SLICES)
+        return self._mirror.copies("")
 
     def publish_all(self) -> int:
         """Publishes what the folder has; returns how many slices.
@@ -148,6 +177,7 @@ class MirroredStore:
         Raises:
             StoreError: the store does not answer; those before are published.
         """
+        self.record_layout()
         found = [info for table in tables() for info in list_slices(self._folder, table)]
         for info in found:
             place = _place(info.table, info.shard, info.name)

@@ -25,6 +25,6 @@ select
     avg(score) filter (where called_tool is not null) as score_with_call,
     avg(score) filter (where called_tool is null) as score_without_call
 from evaluation_results
-where call_top_k is not null and without_tool is null and metric = 'accuracy'
+where without_tool is null and metric = 'accuracy'
 group by benchmark, model, mode, call_top_k
 order by benchmark, model, call_top_k, mode

@@ -16,7 +16,7 @@
 --   model: identity of the model that sampled and scored the call
 --   bos_token: token that the settings put in front of texts; NULL for the model's own
 --   prompt_digest: the few-shot prompt; NULL where none was shown
---   prompt: its text; NULL also where an earlier release sampled, which did not store it
+--   prompt: its text; NULL where none was shown
 --   tool_version: of the tool that answered; NULL where none was asked
 --   sampling_parts: what the samples were computed from, settings included (JSON whose values are
 --     JSON)
@@ -26,9 +26,9 @@
 --     JSON)
 --   decision_parts: what the decision was computed from, settings included (JSON whose values are
 --     JSON)
---   sampling_run: run of Dagster that sampled; NULL of earlier releases
---   execution_run: run that executed; NULL of earlier releases
---   decision_run: run that decided; NULL of earlier releases
+--   sampling_run: run of Dagster that sampled
+--   execution_run: run that executed
+--   decision_run: run that decided
 --   sampled_at: when the slice of the sample was made (UTC, ISO 8601)
 --   executed_at: when the slice of the result was made
 --   decided_at: when the slice of the decision was made

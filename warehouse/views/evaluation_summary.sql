@@ -14,9 +14,7 @@ with means as (
         benchmark,
         model,
         mode,
-        -- Rows of earlier releases do not say it.
-        coalesce(any_value(metric), case benchmark when 'perplexity' then benchmark else 'accuracy' end)
-            as metric,
+        any_value(metric) as metric,
         count(*) as items,
         sum(score * score_weight)
         / nullif(sum(score_weight) filter (where score is not null), 0) as mean_score,

@@ -1,5 +1,4 @@
--- What is stored with each slice beside its rows, of the tables at hand (`stored` has it raw). What
--- the release that wrote the slice did not store is NULL.
+-- What is stored with each slice beside its rows, of the tables at hand (`stored` has it raw).
 --
 -- Columns:
 --   table_name: of the table

@@ -7,8 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from warehouse.errors import StoreConflictError, StoreError
+from warehouse.errors import LayoutError, StoreConflictError, StoreError
+from warehouse.layout_version import LAYOUT_FILE, LAYOUT_VERSION
 from warehouse.schema import table_schema
+from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import ObjectStore
 from warehouse.store.slice_store import MirroredStore
 from warehouse.store.sweep import sweep
@@ -65,6 +67,31 @@ def test_to_prepare_a_warehouse_brings_what_was_published(
     one.write(7)
     two.warehouse.prepare()
     assert two.tokens() == [7]
+
+
+def test_a_store_of_another_layout_is_refused(
+    machines: tuple[Machine, Machine], bucket: str, tmp_path: Path
+) -> None:
+    one, two = machines
+    one.write(7)
+    two.warehouse.prepare()
+    assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
+    file = one.warehouse.folder / LAYOUT_FILE
+    file.write_text("7\n")
+    MirroredFiles(one.objects, one.warehouse.folder, tmp_path / "one" / "copies").publish(file)
+    three = Machine(bucket, tmp_path / "three")
+    for machine in (two, three):
+        with pytest.raises(LayoutError, match="has layout version 7"):
+            machine.warehouse.prepare()
+    assert three.tokens() == []
+
+
+def test_a_store_with_slices_and_no_layout_is_refused(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    one.write(7)
+    one.objects.remove(f"files/{LAYOUT_FILE}")
+    with pytest.raises(LayoutError, match="has layout version none"):
+        two.warehouse.prepare()
 
 
 def test_a_look_at_one_slice_brings_it(machines: tuple[Machine, Machine]) -> None:
@@ -183,7 +210,8 @@ def test_the_sweep_removes_old_contents_that_nothing_names(
         one.write(tokens)
     one.write(5, shard="shard-00001")
     one.warehouse.retire_shard("shard-00001")
-    assert len(list(one.objects.objects())) == 4
+    # Four slices and the layout version.
+    assert len(list(one.objects.objects())) == 5
     assert sweep(one.objects) == (0, 0)
     removed, freed = sweep(one.objects, kept=datetime.timedelta(seconds=-5))
     assert removed == 2

@@ -1,0 +1,58 @@
+"""A warehouse says which layout it has; one of another layout is refused."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.warehouse.rows import SHARD, frame
+from warehouse.connection import MACROS
+from warehouse.counting import COUNTS, counts_text
+from warehouse.errors import LayoutError
+from warehouse.layout_version import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.schema import tables
+from warehouse.warehouse import Warehouse
+
+DIGEST_OF_VERSION_1 = "972d86c13c4d3921"
+
+
+def test_columns_or_counts_of_slices_change_only_with_the_version():
+    columns = [
+        f"{name}.{column.name} {column.type}"
+        for name, table in tables().items()
+        for column in table.columns
+    ]
+    stored = "\n".join([*columns, *map(counts_text, COUNTS), *MACROS])
+    digest = hashlib.sha256(stored.encode()).hexdigest()[:16]
+    assert (LAYOUT_VERSION, digest) == (1, DIGEST_OF_VERSION_1), (
+        "Raise LAYOUT_VERSION if a release has written the version before, and put the digest here."
+    )
+
+
+def test_a_new_warehouse_says_its_layout(tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    warehouse.prepare()
+    assert (warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
+
+
+def test_slices_do_not_appear_without_the_layout(tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
+    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    assert (warehouse.folder / LAYOUT_FILE).exists()
+
+
+def test_another_layout_is_refused_in_one_line_with_the_command(warehouse: Warehouse):
+    (warehouse.folder / LAYOUT_FILE).write_text("7\n")
+    with pytest.raises(LayoutError) as caught:
+        Warehouse(warehouse.folder, warehouse.database_file)
+    message = str(caught.value)
+    assert f"has layout version 7, expected {LAYOUT_VERSION}" in message
+    assert "toolformer build`" in message
+    assert "\n" not in message
+
+
+def test_slices_without_a_layout_are_refused(warehouse: Warehouse):
+    warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+    (warehouse.folder / LAYOUT_FILE).unlink()
+    with pytest.raises(LayoutError, match="has layout version none, expected"):
+        Warehouse(warehouse.folder, warehouse.database_file)
