@@ -225,7 +225,7 @@ def sample(number: int, document_id: str, index: int, offset: int, **changes) ->
             sample_text="QA(b)]",
             status="parsed",
             reason=None,
-            proposed=NOT_PROPOSED,
+            proposed="none",
         ),
         **changes,
     )
