@@ -137,6 +137,7 @@ def _calls_of_tool(
             "arguments": arguments,
             "sample_text": np.char.add(arguments, ")]"),
             "status": np.where(parsed, "parsed", "dropped"),
+            "proposed": "none",
             **of_tool,
         }
     ).with_columns(
