@@ -3,6 +3,7 @@
 Each process stands for a run; with two devices neither waits for the device of the other.
 """
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from tests.fakes import tiny_model
+from tests.toolformer.training.test_model_card import record
 from tests.warehouse.rows import CALL, frame
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.training.finetuning import RECORD_FILE
@@ -151,7 +153,7 @@ def home(tmp_path: Path, model_directory: Path) -> Home:
     ]
     Manifest(shards=entries).save(home.sources)
     shutil.copytree(model_directory, home.finetuned_model(1))
-    (home.finetuned_model(1) / RECORD_FILE).write_text("{}")
+    (home.finetuned_model(1) / RECORD_FILE).write_text(json.dumps(record()))
     return home
 
 
