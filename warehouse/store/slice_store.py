@@ -145,6 +145,7 @@ class MirroredStore:
 
     def refresh(self) -> None:
         """See `SliceStore.refresh`."""
+        self._files.bring(self._folder / LAYOUT_FILE)
         self._mirror.refresh(_SLICES)
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
