@@ -69,6 +69,16 @@ def test_to_prepare_a_warehouse_brings_what_was_published(
     assert two.tokens() == [7]
 
 
+def test_a_machine_that_brings_slices_knows_their_layout(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    one.warehouse.prepare()
+    one.write(1)
+    two.store.refresh()
+    assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
+
+
 def test_a_store_of_another_layout_is_refused(
     machines: tuple[Machine, Machine], bucket: str, tmp_path: Path
 ) -> None:
