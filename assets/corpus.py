@@ -7,13 +7,11 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.inputs import Wanted
 from assets.outputs import Made
-from assets.shard_asset import shard_asset
-from assets.shard_stage import ShardReport, ShardStage, expected_errors, failure_of
+from assets.shard_run import PartitionRun, ShardReport, ShardRows, expected_errors, failure_of
 from assets.shard_texts import typed_frame
 from assets.source_list import list_new_sources
-from dagster_project.fingerprints import CODE_VERSIONS, documents_fingerprint, fingerprint
+from assets.stage import PER_SHARD, Part, Partition, ShardStage, Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import register_evaluations, register_shards
@@ -28,7 +26,6 @@ from toolformer.sources.manifest import Manifest, ShardEntry, read_shard, slice_
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
 from tools.translation.identification import guess_language
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 _SHARDS = dg.TableSchema(
@@ -38,6 +35,13 @@ _SHARDS = dg.TableSchema(
         dg.TableColumn("records", "integer", "Records of the source that it holds."),
         dg.TableColumn("held out", "boolean", "Whether it is kept from training."),
     ]
+)
+
+
+CORPUS_MANIFEST = Stage(
+    name="corpus_manifest",
+    version="1",
+    settings=("corpus.sources", "corpus.shard_size", "corpus.held_out_every"),
 )
 
 
@@ -88,7 +92,7 @@ def bring_in_line(
 @dg.asset(
     group_name="prepare",
     kinds={"python", "json"},
-    code_version=CODE_VERSIONS["corpus_manifest"],
+    code_version=CORPUS_MANIFEST.version,
     metadata={"dagster/column_schema": _SHARDS},
 )
 def corpus_manifest(
@@ -159,49 +163,46 @@ def corpus_manifest(
     )
 
 
-@shard_asset(kinds={"polars", "duckdb"}, deps=["corpus_manifest"])
-def documents(
-    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
-) -> dg.MaterializeResult:
+def read_texts(work: PartitionRun) -> Made:
     """The texts of a shard; one row = one text, keyed by `document_id`.
 
     A record that cannot become a text is counted and kept with its reason in `rejected_records`.
     """
-    stage = ShardStage.open(context, "documents", settings, warehouse)
-
-    def make_shard(key: str, report: ShardReport) -> None:
-        entry = Manifest.load(stage.home.sources).entry(key)
-        bring(stage.home, slice_path(stage.home.sources, key))
-        wanted = Wanted(documents_fingerprint(entry))
-        report.slices["documents"] = stage.replace_if_stale(
-            key, ALL, lambda: wanted, lambda _: _read(stage, entry)
-        )
-        rows = stage.warehouse.read_slice("documents", key, ALL)
-        rejected = stage.warehouse.read_slice("rejected_records", key, ALL)
-        report.counts = {"records": entry.records, "documents": rows.height}
-        report.count({"rejected records": rejected.height})
-        report.count_reasons("rejected", rejected)
-        report.preview = rows.select("text", "title", "published_on", "language", "url")
-
-    return stage.run(make_shard)
-
-
-def _read(stage: ShardStage, entry: ShardEntry) -> Made:
-    """The texts of a shard; what could not become one is stored on the way."""
+    home, entry = work.run.home, work.partition.entry
+    bring(home, slice_path(home.sources, entry.key))
     rows, rejections = [], []
-    for parsed in read_shard(stage.home.sources, entry):
+    for parsed in read_shard(home.sources, entry):
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
             rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
         else:
             rejections.append({**fields, "shard": entry.key})
-    # Rejections first: documents without them would look complete after a kill.
-    stage.store_beside(
-        "rejected_records",
-        entry.key,
-        ALL,
-        typed_frame("rejected_records", rejections),
-        metadata=fingerprint("documents", of=entry.digest).metadata(),
+    return Made(
+        typed_frame("documents", rows),
+        beside={"rejected_records": typed_frame("rejected_records", rejections)},
     )
-    return Made(typed_frame("documents", rows))
+
+
+def report_texts(rows: ShardRows, report: ShardReport) -> None:
+    """How many records of a shard became texts, and why others did not."""
+    texts, rejected = rows.of("documents"), rows.of("rejected_records")
+    report.count({"records": rows.entry.records, "documents": texts.height})
+    report.count({"rejected records": rejected.height})
+    report.count_reasons("rejected", rejected)
+    report.preview = texts.select("text", "title", "published_on", "language", "url")
+
+
+def _raw_slice(partition: Partition) -> str:
+    return partition.entry.digest
+
+
+DOCUMENTS = ShardStage(
+    name="documents",
+    version="1",
+    kinds=("polars", "duckdb"),
+    per=PER_SHARD,
+    parts=(Part("raw_slice", _raw_slice, ("corpus.sources", "corpus.shard_size")),),
+    compute=read_texts,
+    report=report_texts,
+)

@@ -1,43 +1,29 @@
 """Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
-import dagster as dg
 import polars as pl
 
-from assets.inputs import Wanted
-from assets.outputs import Made
-from assets.shard_asset import shard_asset
-from assets.shard_stage import NOT_SAMPLED, ShardReport, ShardStage, expected_errors
-from assets.shard_texts import documents_of, typed_frame
-from assets.stage_costs import store_cost
-from dagster_project.fingerprints import executed_calls_fingerprint
+from assets.outputs import DONE, Made
+from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun
+from assets.shard_texts import documents_in, typed_frame
+from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
-from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.stage_cost import CostMeter
-from tools.errors import ToolDiedError
 from tools.protocol import Document, Tool
-from tools.running.deadlines import GIVEN_UP, WHOLE_TOOL_ERRORS
+from tools.running.deadlines import GIVEN_UP
 from tools.running.execution import execute_calls
 from tools.running.frozen_answers import FrozenAnswer
 from tools.running.frozen_tool import FrozenTool
 from tools.running.leak_check import LeakCheck
-from warehouse.schema import ALL
-
-_T = TypeVar("_T")
 
 DONE_BUT_GIVEN_UP = (
     "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
@@ -45,118 +31,17 @@ DONE_BUT_GIVEN_UP = (
 )
 
 
-@shard_asset(
-    kinds={"python", "duckdb"}, deps=["candidate_calls", "wikipedia_index", "passage_index"]
-)
-def executed_calls(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    warehouse: WarehouseResource,
-    toolbox: ToolboxResource,
-    language_model: LanguageModelResource,
-) -> dg.MaterializeResult:
+def texts_and_tokenizer(run: ShardRun, shard: str) -> tuple[Mapping[str, Document], Tokenizer]:
+    """The texts of a shard by id, and what counts the tokens of results."""
+    return documents_in(run.warehouse, shard), run.base_tokenizer
+
+
+def execute_candidates(work: PartitionRun) -> Made:
     """What the tools answered; one row = one call's result or why there is none, by `call_id`."""
-    stage = ShardStage.open(context, "executed_calls", settings, warehouse)
-    with expected_errors():
-        tools = toolbox.open(stage.settings, stage.home)
-
-    hold_device = partial(language_model.holder().hold_device, stage.settings, stage.home)
-
-    @cache
-    def base_tokenizer() -> Tokenizer:
-        return load_tokenizer(base_model_directory(stage.settings, stage.home))
-
-    def make_shard(key: str, report: ShardReport) -> None:
-        report.slices.update(tools.unavailable)
-        # Before the threads: those that import transformers together fail on its lazy modules.
-        tokenizer = base_tokenizer()
-
-        def wanted(name: str, tool: Tool) -> Wanted:
-            candidates = stage.input("candidate_calls", key, stage.slice_name(name))
-            documents = stage.input("documents", key, ALL)
-            fingerprint = executed_calls_fingerprint(candidates.fingerprint, stage.settings, tool)
-            return Wanted(fingerprint, (candidates, documents))
-
-        def make_slice(name: str, tool: Tool) -> str:
-            if not stage.has_input("candidate_calls", key, stage.slice_name(name)):
-                return NOT_SAMPLED
-            return stage.replace_if_stale(
-                key,
-                stage.slice_name(name),
-                partial(wanted, name, tool),
-                partial(_execute, stage, key, name, tool, tokenizer),
-                # Its model waits for the device here, where no call's deadline runs.
-                hold_device=hold_device if name in tools.on_device else None,
-            )
-
-        died: list[str] = []
-        for name, made in done_together(
-            {name: partial(make_slice, name, tool) for name, tool in tools.tools.items()}
-        ).items():
-            if isinstance(made, WHOLE_TOOL_ERRORS):
-                # The slices of the other tools are made all the same.
-                died.append(f"{name}: {made}")
-            elif isinstance(made, Exception):
-                raise made
-            else:
-                report.slices[name] = made
-        if died:
-            raise ToolDiedError(" ".join(died))
-        _report_results(stage, key, report)
-
-    return stage.run(make_shard)
-
-
-def done_together(work: Mapping[str, Callable[[], _T]]) -> dict[str, _T | Exception]:
-    """Do pieces of work at the same time, and wait for all of them.
-
-    In daemon threads, unlike those of an executor: an interrupt ends the process at once, and what
-    is unfinished then was not published.
-
-    Args:
-        work: By name.
-
-    Returns:
-        What each gave, or raised, in the same order.
-    """
-    outcomes: dict[str, Any] = dict.fromkeys(work)
-
-    def do(name: str) -> None:
-        try:
-            outcomes[name] = work[name]()
-        except Exception as error:  # noqa: BLE001
-            # The waiting thread raises it again.
-            outcomes[name] = error
-
-    threads = [threading.Thread(target=do, args=(name,), name=name, daemon=True) for name in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
-
-
-def _execute(
-    stage: ShardStage,
-    shard: str,
-    tool_name: str,
-    tool: Tool,
-    tokenizer: Tokenizer,
-    wanted: Wanted,
-) -> Made:
-    """The results of one tool's calls."""
-    texts = documents_of(stage, shard)
-    candidates = stage.warehouse.read_slice("candidate_calls", shard, stage.slice_name(tool_name))
-    calls = candidates.filter(pl.col("status") == "parsed")
-    meter = CostMeter(
-        checkpoint=stage.checkpoint(shard, stage.slice_name(tool_name), wanted.fingerprint.digest)
-    )
-    shown = stage.progress("executing calls", detail=f"{shard}, {tool_name}")
-
-    def progress(done: int, total: int | None) -> None:
-        meter.keep()
-        shown(done, total)
-
+    texts, tokenizer = work.shared
+    tool = work.partition.tool
+    calls = work.read("candidate_calls").filter(pl.col("status") == "parsed")
+    meter = CostMeter(checkpoint=work.checkpoint())
     answers = answered_calls(
         tool,
         [
@@ -166,31 +51,25 @@ def _execute(
             ).iter_rows()
         ],
         tokenizer,
-        stage.settings,
-        stage.home,
-        progress=progress,
+        work.settings,
+        work.run.home,
+        progress=partial(_keep_and_show, meter, work.progress("executing calls")),
     )
-    store_cost(stage, shard, tool_name, meter.cost("execution", candidates=calls.height))
     # Once: a version may read the files of an index or a model.
-    version = tool.version
+    common = {**work.keys, "tool_version": tool.version}
     rows = [
-        {
-            **answer,
-            "call_id": call_id,
-            "shard": shard,
-            "tool": tool_name,
-            "tool_version": version,
-            "round": stage.settings.sampling.round,
-        }
+        {**answer, **common, "call_id": call_id}
         for call_id, answer in zip(calls["call_id"], answers, strict=True)
     ]
-    frame = typed_frame("executed_calls", rows)
     given_up = sum(answer["reason"] == GIVEN_UP for answer in answers)
-    if given_up:
-        # Out of date at once, so that the next build makes the calls; the stages behind notice.
-        unfinished = wanted.fingerprint.with_part("given_up_calls", given_up)
-        return Made(frame, unfinished.metadata(), DONE_BUT_GIVEN_UP)
-    return Made(frame)
+    # Out of date at once, so that the next build makes the calls; the stages behind notice.
+    unfinished = work.wanted.fingerprint.with_part("given_up_calls", given_up)
+    return Made(
+        typed_frame("executed_calls", rows),
+        unfinished.metadata() if given_up else {},
+        DONE_BUT_GIVEN_UP if given_up else DONE,
+        costs=[meter.cost("execution", candidates=calls.height)],
+    )
 
 
 def answered_calls(
@@ -260,12 +139,44 @@ def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float)
     return {**columns, "status": "failed", "result": None, "reason": "leak"}
 
 
-def _report_results(stage: ShardStage, shard: str, report: ShardReport) -> None:
-    results = stage.rows_of("executed_calls", shard)
+def _keep_and_show(meter: CostMeter, shown: ProgressCallback, done: int, total: int | None) -> None:
+    meter.keep()
+    shown(done, total)
+
+
+def report_results(rows: ShardRows, report: ShardReport) -> None:
+    """How many calls of a shard were executed, and why others have no result."""
+    results = rows.of("executed_calls")
     executed = results.filter(pl.col("status") == "executed")
     report.count({"calls": results.height, "executed": executed.height})
     report.count({"from cache": results.filter("from_cache").height})
     report.count_reasons("failed", results.filter(pl.col("reason").is_not_null()))
-    arguments = stage.rows_of("candidate_calls", shard).select("call_id", "arguments")
+    arguments = rows.of("candidate_calls").select("call_id", "arguments")
     answered = executed.join(arguments, on="call_id", maintain_order="left")
     report.preview_each_tool(answered.select("tool", "arguments", "result", "duration_ms"))
+
+
+def has_model_on_device(partition: Partition) -> bool:
+    """Whether the tool has a model: it waits for the device where no call's deadline runs."""
+    return partition.tool_name in partition.toolbox.on_device
+
+
+EXECUTED_CALLS = ShardStage(
+    name="executed_calls",
+    version="4",
+    kinds=("python", "duckdb"),
+    per=PER_TOOL,
+    reads=("candidate_calls", "documents"),
+    reads_indexes=("wikipedia_index", "passage_index"),
+    parts=(TOOL_VERSION,),
+    settings=(
+        "execution.deadline_seconds",
+        "execution.max_result_tokens",
+        "execution.leak_share",
+    ),
+    share=texts_and_tokenizer,
+    compute=execute_candidates,
+    report=report_results,
+    needs_device=has_model_on_device,
+    are_tools_concurrent=True,
+)

@@ -6,7 +6,7 @@ fingerprint of another would count as up to date for ever. Does not read rows.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
@@ -16,6 +16,11 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MADE_FROM = "made_from"
+_SAMPLES = "candidate_calls"
+
+
+class NoCallsError(ToolformerError):
+    """A tool has no rows of a table that an output is made of."""
 
 
 class InputChangedError(ToolformerError):
@@ -27,18 +32,25 @@ class Input:
     """A slice that is read.
 
     Attributes:
-        name: table, shard and slice.
+        table, shard, slice_name: which.
         fingerprint: of it.
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
-        made_from: fingerprints that its own inputs had, by name.
+        made_from: fingerprints that its own inputs had, and theirs, by name.
         parts: of the fingerprint, as JSON.
     """
 
-    name: str
+    table: str
+    shard: str
+    slice_name: str
     fingerprint: str
     version: str
     made_from: Mapping[str, str]
     parts: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Table, shard and slice in words."""
+        return f"{self.table} of {self.shard}, {self.slice_name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,9 @@ class Wanted:
 
     def metadata(self) -> dict[str, str]:
         """What is stored with the output."""
-        made_from = {each.name: each.fingerprint for each in self.inputs}
+        made_from: dict[str, str] = {}
+        for each in self.inputs:
+            made_from |= {**each.made_from, each.name: each.fingerprint}
         return {**self.fingerprint.metadata(), MADE_FROM: json.dumps(made_from)}
 
     @property
@@ -104,7 +118,9 @@ def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> In
         return None
     version, metadata = found
     return Input(
-        f"{table} of {shard}, {slice_name}",
+        table,
+        shard,
+        slice_name,
         metadata[FINGERPRINT],
         version,
         json.loads(metadata.get(MADE_FROM, "{}")),
@@ -113,10 +129,7 @@ def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> In
 
 
 def torn_apart(inputs: Iterable[Input]) -> str | None:
-    """What was replaced after another of these was made from it, as a clause; None where nothing.
-
-    Slices of earlier releases do not say what they were made from.
-    """
+    """What was replaced after another of these was made from it, as a clause; None without."""
     inputs = tuple(inputs)
     found = {each.name: each.fingerprint for each in inputs}
     for each in inputs:
@@ -129,6 +142,7 @@ def torn_apart(inputs: Iterable[Input]) -> str | None:
 def merged_inputs(
     warehouse: Warehouse,
     shard: str,
+    tables: Sequence[str],
     *,
     round_number: int,
     window_tokens: int,
@@ -139,28 +153,35 @@ def merged_inputs(
     Args:
         warehouse: where the slices are.
         shard: whose.
+        tables: that are read, with one slice per tool; a tool is merged that has rows of the first.
         round_number: of annotation.
         window_tokens: calls that were sampled in other windows stand at other places.
         besides: tools that are not looked at.
 
     Returns:
-        By tool the slices with its decisions, losses, results, candidates and texts; and why other
-        tools are left out: theirs do not belong together, until the tool is built again.
+        By tool its slices of these tables and the shard's texts; and why other tools are left out:
+        theirs do not belong together, until the tool is built again.
     """
-    stored = warehouse.slice_names("filtered_calls", shard, round_number=round_number)
+    stored = warehouse.slice_names(tables[0], shard, round_number=round_number)
     names = [name for name in stored if name not in besides]
     documents = look_at(warehouse, "documents", shard, ALL) if names else None
     merged: dict[str, tuple[Input, ...]] = {}
     left_out: dict[str, str] = {}
     for name in names:
         found = [
-            look_at(warehouse, table, shard, name_in_round(round_number, name))
-            for table in ("filtered_calls", "scored_calls", "executed_calls", "candidate_calls")
+            documents,
+            *(
+                look_at(warehouse, table, shard, name_in_round(round_number, name))
+                for table in tables
+            ),
         ]
-        slices = tuple(each for each in (*found, documents) if each is not None)
-        sampled_in = found[-1] and found[-1].parts.get("window_tokens")
+        slices = tuple(each for each in found if each is not None)
+        sampled_in = next(
+            (each.parts.get("corpus.window_tokens") for each in slices if each.table == _SAMPLES),
+            None,
+        )
         apart = torn_apart(slices)
-        if len(slices) <= len(found):
+        if len(slices) < len(found):
             left_out[name] = "a slice of its calls is missing"
         elif apart is not None:
             left_out[name] = apart
@@ -169,3 +190,8 @@ def merged_inputs(
         else:
             merged[name] = slices
     return merged, left_out
+
+
+def merged_part(table: str, tool_name: str) -> str:
+    """The part of a fingerprint that names the rows of one of several tools that were merged."""
+    return f"{table}.{tool_name}"

@@ -5,7 +5,7 @@ Does not know what an output is made of: the caller hands in how to look at it, 
 
 import datetime
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dagster_project.home import Home
 from dagster_project.shared_files import bring
 from toolformer.ground.locking import Lock
 from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -32,11 +33,15 @@ class Made:
         rows: of its table.
         metadata: stored with them, besides the fingerprint.
         state: how the making ended, for the report.
+        beside: rows of other tables that belong to them, by table.
+        costs: of making them.
     """
 
     rows: pl.DataFrame
     metadata: Mapping[str, str] = field(default_factory=dict)
     state: str = DONE
+    beside: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    costs: Sequence[StageCost] = ()
 
 
 def make_once(

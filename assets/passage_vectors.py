@@ -10,8 +10,9 @@ from assets.search_index import (
     refresh_index,
     wikipedia_index_fingerprint,
 )
-from assets.shard_stage import expected_errors
-from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, fingerprint
+from assets.shard_run import expected_errors
+from assets.stage import Stage
+from dagster_project.fingerprints import Fingerprint
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -25,6 +26,12 @@ from tools.retrieval.passage_index import (
     passage_index_information,
 )
 
+PASSAGE_INDEX = Stage(
+    name="passage_index",
+    version="3",
+    settings_of_parts=("wikipedia_index", "passage_index", "question_answering.retriever"),
+)
+
 NOT_NEEDED = (
     "not needed: no tool of the run searches vectors (QA by question_answering.retriever, "
     "WikiSearch by tools.WikiSearch.options.retriever)"
@@ -35,7 +42,7 @@ NOT_NEEDED = (
     group_name="prepare",
     kinds={"faiss", "python"},
     deps=["wikipedia_index"],
-    code_version=CODE_VERSIONS["passage_index"],
+    code_version=PASSAGE_INDEX.version,
 )
 def passage_index(
     context: dg.AssetExecutionContext,
@@ -89,8 +96,10 @@ def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -
         ToolError, OSError: the encoder cannot be read.
     """
     encoder = open_encoder(settings.passage_index.model_dump(), lambda: "cpu")
-    return fingerprint(
-        "passage_index",
-        wikipedia_index=wikipedia_index_fingerprint(settings, files).digest,
-        encoder=encoder.identity,
+    return PASSAGE_INDEX.fingerprint(
+        settings,
+        {
+            "wikipedia_index": wikipedia_index_fingerprint(settings, files).digest,
+            "encoder": encoder.identity,
+        },
     )

@@ -6,7 +6,7 @@ read prompts or sample.
 
 import polars as pl
 
-from dagster_project.fingerprints import prompt_digest
+from toolformer.ground.digests import hex_digest
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -20,7 +20,7 @@ def keep_prompt(warehouse: Warehouse, prompt: str) -> None:
         warehouse: where it is stored. Two runs may store the same; their rows are equal.
         prompt: with its slot.
     """
-    digest = prompt_digest(prompt)
+    digest = hex_digest(prompt)
     if warehouse.slice_version(TABLE, ALL, digest) is None:
         rows = pl.DataFrame([{"digest": digest, "text": prompt}])
         warehouse.replace_slice(TABLE, ALL, digest, rows, metadata={})

@@ -2,19 +2,21 @@
 
 import dagster as dg
 
-from assets.shard_stage import expected_errors
-from dagster_project.fingerprints import CODE_VERSIONS
+from assets.shard_run import expected_errors
+from assets.stage import Stage
 from dagster_project.report import ADDRESS
 from dagster_project.report.page import write_report
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
+
+REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 
 
 @dg.asset(
     group_name="evaluate",
     kinds={"html", "matplotlib"},
     deps=["call_statistics", "evaluation_report"],
-    code_version=CODE_VERSIONS["report"],
+    code_version=REPORT.version,
 )
 def report(settings: SettingsResource, warehouse: WarehouseResource) -> dg.MaterializeResult:
     """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.

@@ -1,47 +1,42 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import polars as pl
 
-from assets.inputs import Wanted
 from assets.outputs import Made
 from assets.prompts import keep_prompt
-from assets.shard_asset import shard_asset
-from assets.shard_stage import ShardReport, ShardStage, expected_errors, state_of
-from assets.shard_texts import cut_off, documents_of, typed_frame, windows_of
-from assets.stage_costs import costs_of, store_cost
-from dagster_project.fingerprints import candidate_calls_fingerprint
+from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun, state_of
+from assets.shard_texts import cut_off, documents_in, typed_frame, windows_of
+from assets.stage import (
+    ANNOTATOR,
+    PER_TOOL,
+    PROMPT,
+    Part,
+    Partition,
+    ShardStage,
+    always,
+)
 from dagster_project.progress import ProgressCallback
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.windows import Window
 from toolformer.positions import proposed_positions
 from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
 from toolformer.sampling import ProposedCalls, sample_shard
-from toolformer.sources.manifest import Manifest
 from toolformer.stage_cost import CostMeter
 from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Preselection, Proposal, Tool
 from tools.yours.plugins import parse_arguments
-from warehouse.schema import ALL
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
-
-# What the metadata of a slice, and the report, say of texts with more windows than are annotated.
+# What the metadata of an output, and the report, say of texts with more windows than are annotated.
 CUT_OFF = "texts cut off at corpus.max_windows_per_text"
 
 
@@ -66,7 +61,7 @@ def proposed_calls(
     """What the tool proposes in each window; None where p_i alone chooses the positions.
 
     Args:
-        tool: of the slice.
+        tool: whose calls.
         documents: the selected ones by id.
         windows: of these documents.
         kind: `sampling.proposals`.
@@ -133,151 +128,141 @@ def sampled_calls(
     return drop_misplaced(samples, windows, tool.check_place)
 
 
-@shard_asset(kinds={"pytorch", "duckdb"}, deps=["documents"])
-def candidate_calls(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    warehouse: WarehouseResource,
-    toolbox: ToolboxResource,
-    language_model: LanguageModelResource,
-) -> dg.MaterializeResult:
+def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
+    """The texts of a shard by id."""
+    return documents_in(run.warehouse, shard)
+
+
+def sample_calls(work: PartitionRun) -> Made:
     """Calls that the language model suggests; one row = one sample, keyed by `call_id`.
 
     A sample that cannot be read as a call stays, with its reason. One slice per tool and round;
     which model a round is annotated by, the settings say (`sampling.annotator`).
     """
-    stage = ShardStage.open(context, "candidate_calls", settings, warehouse)
-    with expected_errors():
-        tools = toolbox.open(stage.settings, stage.home)
-        manifest = Manifest.load(stage.home.sources)
-        annotator = Annotator.of(stage.settings, stage.home)
-        _tell_of_no_proposals(stage, tools.tools)
-        for name in tools.tools:
-            prompt = tools.prompts[name]
-            if prompt is not None:
-                # Also where all slices are up to date: an earlier release did not store it.
-                keep_prompt(stage.warehouse, prompt)
-
-    def load_annotator() -> "LanguageModel":
-        return annotator.load(language_model.holder(), stage.settings, stage.home)
-
-    def make_shard(key: str, report: ShardReport) -> None:
-        # Read once for all tools.
-        texts = lru_cache(maxsize=1)(lambda _versions: documents_of(stage, key))
-        source = manifest.entry(key).source
-        report.slices.update(tools.unavailable)
-
-        def wanted(tool: Tool) -> Wanted:
-            documents = stage.input("documents", key, ALL)
-            fingerprint = candidate_calls_fingerprint(
-                documents.fingerprint,
-                stage.settings,
-                tool,
-                tools.prompts[tool.name],
-                annotator.identity,
-                source=source,
-            )
-            return Wanted(fingerprint, (documents,))
-
-        for name, tool in tools.tools.items():
-            report.slices[name] = stage.replace_if_stale(
-                key,
-                stage.slice_name(name),
-                partial(wanted, tool),
-                partial(_sample, stage, tools, load_annotator, key, source, name, texts),
-                hold_device=lambda: language_model.holder().hold_device(stage.settings, stage.home),
-            )
-            stored = stage.warehouse.slice_metadata(stage.table, key, stage.slice_name(name)) or {}
-            report.count({CUT_OFF: int(stored.get(CUT_OFF, 0))})
-        report.count({"documents": stage.rows_of("documents", key).height})
-        _report_samples(stage, key, report)
-
-    return stage.run(make_shard)
-
-
-def _sample(
-    stage: ShardStage,
-    tools: Toolbox,
-    load_annotator: Callable[[], "LanguageModel"],
-    shard: str,
-    source: str,
-    tool_name: str,
-    texts_of: Callable[[tuple[str, ...]], dict[str, Document]],
-    wanted: Wanted,
-) -> Made:
-    texts, fingerprint = texts_of(wanted.versions), wanted.fingerprint
-    tool = tools.tools[tool_name]
-    slice_name = stage.slice_name(tool_name)
-    shared = {"shard": shard, "tool": tool_name, "round": stage.settings.sampling.round}
-    preselect = tool.preselect
-    if not stage.settings.corpus.is_annotated(source, tool_name):
-        preselect = _leave_out
-    selection = {each.document_id: preselect(each) for each in texts.values()}
-    stage.store_beside(
-        "document_selection",
-        shard,
-        slice_name,
-        typed_frame(
-            "document_selection",
-            [
-                {**shared, "document_id": document_id, **asdict(decision)}
-                for document_id, decision in selection.items()
-            ],
-        ),
-        metadata=fingerprint.metadata(),
-    )
+    partition, settings = work.partition, work.settings
+    texts: Mapping[str, Document] = work.shared
+    selection = {key: _preselection(partition, each) for key, each in texts.items()}
     selected = {key: each for key, each in texts.items() if selection[key].is_selected}
-    model = load_annotator()
-    checkpoint = stage.checkpoint(shard, slice_name, f"{fingerprint.digest} {model.precision}")
+    if partition.prompt is not None:
+        keep_prompt(work.run.warehouse, partition.prompt)
+    model = work.run.load_annotator()
+    checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
     windows = list(
         windows_of(
             selected,
             model.tokenizer,
-            window_tokens=stage.settings.corpus.window_tokens,
-            most=stage.settings.corpus.max_windows_per_text,
+            window_tokens=settings.corpus.window_tokens,
+            most=settings.corpus.max_windows_per_text,
         )
     )
     samples = sampled_calls(
         model,
-        tool,
-        tools.prompts[tool_name],
+        partition.tool,
+        partition.prompt,
         selected,
         windows,
-        stage.settings,
+        settings,
         checkpoint=checkpoint,
-        progress=stage.progress("sampling calls", detail=f"{shard}, {tool_name}"),
+        progress=work.progress("sampling calls"),
     )
+    geometry = geometry_metadata(checkpoint)
     attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
     candidates = sum(sample.status == "parsed" for sample in samples)
-    store_cost(stage, shard, tool_name, meter.cost("sampling", candidates=candidates))
-    geometry = geometry_metadata(checkpoint)
-    rows = [{**asdict(sample), **shared} for sample in samples]
     return Made(
-        typed_frame("candidate_calls", rows),
+        typed_frame("candidate_calls", [{**asdict(sample), **work.keys} for sample in samples]),
         {**geometry, "attention": attention, CUT_OFF: str(cut_off(selected, windows))},
-        state_of(geometry),
+        _state(partition, geometry),
+        beside={
+            "document_selection": typed_frame(
+                "document_selection",
+                [
+                    {**work.keys, "document_id": document_id, **asdict(decision)}
+                    for document_id, decision in selection.items()
+                ],
+            )
+        },
+        costs=[meter.cost("sampling", candidates=candidates)],
     )
 
 
-def _leave_out(_document: Document) -> Preselection:
-    return Preselection(is_selected=False, reason="other_tools_for_source")
-
-
-def _tell_of_no_proposals(stage: ShardStage, tools: Mapping[str, Tool]) -> None:
-    kind = stage.settings.sampling.proposals
-    silent = [name for name, tool in tools.items() if not tool.makes_proposals]
-    if kind != "none" and silent:
-        stage.context.log.info(
-            f"sampling.proposals is {kind!r}, but {', '.join(silent)} have no method `proposals`: "
-            "the model chooses where their calls are sampled."
-        )
-
-
-def _report_samples(stage: ShardStage, shard: str, report: ShardReport) -> None:
-    samples = stage.rows_of("candidate_calls", shard)
+def report_samples(rows: ShardRows, report: ShardReport) -> None:
+    """How many samples of a shard can be read as calls, and why others cannot."""
+    samples = rows.of("candidate_calls")
     parsed = samples.filter(pl.col("status") == "parsed")
+    report.count({CUT_OFF: rows.metadata_sum("candidate_calls", CUT_OFF)})
+    report.count({"documents": rows.of("documents").height})
     report.count({"samples": samples.height, "candidates": parsed.height})
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
-    report.count(costs_of(stage, shard, "sampling"))
+    report.count(rows.costs("sampling"))
     report.preview_each_tool(parsed.select("tool", "arguments", "call_probability", "position"))
+
+
+def _is_annotated(partition: Partition) -> bool:
+    return partition.settings.corpus.is_annotated(partition.entry.source, partition.tool_name)
+
+
+def _preselection(partition: Partition, document: Document) -> Preselection:
+    if not _is_annotated(partition):
+        return Preselection(is_selected=False, reason="other_tools_for_source")
+    return partition.tool.preselect(document)
+
+
+def _proposals(partition: Partition) -> object:
+    """What proposes positions or calls; None where p_i alone chooses them."""
+    kind, tool = partition.settings.sampling.proposals, partition.tool
+    if kind == "none" or not tool.makes_proposals:
+        return None
+    return [kind, getattr(tool, "proposals_version", tool.version)]
+
+
+def _sampling_version(partition: Partition) -> str:
+    """What preselection and parsing depend on; an index, which only changes answers, does not."""
+    return getattr(partition.tool, "sampling_version", partition.tool.version)
+
+
+def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
+    """How the output was made, and that its tool proposes nothing where the settings ask for it."""
+    state, kind = state_of(geometry), partition.settings.sampling.proposals
+    if kind == "none" or partition.tool.makes_proposals:
+        return state
+    return (
+        f"{state}; sampling.proposals is {kind!r}, but the tool has no method `proposals`: the "
+        "model chose where its calls were sampled"
+    )
+
+
+CANDIDATE_CALLS = ShardStage(
+    name="candidate_calls",
+    version="3",
+    kinds=("pytorch", "duckdb"),
+    per=PER_TOOL,
+    reads=("documents",),
+    parts=(
+        ANNOTATOR,
+        PROMPT,
+        Part("tool_version", _sampling_version, ("tools.*.options", "tools.*.target")),
+        Part("proposals", _proposals, ("sampling.proposals",)),
+        Part("is_annotated", _is_annotated, ("corpus.sources",)),
+    ),
+    settings=(
+        "language_model.precision",
+        "corpus.window_tokens",
+        "corpus.max_windows_per_text",
+        "tools.*.sampling_threshold",
+        "tools.*.positions_per_text",
+        "tools.*.calls_per_position",
+        "sampling.max_new_tokens",
+        "sampling.temperature",
+        "sampling.seed",
+        "sampling.is_constrained",
+        "sampling.windows_per_batch",
+        "sampling.round",
+        "scoring.token_budget",
+    ),
+    share=texts_of_shard,
+    compute=sample_calls,
+    report=report_samples,
+    needs_device=always,
+    rule=("A call_id of candidate_calls belongs to one row", "duplicate_calls"),
+)

@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 
 from assets.outputs import DONE, UP_TO_DATE
-from assets.shard_stage import expected_errors
-from dagster_project.fingerprints import CODE_VERSIONS, FINGERPRINT, Fingerprint, fingerprint
+from assets.shard_run import expected_errors
+from assets.stage import Stage
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
@@ -23,6 +24,13 @@ from toolformer.sources.source import Source
 from toolformer.sources.wikipedia_dump import read_articles
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
+
+WIKIPEDIA_INDEX = Stage(
+    name="wikipedia_index",
+    version="3",
+    settings=("wikipedia_index.passage_words",),
+    settings_of_parts=("wikipedia_index.source",),
+)
 
 
 def dump_files(settings: Settings) -> list[SourceFile]:
@@ -72,11 +80,7 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
     Raises:
         SourceError: a file cannot be read.
     """
-    return fingerprint(
-        "wikipedia_index",
-        dump=[file_identity(file) for file in files],
-        passage_words=settings.wikipedia_index.passage_words,
-    )
+    return WIKIPEDIA_INDEX.fingerprint(settings, {"dump": [file_identity(file) for file in files]})
 
 
 def refresh_index(
@@ -123,7 +127,7 @@ def refresh_index(
 @dg.asset(
     group_name="prepare",
     kinds={"lucene", "java"},
-    code_version=CODE_VERSIONS["wikipedia_index"],
+    code_version=WIKIPEDIA_INDEX.version,
 )
 def wikipedia_index(
     context: dg.AssetExecutionContext, settings: SettingsResource

@@ -1,17 +1,19 @@
-"""The decorator of the assets that a build makes shard by shard."""
+"""The assets of the stages that a build runs shard by shard."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 
-from dagster_project.fingerprints import CODE_VERSIONS
-from dagster_project.home import Home
+from assets.pipeline import Pipeline
+from assets.shard_run import ShardRun
+from assets.stage import ShardStage
 from dagster_project.metadata import table_metadata
-from dagster_project.partitions import SHARDS, shards_per_run
+from dagster_project.partitions import SHARDS
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
 
-# As the settings are when the definitions are loaded.
-_SHARDS_PER_RUN = shards_per_run(Home.find().settings_file)
 # Not made shard by shard, so each materialisation is one for all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
 _OF_ALL_SHARDS = dg.AssetSelection.assets("corpus_manifest") | _INDEXES
@@ -35,26 +37,39 @@ NEW_OR_STALE = (
 ).with_label("new or stale")
 
 
-def shard_asset(
-    *, kinds: Collection[str], deps: Sequence[str]
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Make an asset of a stage: one partition per shard, its table named like the function.
+def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.AssetsDefinition]:
+    """The assets of a pipeline, named as its stages, with one partition per shard.
 
     Args:
-        kinds: what it works with, as the UI shows it.
-        deps: names of the assets before it.
+        pipeline: its stages.
+        shards_per_run: how many shards of a backfill one run takes.
     """
+    for stage in pipeline:
+        yield _shard_asset(pipeline, stage, shards_per_run)
 
-    def decorate(stage: Callable[..., Any]) -> dg.AssetsDefinition:
-        return dg.asset(
-            group_name="build_dataset",
-            kinds=set(kinds),
-            partitions_def=SHARDS,
-            deps=list(deps),
-            backfill_policy=dg.BackfillPolicy.multi_run(_SHARDS_PER_RUN),
-            automation_condition=NEW_OR_STALE,
-            code_version=CODE_VERSIONS[stage.__name__],
-            metadata=table_metadata(stage.__name__),
-        )(stage)
 
-    return decorate
+def _shard_asset(pipeline: Pipeline, stage: ShardStage, shards_per_run: int) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=stage.name,
+        description=stage.description,
+        group_name="build_dataset",
+        kinds=set(stage.kinds),
+        partitions_def=SHARDS,
+        # The texts come from the manifest.
+        deps=[*(pipeline.nearest_inputs(stage) or ["corpus_manifest"]), *stage.reads_indexes],
+        backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
+        automation_condition=NEW_OR_STALE,
+        code_version=stage.version,
+        metadata=table_metadata(stage.name),
+    )
+    def asset(
+        context: dg.AssetExecutionContext,
+        settings: SettingsResource,
+        warehouse: WarehouseResource,
+        toolbox: ToolboxResource,
+        language_model: LanguageModelResource,
+    ) -> dg.MaterializeResult:
+        run = ShardRun.open(context, pipeline, stage, settings, warehouse, toolbox, language_model)
+        return run.run()
+
+    return asset

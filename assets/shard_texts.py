@@ -8,23 +8,12 @@ from itertools import islice
 
 import polars as pl
 
-from assets.shard_stage import ShardStage
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
 from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
-
-
-def documents_of(stage: ShardStage, shard: str) -> dict[str, Document]:
-    """The documents of a shard by id, in their stored order.
-
-    Raises:
-        ToolformerError: they have not been read yet.
-    """
-    stage.input("documents", shard, ALL)
-    return documents_in(stage.warehouse, shard)
 
 
 def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:

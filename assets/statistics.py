@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 import polars as pl
 
-from assets.shard_stage import expected_errors
-from dagster_project.fingerprints import CODE_VERSIONS
+from assets.shard_run import expected_errors
+from assets.stage import Stage
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.figures import (
     funnel_plot,
@@ -19,6 +19,9 @@ from dagster_project.report.verdicts import Verdict, examples_above_chance, verd
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 
+CALL_STATISTICS = Stage(
+    name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")
+)
 # Of each tool.
 _EXAMPLES = 5
 
@@ -27,7 +30,7 @@ _EXAMPLES = 5
     group_name="train",
     kinds={"duckdb", "matplotlib"},
     deps=["augmented_texts"],
-    code_version=CODE_VERSIONS["call_statistics"],
+    code_version=CALL_STATISTICS.version,
 )
 def call_statistics(
     settings: SettingsResource, warehouse: WarehouseResource

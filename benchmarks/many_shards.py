@@ -25,17 +25,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from assets.pipeline import PIPELINE
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
-from dagster_project.fingerprints import (
-    Fingerprint,
-    augmented_texts_fingerprint,
-    candidate_calls_fingerprint,
-    documents_fingerprint,
-    executed_calls_fingerprint,
-    filtered_calls_fingerprint,
-    scored_calls_fingerprint,
-)
+from dagster_project.fingerprints import Fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.runs.plan import BuildPlan
@@ -131,29 +124,11 @@ def _fingerprints(
     entry: ShardEntry, settings: Settings, toolbox: Toolbox
 ) -> dict[tuple[str, str], Fingerprint]:
     """What a finished build stores with the slices of a shard."""
-    documents = documents_fingerprint(entry)
-    made = {("documents", ALL): documents}
-    decided = {}
-    for name, tool in toolbox.tools.items():
-        sampled = candidate_calls_fingerprint(
-            documents.digest,
-            settings,
-            tool,
-            toolbox.prompts[name],
-            _MODEL,
-            source=entry.source,
-        )
-        executed = executed_calls_fingerprint(sampled.digest, settings, tool)
-        scored = scored_calls_fingerprint(executed.digest, settings, _MODEL)
-        decisions = filtered_calls_fingerprint(scored.digest, settings, name)
-        made |= {
-            ("candidate_calls", name): sampled,
-            ("executed_calls", name): executed,
-            ("scored_calls", name): scored,
-            ("filtered_calls", name): decisions,
-        }
-        decided[name] = decisions.digest
-    made["augmented_texts", ALL] = augmented_texts_fingerprint(decided)
+    made: dict[tuple[str, str], Fingerprint] = {}
+    for stage in PIPELINE:
+        for partition in stage.partitions(settings, entry, toolbox, _MODEL):
+            digests = {address: each.digest for address, each in made.items()}
+            made[stage.name, partition.tool_name] = PIPELINE.fingerprint(stage, partition, digests)
     return made
 
 
@@ -180,7 +155,7 @@ def _plan(home: Home) -> int:
         _warehouse(home),
         _settings(),
         _toolbox(),
-        model=_MODEL,
+        annotator=_MODEL,
         force=False,
     )
     return len(plan.of(Manifest.load(home.sources).active_shards))
@@ -196,7 +171,7 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     # The imports of the others, and nothing else.
     "start": lambda _home: None,
     "load the manifest": lambda home: len(Manifest.load(home.sources).shards),
-    "look whether sources changed": lambda home: len(stale_sources(home.sources, _sources(home))),
+    "look whether sources changed": lambda home: stale_sources(home.sources, _sources(home))[0],
     "list all slices": _list_slices,
     "warehouse.prepare": lambda home: open_warehouse(home) and None,
     "call_statistics": lambda home: _warehouse(home).view("call_statistics").height,

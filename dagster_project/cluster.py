@@ -1,7 +1,7 @@
 """What the machines that share a home have to agree on: `cluster.json` in the home.
 
 The first of them writes it; whoever opens the home later is compared with it, once a process, and
-refused where it would lock elsewhere or write rows of another meaning.
+refused where it would lock elsewhere. What its rows mean, their fingerprints say.
 
 A home of one machine has no such file, unless the environment names a cache, locks or a store.
 """
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from dagster_project.copies import mirrored_files
 from dagster_project.locks import FILES, LockError, file_lock, shown, why_locks_fail
 from toolformer.errors import ToolformerError
-from toolformer.ground.digests import hex_digest
 from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import write_whole
 
@@ -64,13 +63,11 @@ class Cluster:
     Attributes:
         id: of this cluster alone; part of the names of its locks.
         locks: where those of shared data are: `files`, or what tells a database from others.
-        code: digest of what rows mean: versions of the stages and columns of the tables.
         version: of the program that wrote this, for people.
     """
 
     id: str
     locks: Mapping[str, str]
-    code: str
     version: str
 
 
@@ -199,12 +196,6 @@ def differences(recorded: Cluster, place: Place) -> Iterator[str]:
             "at once. Set the variable as on the other machines. If all of them have moved, run "
             "`toolformer cluster renew` while nothing else runs."
         )
-    if recorded.code != _code_digest():
-        yield (
-            f"This home belongs to a cluster of toolformer {recorded.version} ({file}), and this "
-            f"is {_version()}, whose rows mean something else. Install the same version on all "
-            "machines. After an upgrade of all of them, run `toolformer cluster renew`."
-        )
 
 
 @contextmanager
@@ -227,7 +218,6 @@ def _write(place: Place, identity: str) -> Cluster:
     recorded = Cluster(
         id=identity,
         locks=_locks_of(place),
-        code=_code_digest(),
         version=_version(),
     )
     write_whole(place.file, json.dumps(asdict(recorded), indent=2) + "\n")
@@ -257,18 +247,6 @@ def _told(locks: Mapping[str, str]) -> str:
     if locks.get("kind") == FILES:
         return "files of the home"
     return f"the PostgreSQL database {locks.get('database')} of {locks.get('system_identifier')}"
-
-
-@functools.cache
-def _code_digest() -> str:
-    from dagster_project.fingerprints import CODE_VERSIONS
-    from warehouse.schema import tables
-
-    columns = {
-        table.name: [[column.name, column.type] for column in table.columns]
-        for table in tables().values()
-    }
-    return hex_digest(json.dumps([CODE_VERSIONS, columns], sort_keys=True))
 
 
 def _version() -> str:

@@ -2,38 +2,26 @@
 
 import dagster as dg
 
-from assets import (
-    augmentation,
-    corpus,
-    execution,
-    filtering,
-    passage_vectors,
-    report_page,
-    sampling,
-    scoring,
-    search_index,
-    statistics,
-)
+from assets import corpus, passage_vectors, report_page, search_index, statistics
 from assets.evaluation import report, results, studies
+from assets.pipeline import PIPELINE
+from assets.shard_asset import shard_assets
 from assets.training import call_threshold, finetuning, training_set
 from dagster_project.checks import CHECKS
 from dagster_project.home import Home
 from dagster_project.jobs import JOBS
+from dagster_project.partitions import shards_per_run
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.launchpad import settings_of_launchpad
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.sensors import SENSORS
 
-STAGES = [
+# Of what is not run shard by shard.
+_MODULES = [
     search_index,
     passage_vectors,
     corpus,
-    sampling,
-    execution,
-    scoring,
-    filtering,
-    augmentation,
     training_set,
     finetuning,
     call_threshold,
@@ -44,17 +32,25 @@ STAGES = [
     report_page,
 ]
 
-defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(STAGES),
-    asset_checks=CHECKS,
-    jobs=JOBS,
-    sensors=SENSORS,
-    resources={
-        "settings": settings_of_launchpad(Home.find()),
-        "warehouse": WarehouseResource(),
-        "toolbox": ToolboxResource(),
-        "language_model": LanguageModelResource(),
-    },
-    # One process per run: the model is loaded once for all stages and shards of a run.
-    executor=dg.in_process_executor,
-)
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The definitions, with the values in force in the home as it is now."""
+    home = Home.find()
+    return dg.Definitions(
+        assets=[
+            *dg.load_assets_from_modules(_MODULES),
+            *shard_assets(PIPELINE, shards_per_run=shards_per_run(home.settings_file)),
+        ],
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        sensors=SENSORS,
+        resources={
+            "settings": settings_of_launchpad(home),
+            "warehouse": WarehouseResource(),
+            "toolbox": ToolboxResource(),
+            "language_model": LanguageModelResource(),
+        },
+        # One process per run: the model is loaded once for all stages and shards of a run.
+        executor=dg.in_process_executor,
+    )

@@ -16,8 +16,8 @@ from assets.evaluation.measuring import TABLE
 from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
 from assets.shard_texts import typed_frame
+from assets.stage import Stage
 from assets.training.training_set import fingerprints_of
-from dagster_project.fingerprints import fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
 from dagster_project.settings.sections import BASE, Settings
@@ -27,6 +27,8 @@ from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
+
+EVALUATION_REPORT = Stage(name="evaluation_report", version="1", settings=("evaluation.seed",))
 
 _MODES = (DISABLED.name, ENABLED)
 
@@ -85,9 +87,7 @@ def _wanted(store: Warehouse, name: str, settings: Settings) -> Wanted:
     }
     inputs = {key: each for key, each in looked_at.items() if each is not None}
     return Wanted(
-        fingerprint(
-            "evaluation_report", scores=fingerprints_of(inputs), seed=settings.evaluation.seed
-        ),
+        EVALUATION_REPORT.fingerprint(settings, {"scores": fingerprints_of(inputs)}),
         tuple(inputs.values()),
     )
 

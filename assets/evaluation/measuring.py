@@ -22,18 +22,13 @@ import polars as pl
 from filelock import Timeout
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
+from assets.evaluation.stage import EVALUATION_RESULTS, losses_fingerprint, questions_fingerprint
 from assets.evaluation.text_losses import measure_losses, text_collection
 from assets.inputs import Input, Wanted
 from assets.outputs import DONE, UP_TO_DATE, Made, replace_slice_if_stale
 from assets.shard_texts import typed_frame
 from assets.training.training_set import fingerprints_of, slice_inputs, training_and_held_out_shards
-from dagster_project.fingerprints import (
-    FINGERPRINT,
-    PARTS,
-    Fingerprint,
-    losses_of_texts_fingerprint,
-    questions_fingerprint,
-)
+from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.resources.language_model import LanguageModelResource
@@ -55,7 +50,7 @@ from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-TABLE = "evaluation_results"
+TABLE = EVALUATION_RESULTS.name
 DONE_BUT_FAILED = "done, but tools were down for some items; the next run asks these again"
 # Of the rows that a benchmark leaves out, so many are named.
 _NAMED = 5
@@ -370,7 +365,7 @@ class Measuring:
             documents = slice_inputs(self.store, "documents", self.held_out)
         else:
             file = hex_digest_of_file(text_file(name, self.settings))
-        fingerprint = losses_of_texts_fingerprint(
+        fingerprint = losses_fingerprint(
             self.settings,
             # Of the model that is there now: another run may train it while this one waits.
             model_identity(model.directory),

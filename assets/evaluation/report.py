@@ -3,10 +3,9 @@
 import dagster as dg
 import polars as pl
 
-from assets.evaluation.comparisons import compare
+from assets.evaluation.comparisons import EVALUATION_REPORT, compare
 from assets.evaluation.tables import gains, paper_tables
-from assets.shard_stage import expected_errors
-from dagster_project.fingerprints import CODE_VERSIONS
+from assets.shard_run import expected_errors
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.files import plot_links
@@ -30,7 +29,7 @@ _AGAINST = {
     group_name="evaluate",
     kinds={"duckdb", "matplotlib"},
     deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
-    code_version=CODE_VERSIONS["evaluation_report"],
+    code_version=EVALUATION_REPORT.version,
     metadata=table_metadata("score_intervals"),
 )
 def evaluation_report(

@@ -7,10 +7,10 @@ import dagster as dg
 import polars as pl
 
 from assets.evaluation.measuring import Measuring, told
-from assets.shard_stage import expected_errors
+from assets.evaluation.stage import EVALUATION_RESULTS
+from assets.shard_run import expected_errors
 from assets.training.training_set import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
-from dagster_project.fingerprints import CODE_VERSIONS
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
 from dagster_project.resources.language_model import LanguageModelResource
@@ -38,7 +38,7 @@ from warehouse.warehouse import Warehouse
         "wikipedia_index",
         "passage_index",
     ],
-    code_version=CODE_VERSIONS["evaluation_results"],
+    code_version=EVALUATION_RESULTS.version,
     metadata=table_metadata("evaluation_results"),
 )
 def evaluation_results(

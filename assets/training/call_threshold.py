@@ -14,11 +14,11 @@ import polars as pl
 
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, UP_TO_DATE, make_once
-from assets.shard_stage import expected_errors
+from assets.shard_run import expected_errors
+from assets.stage import Stage
 from assets.training.development_texts import DevelopmentText, development_texts
 from assets.training.opening_gains import measure_openings
 from assets.training.training_set import EXCLUSIONS, fingerprints_of, slice_inputs
-from dagster_project.fingerprints import CODE_VERSIONS, call_threshold_fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.call_threshold_figure import call_threshold_plot
@@ -53,6 +53,28 @@ from warehouse.warehouse import Warehouse
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CALL_THRESHOLD = Stage(
+    name="call_threshold",
+    version="4",
+    settings=(
+        "corpus.window_tokens",
+        "corpus.max_windows_per_text",
+        "scoring.window_tokens",
+        "scoring.window_weights",
+        "scoring.token_budget",
+        "execution.deadline_seconds",
+        "execution.max_result_tokens",
+        "execution.leak_share",
+        "decoding.call_top_k",
+        "decoding.max_call_tokens",
+        # As long may a text be with its context.
+        "training.max_tokens",
+        "training.development_share",
+        "training.seed",
+    ),
+    settings_of_parts=("language_model.bos_token", "tools.*.is_enabled", "tools.*.options"),
+)
+
 WITHOUT_CALLS = "it was trained without calls, so it has none to open"
 NO_TOOLS = "none of the tools can run here, so no call has a result"
 DONE_BUT_GIVEN_UP = (
@@ -72,7 +94,7 @@ DONE_BUT_GIVEN_UP = (
         "wikipedia_index",
         "passage_index",
     ],
-    code_version=CODE_VERSIONS["call_threshold"],
+    code_version=CALL_THRESHOLD.version,
 )
 def call_threshold(
     context: dg.AssetExecutionContext,
@@ -169,12 +191,15 @@ def _wanted(
     training_set = _training_set(store)
     documents = _documents(store)
     return Wanted(
-        call_threshold_fingerprint(
-            [each.fingerprint for each in training_set],
+        # The probabilities are of float32.
+        CALL_THRESHOLD.fingerprint(
             settings,
-            model_identity(directory),
-            documents=fingerprints_of(documents),
-            tool_versions={name: tool.version for name, tool in tools.items()},
+            {
+                "training_set": [each.fingerprint for each in training_set],
+                "documents": fingerprints_of(documents),
+                "language_model": [model_identity(directory), settings.language_model.bos_token],
+                "tool_versions": {name: tool.version for name, tool in tools.items()},
+            },
         ),
         (*training_set, *documents.values()),
     )

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from assets.inputs import Input, look_at
+from assets.inputs import Input, look_at, merged_part
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
-# Named so by `augmented_texts_fingerprint`.
-_PART = "calls_of_"
+# How the fingerprint of C* names the decisions on one tool's calls.
+_PART = merged_part("filtered_calls", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ import polars as pl
 
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
-from assets.shard_stage import expected_errors
+from assets.shard_run import expected_errors
 from assets.shard_texts import typed_frame
+from assets.stage import Stage
 from assets.training.training_set import LEFT_OUT, training_set_digest
-from dagster_project.fingerprints import CODE_VERSIONS, Fingerprint, finetuned_model_fingerprint
+from dagster_project.fingerprints import Fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.figures import training_curve
@@ -55,6 +56,30 @@ from tools.model_identity import SAFETENSORS, model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
+FINETUNED_MODEL = Stage(
+    name="finetuned_model",
+    version="1",
+    settings=(
+        "corpus.window_tokens",
+        "training.variant",
+        "training.development_share",
+        "training.learning_rate",
+        "training.warmup_share",
+        "training.batch_size",
+        "training.epochs",
+        "training.steps",
+        "training.loss_weights",
+        "training.max_tokens",
+        "training.micro_batch_tokens",
+        "training.packs_rows",
+        "training.lora_rank",
+        "training.evaluate_every",
+        "training.clip_norm",
+        "training.precision",
+        "training.seed",
+    ),
+    settings_of_parts=("language_model.path", "language_model.bos_token"),
+)
 # Of the section `training`: how the loop trains.
 _OF_THE_LOOP = {
     "learning_rate",
@@ -78,7 +103,7 @@ _OF_THE_LOOP = {
     group_name="train",
     kinds={"pytorch", "huggingface"},
     deps=["training_set"],
-    code_version=CODE_VERSIONS["finetuned_model"],
+    code_version=FINETUNED_MODEL.version,
 )
 def finetuned_model(
     context: dg.AssetExecutionContext,
@@ -105,7 +130,7 @@ def finetuned_model(
         def wanted() -> Wanted:
             texts = _usable_training_set(store)
             return Wanted(
-                finetuned_model_fingerprint(texts.fingerprint, loaded, model_identity(base)),
+                _fingerprint(texts.fingerprint, loaded, model_identity(base)),
                 (texts,),
             )
 
@@ -316,12 +341,29 @@ def is_finetuned(settings: Settings, home: Home, store: Warehouse) -> bool:
     Raises:
         ToolformerError: a file of a benchmark is missing, or there is no base model.
     """
-    identity = finetuned_model_fingerprint(
+    identity = _fingerprint(
         training_set_digest(settings, home, store),
         settings,
         model_identity(base_model_directory(settings, home)),
     )
     return _is_there(identity, finetuned_model_directory(settings, home), store)
+
+
+def _fingerprint(training_set: str, settings: Settings, model: str) -> Fingerprint:
+    """Of the finetuned model.
+
+    Args:
+        training_set: fingerprint of its texts.
+        settings: of the run.
+        model: identity of the base model.
+    """
+    return FINETUNED_MODEL.fingerprint(
+        settings,
+        {
+            "training_set": training_set,
+            "language_model": [model, settings.language_model.bos_token],
+        },
+    )
 
 
 def _is_there(identity: Fingerprint, directory: Path, store: Warehouse) -> bool:

@@ -7,7 +7,8 @@ import dagster as dg
 
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
-from assets.shard_stage import expected_errors
+from assets.shard_run import expected_errors
+from assets.stage import Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
 from assets.training.dropped_calls import CallSlices, slices_behind
 from assets.training.training_choice import (
@@ -17,7 +18,6 @@ from assets.training.training_choice import (
     ChosenTexts,
     choose_texts,
 )
-from dagster_project.fingerprints import CODE_VERSIONS, training_set_fingerprint
 from dagster_project.home import Home
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.resources.settings import SettingsResource
@@ -33,6 +33,32 @@ from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
+_OF_TEXTS = (
+    "training.max_texts_per_tool",
+    "training.near_duplicate_similarity",
+    "training.development_share",
+    "training.seed",
+)
+_OF_PLAIN_WINDOWS = (
+    "training.plain_share",
+    "corpus.window_tokens",
+    "corpus.max_windows_per_text",
+)
+TRAINING_SET = Stage(
+    name="training_set",
+    version="3",
+    settings=(*_OF_TEXTS, *_OF_PLAIN_WINDOWS),
+    settings_of_parts=(
+        "training.rounds",
+        "sampling.round",
+        "corpus.held_out_every",
+        "evaluation.files",
+        "evaluation.questions",
+        "evaluation.texts",
+        "evaluation.benchmarks",
+        "evaluation.seed",
+    ),
+)
 EXCLUSIONS = "training_exclusions"
 # The shards of C* of each round, the newest round first.
 _Built = dict[int, dict[str, Input]]
@@ -92,7 +118,7 @@ def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
     group_name="train",
     kinds={"polars", "duckdb"},
     deps=["augmented_texts", "filtered_calls", "documents"],
-    code_version=CODE_VERSIONS["training_set"],
+    code_version=TRAINING_SET.version,
     metadata=table_metadata("training_texts"),
 )
 def training_set(
@@ -216,20 +242,20 @@ def _look(
 def _wanted(
     sources: _Sources, settings: Settings, home: Home, benchmarks: Mapping[str, BenchmarkTexts]
 ) -> Wanted:
+    paths = _OF_TEXTS
+    parts: dict[str, object] = {
+        "augmented_texts": fingerprints_of(_by_round(sources.built)),
+        "held_out_documents": fingerprints_of(sources.held_out),
+        "benchmarks": {name: each.made_of for name, each in benchmarks.items()},
+    }
     # Only plain windows are cut here; the others come as they are stored.
-    has_plain = bool(settings.training.plain_share)
-    model = model_identity(base_model_directory(settings, home)) if has_plain else None
-    return Wanted(
-        training_set_fingerprint(
-            fingerprints_of(_by_round(sources.built)),
-            fingerprints_of(sources.held_out),
-            settings,
-            benchmarks={name: each.made_of for name, each in benchmarks.items()},
-            documents=fingerprints_of(sources.documents),
-            tokenizer=model,
-        ),
-        sources.inputs,
-    )
+    if settings.training.plain_share:
+        paths = (*_OF_TEXTS, *_OF_PLAIN_WINDOWS)
+        parts |= {
+            "documents": fingerprints_of(sources.documents),
+            "tokenizer": model_identity(base_model_directory(settings, home)),
+        }
+    return Wanted(TRAINING_SET.fingerprint(settings, parts, paths=paths), sources.inputs)
 
 
 def _by_round(built: _Built) -> dict[str, Input]:

@@ -6,6 +6,7 @@ Does not parse the command line.
 from collections.abc import Sequence
 from typing import Any
 
+from assets.pipeline import PIPELINE
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import runs_of
@@ -17,7 +18,7 @@ from dagster_project.home import Home
 from dagster_project.partitions import SHARD
 from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
-from dagster_project.runs.plan import BuildPlan
+from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
     dagster_instance,
@@ -34,16 +35,6 @@ from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
-
-# In the order in which they run.
-_STAGES = (
-    "documents",
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-    "augmented_texts",
-)
 
 
 def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, str]:
@@ -122,20 +113,11 @@ def build_dataset(
         open_warehouse(home),
         settings,
         toolbox,
-        model=annotator.identity,
+        annotator=annotator.identity,
         force=options.force,
     ).of(chosen.annotated, texts_of=chosen.held_out)
     if plan:
-        only_texts = {entry.key for entry in chosen.held_out}
-        todo = {planned.shard for planned in plan}
-        _build(
-            options,
-            home,
-            settings,
-            sorted(todo - only_texts),
-            texts_of=sorted(todo & only_texts),
-            on_ray=on_ray,
-        )
+        _build(options, home, settings, plan, on_ray=on_ray)
         show_statistics(examples=False)
     else:
         console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
@@ -158,22 +140,21 @@ def _build(
     options: RunOptions,
     home: Home,
     settings: Settings,
-    todo: list[str],
+    plan: Sequence[PlannedSlice],
     *,
-    texts_of: list[str],
     on_ray: bool,
 ) -> None:
+    """Run, for each shard, the stages from the first on that has something to make."""
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
         runs = runs_of(instance, options, settings, on_ray=on_ray)
 
         def start(shards: list[str], stages: Sequence[str]) -> None:
             for group in neighbouring(instance, SHARD, shards, most=runs.most_shards):
-                assets = () if stages == _STAGES else tuple(stages)
-                runs.start(PlannedRun("build_dataset", assets, tuple(group)))
+                runs.start(PlannedRun("build_dataset", tuple(stages), tuple(group)))
 
-        start(texts_of, _STAGES[:1])
-        start(todo, _STAGES)
+        for stages, shards in _planned_stages(plan).items():
+            start(shards, stages)
         while ended := runs.next_ended():
             run, error = ended
             if error is None:
@@ -181,9 +162,20 @@ def _build(
             failures.append(error)
             rest = [shard for shard in run.partitions if shard not in error.failed_shards]
             # A failed stage ends its run, and has finished these; they go on behind it.
-            stages = run.assets or _STAGES
-            failed = [stages.index(name) for name in error.failed_assets if name in stages]
-            behind = stages[1 + max(failed, default=0) :]
+            failed = [run.assets.index(name) for name in error.failed_assets if name in run.assets]
+            behind = run.assets[1 + max(failed, default=0) :]
             if error.failed_shards and rest and behind:
                 start(rest, behind)
     raise_all(failures)
+
+
+def _planned_stages(plan: Sequence[PlannedSlice]) -> dict[tuple[str, ...], list[str]]:
+    """The shards of a plan, by the stages that have something to make for them."""
+    stages: dict[str, set[str]] = {}
+    for planned in plan:
+        stages.setdefault(planned.shard, set()).add(planned.table)
+    shards: dict[tuple[str, ...], list[str]] = {}
+    for shard, names in sorted(stages.items()):
+        ordered = tuple(name for name in PIPELINE.names if name in names)
+        shards.setdefault(ordered, []).append(shard)
+    return shards

@@ -5,18 +5,19 @@ Does not parse the command line, and does not know the form of the file:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from assets.inputs import Wanted, look_at
+from assets.inputs import NoCallsError, Wanted, look_at
+from assets.pipeline import PIPELINE
 from assets.shard_texts import documents_in
+from assets.stage import Partition
 from dagster_project.commands import console
 from dagster_project.commands.export_target import checked_target, refusals_told
 from dagster_project.commands.options import RunOptions
-from dagster_project.fingerprints import executed_calls_fingerprint
 from dagster_project.home import Home
 from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.settings.sections import Settings, merged
@@ -25,13 +26,12 @@ from dagster_project.wiring.toolbox import Toolbox, open_tool, open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ExportError
 from toolformer.ground.whole_files import replacing
-from toolformer.sources.manifest import Manifest
+from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.protocol import Tool
 from tools.registry import is_plugin
 from tools.running.deadlines import GIVEN_UP
 from tools.running.frozen_answers import FrozenRecord, document_digest, write_frozen_answers
 from warehouse.layout import name_in_round, split_round
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class _Round:
     number: int
     settings: Settings
     toolbox: Toolbox
-    shards: list[str]
+    shards: list[ShardEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class _Slice:
     """Answers of a tool in a shard.
 
     Attributes:
-        round, tool, shard: whose.
+        round, tool, entry: of which round, tool and shard.
         wanted: what they are made of.
     """
 
     round: _Round
     tool: Tool
-    shard: str
+    entry: ShardEntry
     wanted: Wanted
 
 
@@ -122,7 +122,7 @@ def _round(options: RunOptions, home: Home, warehouse: Warehouse, number: int) -
                 f"--set tools.{name}.is_enabled=false."
             )
     chosen = chosen_shards(Manifest.load(home.sources), (), settings)
-    return _Round(number, settings, toolbox, [entry.key for entry in chosen.annotated])
+    return _Round(number, settings, toolbox, chosen.annotated)
 
 
 def _slices(warehouse: Warehouse, of_round: _Round) -> list[_Slice]:
@@ -133,18 +133,18 @@ def _slices(warehouse: Warehouse, of_round: _Round) -> list[_Slice]:
     """
     found: list[_Slice] = []
     unfinished: list[str] = []
-    for shard in of_round.shards:
+    for entry in of_round.shards:
         for name, tool in of_round.toolbox.tools.items():
-            wanted = _wanted(warehouse, of_round, shard, tool)
+            wanted = _wanted(warehouse, of_round, entry, tool)
             if wanted is None:
                 continue
             slice_name = name_in_round(of_round.number, name)
-            stored = warehouse.slice_metadata("executed_calls", shard, slice_name)
+            stored = warehouse.slice_metadata("executed_calls", entry.key, slice_name)
             why = wanted.fingerprint.difference(stored)
             if why in _AS_GOOD_AS_FINISHED:
-                found.append(_Slice(of_round, tool, shard, wanted))
+                found.append(_Slice(of_round, tool, entry, wanted))
             else:
-                unfinished.append(f"{slice_name} of {shard} ({why})")
+                unfinished.append(f"{slice_name} of {entry.key} ({why})")
     if unfinished:
         raise ExportError(
             f"{len(unfinished)} slices have calls without an answer of today's tools: "
@@ -155,17 +155,17 @@ def _slices(warehouse: Warehouse, of_round: _Round) -> list[_Slice]:
     return found
 
 
-def _wanted(warehouse: Warehouse, of_round: _Round, shard: str, tool: Tool) -> Wanted | None:
+def _wanted(warehouse: Warehouse, of_round: _Round, entry: ShardEntry, tool: Tool) -> Wanted | None:
     """The answers of a tool in a shard as they would be made; None where none is sampled."""
-    slice_name = name_in_round(of_round.number, tool.name)
-    candidates = look_at(warehouse, "candidate_calls", shard, slice_name)
-    documents = look_at(warehouse, "documents", shard, ALL)
-    executed = look_at(warehouse, "executed_calls", shard, slice_name)
-    if candidates is None or documents is None:
+    stage = PIPELINE["executed_calls"]
+    partition = Partition(of_round.settings, entry, of_round.toolbox, tool_name=tool.name)
+    try:
+        wanted = PIPELINE.wanted(stage, partition, warehouse)
+    except NoCallsError:
         return None
-    inputs = tuple(each for each in (executed, candidates, documents) if each is not None)
-    fingerprint = executed_calls_fingerprint(candidates.fingerprint, of_round.settings, tool)
-    return Wanted(fingerprint, inputs)
+    name = stage.output_name(tool.name, of_round.number)
+    executed = look_at(warehouse, stage.name, entry.key, name)
+    return wanted if executed is None else replace(wanted, inputs=(executed, *wanted.inputs))
 
 
 def _record(of_round: _Round, tool: Tool, home: Home) -> FrozenRecord:
@@ -195,10 +195,10 @@ def _tables(
     """The rows slice by slice; what they come to is added to `counts`."""
     texts: tuple[str, dict[str, str]] = ("", {})
     for each in slices:
-        if texts[0] != each.shard:
-            documents = documents_in(warehouse, each.shard)
+        if texts[0] != each.entry.key:
+            documents = documents_in(warehouse, each.entry.key)
             texts = (
-                each.shard,
+                each.entry.key,
                 {key: document_digest(document) for key, document in documents.items()},
             )
         rows = _rows(warehouse, each, texts[1])
@@ -215,11 +215,11 @@ def _tables(
 
 def _rows(warehouse: Warehouse, each: _Slice, digests: dict[str, str]) -> pl.DataFrame:
     slice_name = name_in_round(each.round.number, each.tool.name)
-    executed = warehouse.read_slice("executed_calls", each.shard, slice_name)
-    candidates = warehouse.read_slice("candidate_calls", each.shard, slice_name)
+    executed = warehouse.read_slice("executed_calls", each.entry.key, slice_name)
+    candidates = warehouse.read_slice("candidate_calls", each.entry.key, slice_name)
     # Rows of one version beside those of another would pair calls with others' answers.
     each.wanted.check_agreement()
-    now = _wanted(warehouse, each.round, each.shard, each.tool)
+    now = _wanted(warehouse, each.round, each.entry, each.tool)
     each.wanted.check_unchanged(now or Wanted(each.wanted.fingerprint))
     places = candidates.select(
         "call_id", "arguments", "character_offset", document=pl.col("document_id").replace(digests)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.runs.forecast import Forecast, forecast_build
-from dagster_project.runs.foreseen_home import ForeseenHome
+from dagster_project.runs.forecast import Forecast, Preparation, forecast_build
 from dagster_project.settings.settings_file import load_settings
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
@@ -19,7 +18,7 @@ _MOST_NAMED = 5
 
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
-    """Say what a build of these shards would do, the corpus and the indexes included.
+    """Say what a build of these shards would do, and what it would prepare first.
 
     Returns:
         Whether it would do anything.
@@ -28,43 +27,31 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     forecast = forecast_build(
         settings, home, tools=options.tools, shards=shards, force=options.force
     )
-    _show_preparation(forecast.foreseen)
-    for name, why in forecast.toolbox.unavailable.items():
+    _show_preparation(forecast.preparation)
+    for name, why in (forecast.unavailable or {}).items():
         console.say(f"{name} is left out: {why}")
+    if forecast.unknown_tools:
+        names = ", ".join(forecast.unknown_tools)
+        console.say(f"What a build does with {names} is planned once the index is there.")
     _show_slices(forecast)
     return forecast.does_anything
 
 
-def _show_preparation(foreseen: ForeseenHome) -> None:
-    if foreseen.changes_shards:
-        _show_cut(foreseen)
-    elif foreseen.cut:
-        paths = _some([source.path for source in foreseen.cut])
-        console.say(f"Read again first, with the same records in their shards: {paths}.")
-    for path, why in foreseen.unusable.items():
+def _show_preparation(preparation: Preparation) -> None:
+    if preparation.cut:
+        console.say("These sources would be cut into shards first:")
+        for source in preparation.cut:
+            _show_source(source)
+        console.say("The plan below is for the shards that are there now.")
+    for path, why in preparation.unusable.items():
         console.say(f"The source {path} cannot be used: {why}")
-    for index in foreseen.indexes:
-        if index.fingerprint is not None:
+    for index in preparation.indexes:
+        if index.can_be_built:
             console.say(f"The {index.name} is {index.reason} and would be built first.")
-    if not foreseen.is_converted:
-        console.say("The embedded model would be converted first, in 10 to 20 s.")
-
-
-def _show_cut(foreseen: ForeseenHome) -> None:
-    console.say("These sources would be cut first:")
-    for source in foreseen.cut:
-        _show_source(source)
-    for becomes, keys in (
-        ("registered", foreseen.new_shards),
-        ("retired, their records having changed", foreseen.retired_shards),
-        ("active again, with the slices they had (not planned here)", foreseen.restored_shards),
-    ):
-        if keys:
-            console.say(f"Shards that would be {becomes}: {_some(keys)}.")
-    if not foreseen.is_counted:
+    if not preparation.is_converted:
         console.say(
-            "They are large: how many shards they come to is known once they are cut, and the "
-            "plan below is without these."
+            "The embedded model would be converted first, in 10 to 20 s. What is made with it is "
+            "planned once it is there."
         )
 
 
@@ -87,9 +74,9 @@ def _show_slices(forecast: Forecast) -> None:
 
     slices = forecast.slices
     if not slices:
-        then = "nothing more" if forecast.foreseen.prepares else "nothing"
-        count = len(forecast.chosen.annotated)
-        console.say(f"{count} shards are up to date; a build would do {then}.")
+        if not forecast.preparation.does_anything:
+            count = len(forecast.chosen.annotated)
+            console.say(f"{count} shards are up to date; a build would do nothing.")
         return
     rows = pl.DataFrame(
         [

@@ -10,7 +10,7 @@ from typing import Any
 from assets.scoring import calls_to_score
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.settings.sections import ScoringSettings, Settings, merged
+from dagster_project.settings.sections import Settings, merged
 from dagster_project.wiring.annotator import directory_of_model
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.scoring import scoring_parameters
@@ -23,6 +23,7 @@ from toolformer.forward.windows import Window, split_into_windows
 from toolformer.losses import ScoredCall
 from toolformer.swapped_results import SwappedResults
 from tools.protocol import ToolCall
+from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
 _LOSSES = (
@@ -173,16 +174,17 @@ def _as_scored(call: Mapping[str, Any], settings: Settings) -> tuple[Settings, s
     """The settings that the call was scored with, in float32; and the model's identity."""
     parts = json.loads(call["scoring_parts"])
     identity, bos_token = json.loads(parts["language_model"])
-    model = {"bos_token": bos_token, "precision": FLOAT32}
-    changes = {
-        "language_model": settings.language_model.model_copy(update=model),
-        # What the parts leave out is as the paper has it.
-        "scoring": ScoringSettings.model_validate(json.loads(parts["scoring"])),
-        "corpus": settings.corpus.model_copy(
-            update={"window_tokens": json.loads(parts["window_tokens"])}
-        ),
+    values = {path: json.loads(value) for path, value in parts.items() if "." in path}
+    values |= {"language_model.bos_token": bos_token, "language_model.precision": FLOAT32}
+    changes: dict[str, dict[str, object]] = {}
+    for path, value in values.items():
+        section, name = path.split(".")
+        changes.setdefault(section, {})[name] = value
+    sections = {
+        section: getattr(settings, section).model_copy(update=update)
+        for section, update in changes.items()
     }
-    return settings.model_copy(update=changes), identity
+    return settings.model_copy(update=sections), identity
 
 
 def _window_of(call: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings) -> Window:
@@ -209,7 +211,12 @@ def _chosen_other_result(
     call: Mapping[str, Any], settings: Settings, warehouse: Warehouse
 ) -> OtherResult | None:
     """The result that the call would be scored with; None where all results are the same."""
-    calls = calls_to_score(warehouse, call["shard"], call["tool"], round_number=call["round"])
+    address = call["shard"], name_in_round(call["round"], call["tool"])
+    calls = calls_to_score(
+        warehouse.read_slice("executed_calls", *address),
+        warehouse.read_slice("candidate_calls", *address),
+        call["tool"],
+    )
     results = SwappedResults(calls, seed=settings.sampling.seed)
     swapped = results.of({call["call_id"]}).get(call["call_id"])
     return swapped and OtherResult(swapped.other_call_id, swapped.call.result, None)

@@ -1,26 +1,52 @@
-"""What `toolformer build` would do, from beginning to end, as data.
+"""What `toolformer build` would do in the home as it stands, as data.
 
-Changes nothing: writes no settings, cuts no source, converts no model, builds no index.
+Changes nothing: cuts no source, converts no model, builds no index. What depends on these is known
+once they are done.
 """
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from assets.corpus import configured_sources
+from dagster_project.cluster import ClusterError, differences, read_record
 from dagster_project.home import Home
 from dagster_project.runs.chosen_shards import ChosenShards, chosen_shards
-from dagster_project.runs.foreseen_home import ForeseenHome, foresee
+from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring_below, slice_store
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.toolbox import Toolbox, open_toolbox
+from dagster_project.wiring.retriever import tools_searching
+from dagster_project.wiring.toolbox import open_toolbox
+from toolformer.forward.embedded_model import embedded_model_directory
+from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
 from toolformer.sources.records import ParsedDocument
-from warehouse.layout import empty_slice_path
-from warehouse.schema import ALL, tables
+from toolformer.sources.source import Source
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What `prepare` would do before the shards are built.
+
+    Attributes:
+        cut: sources that would be cut, for the first time or since their files are others.
+        unusable: sources that cannot be used, by path, with the reason.
+        indexes: that would be built.
+        is_converted: whether the base model is there; else it would be converted.
+    """
+
+    cut: Sequence[Source]
+    unusable: Mapping[str, str]
+    indexes: Sequence[PlannedIndex]
+    is_converted: bool
+
+    @property
+    def does_anything(self) -> bool:
+        """Whether there is anything to prepare."""
+        return bool(self.cut or self.indexes or not self.is_converted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +54,24 @@ class Forecast:
     """What a build would do.
 
     Attributes:
-        foreseen: what comes before the shards.
-        toolbox: the tools that would be used, and why others would be left out.
-        chosen: the shards, those to be cut among them; without those whose slices lie aside until
-            they are active again.
-        slices: to be made, in the order of the stages.
+        preparation: what comes before the shards.
+        chosen: the shards that are there.
+        slices: to be made of these, in the order of the stages; none before the base model is
+            there, since its identity is a part of what they are made of.
+        unavailable: tools that would be left out, with the reason.
+        unknown_tools: tools that are planned once their index is there.
     """
 
-    foreseen: ForeseenHome
-    toolbox: Toolbox
+    preparation: Preparation
     chosen: ChosenShards
-    slices: list[PlannedSlice]
+    slices: Sequence[PlannedSlice] = ()
+    unavailable: Mapping[str, str] | None = None
+    unknown_tools: Sequence[str] = ()
 
     @property
     def does_anything(self) -> bool:
         """Whether the build would change the home."""
-        return bool(self.slices or self.foreseen.prepares)
+        return bool(self.slices or self.preparation.does_anything)
 
 
 def forecast_build(
@@ -65,32 +93,63 @@ def forecast_build(
     Raises:
         UnknownToolError, ToolUnavailableError, ToolSettingsError, PromptError: a tool cannot be
             used.
-        ShardNotFoundError: there is no such shard, and would be none.
+        ShardNotFoundError: there is no such shard.
         DamagedRawSliceError: the manifest or a raw slice cannot be read.
+        ClusterError: this machine does not fit those that the home is shared with.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        foreseen = foresee(settings, home, tools, Path(scratch) / "home")
-        toolbox = open_toolbox(settings, foreseen.home, named=tools or None)
-        chosen = chosen_shards(Manifest.load(foreseen.home.sources), shards, settings)
-        chosen = chosen.without(foreseen.restored_shards)
-        bring_below(home, home.sources)
-        # To ask a warehouse writes what makes it ready; where that is missing, there are no slices.
-        is_ready = all(empty_slice_path(home.warehouse, table) for table in tables())
-        folder = home.warehouse if is_ready else Path(scratch) / "warehouse"
-        warehouse = Warehouse(folder, home.database, slice_store(home))
-        # Of a model that is still to be converted, nothing but its name can be told yet.
-        annotator = Annotator.of(settings, foreseen.home) if foreseen.is_converted else None
-        slices = BuildPlan(
-            warehouse,
-            settings,
-            toolbox,
-            model=annotator.identity if annotator else "",
-            force=force,
-            characters_per_record=_characters_per_record(
-                [*chosen.annotated, *chosen.held_out], warehouse, foreseen.home
-            ),
-        ).of(chosen.annotated, texts_of=chosen.held_out)
-        return Forecast(foreseen, toolbox, chosen, slices)
+    recorded = read_record(home.place)
+    if recorded is not None:
+        for why in differences(recorded, home.place):
+            raise ClusterError(why)
+    bring_below(home, home.sources)
+    preparation = _preparation(settings, home, tools)
+    chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
+    if not preparation.is_converted:
+        return Forecast(preparation, chosen)
+    # Without its index a tool cannot be opened; with another one it is another tool.
+    missing = _searching(settings, tools, preparation.indexes, MISSING)
+    outdated = _searching(settings, tools, preparation.indexes, OUT_OF_DATE)
+    named = [name for name in tools if name not in missing] if tools else None
+    toolbox = open_toolbox(settings, home, named=named)
+    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
+    plan = BuildPlan(
+        warehouse,
+        settings,
+        toolbox,
+        annotator=Annotator.of(settings, home).identity,
+        force=force,
+        outdated_tools=outdated,
+        characters_per_record=_characters_per_record(
+            [*chosen.annotated, *chosen.held_out], warehouse, home
+        ),
+    )
+    return Forecast(
+        preparation,
+        chosen,
+        plan.of(chosen.annotated, texts_of=chosen.held_out),
+        {name: why for name, why in toolbox.unavailable.items() if name not in missing},
+        missing,
+    )
+
+
+def _preparation(settings: Settings, home: Home, tools: Collection[str]) -> Preparation:
+    cut, rejected = stale_sources(home.sources, configured_sources(settings))
+    embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
+    return Preparation(
+        cut=cut,
+        unusable={each.source.path: str(each.error) for each in rejected},
+        indexes=planned_indexes(tools, settings, home),
+        is_converted=settings.language_model.path != "embedded" or embedded.exists(),
+    )
+
+
+def _searching(
+    settings: Settings, tools: Collection[str], indexes: Sequence[PlannedIndex], reason: str
+) -> list[str]:
+    """The tools of a run that search an index that would be built for this reason."""
+    assets = [each.asset for each in indexes if each.reason == reason and each.can_be_built]
+    found = [name for asset in assets for name in tools_searching(asset, settings, tools)]
+    return list(dict.fromkeys(found))
 
 
 def _characters_per_record(

@@ -6,7 +6,6 @@ Does not build them; the assets `wikipedia_index` and `passage_index` do.
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from assets.passage_vectors import passage_index_fingerprint
 from assets.search_index import dump_files, wikipedia_index_fingerprint
@@ -15,18 +14,12 @@ from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.retriever import needs_passage_index, searching_tools
-from tools.retrieval.index_folder import write_information
-from tools.retrieval.passage_index import (
-    PASSAGE_INDEX_FORMAT,
-    open_encoder,
-    passage_index_information,
-)
-from tools.retrieval.wikipedia_index import INDEX_FORMAT, index_information
+from tools.retrieval.passage_index import passage_index_information
+from tools.retrieval.wikipedia_index import index_information
 
 WIKIPEDIA_INDEX = "wikipedia_index"
 PASSAGE_INDEX = "passage_index"
-_OUT_OF_DATE = "out of date"
-_FORMATS = {WIKIPEDIA_INDEX: INDEX_FORMAT, PASSAGE_INDEX: PASSAGE_INDEX_FORMAT}
+MISSING, OUT_OF_DATE = "missing", "out of date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +29,17 @@ class PlannedIndex:
     Attributes:
         asset: that builds it.
         reason: `missing` or `out of date`.
-        fingerprint: that it will have; None where its dump or encoder cannot be read, so that it
-            cannot be built.
+        can_be_built: whether its dump and encoder can be read.
     """
 
     asset: str
     reason: str
-    fingerprint: str | None
+    can_be_built: bool
 
     @property
     def name(self) -> str:
         """What a person calls it."""
         return "Wikipedia index" if self.asset == WIKIPEDIA_INDEX else "passage index"
-
-    def foresee(self, home: Home, settings: Settings) -> None:
-        """Write what tells this index from others, so that tools name it in their versions."""
-        folder = folder_of(self.asset, home)
-        folder.mkdir(parents=True)
-        content: dict[str, Any] = {"format": _FORMATS[self.asset], "passages": 0}
-        if self.asset == PASSAGE_INDEX:
-            chosen = settings.passage_index.model_dump()
-            content |= {**chosen, "encoder_identity": open_encoder(chosen, lambda: "cpu").identity}
-        write_information(folder, {**content, FINGERPRINT: self.fingerprint})
 
 
 def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
@@ -88,12 +70,12 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
         except EXPECTED_ERRORS:
             # One that is there stays as it is.
             if information is None:
-                planned.append(PlannedIndex(asset, "missing", None))
+                planned.append(PlannedIndex(asset, MISSING, can_be_built=False))
             continue
         if information is None:
-            planned.append(PlannedIndex(asset, "missing", fingerprint))
+            planned.append(PlannedIndex(asset, MISSING, can_be_built=True))
         elif information[FINGERPRINT] != fingerprint:
-            planned.append(PlannedIndex(asset, _OUT_OF_DATE, fingerprint))
+            planned.append(PlannedIndex(asset, OUT_OF_DATE, can_be_built=True))
     return planned
 
 

@@ -3,26 +3,17 @@
 Does not load a model and does not compute anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from assets.inputs import merged_inputs
-from dagster_project.fingerprints import (
-    FINGERPRINT,
-    Fingerprint,
-    augmented_texts_fingerprint,
-    candidate_calls_fingerprint,
-    documents_fingerprint,
-    executed_calls_fingerprint,
-    filtered_calls_fingerprint,
-    scored_calls_fingerprint,
-)
+from assets.pipeline import PIPELINE, Pipeline
+from assets.stage import Partition, ShardStage
+from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import ShardEntry
-from warehouse.layout import name_in_round, split_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -60,9 +51,11 @@ class BuildPlan:
     Args:
         warehouse: what is stored.
         settings, toolbox: what is asked for.
-        model: identity of the annotator.
+        annotator: identity of the annotating model.
         force: make also what is up to date.
+        outdated_tools: tools whose index is to be built anew, so that they are other tools then.
         characters_per_record: of the texts of a source, by its name, where it is known.
+        pipeline: the stages.
     """
 
     def __init__(
@@ -71,18 +64,21 @@ class BuildPlan:
         settings: Settings,
         toolbox: Toolbox,
         *,
-        model: str,
+        annotator: str,
         force: bool,
+        outdated_tools: Collection[str] = (),
         characters_per_record: Mapping[str, float] | None = None,
+        pipeline: Pipeline = PIPELINE,
     ):
         self._warehouse = warehouse
         self._settings = settings
         self._toolbox = toolbox
-        self._model = model
+        self._annotator = annotator
         self._force = force
+        self._outdated_tools = outdated_tools
         self._characters_per_record = characters_per_record or {}
-        self._round = settings.sampling.round
-        self._rates = _measured_rates(warehouse, self._round)
+        self._pipeline = pipeline
+        self._rates = _measured_rates(warehouse, settings.sampling.round)
 
     def of(
         self, entries: Sequence[ShardEntry], *, texts_of: Sequence[ShardEntry] = ()
@@ -93,74 +89,52 @@ class BuildPlan:
             entries: shards that are annotated.
             texts_of: shards of which only `documents` is made.
         """
-        annotated = [planned for entry in entries for planned in self._of_shard(entry)]
-        texts = [self._of_shard(entry, is_annotated=False) for entry in texts_of]
-        return [*annotated, *(planned for of_shard in texts for planned in of_shard)]
+        documents, *behind = self._pipeline
+        annotated = [self._of_shard(entry, (documents, *behind)) for entry in entries]
+        texts = [self._of_shard(entry, (documents,)) for entry in texts_of]
+        return [planned for of_shard in (*annotated, *texts) for planned in of_shard]
 
-    def _of_shard(self, entry: ShardEntry, *, is_annotated: bool = True) -> list[PlannedSlice]:
+    def _of_shard(self, entry: ShardEntry, stages: Iterable[ShardStage]) -> list[PlannedSlice]:
         planned: list[PlannedSlice] = []
-        shard = entry.key
-
-        def expect(table: str, slice_name: str, fingerprint: Fingerprint) -> str:
-            stored = self._warehouse.slice_metadata(table, shard, slice_name)
-            reason = "forced" if self._force else fingerprint.difference(stored)
-            if reason is None and stored is not None:
-                # What the stages behind it will read.
-                return stored[FINGERPRINT]
-            tokens, seconds = self._expected_cost(table, split_round(slice_name)[1], entry)
-            planned.append(PlannedSlice(shard, table, slice_name, str(reason), tokens, seconds))
-            return fingerprint.digest
-
-        documents = expect("documents", ALL, documents_fingerprint(entry))
-        if not is_annotated:
-            return planned
-        decided = self._stored_decisions(shard)
-        for name, tool in self._toolbox.tools.items():
-            slice_name = name_in_round(self._round, name)
-            candidates = expect(
-                "candidate_calls",
-                slice_name,
-                candidate_calls_fingerprint(
-                    documents,
-                    self._settings,
-                    tool,
-                    self._toolbox.prompts[name],
-                    self._model,
-                    source=entry.source,
-                ),
-            )
-            executed = expect(
-                "executed_calls",
-                slice_name,
-                executed_calls_fingerprint(candidates, self._settings, tool),
-            )
-            scored = expect(
-                "scored_calls",
-                slice_name,
-                scored_calls_fingerprint(executed, self._settings, self._model),
-            )
-            decided[name] = expect(
-                "filtered_calls",
-                slice_name,
-                filtered_calls_fingerprint(scored, self._settings, name),
-            )
-        expect(
-            "augmented_texts",
-            name_in_round(self._round, ALL),
-            augmented_texts_fingerprint(decided),
-        )
+        # Fingerprints that the outputs of the shard have once they are made, by table and tool.
+        made: dict[tuple[str, str], str] = {}
+        for stage in stages:
+            for partition in stage.partitions(
+                self._settings, entry, self._toolbox, self._annotator
+            ):
+                name = partition.tool_name
+                inputs = {**self._of_other_tools(stage, partition), **made}
+                fingerprint = self._pipeline.fingerprint(stage, partition, inputs)
+                if stage.reads_indexes and name in self._outdated_tools:
+                    fingerprint = fingerprint.with_part("tool_version", "with the index to come")
+                slice_name = stage.output_name(name, self._settings.sampling.round)
+                stored = self._warehouse.slice_metadata(stage.name, entry.key, slice_name)
+                reason = "forced" if self._force else fingerprint.difference(stored)
+                if reason is None and stored is not None:
+                    # What the stages behind it will read.
+                    made[stage.name, name] = stored[FINGERPRINT]
+                    continue
+                made[stage.name, name] = fingerprint.digest
+                tokens, seconds = self._expected_cost(stage.name, name, entry)
+                planned.append(
+                    PlannedSlice(entry.key, stage.name, slice_name, str(reason), tokens, seconds)
+                )
         return planned
 
-    def _stored_decisions(self, shard: str) -> dict[str, str]:
-        """Decisions of tools that this build does not touch: they are merged all the same."""
-        merged, _ = merged_inputs(
-            self._warehouse,
-            shard,
-            round_number=self._round,
-            window_tokens=self._settings.corpus.window_tokens,
-            besides=self._toolbox.tools.keys(),
+    def _of_other_tools(
+        self, stage: ShardStage, partition: Partition
+    ) -> dict[tuple[str, str], str]:
+        """Rows of tools that this build does not touch: they are merged all the same."""
+        if not self._pipeline.is_merging(stage):
+            return {}
+        merged, _ = self._pipeline.merged(
+            stage, partition, self._warehouse, besides=self._toolbox.tools.keys()
         )
-        return {name: slices[0].fingerprint for name, slices in merged.items()}
+        return {
+            (each.table, name): each.fingerprint
+            for name, slices in merged.items()
+            for each in slices
+        }
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
         stage = _STAGES_WITH_MODEL.get(table)

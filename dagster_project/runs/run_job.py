@@ -179,22 +179,26 @@ def run_job(
         RunFailedError: with the descriptions of the failed steps.
         RunInterruptedError: this process was told to stop.
     """
-    from dagster_project.definitions import defs
+    from dagster_project.definitions import definitions
 
     # What was lost with a command goes on with the next one, and nowhere else.
     tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0"}
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
-    result = defs.resolve_job_def(job_name).execute_in_process(
-        instance=instance,
-        run_config={
-            "resources": {name: {"config": config} for name, config in resources.items()},
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        },
-        partition_key=partitions[0] if len(partitions) == 1 else None,
-        tags=tags,
-        asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
-        raise_on_error=False,
+    result = (
+        definitions()
+        .resolve_job_def(job_name)
+        .execute_in_process(
+            instance=instance,
+            run_config={
+                "resources": {name: {"config": config} for name, config in resources.items()},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            partition_key=partitions[0] if len(partitions) == 1 else None,
+            tags=tags,
+            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
+            raise_on_error=False,
+        )
     )
     if not result.success:
         if _is_interrupted(result):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dagster_project.fingerprints import execution_settings
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.retriever import SEARCHING_TOOLS, searches_vectors
 from tools.errors import FrozenAnswersError, ToolUnavailableError
@@ -16,6 +15,9 @@ from tools.protocol import Tool
 from tools.registry import check_tool_name, is_plugin, plugin_target
 from tools.running.frozen_answers import FrozenAnswers
 from tools.running.frozen_tool import FrozenTool
+
+# Of the section `execution`: what a result depends on.
+_OF_RESULTS = {"deadline_seconds", "max_result_tokens", "leak_share"}
 
 
 def replayed_tool(
@@ -65,7 +67,8 @@ def settings_of_answers(settings: Settings, name: str) -> dict[str, Any]:
         name: one of `settings.tools.names`.
     """
     named: dict[str, Any] = {
-        f"execution.{key}": value for key, value in execution_settings(settings).items()
+        f"execution.{key}": value
+        for key, value in settings.execution.model_dump(include=_OF_RESULTS).items()
     }
     options = settings.tools.of(name).options
     named |= {f"tools.{name}.options.{key}": value for key, value in options.items()}

@@ -58,6 +58,19 @@ def searching_tools(settings: Settings, named: Collection[str] = ()) -> list[str
     ]
 
 
+def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
+    """The tools of a run that search an index, `wikipedia_index` or `passage_index`.
+
+    Args:
+        index: name of its asset.
+        settings, named: as of `searching_tools`.
+    """
+    found = searching_tools(settings, named)
+    if index == "wikipedia_index":
+        return found
+    return [name for name in found if searches_vectors(settings, name)]
+
+
 def searches_vectors(settings: Settings, name: str) -> bool:
     """Whether the settings let one of `SEARCHING_TOOLS` search dense vectors."""
     if name == "QA":
@@ -67,4 +80,4 @@ def searches_vectors(settings: Settings, name: str) -> bool:
 
 def needs_passage_index(settings: Settings, named: Collection[str] = ()) -> bool:
     """Whether a tool of a run searches dense vectors; the arguments as of `searching_tools`."""
-    return any(searches_vectors(settings, name) for name in searching_tools(settings, named))
+    return bool(tools_searching("passage_index", settings, named))

@@ -4,20 +4,24 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from assets.execution import done_together
+from assets.shard_run import done_together
 from tests.conftest import REPOSITORY
 from tests.fakes import tiny_model
+from tools.errors import ToolDiedError
 
 # In a process of its own: here others have imported transformers already.
 FIRST_IS_EXECUTION = """
 import sys
 from unittest import mock
 import dagster as dg
-from assets import execution
+from assets import shard_run
+from dagster_project.definitions import definitions
 from dagster_project.home import Home
 from dagster_project.partitions import SHARDS
 from dagster_project.resources.language_model import LanguageModelResource
@@ -27,7 +31,7 @@ from dagster_project.resources.warehouse import WarehouseResource
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from warehouse.schema import ALL
 
-done_together = execution.done_together
+done_together = shard_run.done_together
 
 def before_the_threads(work):
     assert "transformers.models.auto.tokenization_auto" in sys.modules, "threads would import it"
@@ -38,7 +42,7 @@ save_manifest(Home.find().sources)
 for table, name in (("documents", ALL), ("candidate_calls", "Calculator")):
     warehouse.replace_slice(table, SHARD, name, frame(table), metadata={"fingerprint": table})
 assert "transformers" not in sys.modules
-with mock.patch.object(execution, "done_together", before_the_threads):
+with mock.patch.object(shard_run, "done_together", before_the_threads):
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
         resources = {
@@ -48,26 +52,37 @@ with mock.patch.object(execution, "done_together", before_the_threads):
             "language_model": LanguageModelResource(),
         }
         dg.materialize(
-            [execution.executed_calls], partition_key=SHARD, instance=instance, resources=resources
+            [definitions().get_assets_def("executed_calls")],
+            partition_key=SHARD,
+            instance=instance,
+            resources=resources,
         )
 """
 
 
-def test_pieces_of_work_wait_for_each_other_and_an_error_stops_no_other():
-    meeting = threading.Barrier(3, timeout=10)
+def test_tools_work_at_the_same_time_and_an_error_of_one_stops_no_other():
+    meeting, done = threading.Barrier(3, timeout=10), []
 
-    def meet(answer):
+    def meet(name: str, error: Exception | None = None) -> str:
         meeting.wait()
-        if answer is None:
-            raise ValueError("no answer")
-        return answer
+        if error is not None:
+            raise error
+        done.append(name)
+        return f"{name} done"
 
-    done = done_together(
-        {name: lambda name=name: meet(name) for name in "ab"} | {"c": lambda: meet(None)}
-    )
-    assert list(done) == ["a", "b", "c"]
-    assert (done["a"], done["b"]) == ("a", "b")
-    assert isinstance(done["c"], ValueError)
+    def work(error: Exception | None) -> dict[str, Callable[[], str]]:
+        return {
+            "a": partial(meet, "a", error),
+            **{name: partial(meet, name) for name in ("b", "c")},
+        }
+
+    assert done_together(work(None)) == {"a": "a done", "b": "b done", "c": "c done"}
+    done.clear()
+    with pytest.raises(ValueError, match="no answer"):
+        done_together(work(ValueError("no answer")))
+    assert sorted(done) == ["b", "c"]
+    with pytest.raises(ToolDiedError, match="a: its process ended"):
+        done_together(work(ToolDiedError("its process ended")))
 
 
 @pytest.mark.slow

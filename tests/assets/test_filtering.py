@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from assets.filtering import filtered_calls
-from assets.scoring import scored_calls
+from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.partitions import SHARDS
@@ -67,7 +66,7 @@ class ScoredHome:
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
             result = dg.materialize(
-                [scored_calls, filtered_calls],
+                [definitions().get_assets_def(name) for name in ("scored_calls", "filtered_calls")],
                 partition_key=SHARD,
                 instance=instance,
                 resources={

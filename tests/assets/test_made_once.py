@@ -59,7 +59,7 @@ def materialise(number: int, own: int, root: str, model: str, start: Any, said: 
     os.environ["TOOLFORMER_HOME"] = root
     import dagster as dg
 
-    from dagster_project.definitions import defs
+    from dagster_project.definitions import definitions
     from dagster_project.partitions import register_evaluations, register_shards
     from dagster_project.resources.settings import SettingsResource
     from dagster_project.resources.toolbox import ToolboxResource
@@ -69,7 +69,7 @@ def materialise(number: int, own: int, root: str, model: str, start: Any, said: 
     Home.device_lock = lambda self, device: self.output_lock(f"device-{own}")
     of_model = {"path": model, "device": "cpu", "precision": "bfloat16"}
     resources = {
-        **(defs.resources or {}),
+        **(definitions().resources or {}),
         "settings": SettingsResource(overrides={**SETTINGS, "language_model": of_model}),
         "toolbox": ToolboxResource(tools=[TOOL]),
     }
@@ -79,7 +79,7 @@ def materialise(number: int, own: int, root: str, model: str, start: Any, said: 
         for step, (asset, shards) in enumerate(STEPS):
             start.wait(timeout=100)
             result = dg.materialize(
-                [defs.get_assets_def(asset)],
+                [definitions().get_assets_def(asset)],
                 partition_key=shards[number],
                 instance=instance,
                 resources=resources,

@@ -156,7 +156,7 @@ def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, st
         home.warehouse,
         settings,
         open_toolbox(settings, home.home),
-        model=Annotator.of(settings, home.home).identity,
+        annotator=Annotator.of(settings, home.home).identity,
         force=False,
     )
     slices = plan.of(Manifest.load(home.home.sources).active_shards[:1])

@@ -10,7 +10,7 @@ from assets.search_index import dump_files, dump_passages, refresh_index
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
-from dagster_project.fingerprints import FINGERPRINT, fingerprint
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.runs.indexes import planned_indexes
@@ -62,7 +62,7 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
 
     def refreshed(passage_words: int) -> dg.MaterializeResult:
-        made_from = fingerprint("wikipedia_index", passage_words=passage_words)
+        made_from = Fingerprint.of({"passage_words": passage_words})
         return refresh_index(
             SettingsResource(),
             Home(tmp_path),
@@ -123,7 +123,7 @@ def test_a_damaged_encoder_names_the_package_to_install(
     overrides = {"wikipedia_index": {"source": str(tmp_path / "articles.jsonl")}}
     options = RunOptions(overrides=overrides, tools=("QA",))
     (planned,) = planned_indexes(["QA"], options.load_settings(Home.find()), Home.find())[1:]
-    assert planned.fingerprint is None
+    assert not planned.can_be_built
     with (
         dagster_instance(Home.find()) as instance,
         pytest.raises(RunFailedError, match=r"pip install .*wordllama=="),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dagster_project.definitions import defs
+from dagster_project.definitions import definitions
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.conftest import REPOSITORY
 
@@ -168,7 +168,7 @@ def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
 ):
     nodes = {node["assetKey"]["path"][0]: node for node in browser.ask(NODES)}
     assert set(nodes) == {
-        key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()
+        key.to_user_string() for key in definitions().resolve_asset_graph().get_all_asset_keys()
     }
     stages = [name for name, node in nodes.items() if node["groupName"] == "build_dataset"]
     assert all(nodes[name]["partitionKeys"] == list(SHARDS) for name in stages)

@@ -3,10 +3,10 @@
 import dagster as dg
 import pytest
 
-from dagster_project.definitions import defs
+from dagster_project.definitions import definitions
 from dagster_project.metadata import column_schema
 
-SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+SPECS = {spec.key.to_user_string(): spec for spec in definitions().resolve_all_asset_specs()}
 TABLES = {
     name: str(spec.metadata["dagster/table_name"])
     for name, spec in sorted(SPECS.items())

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 import pytest
 
-from dagster_project.definitions import defs
+from dagster_project.definitions import definitions
 from dagster_project.home import home_folder
 from dagster_project.partitions import SHARD, shards_per_run
 from dagster_project.sensors import SENSORS, annotate_new_shards
@@ -45,7 +45,7 @@ class Home:
     def look(self) -> Mapping[str, set[str]]:
         """What is asked for: the shards, by asset."""
         found = dg.evaluate_automation_conditions(
-            defs,
+            definitions(),
             self._instance,
             asset_selection=annotate_new_shards.asset_selection,
             cursor=self._cursor,
@@ -72,7 +72,7 @@ def home() -> Iterator[Home]:
 
 def test_only_two_sensors_are_there_and_both_are_off():
     # A condition that no sensor is for would get one of Dagster's own.
-    sensors = defs.get_repository_def().sensor_defs
+    sensors = definitions().get_repository_def().sensor_defs
     assert {sensor.name for sensor in sensors} == {each.name for each in SENSORS}
     assert {each.name for each in SENSORS} == {"inbox", "annotate_new_shards"}
     for sensor in sensors:
@@ -96,7 +96,7 @@ def test_many_new_shards_are_one_backfill_whose_runs_take_many():
     for name in STAGES:
         (definition,) = [
             each
-            for each in defs.assets or ()
+            for each in definitions().assets or ()
             if isinstance(each, dg.AssetsDefinition) and each.key == dg.AssetKey(name)
         ]
         assert definition.backfill_policy == dg.BackfillPolicy.multi_run(most)

@@ -6,17 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.shard_stage import ShardStage
 from dagster_project.checks import (
     counts_are_those_of_the_rows,
     kept_calls_are_above_chance,
     share_of_kept_calls_is_plausible,
 )
-from dagster_project.partitions import SHARDS
-from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
-from dagster_project.runs.run_job import failure_of
 from tests.warehouse.rows import SAMPLED, SHARD, frame
 from warehouse.counting import counts_text
 from warehouse.warehouse import Warehouse
@@ -74,37 +69,6 @@ def test_a_round_that_keeps_most_calls_is_seen_beside_one_that_does_not(warehous
     result = outcome(share_of_kept_calls_is_plausible)
     assert not result.passed
     assert shares(result) == {"share of kept calls": 0.1, "share of kept calls, round 2": 0.75}
-
-
-def test_a_shard_whose_rows_break_a_rule_fails_with_the_first_row_and_the_others_go_on(
-    warehouse: Warehouse,
-):
-    for shard, call_id in ((SHARD, "c1"), (OTHER, "c2")):
-        for number, name in ((1, "Calculator"), (2, "round-2.Calculator")):
-            row = {"call_id": "c1" if shard == SHARD else f"{call_id}-{number}"}
-            rows = frame("candidate_calls", row | {"round": number, "shard": shard})
-            warehouse.replace_slice("candidate_calls", shard, name, rows, metadata={})
-
-    @dg.asset(partitions_def=SHARDS, backfill_policy=dg.BackfillPolicy.single_run())
-    def candidate_calls(
-        context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
-    ) -> dg.MaterializeResult:
-        stage = ShardStage.open(context, "candidate_calls", settings, warehouse)
-        return stage.run(lambda _shard, _report: None)
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(SHARDS.name), [SHARD, OTHER])
-        result = dg.materialize(
-            [candidate_calls],
-            instance=instance,
-            tags={RANGE_START_TAG: SHARD, RANGE_END_TAG: OTHER},
-            resources={"settings": SettingsResource(), "warehouse": WarehouseResource()},
-            raise_on_error=False,
-        )
-    error = failure_of(result.all_events, result.run_id)
-    for part in ("belongs to one row", "call_id c1, rows 2", f"--force --shards {SHARD}"):
-        assert part in str(error)
-    assert tuple(error.failed_shards) == (SHARD,)
 
 
 def test_counts_that_are_not_those_of_the_rows_are_named(

@@ -11,7 +11,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from dagster_project import cluster, fingerprints
+from dagster_project import cluster
 from dagster_project.cluster import ClusterError, Place, joined, read_record
 from dagster_project.home import Home
 from dagster_project.locks import LockError
@@ -19,13 +19,12 @@ from dagster_project.wiring.warehouse import open_warehouse
 from tests.cluster.postgres import RunningPostgres
 from tests.dagster_project.command_line import Outcome, run_command
 
+OTHER_LOCKS = {"kind": "postgresql", "database": "x", "system_identifier": "7"}
+
 
 @pytest.fixture(autouse=True)
 def each_look_is_that_of_another_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cluster, "_joined", cluster._joined.__wrapped__)
-    cluster._code_digest.cache_clear()
-    yield
-    cluster._code_digest.cache_clear()
 
 
 @pytest.fixture
@@ -73,12 +72,11 @@ def test_machines_that_come_at_once_write_one_record(home: Home):
     assert {each.id for each in found} == {json.loads(home.place.file.read_text())["id"]}
 
 
-def test_a_machine_of_another_version_is_refused(home: Home, monkeypatch):
+def test_a_machine_that_locks_elsewhere_is_refused(home: Home):
     home.check_cluster()
-    cluster._code_digest.cache_clear()
-    monkeypatch.setitem(fingerprints.CODE_VERSIONS, "filtered_calls", "99")
+    altered(home.place, locks=OTHER_LOCKS)
     for use in (open_warehouse, lambda of: of.shards_lock()):
-        with pytest.raises(ClusterError, match="Install the same version on all machines"):
+        with pytest.raises(ClusterError, match="two machines would write the same at once"):
             use(home)
 
 
@@ -104,8 +102,8 @@ def test_a_folder_without_locks_is_refused_before_anything_is_recorded(home: Hom
 
 def test_a_machine_without_a_cache_of_its_own_is_compared_all_the_same(home: Home):
     home.check_cluster()
-    altered(home.place, code="another")
-    with pytest.raises(ClusterError, match="whose rows mean something else"):
+    altered(home.place, locks=OTHER_LOCKS)
+    with pytest.raises(ClusterError, match="two machines would write the same at once"):
         Home(home.root).check_cluster()
 
 
@@ -178,13 +176,13 @@ def test_the_record_is_shown_with_whether_this_machine_fits(command, home: Home)
     assert outcome.code == 0
     assert recorded.id in outcome.out
     assert "This machine fits." in outcome.out
-    altered(home.place, locks={"kind": "postgresql", "database": "x", "system_identifier": "7"})
+    altered(home.place, locks=OTHER_LOCKS)
     assert command("show").is_one_paragraph_naming("the PostgreSQL database x of 7")
 
 
 def test_renewing_keeps_the_id_and_takes_the_rest_from_this_machine(command, home: Home):
     before = home.cluster
-    altered(home.place, code="another", locks={"kind": "postgresql"})
+    altered(home.place, locks=OTHER_LOCKS)
     assert command("renew").code == 0
     assert home.cluster == before
 
@@ -199,5 +197,5 @@ def test_a_home_of_one_machine_has_nothing_to_renew(command, home: Home, monkeyp
 def test_looking_twice_in_one_process_asks_once(home: Home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()
     first = joined(home.place)
-    altered(home.place, code="another")
+    altered(home.place, locks=OTHER_LOCKS)
     assert joined(home.place) is first

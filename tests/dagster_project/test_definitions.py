@@ -15,8 +15,7 @@ import yaml
 
 import tools
 from assets.corpus import corpus_manifest
-from dagster_project.definitions import defs
-from dagster_project.fingerprints import CODE_VERSIONS
+from dagster_project.definitions import definitions
 from dagster_project.partitions import SHARDS
 from tests.conftest import REPOSITORY
 from toolformer.sources.manifest import shard_key
@@ -46,11 +45,11 @@ JOBS = {
 
 
 def asset_definitions() -> list[dg.AssetsDefinition]:
-    return [each for each in defs.assets or () if isinstance(each, dg.AssetsDefinition)]
+    return [each for each in definitions().assets or () if isinstance(each, dg.AssetsDefinition)]
 
 
 def specs() -> dict[str, dg.AssetSpec]:
-    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+    return {spec.key.to_user_string(): spec for spec in definitions().resolve_all_asset_specs()}
 
 
 def graph() -> dict[str, Any]:
@@ -77,7 +76,7 @@ def partitions(definition: dg.PartitionsDefinition | None) -> str | list[str] | 
 
 
 def test_definitions_validate():
-    dg.Definitions.validate_loadable(defs)
+    dg.Definitions.validate_loadable(definitions())
 
 
 def test_the_graph_is_the_stored_one():
@@ -90,10 +89,9 @@ def test_every_asset_has_group_kinds_code_version_and_description():
     for name, spec in specs().items():
         assert spec.group_name in {*JOBS, "studies"}, name
         assert len(spec.kinds) == 2, name
-        assert spec.code_version == CODE_VERSIONS[name]
+        assert spec.code_version, name
         assert spec.description, name
         assert spec.description.split("\n")[0].endswith("."), name
-    assert set(CODE_VERSIONS) == set(specs())
 
 
 def test_every_asset_says_that_it_returns_a_materialize_result():
@@ -104,7 +102,7 @@ def test_every_asset_says_that_it_returns_a_materialize_result():
 
 def test_the_three_jobs_have_their_assets():
     for name, assets in JOBS.items():
-        job = defs.resolve_job_def(name)
+        job = definitions().resolve_job_def(name)
         nodes = job.asset_layer.executable_asset_keys
         assert {key.to_user_string() for key in nodes} == assets
     assert set().union(*JOBS.values()) == set(specs())
@@ -123,7 +121,7 @@ def test_a_run_takes_many_shards_of_a_backfill():
 
 
 def test_runs_take_one_process():
-    assert defs.executor is dg.in_process_executor
+    assert definitions().executor is dg.in_process_executor
 
 
 def test_partition_keys_are_safe():
@@ -182,7 +180,7 @@ def test_our_tools_are_not_another_distributions():
 
 
 def test_every_resource_refuses_misspelt_configuration():
-    for name, resource in (defs.resources or {}).items():
+    for name, resource in (definitions().resources or {}).items():
         with pytest.raises(dg.DagsterInvalidConfigError, match="surely_misspelt"):
             dg.materialize(
                 [_uses(name)],

@@ -18,13 +18,14 @@ from dagster_project.commands.building import build_dataset
 from dagster_project.commands.explaining import find_call
 from dagster_project.commands.explanation import page_of_call, status_of
 from dagster_project.commands.options import RunOptions
-from dagster_project.fingerprints import FINGERPRINT, PARTS, prompt_digest
+from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.filtering import FilterReason
+from toolformer.ground.digests import hex_digest
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
 
@@ -247,7 +248,7 @@ def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
     row = explained.calls("is_kept").row(0, named=True)
     provenance = explained.fields(row["call_id"], "--no-model")
     assert provenance["prompt"] == load_short_prompt(TOOL)
-    assert provenance["prompt_digest"] == prompt_digest(provenance["prompt"])
+    assert provenance["prompt_digest"] == hex_digest(provenance["prompt"])
     assert len({provenance[f"{name}_run"] for name in ("sampling", "execution", "decision")}) == 1
     assert provenance["sampling_run"]
     assert json.loads(provenance["scoring_parts"])["window_tokens"] == "64"

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from assets.execution import executed_calls
 from dagster_project.commands.freezing import freeze_answers
 from dagster_project.commands.options import RunOptions
+from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import SHARDS
@@ -130,7 +130,7 @@ class BuiltHome:
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
             dg.materialize(
-                [executed_calls],
+                [definitions().get_assets_def("executed_calls")],
                 partition_key=SHARD,
                 instance=instance,
                 resources={

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_project.definitions import defs
+from dagster_project.definitions import definitions
 from dagster_project.home import Home
 from dagster_project.inbox import Sightings, entries_of
 from dagster_project.sensors import inbox
@@ -40,7 +40,7 @@ class Looks:
         """The paths that are asked for in this look."""
         with dg.DagsterInstance.ephemeral() as instance:
             context = dg.build_sensor_context(
-                instance, cursor=self._cursor, repository_def=defs.get_repository_def()
+                instance, cursor=self._cursor, repository_def=definitions().get_repository_def()
             )
             evaluated = inbox.evaluate_tick(context)
         self._cursor, self.said = evaluated.cursor, evaluated.skip_message or ""
@@ -122,11 +122,15 @@ def test_an_entry_that_is_gone_is_forgotten():
 
 def prepare(home: Home, paths: list[str]) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        result = defs.resolve_job_def("prepare").execute_in_process(
-            instance=instance,
-            run_config={"ops": {"corpus_manifest": {"config": {"new_sources": paths}}}},
-            asset_selection=[dg.AssetKey("corpus_manifest")],
-            raise_on_error=False,
+        result = (
+            definitions()
+            .resolve_job_def("prepare")
+            .execute_in_process(
+                instance=instance,
+                run_config={"ops": {"corpus_manifest": {"config": {"new_sources": paths}}}},
+                asset_selection=[dg.AssetKey("corpus_manifest")],
+                raise_on_error=False,
+            )
         )
         shards = set(instance.get_dynamic_partitions("shard"))
     active = Manifest.load(home.sources).active_shards if result.success else []

@@ -1,27 +1,18 @@
 """What a build would do, from stored fingerprints alone: no model, no Java."""
 
+import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
+from assets.pipeline import PIPELINE
+from assets.stage import Partition, ShardStage
 from assets.training.benchmark_texts import benchmark_texts
-from dagster_project.fingerprints import (
-    CODE_VERSIONS,
-    Fingerprint,
-    augmented_texts_fingerprint,
-    candidate_calls_fingerprint,
-    documents_fingerprint,
-    executed_calls_fingerprint,
-    filtered_calls_fingerprint,
-    fingerprint,
-    losses_of_texts_fingerprint,
-    questions_fingerprint,
-    scored_calls_fingerprint,
-    training_set_fingerprint,
-)
+from assets.training.training_set import TRAINING_SET
+from dagster_project.fingerprints import Fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings, merged, validated
 from dagster_project.settings.settings_file import preset_values
@@ -41,14 +32,7 @@ from warehouse.warehouse import Warehouse
 
 ENTRY = ShardEntry("shard-00000", "texts.jsonl", 0, 2, "d" * 32, False)
 OTHER = ShardEntry("shard-00001", "texts.jsonl", 2, 2, "e" * 32, False)
-STAGES = [
-    "documents",
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-    "augmented_texts",
-]
+STAGES = list(PIPELINE.names)
 
 
 def settings_with(changes: dict | None = None) -> Settings:
@@ -79,7 +63,7 @@ def plan_of(
     texts_of: tuple[ShardEntry, ...] = (),
     **changes,
 ) -> list[PlannedSlice]:
-    given = {"model": "model-1", "force": False, **changes}
+    given = {"annotator": "model-1", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
     )
@@ -96,36 +80,36 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         "source_offset": 0,
     }
 
-    def put(table: str, name: str, made: Fingerprint, rows: list[dict], **metadata: str) -> str:
-        if table != "documents":
-            name = name_in_round(settings.sampling.round, name)
-        frame = pl.DataFrame(rows, schema=table_schema(table).polars_schema)
-        metadata |= made.metadata()
-        warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
-        return made.digest
+    made: dict[tuple[str, str], str] = {}
+    for stage in PIPELINE:
+        for partition in stage.partitions(settings, entry, toolbox, "model-1"):
+            name, fingerprint = partition.tool_name, PIPELINE.fingerprint(stage, partition, made)
+            made[stage.name, name] = fingerprint.digest
+            rows = [text] if stage.name == "documents" else []
+            frame = pl.DataFrame(rows, schema=table_schema(stage.name).polars_schema)
+            slice_name = stage.output_name(name, settings.sampling.round)
+            warehouse.replace_slice(
+                stage.name, entry.key, slice_name, frame, metadata=fingerprint.metadata()
+            )
 
-    documents = put("documents", "all", documents_fingerprint(entry), [text])
-    decided = {}
-    for name, tool in toolbox.tools.items():
-        sampled = candidate_calls_fingerprint(
-            documents,
-            settings,
-            tool,
-            toolbox.prompts[name],
-            "model-1",
-            source=entry.source,
-        )
-        candidates = put("candidate_calls", name, sampled, [])
-        executed = put(
-            "executed_calls", name, executed_calls_fingerprint(candidates, settings, tool), []
-        )
-        scored = put(
-            "scored_calls", name, scored_calls_fingerprint(executed, settings, "model-1"), []
-        )
-        decided[name] = put(
-            "filtered_calls", name, filtered_calls_fingerprint(scored, settings, name), []
-        )
-    put("augmented_texts", "all", augmented_texts_fingerprint(decided), [])
+
+def fingerprint_of(
+    stage: ShardStage,
+    settings: Settings,
+    tool: Tool,
+    *,
+    source: str = "texts.jsonl",
+) -> Fingerprint:
+    """Of an output of a tool whose inputs stay as they are."""
+    entry = dataclasses.replace(ENTRY, source=source)
+    toolbox = Toolbox({tool.name: tool}, {tool.name: None}, {})
+    partition = Partition(settings, entry, toolbox, "model-1", tool.name)
+    inputs = {(table, name): "x" for table in STAGES for name in (tool.name, "all")}
+    return PIPELINE.fingerprint(stage, partition, inputs)
+
+
+def sampled(settings: Settings, tool: Tool, **entry: str) -> Fingerprint:
+    return fingerprint_of(PIPELINE["candidate_calls"], settings, tool, **entry)
 
 
 @pytest.fixture
@@ -178,8 +162,8 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
     settings = settings_with({"tools": {"Calendar": {"filtering_threshold": 0.75}}})
     planned = plan_of(built, settings, toolbox_of(*BOTH))
     assert reasons(planned) == {
-        ("filtered_calls", "Calendar"): "changed: filtering threshold",
-        ("augmented_texts", "all"): "changed: calls of Calendar",
+        ("filtered_calls", "Calendar"): "changed: tools.Calendar.filtering_threshold",
+        ("augmented_texts", "all"): "changed: filtered_calls.Calendar",
     }
     assert sum(each.tokens for each in planned) == 0
 
@@ -187,8 +171,8 @@ def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
 def test_a_contrast_changes_decisions_and_keeps_losses(built: Warehouse):
     settings = settings_with({"tools": {"Calendar": {"contrast_threshold": 0.5}}})
     assert reasons(plan_of(built, settings, toolbox_of(*BOTH))) == {
-        ("filtered_calls", "Calendar"): "changed: contrast threshold",
-        ("augmented_texts", "all"): "changed: calls of Calendar",
+        ("filtered_calls", "Calendar"): "changed: tools.Calendar.contrast_threshold",
+        ("augmented_texts", "all"): "changed: filtered_calls.Calendar",
     }
 
 
@@ -197,13 +181,13 @@ def test_a_contrast_changes_decisions_and_keeps_losses(built: Warehouse):
     [
         (
             {"tools": {"Calendar": {"positions_per_text": 7}}},
-            "positions per text",
+            "tools.Calendar.positions_per_text",
             "candidate_calls",
         ),
-        ({"sampling": {"seed": 5}}, "sampling", "candidate_calls"),
-        ({"corpus": {"window_tokens": 100}}, "window tokens", "candidate_calls"),
-        ({"execution": {"max_result_tokens": 9}}, "execution", "executed_calls"),
-        ({"scoring": {"separator": " "}}, "scoring", "scored_calls"),
+        ({"sampling": {"seed": 5}}, "sampling.seed", "candidate_calls"),
+        ({"corpus": {"window_tokens": 100}}, "corpus.window_tokens", "candidate_calls"),
+        ({"execution": {"max_result_tokens": 9}}, "execution.max_result_tokens", "executed_calls"),
+        ({"scoring": {"separator": " "}}, "scoring.separator", "scored_calls"),
     ],
 )
 def test_a_setting_names_itself_and_reaches_everything_below(
@@ -229,9 +213,9 @@ def test_a_setting_names_itself_and_reaches_everything_below(
 def test_what_changes_losses_scores_calls_again(built: Warehouse, changes: dict):
     settings = settings_with({"scoring": changes})
     assert reasons(plan_of(built, settings, toolbox_of("Calendar"))) == {
-        ("scored_calls", "Calendar"): "changed: scoring",
+        ("scored_calls", "Calendar"): f"changed: scoring.{next(iter(changes))}",
         ("filtered_calls", "Calendar"): "changed: scored calls",
-        ("augmented_texts", "all"): "changed: calls of Calendar",
+        ("augmented_texts", "all"): "changed: filtered_calls.Calendar",
     }
 
 
@@ -241,7 +225,9 @@ def test_rescoring_has_no_say_only_where_float32_is_named(built: Warehouse):
     for named in ("bfloat16", "auto"):
         precision = {"language_model": {"precision": named}}
         digests = {
-            scored_calls_fingerprint("x", settings_with(given), "model-1").digest
+            fingerprint_of(
+                PIPELINE["scored_calls"], settings_with(given), create_tool("Calendar")
+            ).digest
             for given in (precision, {**precision, **changes})
         }
         assert len(digests) == 2, named
@@ -265,9 +251,9 @@ def test_another_model_or_precision_samples_again(built: Warehouse):
     in_bfloat16 = settings_with({"language_model": {"precision": "bfloat16"}})
     for settings, model, reason in (
         (settings_with(), "model-2", "changed: language model"),
-        (in_bfloat16, "model-1", "changed: precision"),
+        (in_bfloat16, "model-1", "changed: language_model.precision"),
     ):
-        planned = reasons(plan_of(built, settings, toolbox_of(*BOTH), model=model))
+        planned = reasons(plan_of(built, settings, toolbox_of(*BOTH), annotator=model))
         assert planned["candidate_calls", "Calendar"] == reason
         assert ("documents", "all") not in planned
 
@@ -318,7 +304,7 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 ):
     def of(options: dict) -> str:
         tool = create_tool(name, options)
-        return candidate_calls_fingerprint("d", settings_with(), tool, None, "m", source="s").digest
+        return sampled(settings_with(), tool).digest
 
     assert of(before) != of({})
     assert after is None or of(after) == of({})
@@ -327,7 +313,7 @@ def test_settings_of_the_preselection_sample_again_and_others_do_not(
 def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_others():
     def of(proposals: str, tool: Tool) -> Fingerprint:
         settings = settings_with({"sampling": {"proposals": proposals}})
-        return candidate_calls_fingerprint("d", settings, tool, None, "m", source="s")
+        return sampled(settings, tool)
 
     calendar, silent = create_tool("Calendar"), Locker(seed=0)
     found = [of(kind, calendar) for kind in ("none", "positions", "calls")]
@@ -342,7 +328,7 @@ def test_a_source_for_other_tools_changes_the_samples_of_the_tools_it_leaves_out
 
     def of(**source: object) -> Fingerprint:
         settings = settings_with({"corpus": {"sources": [{"path": "a.jsonl", **source}]}})
-        return candidate_calls_fingerprint("d", settings, calendar, None, "m", source="a.jsonl")
+        return sampled(settings, calendar, source="a.jsonl")
 
     assert of(tools=["Calendar", "QA"]) == of()
     assert of(tools=["QA"]).difference(of().metadata()) is not None
@@ -353,7 +339,7 @@ def test_a_limit_of_the_calculator_makes_its_proposals_others():
     def of(kind: str, **options: int) -> str:
         settings = settings_with({"sampling": {"proposals": kind}})
         tool = create_tool("Calculator", options)
-        return candidate_calls_fingerprint("d", settings, tool, None, "m", source="s").digest
+        return sampled(settings, tool).digest
 
     assert of("calls") != of("calls", max_characters=9)
     assert of("none") == of("none", max_characters=9)
@@ -362,13 +348,13 @@ def test_a_limit_of_the_calculator_makes_its_proposals_others():
 def test_a_token_budget_regroups_what_is_sampled(built: Warehouse):
     planned = plan_of(built, settings_with({"scoring": {"token_budget": 999}}), toolbox_of(*BOTH))
     assert planned[0].table == "candidate_calls"
-    assert planned[0].reason == "changed: token budget"
+    assert planned[0].reason == "changed: scoring.token_budget"
 
 
 def evaluated(name: str, changes: dict | None = None) -> Fingerprint:
     settings = settings_with(changes)
     if name == "perplexity":
-        return losses_of_texts_fingerprint(
+        return losses_fingerprint(
             settings, "model-1", held_out_documents={"shard-00000": "d"}, file=None
         )
     decoding = settings.decoding
@@ -418,14 +404,7 @@ def test_the_number_of_questions_is_no_part_of_the_training_set():
     def of(changes: dict) -> Fingerprint:
         settings = settings_with(changes)
         benchmarks = {name: each.made_of for name, each in benchmark_texts(settings).items()}
-        return training_set_fingerprint(
-            {"a": "x"},
-            {"b": "y"},
-            settings,
-            benchmarks=benchmarks,
-            documents={},
-            tokenizer=None,
-        )
+        return TRAINING_SET.fingerprint(settings, {"benchmarks": benchmarks})
 
     stored = of({}).metadata()
     assert of({"evaluation": {"dateset_items": 7}}).difference(stored) is None
@@ -457,7 +436,7 @@ def test_a_build_of_one_tool_keeps_the_other_in_the_texts(built: Warehouse):
     assert plan_of(built, toolbox=toolbox_of("Calendar")) == []
     settings = settings_with({"tools": {"Calendar": {"filtering_threshold": 0.75}}})
     planned = reasons(plan_of(built, settings, toolbox_of("Calendar")))
-    assert planned["augmented_texts", "all"] == "changed: calls of Calendar"
+    assert planned["augmented_texts", "all"] == "changed: filtered_calls.Calendar"
 
 
 LATER = {"sampling": {"round": 2, "annotator": "/models/toolformer", "uses_prompt": False}}
@@ -469,7 +448,7 @@ def without_prompts(toolbox: Toolbox) -> Toolbox:
 
 def test_a_later_round_is_planned_beside_the_first(built: Warehouse):
     toolbox = without_prompts(toolbox_of("Calendar"))
-    planned = reasons(plan_of(built, settings_with(LATER), toolbox, model="model-2"))
+    planned = reasons(plan_of(built, settings_with(LATER), toolbox, annotator="model-2"))
     tables = ("candidate_calls", "executed_calls", "scored_calls", "filtered_calls")
     assert planned == {
         **{(table, "round-2.Calendar"): "missing" for table in tables},
@@ -490,9 +469,9 @@ def test_a_new_annotator_makes_its_round_stale_and_no_other(built: Warehouse):
     settings, toolbox = settings_with(LATER), without_prompts(toolbox_of("Calendar"))
     store(built, settings, toolbox)
     assert plan_of(built, settings, toolbox) == []
-    planned = reasons(plan_of(built, settings, toolbox, model="model-2"))
+    planned = reasons(plan_of(built, settings, toolbox, annotator="model-2"))
     assert planned["candidate_calls", "round-2.Calendar"] == "changed: language model"
-    assert planned["augmented_texts", "round-2.all"] == "changed: calls of Calendar"
+    assert planned["augmented_texts", "round-2.all"] == "changed: filtered_calls.Calendar"
     assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
 
 
@@ -546,11 +525,11 @@ def test_costs_are_those_of_the_same_round_where_it_has_any(built: Warehouse):
     assert expected({}) == 1900
 
 
-def test_a_change_of_code_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch):
-    make: Callable[[], Fingerprint] = lambda: fingerprint("documents", raw_slice="x")  # noqa: E731
-    before = make()
-    monkeypatch.setitem(CODE_VERSIONS, "documents", "2")
-    assert make().digest != before.digest
-    assert make().difference(before.metadata()) == "changed: code version"
+def test_a_change_of_code_changes_the_fingerprint():
+    stage, calendar = PIPELINE["filtered_calls"], create_tool("Calendar")
+    before = fingerprint_of(stage, settings_with(), calendar)
+    after = fingerprint_of(dataclasses.replace(stage, version="5"), settings_with(), calendar)
+    assert after.digest != before.digest
+    assert after.difference(before.metadata()) == "changed: code version"
     assert before.difference(None) == "missing"
     assert before.difference(before.metadata()) is None

@@ -125,7 +125,7 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     import dagster as dg
 
     from assets import corpus
-    from dagster_project.definitions import defs
+    from dagster_project.definitions import definitions
 
     a = write("a.jsonl", 1)
     assert run("ingest", str(a))[0] == 0
@@ -140,10 +140,10 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     with dg.DagsterInstance.ephemeral() as instance:
         register_shards(instance, [shard])
         result = dg.materialize(
-            [defs.get_assets_def("documents")],
+            [definitions().get_assets_def("documents")],
             partition_key=shard,
             instance=instance,
-            resources=defs.resources,
+            resources=definitions().resources,
             raise_on_error=False,
         )
     assert "is retired" in str(result.all_events)

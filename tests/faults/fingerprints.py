@@ -7,12 +7,13 @@ home in question carries the fingerprint of one of them, and must have its rows.
 import json
 from collections.abc import Collection, Sequence
 
+from assets.inputs import merged_part
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from tests.faults.comparison import Address, Damage, slices_of
 from tests.faults.home import FaultyHome
 from warehouse.warehouse import Warehouse
 
-_MERGED_CALLS = "calls_of_"
+_MERGED_CALLS = merged_part("filtered_calls", "")
 
 
 def damage_of_fingerprints(

@@ -118,15 +118,17 @@ def retire_source(folder: Path, name: str, *, lock: Lock | None = None) -> list[
         return update.result.retired
 
 
-def stale_sources(folder: Path, sources: Sequence[Source]) -> list[Source]:
-    """The sources that `update_manifest` would cut anew; changes nothing.
-
-    Those that cannot be used are not among them: the update names them.
+def stale_sources(
+    folder: Path, sources: Sequence[Source]
+) -> tuple[list[Source], list[RejectedSource]]:
+    """The sources that `update_manifest` would cut anew, and those it cannot use; changes nothing.
 
     Raises:
         DamagedRawSliceError: see `update_manifest`.
     """
-    return [source for source, _, _ in _Update(folder).stale(sources)]
+    update = _Update(folder)
+    stale = [source for source, _, _ in update.stale(sources)]
+    return stale, update.result.rejected_sources
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from assets.evaluation import studies
 from assets.evaluation.measuring import TABLE, Measuring
-from dagster_project.definitions import defs
+from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.plots.files import ADDRESS
@@ -62,7 +62,7 @@ def studied(
         studies, "evaluated_model", lambda key, *_: EvaluatedModel(key, tmp_path / key)
     )
     monkeypatch.setattr(studies, "parameter_count", lambda _: 10**8)
-    result = dg.materialize([defs.get_assets_def(name)], resources=defs.resources)
+    result = dg.materialize([definitions().get_assets_def(name)], resources=definitions().resources)
     (event,) = result.get_asset_materialization_events()
     return {key: each.value for key, each in event.materialization.metadata.items()}
 

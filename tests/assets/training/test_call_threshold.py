@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import torch
 
-from assets.training.call_threshold import call_threshold
+from assets.training.call_threshold import CALL_THRESHOLD, call_threshold
 from assets.training.development_texts import DevelopmentText, development_texts
-from dagster_project.fingerprints import FINGERPRINT, PARTS, call_threshold_fingerprint
+from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.plots.files import ADDRESS
 from dagster_project.settings.sections import Settings
@@ -242,9 +242,7 @@ def test_what_a_gain_depends_on_is_named(changes: dict):
 def fingerprint_of(changes: dict, **tool_versions: str) -> str:
     settings = Settings.model_validate(changes)
     versions = {"Calculator": "1", **tool_versions}
-    return call_threshold_fingerprint(
-        ["t", "e"], settings, "model", documents={}, tool_versions=versions
-    ).digest
+    return CALL_THRESHOLD.fingerprint(settings, {"tool_versions": versions}).digest
 
 
 def test_without_any_tool_nothing_is_chosen(home: Home):

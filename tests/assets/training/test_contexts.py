@@ -7,15 +7,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.augmentation import augmented_texts
-from assets.corpus import configured_sources, documents
+from assets.corpus import configured_sources
 from assets.training.finetuning import planned_training
 from assets.training.training_set import training_set
+from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from tests.fakes import byte_tokenizer, tiny_model
 from tests.warehouse.rows import CALL, frame
 from toolformer.sources.ingestion import update_manifest
@@ -79,7 +78,7 @@ class ContextHome:
     def make(
         self, asset: dg.AssetsDefinition, instance: dg.DagsterInstance, shard: str | None = None
     ) -> None:
-        resources = {"settings": self.settings(), "warehouse": WarehouseResource()}
+        resources = {**(definitions().resources or {}), "settings": self.settings()}
         dg.materialize([asset], partition_key=shard, instance=instance, resources=resources)
 
     def id_of(self, record: int) -> str:
@@ -122,9 +121,9 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
     with dg.DagsterInstance.ephemeral() as instance:
         home.ingest(instance)
         for shard in (TRAINED, HELD_OUT):
-            home.make(documents, instance, shard)
+            home.make(definitions().get_assets_def("documents"), instance, shard)
         home.put_calls()
-        home.make(augmented_texts, instance, TRAINED)
+        home.make(definitions().get_assets_def("augmented_texts"), instance, TRAINED)
         home.make(training_set, instance)
 
     records = home.warehouse.read_slice("rejected_records", TRAINED, ALL)

@@ -1,0 +1,107 @@
+"""The stage of the evaluation, and what its outputs depend on."""
+
+from collections.abc import Mapping, Sequence
+
+from assets.stage import Stage
+from dagster_project.fingerprints import Fingerprint
+from dagster_project.settings.sections import Settings
+from toolformer.evaluation.modes import Mode
+
+# In every mode an item is left out where no call would have room.
+_OF_QUESTIONS = (
+    "language_model.precision",
+    "evaluation.batch_size",
+    "decoding.max_calls",
+    "decoding.max_call_tokens",
+    "execution.max_result_tokens",
+)
+_OF_CALLS = ("execution.deadline_seconds", "evaluation.today")
+# Losses of texts are always of float32.
+_OF_TEXTS = (
+    "corpus.window_tokens",
+    "evaluation.perplexity_windows",
+    "evaluation.seed",
+    "scoring.token_budget",
+)
+
+EVALUATION_RESULTS = Stage(
+    name="evaluation_results",
+    version="2",
+    settings=(*_OF_QUESTIONS, *_OF_CALLS, *_OF_TEXTS),
+    settings_of_parts=(
+        "evaluation.files",
+        "evaluation.questions",
+        "evaluation.texts",
+        "evaluation.models",
+        "evaluation.items",
+        "evaluation.dateset_items",
+        "evaluation.dateset_new_tokens",
+        "evaluation.call_top_ks",
+        "decoding.call_top_k",
+        "decoding.least_call_probability",
+        "tools.*.options",
+        "tools.*.is_enabled",
+        "training.variant",
+    ),
+)
+
+
+def questions_fingerprint(
+    questions: str,
+    items: int,
+    mode: Mode,
+    settings: Settings,
+    model: str,
+    *,
+    blocked_tools: Sequence[str],
+    tool_versions: Mapping[str, str],
+) -> Fingerprint:
+    """Of a model's answers to some questions in one mode.
+
+    Args:
+        questions: digest of the items and of how they are asked and scored.
+        items: how many they are.
+        mode: how the model is used; without calls nothing of tools and calls counts.
+        settings: of the run.
+        model: identity of the model.
+        blocked_tools: those that the benchmark blocks.
+        tool_versions: by name, of the tools that may be called.
+    """
+    parts = {
+        "questions": questions,
+        "items": items,
+        "language_model": [model, settings.language_model.bos_token],
+    }
+    if mode.is_disabled:
+        return EVALUATION_RESULTS.fingerprint(settings, parts, paths=_OF_QUESTIONS)
+    parts |= {
+        "blocked_tools": list(blocked_tools),
+        "tool_versions": dict(tool_versions),
+        "call_top_k": mode.call_top_k,
+        "least_call_probability": mode.least_call_probability,
+        "without_tool": mode.without_tool,
+    }
+    return EVALUATION_RESULTS.fingerprint(settings, parts, paths=(*_OF_QUESTIONS, *_OF_CALLS))
+
+
+def losses_fingerprint(
+    settings: Settings,
+    model: str,
+    *,
+    held_out_documents: Mapping[str, str],
+    file: str | None,
+) -> Fingerprint:
+    """Of a model's losses of the held-out texts, or of a text file.
+
+    Args:
+        settings: of the run.
+        model: identity of the model.
+        held_out_documents: fingerprints of the held-out shards.
+        file: digest of the text file; None for the held-out texts.
+    """
+    parts = {
+        "language_model": [model, settings.language_model.bos_token],
+        "held_out_documents": dict(held_out_documents),
+        "file": file,
+    }
+    return EVALUATION_RESULTS.fingerprint(settings, parts, paths=_OF_TEXTS)

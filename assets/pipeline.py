@@ -1,0 +1,161 @@
+"""The pipeline: the stages that are run shard by shard, in the order of the paper (§2).
+
+    documents ─▶ candidate_calls ─▶ executed_calls ─▶ scored_calls
+              ─▶ filtered_calls ─▶ augmented_texts
+
+Who needs to know a stage reads its declaration here: the assets, the plan of a build, the commands.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from assets.augmentation import AUGMENTED_TEXTS
+from assets.corpus import DOCUMENTS
+from assets.execution import EXECUTED_CALLS
+from assets.filtering import FILTERED_CALLS
+from assets.inputs import Input, NoCallsError, Wanted, look_at, merged_inputs, merged_part
+from assets.sampling import CANDIDATE_CALLS
+from assets.scoring import SCORED_CALLS
+from assets.stage import PER_TOOL, Partition, ShardStage, check_name, check_setting
+from dagster_project.fingerprints import Fingerprint
+from toolformer.errors import ToolformerError
+from warehouse.schema import ALL, tables
+from warehouse.warehouse import Warehouse
+
+_INDEXES = ["wikipedia_index", "passage_index"]
+
+
+class Pipeline:
+    """Stages, each of which reads only tables of those before it.
+
+    Raises:
+        StageDeclarationError: a stage names a table, setting or index that does not exist.
+    """
+
+    def __init__(self, stages: Sequence[ShardStage]):
+        self._stages: dict[str, ShardStage] = {}
+        for stage in stages:
+            check_name(stage.name, "a table", stage.name, list(tables()))
+            for table in stage.reads:
+                check_name(stage.name, "a table of a stage before it", table, list(self._stages))
+            for index in stage.reads_indexes:
+                check_name(stage.name, "an index", index, _INDEXES)
+            for path in stage.all_settings:
+                check_setting(stage.name, path)
+            self._stages[stage.name] = stage
+
+    def __iter__(self) -> Iterator[ShardStage]:
+        return iter(self._stages.values())
+
+    def __getitem__(self, name: str) -> ShardStage:
+        return self._stages[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the stages, which are those of their tables and assets."""
+        return tuple(self._stages)
+
+    def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
+        """The tables that a stage reads and that no other one that it reads was made from.
+
+        What they were made from is in their fingerprints already.
+        """
+        behind = {table for read in stage.reads for table in self._made_from(read)}
+        return tuple(table for table in stage.reads if table not in behind)
+
+    def is_merging(self, stage: ShardStage) -> bool:
+        """Whether one output of a stage is made from the rows of all tools."""
+        return stage.per != PER_TOOL and bool(self._tables_of_tools(stage))
+
+    def fingerprint(
+        self, stage: ShardStage, partition: Partition, made: Mapping[tuple[str, str], str]
+    ) -> Fingerprint:
+        """What an output is made of, given the fingerprints of what stands before it.
+
+        Args:
+            stage, partition: the output.
+            made: fingerprints by table and tool; where all tools are merged, those of these tools.
+        """
+        inputs: dict[str, str] = {}
+        for table in self.nearest_inputs(stage):
+            if self[table].per != PER_TOOL:
+                inputs[table] = made[table, ALL]
+            elif stage.per == PER_TOOL:
+                inputs[table] = made[table, partition.tool_name]
+            else:
+                inputs |= {
+                    merged_part(table, name): digest
+                    for (of_table, name), digest in made.items()
+                    if of_table == table
+                }
+        return stage.partition_fingerprint(partition, inputs)
+
+    def wanted(self, stage: ShardStage, partition: Partition, warehouse: Warehouse) -> Wanted:
+        """An output as it would be made now.
+
+        Raises:
+            NoCallsError: the tool has no rows of a table that the stage reads.
+            ToolformerError: the shard has none.
+        """
+        inputs: dict[tuple[str, str], Input] = {}
+        if self.is_merging(stage):
+            merged, _ = self.merged(stage, partition, warehouse)
+            for name, slices in merged.items():
+                for each in slices:
+                    of_tools = self[each.table].per == PER_TOOL
+                    inputs[each.table, name if of_tools else ALL] = each
+        else:
+            for table in stage.reads:
+                name = partition.tool_name if self[table].per == PER_TOOL else ALL
+                inputs[table, name] = self._input(table, name, partition, warehouse)
+        made = {address: each.fingerprint for address, each in inputs.items()}
+        return Wanted(self.fingerprint(stage, partition, made), tuple(inputs.values()))
+
+    def merged(
+        self,
+        stage: ShardStage,
+        partition: Partition,
+        warehouse: Warehouse,
+        *,
+        besides: Collection[str] = (),
+    ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
+        """What the rows of all tools of a shard are merged from; see `merged_inputs`."""
+        return merged_inputs(
+            warehouse,
+            partition.shard,
+            self._tables_of_tools(stage),
+            round_number=partition.settings.sampling.round,
+            window_tokens=partition.settings.corpus.window_tokens,
+            besides=besides,
+        )
+
+    def _input(
+        self, table: str, tool_name: str, partition: Partition, warehouse: Warehouse
+    ) -> Input:
+        name = self[table].output_name(tool_name, partition.settings.sampling.round)
+        found = look_at(warehouse, table, partition.shard, name)
+        if found is None:
+            error = ToolformerError if tool_name == ALL else NoCallsError
+            raise error(
+                f"The shard {partition.shard!r} has no rows of {table} ({name}) yet. Materialise "
+                f"`{table}` for it first (`toolformer build` does so)."
+            )
+        return found
+
+    def _tables_of_tools(self, stage: ShardStage) -> tuple[str, ...]:
+        return tuple(table for table in stage.reads if self[table].per == PER_TOOL)
+
+    def _made_from(self, table: str) -> set[str]:
+        reads = self[table].reads
+        return {*reads, *(each for read in reads for each in self._made_from(read))}
+
+
+PIPELINE = Pipeline(
+    [
+        DOCUMENTS,
+        CANDIDATE_CALLS,
+        EXECUTED_CALLS,
+        SCORED_CALLS,
+        FILTERED_CALLS,
+        AUGMENTED_TEXTS,
+    ]
+)

@@ -1,0 +1,88 @@
+"""What a setting changes: which stages make their rows anew after it was changed.
+
+All stages say what they depend on; this only turns their declarations round, for the documentation.
+"""
+
+from collections.abc import Iterator
+
+from assets.corpus import CORPUS_MANIFEST
+from assets.evaluation.comparisons import EVALUATION_REPORT
+from assets.evaluation.stage import EVALUATION_RESULTS
+from assets.passage_vectors import PASSAGE_INDEX
+from assets.pipeline import PIPELINE
+from assets.report_page import REPORT
+from assets.search_index import WIKIPEDIA_INDEX
+from assets.stage import Stage, setting_paths
+from assets.statistics import CALL_STATISTICS
+from assets.training.call_threshold import CALL_THRESHOLD
+from assets.training.finetuning import FINETUNED_MODEL
+from assets.training.training_set import TRAINING_SET
+
+STAGES: tuple[Stage, ...] = (
+    *(CORPUS_MANIFEST, WIKIPEDIA_INDEX, PASSAGE_INDEX),
+    *PIPELINE,
+    *(TRAINING_SET, FINETUNED_MODEL, CALL_THRESHOLD),
+    *(CALL_STATISTICS, EVALUATION_RESULTS, EVALUATION_REPORT, REPORT),
+)
+WITHOUT_EFFECT = {
+    "preset": "it names the values of other settings",
+    "rounds": "each round changes other settings",
+    "language_model.device": "only last digits differ between devices",
+    "language_model.threads": "only last digits differ",
+    "sampling.shards": "it says which shards are annotated",
+    "execution.attempts": "how often a call is tried changes no answer",
+    "execution.uses_cache": "kept answers are those that the tool gave",
+    "execution.worker_memory_gib": "a tool without memory fails, and is called again",
+    "execution.replay": "the answers are those of the tools, whose versions are compared",
+    "tools.*.environment": "a key is no part of what a tool answers",
+    "training.least_texts": "it only refuses to train on too few texts",
+    "training.gradient_checkpointing": "it trades memory for time",
+    "training.processes": "any number of processes trains the same model",
+    "training.parallelism": "any way of dividing the work trains the same model",
+    "training.save_every": "it says what a killed run goes on from",
+    "decoding.max_new_tokens": "of `toolformer complete`; benchmarks have lengths of their own",
+    "runs.shards_per_run": "it divides work into runs",
+}
+"""Settings that make nothing out of date, with the reason."""
+
+
+def stages_of(path: str) -> list[str]:
+    """The stages whose rows depend directly on a setting."""
+    return [
+        stage.name
+        for stage in STAGES
+        if any(path == named or path.startswith(f"{named}.") for named in stage.all_settings)
+    ]
+
+
+def effects_table() -> str:
+    """Every setting with what is made anew after a change, as a Markdown table."""
+    return "\n".join(
+        [
+            "| setting | makes anew |",
+            "|---|---|",
+            *(f"| `{path}` | {_effect(path)} |" for path in setting_paths()),
+        ]
+    )
+
+
+def stages_table() -> str:
+    """The stages of a shard with what they read, as a Markdown table."""
+    return "\n".join(
+        ["| stage | outputs per shard | reads | module |", "|---|---|---|---|", *_stage_lines()]
+    )
+
+
+def _effect(path: str) -> str:
+    stages = stages_of(path)
+    if not stages:
+        return f"nothing: {WITHOUT_EFFECT[path]}"
+    return ", ".join(f"`{name}`" for name in stages)
+
+
+def _stage_lines() -> Iterator[str]:
+    for stage in PIPELINE:
+        outputs = "one per tool" if stage.per == "tool" else "one"
+        reads = ", ".join(f"`{name}`" for name in (*stage.reads, *stage.reads_indexes))
+        file = f"{stage.compute.__module__.replace('.', '/')}.py"
+        yield f"| `{stage.name}` | {outputs} | {reads or 'its shard of the corpus'} | `{file}` |"

@@ -1,0 +1,511 @@
+"""The run of a stage over shards: outputs replaced only when stale, and failures kept apart.
+
+Does not compute rows: the declaration of each stage names the function that does.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from assets.inputs import NoCallsError, Wanted
+from assets.outputs import DONE, Made, publish, replace_slice_if_stale
+from assets.shard_texts import typed_frame
+from assets.stage import PER_TOOL, Partition, ShardStage, check_name
+from dagster_project.expected_errors import EXPECTED_ERRORS, explained
+from dagster_project.home import Home
+from dagster_project.metadata import table_markdown
+from dagster_project.progress import ProgressCallback, progress_of
+from dagster_project.resources.language_model import LanguageModelResource
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from dagster_project.wiring.toolbox import Toolbox
+from toolformer.errors import ToolformerError
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.sources.manifest import Manifest, ShardEntry
+from tools.errors import ToolDiedError
+from tools.running.deadlines import WHOLE_TOOL_ERRORS
+from warehouse.layout import split_round
+from warehouse.schema import ALL, table_schema
+from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from assets.pipeline import Pipeline
+    from toolformer.forward.language_model import LanguageModel
+
+_PREVIEW = 12
+_PREVIEW_OF_A_TOOL = 2
+DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
+NOT_SAMPLED = "not sampled"
+# The Dagster run that made a slice, in its metadata.
+RUN = "run"
+
+
+class BrokenRuleError(ToolformerError):
+    """Rows of a shard contradict each other."""
+
+
+@dataclass(slots=True)
+class ShardReport:
+    """What happened to one shard in one stage, for the asset's metadata.
+
+    Attributes:
+        outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
+        rows: of the stage's table.
+        counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
+        preview: a few rows.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    counts: dict[str, float] = field(default_factory=dict)
+    preview: pl.DataFrame | None = None
+
+    def count(self, numbers: Mapping[str, float]) -> None:
+        """Add numbers to the counts."""
+        for name, number in numbers.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def count_reasons(self, fate: str, rows: pl.DataFrame) -> None:
+        """Add how many rows met a fate for each reason, the commonest first."""
+        reasons = (
+            rows["reason"]
+            .value_counts(name="rows")
+            .sort("rows", "reason", descending=[True, False])
+        )
+        self.count({f"{fate}: {reason}": number for reason, number in reasons.iter_rows()})
+
+    def preview_each_tool(self, rows: pl.DataFrame) -> None:
+        """Take the first rows of each tool for the preview."""
+        self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
+
+    def metadata(self) -> dict[str, Any]:
+        """As Dagster metadata of one partition."""
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": self.rows,
+            "slices": dg.MetadataValue.md(_state_table(self.outputs)),
+            **self.counts,
+        }
+        if self.preview is not None and not self.preview.is_empty():
+            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
+        return metadata
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """What is stored of a shard, in the round of a run.
+
+    Attributes:
+        warehouse, settings: of the run.
+        entry: the shard.
+    """
+
+    warehouse: Warehouse
+    settings: Settings
+    entry: ShardEntry
+
+    def of(self, table: str) -> pl.DataFrame:
+        """The rows of a table; of one that has rounds, those of this run's round alone."""
+        has_rounds = "round" in table_schema(table).column_names
+        number = self.settings.sampling.round if has_rounds else None
+        return self.warehouse.read_slices(table, self.entry.key, round_number=number)
+
+    def metadata_sum(self, table: str, name: str) -> int:
+        """The sum of a number that stands in the metadata of the shard's outputs."""
+        found = (
+            self.warehouse.slice_metadata(table, self.entry.key, each.name) or {}
+            for each in self.warehouse.slices(table, self.entry.key)
+            if split_round(each.name)[0] == self.settings.sampling.round
+        )
+        return sum(int(metadata.get(name, 0)) for metadata in found)
+
+    def costs(self, stage_name: str) -> dict[str, float]:
+        """Tokens, seconds and tokens per candidate of one stage of `stage_costs`, all tools."""
+        costs = self.of("stage_costs").filter(pl.col("stage") == stage_name)
+        tokens, candidates = int(costs["tokens_fed"].sum()), int(costs["candidates"].sum())
+        return {
+            "tokens fed": tokens,
+            "tokens per candidate": round(tokens / candidates, 1) if candidates else 0.0,
+            "seconds of computing": round(float(costs["seconds"].sum()), 2),
+        }
+
+
+class _Shared:
+    """What a stage makes once per shard, for the outputs of all its tools."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self._make, self._lock = make, threading.Lock()
+        self._made: tuple[tuple[str, ...], Any] | None = None
+
+    def of(self, versions: tuple[str, ...]) -> Any:
+        """Made of the inputs in these versions; made again where they are others by now."""
+        with self._lock:
+            if self._made is None or self._made[0] != versions:
+                self._made = versions, self._make()
+            return self._made[1]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRun:
+    """One output being made.
+
+    Attributes:
+        run: of the stage.
+        partition: the output.
+        wanted: what it is made of.
+    """
+
+    run: "ShardRun"
+    partition: Partition
+    wanted: Wanted
+    _shared: _Shared
+
+    @property
+    def settings(self) -> Settings:
+        """Of the run."""
+        return self.run.settings
+
+    @property
+    def keys(self) -> dict[str, object]:
+        """The columns that all rows of the output have alike."""
+        return {
+            "shard": self.partition.shard,
+            "tool": self.partition.tool_name,
+            "round": self.settings.sampling.round,
+        }
+
+    @property
+    def shared(self) -> Any:
+        """What the stage makes once per shard."""
+        pipeline = self.run.pipeline
+        versions = (
+            each.version for each in self.wanted.inputs if pipeline[each.table].per != PER_TOOL
+        )
+        return self._shared.of(tuple(versions))
+
+    def read(self, table: str) -> pl.DataFrame:
+        """The rows of an input, those of all tools one behind the other where they are merged.
+
+        Raises:
+            StageDeclarationError: the declaration of the stage does not name it.
+        """
+        check_name(self.run.stage.name, "an input", table, list(self.run.stage.reads))
+        frames = [
+            self.run.warehouse.read_slice(table, each.shard, each.slice_name)
+            for each in self.wanted.inputs
+            if each.table == table
+        ]
+        return pl.concat([typed_frame(table, []), *frames])
+
+    def checkpoint(self, depends_on: str = "", *, within: str = "") -> Checkpoint:
+        """Where what is finished of the output is put by.
+
+        Args:
+            depends_on: what it was computed with besides what the fingerprint says.
+            within: folder of one pass of several.
+        """
+        folder = self.run.checkpoint_folder(self.partition) / within
+        digest = self.wanted.fingerprint.digest
+        checkpoint = Checkpoint(folder, fingerprint=f"{digest} {depends_on}".rstrip())
+        if checkpoint.resumed_steps:
+            self.run.context.log.info(
+                f"{self.partition.shard} {self.partition.tool_name}: going on after "
+                f"{checkpoint.resumed_steps} finished steps"
+            )
+        return checkpoint
+
+    def progress(self, work: str) -> ProgressCallback:
+        """Shows how far a long piece of work is; see `progress_of`."""
+        return self.run.progress(work, self.partition.shard, self.partition.tool_name)
+
+
+@dataclass
+class ShardRun:
+    """A stage working on the shards of one run.
+
+    Attributes:
+        context: of Dagster.
+        pipeline, stage: what is run.
+        home, settings, warehouse: where, how, and what is stored.
+        force: make also what is up to date.
+        manifest: the shards.
+        toolbox: the tools; none for a stage with one output per shard.
+        holder: of the models of this process.
+        annotator: the annotating model; None for a stage that does not depend on it.
+    """
+
+    context: dg.AssetExecutionContext
+    pipeline: "Pipeline"
+    stage: ShardStage
+    home: Home
+    settings: Settings
+    warehouse: Warehouse
+    force: bool
+    manifest: Manifest
+    toolbox: Toolbox
+    holder: ModelHolder
+    annotator: Annotator | None
+
+    @classmethod
+    def open(
+        cls,
+        context: dg.AssetExecutionContext,
+        pipeline: "Pipeline",
+        stage: ShardStage,
+        settings: SettingsResource,
+        warehouse: WarehouseResource,
+        toolbox: ToolboxResource,
+        language_model: LanguageModelResource,
+    ) -> "ShardRun":
+        """Check the settings and make the warehouse ready, before any expensive load.
+
+        Raises:
+            dg.Failure: the settings, the home, a tool or the model cannot be used.
+        """
+        with expected_errors():
+            home, loaded = settings.home(), settings.load()
+            no_tools = Toolbox({}, {}, {})
+            return cls(
+                context=context,
+                pipeline=pipeline,
+                stage=stage,
+                home=home,
+                settings=loaded,
+                warehouse=warehouse.open(),
+                force=settings.force,
+                manifest=Manifest.load(home.sources),
+                toolbox=toolbox.open(loaded, home) if stage.per == PER_TOOL else no_tools,
+                holder=language_model.holder(),
+                annotator=Annotator.of(loaded, home) if stage.uses_annotator else None,
+            )
+
+    def run(self) -> dg.MaterializeResult:
+        """Work on every shard of the run; one that fails does not stop the others.
+
+        Raises:
+            dg.Failure: after all shards, naming those that failed and why.
+        """
+        began = time.monotonic()
+        failures: dict[str, Exception] = {}
+        for key in self.context.partition_keys:
+            report = ShardReport()
+            shard_began = time.monotonic()
+            try:
+                self._make_shard(key, report)
+            except EXPECTED_ERRORS as error:
+                self.context.log.error(f"{key}: {error}")
+                failures[key] = error
+                continue
+            metadata = report.metadata()
+            metadata["seconds"] = round(time.monotonic() - shard_began, 2)
+            self.context.add_asset_metadata(metadata, partition_key=key)
+        self.holder.drop_copy()
+        if failures:
+            raise failure_of(*failures.values(), shards=list(failures))
+        return dg.MaterializeResult(
+            metadata={
+                "shards": len(self.context.partition_keys),
+                "run seconds": round(time.monotonic() - began, 2),
+                "preset": self.settings.preset,
+                **({"round": self.settings.sampling.round} if self.stage.has_rounds else {}),
+            }
+        )
+
+    def load_annotator(self, precision: str | None = None) -> "LanguageModel":
+        """The annotating model, of a stage that depends on it; see `Annotator.load`."""
+        if self.annotator is None:
+            raise TypeError(f"{self.stage.name} declares no part ANNOTATOR. Add it to its parts.")
+        return self.annotator.load(self.holder, self.settings, self.home, precision=precision)
+
+    @cached_property
+    def base_tokenizer(self) -> Tokenizer:
+        """Of the base model."""
+        return load_tokenizer(base_model_directory(self.settings, self.home))
+
+    def progress(self, work: str, *details: str) -> ProgressCallback:
+        """Shows how far a long piece of work is; see `progress_of`."""
+        return progress_of(work, self.context.log, detail=", ".join(details))
+
+    def checkpoint_folder(self, partition: Partition) -> Path:
+        """Where what is finished of an output is put by; removed once the output is there."""
+        return self.home.checkpoints / self.stage.name / partition.shard / self._name(partition)
+
+    def _make_shard(self, shard: str, report: ShardReport) -> None:
+        entry = self.manifest.entry(shard)
+        report.outputs.update(self.toolbox.unavailable)
+        share = self.stage.share
+        shared = _Shared(lambda: share(self, shard) if share else None)
+        identity = self.annotator.identity if self.annotator else ""
+        partitions = {
+            partition.tool_name: partition
+            for partition in self.stage.partitions(self.settings, entry, self.toolbox, identity)
+        }
+        if self.stage.are_tools_concurrent:
+            # Before the threads: those that import transformers together fail on its lazy modules.
+            _ = self.base_tokenizer
+            work = {
+                name: partial(self._make, partition, shared)
+                for name, partition in partitions.items()
+            }
+            report.outputs.update(done_together(work))
+        else:
+            for name, partition in partitions.items():
+                report.outputs[name] = self._make(partition, shared)
+        if self.pipeline.is_merging(self.stage):
+            merged, left_out = self.pipeline.merged(self.stage, partitions[ALL], self.warehouse)
+            report.outputs |= {f"calls of {name}": "merged" for name in merged}
+            report.outputs |= {
+                f"calls of {name}": f"left out: {why}" for name, why in left_out.items()
+            }
+        self._check_rule(shard)
+        rows = ShardRows(self.warehouse, self.settings, entry)
+        report.rows = rows.of(self.stage.name).height
+        self.stage.report(rows, report)
+
+    def _make(self, partition: Partition, shared: _Shared) -> str:
+        """Make an output unless it is up to date; returns how that ended."""
+        hold_device = None
+        if self.stage.needs_device is not None and self.stage.needs_device(partition):
+            hold_device = partial(self.holder.hold_device, self.settings, self.home)
+        try:
+            return replace_slice_if_stale(
+                self.warehouse,
+                self.home,
+                (self.stage.name, partition.shard, self._name(partition)),
+                partial(self.pipeline.wanted, self.stage, partition, self.warehouse),
+                partial(self._compute, partition, shared),
+                force=self.force,
+                hold_device=hold_device,
+                leftovers=self.checkpoint_folder(partition),
+                made_by={RUN: self.context.run.run_id},
+            )
+        except NoCallsError:
+            return NOT_SAMPLED
+
+    def _compute(self, partition: Partition, shared: _Shared, wanted: Wanted) -> Made:
+        """Compute the rows of an output, and store what stands beside them.
+
+        These come first: an output whose side tables were missing would look complete after a kill.
+        """
+        made = self.stage.compute(PartitionRun(self, partition, wanted, shared))
+        name, fingerprint = self._name(partition), wanted.fingerprint.metadata()
+        for table, rows in made.beside.items():
+            self._publish((table, partition.shard, name), rows, fingerprint)
+        for cost in made.costs:
+            row = {"tool": partition.tool_name, "round": self.settings.sampling.round}
+            rows = typed_frame("stage_costs", [{"shard": partition.shard, **row, **asdict(cost)}])
+            self._publish(("stage_costs", partition.shard, f"{name}.{cost.stage}"), rows, {})
+        return made
+
+    def _publish(
+        self, address: tuple[str, str, str], rows: pl.DataFrame, metadata: Mapping[str, str]
+    ) -> None:
+        publish(self.warehouse, self.home, address, rows, metadata)
+
+    def _name(self, partition: Partition) -> str:
+        return self.stage.output_name(partition.tool_name, self.settings.sampling.round)
+
+    def _check_rule(self, shard: str) -> None:
+        """See that the rows of a shard break no rule that spans several outputs.
+
+        Raises:
+            BrokenRuleError: with the rule and the first row.
+        """
+        if self.stage.rule is None:
+            return
+        rule, query = self.stage.rule
+        broken = self.warehouse.ask(query, shards={shard})
+        if not broken.is_empty():
+            row = ", ".join(f"{name} {value}" for name, value in broken.row(0, named=True).items())
+            raise BrokenRuleError(
+                f"{rule}; broken {broken.height} times in {shard}, first by {row}. Make the shard "
+                f"again: `toolformer build --force --shards {shard}`."
+            )
+
+
+def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
+    """Make the outputs of several tools at the same time, and wait for all of them.
+
+    In daemon threads, unlike those of an executor: an interrupt ends the process at once, and what
+    is unfinished then was not published.
+
+    Args:
+        work: by tool.
+
+    Returns:
+        By tool, in the same order, how it ended.
+
+    Raises:
+        ToolDiedError: a tool was down for all its calls; the others are finished all the same.
+        Exception: what else the work raised.
+    """
+    states: dict[str, str] = dict.fromkeys(work, "")
+    errors: dict[str, Exception] = {}
+
+    def do(name: str) -> None:
+        try:
+            states[name] = work[name]()
+        except Exception as error:  # noqa: BLE001
+            # The waiting thread raises it again.
+            errors[name] = error
+
+    threads = [threading.Thread(target=do, args=(name,), name=name, daemon=True) for name in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors.values():
+        if not isinstance(error, WHOLE_TOOL_ERRORS):
+            raise error
+    if errors:
+        raise ToolDiedError(" ".join(f"{name}: {error}" for name, error in errors.items()))
+    return states
+
+
+def state_of(geometry: Mapping[str, str]) -> str:
+    """How a slice was made whose batches these were."""
+    return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE
+
+
+@contextmanager
+def expected_errors() -> Iterator[None]:
+    """Errors of input and set-up inside the block become failures that say what to do."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        raise failure_of(error) from error
+
+
+def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failure:
+    """Expected errors as a failure that says what to do and is not retried."""
+    if not shards:
+        return dg.Failure(description=explained(errors[0]), allow_retries=False)
+    lines = [f"{shard}: {explained(error)}" for shard, error in zip(shards, errors, strict=True)]
+    return dg.Failure(
+        description="\n".join(
+            [
+                f"{len(shards)} shards failed; what the others made is stored, and a re-run costs "
+                "only the failed ones.",
+                *lines,
+            ]
+        ),
+        metadata={"failed shards": ", ".join(shards)},
+        allow_retries=False,
+    )
+
+
+def _state_table(states: Mapping[str, str]) -> str:
+    lines = ["| slice | state |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {state} |" for name, state in states.items())])

@@ -1,0 +1,305 @@
+"""A stage of the pipeline, declared once: what it reads, what it depends on, what it computes.
+
+The asset, the fingerprint of an output, the plan of a build and the tables of stages in the
+documentation all follow from the declaration. Does not run anything; `shard_run.py` does.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+
+from dagster_project.fingerprints import Fingerprint
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from dagster_project.wiring.toolbox import Toolbox
+from toolformer.errors import ToolformerError
+from toolformer.ground.digests import hex_digest
+from toolformer.sources.manifest import ShardEntry
+from tools.protocol import Tool
+from tools.registry import TOOL_NAMES
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL, table_schema
+
+if TYPE_CHECKING:
+    from assets.outputs import Made
+    from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun
+
+# In a path of the settings: the tool of the output.
+ANY_TOOL = "*"
+PER_SHARD, PER_TOOL = "shard", "tool"
+
+
+class StageDeclarationError(ToolformerError):
+    """A stage names a table, setting or tool that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One output of a stage: of a shard, or of one tool in it.
+
+    Attributes:
+        settings: of the run.
+        entry: the shard.
+        toolbox: the tools of the run.
+        annotator: identity of the annotating model; empty where no stage asks for it.
+        tool_name: whose calls; `all` for a stage with one output per shard.
+    """
+
+    settings: Settings
+    entry: ShardEntry
+    toolbox: Toolbox
+    annotator: str = ""
+    tool_name: str = ALL
+
+    @property
+    def shard(self) -> str:
+        """Key of the shard."""
+        return self.entry.key
+
+    @property
+    def tool(self) -> Tool:
+        """The tool, of a stage with one output per tool."""
+        return self.toolbox.tools[self.tool_name]
+
+    @property
+    def prompt(self) -> str | None:
+        """Few-shot prompt of the tool; None where sampling leaves it out."""
+        return self.toolbox.prompts[self.tool_name]
+
+    @property
+    def tool_settings(self) -> ToolSettings:
+        """The section of the tool."""
+        return self.settings.tools.of(self.tool_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an output depends on besides its inputs and single settings.
+
+    Attributes:
+        name: in the fingerprint, and in the reason why an output is out of date.
+        value: anything that JSON or `str` can write.
+        settings: paths that the value follows from.
+    """
+
+    name: str
+    value: Callable[[Partition], object]
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stage of the pipeline.
+
+    Attributes:
+        name: of its asset; a stage of shards names its table so too.
+        version: bumped when the meaning of its rows changes; the asset's `code_version`.
+        settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
+            `tools.*.sampling_threshold`. A section stands for all that is in it.
+        settings_of_parts: paths of the settings that other parts of its fingerprints follow from.
+    """
+
+    name: str
+    version: str
+    settings: tuple[str, ...] = ()
+    settings_of_parts: tuple[str, ...] = ()
+
+    @property
+    def all_settings(self) -> tuple[str, ...]:
+        """The settings that its rows depend on."""
+        return (*self.settings, *self.settings_of_parts)
+
+    def fingerprint(
+        self,
+        settings: Settings,
+        parts: Mapping[str, object],
+        *,
+        paths: tuple[str, ...] | None = None,
+        tool_name: str = ALL,
+    ) -> Fingerprint:
+        """What an output is made of.
+
+        Args:
+            settings: of the run.
+            parts: by name, what it depends on besides settings.
+            paths: those of the stage's settings that it depends on; None for all.
+            tool_name: whose calls it holds.
+        """
+        chosen = self.settings if paths is None else paths
+        values = {
+            path.replace(ANY_TOOL, tool_name): setting_value(settings, path, tool_name)
+            for path in chosen
+        }
+        return Fingerprint.of({"code_version": self.version, **parts, **values})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStage(Stage):
+    """A stage that is run shard by shard.
+
+    Attributes:
+        kinds: what it works with, as the UI shows it.
+        per: whether it has one output per shard, or one per shard and tool.
+        reads: tables of its inputs.
+        reads_indexes: assets of the indexes that tools search while it runs.
+        parts: of the fingerprint, besides inputs and settings.
+        compute: the rows of one output; its docstring describes the asset.
+        report: what the asset's page shows of a shard.
+        share: made once per shard and version of its texts, for the outputs of all tools.
+        needs_device: whether an output needs the device; None where none does.
+        are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
+        rule: what holds for the rows of a shard across its outputs, and the query of rows that
+            break it.
+    """
+
+    kinds: tuple[str, str]
+    per: Literal["shard", "tool"]
+    compute: Callable[["PartitionRun"], "Made"]
+    report: Callable[["ShardRows", "ShardReport"], None]
+    reads: tuple[str, ...] = ()
+    reads_indexes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    share: Callable[["ShardRun", str], Any] | None = None
+    needs_device: Callable[[Partition], bool] | None = None
+    are_tools_concurrent: bool = False
+    rule: tuple[str, str] | None = None
+
+    @property
+    def uses_annotator(self) -> bool:
+        """Whether its rows depend on the annotating model."""
+        return ANNOTATOR in self.parts
+
+    @property
+    def all_settings(self) -> tuple[str, ...]:
+        """The settings that its rows depend on, those behind its parts included."""
+        behind_parts = (path for part in self.parts for path in part.settings)
+        return tuple(dict.fromkeys((*self.settings, *behind_parts)))
+
+    @property
+    def description(self) -> str:
+        """What a row is, for the asset's page."""
+        return inspect.getdoc(self.compute) or ""
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the rows of each round of annotation stand beside the others'."""
+        return "round" in table_schema(self.name).column_names
+
+    def partitions(
+        self, settings: Settings, entry: ShardEntry, toolbox: Toolbox, annotator: str
+    ) -> Iterator[Partition]:
+        """The outputs of the stage for a shard; the arguments as of `Partition`."""
+        for name in toolbox.tools if self.per == PER_TOOL else (ALL,):
+            yield Partition(settings, entry, toolbox, annotator, name)
+
+    def output_name(self, tool_name: str, round_number: int) -> str:
+        """The name of an output in the warehouse, such as `round-2.Calendar`."""
+        return name_in_round(round_number, tool_name) if self.has_rounds else tool_name
+
+    def partition_fingerprint(self, partition: Partition, inputs: Mapping[str, str]) -> Fingerprint:
+        """What one output is made of.
+
+        Args:
+            partition: the output.
+            inputs: fingerprints of its nearest inputs, by name.
+        """
+        parts = {part.name: part.value(partition) for part in self.parts}
+        return self.fingerprint(
+            partition.settings, {**inputs, **parts}, tool_name=partition.tool_name
+        )
+
+
+def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object:
+    """The value of a setting, as it stands in a fingerprint.
+
+    Args:
+        settings: of the run.
+        path: its names from the outermost section on, joined by dots; `*` is the tool.
+        tool_name: the tool.
+
+    Example:
+        >>> from dagster_project.settings.sections import validated
+        >>> setting_value(validated({}, origin="example"), "tools.*.filtering_threshold", "QA")
+        1.0
+    """
+    value: Any = settings
+    for name in path.split("."):
+        value = value.of(tool_name) if name == ANY_TOOL else getattr(value, name)
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """The paths of all settings; those of a tool once, with `*` in place of its name."""
+    if section is ToolsSettings:
+        yield from setting_paths(PluginSettings, f"{prefix}{ANY_TOOL}.")
+        return
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from setting_paths(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def check_setting(stage: str, path: str) -> None:
+    """See that a path leads to a setting or a section.
+
+    Raises:
+        StageDeclarationError: it does not; names the nearest one that does.
+    """
+    names = path.split(".")
+    if names[0] == "tools" and len(names) > 1 and names[1] in TOOL_NAMES:
+        names[1] = ANY_TOOL
+    known = list(setting_paths())
+    asked = ".".join(names)
+    if any(each == asked or each.startswith(f"{asked}.") for each in known):
+        return
+    raise StageDeclarationError(
+        f"The stage {stage!r} names a setting {path!r}, and there is none.{_nearest(path, known)}"
+    )
+
+
+def check_name(stage: str, what: str, name: str, known: list[str]) -> None:
+    """See that a stage names something that exists.
+
+    Raises:
+        StageDeclarationError: it does not; names the nearest one that does.
+    """
+    if name not in known:
+        raise StageDeclarationError(
+            f"The stage {stage!r} names {what} {name!r}, and there is none.{_nearest(name, known)}"
+        )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def always(_partition: Partition) -> bool:
+    """Of a stage whose every output needs the device."""
+    return True
+
+
+ANNOTATOR = Part(
+    "language_model",
+    lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
+    ("language_model.path", "language_model.bos_token", "sampling.annotator"),
+)
+TOOL_VERSION = Part(
+    "tool_version",
+    lambda partition: partition.tool.version,
+    (
+        *("tools.*.options", "tools.*.target", "wikipedia_index", "passage_index"),
+        "question_answering",
+    ),
+)
+PROMPT = Part(
+    "prompt",
+    lambda partition: partition.prompt and hex_digest(partition.prompt),
+    ("tools.*.prompt", "sampling.uses_prompt"),
+)
