@@ -241,7 +241,7 @@ CANDIDATE_CALLS = ShardStage(
     parts=(
         ANNOTATOR,
         PROMPT,
-        Part("tool_version", _sampling_version, ("tools.*.options", "tools.*.target")),
+        Part("tool_version", _sampling_version, ("tools.*.options", "tools.*.class")),
         Part("proposals", _proposals, ("sampling.proposals",)),
         Part("is_annotated", _is_annotated, ("corpus.sources",)),
     ),

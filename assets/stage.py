@@ -242,7 +242,7 @@ def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iter
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from setting_paths(inner, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{field.alias or name}"
 
 
 def check_setting(stage: str, path: str) -> None:
@@ -294,7 +294,7 @@ TOOL_VERSION = Part(
     "tool_version",
     lambda partition: partition.tool.version,
     (
-        *("tools.*.options", "tools.*.target", "wikipedia_index", "passage_index"),
+        *("tools.*.options", "tools.*.class", "wikipedia_index", "passage_index"),
         "question_answering",
     ),
 )

@@ -6,20 +6,14 @@ from typing import Any
 
 import pytest
 
+from assets.pipeline import PIPELINE
 from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.settings.settings_file import load_settings
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
-PLANNED = (
-    "documents",
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-    "augmented_texts",
-)
+PLANNED = PIPELINE.names
 # The stage of `stage_costs` in which the model makes the slices of a table.
 COSTS = {"candidate_calls": "sampling", "scored_calls": "scoring"}
 
@@ -73,20 +67,24 @@ def new_home(tmp_path: Path, pipeline_settings: dict[str, Any]) -> PipelineHome:
 
 
 def test_a_build_does_what_was_planned_and_then_nothing(
-    new_home: PipelineHome, request: pytest.FixtureRequest
+    new_home: PipelineHome, corpus_file: Path, request: pytest.FixtureRequest
 ):
     home, part = new_home, {"shards": SHARDS[:1]}
 
-    first = forecast(home, **part)
+    first = forecast(home)
     assert not home.home.sources.exists()
-    assert first.foreseen.new_shards == list(SHARDS)
-    assert first.foreseen.indexes == []
-    assert {each.reason for each in first.slices} == {"missing"}
-    assert {each.slice_name for each in first.slices} == {"all", "Calculator", "Calendar"}
-
+    assert [source.path for source in first.preparation.cut] == [str(corpus_file)]
+    assert first.preparation.indexes == []
+    assert not first.chosen.annotated
+    assert not first.slices
+    home.prepare()
+    prepared = forecast(home, **part)
+    assert not prepared.preparation.does_anything
+    assert {each.reason for each in prepared.slices} == {"missing"}
+    assert {each.slice_name for each in prepared.slices} == {"all", "Calculator", "Calendar"}
     home.build(**part)
-    assert made(home, {}, PLANNED) == planned(first)
-    assert costs_of_model(home, {}) == planned_costs(first)
+    assert made(home, {}, PLANNED) == planned(prepared)
+    assert costs_of_model(home, {}) == planned_costs(prepared)
     assert home.run_ids("build_dataset")
 
     # Not a slice more, not a model loaded, not even a run.
@@ -101,8 +99,8 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     home.change_settings({"tools": {"Calendar": {"filtering_threshold": 50.0}}})
     third = forecast(home, **part)
     assert {(each.table, each.slice_name): each.reason for each in third.slices} == {
-        ("filtered_calls", "Calendar"): "changed: filtering threshold",
-        ("augmented_texts", "all"): "changed: calls of Calendar",
+        ("filtered_calls", "Calendar"): "changed: tools.Calendar.filtering_threshold",
+        ("augmented_texts", "all"): "changed: filtered_calls.Calendar",
     }
     assert planned_costs(third) == set()
     home.build(**part)
@@ -119,14 +117,14 @@ def test_another_index_is_built_and_asked_again_as_planned(
     assert not forecast(home, **part).does_anything
     home.change_settings({"wikipedia_index": {"passage_words": 60}})
     changed = forecast(home, **part)
-    assert [(each.asset, each.reason) for each in changed.foreseen.indexes] == [
+    assert [(each.asset, each.reason) for each in changed.preparation.indexes] == [
         ("wikipedia_index", "out of date")
     ]
     assert {(each.table, each.reason) for each in changed.slices} == {
         ("executed_calls", "changed: tool version"),
         ("scored_calls", "changed: executed calls"),
         ("filtered_calls", "changed: scored calls"),
-        ("augmented_texts", "changed: calls of WikiSearch"),
+        ("augmented_texts", "changed: filtered_calls.WikiSearch"),
     }
     slices = home.slice_states()
     home.build(**part)

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from assets.pipeline import PIPELINE
 from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
+from dagster_project.runs.plan import PlannedSlice
 from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import Settings, validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
+
+STAGES = PIPELINE.names
 
 
 class Runs:
@@ -64,7 +68,11 @@ def build(
 
     monkeypatch.setattr(building, "runs_of", runs_of)
     settings = validated({}, origin="test")
-    building._build(RunOptions(), home, settings, todo, texts_of=list(texts_of), on_ray=True)
+    plan = [
+        *(PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES),
+        *(PlannedSlice(shard, "documents", "all", "missing") for shard in texts_of),
+    ]
+    building._build(RunOptions(), home, settings, plan, on_ray=True)
 
 
 def shards_of(runs: Runs) -> list[tuple[str, ...]]:
@@ -101,3 +109,13 @@ def test_the_others_go_on_behind_the_stage_in_which_one_failed(
         PlannedRun("build_dataset", behind, (KEYS[0],)),
         PlannedRun("build_dataset", behind, (KEYS[2],)),
     ]
+
+
+def test_only_the_stages_run_that_have_something_to_make(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    runs = Runs()
+    monkeypatch.setattr(f"{__name__}.STAGES", ("augmented_texts", "filtered_calls"))
+    build(runs, home, monkeypatch, KEYS)
+    stages = ("filtered_calls", "augmented_texts")
+    assert runs.started == [PlannedRun("build_dataset", stages, tuple(KEYS))]

@@ -7,16 +7,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from assets.sampling import CANDIDATE_CALLS
 from dagster_project.cli import main
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
-from dagster_project.fingerprints import candidate_calls_fingerprint
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from tests.fakes import tiny_model
+from toolformer.sources.manifest import ShardEntry
 from tools.errors import PromptError
 from tools.prompting import load_prompt, load_short_prompt
 
@@ -145,14 +146,9 @@ def test_the_short_prompt_is_sampled_with_and_is_part_of_the_fingerprint(home: H
         settings = validated({"tools": {"Calculator": {"prompt": prompt}}}, origin="test")
         toolbox = open_toolbox(settings, home, named=["Calculator"])
         shown = toolbox.prompts["Calculator"]
-        made = candidate_calls_fingerprint(
-            "documents",
-            settings,
-            toolbox.tools["Calculator"],
-            shown,
-            "model",
-            source="s",
-        )
+        entry = ShardEntry("shard-00000", "s", 0, 2, "d" * 32, is_held_out=False)
+        (partition,) = CANDIDATE_CALLS.partitions(settings, entry, toolbox, "model")
+        made = CANDIDATE_CALLS.partition_fingerprint(partition, {"documents": "d"})
         return shown, made.digest
 
     short, default = prompt_and_digest("short"), prompt_and_digest(None)

@@ -9,10 +9,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.inputs import Wanted, look_at
+from assets.inputs import Wanted, look_at, merged_part
 from assets.training import training_set
 from assets.training.benchmark_texts import benchmark_texts
-from dagster_project.fingerprints import FINGERPRINT, augmented_texts_fingerprint
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
@@ -88,7 +88,8 @@ class Home:
         """C* as the stage before stores it."""
         inputs = [look_at(self.warehouse, table, SHARD, TOOL) for table in TABLES]
         slices = tuple(each for each in inputs if each is not None)
-        wanted = Wanted(augmented_texts_fingerprint({TOOL: slices[0].fingerprint}), slices)
+        decided = {merged_part("filtered_calls", TOOL): slices[0].fingerprint}
+        wanted = Wanted(Fingerprint.of(decided), slices)
         rows = [
             {"document_id": key, "text": text, "calls": [CALL | PLACE | {"call_id": f"{key} kept"}]}
             for key, text in texts.items()
