@@ -5,7 +5,8 @@ from dataclasses import asdict
 import polars as pl
 
 from assets.outputs import Made
-from assets.shard_run import PartitionRun, ShardReport, ShardRows
+from assets.shard_report import ShardReport, ShardRows
+from assets.shard_run import PartitionRun
 from assets.shard_texts import contexts_in, documents_in, typed_frame, windows_of
 from assets.stage import PER_SHARD, ShardStage
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position

@@ -7,8 +7,10 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from assets.failures import expected_errors, failure_of
 from assets.outputs import Made
-from assets.shard_run import PartitionRun, ShardReport, ShardRows, expected_errors, failure_of
+from assets.shard_report import ShardReport, ShardRows
+from assets.shard_run import PartitionRun
 from assets.shard_texts import typed_frame
 from assets.source_list import list_new_sources
 from assets.stage import PER_SHARD, Part, Partition, ShardStage, Stage

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from assets.outputs import DONE, Made
-from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun
+from assets.shard_report import ShardReport, ShardRows
+from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import documents_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from dagster_project.home import Home

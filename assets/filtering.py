@@ -3,7 +3,8 @@
 import polars as pl
 
 from assets.outputs import Made
-from assets.shard_run import PartitionRun, ShardReport, ShardRows
+from assets.shard_report import ShardReport, ShardRows
+from assets.shard_run import PartitionRun
 from assets.stage import PER_TOOL, ShardStage
 
 

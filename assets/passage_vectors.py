@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from assets.failures import expected_errors
 from assets.search_index import (
     dump_files,
     dump_passages,
     refresh_index,
     wikipedia_index_fingerprint,
 )
-from assets.shard_run import expected_errors
 from assets.stage import Stage
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.progress import progress_of

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.shard_run import expected_errors
+from assets.failures import expected_errors
 from assets.stage import Stage
 from dagster_project.report import ADDRESS
 from dagster_project.report.page import write_report

@@ -9,7 +9,8 @@ import polars as pl
 
 from assets.outputs import Made
 from assets.prompts import keep_prompt
-from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun, state_of
+from assets.shard_report import ShardReport, ShardRows, state_of
+from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import cut_off, documents_in, typed_frame, windows_of
 from assets.stage import (
     ANNOTATOR,

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from assets.outputs import Made
-from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun, state_of
+from assets.shard_report import ShardReport, ShardRows, state_of
+from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import documents_in, typed_frame, windows_of
 from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
 from dagster_project.progress import ProgressCallback

@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.failures import expected_errors
 from assets.outputs import DONE, UP_TO_DATE
-from assets.shard_run import expected_errors
 from assets.stage import Stage
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home

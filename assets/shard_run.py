@@ -5,9 +5,8 @@ Does not compute rows: the declaration of each stage names the function that doe
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
-from assets.outputs import DONE, Made, publish, replace_slice_if_stale
+from assets.outputs import Made, publish, replace_slice_if_stale
+from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, check_name
-from dagster_project.expected_errors import EXPECTED_ERRORS, explained
+from assets.tool_threads import done_together
+from dagster_project.expected_errors import EXPECTED_ERRORS
 from dagster_project.home import Home
-from dagster_project.metadata import table_markdown
 from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
@@ -34,20 +35,14 @@ from dagster_project.wiring.toolbox import Toolbox
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.sources.manifest import Manifest, ShardEntry
-from tools.errors import ToolDiedError
-from tools.running.deadlines import WHOLE_TOOL_ERRORS
-from warehouse.layout import split_round
-from warehouse.schema import ALL, table_schema
+from toolformer.sources.manifest import Manifest
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from assets.pipeline import Pipeline
     from toolformer.forward.language_model import LanguageModel
 
-_PREVIEW = 12
-_PREVIEW_OF_A_TOOL = 2
-DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
 NOT_SAMPLED = "not sampled"
 # The Dagster run that made a slice, in its metadata.
 RUN = "run"
@@ -55,91 +50,6 @@ RUN = "run"
 
 class BrokenRuleError(ToolformerError):
     """Rows of a shard contradict each other."""
-
-
-@dataclass(slots=True)
-class ShardReport:
-    """What happened to one shard in one stage, for the asset's metadata.
-
-    Attributes:
-        outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
-        rows: of the stage's table.
-        counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
-        preview: a few rows.
-    """
-
-    outputs: dict[str, str] = field(default_factory=dict)
-    rows: int = 0
-    counts: dict[str, float] = field(default_factory=dict)
-    preview: pl.DataFrame | None = None
-
-    def count(self, numbers: Mapping[str, float]) -> None:
-        """Add numbers to the counts."""
-        for name, number in numbers.items():
-            self.counts[name] = self.counts.get(name, 0) + number
-
-    def count_reasons(self, fate: str, rows: pl.DataFrame) -> None:
-        """Add how many rows met a fate for each reason, the commonest first."""
-        reasons = (
-            rows["reason"]
-            .value_counts(name="rows")
-            .sort("rows", "reason", descending=[True, False])
-        )
-        self.count({f"{fate}: {reason}": number for reason, number in reasons.iter_rows()})
-
-    def preview_each_tool(self, rows: pl.DataFrame) -> None:
-        """Take the first rows of each tool for the preview."""
-        self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
-
-    def metadata(self) -> dict[str, Any]:
-        """As Dagster metadata of one partition."""
-        metadata: dict[str, Any] = {
-            "dagster/partition_row_count": self.rows,
-            "slices": dg.MetadataValue.md(_state_table(self.outputs)),
-            **self.counts,
-        }
-        if self.preview is not None and not self.preview.is_empty():
-            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
-        return metadata
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRows:
-    """What is stored of a shard, in the round of a run.
-
-    Attributes:
-        warehouse, settings: of the run.
-        entry: the shard.
-    """
-
-    warehouse: Warehouse
-    settings: Settings
-    entry: ShardEntry
-
-    def of(self, table: str) -> pl.DataFrame:
-        """The rows of a table; of one that has rounds, those of this run's round alone."""
-        has_rounds = "round" in table_schema(table).column_names
-        number = self.settings.sampling.round if has_rounds else None
-        return self.warehouse.read_slices(table, self.entry.key, round_number=number)
-
-    def metadata_sum(self, table: str, name: str) -> int:
-        """The sum of a number that stands in the metadata of the shard's outputs."""
-        found = (
-            self.warehouse.slice_metadata(table, self.entry.key, each.name) or {}
-            for each in self.warehouse.slices(table, self.entry.key)
-            if split_round(each.name)[0] == self.settings.sampling.round
-        )
-        return sum(int(metadata.get(name, 0)) for metadata in found)
-
-    def costs(self, stage_name: str) -> dict[str, float]:
-        """Tokens, seconds and tokens per candidate of one stage of `stage_costs`, all tools."""
-        costs = self.of("stage_costs").filter(pl.col("stage") == stage_name)
-        tokens, candidates = int(costs["tokens_fed"].sum()), int(costs["candidates"].sum())
-        return {
-            "tokens fed": tokens,
-            "tokens per candidate": round(tokens / candidates, 1) if candidates else 0.0,
-            "seconds of computing": round(float(costs["seconds"].sum()), 2),
-        }
 
 
 class _Shared:
@@ -433,79 +343,3 @@ class ShardRun:
                 f"{rule}; broken {broken.height} times in {shard}, first by {row}. Make the shard "
                 f"again: `toolformer build --force --shards {shard}`."
             )
-
-
-def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
-    """Make the outputs of several tools at the same time, and wait for all of them.
-
-    In daemon threads, unlike those of an executor: an interrupt ends the process at once, and what
-    is unfinished then was not published.
-
-    Args:
-        work: by tool.
-
-    Returns:
-        By tool, in the same order, how it ended.
-
-    Raises:
-        ToolDiedError: a tool was down for all its calls; the others are finished all the same.
-        Exception: what else the work raised.
-    """
-    states: dict[str, str] = dict.fromkeys(work, "")
-    errors: dict[str, Exception] = {}
-
-    def do(name: str) -> None:
-        try:
-            states[name] = work[name]()
-        except Exception as error:  # noqa: BLE001
-            # The waiting thread raises it again.
-            errors[name] = error
-
-    threads = [threading.Thread(target=do, args=(name,), name=name, daemon=True) for name in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in errors.values():
-        if not isinstance(error, WHOLE_TOOL_ERRORS):
-            raise error
-    if errors:
-        raise ToolDiedError(" ".join(f"{name}: {error}" for name, error in errors.items()))
-    return states
-
-
-def state_of(geometry: Mapping[str, str]) -> str:
-    """How a slice was made whose batches these were."""
-    return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE
-
-
-@contextmanager
-def expected_errors() -> Iterator[None]:
-    """Errors of input and set-up inside the block become failures that say what to do."""
-    try:
-        yield
-    except EXPECTED_ERRORS as error:
-        raise failure_of(error) from error
-
-
-def failure_of(*errors: Exception, shards: list[str] | None = None) -> dg.Failure:
-    """Expected errors as a failure that says what to do and is not retried."""
-    if not shards:
-        return dg.Failure(description=explained(errors[0]), allow_retries=False)
-    lines = [f"{shard}: {explained(error)}" for shard, error in zip(shards, errors, strict=True)]
-    return dg.Failure(
-        description="\n".join(
-            [
-                f"{len(shards)} shards failed; what the others made is stored, and a re-run costs "
-                "only the failed ones.",
-                *lines,
-            ]
-        ),
-        metadata={"failed shards": ", ".join(shards)},
-        allow_retries=False,
-    )
-
-
-def _state_table(states: Mapping[str, str]) -> str:
-    lines = ["| slice | state |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {state} |" for name, state in states.items())])

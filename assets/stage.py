@@ -26,7 +26,8 @@ from warehouse.schema import ALL, table_schema
 
 if TYPE_CHECKING:
     from assets.outputs import Made
-    from assets.shard_run import PartitionRun, ShardReport, ShardRows, ShardRun
+    from assets.shard_report import ShardReport, ShardRows
+    from assets.shard_run import PartitionRun, ShardRun
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"

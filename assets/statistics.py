@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import polars as pl
 
-from assets.shard_run import expected_errors
+from assets.failures import expected_errors
 from assets.stage import Stage
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.figures import (

@@ -5,7 +5,7 @@ import polars as pl
 
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
 from assets.evaluation.tables import gains, paper_tables
-from assets.shard_run import expected_errors
+from assets.failures import expected_errors
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.files import plot_links

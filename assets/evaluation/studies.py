@@ -10,7 +10,7 @@ import polars as pl
 
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, told
-from assets.shard_run import expected_errors
+from assets.failures import expected_errors
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import (

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, UP_TO_DATE, make_once
-from assets.shard_run import expected_errors
 from assets.stage import Stage
 from assets.training.development_texts import DevelopmentText, development_texts
 from assets.training.opening_gains import measure_openings

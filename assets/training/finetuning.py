@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, make_once
-from assets.shard_run import expected_errors
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
 from assets.training.training_set import LEFT_OUT, training_set_digest

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import Made, replace_slice_if_stale
-from assets.shard_run import expected_errors
 from assets.stage import Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
 from assets.training.dropped_calls import CallSlices, slices_behind

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.shard_run import done_together
+from assets.tool_threads import done_together
 from tests.conftest import REPOSITORY
 from tests.fakes import tiny_model
 from tools.errors import ToolDiedError

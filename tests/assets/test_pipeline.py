@@ -11,7 +11,8 @@ from assets.outputs import Made
 from assets.pipeline import PIPELINE, Pipeline
 from assets.setting_effects import STAGES, WITHOUT_EFFECT, effects_table, stages_of, stages_table
 from assets.shard_asset import shard_assets
-from assets.shard_run import PartitionRun, ShardReport, ShardRows
+from assets.shard_report import ShardReport, ShardRows
+from assets.shard_run import PartitionRun
 from assets.shard_texts import typed_frame
 from assets.stage import (
     PER_TOOL,

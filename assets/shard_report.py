@@ -1,0 +1,115 @@
+"""What the page of an asset shows of a shard, and the rows that it is taken from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.outputs import DONE
+from dagster_project.metadata import table_markdown
+from dagster_project.settings.sections import Settings
+from toolformer.sources.manifest import ShardEntry
+from warehouse.layout import split_round
+from warehouse.schema import table_schema
+from warehouse.warehouse import Warehouse
+
+_PREVIEW = 12
+_PREVIEW_OF_A_TOOL = 2
+DONE_REGROUPED = "done, regrouped: memory ran out, so batches were halved"
+
+
+@dataclass(slots=True)
+class ShardReport:
+    """What happened to one shard in one stage, for the asset's metadata.
+
+    Attributes:
+        outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
+        rows: of the stage's table.
+        counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
+        preview: a few rows.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    counts: dict[str, float] = field(default_factory=dict)
+    preview: pl.DataFrame | None = None
+
+    def count(self, numbers: Mapping[str, float]) -> None:
+        """Add numbers to the counts."""
+        for name, number in numbers.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def count_reasons(self, fate: str, rows: pl.DataFrame) -> None:
+        """Add how many rows met a fate for each reason, the commonest first."""
+        reasons = (
+            rows["reason"]
+            .value_counts(name="rows")
+            .sort("rows", "reason", descending=[True, False])
+        )
+        self.count({f"{fate}: {reason}": number for reason, number in reasons.iter_rows()})
+
+    def preview_each_tool(self, rows: pl.DataFrame) -> None:
+        """Take the first rows of each tool for the preview."""
+        self.preview = rows.group_by("tool", maintain_order=True).head(_PREVIEW_OF_A_TOOL)
+
+    def metadata(self) -> dict[str, Any]:
+        """As Dagster metadata of one partition."""
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": self.rows,
+            "slices": dg.MetadataValue.md(_state_table(self.outputs)),
+            **self.counts,
+        }
+        if self.preview is not None and not self.preview.is_empty():
+            metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
+        return metadata
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """What is stored of a shard, in the round of a run.
+
+    Attributes:
+        warehouse, settings: of the run.
+        entry: the shard.
+    """
+
+    warehouse: Warehouse
+    settings: Settings
+    entry: ShardEntry
+
+    def of(self, table: str) -> pl.DataFrame:
+        """The rows of a table; of one that has rounds, those of this run's round alone."""
+        has_rounds = "round" in table_schema(table).column_names
+        number = self.settings.sampling.round if has_rounds else None
+        return self.warehouse.read_slices(table, self.entry.key, round_number=number)
+
+    def metadata_sum(self, table: str, name: str) -> int:
+        """The sum of a number that stands in the metadata of the shard's outputs."""
+        found = (
+            self.warehouse.slice_metadata(table, self.entry.key, each.name) or {}
+            for each in self.warehouse.slices(table, self.entry.key)
+            if split_round(each.name)[0] == self.settings.sampling.round
+        )
+        return sum(int(metadata.get(name, 0)) for metadata in found)
+
+    def costs(self, stage_name: str) -> dict[str, float]:
+        """Tokens, seconds and tokens per candidate of one stage of `stage_costs`, all tools."""
+        costs = self.of("stage_costs").filter(pl.col("stage") == stage_name)
+        tokens, candidates = int(costs["tokens_fed"].sum()), int(costs["candidates"].sum())
+        return {
+            "tokens fed": tokens,
+            "tokens per candidate": round(tokens / candidates, 1) if candidates else 0.0,
+            "seconds of computing": round(float(costs["seconds"].sum()), 2),
+        }
+
+
+def state_of(geometry: Mapping[str, str]) -> str:
+    """How a slice was made whose batches these were."""
+    return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE
+
+
+def _state_table(states: Mapping[str, str]) -> str:
+    lines = ["| slice | state |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {state} |" for name, state in states.items())])
