@@ -3,9 +3,12 @@
 Does not parse the command line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dagster as dg
+
+from assets.corpus import configured_sources
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -29,11 +32,13 @@ from dagster_project.runs.run_job import (
     was_made,
 )
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring_below
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import SEARCHING_TOOLS
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
+from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
 
 
@@ -52,8 +57,11 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
     # Forcing a build means its stages; the index is only made anew when it is stale.
     resources = {**options.resources(), "settings": _unforced(options)}
     with dagster_instance(home) as instance:
-        run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
-        unusable = tell_about_sources(home, settings, rejected_sources(instance))
+        rejected: Mapping[str, str] = {}
+        if not _is_cut(home, settings, instance):
+            run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
+            rejected = rejected_sources(instance)
+        unusable = tell_about_sources(home, settings, rejected)
         stale = planned_indexes(options.tools, settings, home)
         for planned in stale:
             console.say(f"Building the {planned.name} first; this is done once.")
@@ -73,6 +81,15 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
                 raise
             console.say(f"Tools that search are left out where their index is missing: {error}")
     return unusable
+
+
+def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
+    """Whether the shards and their partitions are those of the sources, and all can be used."""
+    bring_below(home, home.sources)
+    cut, rejected = stale_sources(home.sources, configured_sources(settings))
+    shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
+    registered = set(instance.get_dynamic_partitions(SHARD))
+    return bool(shards) and not cut and not rejected and registered == shards
 
 
 def _unforced(options: RunOptions) -> dict[str, Any]:
