@@ -251,8 +251,8 @@ def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
     assert provenance["prompt_digest"] == hex_digest(provenance["prompt"])
     assert len({provenance[f"{name}_run"] for name in ("sampling", "execution", "decision")}) == 1
     assert provenance["sampling_run"]
-    assert json.loads(provenance["scoring_parts"])["window_tokens"] == "64"
-    assert json.loads(provenance["decision_parts"])["filtering_threshold"] == "0.05"
+    assert json.loads(provenance["scoring_parts"])["corpus.window_tokens"] == "64"
+    assert json.loads(provenance["decision_parts"])[f"tools.{TOOL}.filtering_threshold"] == "0.05"
     # One prompt, however many shards and tools were sampled with it.
     assert explained.warehouse.query("select count(*) as n from prompts").item() == 1
 
