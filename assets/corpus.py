@@ -1,19 +1,14 @@
-"""The corpus: shards cut from the sources, and the texts in them (paper §4.1)."""
+"""The corpus: shards cut from the sources (paper §4.1)."""
 
 from contextlib import nullcontext
-from dataclasses import asdict
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
 from assets.failures import expected_errors, failure_of
-from assets.outputs import Made
-from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun
-from assets.shard_texts import typed_frame
 from assets.source_list import list_new_sources
-from assets.stage import PER_SHARD, Part, Partition, ShardStage, Stage
+from assets.stage import Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import register_evaluations, register_shards
@@ -21,13 +16,11 @@ from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from dagster_project.settings.settings_file import remove_sources
-from dagster_project.shared_files import bring, changing_corpus
+from dagster_project.shared_files import changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import update_manifest
-from toolformer.sources.manifest import Manifest, ShardEntry, read_shard, slice_path
-from toolformer.sources.records import ParsedDocument
+from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
-from tools.translation.identification import guess_language
 from warehouse.warehouse import Warehouse
 
 _SHARDS = dg.TableSchema(
@@ -163,48 +156,3 @@ def corpus_manifest(
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
         }
     )
-
-
-def read_texts(work: PartitionRun) -> Made:
-    """The texts of a shard; one row = one text, keyed by `document_id`.
-
-    A record that cannot become a text is counted and kept with its reason in `rejected_records`.
-    """
-    home, entry = work.run.home, work.partition.entry
-    bring(home, slice_path(home.sources, entry.key))
-    rows, rejections = [], []
-    for parsed in read_shard(home.sources, entry):
-        fields = asdict(parsed)
-        if isinstance(parsed, ParsedDocument):
-            guess = guess_language(parsed.text)
-            rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
-        else:
-            rejections.append({**fields, "shard": entry.key})
-    return Made(
-        typed_frame("documents", rows),
-        beside={"rejected_records": typed_frame("rejected_records", rejections)},
-    )
-
-
-def report_texts(rows: ShardRows, report: ShardReport) -> None:
-    """How many records of a shard became texts, and why others did not."""
-    texts, rejected = rows.of("documents"), rows.of("rejected_records")
-    report.count({"records": rows.entry.records, "documents": texts.height})
-    report.count({"rejected records": rejected.height})
-    report.count_reasons("rejected", rejected)
-    report.preview = texts.select("text", "title", "published_on", "language", "url")
-
-
-def _raw_slice(partition: Partition) -> str:
-    return partition.entry.digest
-
-
-DOCUMENTS = ShardStage(
-    name="documents",
-    version="1",
-    kinds=("polars", "duckdb"),
-    per=PER_SHARD,
-    parts=(Part("raw_slice", _raw_slice, ("corpus.sources", "corpus.shard_size")),),
-    compute=read_texts,
-    report=report_texts,
-)

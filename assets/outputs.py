@@ -95,7 +95,6 @@ def replace_slice_if_stale(
     force: bool,
     hold_device: Callable[[], object] | None = None,
     leftovers: Path | None = None,
-    made_by: Mapping[str, str] | None = None,
 ) -> str:
     """Make a slice of the warehouse unless it is there with the same fingerprint.
 
@@ -107,7 +106,6 @@ def replace_slice_if_stale(
         force: make it all the same.
         hold_device: see `make_once`.
         leftovers: see `make_once`.
-        made_by: stored with the slice besides; says nothing of what it is made of.
 
     Returns:
         The state of what was made, or `up to date`.
@@ -132,7 +130,6 @@ def replace_slice_if_stale(
         metadata = {
             **looked_at.metadata(),
             **made.metadata,
-            **(made_by or {}),
             "made_at": made_at,
         }
         try:

@@ -9,7 +9,7 @@ Who needs to know a stage reads its declaration here: the assets, the plan of a 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from assets.augmentation import AUGMENTED_TEXTS
-from assets.corpus import DOCUMENTS
+from assets.documents import DOCUMENTS
 from assets.execution import EXECUTED_CALLS
 from assets.filtering import FILTERED_CALLS
 from assets.inputs import Input, NoCallsError, Wanted, look_at, merged_inputs, merged_part

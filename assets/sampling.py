@@ -1,9 +1,7 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,121 +10,14 @@ from assets.prompts import keep_prompt
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import cut_off, documents_in, typed_frame, windows_of
-from assets.stage import (
-    ANNOTATOR,
-    PER_TOOL,
-    PROMPT,
-    Part,
-    Partition,
-    ShardStage,
-    always,
-)
-from dagster_project.progress import ProgressCallback
-from dagster_project.settings.sections import Settings
-from toolformer.forward.checkpoint import Checkpoint
+from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
+from dagster_project.wiring.sampling import sampled_calls
 from toolformer.forward.geometry import geometry_metadata
-from toolformer.forward.windows import Window
-from toolformer.positions import proposed_positions
-from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
-from toolformer.sampling import ProposedCalls, sample_shard
 from toolformer.stage_cost import CostMeter
-from tools.proposing.checked import proposals_of
-from tools.protocol import Document, Preselection, Proposal, Tool
-from tools.yours.plugins import parse_arguments
-
-if TYPE_CHECKING:
-    from toolformer.forward.language_model import LanguageModel
+from tools.protocol import Document, Preselection
 
 # What the metadata of an output, and the report, say of texts with more windows than are annotated.
 CUT_OFF = "texts cut off at corpus.max_windows_per_text"
-
-
-def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
-    """What the engine is told about sampling calls of one tool."""
-    tool = settings.tools.of(tool_name)
-    return SamplingParameters(
-        sampling_threshold=tool.sampling_threshold,
-        positions_per_text=tool.positions_per_text,
-        calls_per_position=tool.calls_per_position,
-        max_new_tokens=settings.sampling.max_new_tokens,
-        temperature=settings.sampling.temperature,
-        seed=settings.sampling.seed,
-        is_constrained=settings.sampling.is_constrained,
-        round=settings.sampling.round,
-    )
-
-
-def proposed_calls(
-    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
-) -> list[ProposedCalls] | None:
-    """What the tool proposes in each window; None where p_i alone chooses the positions.
-
-    Args:
-        tool: whose calls.
-        documents: the selected ones by id.
-        windows: of these documents.
-        kind: `sampling.proposals`.
-
-    Raises:
-        ToolBugError: a proposal lies outside its text.
-    """
-    if kind == "none" or not tool.makes_proposals:
-        return None
-    proposals = {key: proposals_of(tool, each) for key, each in documents.items()}
-    if kind == "positions":
-        proposals = {
-            key: [Proposal(each.offset) for each in of_text] for key, of_text in proposals.items()
-        }
-    return [
-        proposed_positions(
-            proposals[window.document_id],
-            start=window.start,
-            text=window.text,
-            offsets=window.offsets,
-        )
-        for window in windows
-    ]
-
-
-def sampled_calls(
-    model: "LanguageModel",
-    tool: Tool,
-    prompt: str | None,
-    documents: Mapping[str, Document],
-    windows: Sequence[Window],
-    settings: Settings,
-    *,
-    checkpoint: Checkpoint,
-    progress: ProgressCallback,
-) -> list[SampledCall]:
-    """Sample the calls of one tool as the settings say.
-
-    Args:
-        model: the annotating model.
-        tool: whose calls.
-        prompt: its few-shot prompt; None to leave it out.
-        documents: by id; the tool preselected them.
-        windows: of these documents.
-        settings: of the run.
-        checkpoint: keeps finished batches.
-        progress: told windows done and windows in all.
-    """
-    samples = sample_shard(
-        model,
-        prompt,
-        windows,
-        tool_name=tool.name,
-        takes_arguments=tool.takes_arguments,
-        parse_arguments=partial(parse_arguments, tool),
-        parameters=sampling_parameters(settings, tool.name),
-        windows_per_batch=settings.sampling.windows_per_batch,
-        token_budget=settings.scoring.token_budget,
-        window_tokens=settings.corpus.window_tokens,
-        checkpoint=checkpoint,
-        progress=progress,
-        proposed=proposed_calls(tool, documents, windows, settings.sampling.proposals),
-    )
-    return drop_misplaced(samples, windows, tool.check_place)
 
 
 def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:

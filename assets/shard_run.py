@@ -6,7 +6,7 @@ Does not compute rows: the declaration of each stage names the function that doe
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -299,7 +299,6 @@ class ShardRun:
                 force=self.force,
                 hold_device=hold_device,
                 leftovers=self.checkpoint_folder(partition),
-                made_by={RUN: self.context.run.run_id},
             )
         except NoCallsError:
             return NOT_SAMPLED
@@ -310,6 +309,7 @@ class ShardRun:
         These come first: an output whose side tables were missing would look complete after a kill.
         """
         made = self.stage.compute(PartitionRun(self, partition, wanted, shared))
+        made = replace(made, metadata={**made.metadata, RUN: self.context.run.run_id})
         name, fingerprint = self._name(partition), wanted.fingerprint.metadata()
         for table, rows in made.beside.items():
             self._publish((table, partition.shard, name), rows, fingerprint)

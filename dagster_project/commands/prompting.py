@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from assets.execution import answered_calls
-from assets.sampling import sampled_calls
 from assets.shard_texts import windows_of
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
@@ -29,7 +27,9 @@ from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring_below
 from dagster_project.wiring.annotator import Annotator
+from dagster_project.wiring.execution import answered_calls
 from dagster_project.wiring.model_holder import process_holder
+from dagster_project.wiring.sampling import sampled_calls
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from dagster_project.wiring.toolbox import named_prompt, open_tool
 from toolformer.errors import ToolformerError

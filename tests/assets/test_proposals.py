@@ -1,6 +1,6 @@
 """Which proposals of a text belong to which of its windows; `test_pipeline` builds with them."""
 
-from assets.sampling import proposed_calls
+from dagster_project.wiring.sampling import proposed_calls
 from tests.fakes import byte_tokenizer
 from toolformer.forward.windows import split_into_windows
 from tools.calculator import Calculator

@@ -129,7 +129,7 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
 ):
     import dagster as dg
 
-    from assets import corpus
+    from assets import documents as texts
     from dagster_project.definitions import definitions
 
     a = write("a.jsonl", 1)
@@ -141,7 +141,7 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
         assert run("sources", "remove", str(a))[0] == 0
         return documents
 
-    monkeypatch.setattr(corpus, "read_shard", read_while_it_is_removed)
+    monkeypatch.setattr(texts, "read_shard", read_while_it_is_removed)
     with dg.DagsterInstance.ephemeral() as instance:
         register_shards(instance, [shard])
         result = dg.materialize(

@@ -1,0 +1,85 @@
+"""How calls are made, as the settings say: with deadline and cache, cut, and without leaks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+from dagster_project.home import Home
+from dagster_project.progress import ProgressCallback
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import execution_limits, result_cache
+from toolformer.calls import cut_result
+from toolformer.forward.tokenization import Tokenizer
+from tools.protocol import Document, Tool
+from tools.running.execution import execute_calls
+from tools.running.frozen_answers import FrozenAnswer
+from tools.running.frozen_tool import FrozenTool
+from tools.running.leak_check import LeakCheck
+
+
+def answered_calls(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    home: Home,
+    *,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Make calls of one tool; cut the results to their length, and drop those that are leaks.
+
+    Args:
+        tool: whose calls.
+        calls: of each the arguments, its text, and the character of the text that it stands at.
+        tokenizer: counts the tokens of results.
+        settings: of the run.
+        home: has the answers of earlier calls.
+        progress: told calls made and calls in all.
+
+    Returns:
+        For each call what `executed_calls` says of its result, by column.
+
+    Raises:
+        MissingAnswerError: in a replay, the file lacks an answer.
+        ToolDiedError, ToolUnavailableError, MissingDependencyError: see `execute_calls`.
+    """
+    if isinstance(tool, FrozenTool):
+        # Cut and checked when they were given.
+        return [_replayed(answer) for answer in tool.recorded(calls)]
+    results = execute_calls(
+        tool,
+        [(arguments, document) for arguments, document, _ in calls],
+        limits=execution_limits(settings),
+        cache=result_cache(settings, home),
+        progress=progress,
+    )
+    execution = settings.execution
+    texts = {document.document_id: document.text for _, document, _ in calls}
+    check_of = cache(lambda document_id: LeakCheck(texts[document_id]))
+    answers = []
+    for (_, document, offset), result in zip(calls, results, strict=True):
+        answer = {"repeated_before": None, "repeated_after": None, **asdict(result)}
+        if result.result is not None:
+            cut = cut_result(tokenizer, result.result, max_tokens=execution.max_result_tokens)
+            check = check_of(document.document_id)
+            answer["result"] = cut
+            answer.update(_leak_columns(check, cut, offset, execution.leak_share))
+        answers.append(answer)
+    return answers
+
+
+def _replayed(answer: FrozenAnswer) -> dict[str, Any]:
+    status = "failed" if answer.result is None else "executed"
+    return {**asdict(answer), "status": status, "duration_ms": 0.0, "from_cache": True}
+
+
+def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:
+    """How much of a result repeats its text, and what becomes of one that is a leak."""
+    shares = check.shares(result, offset)
+    if shares is None:
+        return {}
+    columns = {"repeated_before": shares.before, "repeated_after": shares.after}
+    if shares.after < leak_share:
+        return columns
+    return {**columns, "status": "failed", "result": None, "reason": "leak"}

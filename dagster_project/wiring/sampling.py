@@ -1,0 +1,107 @@
+"""How calls are sampled, as the settings say."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dagster_project.progress import ProgressCallback
+from dagster_project.settings.sections import Settings
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.windows import Window
+from toolformer.positions import proposed_positions
+from toolformer.samples import SampledCall, SamplingParameters, drop_misplaced
+from toolformer.sampling import ProposedCalls, sample_shard
+from tools.proposing.checked import proposals_of
+from tools.protocol import Document, Proposal, Tool
+from tools.yours.plugins import parse_arguments
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
+
+def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
+    """What the engine is told about sampling calls of one tool."""
+    tool = settings.tools.of(tool_name)
+    return SamplingParameters(
+        sampling_threshold=tool.sampling_threshold,
+        positions_per_text=tool.positions_per_text,
+        calls_per_position=tool.calls_per_position,
+        max_new_tokens=settings.sampling.max_new_tokens,
+        temperature=settings.sampling.temperature,
+        seed=settings.sampling.seed,
+        is_constrained=settings.sampling.is_constrained,
+        round=settings.sampling.round,
+    )
+
+
+def proposed_calls(
+    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
+) -> list[ProposedCalls] | None:
+    """What the tool proposes in each window; None where p_i alone chooses the positions.
+
+    Args:
+        tool: whose calls.
+        documents: the selected ones by id.
+        windows: of these documents.
+        kind: `sampling.proposals`.
+
+    Raises:
+        ToolBugError: a proposal lies outside its text.
+    """
+    if kind == "none" or not tool.makes_proposals:
+        return None
+    proposals = {key: proposals_of(tool, each) for key, each in documents.items()}
+    if kind == "positions":
+        proposals = {
+            key: [Proposal(each.offset) for each in of_text] for key, of_text in proposals.items()
+        }
+    return [
+        proposed_positions(
+            proposals[window.document_id],
+            start=window.start,
+            text=window.text,
+            offsets=window.offsets,
+        )
+        for window in windows
+    ]
+
+
+def sampled_calls(
+    model: "LanguageModel",
+    tool: Tool,
+    prompt: str | None,
+    documents: Mapping[str, Document],
+    windows: Sequence[Window],
+    settings: Settings,
+    *,
+    checkpoint: Checkpoint,
+    progress: ProgressCallback,
+) -> list[SampledCall]:
+    """Sample the calls of one tool as the settings say.
+
+    Args:
+        model: the annotating model.
+        tool: whose calls.
+        prompt: its few-shot prompt; None to leave it out.
+        documents: by id; the tool preselected them.
+        windows: of these documents.
+        settings: of the run.
+        checkpoint: keeps finished batches.
+        progress: told windows done and windows in all.
+    """
+    samples = sample_shard(
+        model,
+        prompt,
+        windows,
+        tool_name=tool.name,
+        takes_arguments=tool.takes_arguments,
+        parse_arguments=partial(parse_arguments, tool),
+        parameters=sampling_parameters(settings, tool.name),
+        windows_per_batch=settings.sampling.windows_per_batch,
+        token_budget=settings.scoring.token_budget,
+        window_tokens=settings.corpus.window_tokens,
+        checkpoint=checkpoint,
+        progress=progress,
+        proposed=proposed_calls(tool, documents, windows, settings.sampling.proposals),
+    )
+    return drop_misplaced(samples, windows, tool.check_place)
