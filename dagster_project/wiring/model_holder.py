@@ -155,13 +155,14 @@ class ModelHolder:
 
     def drop_copy(self) -> None:
         """Free the memory of the copy in the other precision."""
-        self._copy = None
-        gc.collect()
+        if self._copy is not None:
+            self._copy = None
+            gc.collect()
 
     def drop_model(self) -> None:
         """Free the models' memory; the device stays held."""
-        self._model = self._loaded_from = None
-        self.drop_copy()
+        self._model = self._loaded_from = self._copy = None
+        gc.collect()
 
     def measure(self, directory: Path, settings: Settings, home: Home) -> MeasuredPrecision:
         """Measure anew what `precision: auto` is for the model of a directory; see `doctor`."""
