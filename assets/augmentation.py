@@ -37,10 +37,11 @@ def augment_texts(work: PartitionRun) -> Made:
     )
     if kept.is_empty():
         return Made(typed_frame("augmented_texts", []))
+    texts, with_calls = documents_in(warehouse, shard), set(kept["document_id"])
     windows = {
         TextKey(window.document_id, window.index): window
         for window in windows_of(
-            documents_in(warehouse, shard),
+            {key: texts[key] for key in texts if key in with_calls},
             work.run.base_tokenizer,
             window_tokens=work.settings.corpus.window_tokens,
         )

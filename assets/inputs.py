@@ -106,8 +106,8 @@ class Wanted:
         changed = [each.name for each in self.inputs if versions.get(each.name) != each.version]
         raise InputChangedError(
             f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made of it: "
-            "another run works here with other settings. Nothing was stored. Wait until it has "
-            "ended, then run the same again."
+            "another run works here with other settings. The rows were not stored. Wait until it "
+            "has ended, then run the same again."
         )
 
 
@@ -143,6 +143,7 @@ def merged_inputs(
     warehouse: Warehouse,
     shard: str,
     tables: Sequence[str],
+    shard_tables: Sequence[str],
     *,
     round_number: int,
     window_tokens: int,
@@ -153,23 +154,24 @@ def merged_inputs(
     Args:
         warehouse: where the slices are.
         shard: whose.
-        tables: that are read, with one slice per tool; a tool is merged that has rows of the first.
+        tables: with one slice per tool; a tool is merged that has rows of the first.
+        shard_tables: with one slice per shard.
         round_number: of annotation.
         window_tokens: calls that were sampled in other windows stand at other places.
         besides: tools that are not looked at.
 
     Returns:
-        By tool its slices of these tables and the shard's texts; and why other tools are left out:
+        By tool its slices of these tables and those of the shard; and why other tools are left out:
         theirs do not belong together, until the tool is built again.
     """
     stored = warehouse.slice_names(tables[0], shard, round_number=round_number)
     names = [name for name in stored if name not in besides]
-    documents = look_at(warehouse, "documents", shard, ALL) if names else None
+    of_shard = [look_at(warehouse, table, shard, ALL) for table in shard_tables] if names else []
     merged: dict[str, tuple[Input, ...]] = {}
     left_out: dict[str, str] = {}
     for name in names:
         found = [
-            documents,
+            *of_shard,
             *(
                 look_at(warehouse, table, shard, name_in_round(round_number, name))
                 for table in tables

@@ -15,7 +15,15 @@ from assets.filtering import FILTERED_CALLS
 from assets.inputs import Input, NoCallsError, Wanted, look_at, merged_inputs, merged_part
 from assets.sampling import CANDIDATE_CALLS
 from assets.scoring import SCORED_CALLS
-from assets.stage import PER_TOOL, Partition, ShardStage, check_name, check_setting
+from assets.stage import (
+    PER_TOOL,
+    Partition,
+    ShardStage,
+    StageDeclarationError,
+    check_name,
+    check_outputs,
+    check_setting,
+)
 from dagster_project.fingerprints import Fingerprint
 from toolformer.errors import ToolformerError
 from warehouse.schema import ALL, tables
@@ -34,11 +42,14 @@ class Pipeline:
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages: dict[str, ShardStage] = {}
         for stage in stages:
-            check_name(stage.name, "a table", stage.name, list(tables()))
+            check_name(stage.name, "the table", stage.name, list(tables()))
+            if stage.name in self._stages:
+                raise StageDeclarationError(f"Two stages are called {stage.name!r}. Name one else.")
+            check_outputs(stage)
             for table in stage.reads:
-                check_name(stage.name, "a table of a stage before it", table, list(self._stages))
+                check_name(stage.name, "the output of an earlier stage", table, list(self._stages))
             for index in stage.reads_indexes:
-                check_name(stage.name, "an index", index, _INDEXES)
+                check_name(stage.name, "the index", index, _INDEXES)
             for path in stage.all_settings:
                 check_setting(stage.name, path)
             self._stages[stage.name] = stage
@@ -55,9 +66,9 @@ class Pipeline:
         return tuple(self._stages)
 
     def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
-        """The tables that a stage reads and that no other one that it reads was made from.
+        """The inputs of a stage without those that another of its inputs was made from.
 
-        What they were made from is in their fingerprints already.
+        The fingerprint of the other one names these already.
         """
         behind = {table for read in stage.reads for table in self._made_from(read)}
         return tuple(table for table in stage.reads if table not in behind)
@@ -73,7 +84,7 @@ class Pipeline:
 
         Args:
             stage, partition: the output.
-            made: fingerprints by table and tool; where all tools are merged, those of these tools.
+            made: fingerprints of the inputs by table and tool; a merging stage merges these tools.
         """
         inputs: dict[str, str] = {}
         for table in self.nearest_inputs(stage):
@@ -123,6 +134,7 @@ class Pipeline:
             warehouse,
             partition.shard,
             self._tables_of_tools(stage),
+            [table for table in stage.reads if self[table].per != PER_TOOL],
             round_number=partition.settings.sampling.round,
             window_tokens=partition.settings.corpus.window_tokens,
             besides=besides,
@@ -141,8 +153,11 @@ class Pipeline:
             )
         return found
 
-    def _tables_of_tools(self, stage: ShardStage) -> tuple[str, ...]:
-        return tuple(table for table in stage.reads if self[table].per == PER_TOOL)
+    def _tables_of_tools(self, stage: ShardStage) -> list[str]:
+        """The tables with one output per tool that a stage reads, the nearest first."""
+        nearest = self.nearest_inputs(stage)
+        tables_of_tools = [table for table in stage.reads if self[table].per == PER_TOOL]
+        return sorted(tables_of_tools, key=lambda table: table not in nearest)
 
     def _made_from(self, table: str) -> set[str]:
         reads = self[table].reads

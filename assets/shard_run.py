@@ -5,7 +5,7 @@ Does not compute rows: the declaration of each stage names the function that doe
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from assets.inputs import NoCallsError, Wanted
 from assets.outputs import Made, publish, replace_slice_if_stale
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
-from assets.stage import PER_TOOL, Partition, ShardStage, check_name
+from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
 from assets.tool_threads import done_together
 from dagster_project.expected_errors import EXPECTED_ERRORS
 from dagster_project.home import Home
@@ -111,7 +111,12 @@ class PartitionRun:
         Raises:
             StageDeclarationError: the declaration of the stage does not name it.
         """
-        check_name(self.run.stage.name, "an input", table, list(self.run.stage.reads))
+        stage = self.run.stage
+        if table not in stage.reads:
+            raise StageDeclarationError(
+                f"The stage {stage.name!r} reads {table!r}, which its declaration does not name. "
+                "Add it to `reads`."
+            )
         frames = [
             self.run.warehouse.read_slice(table, each.shard, each.slice_name)
             for each in self.wanted.inputs
@@ -312,17 +317,22 @@ class ShardRun:
         made = replace(made, metadata={**made.metadata, RUN: self.context.run.run_id})
         name, fingerprint = self._name(partition), wanted.fingerprint.metadata()
         for table, rows in made.beside.items():
-            self._publish((table, partition.shard, name), rows, fingerprint)
-        for cost in made.costs:
-            row = {"tool": partition.tool_name, "round": self.settings.sampling.round}
-            rows = typed_frame("stage_costs", [{"shard": partition.shard, **row, **asdict(cost)}])
-            self._publish(("stage_costs", partition.shard, f"{name}.{cost.stage}"), rows, {})
+            address = table, partition.shard, name
+            publish(self.warehouse, self.home, address, rows, fingerprint)
+        if made.costs:
+            # In one slice, so that no cost of an earlier making stays.
+            address = "stage_costs", partition.shard, f"{name}.{made.costs[0].stage}"
+            costs = [
+                {
+                    "shard": partition.shard,
+                    "tool": partition.tool_name,
+                    "round": self.settings.sampling.round,
+                    **asdict(cost),
+                }
+                for cost in made.costs
+            ]
+            publish(self.warehouse, self.home, address, typed_frame("stage_costs", costs), {})
         return made
-
-    def _publish(
-        self, address: tuple[str, str, str], rows: pl.DataFrame, metadata: Mapping[str, str]
-    ) -> None:
-        publish(self.warehouse, self.home, address, rows, metadata)
 
     def _name(self, partition: Partition) -> str:
         return self.stage.output_name(partition.tool_name, self.settings.sampling.round)

@@ -101,7 +101,8 @@ class Stage:
         version: bumped when the meaning of its rows changes; the asset's `code_version`.
         settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
             `tools.*.sampling_threshold`. A section stands for all that is in it.
-        settings_of_parts: paths of the settings that other parts of its fingerprints follow from.
+        settings_of_parts: paths of the settings behind the parts that are given to `fingerprint`;
+            a `ShardStage` names those in its `parts`.
     """
 
     name: str
@@ -153,8 +154,8 @@ class ShardStage(Stage):
         share: made once per shard and version of its texts, for the outputs of all tools.
         needs_device: whether an output needs the device; None where none does.
         are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
-        rule: what holds for the rows of a shard across its outputs, and the query of rows that
-            break it.
+        rule: what holds for the rows of a shard across its outputs, and the name of the query in
+            `warehouse/queries` that finds rows that break it.
     """
 
     kinds: tuple[str, str]
@@ -193,9 +194,16 @@ class ShardStage(Stage):
     def partitions(
         self, settings: Settings, entry: ShardEntry, toolbox: Toolbox, annotator: str
     ) -> Iterator[Partition]:
-        """The outputs of the stage for a shard; the arguments as of `Partition`."""
-        for name in toolbox.tools if self.per == PER_TOOL else (ALL,):
-            yield Partition(settings, entry, toolbox, annotator, name)
+        """The outputs of the stage for a shard; the arguments as of `Partition`.
+
+        A stage is given the tools and the model that it declares, and no others.
+        """
+        identity = annotator if self.uses_annotator else ""
+        if self.per != PER_TOOL:
+            yield Partition(settings, entry, Toolbox({}, {}, {}), identity)
+            return
+        for name in toolbox.tools:
+            yield Partition(settings, entry, toolbox, identity, name)
 
     def output_name(self, tool_name: str, round_number: int) -> str:
         """The name of an output in the warehouse, such as `round-2.Calendar`."""
@@ -272,7 +280,27 @@ def check_name(stage: str, what: str, name: str, known: list[str]) -> None:
     """
     if name not in known:
         raise StageDeclarationError(
-            f"The stage {stage!r} names {what} {name!r}, and there is none.{_nearest(name, known)}"
+            f"The stage {stage!r} reads or makes {what} {name!r}, which is not there."
+            f"{_nearest(name, known)}"
+        )
+
+
+def check_outputs(stage: ShardStage) -> None:
+    """See that a stage has one output per tool where its table or declaration speaks of a tool.
+
+    Raises:
+        StageDeclarationError: it has not, or its table has no tool.
+    """
+    names_tool = any(path.startswith("tools.") for path in stage.all_settings)
+    if stage.per != PER_TOOL and names_tool:
+        raise StageDeclarationError(
+            f"The stage {stage.name!r} names settings of a tool, and has one output per shard. "
+            "Declare `per=PER_TOOL`, or depend on a stage that has one output per tool."
+        )
+    if stage.per == PER_TOOL and "tool" not in table_schema(stage.name).column_names:
+        raise StageDeclarationError(
+            f"The stage {stage.name!r} has one output per tool, and its table has no column "
+            "`tool`. Add it in schema.sql, or declare `per=PER_SHARD`."
         )
 
 

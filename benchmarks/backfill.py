@@ -22,20 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from assets.pipeline import PIPELINE
 from benchmarks.build import run_command
 from benchmarks.machine import machine
 from dagster_project.home import Home
 from dagster_project.wiring.warehouse import open_warehouse
 from tools.registry import tool_names
 
-_STAGES = (
-    "documents",
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-    "augmented_texts",
-)
 _LAUNCH = """
 mutation Launch($parameters: LaunchBackfillParams!) {
   answer: launchPartitionBackfill(backfillParams: $parameters) {
@@ -137,7 +130,7 @@ def launch(browser: Browser, shards: list[str]) -> str:
     launched = browser.ask(
         _LAUNCH,
         parameters={
-            "assetSelection": [{"path": [stage]} for stage in _STAGES],
+            "assetSelection": [{"path": [stage]} for stage in PIPELINE.names],
             "partitionNames": shards,
             "fromFailure": False,
             "tags": [],
@@ -164,7 +157,7 @@ def backfill(browser: Browser, shards: list[str]) -> tuple[float, list[float]]:
         if status not in ("REQUESTED", "IN_PROGRESS"):
             raise RuntimeError(f"The backfill ended as {status}; its runs stand in the home.")
         asked = time.monotonic()
-        browser.ask(_ASSET, key={"path": [_STAGES[-1]]})
+        browser.ask(_ASSET, key={"path": [PIPELINE.names[-1]]})
         answers.append(time.monotonic() - asked)
         time.sleep(_POLL_SECONDS)
 

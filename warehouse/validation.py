@@ -62,9 +62,8 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
     if "round" in schema.column_names and not schema.is_cross_shard:
         _require_constant(schema, frame, "round", round_number)
     if schema.name == "stage_costs":
-        tool, _, stage = rest.rpartition(".")
-        _require_constant(schema, frame, "tool", tool)
-        _require_constant(schema, frame, "stage", stage)
+        # Behind the tool stands the first of the passes whose costs these are.
+        _require_constant(schema, frame, "tool", rest.rpartition(".")[0])
     elif "tool" in schema.column_names:
         _require_constant(schema, frame, "tool", rest)
     elif schema.name == "training_metrics":

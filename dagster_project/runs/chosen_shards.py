@@ -39,7 +39,7 @@ def chosen_shards(manifest: Manifest, shards: Sequence[str], settings: Settings)
     """
     active, most = manifest.active_shards, settings.sampling.shards
     if shards:
-        return ChosenShards([manifest.entry(key) for key in shards], [])
+        return ChosenShards([manifest.entry(key) for key in dict.fromkeys(shards)], [])
     if most is None:
         return ChosenShards(active, [])
     taken: Counter[str] = Counter()

@@ -46,7 +46,8 @@ class Preparation:
     @property
     def does_anything(self) -> bool:
         """Whether there is anything to prepare."""
-        return bool(self.cut or self.indexes or not self.is_converted)
+        can_be_built = any(index.can_be_built for index in self.indexes)
+        return bool(self.cut or can_be_built or not self.is_converted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _searching(
 def _characters_per_record(
     entries: Sequence[ShardEntry], warehouse: Warehouse, home: Home
 ) -> Mapping[str, float]:
-    """Of each source whose texts are not all read yet, from the first shard of these."""
+    """By source, from its first shard whose texts are not read yet."""
     found: dict[str, float] = {}
     for entry in entries:
         is_read = warehouse.slice_metadata("documents", entry.key, ALL) is not None

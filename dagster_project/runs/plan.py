@@ -24,7 +24,11 @@ _CHARACTERS_PER_RECORD = 3000
 _TOKENS_PER_SCORED_CALL = 110
 _TOKENS_PER_SAMPLE = 12
 _TOKENS_PER_SECOND = 1500.0
-_STAGES_WITH_MODEL = {"candidate_calls": "sampling", "scored_calls": "scoring"}
+# The passes of a model in `stage_costs`, by the table that they are made for.
+_PASSES = {
+    "candidate_calls": ("sampling",),
+    "scored_calls": ("scoring", "rescoring", "swapped_results"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class BuildPlan:
         self._outdated_tools = outdated_tools
         self._characters_per_record = characters_per_record or {}
         self._pipeline = pipeline
+        self._characters_of: dict[str, int] = {}
         self._rates = _measured_rates(warehouse, settings.sampling.round)
 
     def of(
@@ -137,52 +142,58 @@ class BuildPlan:
         }
 
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
-        stage = _STAGES_WITH_MODEL.get(table)
-        if stage is None:
+        if table not in _PASSES:
             return 0, 0.0
-        of_record = self._characters_per_record.get(entry.source, _CHARACTERS_PER_RECORD)
-        characters = int(entry.records * of_record)
-        if self._warehouse.slice_metadata("documents", entry.key, ALL) is not None:
-            texts = self._warehouse.read_slice("documents", entry.key, ALL)["text"]
-            characters = int(texts.str.len_chars().sum())
-        measured = self._rates.get((tool, stage))
-        if measured is not None:
-            tokens_per_character, tokens_per_second = measured
-            tokens = int(tokens_per_character * characters)
-            return tokens, tokens / tokens_per_second
+        characters = self._characters(entry)
+        if (tool, table) in self._rates:
+            tokens_per_character, seconds_per_character = self._rates[tool, table]
+            return int(tokens_per_character * characters), seconds_per_character * characters
         text_tokens = characters // _CHARACTERS_PER_TOKEN
         windows = max(1, text_tokens // self._settings.corpus.window_tokens)
-        of_tool = self._settings.tools.of(tool)
-        samples = windows * of_tool.positions_per_text * of_tool.calls_per_position
-        if stage == "sampling":
+        tool_settings = self._settings.tools.of(tool)
+        samples = windows * tool_settings.positions_per_text * tool_settings.calls_per_position
+        if table == "candidate_calls":
             tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
         else:
             tokens = samples * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
 
+    def _characters(self, entry: ShardEntry) -> int:
+        """Of the texts of a shard; an estimate where they are not read yet."""
+        if entry.key not in self._characters_of:
+            if self._warehouse.slice_metadata("documents", entry.key, ALL) is None:
+                per_record = self._characters_per_record.get(entry.source, _CHARACTERS_PER_RECORD)
+                characters = int(entry.records * per_record)
+            else:
+                texts = self._warehouse.read_slice("documents", entry.key, ALL)["text"]
+                characters = int(texts.str.len_chars().sum())
+            self._characters_of[entry.key] = characters
+        return self._characters_of[entry.key]
+
 
 def _measured_rates(
     warehouse: Warehouse, round_number: int
 ) -> Mapping[tuple[str, str], tuple[float, float]]:
-    """Tokens per character of text and tokens per second, by tool and stage, from past shards.
+    """Tokens and seconds per character of text, by tool and table, from past shards.
 
     Those of the round where there are any (without the prompt a round feeds far less), else those
     of all others.
     """
     costs = warehouse.ask("tokens_fed", round=round_number)
     characters = warehouse.ask("document_characters")
-    joined = (
+    tables = {name: table for table, names in _PASSES.items() for name in names}
+    per_character = (
         costs.join(characters, on="shard")
         .group_by("tool", "stage", "is_of_round")
         .agg(pl.col("tokens_fed", "seconds", "characters").sum())
+        .filter(pl.col("stage").is_in(list(tables)), pl.col("characters") > 0)
+        .with_columns(pl.col("tokens_fed", "seconds") / pl.col("characters"))
+        .group_by("tool", pl.col("stage").replace_strict(tables).alias("table"), "is_of_round")
+        .agg(pl.col("tokens_fed", "seconds").sum())
         # Those of the round come last, and so take the place of the others below.
         .sort("is_of_round")
     )
     return {
-        (row["tool"], row["stage"]): (
-            row["tokens_fed"] / row["characters"],
-            row["tokens_fed"] / row["seconds"],
-        )
-        for row in joined.iter_rows(named=True)
-        if row["characters"] and row["seconds"]
+        (row["tool"], row["table"]): (row["tokens_fed"], row["seconds"])
+        for row in per_character.iter_rows(named=True)
     }

@@ -147,8 +147,7 @@ def _is_listening(server: Mapping[str, Any]) -> bool:
 
 def _is_of_this_machine(process: str) -> bool:
     *_, machine, _ = process.split("-")
-    # Earlier releases named no machine: their homes had one.
-    return machine in (host_digits(), "process")
+    return machine == host_digits()
 
 
 def has_live_daemon(instance: dg.DagsterInstance) -> bool:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
+from assets.pipeline import PIPELINE
 from dagster_project.home import Home
 from dagster_project.plots import files as plots
 from dagster_project.settings.sections import merged
@@ -25,16 +26,7 @@ _WORDS = 60
 TOOLS = ("WikiSearch", "Calendar", "Calculator")
 # What two equal builds may differ in (besides `stage_costs`).
 VOLATILE = ("duration_ms", "from_cache")
-TABLES = (
-    "documents",
-    "rejected_records",
-    "document_selection",
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-    "augmented_texts",
-)
+TABLES = (*PIPELINE.names, "rejected_records", "document_selection")
 
 
 class PipelineHome:

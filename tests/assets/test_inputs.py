@@ -15,7 +15,7 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 TOOL = "Calculator"
-TABLES = ("filtered_calls", "executed_calls", "candidate_calls")
+ALL_TABLES = SHARD, ("filtered_calls", "executed_calls", "candidate_calls"), ("documents",)
 
 
 class Stage:
@@ -135,7 +135,10 @@ def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
 def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stage: Stage):
     def merged(window_tokens: int = 64) -> tuple[list[str], dict[str, str]]:
         found, left_out = merged_inputs(
-            stage.warehouse, SHARD, TABLES, round_number=1, window_tokens=window_tokens
+            stage.warehouse,
+            *ALL_TABLES,
+            round_number=1,
+            window_tokens=window_tokens,
         )
         return list(found), left_out
 
@@ -182,5 +185,8 @@ def test_what_another_run_made_while_the_lock_was_lost_is_not_replaced(tmp_path:
 def test_tools_that_are_planned_themselves_are_not_looked_at(stage: Stage):
     stage.make()
     look = {"round_number": 1, "window_tokens": 64}
-    assert merged_inputs(stage.warehouse, SHARD, TABLES, **look) != ({}, {})
-    assert merged_inputs(stage.warehouse, SHARD, TABLES, **look, besides=[TOOL]) == ({}, {})
+    assert merged_inputs(stage.warehouse, *ALL_TABLES, **look) != ({}, {})
+    assert merged_inputs(stage.warehouse, *ALL_TABLES, **look, besides=[TOOL]) == (
+        {},
+        {},
+    )

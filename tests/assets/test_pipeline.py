@@ -15,6 +15,7 @@ from assets.shard_report import ShardReport, ShardRows
 from assets.shard_run import PartitionRun
 from assets.shard_texts import typed_frame
 from assets.stage import (
+    PER_SHARD,
     PER_TOOL,
     TOOL_VERSION,
     Partition,
@@ -161,11 +162,51 @@ def test_a_toy_stage_is_planned_and_the_plan_is_what_happens(home: Warehouse):
     )
 
 
+def merge(work: PartitionRun) -> Made:
+    """Texts of all tools; one row = one text."""
+    read = {table: work.read(table).height for table in MERGING.reads}
+    return Made(typed_frame("rejected_records", [{**REJECTED, "reason": str(read)}]))
+
+
+REJECTED = {"shard": SHARD, "source": "x", "source_offset": 0, "excerpt": None}
+MERGING = ShardStage(
+    name="rejected_records",
+    version="1",
+    kinds=("python", "duckdb"),
+    per=PER_SHARD,
+    reads=("documents", "candidate_calls", "document_selection"),
+    compute=merge,
+    report=lambda _rows, _report: None,
+)
+
+
+def test_a_stage_that_merges_tools_reads_the_rows_of_all_whatever_the_order_of_its_inputs(
+    home: Warehouse,
+):
+    pipeline = Pipeline([*PIPELINE, TOY, MERGING])
+    assert pipeline.nearest_inputs(MERGING) == ("document_selection",)
+    materialise(pipeline, TOY.name)
+    partition = next(
+        MERGING.partitions(validated({}, origin="test"), ENTRIES[0], Toolbox({}, {}, {}), "m")
+    )
+    wanted = pipeline.wanted(MERGING, partition, home)
+    assert [name for name in wanted.fingerprint.parts if "." in name] == [f"{TOY.name}.{TOOL}"]
+    assert {each.table for each in wanted.inputs} == set(MERGING.reads)
+
+
+def test_plan_and_run_give_a_stage_the_same_tools_and_model():
+    toolbox = Toolbox({TOOL: create_tool(TOOL)}, {TOOL: None}, {})
+    for stage in PIPELINE:
+        for partition in stage.partitions(validated({}, origin="test"), ENTRIES[0], toolbox, "m"):
+            assert bool(partition.toolbox.tools) == (stage.per == PER_TOOL)
+            assert bool(partition.annotator) == stage.uses_annotator
+
+
 def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
     blind = dataclasses.replace(TOY, reads=("documents",))
     result = materialise(Pipeline([*PIPELINE, blind]), TOY.name)
     error = failure_of(result.all_events, result.run_id)
-    assert "names an input 'candidate_calls', and there is none" in str(error)
+    assert "reads 'candidate_calls', which its declaration does not name" in str(error)
 
 
 def test_a_shard_whose_rows_break_a_rule_fails_with_the_first_row_and_the_others_go_on(
@@ -184,11 +225,14 @@ def test_a_shard_whose_rows_break_a_rule_fails_with_the_first_row_and_the_others
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "document_selektion"}, "a table 'document_selektion'.*'document_selection'"),
-        ({"reads": ("executed_cals",)}, "'executed_cals', and there is none.*'executed_calls'"),
-        ({"reads_indexes": ("wiki_index",)}, "an index 'wiki_index'"),
+        ({"name": "document_selektion"}, "the table 'document_selektion'.*'document_selection'"),
+        ({"reads": ("executed_cals",)}, "earlier stage 'executed_cals'.*'executed_calls'"),
+        ({"reads_indexes": ("wiki_index",)}, "the index 'wiki_index'"),
         ({"settings": ("sampling.sed",)}, "a setting 'sampling.sed'.*Did you mean 'sampling.seed'"),
         ({"settings": ("tools.Calculater.prompt",)}, "'tools.Calculater.prompt'"),
+        ({"name": "candidate_calls"}, "Two stages are called 'candidate_calls'"),
+        ({"per": PER_SHARD}, "names settings of a tool, and has one output per shard"),
+        ({"name": "rejected_records"}, "has no column `tool`"),
         ({"parts": (dataclasses.replace(TOOL_VERSION, settings=("tool",)),)}, "a setting 'tool'"),
     ],
 )

@@ -7,18 +7,13 @@ from typing import Any
 import pytest
 from polars.testing import assert_frame_equal
 
+from assets.pipeline import PIPELINE
 from tests.assets.conftest import SHARDS, TOOLS, MakeHome, PipelineHome
 from toolformer.forward.language_model import LanguageModel
 
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
-PER_TOOL = (
-    "document_selection",
-    "candidate_calls",
-    "executed_calls",
-    "scored_calls",
-    "filtered_calls",
-)
+PER_TOOL = ("document_selection", *(stage.name for stage in PIPELINE if stage.per == "tool"))
 TRAINING = {
     "steps": 2,
     "least_texts": 1,

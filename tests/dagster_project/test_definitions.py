@@ -15,6 +15,7 @@ import yaml
 
 import tools
 from assets.corpus import corpus_manifest
+from assets.pipeline import PIPELINE
 from dagster_project.definitions import definitions
 from dagster_project.partitions import SHARDS
 from tests.conftest import REPOSITORY
@@ -28,14 +29,7 @@ UPDATE = "TOOLFORMER_UPDATE_GRAPH"
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 JOBS = {
     "prepare": {"corpus_manifest", "wikipedia_index", "passage_index"},
-    "build_dataset": {
-        "documents",
-        "candidate_calls",
-        "executed_calls",
-        "scored_calls",
-        "filtered_calls",
-        "augmented_texts",
-    },
+    "build_dataset": set(PIPELINE.names),
     "train": {"training_set", "finetuned_model", "call_threshold", "call_statistics"},
     "evaluate": {"evaluation_results", "evaluation_report", "report"},
     "study_call_top_k": {"call_top_k_study"},

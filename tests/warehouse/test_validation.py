@@ -163,7 +163,7 @@ REFUSED = [
     ("training_exclusions", {"other_window": None}, ["other_window"]),
     ("training_exclusions", {"shared_ngram": "six crates"}, ["shared_ngram"]),
     ("training_exclusions", {"reason": "over_cap"}, ["other_document_id"]),
-    ("stage_costs", {"stage": "scoring"}, ["stage", "'scoring'", "'sampling'"]),
+    ("stage_costs", {"tool": "QA"}, ["tool", "'QA'", "'Calculator'"]),
     ("stage_costs", {"tokens_fed": -1}, ["tokens_fed", "-1"]),
     ("training_metrics", {"run": "run-2"}, ["run", "'run-2'"]),
     ("evaluation_results", {"benchmark": "perplexity"}, ["benchmark", "'perplexity'"]),

@@ -4,6 +4,7 @@ Text never becomes a special token, even where it spells one: a crawled document
 must not end a text or open a turn. Does not add special tokens and does not know the call syntax.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,9 @@ from toolformer.ground.loading import loading
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# The class of transformers that does what tokenizer.json says, and nothing besides.
+_GENERIC = "TokenizersBackend"
+
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
@@ -22,12 +26,25 @@ def load_tokenizer(directory: Path) -> "Tokenizer":
     Raises:
         ModelNotFoundError: its files cannot be used.
     """
-    from transformers import AutoTokenizer
-
     with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
+        if _class_name(directory) == _GENERIC:
+            # What `AutoTokenizer` would take, which imports torch and every model's configuration.
+            from transformers import PreTrainedTokenizerFast
+
+            return Tokenizer(
+                PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+            )
+        from transformers import AutoTokenizer
+
         return Tokenizer(
             AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
         )
+
+
+def _class_name(directory: Path) -> str | None:
+    """The class that a tokenizer was saved by; None where its files do not say."""
+    file = directory / "tokenizer_config.json"
+    return json.loads(file.read_bytes()).get("tokenizer_class") if file.exists() else None
 
 
 def _refused(reason: str) -> ModelNotFoundError:

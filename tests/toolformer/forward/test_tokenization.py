@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -150,3 +152,16 @@ def test_a_saved_tokenizer_encodes_as_before(tokenizer, tmp_path):
     loaded = load_tokenizer(tmp_path)
     assert loaded.vocabulary_size == tokenizer.vocabulary_size
     assert loaded.encode("Cal [QA(é) -> 🌋]") == tokenizer.encode("Cal [QA(é) -> 🌋]")
+
+
+@pytest.mark.model
+def test_a_generic_tokenizer_is_the_one_that_transformers_would_choose(embedded_model_path: Path):
+    from transformers import AutoTokenizer
+
+    chosen = AutoTokenizer.from_pretrained(embedded_model_path, local_files_only=True)
+    loaded = load_tokenizer(embedded_model_path)
+    assert type(loaded.backend) is type(chosen)
+    assert loaded.backend.get_vocab() == chosen.get_vocab()
+    assert loaded.encode("Out of 1400, [400] – naïve 漢字") == Tokenizer(chosen).encode(
+        "Out of 1400, [400] – naïve 漢字"
+    )
