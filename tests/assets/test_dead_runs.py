@@ -24,10 +24,11 @@ def test_runs_of_a_process_that_lives_are_left_alone(tmp_path: Path):
         patch.setenv("DAGSTER_HOME", str(home.dagster))
         prepare_dagster_home(home)
         with dg.DagsterInstance.get() as instance:
-            tags = {PROCESS_TAG: "process-abc"}
+            process = f"process-{host_digits()}-abc"
+            tags = {PROCESS_TAG: process}
             run = instance.create_run_for_job(_job(), tags=tags)
             others = instance.create_run_for_job(_job())
-            with home.process_lock("process-abc"):
+            with home.process_lock(process):
                 assert close_dead_runs(instance, home) == []
             assert close_dead_runs(instance, home) == [run.run_id]
             closed, left = (instance.get_run_by_id(each.run_id) for each in (run, others))
