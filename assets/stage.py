@@ -324,7 +324,8 @@ TOOL_VERSION = Part(
     lambda partition: partition.tool.version,
     (
         *("tools.*.options", "tools.*.class", "wikipedia_index", "passage_index"),
-        "question_answering",
+        # The base model reads for QA.
+        *("question_answering", "language_model.path"),
     ),
 )
 PROMPT = Part(

@@ -1,16 +1,17 @@
 """What grows with the number of shards: manifest, slices, views, the plan, Dagster's partitions.
 
-Shards are small (8 texts, 8 candidate calls of each of two tools), so that what is measured is
-their number. They are cut from files by the project's own code, and their slices, 18 a shard, are
-drawn (`large_warehouse.py`) and stored with the fingerprints of a finished build. Each step runs in
-a process of its own. Processor time is that of all threads, and tells more than seconds where other
-programs share the cores.
+Shards are small (8 texts, 8 candidate calls of each of two tools unless `--calls` says more), so
+that what is measured is their number. They are cut from files by the project's own code, and their
+slices, 18 a shard, are drawn (`large_warehouse.py`) and stored with the fingerprints of a finished
+build. Each step runs in a process of its own. Processor time is that of all threads, and tells more
+than seconds where other programs share the cores.
 
-    python -m benchmarks.many_shards --shards 100 1000 [--work FOLDER] [--json FILE]
+    python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,15 +23,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 
 from assets.pipeline import PIPELINE
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
+from dagster_project.definitions import definitions
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
+from dagster_project.resources.settings import SettingsResource
+from dagster_project.resources.toolbox import ToolboxResource
+from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import Settings, validated
@@ -78,8 +84,14 @@ def _warehouse(home: Home) -> Warehouse:
 # --- a home of so many shards -------------------------------------------------------------------
 
 
-def grow(home: Home, shards: int) -> None:
-    """Add shards to a home until it has so many, as ingesting and a build would."""
+def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
+    """Add shards to a home until it has so many, as ingesting and a build would.
+
+    Args:
+        home: to grow.
+        shards: that it has then.
+        calls: candidate calls of each tool in a new shard.
+    """
     known = len(Manifest.load(home.sources).shards)
     if known < shards:
         lines = (
@@ -97,24 +109,24 @@ def grow(home: Home, shards: int) -> None:
         if warehouse.slice_metadata(_LAST_TABLE, entry.key, ALL) is None
     ]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for key in pool.map(_build, repeat(home), unbuilt):
+        for key in pool.map(_build, repeat(home), unbuilt, repeat(calls)):
             print(f"{key} of {shards}", file=sys.stderr)
 
 
-def _build(home: Home, entry: ShardEntry) -> str:
+def _build(home: Home, entry: ShardEntry, calls: int) -> str:
     warehouse = _warehouse(home)
-    for table, name, frame, metadata in _slices(entry, _settings(), _toolbox()):
+    for table, name, frame, metadata in _slices(entry, _settings(), _toolbox(), calls):
         warehouse.replace_slice(table, entry.key, name, frame, metadata=metadata)
     return entry.key
 
 
 def _slices(
-    entry: ShardEntry, settings: Settings, toolbox: Toolbox
+    entry: ShardEntry, settings: Settings, toolbox: Toolbox, calls: int
 ) -> Iterator[tuple[str, str, pl.DataFrame, Mapping[str, str]]]:
     """Table, name, rows and metadata of each slice of a shard."""
     generator = np.random.default_rng(int(entry.digest[:8], 16))
     made = _fingerprints(entry, settings, toolbox)
-    frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), _CALLS, _TOOLS)
+    frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), calls, _TOOLS)
     for table, name, frame in frames:
         digest = made.get((table, name))
         yield table, name, frame, {} if digest is None else digest.metadata()
@@ -161,6 +173,33 @@ def _plan(home: Home) -> int:
     return len(plan.of(Manifest.load(home.sources).active_shards))
 
 
+def _look_at_sources(home: Home) -> int:
+    changed, _ = stale_sources(home.sources, _sources(home))
+    return len(changed)
+
+
+def _decide(home: Home) -> int:
+    """Materialise `filtered_calls` of all shards in one run; gives how many calls were decided."""
+    os.environ["TOOLFORMER_HOME"] = str(home.root)
+    keys = [entry.key for entry in Manifest.load(home.sources).active_shards]
+    defined = definitions()
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_shards(instance, keys)
+        result = dg.materialize(
+            [defined.get_assets_def("filtered_calls")],
+            instance=instance,
+            tags={RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]},
+            resources={
+                **(defined.resources or {}),
+                "settings": SettingsResource(force=True),
+                "toolbox": ToolboxResource(tools=list(_TOOLS)),
+            },
+        )
+    events = result.get_asset_materialization_events()
+    counts = [event.materialization.metadata["scored"].value for event in events]
+    return sum(int(str(count)) for count in counts)
+
+
 def _register(home: Home) -> int:
     keys = [entry.key for entry in Manifest.load(home.sources).active_shards]
     with dagster_instance(home) as instance:
@@ -171,7 +210,7 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     # The imports of the others, and nothing else.
     "start": lambda _home: None,
     "load the manifest": lambda home: len(Manifest.load(home.sources).shards),
-    "look whether sources changed": lambda home: stale_sources(home.sources, _sources(home))[0],
+    "look whether sources changed": _look_at_sources,
     "list all slices": _list_slices,
     "warehouse.prepare": lambda home: open_warehouse(home) and None,
     "call_statistics": lambda home: _warehouse(home).view("call_statistics").height,
@@ -179,6 +218,7 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "plan of an unchanged build": _plan,
     "register the partitions": _register,
     "register them again": _register,
+    "decide on all calls anew": _decide,
 }
 
 
@@ -215,6 +255,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--calls", type=int, default=_CALLS, help="of each tool in a shard")
     parser.add_argument("--work", type=Path, help="home to make, or go on with, and keep")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -227,7 +268,7 @@ def main() -> None:
         figures: dict[str, Any] = {"machine": machine(), "sizes": {}}
         for shards in sorted(options.shards):
             began = time.perf_counter()
-            grow(home, shards)
+            grow(home, shards, options.calls)
             figures["sizes"][shards] = {
                 "growing_seconds": round(time.perf_counter() - began, 1),
                 "manifest_bytes": (home.sources / "manifest.json").stat().st_size,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from assets.stage import Stage
+from assets.stage import TOOL_VERSION, Stage
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.settings.sections import Settings
 from toolformer.evaluation.modes import Mode
@@ -39,8 +39,9 @@ EVALUATION_RESULTS = Stage(
         "evaluation.call_top_ks",
         "decoding.call_top_k",
         "decoding.least_call_probability",
-        "tools.*.options",
+        "language_model.bos_token",
         "tools.*.is_enabled",
+        *TOOL_VERSION.settings,
         "training.variant",
     ),
 )

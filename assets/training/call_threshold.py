@@ -15,7 +15,7 @@ import polars as pl
 from assets.failures import expected_errors
 from assets.inputs import Input, Wanted, look_at
 from assets.outputs import DONE, UP_TO_DATE, make_once
-from assets.stage import Stage
+from assets.stage import TOOL_VERSION, Stage
 from assets.training.development_texts import DevelopmentText, development_texts
 from assets.training.opening_gains import measure_openings
 from assets.training.training_set import EXCLUSIONS, fingerprints_of, slice_inputs
@@ -72,7 +72,7 @@ CALL_THRESHOLD = Stage(
         "training.development_share",
         "training.seed",
     ),
-    settings_of_parts=("language_model.bos_token", "tools.*.is_enabled", "tools.*.options"),
+    settings_of_parts=("language_model.bos_token", "tools.*.is_enabled", *TOOL_VERSION.settings),
 )
 
 WITHOUT_CALLS = "it was trained without calls, so it has none to open"
