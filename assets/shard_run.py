@@ -268,8 +268,7 @@ class ShardRun:
             for partition in self.stage.partitions(self.settings, entry, self.toolbox, identity)
         }
         if self.stage.are_tools_concurrent:
-            # Before the threads: those that import transformers together fail on its lazy modules.
-            _ = self.base_tokenizer
+            self._import_transformers()
             work = {
                 name: partial(self._make, partition, shared)
                 for name, partition in partitions.items()
@@ -288,6 +287,12 @@ class ShardRun:
         rows = ShardRows(self.warehouse, self.settings, entry)
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
+
+    def _import_transformers(self) -> None:
+        """Before threads start: those that import it together fail on its lazy modules."""
+        _ = self.base_tokenizer
+        if self.toolbox.on_device & self.toolbox.tools.keys():
+            from transformers import AutoTokenizer  # noqa: F401
 
     def _make(self, partition: Partition, shared: _Shared) -> str:
         """Make an output unless it is up to date; returns how that ended."""

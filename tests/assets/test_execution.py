@@ -28,6 +28,7 @@ from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
+from dagster_project.wiring import toolbox
 from tests.warehouse.rows import SHARD, frame, save_manifest
 from warehouse.schema import ALL
 
@@ -42,7 +43,10 @@ save_manifest(Home.find().sources)
 for table, name in (("documents", ALL), ("candidate_calls", "Calculator")):
     warehouse.replace_slice(table, SHARD, name, frame(table), metadata={"fingerprint": table})
 assert "transformers" not in sys.modules
-with mock.patch.object(shard_run, "done_together", before_the_threads):
+with (
+    mock.patch.object(shard_run, "done_together", before_the_threads),
+    mock.patch.object(toolbox, "_on_device", lambda settings: frozenset({"Calculator"})),
+):
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(SHARDS.name), [SHARD])
         resources = {
