@@ -170,7 +170,7 @@ def _build(
             for group in neighbouring(instance, SHARD, shards, most=runs.most_shards):
                 runs.start(PlannedRun("build_dataset", tuple(stages), tuple(group)))
 
-        for stages, shards in _planned_stages(plan).items():
+        for stages, shards in _planned_stages(plan, home).items():
             start(shards, stages)
         while ended := runs.next_ended():
             run, error = ended
@@ -186,13 +186,20 @@ def _build(
     raise_all(failures)
 
 
-def _planned_stages(plan: Sequence[PlannedSlice]) -> dict[tuple[str, ...], list[str]]:
-    """The shards of a plan, by the stages that have something to make for them."""
+def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[tuple[str, ...], list[str]]:
+    """The shards of a plan, by the stages that have something to make for them.
+
+    Or to remove: where a kill came between an output and the end of its checkpoint.
+    """
     stages: dict[str, set[str]] = {}
     for planned in plan:
         stages.setdefault(planned.shard, set()).add(planned.table)
     shards: dict[tuple[str, ...], list[str]] = {}
     for shard, names in sorted(stages.items()):
-        ordered = tuple(name for name in PIPELINE.names if name in names)
+        ordered = tuple(
+            name
+            for name in PIPELINE.names
+            if name in names or any((home.checkpoints / name / shard).glob("*"))
+        )
         shards.setdefault(ordered, []).append(shard)
     return shards

@@ -119,3 +119,17 @@ def test_only_the_stages_run_that_have_something_to_make(
     build(runs, home, monkeypatch, KEYS)
     stages = ("filtered_calls", "augmented_texts")
     assert runs.started == [PlannedRun("build_dataset", stages, tuple(KEYS))]
+
+
+def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    runs = Runs()
+    monkeypatch.setattr(f"{__name__}.STAGES", ("augmented_texts",))
+    (home.checkpoints / "scored_calls" / KEYS[0] / "Calendar").mkdir(parents=True)
+    (home.checkpoints / "filtered_calls" / KEYS[1]).mkdir(parents=True)
+    build(runs, home, monkeypatch, KEYS[:2])
+    assert runs.started == [
+        PlannedRun("build_dataset", ("scored_calls", "augmented_texts"), (KEYS[0],)),
+        PlannedRun("build_dataset", ("augmented_texts",), (KEYS[1],)),
+    ]
