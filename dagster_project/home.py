@@ -216,8 +216,8 @@ class Home:
         return self._shared_lock(f"index.{directory.name}")
 
     def remove_abandoned_files(self) -> None:
-        """Remove what killed processes left half written outside of the warehouse."""
-        for folder in (self.root, self.sources, self.precisions, self.digests):
+        """Remove what killed processes left half written outside of the warehouse's tables."""
+        for folder in (self.root, self.warehouse, self.sources, self.precisions, self.digests):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
         # The model card and the calibration are written into a model that is there.
