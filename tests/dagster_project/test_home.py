@@ -130,13 +130,14 @@ def test_locks_elsewhere_than_in_files_or_postgresql_are_refused(environment):
         Home.find()
 
 
-def test_what_a_killed_process_wrote_into_a_model_is_removed(tmp_path: Path):
-    home = Home(tmp_path)
-    folder = home.finetuned_model(1)
+@pytest.mark.parametrize("name", ["models/toolformer/README.md", "warehouse/layout-version"])
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path, name: str):
+    home, file = Home(tmp_path), tmp_path / name
+    folder = file.parent
     folder.mkdir(parents=True)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    living = beside(folder / "README.md")
+    living = beside(file)
     dead = folder / living.name.replace(f".{os.getpid()}.", f".{ended.pid}.")
     for path in (living, dead):
         path.touch()
