@@ -4,7 +4,7 @@ Does not look at what is stored of them.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster_project.settings.sections import Settings
@@ -23,13 +23,6 @@ class ChosenShards:
 
     annotated: list[ShardEntry]
     held_out: list[ShardEntry]
-
-    def without(self, keys: Collection[str]) -> "ChosenShards":
-        """All but these."""
-        return ChosenShards(
-            [entry for entry in self.annotated if entry.key not in keys],
-            [entry for entry in self.held_out if entry.key not in keys],
-        )
 
 
 def chosen_shards(manifest: Manifest, shards: Sequence[str], settings: Settings) -> ChosenShards:

@@ -160,16 +160,6 @@ def file_identity(file: SourceFile) -> str:
     return digest.hexdigest()
 
 
-def stored_bytes(file: SourceFile) -> int:
-    """The size of a file as it is stored; 0 where its file system does not say.
-
-    Raises:
-        SourceError: the file cannot be read.
-    """
-    with errors_told(file.name):
-        return _size_and_version(file)[0]
-
-
 def built_in_path(name: str) -> Path:
     """Where a built-in source lies on disk."""
     if name == STARTER_TEXTS:
