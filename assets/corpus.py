@@ -116,7 +116,6 @@ def corpus_manifest(
             home.sources,
             configured_sources(loaded),
             held_out_every=loaded.corpus.held_out_every,
-            lock=home.manifest_lock(),
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )
         active, new = bring_in_line(home, warehouse.open(), context.instance)

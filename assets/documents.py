@@ -52,6 +52,7 @@ DOCUMENTS = ShardStage(
     version="1",
     kinds=("polars", "duckdb"),
     per=PER_SHARD,
+    beside=("rejected_records",),
     parts=(Part("raw_slice", _raw_slice, ("corpus.sources", "corpus.shard_size")),),
     compute=read_texts,
     report=report_texts,

@@ -128,6 +128,19 @@ def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> In
     )
 
 
+def slice_inputs(
+    warehouse: Warehouse, table: str, shards: Iterable[str], *, slice_name: str = ALL
+) -> dict[str, Input]:
+    """The slices of this name of these shards, where there are any."""
+    found = {shard: look_at(warehouse, table, shard, slice_name) for shard in shards}
+    return {shard: each for shard, each in found.items() if each is not None}
+
+
+def fingerprints_of(inputs: Mapping[str, Input]) -> dict[str, str]:
+    """Their fingerprints, named as they are."""
+    return {name: each.fingerprint for name, each in inputs.items()}
+
+
 def torn_apart(inputs: Iterable[Input]) -> str | None:
     """What was replaced after another of these was made from it, as a clause; None without."""
     inputs = tuple(inputs)

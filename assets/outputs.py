@@ -1,20 +1,21 @@
 """Outputs that are made once: looked at, waited for, looked at again, made, stored.
 
-Does not know what an output is made of: the caller hands in how to look at it, and its maker.
+Does not know what an output is made of: its class says so.
 """
 
 import datetime
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+from filelock import FileLock
 
 from assets.inputs import Wanted
 from dagster_project.home import Home
 from dagster_project.shared_files import bring
-from toolformer.ground.locking import Lock
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
@@ -23,6 +24,97 @@ from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
 DONE = "done"
+# Table, shard and name of a slice.
+Address = tuple[str, str, str]
+
+
+@dataclass(kw_only=True)
+class Output(ABC):
+    """What a stage makes and stores, whatever runs ask for it at the same time.
+
+    Attributes:
+        home: where its lock is.
+        force: make it though it is up to date.
+    """
+
+    home: Home
+    force: bool
+
+    @property
+    @abstractmethod
+    def lock(self) -> FileLock:
+        """Of two processes one makes the output, and the other finds it made."""
+
+    @abstractmethod
+    def wanted(self) -> Wanted:
+        """What it would be made of now; asked again after every wait, and before it is stored."""
+
+    @abstractmethod
+    def stored(self) -> Mapping[str, str] | None:
+        """What the stored one was made of; None where there is none."""
+
+    @abstractmethod
+    def make(self, wanted: Wanted) -> str:
+        """Make and store it; returns how that ended.
+
+        Raises:
+            StoreConflictError: another machine has stored it meanwhile.
+        """
+
+    def hold_device(self) -> object:
+        """Wait for the device that `make` needs, and keep it; by default it needs none."""
+        return None
+
+    @property
+    def leftovers(self) -> Path | None:
+        """The folder in which `make` puts by what it has; removed once the output is there."""
+        return None
+
+    def is_stale(self) -> bool:
+        """Whether it is to be made."""
+        stored = self.stored()
+        return self.force or self.wanted().fingerprint.difference(stored) is not None
+
+    def bring_up_to_date(self) -> str:
+        """Make it unless it is up to date, or has become so by the time its lock is ours.
+
+        Returns:
+            What `make` returned, or `up to date`.
+
+        Raises:
+            InputChangedError: its inputs do not belong together, or were replaced while it was
+                made.
+            ShardNotFoundError: see `publish`.
+        """
+        is_device_held = False
+        while True:
+            # The device before the lock: a run keeps the device until it ends, and one that held
+            # the lock and waited for the device would wait for a run that waits for the lock.
+            if not is_device_held and self.is_stale():
+                self.hold_device()
+                is_device_held = True
+            with self.lock:
+                if not self.is_stale():
+                    state = UP_TO_DATE
+                elif is_device_held:
+                    state = self._made()
+                else:
+                    continue
+                # Also where a kill came between storing the output and removing these.
+                if self.leftovers is not None:
+                    shutil.rmtree(self.leftovers, ignore_errors=True)
+                return state
+
+    def _made(self) -> str:
+        wanted = self.wanted()
+        wanted.check_agreement()
+        try:
+            return self.make(wanted)
+        except StoreConflictError:
+            # Machines that share an object store may make the same at the same time.
+            if self.is_stale():
+                raise
+            return UP_TO_DATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,127 +136,60 @@ class Made:
     costs: Sequence[StageCost] = ()
 
 
-def make_once(
-    lock: Lock,
-    *,
-    is_stale: Callable[[], bool],
-    make: Callable[[], str],
-    hold_device: Callable[[], object] | None = None,
-    leftovers: Path | None = None,
-) -> str:
-    """Make an output unless it is up to date, or has become so by the time its lock is ours.
+@dataclass(kw_only=True)
+class SliceOutput(Output):
+    """A slice of the warehouse.
 
-    Args:
-        lock: of this output; of two processes one makes it, and the other finds it made.
-        is_stale: whether it is to be made.
-        make: makes and stores it; returns how that ended. What takes long asks `lock.regain`
-            before it stores, since a lock in a database goes with the connection.
-        hold_device: waits for the device that `make` needs, and keeps it.
-        leftovers: a folder in which the maker puts by what it has; removed once the output is
-            there, also where a kill came in between.
-
-    Returns:
-        What `make` returned, or `up to date`.
-    """
-    is_device_held = hold_device is None
-    while True:
-        # The device before the lock: a run keeps the device until it ends, and one that held the
-        # lock and waited for the device would wait for a run that waits for the lock.
-        if hold_device is not None and not is_device_held and is_stale():
-            hold_device()
-            is_device_held = True
-        with lock:
-            if is_stale():
-                if not is_device_held:
-                    continue
-                state = make()
-            else:
-                state = UP_TO_DATE
-            if leftovers is not None:
-                shutil.rmtree(leftovers, ignore_errors=True)
-            return state
-
-
-def replace_slice_if_stale(
-    warehouse: Warehouse,
-    home: Home,
-    address: tuple[str, str, str],
-    wanted: Callable[[], Wanted],
-    make: Callable[[Wanted], Made],
-    *,
-    force: bool,
-    hold_device: Callable[[], object] | None = None,
-    leftovers: Path | None = None,
-) -> str:
-    """Make a slice of the warehouse unless it is there with the same fingerprint.
-
-    Args:
-        warehouse, home: where it is stored, and where its lock is.
+    Attributes:
+        warehouse: where it is stored.
         address: table, shard and name of the slice.
-        wanted: looks at what it is made of; asked again after every wait and before publishing.
-        make: computes the rows from what was looked at.
-        force: make it all the same.
-        hold_device: see `make_once`.
-        leftovers: see `make_once`.
-
-    Returns:
-        The state of what was made, or `up to date`.
-
-    Raises:
-        InputChangedError: its inputs do not belong together, or were replaced while it was made.
-        ShardNotFoundError: see `publish`.
     """
 
-    def is_stale() -> bool:
-        stored = warehouse.slice_metadata(*address)
-        return force or wanted().fingerprint.difference(stored) is not None
+    warehouse: Warehouse
+    address: Address
 
-    def replace() -> str:
-        looked_at = wanted()
-        looked_at.check_agreement()
-        made = make(looked_at)
-        if lock.regain() and not is_stale():
-            return UP_TO_DATE
-        looked_at.check_unchanged(wanted())
+    @abstractmethod
+    def compute(self, wanted: Wanted) -> Made:
+        """The rows, of what was looked at."""
+
+    @property
+    def lock(self) -> FileLock:
+        """See `Output.lock`."""
+        return self.home.slice_lock(*self.address)
+
+    def stored(self) -> Mapping[str, str] | None:
+        """See `Output.stored`."""
+        return self.warehouse.slice_metadata(*self.address)
+
+    def make(self, wanted: Wanted) -> str:
+        """See `Output.make`."""
+        made = self.compute(wanted)
+        wanted.check_unchanged(self.wanted())
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        metadata = {
-            **looked_at.metadata(),
-            **made.metadata,
-            "made_at": made_at,
-        }
-        try:
-            publish(warehouse, home, address, made.rows, metadata)
-        except StoreConflictError:
-            # Another machine made it although the lock was ours: it was lost on the way.
-            if is_stale():
-                raise
-            return UP_TO_DATE
+        metadata = {**wanted.metadata(), **made.metadata, "made_at": made_at}
+        publish(self.warehouse, self.home, self.address, made.rows, metadata)
         return made.state
-
-    lock = home.slice_lock(*address)
-    return make_once(
-        lock,
-        is_stale=is_stale,
-        make=replace,
-        hold_device=hold_device,
-        leftovers=leftovers,
-    )
 
 
 def publish(
     warehouse: Warehouse,
     home: Home,
-    address: tuple[str, str, str],
+    address: Address,
     rows: pl.DataFrame,
     metadata: Mapping[str, str],
 ) -> None:
     """Store a slice, unless its shard was taken out of the corpus while it was made.
 
-    Args: See `replace_slice_if_stale`.
+    Args:
+        warehouse, home: of the run.
+        address: table, shard and name of the slice.
+        rows: of its table.
+        metadata: stored with them.
 
     Raises:
         ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
+        StoreConflictError: another machine has stored it since this process looked at it.
     """
     _, shard, _ = address
     if shard != ALL:

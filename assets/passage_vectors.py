@@ -79,7 +79,6 @@ def passage_index(
                 fingerprint=identity.digest,
                 wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,
                 progress=lambda done: progress(done, None),
-                lock=home.index_lock(home.passage_index),
             ),
         )
 

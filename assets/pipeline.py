@@ -42,7 +42,8 @@ class Pipeline:
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages: dict[str, ShardStage] = {}
         for stage in stages:
-            check_name(stage.name, "the table", stage.name, list(tables()))
+            for table in (stage.name, *stage.beside):
+                check_name(stage.name, "the table", table, list(tables()))
             if stage.name in self._stages:
                 raise StageDeclarationError(f"Two stages are called {stage.name!r}. Name one else.")
             check_outputs(stage)

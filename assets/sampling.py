@@ -130,6 +130,7 @@ CANDIDATE_CALLS = ShardStage(
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),
+    beside=("document_selection",),
     parts=(
         ANNOTATOR,
         PROMPT,

@@ -150,7 +150,6 @@ def wikipedia_index(
                 home.wikipedia_index,
                 fingerprint=identity.digest,
                 progress=lambda done: progress(done, None),
-                lock=home.index_lock(home.wikipedia_index),
             ),
             pages,
         )

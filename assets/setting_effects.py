@@ -14,9 +14,9 @@ from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
 from assets.stage import Stage, setting_paths
 from assets.statistics import CALL_STATISTICS
-from assets.training.call_threshold import CALL_THRESHOLD
-from assets.training.finetuning import FINETUNED_MODEL
-from assets.training.training_set import TRAINING_SET
+from assets.training.calibrated_calls import CALL_THRESHOLD
+from assets.training.finetuned_model import FINETUNED_MODEL
+from assets.training.training_inputs import TRAINING_SET
 
 STAGES: tuple[Stage, ...] = (
     *(CORPUS_MANIFEST, WIKIPEDIA_INDEX, PASSAGE_INDEX),

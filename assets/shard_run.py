@@ -16,7 +16,7 @@ import polars as pl
 
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
-from assets.outputs import Made, publish, replace_slice_if_stale
+from assets.outputs import Made, SliceOutput, publish
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
@@ -144,6 +144,40 @@ class PartitionRun:
     def progress(self, work: str) -> ProgressCallback:
         """Shows how far a long piece of work is; see `progress_of`."""
         return self.run.progress(work, self.partition.shard, self.partition.tool_name)
+
+
+@dataclass(kw_only=True)
+class _PartitionOutput(SliceOutput):
+    """One output of a stage, as it is stored.
+
+    Attributes:
+        run: of the stage.
+        partition: the output.
+        shared: made once for the outputs of all tools of the shard.
+    """
+
+    run: "ShardRun"
+    partition: Partition
+    shared: _Shared
+
+    @property
+    def leftovers(self) -> Path:
+        """See `Output.leftovers`."""
+        return self.run.checkpoint_folder(self.partition)
+
+    def wanted(self) -> Wanted:
+        """See `Output.wanted`."""
+        return self.run.pipeline.wanted(self.run.stage, self.partition, self.warehouse)
+
+    def compute(self, wanted: Wanted) -> Made:
+        """See `SliceOutput.compute`."""
+        return self.run.compute(self.partition, wanted, self.shared)
+
+    def hold_device(self) -> None:
+        """See `Output.hold_device`."""
+        needs_device = self.run.stage.needs_device
+        if needs_device is not None and needs_device(self.partition):
+            self.run.holder.hold_device(self.run.settings, self.home)
 
 
 @dataclass
@@ -296,34 +330,39 @@ class ShardRun:
 
     def _make(self, partition: Partition, shared: _Shared) -> str:
         """Make an output unless it is up to date; returns how that ended."""
-        hold_device = None
-        if self.stage.needs_device is not None and self.stage.needs_device(partition):
-            hold_device = partial(self.holder.hold_device, self.settings, self.home)
+        output = _PartitionOutput(
+            home=self.home,
+            force=self.force,
+            warehouse=self.warehouse,
+            address=(self.stage.name, partition.shard, self._name(partition)),
+            run=self,
+            partition=partition,
+            shared=shared,
+        )
         try:
-            return replace_slice_if_stale(
-                self.warehouse,
-                self.home,
-                (self.stage.name, partition.shard, self._name(partition)),
-                partial(self.pipeline.wanted, self.stage, partition, self.warehouse),
-                partial(self._compute, partition, shared),
-                force=self.force,
-                hold_device=hold_device,
-                leftovers=self.checkpoint_folder(partition),
-            )
+            return output.bring_up_to_date()
         except NoCallsError:
             return NOT_SAMPLED
 
-    def _compute(self, partition: Partition, shared: _Shared, wanted: Wanted) -> Made:
+    def compute(self, partition: Partition, wanted: Wanted, shared: _Shared) -> Made:
         """Compute the rows of an output, and store what stands beside them.
 
         These come first: an output whose side tables were missing would look complete after a kill.
         """
-        made = self.stage.compute(PartitionRun(self, partition, wanted, shared))
-        made = replace(made, metadata={**made.metadata, RUN: self.context.run.run_id})
         name, fingerprint = self._name(partition), wanted.fingerprint.metadata()
-        for table, rows in made.beside.items():
+        for table in self.stage.beside:
+            # What was looked at is replaced only where no other machine has done so meanwhile.
+            self.warehouse.slice_version(table, partition.shard, name)
+        made = self.stage.compute(PartitionRun(self, partition, wanted, shared))
+        if set(made.beside) != set(self.stage.beside):
+            raise StageDeclarationError(
+                f"The stage {self.stage.name!r} made rows of {sorted(made.beside)} beside its own, "
+                f"and declares {sorted(self.stage.beside)}. Correct its `beside`."
+            )
+        made = replace(made, metadata={**made.metadata, RUN: self.context.run.run_id})
+        for table in self.stage.beside:
             address = table, partition.shard, name
-            publish(self.warehouse, self.home, address, rows, fingerprint)
+            publish(self.warehouse, self.home, address, made.beside[table], fingerprint)
         if made.costs:
             # In one slice, so that no cost of an earlier making stays.
             address = "stage_costs", partition.shard, f"{name}.{made.costs[0].stage}"

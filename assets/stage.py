@@ -148,6 +148,7 @@ class ShardStage(Stage):
         per: whether it has one output per shard, or one per shard and tool.
         reads: tables of its inputs.
         reads_indexes: assets of the indexes that tools search while it runs.
+        beside: further tables that `compute` makes rows of, stored before its own.
         parts: of the fingerprint, besides inputs and settings.
         compute: the rows of one output; its docstring describes the asset.
         report: what the asset's page shows of a shard.
@@ -164,6 +165,7 @@ class ShardStage(Stage):
     report: Callable[["ShardRows", "ShardReport"], None]
     reads: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     share: Callable[["ShardRun", str], Any] | None = None
     needs_device: Callable[[Partition], bool] | None = None

@@ -21,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from assets.shard_texts import documents_in, windows_of
-from assets.training.training_set import training_and_held_out_shards
+from assets.training.training_inputs import training_and_held_out_shards
 from benchmarks.build import run_command
 from benchmarks.kept_calls import write_beginnings
 from benchmarks.machine import machine, versions

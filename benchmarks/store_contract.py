@@ -6,12 +6,12 @@ that somebody else had, or publications that were refused because the slice had 
 additions that are missing at the end; *torn* are slices whose rows disagree or that cannot be read;
 *back* are numbers that went down for a reader.
 
-    python -m benchmarks.store_contract [--places folder folder+postgresql s3 s3-without-locks]
+    python -m benchmarks.store_contract [--places folder s3 folder-without-locks]
 
-PostgreSQL and the store (moto) are started on this machine unless `--locks` and `--store` name
-others, whose credentials the environment has. `folder-without-locks` loses additions, as it must:
-it shows that this program would see it. Each process has a cache of its own, and with a store a
-mirror of its own, as if it were a machine.
+The store (moto) is started on this machine unless `--store` names another, whose credentials the
+environment has. With a store nobody locks: its conditional puts alone keep the promise.
+`folder-without-locks` loses additions, as it must: it shows that this program would see it. Each
+process has a cache of its own, and with a store a mirror of its own, as if it were a machine.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from warehouse.warehouse import Warehouse
 _TABLE = "documents"
 _ROWS = 50
 _START_SECONDS = 300.0
-_PLACES = ("folder", "folder+postgresql", "s3", "s3-without-locks", "folder-without-locks")
+_PLACES = ("folder", "s3", "folder-without-locks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,6 @@ def _open(trial: Trial, process: str) -> tuple[Home, Warehouse]:
     for name, value in trial.environment.items():
         os.environ[name] = value.format(process=process)
     home = Home.find()
-    wanted = trial.environment["TOOLFORMER_LOCKS"], trial.environment["TOOLFORMER_STORE"] or None
-    if (getattr(home, "locks", "files"), getattr(home, "store", None)) != wanted:
-        raise RuntimeError("This version of the project knows no such place of locks or of slices.")
     return home, open_warehouse(home)
 
 
@@ -230,18 +227,7 @@ def _place(name: str, work: Path, options: argparse.Namespace) -> Iterator[dict[
                 "TOOLFORMER_STORE": f"{store}/{work.name}",
             }
         environment["TOOLFORMER_CACHE"] = str(work / "{process}" / "cache")
-        environment["TOOLFORMER_LOCKS"] = "files"
-        if name == "folder+postgresql" or name.startswith("s3"):
-            environment["TOOLFORMER_LOCKS"] = options.locks or stack.enter_context(_own_database())
         yield environment
-
-
-@contextmanager
-def _own_database() -> Iterator[str]:
-    from tests.cluster.postgres import postgres_of_tests
-
-    with postgres_of_tests() as server:
-        yield server.url()
 
 
 @contextmanager
@@ -259,12 +245,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--places", nargs="+", choices=_PLACES, default=list(_PLACES[:4]))
+    parser.add_argument("--places", nargs="+", choices=_PLACES, default=list(_PLACES[:2]))
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--readers", type=int, default=2)
     parser.add_argument("--slices", type=int, default=20)
     parser.add_argument("--increments", type=int, default=5)
-    parser.add_argument("--locks", help="postgresql://user@host:port/database")
     parser.add_argument("--store", help="s3://bucket/prefix")
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args()
@@ -276,7 +261,7 @@ def main() -> None:
         ):
             trial = Trial(
                 environment,
-                not name.endswith("without-locks"),
+                name == "folder",
                 options.writers,
                 options.readers,
                 options.slices,

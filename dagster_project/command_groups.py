@@ -13,7 +13,9 @@ from dagster_project.flags import Changes, Preset
 tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
 sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
 prompts_app = typer.Typer(help="The few-shot prompts of the tools.", no_args_is_help=True)
-cluster_app = typer.Typer(help="The machines that share a home.", no_args_is_help=True)
+cluster_app = typer.Typer(
+    help="The object store of machines that share a home.", no_args_is_help=True
+)
 
 # One line each: the help keeps line ends.
 _FREEZE = (
@@ -131,23 +133,6 @@ def prompts_compare(
     from dagster_project.commands.prompting import compare_prompts
 
     compare_prompts(tool, prompts, RunOptions.of(preset, changes, tools=[tool]), texts=texts)
-
-
-@cluster_app.command("show")
-def cluster_show() -> None:
-    """What the machines that share this home agreed on, and whether this one fits."""
-    from dagster_project.commands.clustering import show_cluster
-
-    if not show_cluster():
-        raise typer.Exit(1)
-
-
-@cluster_app.command("renew")
-def cluster_renew() -> None:
-    """Record anew what this machine locks with, computes in and writes, while nothing else runs."""
-    from dagster_project.commands.clustering import renew_cluster
-
-    renew_cluster()
 
 
 @cluster_app.command("seed")

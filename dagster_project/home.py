@@ -1,9 +1,10 @@
 """Where things are: shared data below `$TOOLFORMER_HOME`, one machine's below `$TOOLFORMER_CACHE`.
 
-Locks of one machine (device, living process) are files in its cache. Those of shared data are files
-in the home, or PostgreSQL's. They are taken in this order, so that no two processes wait for each
-other: a device, the corpus, the shards, the manifest, a slice or another output. Who holds one may
-wait for a later one only: a command that changes the sources loads no model while it does.
+Locks are files: those of one machine (device, living process) in its cache, those of shared data in
+the home, those of the manifest and of an index beside them. They are taken in this order, so that
+no two processes wait for each other: a device, the corpus, the shards, the manifest, a slice or
+another output. Who holds one may wait for a later one only: a command that changes the sources
+loads no model while it does.
 
 Does not know what is in the files.
 """
@@ -13,14 +14,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dagster_project.cluster import Cluster, Place, joined, shared_lock
-from dagster_project.locks import FILES, POSTGRESQL, FileLock, file_lock, shown
+from filelock import FileLock
+
+from dagster_project.locks import check_locks, file_lock, without_secrets
 from dagster_project.settings.errors import SettingsError
-from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
 
-_VARIABLES = ("CACHE", "LOCKS", "STORE")
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
 _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
@@ -40,14 +40,11 @@ class Home:
     Attributes:
         root: `$TOOLFORMER_HOME`; with an object store, this machine's mirror of it.
         cache: `$TOOLFORMER_CACHE`, for what belongs to one machine; None is the root itself.
-        locks: `$TOOLFORMER_LOCKS`, where those of shared data are: `files` or the address of a
-            PostgreSQL database.
         store: `$TOOLFORMER_STORE`, the object store that holds the shared data; None is the root.
     """
 
     root: Path
     cache: Path | None = None
-    locks: str = FILES
     store: str | None = None
 
     @classmethod
@@ -55,27 +52,15 @@ class Home:
         """The home that the environment names.
 
         Raises:
-            SettingsError: a variable is not valid, or two do not go together; or a folder has a
-                name that databases cannot open.
+            SettingsError: a variable is not valid, or a folder has a name that databases cannot
+                open.
         """
-        cache, locks, store = (os.environ.get(f"TOOLFORMER_{name}") for name in _VARIABLES)
-        locks = locks or FILES
-        if locks != FILES and not locks.startswith(POSTGRESQL):
+        cache, store = (os.environ.get(f"TOOLFORMER_{name}") for name in ("CACHE", "STORE"))
+        if store and without_secrets(store) != store:
             raise SettingsError(
-                f"TOOLFORMER_LOCKS is {shown(locks)!r}. Expected `files`, or the address of a "
-                "database such as postgresql://user@host:5432/database. Correct the variable."
-            )
-        if store and shown(store) != store:
-            raise SettingsError(
-                f"TOOLFORMER_STORE is {shown(store)!r}, with a password or a query part. Expected "
-                "an address such as s3://bucket/prefix, and the credentials in AWS_ACCESS_KEY_ID "
-                "and AWS_SECRET_ACCESS_KEY."
-            )
-        if store and locks == FILES:
-            raise SettingsError(
-                f"TOOLFORMER_STORE is {store!r}, and TOOLFORMER_LOCKS is `files`. Expected locks "
-                "that all machines share: an object store has none. Set TOOLFORMER_LOCKS to the "
-                "address of a PostgreSQL database, postgresql://user@host:5432/database."
+                f"TOOLFORMER_STORE is {without_secrets(store)!r}, with a password or a query part. "
+                "Expected an address such as s3://bucket/prefix, and the credentials in "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
         root = home_folder()
         folder = Path(cache).expanduser().absolute() if cache else None
@@ -85,30 +70,21 @@ class Home:
                     f"TOOLFORMER_{name} is '{path}', and SQLite or DuckDB would not take the "
                     f"'{special[0]}' in it as part of a name: choose a folder without it."
                 )
-        return cls(root, folder, locks, store or None)
+        return cls(root, folder, store or None)
 
     @property
     def machine(self) -> Path:
         """What belongs to one machine lies below, under the same names as in a home of one."""
         return self.cache or self.root
 
-    @property
-    def cluster(self) -> Cluster | None:
-        """The machines that share this home; None where it belongs to one.
+    def check_locks(self) -> None:
+        """Try the locks, once a process, of a home that several machines share.
 
         Raises:
-            ClusterError, LockError: see `dagster_project.cluster.joined`.
+            LockError: they exclude nobody.
         """
-        return joined(self.place)
-
-    def check_cluster(self) -> None:
-        """Refuse a machine that does not fit those that share this home; raises as `cluster`."""
-        joined(self.place)
-
-    @property
-    def place(self) -> Place:
-        """Where it is, for `dagster_project.cluster`."""
-        return Place(self.root, self.cache, self.locks, self.store)
+        if self.cache is not None or self.store is not None:
+            check_locks(self.machine, self.root)
 
     @property
     def settings_file(self) -> Path:
@@ -196,24 +172,16 @@ class Home:
         """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
         return self.machine / "dagster"
 
-    def corpus_lock(self) -> Lock:
+    def corpus_lock(self) -> FileLock:
         """Held by a command that changes which sources are listed, from its first look to its end.
 
         Then no command writes an older state of the settings file over another's.
         """
         return self._shared_lock("corpus")
 
-    def shards_lock(self) -> Lock:
+    def shards_lock(self) -> FileLock:
         """Held while manifest, warehouse and registered partitions are brought in line."""
         return self._shared_lock("shards")
-
-    def manifest_lock(self) -> Lock:
-        """Held while the manifest is changed."""
-        return self._shared_lock("manifest")
-
-    def index_lock(self, directory: Path) -> Lock:
-        """Held while an index is built; a second builder waits, then finds the work done."""
-        return self._shared_lock(f"index.{directory.name}")
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
@@ -223,7 +191,7 @@ class Home:
         # The model card and the calibration are written into a model that is there.
         remove_abandoned(self.models.glob("*/*.tmp"))
 
-    def slice_lock(self, table: str, shard: str, slice_name: str) -> Lock:
+    def slice_lock(self, table: str, shard: str, slice_name: str) -> FileLock:
         """Held while a slice is made: a second run over it waits, then finds the work done."""
         return self._shared_lock(f"{table}.{shard}.{slice_name}")
 
@@ -234,7 +202,7 @@ class Home:
         """
         return self._node_lock(f"device-{device.replace(':', '-')}")
 
-    def output_lock(self, name: str) -> Lock:
+    def output_lock(self, name: str) -> FileLock:
         """Held while an output that is no slice is made, such as a model."""
         return self._shared_lock(name)
 
@@ -245,5 +213,5 @@ class Home:
     def _node_lock(self, name: str) -> FileLock:
         return file_lock(self.machine / "locks", name)
 
-    def _shared_lock(self, name: str) -> Lock:
-        return shared_lock(self.place, self.cluster.id if self.cluster else "", name)
+    def _shared_lock(self, name: str) -> FileLock:
+        return file_lock(self.root / "locks", name)

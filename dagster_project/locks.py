@@ -1,24 +1,24 @@
 """Locks that keep processes out of each other's way: files, held by the kernel.
 
-Those of one machine always work. Those that many machines share depend on the file system between
-them, so a folder is tried first.
+Those in a folder that many machines share depend on the file system between them, so it is tried
+first. With an object store each machine locks for itself, and the store refuses the second of two
+publications.
 
 Does not know what is locked; `dagster_project.home` names it.
 """
 
 import errno
+import functools
 import os
 import re
 from contextlib import ExitStack
 from pathlib import Path
 
-import filelock
+from filelock import FileLock
 
 from toolformer.errors import ToolformerError
 from toolformer.ground.whole_files import beside
 
-FILES = "files"
-POSTGRESQL = ("postgresql://", "postgres://")
 _MOUNTS = Path("/proc/self/mounts")
 # Of NFS and Lustre: each machine locks for itself.
 _LOCKS_OF_ONE_MACHINE = {
@@ -28,21 +28,48 @@ _LOCKS_OF_ONE_MACHINE = {
 
 
 class LockError(ToolformerError):
-    """Locks do not exclude others, or cannot be reached."""
-
-
-class FileLock(filelock.FileLock):
-    """A lock on a file, which the kernel frees when its process ends, however it ends."""
-
-    def regain(self) -> bool:
-        """Always False: the kernel takes no lock away."""
-        return False
+    """Locks do not exclude others."""
 
 
 def file_lock(folder: Path, name: str) -> FileLock:
-    """The lock of a name among those of a folder, which is made where it is missing."""
+    """The lock of a name among those of a folder, which is made where it is missing.
+
+    The kernel frees it when its process ends, however it ends.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{name}.lock", thread_local=False)
+
+
+@functools.cache
+def check_locks(machine: Path, shared: Path) -> None:
+    """Take a lock twice, once a process, in the folder of this machine and in that of all.
+
+    Raises:
+        LockError: both were given, so nobody would be excluded.
+    """
+    for folder in dict.fromkeys((machine, shared)):
+        folder.mkdir(parents=True, exist_ok=True)
+        why = why_locks_fail(folder)
+        if why is not None:
+            raise LockError(
+                f"Locks in '{folder}' exclude nobody: {why}. "
+                f"{remedy(folder, machine=machine)}, and run the same again."
+            )
+
+
+def remedy(folder: Path, *, machine: Path) -> str:
+    """What to do where locks in a folder exclude nobody.
+
+    Args:
+        folder: of the machine, or of all machines.
+        machine: folder of what belongs to this machine.
+    """
+    if folder == machine:
+        return "Set TOOLFORMER_CACHE to a folder on a disk of this machine"
+    return (
+        "Mount the shared folder with locks that all machines see, or set TOOLFORMER_STORE to an "
+        "object store"
+    )
 
 
 def why_locks_fail(folder: Path) -> str | None:
@@ -90,12 +117,12 @@ def _mount_options(folder: Path) -> list[str]:
     return options
 
 
-def shown(address: str) -> str:
-    """The address of a database or store without its password and its query, which may have one.
+def without_secrets(address: str) -> str:
+    """The address of a store without its password and its query, which may have one.
 
     Example:
-        >>> shown("postgresql://ada:secret@host:5432/toolformer?sslpassword=secret")
-        'postgresql://ada@host:5432/toolformer?…'
+        >>> without_secrets("s3://ada:secret@bucket/prefix?token=secret")
+        's3://ada@bucket/prefix?…'
     """
     address = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1@", address)
     return re.sub(r"\?.*", "?…", address)

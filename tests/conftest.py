@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.cluster.postgres import RunningPostgres, postgres_of_tests, programs_missing
 from tests.outside import Outside
 
 REPOSITORY = Path(__file__).parent.parent
@@ -59,16 +58,6 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "")).startswith(str(folder)):
             del sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[RunningPostgres]:
-    """A PostgreSQL of the tests alone; one that is restarted serves the next test all the same."""
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed: pip install '.[ray]'")
-    if why := programs_missing():
-        pytest.skip(why)
-    with postgres_of_tests() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

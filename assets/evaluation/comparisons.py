@@ -4,20 +4,18 @@ Does not compute an interval; `toolformer.evaluation.intervals` does.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
-from functools import lru_cache, partial
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import NamedTuple
 
 import polars as pl
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from assets.evaluation.measuring import TABLE
-from assets.inputs import InputChangedError, Wanted, look_at
-from assets.outputs import Made, replace_slice_if_stale
+from assets.evaluation.stage import EVALUATION_RESULTS
+from assets.inputs import InputChangedError, Wanted, fingerprints_of, look_at
+from assets.outputs import Made, SliceOutput
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
-from assets.training.training_set import fingerprints_of
 from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
 from dagster_project.settings.sections import BASE, Settings
@@ -66,52 +64,64 @@ def compare(store: Warehouse, home: Home, settings: Settings, *, force: bool) ->
 def _compare_benchmark(
     store: Warehouse, home: Home, settings: Settings, name: str, metric: Metric, *, force: bool
 ) -> None:
-    cells = lru_cache(maxsize=1)(lambda _versions: _cells(store, name))
-    makers = {"score_intervals": _intervals, "paired_differences": _differences}
-    for table, rows_of in makers.items():
-        replace_slice_if_stale(
-            store,
-            home,
-            (table, ALL, name),
-            partial(_wanted, store, name, settings),
-            partial(_made, table, rows_of, cells, name, metric, settings),
+    for table, rows_of in {
+        "score_intervals": _intervals,
+        "paired_differences": _differences,
+    }.items():
+        _Comparison(
+            home=home,
             force=force,
-        )
+            warehouse=store,
+            address=(table, ALL, name),
+            settings=settings,
+            metric=metric,
+            rows_of=rows_of,
+        ).bring_up_to_date()
 
 
-def _wanted(store: Warehouse, name: str, settings: Settings) -> Wanted:
-    looked_at = {
-        each.name: look_at(store, TABLE, ALL, each.name)
-        for each in store.slices(TABLE)
-        if each.name.startswith(f"{name}.")
-    }
-    inputs = {key: each for key, each in looked_at.items() if each is not None}
-    return Wanted(
-        EVALUATION_REPORT.fingerprint(settings, {"scores": fingerprints_of(inputs)}),
-        tuple(inputs.values()),
-    )
+@dataclass(kw_only=True)
+class _Comparison(SliceOutput):
+    """The intervals of a benchmark, or its differences.
 
+    Attributes:
+        settings: of the run.
+        metric: of the benchmark.
+        rows_of: computes them, given the scores and the seed of the resamples.
+    """
 
-def _cells(store: Warehouse, name: str) -> Cells:
-    scores = store.ask("item_scores", benchmark=name)
-    by_cell = scores.partition_by("model", "mode", as_dict=True)
-    return {_Cell(*key): frame for key, frame in by_cell.items()}
+    settings: Settings
+    metric: Metric
+    rows_of: Callable[[Cells, Metric, int], list[dict]]
 
+    @property
+    def benchmark(self) -> str:
+        """Its name."""
+        return self.address[2]
 
-def _made(
-    table: str,
-    rows_of: Callable[[Cells, Metric, int], list[dict]],
-    cells: Callable[[tuple[str, ...]], Cells],
-    name: str,
-    metric: Metric,
-    settings: Settings,
-    looked_at: Wanted,
-) -> Made:
-    try:
-        rows = rows_of(cells(looked_at.versions), metric, settings.evaluation.seed)
-    except ValueError as error:
-        raise ToolformerError(f"The scores of {name!r} cannot be compared: {error}") from error
-    return Made(typed_frame(table, [{"benchmark": name, "metric": metric, **row} for row in rows]))
+    def wanted(self) -> Wanted:
+        """See `Output.wanted`."""
+        looked_at = {
+            each.name: look_at(self.warehouse, EVALUATION_RESULTS.name, ALL, each.name)
+            for each in self.warehouse.slices(EVALUATION_RESULTS.name)
+            if each.name.startswith(f"{self.benchmark}.")
+        }
+        inputs = {key: each for key, each in looked_at.items() if each is not None}
+        parts = {"scores": fingerprints_of(inputs)}
+        return Wanted(EVALUATION_REPORT.fingerprint(self.settings, parts), tuple(inputs.values()))
+
+    def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
+        """See `SliceOutput.compute`."""
+        scores = self.warehouse.ask("item_scores", benchmark=self.benchmark)
+        by_cell = scores.partition_by("model", "mode", as_dict=True)
+        cells = {_Cell(*key): frame for key, frame in by_cell.items()}
+        try:
+            rows = self.rows_of(cells, self.metric, self.settings.evaluation.seed)
+        except ValueError as error:
+            raise ToolformerError(
+                f"The scores of {self.benchmark!r} cannot be compared: {error}"
+            ) from error
+        same = {"benchmark": self.benchmark, "metric": self.metric}
+        return Made(typed_frame(self.address[0], [{**same, **row} for row in rows]))
 
 
 def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:

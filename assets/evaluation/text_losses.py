@@ -6,8 +6,8 @@ Does not store anything.
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from assets.inputs import slice_inputs
 from assets.shard_texts import documents_in, windows_of
-from assets.training.training_set import slice_inputs
 from dagster_project.settings.evaluation_sections import PERPLEXITY
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.benchmarks import read_text

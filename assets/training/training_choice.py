@@ -3,21 +3,23 @@
 Does not look at what is up to date, and does not store anything.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import polars as pl
 
 from assets.shard_texts import typed_frame
-from assets.training.dropped_calls import CallSlices, dropped_calls
+from assets.training.benchmark_texts import held_out_ngrams
+from assets.training.dropped_calls import dropped_calls
 from assets.training.plain_windows import windows_without_calls
+from assets.training.training_inputs import TrainingInputs
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.decontamination import NgramIndex
+from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.dropped_calls import DroppedCalls, choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TextSieve
 from toolformer.training.plain_windows import (
@@ -26,6 +28,8 @@ from toolformer.training.plain_windows import (
     plain_windows_wanted,
 )
 from toolformer.training.training_set import TrainingSet, build_training_set
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 LEFT_OUT = "left out: "
@@ -49,28 +53,19 @@ class ChosenTexts:
 
 
 def choose_texts(
-    store: Warehouse,
-    home: Home,
-    settings: Settings,
-    texts: Sequence[AugmentedText],
-    shards: Sequence[str],
-    slices: Iterable[CallSlices],
-    held_out: NgramIndex,
+    store: Warehouse, home: Home, settings: Settings, inputs: TrainingInputs
 ) -> ChosenTexts:
     """Choose what is trained on.
 
     Args:
-        store, home: where more is read: documents, dropped calls, the tokenizer.
-        settings: of the run.
-        texts: C*, the newest round first.
-        shards: those that `texts` come from.
-        slices: the calls that they were merged from.
-        held_out: what no text may share words with.
+        store, home, settings: of the run.
+        inputs: what it is made of.
 
     Raises:
         ToolformerError: what is read does not belong together.
     """
-    training = settings.training
+    training, texts = settings.training, list(_augmented_texts(store, inputs))
+    held_out = held_out_ngrams(store, sorted(inputs.held_out), inputs.benchmarks)
     sieve = TextSieve(held_out, near_duplicate_similarity=training.near_duplicate_similarity)
     chosen = build_training_set(
         texts,
@@ -82,9 +77,25 @@ def choose_texts(
     wanted = plain_windows_wanted(len(chosen.train), training.plain_share)
     plain = PlainWindows((), ())
     if wanted:
-        plain = _plain_windows(store, home, settings, texts, shards, chosen, wanted, sieve)
+        plain = draw_plain_windows(
+            partial(
+                _without_calls,
+                store,
+                home,
+                settings,
+                sorted(inputs.documents),
+                {text.key: text.text for text in texts},
+            ),
+            wanted=wanted,
+            development_share=training.development_share,
+            development_documents={text.document_id for text in chosen.development},
+            seed=training.seed,
+            sieve=sieve,
+        )
     train = sorted([*chosen.train, *plain.texts], key=lambda text: text.key)
-    control = choose_dropped_calls(train, dropped_calls(store, slices, train), seed=training.seed)
+    control = choose_dropped_calls(
+        train, dropped_calls(store, inputs.calls, train), seed=training.seed
+    )
     exclusions = [*chosen.exclusions, *plain.exclusions]
     rows = [
         *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
@@ -101,31 +112,29 @@ def choose_texts(
     )
 
 
-def _plain_windows(
+def _augmented_texts(store: Warehouse, inputs: TrainingInputs) -> Iterator[AugmentedText]:
+    """C*, the newest round first: of texts that are equal the first stays."""
+    for number, of_round in inputs.built.items():
+        for shard in sorted(of_round):
+            rows = store.read_slice("augmented_texts", shard, name_in_round(number, ALL))
+            for row in rows.iter_rows(named=True):
+                calls = tuple(KeptCall(**call) for call in row["calls"])
+                yield AugmentedText(**{**row, "calls": calls})
+
+
+def _without_calls(
     store: Warehouse,
     home: Home,
     settings: Settings,
-    texts: Sequence[AugmentedText],
     shards: Sequence[str],
-    chosen: TrainingSet,
-    wanted: int,
-    sieve: TextSieve,
-) -> PlainWindows:
+    with_calls: Mapping[TextKey, str],
+    is_wanted: Callable[[str], bool],
+) -> Iterator[AugmentedText]:
     tokenizer = load_tokenizer(base_model_directory(settings, home))
-    with_calls = {text.key: text.text for text in texts}
-    return draw_plain_windows(
-        lambda is_wanted: (
-            text
-            for _, text in windows_without_calls(
-                store, shards, tokenizer, settings, with_calls=with_calls, is_wanted=is_wanted
-            )
-        ),
-        wanted=wanted,
-        development_share=settings.training.development_share,
-        development_documents={text.document_id for text in chosen.development},
-        seed=settings.training.seed,
-        sieve=sieve,
-    )
+    for _, text in windows_without_calls(
+        store, shards, tokenizer, settings, with_calls=with_calls, is_wanted=is_wanted
+    ):
+        yield text
 
 
 def _row(text: AugmentedText, split: str, dropped: Sequence[KeptCall]) -> dict[str, object]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dagster_project.commands import doctor_home
-from dagster_project.commands.doctor_cluster import examine_cluster
 from dagster_project.commands.doctor_damage import examine_files, repair_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded
 from dagster_project.commands.machine import examine_machine
@@ -38,7 +37,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
         findings.append(_object_store(home, home.store))
         if findings[-1].status != "ok":
             home = replace(home, store=None)
-    findings += guarded("cluster", lambda: examine_cluster(home.place))
+    findings += guarded("locks", lambda: doctor_home.locks(home))
     settings, finding = _settings(home)
     findings.append(finding)
     findings += guarded("language model", lambda: doctor_home.language_model(home, settings))

@@ -1,4 +1,4 @@
-"""Looks at what a home should have: models, indexes, the manifest of the corpus.
+"""Looks at what a home should have: locks, models, indexes, the manifest of the corpus.
 
 Does not look into the files (`doctor_damage` does).
 """
@@ -8,7 +8,23 @@ from pathlib import Path
 
 from dagster_project.commands.findings import Finding, named
 from dagster_project.home import Home
+from dagster_project.locks import remedy, why_locks_fail
 from dagster_project.settings.sections import BASE, Settings
+
+
+def locks(home: Home) -> Iterator[Finding]:
+    """Whether locks in the folder of this machine, and in that of all, exclude others."""
+    for folder in dict.fromkeys((home.machine, home.root)):
+        name = "shared locks" if folder == home.root else "locks of the machine"
+        if not folder.is_dir():
+            yield Finding(name, "ok", f"files in {folder}; tried at first use")
+            continue
+        why = why_locks_fail(folder)
+        if why is None:
+            yield Finding(name, "ok", f"files in {folder} exclude others")
+        else:
+            detail = f"files in {folder} exclude nobody: {why}"
+            yield Finding(name, "missing", detail, remedy(folder, machine=home.machine))
 
 
 def language_model(home: Home, settings: Settings) -> Iterator[Finding]:

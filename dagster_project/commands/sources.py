@@ -88,7 +88,7 @@ def remove_source(given: str) -> None:
 def retire_shards_of(home: Home, name: str) -> int:
     """Take the shards of a source out of the corpus, and say how many; under `corpus_lock`."""
     with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
-        retired = retire_source(home.sources, name, lock=home.manifest_lock())
+        retired = retire_source(home.sources, name)
         bring_in_line(home, open_warehouse(home), instance)
     return len(retired)
 
@@ -132,7 +132,6 @@ def rebuild() -> None:
                 home.sources,
                 held_out_every=settings.corpus.held_out_every,
                 used_keys={info.shard for info in store.slices("documents")},
-                lock=home.manifest_lock(),
             )
             active, _ = bring_in_line(home, store, instance)
             for key in set(map(key_of_slice, rebuilt.damaged)) - {entry.key for entry in active}:

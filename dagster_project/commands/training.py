@@ -3,7 +3,7 @@
 Does not parse the command line.
 """
 
-from assets.training.finetuning import planned_training
+from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import runs_of
@@ -36,7 +36,7 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
         run("training_set")
         if runs.is_here:
             planned = planned_training(settings, home, open_warehouse(home))
-            console.say(f"Planned for {settings.training.variant}: {planned.told}.")
+            console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
         if dry_run:
             return
         run(

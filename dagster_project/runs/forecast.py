@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assets.corpus import configured_sources
-from dagster_project.cluster import ClusterError, differences, read_record
 from dagster_project.home import Home
 from dagster_project.runs.chosen_shards import ChosenShards, chosen_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
@@ -96,12 +95,7 @@ def forecast_build(
             used.
         ShardNotFoundError: there is no such shard.
         DamagedRawSliceError: the manifest or a raw slice cannot be read.
-        ClusterError: this machine does not fit those that the home is shared with.
     """
-    recorded = read_record(home.place)
-    if recorded is not None:
-        for why in differences(recorded, home.place):
-            raise ClusterError(why)
     bring_below(home, home.sources)
     preparation = _preparation(settings, home, tools)
     chosen = chosen_shards(Manifest.load(home.sources), shards, settings)

@@ -66,10 +66,10 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """The instance whose runs the UI shows; runs of killed processes are closed first.
 
     Raises:
-        ClusterError, LockError: this machine does not fit those that the home is shared with.
+        LockError: machines that share the home would not exclude each other.
         OSError: the disk is full.
     """
-    home.check_cluster()
+    home.check_locks()
     prepare_dagster_home(home)
     with (
         _full_disk_told(home.dagster),

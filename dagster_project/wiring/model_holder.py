@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from dagster_project.home import Home
-from dagster_project.locks import FileLock
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.model_damage import check_undamaged

@@ -12,10 +12,10 @@ def open_warehouse(home: Home) -> Warehouse:
     """The warehouse, ready for readers; what killed processes left half written is gone.
 
     Raises:
-        ClusterError, LockError: this machine does not fit those that the home is shared with.
+        LockError: machines that share the home would not exclude each other.
         LayoutError: its rows were written with another layout.
     """
-    home.check_cluster()
+    home.check_locks()
     home.remove_abandoned_files()
     warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
     warehouse.prepare()

@@ -1,16 +1,17 @@
 """Rows of one version of an input are never stored under the fingerprint of another."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from assets.inputs import InputChangedError, Wanted, look_at, merged_inputs
-from assets.outputs import Made, replace_slice_if_stale
+from assets.outputs import Made, SliceOutput
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
-from dagster_project.locks import FILES
 from tests.warehouse.rows import SHARD, frame, save_manifest
+from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -21,8 +22,8 @@ ALL_TABLES = SHARD, ("filtered_calls", "executed_calls", "candidate_calls"), ("d
 class Stage:
     """Makes `filtered_calls` whose one row says of which result it was made."""
 
-    def __init__(self, root: Path, locks: str = FILES):
-        self.home = Home(root, locks=locks)
+    def __init__(self, root: Path):
+        self.home = Home(root)
         self.warehouse = Warehouse(self.home.warehouse, self.home.database)
         save_manifest(self.home.sources)
         self.candidates("first")
@@ -66,24 +67,15 @@ class Stage:
         while_waiting: Callable[[], object] = lambda: None,
         while_making: Callable[[], object] = lambda: None,
     ) -> str:
-        def score(_: Wanted) -> Made:
-            rows = self.warehouse.read_slice("executed_calls", SHARD, TOOL)
-            while_making()
-            return Made(frame("filtered_calls", {"call_id": rows["result"][0]}))
-
-        return replace_slice_if_stale(
-            self.warehouse,
-            self.home,
-            ("filtered_calls", SHARD, TOOL),
-            self.wanted,
-            score,
+        return FilteredCalls(
+            home=self.home,
             force=False,
-            hold_device=while_waiting,
-        )
-
-    def slice_file(self) -> Path:
-        (found,) = self.warehouse.slices("filtered_calls")
-        return found.path
+            warehouse=self.warehouse,
+            address=("filtered_calls", SHARD, TOOL),
+            stage=self,
+            while_waiting=while_waiting,
+            while_making=while_making,
+        ).bring_up_to_date()
 
     def stored(self) -> tuple[str, str] | None:
         """The result that the stored row was made of, and the fingerprint it is stored under."""
@@ -92,6 +84,26 @@ class Stage:
             return None
         rows = self.warehouse.read_slice("filtered_calls", SHARD, TOOL)
         return rows["call_id"][0], metadata[FINGERPRINT]
+
+
+@dataclass(kw_only=True)
+class FilteredCalls(SliceOutput):
+    """The output of the stage; something happens while it waits, or while it is made."""
+
+    stage: Stage
+    while_waiting: Callable[[], object]
+    while_making: Callable[[], object]
+
+    def wanted(self) -> Wanted:
+        return self.stage.wanted()
+
+    def hold_device(self) -> object:
+        return self.while_waiting()
+
+    def compute(self, wanted: Wanted) -> Made:
+        rows = self.warehouse.read_slice("executed_calls", SHARD, TOOL)
+        self.while_making()
+        return Made(frame("filtered_calls", {"call_id": rows["result"][0]}))
 
 
 @pytest.fixture
@@ -163,23 +175,25 @@ def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stag
     assert merged(32) == ([], {TOOL: "sampled in windows of 64 tokens"})
 
 
-def test_a_lock_that_is_lost_and_had_by_nobody_else_does_no_harm(tmp_path: Path, postgres):
-    stage = Stage(tmp_path, locks=postgres.url())
-    assert stage.make(while_making=postgres.restart) == "done"
-    assert stage.stored() == ("first", stage.wanted().fingerprint.digest)
+def test_what_another_machine_stored_meanwhile_is_not_replaced(stage: Stage, monkeypatch):
+    replace_slice = stage.warehouse.replace_slice
 
+    def refused(*arguments, **options):
+        # The other machine's rows are there now.
+        replace_slice(*arguments, **options)
+        raise StoreConflictError("another machine was faster")
 
-def test_what_another_run_made_while_the_lock_was_lost_is_not_replaced(tmp_path: Path, postgres):
-    stage = Stage(tmp_path, locks=postgres.url())
-    versions = []
+    monkeypatch.setattr(stage.warehouse, "replace_slice", refused)
+    assert stage.make() == "up to date"
+    monkeypatch.setattr(stage.warehouse, "replace_slice", replace_slice)
+    stage.execute("second")
 
-    def made_by_another() -> None:
-        postgres.restart()
-        assert stage.make() == "done"
-        versions.append(stage.slice_file())
+    def refused_in_vain(*_arguments, **_options):
+        raise StoreConflictError("another machine works with other settings")
 
-    assert stage.make(while_making=made_by_another) == "up to date"
-    assert versions == [stage.slice_file()]
+    monkeypatch.setattr(stage.warehouse, "replace_slice", refused_in_vain)
+    with pytest.raises(StoreConflictError, match="other settings"):
+        stage.make()
 
 
 def test_tools_that_are_planned_themselves_are_not_looked_at(stage: Stage):

@@ -19,7 +19,7 @@ def test_rows_that_disagree_are_torn():
 
 @pytest.mark.slow
 def test_nothing_is_lost_in_a_folder_under_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    options = argparse.Namespace(locks=None, store=None)
+    options = argparse.Namespace(store=None)
     with store_contract._place("folder", tmp_path, options) as environment:
         for name in environment:
             monkeypatch.setenv(name, "")

@@ -53,7 +53,7 @@ def judge(made: Cluster, course: Course, reference: Path) -> Report:
     wrong = [
         *verdict.vacuous(course, made, by_run),
         *verdict.wrong_rows(home, reference),
-        *verdict.not_made_once(verdict.publications(made), home),
+        *verdict.not_made_once(verdict.publications(made), home, has_locks=made.store is None),
         *verdict.torn(home),
         *verdict.left_over(made),
     ]

@@ -31,7 +31,7 @@ class Cluster:
 
     Attributes:
         folder: of everything.
-        postgres: Dagster's records, and the shared locks.
+        postgres: Dagster's records.
         store: of the data; None where it is in a folder that all nodes see.
         head, worker: the nodes.
     """
@@ -88,7 +88,7 @@ def cluster(folder: Path, *, model: Path, with_store: bool) -> Iterator[Cluster]
         store = None
         if with_store:
             store = stack.enter_context(object_store(STORE_PORT, logs / "moto.log"))
-        environment = _environment_of_nodes(folder, place, server, store)
+        environment = _environment_of_nodes(folder, place, store)
         head, worker = (
             Node(name, number, folder / name, place, logs, environment)
             for number, name in enumerate(("head", "worker"), start=1)
@@ -111,13 +111,10 @@ def _kill_all(made: Cluster) -> None:
             node.kill()
 
 
-def _environment_of_nodes(
-    folder: Path, place: Path, server: RunningPostgres, store: Store | None
-) -> dict[str, str]:
+def _environment_of_nodes(folder: Path, place: Path, store: Store | None) -> dict[str, str]:
     environment = {
         **plain_environment(place / "home" if store else folder / "shared"),
         "TOOLFORMER_CACHE": str(place / "cache"),
-        "TOOLFORMER_LOCKS": server.url(),
         "DAGSTER_HOME": str(place / "cache" / "dagster"),
         "DAGSTER_PG_PASSWORD": "of-tests",
     }

@@ -138,13 +138,3 @@ def _instance(cluster: Cluster):
     environment = cluster.head.environment
     os.environ["DAGSTER_PG_PASSWORD"] = environment["DAGSTER_PG_PASSWORD"]
     return dg.DagsterInstance.from_config(str(cluster.head.disk / "cache" / "dagster"))
-
-
-def held_locks(cluster: Cluster) -> int:
-    """How many advisory locks somebody holds in PostgreSQL."""
-    import psycopg2
-
-    with psycopg2.connect(cluster.postgres.url()) as connection, connection.cursor() as cursor:
-        cursor.execute("select count(*) from pg_locks where locktype = 'advisory'")
-        row = cursor.fetchone()
-    return row[0] if row else 0

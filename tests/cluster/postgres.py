@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -61,10 +60,6 @@ class RunningPostgres:
         self._run("initdb", "-D", str(folder), "-U", "toolformer", "-A", "trust", "--no-sync")
         self.start()
 
-    def url(self, database: str = "postgres") -> str:
-        """Address of a database."""
-        return f"postgresql://toolformer@127.0.0.1:{self.port}/{database}"
-
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         settings = (
@@ -78,33 +73,10 @@ class RunningPostgres:
         """Stop the server; open connections are closed by it."""
         self._pg_ctl("stop", "-w", "-t", str(_SECONDS), "-m", "fast")
 
-    def restart(self) -> None:
-        """Stop and start it."""
-        self.stop()
-        self.start()
-
-    def kill(self) -> None:
-        """End the server as a crash of its machine would."""
-        os.kill(int((self._folder / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
-
     @property
     def is_running(self) -> bool:
         """Whether the server is there."""
         return (self._folder / "postmaster.pid").exists()
-
-    def create_database(self, name: str) -> str:
-        """Make one more database; returns its address."""
-        import psycopg2
-        from psycopg2 import sql
-
-        connection = psycopg2.connect(self.url())
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        finally:
-            connection.close()
-        return self.url(name)
 
     def _pg_ctl(self, action: str, *arguments: str) -> None:
         self._run("pg_ctl", action, "-D", str(self._folder), *arguments)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from dagster_project.commands import doctor_damage, machine
+from dagster_project.commands import doctor_damage, doctor_home, machine
 from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
@@ -413,9 +413,7 @@ def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, mon
     home.root.mkdir()
     before = list(home.root.iterdir())
     assert finding(home, "shared locks").detail == f"files in {home.root} exclude others"
-    assert {"locks of the machine", "cache", "cluster"}.isdisjoint(
-        each.name for each in examine(home)
-    )
+    assert {"locks of the machine", "cache"}.isdisjoint(each.name for each in examine(home))
     split = Home(home.root, tmp_path / "cache")
     split.machine.mkdir()
     details = {each.name: each.detail for each in examine(split)}
@@ -423,26 +421,15 @@ def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, mon
     assert details["cache"].endswith("can be written; it has what belongs to this machine")
     assert "GiB free" in details["disk of the cache"]
     assert details["locks of the machine"] == f"files in {split.machine} exclude others"
-    assert "records what its machines agree on" in details["cluster"]
     assert list(home.root.iterdir()) == before
-    recorded = split.cluster
-    assert recorded is not None
-    assert finding(split, "cluster").detail.endswith("this machine fits")
-    assert finding(home, "cluster").status == "warning"
-    (home.root / "cluster.json").write_text("{}")
-    assert finding(split, "cluster").status == "missing"
-    monkeypatch.setattr("dagster_project.cluster.why_locks_fail", lambda _: "it does not lock")
+    monkeypatch.setattr(doctor_home, "why_locks_fail", lambda _: "it does not lock")
     found = finding(split, "shared locks")
-    assert (found.status, "Set TOOLFORMER_LOCKS" in found.detail) == ("missing", True)
-
-
-def test_a_database_that_does_not_answer_is_a_finding(home):
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
-    away = Home(home.root, locks="postgresql://ada:secret@127.0.0.1:9/toolformer")
-    found = finding(away, "shared locks")
-    assert found.status == "missing"
-    assert "ada@127.0.0.1:9" in found.detail
-    assert "secret" not in "".join(each.detail for each in examine(away))
+    assert (found.status, found.detail.endswith("exclude nobody: it does not lock")) == (
+        "missing",
+        True,
+    )
+    assert "TOOLFORMER_STORE" in found.remedy
+    assert "TOOLFORMER_CACHE" in finding(split, "locks of the machine").remedy
 
 
 def test_little_disk_is_a_warning(home, monkeypatch):

@@ -47,23 +47,19 @@ def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_hom
     shared = [
         home.corpus_lock(),
         home.shards_lock(),
-        home.manifest_lock(),
         home.slice_lock("documents", "shard-00000", "all"),
         home.output_lock("finetuned_model.toolformer"),
-        home.index_lock(home.passage_index),
     ]
     node = [home.device_lock("cpu"), home.process_lock("process-1")]
     for lock in (*shared, *node):
         with lock:
             pass
     names = {file.name for file in (home.root / "locks").iterdir()}
-    assert names - {"cluster.lock"} == {
+    assert names == {
         "corpus.lock",
         "shards.lock",
-        "manifest.lock",
         "documents.shard-00000.all.lock",
         "finetuned_model.toolformer.lock",
-        "index.passages.lock",
     }
     assert {file.name for file in (home.machine / "locks").iterdir()} == {
         "device-cpu.lock",
@@ -74,7 +70,7 @@ def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_hom
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
     def set_to(**variables: str) -> None:
-        for name in ("HOME", "CACHE", "LOCKS", "STORE"):
+        for name in ("HOME", "CACHE", "STORE"):
             monkeypatch.delenv(f"TOOLFORMER_{name}", raising=False)
         for name, value in {"HOME": str(tmp_path), **variables}.items():
             monkeypatch.setenv(f"TOOLFORMER_{name}", value)
@@ -85,14 +81,13 @@ def environment(monkeypatch, tmp_path):
 def test_a_home_of_one_machine_is_what_the_environment_names_by_default(environment, tmp_path):
     environment()
     assert Home.find() == Home(tmp_path)
-    environment(CACHE="", LOCKS="", STORE="")
+    environment(CACHE="", STORE="")
     assert Home.find() == Home(tmp_path)
 
 
-def test_the_environment_names_cache_locks_and_store(environment, tmp_path):
-    locks, store = "postgresql://ada@localhost:5433/toolformer", "s3://bucket/corpus"
-    environment(CACHE="~/fast", LOCKS=locks, STORE=store)
-    assert Home.find() == Home(tmp_path, Path.home() / "fast", locks, store)
+def test_the_environment_names_cache_and_store(environment, tmp_path):
+    environment(CACHE="~/fast", STORE="s3://bucket/corpus")
+    assert Home.find() == Home(tmp_path, Path.home() / "fast", "s3://bucket/corpus")
 
 
 @pytest.mark.parametrize("variable", ["HOME", "CACHE"])
@@ -109,25 +104,13 @@ def test_a_folder_may_have_any_other_character(environment, tmp_path):
     assert Home.find().root == folder
 
 
-def test_an_object_store_without_shared_locks_is_refused(environment):
-    environment(STORE="s3://bucket/corpus")
-    with pytest.raises(SettingsError, match="an object store has none"):
-        Home.find()
-
-
 @pytest.mark.parametrize("store", ["s3://key:secret@bucket/corpus", "s3://bucket?token=secret"])
 def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(environment, store):
-    environment(STORE=store, LOCKS="postgresql://host/db")
+    environment(STORE=store)
     with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY") as raised:
         Home.find()
     assert "=secret" not in str(raised.value)
     assert ":secret" not in str(raised.value)
-
-
-def test_locks_elsewhere_than_in_files_or_postgresql_are_refused(environment):
-    environment(LOCKS="redis://ada:secret@host:6379")
-    with pytest.raises(SettingsError, match="TOOLFORMER_LOCKS is 'redis://ada@host:6379'"):
-        Home.find()
 
 
 @pytest.mark.parametrize("name", ["models/toolformer/README.md", "warehouse/layout-version"])

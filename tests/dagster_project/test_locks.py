@@ -8,17 +8,41 @@ import filelock
 import pytest
 
 from dagster_project import locks
-from dagster_project.locks import file_lock, shown, why_locks_fail
-from toolformer.ground.locking import Lock
+from dagster_project.home import Home
+from dagster_project.locks import (
+    LockError,
+    check_locks,
+    file_lock,
+    why_locks_fail,
+    without_secrets,
+)
+from dagster_project.wiring.warehouse import open_warehouse
 
 
-def test_a_file_lock_is_never_lost(tmp_path: Path):
-    lock: Lock = file_lock(tmp_path / "locks", "shards")
-    with lock:
-        assert not lock.regain()
-        with pytest.raises(filelock.Timeout):
-            file_lock(tmp_path / "locks", "shards").acquire(timeout=0)
+def test_a_lock_excludes_others_until_it_is_released(tmp_path: Path):
+    with file_lock(tmp_path / "locks", "shards"), pytest.raises(filelock.Timeout):
+        file_lock(tmp_path / "locks", "shards").acquire(timeout=0)
     file_lock(tmp_path / "locks", "shards").acquire(timeout=0).__exit__(None, None, None)
+
+
+def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
+    machine, shared = tmp_path / "machine", tmp_path / "shared"
+    with pytest.raises(LockError, match=r"machine' exclude nobody.*Set TOOLFORMER_CACHE"):
+        check_locks(machine, shared)
+    monkeypatch.setattr(locks, "why_locks_fail", lambda folder: (folder == shared and "so") or None)
+    with pytest.raises(LockError, match=r"shared' exclude nobody: so.*set TOOLFORMER_STORE"):
+        check_locks(machine, shared)
+
+
+def test_only_a_home_that_is_shared_is_tried(tmp_path: Path, monkeypatch):
+    def fail(folder: Path) -> str:
+        return f"{folder.name} does not lock"
+
+    monkeypatch.setattr(locks, "why_locks_fail", fail)
+    open_warehouse(Home(tmp_path / "own"))
+    with pytest.raises(LockError, match="cache does not lock"):
+        open_warehouse(Home(tmp_path / "shared", tmp_path / "cache"))
 
 
 def test_locks_that_exclude_others_are_told_by_trying_and_leave_nothing(tmp_path: Path):
@@ -69,8 +93,7 @@ def test_a_folder_mounted_with_locks_of_one_machine_is_refused(
 
 
 def test_passwords_are_not_shown():
-    assert shown("postgresql://ada:se:cret@host/db") == "postgresql://ada@host/db"
-    assert shown("postgresql://host/db") == "postgresql://host/db"
-    assert shown("postgresql://host/db?password=secret&sslpassword=b") == "postgresql://host/db?…"
-    assert "cret" not in shown("postgresql://ada:se?cr@et@host:5432/db?password=secret")
-    assert shown("files") == "files"
+    assert without_secrets("s3://ada:se:cret@bucket/a") == "s3://ada@bucket/a"
+    assert without_secrets("s3://bucket/a") == "s3://bucket/a"
+    assert without_secrets("s3://bucket/a?token=secret&other=b") == "s3://bucket/a?…"
+    assert "cret" not in without_secrets("s3://ada:se?cr@et@bucket/a?token=secret")

@@ -11,7 +11,7 @@ from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
 from assets.pipeline import PIPELINE
 from assets.stage import Partition, ShardStage
 from assets.training.benchmark_texts import benchmark_texts
-from assets.training.training_set import TRAINING_SET
+from assets.training.training_inputs import TRAINING_SET
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings, merged, validated

@@ -32,7 +32,3 @@ class DamagedRawSliceError(SourceError):
 
 class SliceWriteError(ToolformerError, OSError):
     """A raw slice or the manifest could not be written, for instance on a full disk."""
-
-
-class ManifestLockLostError(ToolformerError, RuntimeError):
-    """Another process may have changed the manifest while this one cut slices for it."""

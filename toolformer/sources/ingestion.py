@@ -15,10 +15,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolformer.ground.digests import hex_digest
-from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import flush
 from toolformer.sources.cutting import CutSlice, Progress, cut_source, remove_cut_slices
-from toolformer.sources.errors import ManifestLockLostError, SourceError
+from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.manifest import (
     Manifest,
@@ -71,7 +70,6 @@ def update_manifest(
     *,
     held_out_every: int,
     progress: Progress | None = None,
-    lock: Lock | None = None,
 ) -> ManifestUpdate:
     """Registers new shards and retires those whose records changed.
 
@@ -86,7 +84,6 @@ def update_manifest(
         sources: all sources of the corpus, in order.
         held_out_every: every n-th shard by number is held out from training; 0 for none.
         progress: told about each cut slice.
-        lock: see `locked`.
 
     Returns:
         What was done. A source that cannot be used is in `rejected_sources` and stops no other.
@@ -95,24 +92,23 @@ def update_manifest(
         ValueError: `held_out_every` is negative.
         DamagedRawSliceError: the manifest cannot be read, is missing, or is older than the slices.
         SliceWriteError: the disk is full or the folder not writable.
-        ManifestLockLostError: the lock was lost meanwhile.
     """
     if held_out_every < 0:
         raise ValueError(
             f"held_out_every is {held_out_every}. Expected 0 for no held-out shards, or how many "
             "shards there are to each held-out one. Correct the setting."
         )
-    with locked(folder, lock):
-        return _Update(folder, held_out_every, progress, lock).run(sources)
+    with locked(folder):
+        return _Update(folder, held_out_every, progress).run(sources)
 
 
-def retire_source(folder: Path, name: str, *, lock: Lock | None = None) -> list[ShardEntry]:
+def retire_source(folder: Path, name: str) -> list[ShardEntry]:
     """Retires all shards of a source, and moves their slices aside; returns them.
 
     Raises:
         DamagedRawSliceError, SliceWriteError: see `update_manifest`.
     """
-    with locked(folder, lock):
+    with locked(folder):
         update = _Update(folder)
         update.retire(update.active(name), forget=name)
         return update.result.retired
@@ -132,12 +128,8 @@ def stale_sources(
 
 
 @contextmanager
-def locked(folder: Path, lock: Lock | None = None) -> Iterator[None]:
-    """Keeps others from changing the manifest; makes its folders.
-
-    Args:
-        folder: of the manifest.
-        lock: held meanwhile; None is a file beside the manifest.
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps others from changing the manifest of a folder; makes its folders.
 
     Raises:
         SliceWriteError: the folder is not writable.
@@ -146,7 +138,7 @@ def locked(folder: Path, lock: Lock | None = None) -> Iterator[None]:
         try:
             for path in (slice_path(folder, ""), retired_slice_path(folder, "")):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock or FileLock(folder / "manifest.lock"))
+            held.enter_context(FileLock(folder / "manifest.lock"))
         except OSError as error:
             raise write_error(folder, error) from error
         yield
@@ -160,9 +152,7 @@ class _Update:
         folder: Path,
         held_out_every: int = 0,
         progress: Progress | None = None,
-        lock: Lock | None = None,
     ) -> None:
-        self.lock = lock
         self.folder = folder
         self.held_out_every = held_out_every
         self.progress = progress or (lambda _name, _records: None)
@@ -225,14 +215,6 @@ class _Update:
 
     def _replace(self, name: str, identity: str, cut: list[CutSlice]) -> None:
         """Puts slices in place, then the manifest, then moves retired slices aside."""
-        if self.lock is not None and self.lock.regain():
-            # What was cut stays without a key, and the next update removes it.
-            raise ManifestLockLostError(
-                f"The lock of the manifest in {str(self.folder)!r} was lost while the source "
-                f"{name!r} was cut, as with the connection to its database, so another process may "
-                "have changed the manifest. Nothing is registered of this source. Run the same "
-                "again."
-            )
         before = self.active(name)
         known = self._known_shards(name)
         kept: dict[str, ShardEntry] = {}

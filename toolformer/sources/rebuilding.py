@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import beside
 from toolformer.sources.compression import ZstandardReader
 from toolformer.sources.errors import DamagedRawSliceError, SourceError
@@ -50,7 +49,6 @@ def rebuild_manifest(
     *,
     held_out_every: int,
     used_keys: Iterable[str] = (),
-    lock: Lock | None = None,
 ) -> RebuiltManifest:
     """Writes a manifest of the raw slices that are there; an unusable one is kept beside it.
 
@@ -58,13 +56,12 @@ def rebuild_manifest(
         folder: `$TOOLFORMER_HOME/sources`.
         held_out_every: see `update_manifest`; the number of a shard tells whether it is held out.
         used_keys: keys that are in use elsewhere, and so are not given to new shards.
-        lock: see `toolformer.sources.ingestion.locked`.
 
     Raises:
         SourceError: there is a manifest that fits the slices, or there are no slices.
         SliceWriteError: it cannot be written.
     """
-    with locked(folder, lock):
+    with locked(folder):
         path = manifest_path(folder)
         known = _known_entries(folder)
         slices = {file: file.name.split(".")[0] for file in stored_slices(folder)}

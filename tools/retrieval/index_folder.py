@@ -16,7 +16,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolformer.ground.kept_digests import damaged_files, described, keep_digests
-from toolformer.ground.locking import Lock
 from toolformer.ground.whole_files import write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
@@ -106,9 +105,9 @@ def check_replaceable(directory: Path) -> None:
 
 @contextmanager
 def sole_builder(
-    directory: Path, *, fingerprint: str, index_format: int, lock: Lock | None = None
+    directory: Path, *, fingerprint: str, index_format: int
 ) -> Iterator[dict[str, Any] | None]:
-    """Build an index while no other process does.
+    """Build an index while no other process does; the lock is a file beside it.
 
     Folders left by builds that were killed are removed.
 
@@ -116,7 +115,6 @@ def sole_builder(
         directory: Where the index goes.
         fingerprint: Of what is to be built.
         index_format: As for `read_information`.
-        lock: Held meanwhile; None is a file beside the index.
 
     Yields:
         None; after waiting for another process, what is known about the index that it built, where
@@ -128,12 +126,12 @@ def sole_builder(
     """
     check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    held = lock or FileLock(directory.parent / f"{directory.name}.lock")
+    lock = FileLock(directory.parent / f"{directory.name}.lock")
     found = None
     try:
-        held.acquire(timeout=0)
+        lock.acquire(timeout=0)
     except Timeout:
-        held.acquire()
+        lock.acquire()
         found = read_information(directory, index_format=index_format)
     try:
         if found is not None and found["fingerprint"] == fingerprint:
@@ -142,7 +140,7 @@ def sole_builder(
             remove_leftovers(directory)
             yield None
     finally:
-        held.release()
+        lock.release()
 
 
 def temporary_folder(directory: Path) -> Path:

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolformer.ground.locking import Lock
 from tools.retrieval.encoder import TextEncoder
 from tools.retrieval.index_folder import (
     IndexBuildError,
@@ -94,7 +93,6 @@ def build_passage_index(
     fingerprint: str,
     wikipedia_index: str,
     progress: Callable[[int], None] | None = None,
-    lock: Lock | None = None,
 ) -> None:
     """Build the index in a folder beside `directory` and rename it into place.
 
@@ -109,7 +107,6 @@ def build_passage_index(
             `passage_index_information`.
         wikipedia_index: The fingerprint of the index that holds the same passages.
         progress: Called after each chunk with the number of passages encoded so far.
-        lock: Held while it is built; None is a file beside the index.
 
     Raises:
         IndexBuildError: When there are no passages, or when `directory` holds something else than
@@ -119,7 +116,7 @@ def build_passage_index(
     """
     directory = Path(directory).absolute()
     with sole_builder(
-        directory, fingerprint=fingerprint, index_format=PASSAGE_INDEX_FORMAT, lock=lock
+        directory, fingerprint=fingerprint, index_format=PASSAGE_INDEX_FORMAT
     ) as built_meanwhile:
         if built_meanwhile is not None:
             return

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from toolformer.ground.locking import Lock
 from tools.retrieval.index_folder import (
     IndexBuildError,
     move_into_place,
@@ -62,7 +61,6 @@ def build_index(
     *,
     fingerprint: str,
     progress: Callable[[int], None] | None = None,
-    lock: Lock | None = None,
 ) -> IndexReport:
     """Build the index in a folder beside `directory` and rename it into place.
 
@@ -75,7 +73,6 @@ def build_index(
         fingerprint: Identifies passages and settings; stored, and returned by
             `index_information`. Index files differ between runs even for equal passages.
         progress: Called after each batch with the number of passages indexed so far.
-        lock: Held while it is built; None is a file beside the index.
 
     Returns:
         Number of passages and time.
@@ -89,7 +86,7 @@ def build_index(
     directory = Path(directory).absolute()
     jar = pyserini_jar()
     with sole_builder(
-        directory, fingerprint=fingerprint, index_format=INDEX_FORMAT, lock=lock
+        directory, fingerprint=fingerprint, index_format=INDEX_FORMAT
     ) as built_meanwhile:
         if built_meanwhile is not None:
             return IndexReport(built_meanwhile["passages"], 0.0)

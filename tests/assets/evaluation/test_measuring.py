@@ -11,7 +11,8 @@ import pytest
 from filelock import FileLock
 
 from assets.evaluation import measuring
-from assets.evaluation.measuring import DONE_BUT_FAILED, TABLE, Measuring
+from assets.evaluation.measured import DONE_BUT_FAILED, TABLE, Answers
+from assets.evaluation.measuring import Measuring
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
@@ -219,13 +220,13 @@ def test_a_run_killed_after_items_moved_leaves_none_twice(
 ):
     work, _ = measure()
     file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
-    replace = measuring.replace_slice_if_stale
+    bring_up_to_date = Answers.bring_up_to_date
 
-    def killed_behind_the_first(*arguments, **options):
-        replace(*arguments, **options)
+    def killed_behind_the_first(answers: Answers) -> str:
+        bring_up_to_date(answers)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measuring, "replace_slice_if_stale", killed_behind_the_first)
+    monkeypatch.setattr(Answers, "bring_up_to_date", killed_behind_the_first)
     with pytest.raises(KeyboardInterrupt):
         measure()
     rows = work.store.query("select item_id, mode from evaluation_results").rows()
@@ -281,18 +282,18 @@ def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, capl
 
 def test_a_part_that_another_run_works_on_comes_last(measure, monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
-    replace = measuring.replace_slice_if_stale
+    bring_up_to_date = Answers.bring_up_to_date
 
-    def noted(store, home, address, *rest, **options):
-        order.append(address[2])
+    def noted(answers: Answers) -> str:
+        order.append(answers.part.slice_name)
         if len(order) == 2:
             lock.release()
-        return replace(store, home, address, *rest, **options)
+        return bring_up_to_date(answers)
 
     work, _ = measure(items=1)
     lock: FileLock = work.home.slice_lock(TABLE, ALL, "own.base.disabled.0000")
     lock.acquire()
-    monkeypatch.setattr(measuring, "replace_slice_if_stale", noted)
+    monkeypatch.setattr(Answers, "bring_up_to_date", noted)
     measure()
     parts = [name.rpartition(".")[2] for name in order]
     assert parts == ["0001", "0001", "0000", "0000", "0002", "0002"]

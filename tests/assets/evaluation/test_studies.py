@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 
 from assets.evaluation import studies
-from assets.evaluation.measuring import TABLE, Measuring
+from assets.evaluation.measured import TABLE
+from assets.evaluation.measuring import Measuring
 from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from assets.corpus import configured_sources
-from assets.training.finetuning import planned_training
+from assets.training.planned_training import planned_training
 from assets.training.training_set import training_set
 from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT

@@ -8,12 +8,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.training import finetuning, training_set
+from assets.training import finetuned_model, finetuning, training_inputs, training_set
+from assets.training.finetuned_model import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from tests.assets.training.conftest import metadata_of
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
+from toolformer.training.finetuning import StepReport
 from toolformer.training.variants import VARIANTS
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
@@ -25,7 +27,7 @@ OTHER_TEXT = "Eight hundred of them came back in the spring, and the harbour was
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """One shard; d1 was annotated in both rounds, d2 in the first alone."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    monkeypatch.setattr(training_set, "training_and_held_out_shards", lambda _: ([SHARD], []))
+    monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: ([SHARD], []))
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     warehouse.prepare()
     first = {"calls": [CALL | {"call_id": "c1"}]}
@@ -97,7 +99,8 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (base / name).write_text("{}")
 
-    def train(_context, _settings, _home, _work, directory: Path, fingerprint: str, *_):
+    def train(model: FinetunedModel, _work, fingerprint: str) -> list[StepReport]:
+        directory = model.directory
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "model.safetensors").touch()
         result = {"tokens": 7, "seconds": 1.0, "best_step": 1}
@@ -105,15 +108,17 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         record = {"fingerprint": fingerprint, "rows": 2, "facts": {"calls": {}}, "result": result}
         (directory / "toolformer.json").write_text(json.dumps(record))
         folders.append(directory.name)
-        perplexity = {"development_perplexity": 9.0}
-        return [{"step": 1, "loss": 2.0, "learning_rate": 1e-5, "tokens": 7} | perplexity]
+        return [
+            StepReport(step=1, loss=2.0, learning_rate=1e-5, tokens=7, development_perplexity=9.0)
+        ]
 
     def write_card(directory: Path, *_) -> None:
         (directory / "README.md").write_text("a card")
 
-    monkeypatch.setattr(finetuning, "_train", train)
-    monkeypatch.setattr(finetuning, "write_model_card", write_card)
-    monkeypatch.setattr(finetuning, "planned_training", lambda *_: Mock(told="2 texts"))
+    monkeypatch.setattr(FinetunedModel, "_train", train)
+    monkeypatch.setattr(finetuned_model, "check_undamaged", lambda *_: None)
+    monkeypatch.setattr(finetuned_model, "write_model_card", write_card)
+    monkeypatch.setattr(finetuned_model, "planned_training", lambda *_: Mock(summary="2 texts"))
     return folders
 
 
@@ -148,7 +153,7 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     def are_there(steps: int = 5) -> list[bool]:
         overrides = [overrides_of(tmp_path, number, steps) for number in (1, 2)]
         loaded = [SettingsResource(overrides=each).load() for each in overrides]
-        return [finetuning.is_finetuned(each, Home(tmp_path), home) for each in loaded]
+        return [finetuned_model.is_finetuned(each, Home(tmp_path), home) for each in loaded]
 
     assert are_there() == [False, False]
     finetune(tmp_path, number=1)

@@ -3,14 +3,12 @@ import os
 import threading
 from pathlib import Path
 
-import filelock
 import pytest
 
 from toolformer.sources import cutting
 from toolformer.sources.compression import ZstandardReader
 from toolformer.sources.errors import (
     DamagedRawSliceError,
-    ManifestLockLostError,
     ShardNotFoundError,
     SliceWriteError,
     SourceNotFoundError,
@@ -428,25 +426,3 @@ def test_built_in_starter_texts_all_parse_with_a_date(folder):
     found = [item for entry in result.added for item in read_shard(folder, entry)]
     assert all(isinstance(item, ParsedDocument) and item.published_on for item in found)
     assert found[0].source.startswith("starter-texts/")
-
-
-class LostLock(filelock.FileLock):
-    """Somebody else had it between two looks."""
-
-    def regain(self) -> bool:
-        return True
-
-
-def test_nothing_is_registered_once_the_lock_was_lost(folder, source_of, write_jsonl, tmp_path):
-    known = source_of(write_jsonl("a.jsonl", texts(2)))
-    update(folder, known)
-    before = manifest_path(folder).read_bytes()
-    more = source_of(write_jsonl("b.jsonl", texts(3, "More")))
-    with pytest.raises(ManifestLockLostError, match="Nothing is registered of this source"):
-        update_manifest(
-            folder, [known, more], held_out_every=4, lock=LostLock(tmp_path / "manifest.lock")
-        )
-    assert manifest_path(folder).read_bytes() == before
-    assert slices_on_disk(folder) - {"shard-00000"} != set()
-    assert keys(update(folder, known, more).added) == ["shard-00001"]
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}

@@ -1,0 +1,144 @@
+"""What the model is trained on, and how long that takes (paper §4.1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from assets.inputs import Input, look_at
+from assets.training.training_choice import LEFT_OUT
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import base_model_directory
+from dagster_project.wiring.precision import AUTO, purpose_of_training, recorded_precision
+from toolformer.augmentation import KeptCall
+from toolformer.errors import ToolformerError
+from toolformer.forward.language_model import resolve_device
+from toolformer.forward.precision import FLOAT32
+from toolformer.forward.tokenization import load_tokenizer
+from toolformer.training.training_plan import (
+    TrainingPlan,
+    matmul_speed,
+    parameter_count,
+    training_plan,
+)
+from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
+from toolformer.training.variants import PLAIN
+from tools.model_identity import SAFETENSORS
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTraining:
+    """What a run will train on, and how long.
+
+    Attributes:
+        rows: of the variant.
+        development: texts for the development perplexity, as token ids.
+        plan: what the run will do.
+        seconds: about how long it takes.
+    """
+
+    rows: VariantRows
+    development: list[list[int]]
+    plan: TrainingPlan
+    seconds: float
+
+    @property
+    def summary(self) -> str:
+        """The plan in a line."""
+        plan = self.plan
+        return (
+            f"{plan.texts:,} texts with {plan.calls:,} calls; {plan.steps:,} steps of "
+            f"{plan.batch_size} texts, {plan.epochs:.1f} epochs, about {plan.tokens:,} tokens and "
+            f"{self.seconds / 60:.1f} minutes"
+        )
+
+    def check_size(self, settings: Settings) -> None:
+        """Refuse a training set on which nothing can be learnt but its texts.
+
+        Raises:
+            ToolformerError: it has fewer texts than `training.least_texts`.
+        """
+        least = settings.training.least_texts
+        if self.plan.texts < least:
+            raise ToolformerError(
+                f"The training set has {self.plan.texts} texts; expected at least {least} "
+                "(training.least_texts), since a model learns so few by heart and nothing else. "
+                "Build more shards or lower the filtering thresholds (tools.*.filtering_threshold)."
+                " To train all the same: `toolformer train --force`, or `force: true` in the "
+                "Launchpad."
+            )
+
+
+def planned_training(settings: Settings, home: Home, store: Warehouse) -> PlannedTraining:
+    """What a run with these settings would train on, and how long.
+
+    Raises:
+        ToolformerError: there is no training set, or none that can be used.
+    """
+    usable_training_set(store)
+    base, training = base_model_directory(settings, home), settings.training
+    tokenizer = load_tokenizer(base)
+    texts = store.read_slice("training_texts", ALL, ALL)
+    rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
+    rows = rows_of(
+        [_text_with_calls(row) for row in _split(texts, "train").iter_rows(named=True)],
+        training.variant,
+    )
+    # Without calls, which settle the part of a long text: its beginning.
+    development = [
+        TextWithCalls(text, context, (), ())
+        for text, context in _split(texts, "development").select("text", "context").iter_rows()
+    ]
+    plan = training_plan(
+        rows, batch_size=training.batch_size, epochs=training.epochs, steps=training.steps
+    )
+    device = resolve_device(settings.language_model.device)
+    precision = training.precision
+    if precision == AUTO:
+        record = recorded_precision(purpose_of_training(settings), base, device, home)
+        precision = record.choice.precision if record else FLOAT32
+    weights = [file for pattern in SAFETENSORS for file in base.glob(pattern)]
+    return PlannedTraining(
+        rows,
+        [list(row.ids) for row in rows_of(development, PLAIN).rows],
+        plan,
+        plan.seconds(parameter_count(weights), matmul_speed(device, precision)),
+    )
+
+
+def usable_training_set(store: Warehouse) -> Input:
+    """The training set as it is now.
+
+    Raises:
+        ToolformerError: there is none, or nothing in it to train on.
+    """
+    found = look_at(store, "training_texts", ALL, ALL)
+    if found is None:
+        raise ToolformerError("There is no training set yet. Materialise `training_set` first.")
+    rows = store.read_slice("training_texts", ALL, ALL)
+    if _split(rows, "train").is_empty():
+        stored = store.slice_metadata("training_texts", ALL, ALL) or {}
+        reasons = [f"{name} {count}" for name, count in stored.items() if name.startswith(LEFT_OUT)]
+        raise ToolformerError(
+            "The training set holds no text to train on"
+            f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
+            "filtering thresholds (tools.*.filtering_threshold)."
+        )
+    return found
+
+
+def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
+    return texts.filter(pl.col("split") == name)
+
+
+def _text_with_calls(row: Mapping) -> TextWithCalls:
+    return TextWithCalls(
+        row["text"],
+        row["context"],
+        tuple(KeptCall(**call) for call in row["calls"]),
+        tuple(KeptCall(**call) for call in row["dropped_calls"]),
+    )

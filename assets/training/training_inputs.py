@@ -1,0 +1,174 @@
+"""What the training set is made of: C* of all shards, and what it must share no words with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
+from assets.stage import Stage
+from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
+from assets.training.dropped_calls import CallSlices, slices_behind
+from dagster_project.home import Home
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import base_model_directory
+from toolformer.errors import ToolformerError
+from toolformer.sources.manifest import Manifest
+from tools.model_identity import model_identity
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+_OF_TEXTS = (
+    "training.max_texts_per_tool",
+    "training.near_duplicate_similarity",
+    "training.development_share",
+    "training.seed",
+)
+_OF_PLAIN_WINDOWS = (
+    "training.plain_share",
+    "corpus.window_tokens",
+    "corpus.max_windows_per_text",
+)
+TRAINING_SET = Stage(
+    name="training_set",
+    version="3",
+    settings=(*_OF_TEXTS, *_OF_PLAIN_WINDOWS),
+    settings_of_parts=(
+        "training.rounds",
+        "sampling.round",
+        "corpus.held_out_every",
+        "evaluation.files",
+        "evaluation.questions",
+        "evaluation.texts",
+        "evaluation.benchmarks",
+        "evaluation.seed",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingInputs:
+    """What the training set would be made of now.
+
+    Attributes:
+        built: the shards of C* of each round, the newest round first.
+        held_out: documents of the held-out shards.
+        documents: of the shards of C*, where plain windows are drawn from them; else none.
+        calls: what C* was merged from.
+        benchmarks: texts that are measured on.
+        missing: shards without augmented texts, each with its round.
+    """
+
+    built: dict[int, dict[str, Input]]
+    held_out: dict[str, Input]
+    documents: dict[str, Input]
+    calls: list[CallSlices]
+    benchmarks: Mapping[str, BenchmarkTexts]
+    missing: list[str]
+
+    @classmethod
+    def look(
+        cls,
+        store: Warehouse,
+        home: Home,
+        settings: Settings,
+        benchmarks: Mapping[str, BenchmarkTexts],
+    ) -> "TrainingInputs":
+        """Look at what is stored.
+
+        Args:
+            store, home, settings: of the run.
+            benchmarks: see `benchmark_texts`; their files are read by it once.
+        """
+        trained, held_out = training_and_held_out_shards(home)
+        built = {
+            number: slice_inputs(
+                store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
+            )
+            for number in settings.training_rounds
+        }
+        of_any_round = [shard for shard in trained if any(shard in each for each in built.values())]
+        drawn_from = of_any_round if settings.training.plain_share else []
+        return cls(
+            built=built,
+            held_out=slice_inputs(store, "documents", held_out),
+            documents=slice_inputs(store, "documents", drawn_from),
+            calls=[
+                slices
+                for number, of_round in built.items()
+                for shard, augmented in of_round.items()
+                for slices in slices_behind(store, augmented, shard, number)
+            ],
+            benchmarks=benchmarks,
+            missing=[
+                name_in_round(number, shard)
+                for number, of_round in built.items()
+                for shard in trained
+                if shard not in of_round
+            ],
+        )
+
+    @property
+    def augmented_texts(self) -> dict[str, Input]:
+        """C*, by round and shard."""
+        return {
+            name_in_round(number, shard): each
+            for number, of_round in self.built.items()
+            for shard, each in of_round.items()
+        }
+
+    def check_built(self) -> None:
+        """See that C* has been built.
+
+        Raises:
+            ToolformerError: that of a round has not.
+        """
+        for number, of_round in self.built.items():
+            if not of_round:
+                which = f" of round {number}" if number > 1 else ""
+                remedy = f"with sampling.round {number}, " if len(self.built) > 1 else ""
+                raise ToolformerError(
+                    f"There are no augmented texts{which} yet. Build the shards first: "
+                    f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
+                )
+
+    def wanted(self, settings: Settings, home: Home) -> Wanted:
+        """The training set as it would be made of this."""
+        paths = _OF_TEXTS
+        parts: dict[str, object] = {
+            "augmented_texts": fingerprints_of(self.augmented_texts),
+            "held_out_documents": fingerprints_of(self.held_out),
+            "benchmarks": {name: each.made_of for name, each in self.benchmarks.items()},
+        }
+        # Only plain windows are cut here; the others come as they are stored.
+        if settings.training.plain_share:
+            paths = (*_OF_TEXTS, *_OF_PLAIN_WINDOWS)
+            parts |= {
+                "documents": fingerprints_of(self.documents),
+                "tokenizer": model_identity(base_model_directory(settings, home)),
+            }
+        inputs = (
+            *self.augmented_texts.values(),
+            *self.held_out.values(),
+            *self.documents.values(),
+            *(each for slices in self.calls for each in slices.inputs),
+        )
+        return Wanted(TRAINING_SET.fingerprint(settings, parts, paths=paths), inputs)
+
+
+def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
+    """Keys of the active shards that are trained on, and of those that never are."""
+    active = Manifest.load(home.sources).active_shards
+    return (
+        [entry.key for entry in active if not entry.is_held_out],
+        [entry.key for entry in active if entry.is_held_out],
+    )
+
+
+def training_set_digest(settings: Settings, home: Home, store: Warehouse) -> str:
+    """The fingerprint of the training set as it would be made now, whichever is stored.
+
+    Raises:
+        ToolformerError: a file of a benchmark is missing.
+    """
+    inputs = TrainingInputs.look(store, home, settings, benchmark_texts(settings))
+    return inputs.wanted(settings, home).fingerprint.digest
