@@ -74,8 +74,8 @@ class ToolBugError(ToolError, RuntimeError):
         return self.message
 
 
-class FrozenAnswersError(ToolError, ValueError):
-    """A file of frozen answers cannot be read, or holds those of other settings."""
+class ReplayError(ToolError, ValueError):
+    """The answers of a replay are not there, or were given under other settings."""
 
 
 class CallSyntaxError(ToolError, ValueError):
@@ -134,7 +134,7 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 
 class MissingAnswerError(ToolUnavailableError):
-    """A file of frozen answers lacks one that was asked for.
+    """In a replay, an answer is missing.
 
     Args:
         tool_name: The tool, as written in calls.

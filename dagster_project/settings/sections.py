@@ -294,7 +294,8 @@ class ExecutionSettings(Section):
     )
     replay: str | None = Field(
         None,
-        description="a file of `toolformer tools freeze` that answers all calls; no tool is asked",
+        description="folder of a built home whose executed_calls answer all calls; no tool is "
+        "asked, and settings of tools have no effect on answers",
     )
 
 

@@ -8,13 +8,12 @@ from typing import Any
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
+from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import Document, Tool
 from tools.running.execution import execute_calls
-from tools.running.frozen_answers import FrozenAnswer
-from tools.running.frozen_tool import FrozenTool
 from tools.running.leak_check import LeakCheck
 
 
@@ -41,12 +40,12 @@ def answered_calls(
         For each call what `executed_calls` says of its result, by column.
 
     Raises:
-        MissingAnswerError: in a replay, the file lacks an answer.
+        MissingAnswerError: in a replay, an answer is missing.
         ToolDiedError, ToolUnavailableError, MissingDependencyError: see `execute_calls`.
     """
-    if isinstance(tool, FrozenTool):
+    if isinstance(tool, ReplayedTool):
         # Cut and checked when they were given.
-        return [_replayed(answer) for answer in tool.recorded(calls)]
+        return tool.recorded(calls)
     results = execute_calls(
         tool,
         [(arguments, document) for arguments, document, _ in calls],
@@ -67,11 +66,6 @@ def answered_calls(
             answer.update(_leak_columns(check, cut, offset, execution.leak_share))
         answers.append(answer)
     return answers
-
-
-def _replayed(answer: FrozenAnswer) -> dict[str, Any]:
-    status = "failed" if answer.result is None else "executed"
-    return {**asdict(answer), "status": status, "duration_ms": 0.0, "from_cache": True}
 
 
 def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:

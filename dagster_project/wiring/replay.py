@@ -1,103 +1,223 @@
-"""A replay: the tools as they were frozen, in place of the tools (`execution.replay`).
+"""A replay (`execution.replay`): the `executed_calls` of a home answer, and no tool is asked.
 
-Opens no tool. Does not write the file; `dagster_project.commands.freezing` does.
+A replayed tool stands in for the tool with the version that answered, so that what is made with it
+has the fingerprints that it had.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dagster_project.fingerprints import PARTS
+from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.retriever import SEARCHING_TOOLS, searches_vectors
-from tools.errors import FrozenAnswersError, ToolUnavailableError
-from tools.protocol import Tool
-from tools.registry import check_tool_name, is_plugin, plugin_target
-from tools.running.frozen_answers import FrozenAnswers
-from tools.running.frozen_tool import FrozenTool
+from tools.errors import MissingAnswerError, ReplayError, ToolCallError, ToolUnavailableError
+from tools.protocol import Document, Preselection, Proposal, Tool
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
 # Of the section `execution`: what a result depends on.
-_OF_RESULTS = {"deadline_seconds", "max_result_tokens", "leak_share"}
+_OF_RESULTS = ("deadline_seconds", "max_result_tokens", "leak_share")
+# Of a call all that its answer may depend on.
+_PLACE = (
+    *("arguments", "character_offset"),
+    *("document_id", "text", "url", "title", "published_on"),
+)
 
 
-def replayed_tool(
-    settings: Settings,
-    name: str,
-    *,
-    while_decoding: bool,
-    open_original: Callable[[], Tool],
-) -> FrozenTool:
-    """What was frozen of a tool.
+class ReplayedTool:
+    """What a tool answered in a home, and what it does before it is called.
 
     Args:
-        settings: of the run; `execution.replay` names the file.
-        name: one of `settings.tools.names`.
-        while_decoding: a model calls it, and not a build.
-        open_original: makes the tool itself, for what it does before it is called.
+        settings: of the run; `execution.replay` names the home.
+        name: of the tool.
+        open_original: makes the tool itself, which need not be able to answer. It is asked where
+            calls are sampled, and never called.
 
     Raises:
-        UnknownToolError: the name is misspelt.
-        ToolUnavailableError: the file has nothing of it.
-        FrozenAnswersError: the file cannot be read, or has answers under other settings.
+        ReplayError: there is no such home, or its answers were given under other settings.
+        ToolUnavailableError: it has no answers of the tool.
     """
-    check_tool_name(name, targets=settings.tools.targets)
-    answers = FrozenAnswers(Path(settings.execution.replay or ""))
-    number = settings.sampling.round
-    record = answers.record(name, number)
-    if record is None:
-        there = sorted({f"{each.name} (round {each.round})" for each in answers.records})
-        raise ToolUnavailableError(
-            name,
-            f"'{answers.file}' has none of its answers in round {number}, only those of "
-            f"{', '.join(there) or 'no tool'}, and in a replay no tool is asked",
-            "Freeze a build with this tool, or take execution.replay out of the settings",
+
+    calls_at_once = 1
+    needs_network = False
+
+    def __init__(self, settings: Settings, name: str, *, open_original: Callable[[], Tool]) -> None:
+        self.name = name
+        self._round = settings.sampling.round
+        self._open_original = open_original
+        self._home = Home(Path(settings.execution.replay or ""))
+        if not self._home.warehouse.is_dir():
+            raise ReplayError(
+                f"execution.replay is '{self._home.root}', which is no home: it has no folder "
+                "`warehouse`. Expected the TOOLFORMER_HOME of a finished build; correct the path."
+            )
+        self._warehouse = Warehouse(self._home.warehouse, self._home.database)
+        answers, samples = self._parts("executed_calls"), self._parts("candidate_calls")
+        self._check_settings(settings, answers)
+        self.version = answers["tool_version"]
+        self.sampling_version = samples["tool_version"]
+        self._proposals = samples.get("proposals")
+        self.proposals_version = self._proposals[1] if self._proposals else self.sampling_version
+        self.prompt = self._prompt(samples.get("prompt"))
+
+    def recorded(self, calls: Sequence[tuple[str, Document, int]]) -> list[dict[str, Any]]:
+        """What became of calls of a build, when they were made.
+
+        Args:
+            calls: of each the arguments, its text, and the character of the text that it stands at.
+
+        Returns:
+            For each call what `executed_calls` says of its result, by column.
+
+        Raises:
+            MissingAnswerError: the home lacks one.
+        """
+        rows = self._warehouse.ask(
+            "replayed_answers",
+            tool=self.name,
+            round=self._round,
+            document_ids=sorted({document.document_id for _, document, _ in calls}),
         )
-    _check_same(answers.file, name, record.settings, settings_of_answers(settings, name))
-    return FrozenTool(record, answers, open_original=open_original, while_decoding=while_decoding)
+        answers: dict[tuple[object, ...], dict[str, Any]] = {}
+        for row in rows.iter_rows(named=True):
+            place = tuple(row.pop(column) for column in _PLACE)
+            answers.setdefault(place, {**row, "duration_ms": 0.0, "from_cache": True})
+        missing = [call for call in calls if _place_of(*call) not in answers]
+        if missing:
+            arguments, document, _ = missing[0]
+            more = f", nor to {len(missing) - 1} other calls" if len(missing) > 1 else ""
+            raise self._missing(
+                f"'{self._home.root}' has none to {self.name}({arguments}) in the text that begins "
+                f"{document.text[:40]!r}{more}"
+            )
+        return [answers[_place_of(*call)] for call in calls]
 
+    def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
+        """Answer nothing: what a model calls while it writes was not asked in a build.
 
-def settings_of_answers(settings: Settings, name: str) -> dict[str, Any]:
-    """What the settings say that the answers of a tool depend on, by name.
+        Raises:
+            MissingAnswerError: always.
+        """
+        raise self._missing("only calls of a build are replayed")
 
-    The model that reads for QA is no part of it, nor are the bytes of an index or a server: the
-    version of the tool stands for them.
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer nothing; see `call`."""
+        return [self.call(*request) for request in requests]
 
-    Args:
-        settings: of the run.
-        name: one of `settings.tools.names`.
-    """
-    named: dict[str, Any] = {
-        f"execution.{key}": value
-        for key, value in settings.execution.model_dump(include=_OF_RESULTS).items()
-    }
-    options = settings.tools.of(name).options
-    named |= {f"tools.{name}.options.{key}": value for key, value in options.items()}
-    if is_plugin(name):
-        named[f"tools.{name}.class"] = plugin_target(name, targets=settings.tools.targets)
-    if name == "Calculator":
-        named["sampling.seed"] = settings.sampling.seed
-    sections = {
-        "WikiSearch": ["wikipedia_index"],
-        "QA": ["wikipedia_index", "question_answering"],
-    }.get(name, [])
-    if name in SEARCHING_TOOLS and searches_vectors(settings, name):
-        sections = [*sections, "passage_index"]
-    for section in sections:
-        of_section = getattr(settings, section).model_dump(mode="json")
-        named |= {f"{section}.{key}": value for key, value in of_section.items()}
-    # As it is read back from a file.
-    return json.loads(json.dumps(named))
+    def prepare(self) -> None:
+        """Load nothing."""
 
+    def check_available(self) -> None:
+        """A replay is always available."""
 
-def _check_same(file: Path, name: str, frozen: Any, current: Any) -> None:
-    changed = [
-        f"{key} is {current.get(key)!r} and was {frozen.get(key)!r}"
-        for key in sorted({*frozen, *current})
-        if frozen.get(key) != current.get(key)
-    ]
-    if changed:
-        raise FrozenAnswersError(
-            f"'{file}' has the answers that {name} gave under other settings: "
-            f"{'; '.join(changed)}. In a replay no tool is asked. Set back what differs, or take "
-            "execution.replay out of the settings."
+    def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
+        """Keep nothing: the home does."""
+        return None
+
+    @property
+    def makes_proposals(self) -> bool:
+        """See `Tool.makes_proposals`."""
+        return self._proposals is not None or self._original.makes_proposals
+
+    def parse_arguments(self, text: str) -> str:
+        """See `Tool.parse_arguments`."""
+        return self._original.parse_arguments(text)
+
+    def preselect(self, document: Document) -> Preselection:
+        """See `Tool.preselect`."""
+        return self._original.preselect(document)
+
+    def proposals(self, document: Document) -> Sequence[Proposal]:
+        """See `Tool.proposals`."""
+        return self._original.proposals(document)
+
+    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+        """See `Tool.check_place`."""
+        self._original.check_place(arguments, before=before, after=after)
+
+    @property
+    def description(self) -> str:
+        """One sentence for people."""
+        return f"Answers as it did in '{self._home.root}'."
+
+    @property
+    def takes_arguments(self) -> bool:
+        """See `Tool.takes_arguments`."""
+        return self._original.takes_arguments
+
+    @cached_property
+    def _original(self) -> Tool:
+        original = self._open_original()
+        version = getattr(original, "sampling_version", None) or original.version
+        if version != self.sampling_version:
+            raise ReplayError(
+                f"{self.name} samples calls by another rule ({version!r}) than when "
+                f"'{self._home.root}' was built ({self.sampling_version!r}). Take the version of "
+                "its code that was used then, or take execution.replay out of the settings."
+            )
+        return original
+
+    def _parts(self, table: str) -> dict[str, Any]:
+        """What all slices of the tool were made of, by name."""
+        name = name_in_round(self._round, self.name)
+        found = [
+            json.loads((self._warehouse.slice_metadata(table, each.shard, name) or {})[PARTS])
+            for each in self._warehouse.slices(table)
+            if each.name == name
+        ]
+        if not found:
+            raise ToolUnavailableError(
+                self.name,
+                f"'{self._home.root}' has none of its {table} of round {self._round}, and in a "
+                "replay no tool is asked",
+                "Build that home with this tool, or take execution.replay out of the settings",
+            )
+        versions = {parts["tool_version"] for parts in found}
+        if len(versions) > 1:
+            raise ReplayError(
+                f"'{self._home.root}' has {table} of {self.name} of {len(versions)} versions. "
+                "Expected a finished build; run `toolformer build` there."
+            )
+        return {part: json.loads(value) for part, value in found[0].items()}
+
+    def _check_settings(self, settings: Settings, answers: dict[str, Any]) -> None:
+        for field in _OF_RESULTS:
+            now, then = getattr(settings.execution, field), answers[f"execution.{field}"]
+            if now != then:
+                raise ReplayError(
+                    f"execution.{field} is {now!r}, and was {then!r} when {self.name} answered in "
+                    f"'{self._home.root}'. In a replay no tool is asked: set it back, or take "
+                    "execution.replay out of the settings."
+                )
+
+    def _prompt(self, digest: str | None) -> str | None:
+        """The prompt that calls were sampled with; None where they were sampled without."""
+        if digest is None:
+            return None
+        return self._warehouse.read_slice("prompts", ALL, digest)["text"].item()
+
+    def _missing(self, why: str) -> MissingAnswerError:
+        return MissingAnswerError(
+            self.name,
+            f"{why}, and in a replay no tool is asked",
+            "Replay with the texts, model and settings of that build, or take execution.replay out "
+            "of the settings",
         )
+
+
+def _place_of(arguments: str, document: Document, offset: int) -> tuple[object, ...]:
+    """The columns of `_PLACE`; DuckDB gives dates as text."""
+    date = document.published_on and document.published_on.isoformat()
+    return (
+        arguments,
+        offset,
+        document.document_id,
+        document.text,
+        document.url,
+        document.title,
+        date,
+    )

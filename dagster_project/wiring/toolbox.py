@@ -12,12 +12,12 @@ from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring
 from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
-from dagster_project.wiring.replay import replayed_tool
+from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.retriever import open_retriever, searches_vectors
 from tools.errors import (
-    FrozenAnswersError,
     MissingDependencyError,
     PromptError,
+    ReplayError,
     ToolError,
     ToolRegistrationError,
     ToolUnavailableError,
@@ -92,7 +92,7 @@ def open_toolbox(
         UnknownToolError: a name is misspelt.
         ToolUnavailableError: a tool that was named cannot run.
         ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
-        FrozenAnswersError: in a replay, the file cannot be used.
+        ReplayError: in a replay, the home with the answers cannot be used.
     """
     for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
@@ -150,7 +150,7 @@ def open_tool(
 ) -> Tool:
     """Make one tool as the settings say, whether or not it can run here.
 
-    In a replay (`execution.replay`) it is what was frozen of the tool.
+    In a replay (`execution.replay`) it answers as it did, and is not asked.
 
     Args:
         settings: of the run.
@@ -161,16 +161,13 @@ def open_tool(
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
-        ToolUnavailableError, FrozenAnswersError: see `replayed_tool`.
+        ToolUnavailableError, ReplayError: see `ReplayedTool`.
     """
     if settings.execution.replay is None:
         return _make_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
-    return replayed_tool(
-        settings,
-        name,
-        while_decoding=while_decoding,
-        open_original=partial(_make_tool, settings, home, name, holder=holder),
-    )
+    check_tool_name(name, targets=settings.tools.targets)
+    original = partial(_make_tool, settings, home, name, holder=holder)
+    return ReplayedTool(settings, name, open_original=original)
 
 
 def _make_tool(
@@ -218,9 +215,9 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     """Whether a tool that nobody named is left out for this error.
 
     What the user wrote about a tool is an error; what a package from outside brings along makes
-    its tool unavailable, and the others go on. A file of frozen answers is the user's.
+    its tool unavailable, and the others go on. The home of a replay is the user's.
     """
-    if isinstance(error, FrozenAnswersError):
+    if isinstance(error, ReplayError):
         return False
     if isinstance(error, ToolUnavailableError | MissingDependencyError):
         return True

@@ -129,11 +129,6 @@ class IsolatedTool:
         return self._described("takes_arguments")
 
     @property
-    def frozen_parameters(self) -> list[dict[str, Any]] | None:
-        """See `tools.yours.frozen_parameters`."""
-        return self._described("parameters")
-
-    @property
     def has_batches(self) -> bool:
         """Whether it answers several calls at once by a method of its own."""
         return self._described("has_batches")

@@ -30,7 +30,6 @@ from tools.errors import (
 )
 from tools.protocol import LONGEST_ANSWER, LONGEST_MESSAGE, Document, Tool
 from tools.registry import create_tool
-from tools.yours.frozen_parameters import frozen_parameters
 from tools.yours.plugins import parse_arguments, place_of
 
 # Seconds beyond the deadline after which the kernel ends the process.
@@ -119,7 +118,6 @@ def _description(tool: Tool) -> dict[str, Any]:
         "takes_arguments": tool.takes_arguments,
         "has_batches": getattr(type(tool), "call_batch", None) is not BaseTool.call_batch,
         "needs_network": bool(tool.needs_network),
-        "parameters": frozen_parameters(tool),
         "prompt": tool.prompt
         if tool.prompt is None or isinstance(tool.prompt, str)
         # A file of the tool's own package, which the parent need not have.
