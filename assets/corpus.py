@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from assets.failures import expected_errors, failure_of
-from assets.source_list import list_new_sources
+from assets.source_list import list_new_sources, remove_sources
 from assets.stage import Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
@@ -15,12 +15,11 @@ from dagster_project.partitions import register_evaluations, register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
-from dagster_project.settings.settings_file import remove_sources
 from dagster_project.shared_files import changing_corpus
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry
-from toolformer.sources.source import Source
+from toolformer.sources.source import Source, normalised_path
 from warehouse.warehouse import Warehouse
 
 _SHARDS = dg.TableSchema(
@@ -41,7 +40,7 @@ CORPUS_MANIFEST = Stage(
 
 
 class NewSources(dg.Config):
-    """Sources that come into `toolformer.yaml` before the corpus is cut."""
+    """Sources that are listed in `sources.yaml` before the corpus is cut."""
 
     new_sources: list[str] = Field(
         default=[],
@@ -123,7 +122,7 @@ def corpus_manifest(
         refused = [each.source.path for each in update.rejected_sources]
         unusable = [path for path in listed if path in refused]
         if unusable:
-            remove_sources(home.settings_file, unusable)
+            remove_sources(home, [normalised_path(path) for path in unusable])
     for rejected in update.rejected_sources:
         context.log.error(f"{rejected.source.path}: {rejected.error}")
     if update.rejected_sources and not active:

@@ -126,7 +126,7 @@ def ingest(
         str | None, typer.Option(help="Column that stands in front of the text in training.")
     ] = None,
 ) -> None:
-    """Add sources of text to toolformer.yaml and cut them into shards."""
+    """List sources of text in sources.yaml and cut them into shards."""
     from dagster_project.commands.ingestion import ingest_sources
 
     given = {

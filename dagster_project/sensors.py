@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LOOKS = 30
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=_SECONDS_BETWEEN_LOOKS,
     description="Files and folders of texts in $TOOLFORMER_HOME/inbox become sources of the "
-    "corpus: listed in toolformer.yaml and cut into shards. An entry is taken once it is the same "
+    "corpus: listed in sources.yaml and cut into shards. An entry is taken once it is the same "
     "in two looks, half a minute apart. Switch on annotate_new_shards too, and its texts are "
     "annotated.",
 )

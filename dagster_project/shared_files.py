@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dagster_project.copies import copies_folder, mirrored_files, object_store
 from dagster_project.home import Home
+from dagster_project.settings.source_file import sources_file
 from warehouse.errors import StoreError
 from warehouse.layout import EMPTY_SHARD
 
@@ -83,21 +84,24 @@ def bring_small(home: Home) -> None:
 
 
 def share_settings(home: Home) -> None:
-    """Publish `toolformer.yaml` where it was edited here, else bring it.
+    """Publish `toolformer.yaml` and `sources.yaml` where they were edited here, else bring them.
 
     Raises:
-        StoreError: it was edited elsewhere too since this machine looked.
+        StoreError: one was edited elsewhere too since this machine looked.
     """
-    if home.store is None:
-        return
-    file, files = home.settings_file, _files(home)
+    if home.store is not None:
+        for file in (home.settings_file, sources_file(home.settings_file)):
+            _share(home, file)
+
+
+def _share(home: Home, file: Path) -> None:
+    files = _files(home)
     # As it was when this machine and the store last agreed.
-    agreed = _cache(home) / "settings-agreed.yaml"
+    agreed = _cache(home) / f"{file.stem}-agreed.yaml"
     if _bytes(file) == _bytes(agreed):
         files.bring(file)
     elif files.is_newer(file):
-        theirs = file.with_name("toolformer.theirs.yaml")
-        mine = file.with_name("toolformer.mine.yaml")
+        theirs, mine = (file.with_name(f"{file.stem}.{whose}.yaml") for whose in ("theirs", "mine"))
         shutil.copyfile(file, mine)
         files.bring(file)
         shutil.copyfile(file, theirs)

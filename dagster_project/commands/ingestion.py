@@ -1,4 +1,4 @@
-"""`toolformer ingest`: add sources to the settings file and cut them into shards.
+"""`toolformer ingest`: list sources and cut them into shards.
 
 Does not parse the command line.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assets.source_list import absolute, with_implied
+from assets.source_list import absolute, add_sources, remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.sources import retire_shards_of, tell_about_sources
@@ -18,21 +18,16 @@ from dagster_project.runs.run_job import (
     run_job,
 )
 from dagster_project.settings.sections import Settings, SourceSettings, validated
-from dagster_project.settings.settings_file import (
-    add_sources,
-    load_settings,
-    remove_sources,
-)
-from dagster_project.settings.yaml_text import read_text
+from dagster_project.settings.settings_file import load_settings
+from dagster_project.settings.source_file import added_sources, write_added_sources
 from toolformer.errors import ToolformerError
-from toolformer.ground.whole_files import write_whole
 from toolformer.sources.manifest import Manifest, ShardEntry, tally_shard
 from toolformer.sources.reasons import Tally
 from toolformer.sources.source import normalised_path
 
 
 def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Add sources to the settings file and cut them into shards.
+    """List sources in `sources.yaml` and cut them into shards.
 
     The embedded corpus is only the default: the first source that is added takes its place, unless
     shards of it have been cut already, in which case it is listed beside the new one.
@@ -45,30 +40,25 @@ def _ingest(home: Home, paths: Sequence[str], given: Mapping[str, Any]) -> None:
     options = RunOptions()
     settings = options.load_settings(home)
     manifest = Manifest.load(home.sources)
-    new = _new_sources(home, settings, paths, given)
-    new = with_implied(home, settings, new)
-    before = read_text(home.settings_file)
+    new = _new_sources(settings, paths, given)
+    before = added_sources(home.settings_file)
     if new:
-        add_sources(home.settings_file, new)
-    written = read_text(home.settings_file)
+        add_sources(home, settings, new)
     try:
         _check_sources(load_settings(home.settings_file), [source.path for source in new])
         with dagster_instance(home) as instance:
             run_job(instance, "prepare", resources=options.resources(), assets=["corpus_manifest"])
             rejected = rejected_sources(instance)
     except BaseException:
-        # A source that cannot be used must not stay in the settings and fail every later run.
-        _take_back(home, new, before, written)
+        # A source that cannot be used must not stay listed and fail every later run.
+        write_added_sources(home.settings_file, before)
         raise
     tallies = _tallies(home, manifest, new)
     refused = {
         source.path: why for source in new if (why := _why_refused(source.path, rejected, tallies))
     }
     if refused:
-        _take_back(home, new, before, written)
-        usable = [source for source in new if source.path not in refused]
-        if usable:
-            add_sources(home.settings_file, usable)
+        remove_sources(home, [normalised_path(path) for path in refused])
         _retire_unusable(home, refused, tallies)
     _report(manifest, Manifest.load(home.sources).active_shards)
     others = {path: why for path, why in rejected.items() if path not in refused}
@@ -115,25 +105,18 @@ def _why_refused(
 
 
 def _new_sources(
-    home: Home, settings: Settings, paths: Sequence[str], given: Mapping[str, Any]
+    settings: Settings, paths: Sequence[str], given: Mapping[str, Any]
 ) -> list[SourceSettings]:
     known = {source.path for source in settings.corpus.sources}
     named = {absolute(path, Path.cwd()): path for path in paths}
     for path in known.intersection(named):
         console.say(
-            f"{named[path]} is listed in {home.settings_file} already; change its entry there."
+            f"{named[path]} is listed already. To read it otherwise, remove it (`toolformer "
+            "sources remove`) and ingest it again, or change its entry in toolformer.yaml."
         )
     sources = [{"path": path, **given} for path in named if path not in known]
     checked = validated({"corpus": {"sources": sources}}, origin="The new sources")
     return list(checked.corpus.sources)
-
-
-def _take_back(home: Home, new: Sequence[SourceSettings], before: str, written: str) -> None:
-    """Take the new entries out of the settings file, and nothing that was written meanwhile."""
-    if read_text(home.settings_file) == written:
-        write_whole(home.settings_file, before)
-    else:
-        remove_sources(home.settings_file, [source.path for source in new])
 
 
 def _report(before: Manifest, active: Sequence[ShardEntry]) -> None:

@@ -12,18 +12,18 @@ from pathlib import Path
 import polars as pl
 
 from assets.corpus import bring_in_line, configured_sources
-from assets.source_list import absolute
+from assets.source_list import absolute, remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
 from dagster_project.settings.settings_file import (
-    add_sources,
     listed_sources,
     load_settings,
-    remove_sources,
+    sources_of_user,
 )
+from dagster_project.settings.source_file import write_added_sources
 from dagster_project.shared_files import changing_corpus
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
@@ -64,10 +64,11 @@ def _state(source: Source, settings: Settings) -> str:
 
 
 def remove_source(given: str) -> None:
-    """Take a source out of the settings file and retire its shards.
+    """Take a source out of the list and retire its shards.
 
     Raises:
-        ToolformerError: there is no such source, or it is the last and comes with the program.
+        ToolformerError: there is no such source, it is the last and comes with the program, or the
+            user lists it.
     """
     home = Home.find()
     with home.corpus_lock():
@@ -112,13 +113,16 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
             f"{name} is the only source, and it is what a home without sources uses. Ingest a "
             "source of your own first, then remove it."
         )
-    listed = listed_sources(home.settings_file)
-    if listed:
-        paths = [path for path in listed if normalised_path(absolute(path, home.root)) == name]
-        remove_sources(home.settings_file, paths)
+    if name in map(normalised_path, sources_of_user(home.settings_file)):
+        raise ToolformerError(
+            f"{name} is listed in '{home.settings_file}', which only you change. Take its entry "
+            "out of corpus.sources there, and run the same again to remove its shards."
+        )
+    if listed_sources(home.settings_file):
+        remove_sources(home, [name])
     else:
         # They come from the preset, or are what a home without sources uses.
-        add_sources(home.settings_file, kept)
+        write_added_sources(home.settings_file, kept)
 
 
 def rebuild() -> None:

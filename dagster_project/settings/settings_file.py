@@ -6,7 +6,7 @@ can be set and a change of the preset still reaches what was not touched. Does n
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from dagster_project.settings.sections import (
     merged,
     validated,
 )
-from dagster_project.settings.yaml_text import parsed, read_text, with_sources, without_source
+from dagster_project.settings.source_file import added_sources
+from dagster_project.settings.yaml_text import parsed, read_text
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
 from tools.prompting import SHORT
@@ -89,7 +90,7 @@ def load_settings(
 
     Args:
         file: `toolformer.yaml`; without one the preset's values hold. Relative paths are looked up
-            from its folder.
+            from its folder. The sources of `sources.yaml` beside it stand behind its own.
         overrides: nested values that win over the file and what it says of the round, for one run.
         preset: wins over the file's.
 
@@ -97,7 +98,7 @@ def load_settings(
         SettingsError: the file or an override is not valid, whichever round it concerns, or an
             override names the preset or could name code; names setting and remedy.
     """
-    given = with_absolute_paths(_read(file), file.parent)
+    given = with_absolute_paths(_with_added_sources(_read(file), file), file.parent)
     chosen = preset or str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
@@ -283,40 +284,35 @@ def _inline(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
-def add_sources(file: Path, sources: Sequence[SourceSettings]) -> None:
-    """Append sources to the file, leaving the user's comments and values as they are.
-
-    Raises:
-        SettingsError: the file is not valid.
-    """
-    load_settings(file)
-    entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
-    write_whole(file, with_sources(read_text(file), entries, origin=str(file)))
-
-
-def remove_sources(file: Path, paths: Sequence[str]) -> None:
-    """Take the entries with these paths out of the file, leaving all else as it is.
-
-    Raises:
-        SettingsError: the file is not valid.
-    """
-    text = read_text(file)
-    for path in paths:
-        text = without_source(text, path, origin=str(file))
-    write_whole(file, text)
-
-
-def listed_sources(file: Path) -> list[str]:
-    """The paths of the sources that the file itself lists, not its preset."""
-    corpus = _read(file).get("corpus", {})
-    return [source["path"] for source in corpus.get("sources") or []]
-
-
 def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     content = parsed(read_text(file), origin=str(file))
     return {key: value for key, value in content.items() if value is not None}
+
+
+def listed_sources(file: Path) -> list[str]:
+    """The paths of the sources that the files list, and not the preset."""
+    corpus = _with_added_sources(_read(file), file).get("corpus", {})
+    return [source["path"] for source in corpus.get("sources") or []]
+
+
+def sources_of_user(file: Path) -> list[str]:
+    """The paths of the sources that `toolformer.yaml` lists."""
+    corpus = _read(file).get("corpus", {})
+    return [absolute_path(source["path"], file.parent) for source in corpus.get("sources") or []]
+
+
+def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The values of the file, with the sources that were added to those that it lists."""
+    added, corpus = added_sources(file), given.get("corpus", {})
+    if not added or not isinstance(corpus, Mapping):
+        return given
+    listed = corpus.get("sources") or []
+    sources = (
+        [*listed, *map(SourceSettings.model_dump, added)] if isinstance(listed, list) else listed
+    )
+    return {**given, "corpus": {**corpus, "sources": sources}}
 
 
 def _without_empty(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

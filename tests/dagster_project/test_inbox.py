@@ -173,9 +173,8 @@ def test_a_source_that_cannot_be_read_is_taken_out_of_the_settings_again(home: H
     assert made.metadata["dagster/row_count"].value == 1
 
 
-def test_a_new_source_is_written_between_the_comments_of_the_settings(home: Home):
+def test_a_new_source_leaves_the_settings_as_they_are(home: Home):
     home.settings_file.write_text("# Mine.\npreset: demo  # for now\n")
     assert prepare(home, [str(put(home, "news.jsonl"))]).success
-    text = home.settings_file.read_text()
-    assert text.startswith("# Mine.\npreset: demo  # for now\n")
+    assert home.settings_file.read_text() == "# Mine.\npreset: demo  # for now\n"
     assert load_settings(home.settings_file).corpus.sources[0].path.endswith("news.jsonl")

@@ -11,13 +11,16 @@ from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
 from dagster_project.settings.sections import Settings, SourceSettings, validated
 from dagster_project.settings.settings_file import (
-    add_sources,
     listed_sources,
     load_settings,
     preset_values,
-    remove_sources,
+    sources_of_user,
     write_settings_file,
 )
+from dagster_project.settings.source_file import sources_file, write_added_sources
+
+FIRST = SourceSettings.model_validate({"path": "/a b.jsonl", "limit": 5})
+EXOTIC = SourceSettings.model_validate({"path": "/é: #", "license": "cc-by-sa-4.0"})
 
 
 @pytest.fixture
@@ -226,116 +229,32 @@ def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(
     )
 
 
-def test_sources_are_added_and_comments_are_kept(file: Path):
+def test_sources_of_both_files_make_the_corpus(file: Path):
     write_settings_file(file, preset="laptop")
-    file.write_text(file.read_text() + "\n# my own note\n")
-    add_sources(file, [SourceSettings(path="/a.jsonl", limit=5)])
-    add_sources(file, [SourceSettings(path="/b.txt")])
-    sources = load_settings(file).corpus.sources
-    assert [source.path for source in sources] == ["/a.jsonl", "/b.txt"]
-    assert sources[0].limit == 5
-    assert "# my own note" in file.read_text()
-    assert "Settings of this toolformer home" in file.read_text()
-
-
-def test_sources_are_not_added_to_a_file_that_would_not_be_valid(file: Path):
-    file.parent.mkdir()
-    file.write_text("sampling:\n  temperatur: 1\n")
-    before = file.read_bytes()
-    with pytest.raises(SettingsError, match="temperature"):
-        add_sources(file, [SourceSettings(path="/a.jsonl")])
-    assert file.read_bytes() == before
-
-
-# Sources in the file, in whatever form the user has written it
-
-FORMS = {
-    "nothing": "",
-    "comments": "# mine\n",
-    "no section": "preset: laptop\n",
-    "no newline at the end": "preset: laptop",
-    "windows": "preset: laptop\r\n# mine\r\ncorpus:\r\n  shard_size: 7 # mine\r\n\r\n# end\r\n",
-    "byte order mark": "\ufeffpreset: laptop\n# mine\n",
-    "section without children": "preset: laptop\ncorpus:  # mine\n#   sources: []\n# sampling:\n",
-    "section at the end": "preset: laptop\n# mine\ncorpus:",
-    "null": "corpus: null # mine\nsampling:\n  seed: 1\n",
-    "tilde": "corpus: ~\n",
-    "empty": "corpus: {}  # mine\n",
-    "flow": "corpus: {shard_size: 7}  # mine\nsampling:\n  seed: 1\n",
-    "flow with a list": "corpus: {shard_size: 7, sources: [{path: /old}]}  # mine\n",
-    "flow root": '{preset: laptop, sampling: {"seed": 1}}\n# mine\n',
-    "other children": "corpus:\n    # mine\n    shard_size: 7\n\n# sampling:\n",
-    "empty list": "corpus:\n  sources: []   # mine\n  shard_size: 7\n",
-    "null list": "corpus:\n  sources:   # mine\n  shard_size: 7\n",
-    "null list at the end": "corpus:\n  shard_size: 7\n  sources:\n",
-    "explicit null list": "corpus:\n  sources: ~ # mine\n",
-    "list": "corpus:\n  sources:\n  - path: /old # mine\n    limit: 3\n\n  # mine too\n\n# x:\n",
-    "indented list": 'corpus:\n   sources:\n     - {path: "/old"}\n   shard_size: 7\n# mine\n',
-    "list over lines": "corpus:\n  sources: [\n    {path: /old},  # mine\n    ]\n  shard_size: 7\n",
-    "comma behind": "corpus:\n  sources: [{path: /old},]\n",
-    "dash on its own": "corpus:\n  sources:\n  -\n    path: /old\n  # mine\n",
-    "folded": "corpus:\n  sources:\n  - path: >-\n      /old\n      er\n  # mine\n",
-    "quoted names": '"corpus":\n  "sources":\n  - "path": /old\n# mine\n',
-    "two documents' mark": "---\npreset: laptop\n# mine\n",
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_sources_are_added_and_removed_in_every_form(file: Path, form: str):
-    file.parent.mkdir()
-    file.write_bytes(FORMS[form].encode())
-    before = load_settings(file)
-    old = [source.path for source in before.corpus.sources]
-    add_sources(file, [SourceSettings(path="/a b.jsonl", limit=5), SourceSettings(path="/é: #")])
-    add_sources(file, [SourceSettings(path="/c")])
+    assert listed_sources(file) == []
+    write_added_sources(file, [FIRST, EXOTIC])
+    assert load_settings(file).corpus.sources == (FIRST, EXOTIC)
+    file.write_text("corpus: {shard_size: 7, sources: [{path: mine.txt}]}  # mine\n")
+    written = file.read_bytes()
+    write_added_sources(file, [EXOTIC])
     settings = load_settings(file)
     assert [source.path for source in settings.corpus.sources] == [
-        *old,
-        "/a b.jsonl",
-        "/é: #",
-        "/c",
+        str(file.parent / "mine.txt"),
+        EXOTIC.path,
     ]
-    assert settings.corpus.sources[len(old)].limit == 5
-    assert file.read_bytes().count(b"# mine") == FORMS[form].count("# mine")
-    assert (b"\r\n" in file.read_bytes()) == ("\r\n" in FORMS[form])
-
-    remove_sources(file, ["/é: #"])
-    assert listed_sources(file) == [*old, "/a b.jsonl", "/c"]
-    remove_sources(file, [*old, "/a b.jsonl"])
-    assert listed_sources(file) == ["/c"]
-    remove_sources(file, ["/c"])
-    left = load_settings(file)
-    assert left.corpus.sources == ()
-    assert left.model_copy(update={"corpus": before.corpus}) == before
-    assert left.corpus.shard_size == before.corpus.shard_size
-    text = file.read_text("utf-8")
-    of_removed = FORMS[form].count("/old # mine") + FORMS[form].count("/old},  # mine")
-    assert text.count("# mine") == FORMS[form].count("# mine") - of_removed
+    assert settings.corpus.shard_size == 7
+    assert sources_of_user(file) == [str(file.parent / "mine.txt")]
+    write_added_sources(file, [])
+    assert listed_sources(file) == ["mine.txt"]
+    assert file.read_bytes() == written
 
 
-def test_a_source_takes_the_place_of_the_commented_section(file: Path):
+@pytest.mark.parametrize("content", ["", "sources: {}", "- path: /a", "sources: [{pth: /a}]"])
+def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content: str):
     write_settings_file(file, preset="laptop")
-    before = file.read_text().splitlines()
-    add_sources(file, [SourceSettings(path="/a.jsonl", limit=5)])
-    after = file.read_text()
-    assert (
-        '\ncorpus:  # The texts C and how they are cut.\n  sources:\n  - path: "/a.jsonl"\n'
-        in after
-    )
-    # Uncommenting, as the file's head says, gives no second section.
-    assert "# corpus:" not in after
-    file.write_text(after.replace("#   shard_size: 50", "  shard_size: 9"))
-    settings = load_settings(file)
-    assert (settings.corpus.shard_size, settings.corpus.sources[0].limit) == (9, 5)
-    assert len(after.splitlines()) == len(before) + 2
-
-
-def test_a_form_that_cannot_be_changed_is_left_and_the_lines_are_shown(file: Path):
-    file.parent.mkdir()
-    file.write_text("preset: laptop\n...\n")
-    with pytest.raises(SettingsError, match=r"cannot be changed(?s:.*)- \{\"path\": \"/a\"\}"):
-        add_sources(file, [SourceSettings(path="/a")])
-    assert file.read_text() == "preset: laptop\n...\n"
+    sources_file(file).write_text(content)
+    with pytest.raises(SettingsError, match=r"sources"):
+        load_settings(file)
 
 
 @pytest.mark.parametrize(
@@ -357,13 +276,11 @@ def test_a_form_that_cannot_be_changed_is_left_and_the_lines_are_shown(file: Pat
 def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, words):
     file.parent.mkdir()
     file.write_text(content)
-    for work in (load_settings, lambda each: add_sources(each, [SourceSettings(path="/a")])):
-        with pytest.raises(SettingsError, match=words) as raised:
-            work(file)
-        assert line is None or f"in line {line}" in str(raised.value)
-        assert "<unicode string>" not in str(raised.value)
-        assert "\n" not in str(raised.value)
-        assert file.read_text() == content
+    with pytest.raises(SettingsError, match=words) as raised:
+        load_settings(file)
+    assert line is None or f"in line {line}" in str(raised.value)
+    assert "<unicode string>" not in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 # Rounds of annotation

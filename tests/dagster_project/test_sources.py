@@ -25,6 +25,7 @@ from dagster_project.settings.settings_file import (
     load_settings,
     write_settings_file,
 )
+from dagster_project.settings.source_file import sources_file
 from tests.s3 import running_store
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
@@ -103,13 +104,13 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: H
     a, b = write("a.jsonl", 4), write("b.jsonl", 2)
     assert run("ingest", str(a), str(b), "--shard-size", "2")[0] == 0
     file = home.settings_file
-    file.write_text(file.read_text().replace("  sources:", "  # my note\n  sources:"))
+    written = file.read_bytes()
     stored = {key: store_call(home, key) for key in active(home)}
     assert len(stored) == 3
     code, out, err = run("sources", "remove", str(a))
     assert (code, err) == (0, "")
     assert f"{a} is removed; its 2 shards are kept aside" in out
-    assert "# my note" in file.read_text()
+    assert file.read_bytes() == written
     assert listed_sources(file) == [str(b)]
     (left,) = active(home)
     assert registered(home) == {left}
@@ -178,7 +179,7 @@ def test_a_source_that_is_not_listed_any_more_keeps_its_shards(run, home: Home, 
     a, b = write("a.jsonl", 4), write("b.jsonl", 2)
     assert run("ingest", str(a))[0] == 0
     before = active(home)
-    home.settings_file.unlink()
+    sources_file(home.settings_file).unlink()
     code, out, _ = run("ingest", str(b))
     assert code == 0
     assert f"`toolformer sources remove {a}` removes them" in out
@@ -204,6 +205,10 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     monkeypatch.chdir(home.root)
     assert run("ingest", "../a.jsonl")[0] == 0
     assert manifest_path(home.sources).read_bytes() == manifest
+    code, _, err = run("sources", "remove", "../a.jsonl")
+    assert code == 1
+    assert "Take its entry out of corpus.sources there" in err
+    home.settings_file.write_text("")
     assert run("sources", "remove", "../a.jsonl")[0] == 0
     assert listed_sources(home.settings_file) == [str(b)]
 
@@ -214,7 +219,7 @@ def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: 
     assert code == 1
     assert "the only source" in err
     assert len(active(home)) == 1
-    home.settings_file.unlink()
+    sources_file(home.settings_file).unlink()
     code, _, _ = run("sources", "remove", "starter-texts")
     assert (code, active(home)) == (0, [])
     settings = load_settings(home.settings_file)
@@ -329,17 +334,14 @@ def test_rejected_records_are_told_beside_the_statistics(run, home: Home):
     assert run("stats")[1].startswith("2 records read, 1 usable, 1 rejected: too_long 1 (")
 
 
-def test_a_failing_ingest_takes_back_its_own_entries_only(run, home: Home, write, monkeypatch):
+def test_a_failing_ingest_leaves_the_list_as_it_was(run, home: Home, write, monkeypatch):
     a, b = write("a.jsonl", 2), write("b.jsonl", 2)
-    write_settings_file(home.settings_file, preset="laptop")
+    assert run("ingest", str(b))[0] == 0
 
     def edited_meanwhile(*_arguments: object, **_settings: object) -> None:
-        text = home.settings_file.read_text()
-        home.settings_file.write_text(f"{text}  - path: {b}\nsampling:\n  seed: 7\n")
+        home.settings_file.write_text("sampling:\n  seed: 7\n")
         raise RunFailedError("no luck")
 
-    text = home.settings_file.read_text()
-    home.settings_file.write_text(text[: text.index("\n# language_model")] + "\n")
     monkeypatch.setattr("dagster_project.commands.ingestion.run_job", edited_meanwhile)
     assert run("ingest", str(a))[0] == 1
     assert listed_sources(home.settings_file) == [str(b)]
@@ -405,10 +407,7 @@ def test_a_source_that_never_had_shards_is_an_error_behind_the_build(
     asked = without_model(monkeypatch)
     a = write("a.jsonl", 2)
     assert run("ingest", str(a))[0] == 0
-    file = home.settings_file
-    file.write_text(
-        file.read_text().replace("  sources:\n", "  sources:\n  - path: /no/such.txt\n")
-    )
+    home.settings_file.write_text("corpus: {sources: [{path: /no/such.txt}]}\n")
     code, out, err = run("build", "--tools", "Calendar")
     assert code == 1
     assert "There is no source '/no/such.txt'" in out

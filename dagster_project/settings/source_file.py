@@ -1,0 +1,50 @@
+"""`sources.yaml`: the sources that commands and the inbox have added, beside `toolformer.yaml`.
+
+The program alone writes it, as the user alone writes `toolformer.yaml`; the corpus has the sources
+of both.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from dagster_project.settings.errors import SettingsError
+from dagster_project.settings.sections import SourceSettings, validated
+from dagster_project.settings.yaml_text import parsed, read_text
+from toolformer.ground.whole_files import write_whole
+
+_HEADER = (
+    "# Written by `toolformer ingest`, `toolformer sources remove` and the inbox. Sources that\n"
+    "# you list by hand belong into toolformer.yaml (corpus.sources).\n"
+)
+_KEY = "sources"
+
+
+def sources_file(settings_file: Path) -> Path:
+    """Beside `toolformer.yaml`."""
+    return settings_file.with_name("sources.yaml")
+
+
+def added_sources(settings_file: Path) -> list[SourceSettings]:
+    """The sources that the file lists; none where there is no file.
+
+    Raises:
+        SettingsError: it is not valid.
+    """
+    file = sources_file(settings_file)
+    if not file.exists():
+        return []
+    entries = parsed(read_text(file), origin=str(file)).get(_KEY)
+    if not isinstance(entries, list):
+        raise SettingsError(
+            f"{file} has no list `{_KEY}`. Expected it as the program writes it; move it aside, "
+            "and ingest your sources again."
+        )
+    return list(validated({"corpus": {"sources": entries}}, origin=str(file)).corpus.sources)
+
+
+def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) -> None:
+    """Replace the entries of the file; to be called under `Home.corpus_lock`."""
+    entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
+    lines = "".join(f"\n  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+    write_whole(sources_file(settings_file), f"{_HEADER}{_KEY}:{lines or ' []'}\n")
