@@ -298,21 +298,24 @@ def listed_sources(file: Path) -> list[str]:
 
 
 def sources_of_user(file: Path) -> list[str]:
-    """The paths of the sources that `toolformer.yaml` lists."""
-    corpus = _read(file).get("corpus", {})
-    return [absolute_path(source["path"], file.parent) for source in corpus.get("sources") or []]
+    """The absolute paths of the sources that `toolformer.yaml` lists."""
+    listed = _read(file).get("corpus", {}).get("sources") or []
+    return [absolute_path(source["path"], file.parent) for source in listed]
 
 
 def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The values of the file, with the sources that were added to those that it lists."""
+    """The values of the file, with the sources that were added to those that it lists.
+
+    Of a source that both list, the file's entry holds.
+    """
     added, corpus = added_sources(file), given.get("corpus", {})
-    if not added or not isinstance(corpus, Mapping):
+    listed = (corpus.get("sources") or []) if isinstance(corpus, Mapping) else None
+    if not added or not isinstance(listed, list):
         return given
-    listed = corpus.get("sources") or []
-    sources = (
-        [*listed, *map(SourceSettings.model_dump, added)] if isinstance(listed, list) else listed
-    )
-    return {**given, "corpus": {**corpus, "sources": sources}}
+    paths = [source.get("path") for source in listed if isinstance(source, Mapping)]
+    known = {absolute_path(path, file.parent) for path in paths if isinstance(path, str)}
+    further = [source.model_dump() for source in added if source.path not in known]
+    return {**given, "corpus": {**corpus, "sources": [*listed, *further]}}
 
 
 def _without_empty(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

@@ -244,7 +244,9 @@ def test_sources_of_both_files_make_the_corpus(file: Path):
     ]
     assert settings.corpus.shard_size == 7
     assert sources_of_user(file) == [str(file.parent / "mine.txt")]
-    write_added_sources(file, [])
+    mine = SourceSettings.model_validate({"path": str(file.parent / "mine.txt"), "limit": 3})
+    write_added_sources(file, [mine])
+    assert [source.limit for source in load_settings(file).corpus.sources] == [None]
     assert listed_sources(file) == ["mine.txt"]
     assert file.read_bytes() == written
 
