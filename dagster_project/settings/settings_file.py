@@ -18,7 +18,6 @@ from dagster_project.settings.sections import (
     BASE,
     FINETUNED,
     Settings,
-    SourceSettings,
     merged,
     validated,
 )
