@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
+from dagster_project.wiring.live_calls import decoding_parameters, live_tools
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.decoding.completions import Completion
-from toolformer.decoding.decoder import longest_prompt_tokens
+from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import ENABLED, Mode
 from toolformer.forward.language_model import LanguageModel
@@ -66,21 +66,30 @@ class Questions:
         asked = [item for item in items if item.item_id not in known and item.item_id not in same]
         short, long = self._by_length(model, asked)
         failed: set[int] = set()
-        completions = complete_with_tools(
-            model,
-            [item.prompt for item in short],
+        prompts = [item.prompt for item in short]
+        tools = live_tools(
             self._tools,
             self._settings,
-            dates=[item.current_date or self._settings.evaluation.today for item in short],
-            with_calls=not mode.is_disabled,
-            call_top_k=mode.call_top_k,
-            least_call_probability=mode.least_call_probability,
-            blocked_tools=(*self._benchmark.blocked_tools, *filter(None, [mode.without_tool])),
-            max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+            prompts,
+            [item.current_date or self._settings.evaluation.today for item in short],
+            on_outcome=partial(_note_failure, failed),
+        )
+        completions = complete(
+            model,
+            prompts,
+            parameters=decoding_parameters(
+                self._settings,
+                () if mode.is_disabled else tuple(self._tools.tools),
+                max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+                call_top_k=mode.call_top_k,
+                least_call_probability=mode.least_call_probability,
+                blocked_tools=(*self._benchmark.blocked_tools, *filter(None, [mode.without_tool])),
+            ),
+            run_calls=tools.run_calls,
+            parse_arguments=tools.parse_arguments,
             stop_texts=self._benchmark.stop_rule.stop_texts,
             without_calls=self._known_without_calls(short),
             rows_at_once=self._settings.evaluation.batch_size,
-            on_outcome=partial(_note_failure, failed),
             progress=progress,
         )
         written = {item.item_id: each for item, each in zip(short, completions, strict=True)}

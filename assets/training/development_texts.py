@@ -105,19 +105,19 @@ def _without_calls(
     excluded = store.read_slice("training_exclusions", ALL, ALL)
     left_out = set(map(TextKey._make, excluded.select("document_id", "window").iter_rows()))
 
-    def is_held_back(document_id: str) -> bool:
-        return document_id in held_back or (
-            document_id not in trained_on
-            and is_for_development(document_id, training.development_share)
-        )
-
     windows = windows_without_calls(
         store,
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
         settings,
         with_calls=_by_key(texts),
-        is_wanted=is_held_back,
+        is_wanted=lambda document_id: (
+            document_id in held_back
+            or (
+                document_id not in trained_on
+                and is_for_development(document_id, training.development_share)
+            )
+        ),
     )
     plain = (
         (_in_context(window, text.context, tokenizer, settings), text.shard)

@@ -30,7 +30,8 @@ def complete_text(
     max_new_tokens: int | None,
 ) -> None:
     """Continue a text with live calls and print it."""
-    from dagster_project.wiring.live_calls import complete_with_tools
+    from dagster_project.wiring.live_calls import decoding_parameters, live_tools
+    from toolformer.decoding.decoder import complete
 
     home = Home.find()
     settings = options.load_settings(home)
@@ -43,17 +44,20 @@ def complete_text(
         toolbox = Toolbox({}, {}, {})
     directory = model_directory(model_name, settings, home)
     try:
-        (completion,) = complete_with_tools(
+        tools = live_tools(toolbox, settings, [text], [date])
+        (completion,) = complete(
             holder.load(directory, settings, home),
             [text],
-            toolbox,
-            settings,
-            dates=[date],
-            with_calls=with_calls,
-            least_call_probability=(
-                least_call_probability(directory, settings) if toolbox.tools else CLOSED
+            parameters=decoding_parameters(
+                settings,
+                tuple(toolbox.tools),
+                max_new_tokens=max_new_tokens,
+                least_call_probability=(
+                    least_call_probability(directory, settings) if toolbox.tools else CLOSED
+                ),
             ),
-            max_new_tokens=max_new_tokens,
+            run_calls=tools.run_calls,
+            parse_arguments=tools.parse_arguments,
         )
     finally:
         holder.release()

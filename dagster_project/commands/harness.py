@@ -20,11 +20,11 @@ from dagster_project.home import Home
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.call_threshold import least_call_probability
-from dagster_project.wiring.live_calls import complete_with_tools, decoding_parameters
+from dagster_project.wiring.live_calls import decoding_parameters, live_tools
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.decoding.completions import CLOSED, Completion
-from toolformer.decoding.decoder import longest_prompt_tokens
+from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.whole_files import write_whole
@@ -87,17 +87,21 @@ class Continuation:
         if without_calls is not None:
             known = [without_calls.completions[prompt, way] for prompt in prompts]
         mode = ON if with_calls else OFF
-        return complete_with_tools(
+        dates = [self.today] * len(prompts)
+        tools = live_tools(self.toolbox, self.settings, prompts, dates)
+        return complete(
             model,
             prompts,
-            self.toolbox,
-            self.settings,
+            parameters=decoding_parameters(
+                self.settings,
+                tuple(self.toolbox.tools) if with_calls else (),
+                max_new_tokens=way.max_new_tokens,
+                least_call_probability=self.least_call_probability,
+                blocked_tools=self.blocked_tools,
+            ),
+            run_calls=tools.run_calls,
+            parse_arguments=tools.parse_arguments,
             prompt_ids=self._fitting(model, prompts, way),
-            dates=[self.today] * len(prompts),
-            with_calls=with_calls,
-            least_call_probability=self.least_call_probability,
-            blocked_tools=self.blocked_tools,
-            max_new_tokens=way.max_new_tokens,
             stop_texts=way.until,
             without_calls=known,
             progress=progress_of("answering", _LOGGER, detail=mode),

@@ -15,13 +15,14 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.live_calls import complete_with_tools
+from dagster_project.wiring.live_calls import decoding_parameters, live_tools
 from dagster_project.wiring.toolbox import Toolbox
 from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer.architectures import ARCHITECTURES
 from tests.toolformer_generation.conftest import LESSONS, PROMPTS
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
+from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
@@ -69,15 +70,19 @@ def decoded(
 ):
     """The same by the way of `toolformer complete`."""
     settings = Settings.model_validate({"decoding": {"call_top_k": top_k}})
-    return complete_with_tools(
+    toolbox = Toolbox({tool.name: tool for tool in tools}, {}, {})
+    live = live_tools(toolbox, settings, prompts, [date] * len(prompts))
+    return complete(
         LanguageModel(model, Tokenizer(tokenizer), name="taught"),
         prompts,
-        Toolbox({tool.name: tool for tool in tools}, {}, {}),
-        settings,
-        dates=[date] * len(prompts),
-        with_calls=bool(tools),
-        least_call_probability=least,
-        max_new_tokens=max_new_tokens,
+        parameters=decoding_parameters(
+            settings,
+            tuple(toolbox.tools),
+            max_new_tokens=max_new_tokens,
+            least_call_probability=least,
+        ),
+        run_calls=live.run_calls,
+        parse_arguments=live.parse_arguments,
     )
 
 
