@@ -6,15 +6,17 @@ from dataclasses import asdict
 import polars as pl
 
 from assets.outputs import Made
-from assets.prompts import keep_prompt
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_run import PartitionRun, ShardRun
 from assets.shard_texts import cut_off, documents_in, typed_frame, windows_of
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
 from dagster_project.wiring.sampling import sampled_calls
 from toolformer.forward.geometry import geometry_metadata
+from toolformer.ground.digests import hex_digest
 from toolformer.stage_cost import CostMeter
 from tools.protocol import Document, Preselection
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
 # What the metadata of an output, and the report, say of texts with more windows than are annotated.
 CUT_OFF = "texts cut off at corpus.max_windows_per_text"
@@ -36,7 +38,7 @@ def sample_calls(work: PartitionRun) -> Made:
     selection = {key: _preselection(partition, each) for key, each in texts.items()}
     selected = {key: each for key, each in texts.items() if selection[key].is_selected}
     if partition.prompt is not None:
-        keep_prompt(work.run.warehouse, partition.prompt)
+        _keep_prompt(work.run.warehouse, partition.prompt)
     model = work.run.load_annotator()
     checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
@@ -76,6 +78,18 @@ def sample_calls(work: PartitionRun) -> Made:
         },
         costs=[meter.cost("sampling", candidates=candidates)],
     )
+
+
+def _keep_prompt(warehouse: Warehouse, prompt: str) -> None:
+    """Store a prompt under its digest, unless it is there.
+
+    Fingerprints name it by its digest, and the file that it was read from may change. Two runs may
+    store the same; their rows are equal.
+    """
+    digest = hex_digest(prompt)
+    if warehouse.slice_version("prompts", ALL, digest) is None:
+        rows = pl.DataFrame([{"digest": digest, "text": prompt}])
+        warehouse.replace_slice("prompts", ALL, digest, rows, metadata={})
 
 
 def report_samples(rows: ShardRows, report: ShardReport) -> None:

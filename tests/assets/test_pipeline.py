@@ -9,7 +9,6 @@ import pytest
 
 from assets.outputs import Made
 from assets.pipeline import PIPELINE, Pipeline
-from assets.setting_effects import STAGES, WITHOUT_EFFECT, effects_table, stages_of, stages_table
 from assets.shard_asset import shard_assets
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_run import PartitionRun
@@ -33,6 +32,13 @@ from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import failure_of
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.toolbox import Toolbox
+from tests.assets.setting_effects import (
+    STAGES,
+    WITHOUT_EFFECT,
+    effects_table,
+    stages_of,
+    stages_table,
+)
 from tests.conftest import REPOSITORY
 from tests.warehouse.rows import SHARD, frame
 from toolformer.sources.manifest import Manifest, ShardEntry
