@@ -112,13 +112,14 @@ def _line(cells: Any) -> str:
 
 
 def _cell(value: Any, width: int) -> str:
-    text = " ".join(_plain(value).split())
+    text = " ".join(cell_text(value).split())
     if len(text) > width:
         text = text[: width - 1].rstrip() + "…"
     return _MARKUP.sub(r"\\\1", text.replace("&", "&amp;"))
 
 
-def _plain(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a person reads it in a table."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from dagster_project.metadata import cell_text
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.figures import (
     funnel_plot,
@@ -114,7 +115,7 @@ def table_of(frame: pl.DataFrame) -> Table:
     return Table(
         [name.replace("_", " ") for name in frame.columns],
         [kind.is_numeric() for kind in frame.dtypes],
-        [[_cell(value) for value in row] for row in frame.iter_rows()],
+        [[cell_text(value) for value in row] for row in frame.iter_rows()],
     )
 
 
@@ -188,16 +189,3 @@ def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Pictu
     reductions = store.view("loss_reductions")
     if not reductions.is_empty():
         yield from _by_tool(reductions, "reductions", draw)
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return "–"
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return f"{value:,}"
-        case float():
-            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return str(value)
