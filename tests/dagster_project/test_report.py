@@ -150,7 +150,7 @@ def test_texts_for_which_there_is_no_room_are_left_out_and_counted():
 def test_cells_are_short():
     shown = table_of(pl.DataFrame({"kept_share": [0.123456, None], "tokens": [1234567, 0]}))
     assert shown.columns == ["kept share", "tokens"]
-    assert shown.rows == [["0.123", "1,234,567"], ["–", "0"]]
+    assert shown.rows == [["0.1235", "1,234,567"], ["–", "0"]]
 
 
 def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):
