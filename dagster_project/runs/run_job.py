@@ -28,6 +28,7 @@ from dagster_project.run_tags import (
     RANGE_END_TAG,
     RANGE_START_TAG,
 )
+from toolformer.errors import ToolformerError
 from toolformer.ground.whole_files import host_digits, write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
@@ -50,6 +51,7 @@ _UNFINISHED = [
 
 # How SQLite tells it; the second when the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
+_DAMAGED = ("malformed", "not a database")
 
 
 def prepare_dagster_home(home: Home) -> None:
@@ -72,7 +74,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     home.check_locks()
     prepare_dagster_home(home)
     with (
-        _full_disk_told(home.dagster),
+        _clear_errors_of_records(home.dagster),
         dg.DagsterInstance.from_ref(
             InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
         ) as instance,
@@ -87,16 +89,21 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def _full_disk_told(folder: Path) -> Iterator[None]:
-    """A full disk, which SQLite tells as an error of its own, becomes that of any other file."""
-    from sqlalchemy.exc import OperationalError
+def _clear_errors_of_records(folder: Path) -> Iterator[None]:
+    """SQLite's errors of a full disk and of damaged records become errors that say what to do."""
+    from sqlalchemy.exc import DatabaseError
 
     try:
         yield
-    except OperationalError as error:
-        if not any(words in str(error) for words in _FULL_DISK):
+    except DatabaseError as error:
+        if any(words in str(error) for words in _FULL_DISK):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        if not any(words in str(error) for words in _DAMAGED):
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise ToolformerError(
+            f"Dagster's records in '{folder}' are damaged: {error.orig}. They hold the history of "
+            "runs and nothing that was built. Move the folder aside, and run the same again."
+        ) from error
 
 
 def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:

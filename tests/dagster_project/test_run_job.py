@@ -33,6 +33,16 @@ def test_a_disk_too_full_for_dagsters_records_is_one_paragraph(
     assert "Free some space" in told
 
 
+def test_damaged_records_of_dagster_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        open_instance("malformed database schema (jobs)", tmp_path, monkeypatch)
+    message = capsys.readouterr().err
+    assert "are damaged: malformed database schema (jobs)" in message
+    assert "Move the folder aside" in message
+
+
 def test_other_errors_of_the_records_are_shown_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
