@@ -15,10 +15,10 @@ from dagster_project.partitions import register_evaluations, register_shards
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
-from dagster_project.shared_files import changing_corpus
+from dagster_project.shared_files import changing_corpus, publish
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import update_manifest
-from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from warehouse.warehouse import Warehouse
 
@@ -71,7 +71,12 @@ def bring_in_line(
 
     Returns:
         The active shards, and the keys that were not registered before.
+
+    Raises:
+        StoreConflictError: another machine has changed the corpus meanwhile; nothing is moved.
     """
+    if manifest_path(home.sources).exists():
+        publish(home, manifest_path(home.sources))
     manifest = Manifest.load(home.sources)
     aside = store.retired_shards()
     for entry in manifest.shards:

@@ -14,6 +14,7 @@ import polars as pl
 from filelock import FileLock
 
 from assets.inputs import Wanted
+from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.shared_files import bring
 from toolformer.sources.manifest import Manifest, manifest_path
@@ -30,7 +31,7 @@ Address = tuple[str, str, str]
 
 @dataclass(kw_only=True)
 class Output(ABC):
-    """What a stage makes and stores, whatever runs ask for it at the same time.
+    """What a stage makes and stores once, also when several runs ask for it at the same time.
 
     Attributes:
         home: where its lock is.
@@ -61,8 +62,13 @@ class Output(ABC):
             StoreConflictError: another machine has stored it meanwhile.
         """
 
+    @property
+    def needs_device(self) -> bool:
+        """Whether `make` needs the device that `hold_device` waits for."""
+        return False
+
     def hold_device(self) -> object:
-        """Wait for the device that `make` needs, and keep it; by default it needs none."""
+        """Wait for the device and keep it."""
         return None
 
     @property
@@ -86,7 +92,7 @@ class Output(ABC):
                 made.
             ShardNotFoundError: see `publish`.
         """
-        is_device_held = False
+        is_device_held = not self.needs_device
         while True:
             # The device before the lock: a run keeps the device until it ends, and one that held
             # the lock and waited for the device would wait for a run that waits for the lock.
@@ -189,10 +195,16 @@ def publish(
     Raises:
         ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
-        StoreConflictError: another machine has stored it since this process looked at it.
+        StoreConflictError: another machine has stored another one since this process looked.
     """
     _, shard, _ = address
     if shard != ALL:
         bring(home, manifest_path(home.sources))
         Manifest.load(home.sources).entry(shard)
-    warehouse.replace_slice(*address, rows, metadata=metadata)
+    try:
+        warehouse.replace_slice(*address, rows, metadata=metadata)
+    except StoreConflictError:
+        stored = warehouse.slice_metadata(*address) or {}
+        # Made of the same by another machine, it has the same rows.
+        if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
+            raise

@@ -24,6 +24,7 @@ from toolformer.sources.source import Source
 from toolformer.sources.wikipedia_dump import read_articles
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
+from warehouse.errors import StoreConflictError
 
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
@@ -96,15 +97,25 @@ def refresh_index(
 
     Of a dump it also shows the pages that `build` has counted.
 
-    Two builds at once are told apart by the lock of the index itself.
+    Of two builds at once on a machine one waits for the lock of the index. Of two machines that
+    share an object store both build it, and the first one's is taken.
+
+    Raises:
+        StoreConflictError: another machine has built another one meanwhile.
     """
+    home.check_locks()
     bring(home, directory)
     information = information_of(directory)
     is_stale = information is None or information[FINGERPRINT] != identity.digest
     if is_stale or settings.force:
         build()
     if information_of(directory):
-        publish(home, directory)
+        try:
+            publish(home, directory)
+        except StoreConflictError:
+            bring(home, directory)
+            if (information_of(directory) or {}).get(FINGERPRINT) != identity.digest:
+                raise
     shown = {
         name: value
         for name, value in (information_of(directory) or {}).items()

@@ -161,6 +161,12 @@ class _PartitionOutput(SliceOutput):
     shared: _Shared
 
     @property
+    def needs_device(self) -> bool:
+        """See `Output.needs_device`."""
+        needs_device = self.run.stage.needs_device
+        return needs_device is not None and needs_device(self.partition)
+
+    @property
     def leftovers(self) -> Path:
         """See `Output.leftovers`."""
         return self.run.checkpoint_folder(self.partition)
@@ -175,9 +181,7 @@ class _PartitionOutput(SliceOutput):
 
     def hold_device(self) -> None:
         """See `Output.hold_device`."""
-        needs_device = self.run.stage.needs_device
-        if needs_device is not None and needs_device(self.partition):
-            self.run.holder.hold_device(self.run.settings, self.home)
+        self.run.holder.hold_device(self.run.settings, self.home)
 
 
 @dataclass
@@ -351,7 +355,7 @@ class ShardRun:
         """
         name, fingerprint = self._name(partition), wanted.fingerprint.metadata()
         for table in self.stage.beside:
-            # What was looked at is replaced only where no other machine has done so meanwhile.
+            # Looked at now, so that it is not stored if another machine stores it meanwhile.
             self.warehouse.slice_version(table, partition.shard, name)
         made = self.stage.compute(PartitionRun(self, partition, wanted, shared))
         if set(made.beside) != set(self.stage.beside):

@@ -4,22 +4,18 @@ Does not cut anything.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
-from dagster_project.settings.settings_file import absolute_path, listed_sources
+from dagster_project.settings.settings_file import absolute_source, listed_sources
 from dagster_project.settings.source_file import added_sources, write_added_sources
 from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import BUILT_IN_SOURCES, normalised_path
+from toolformer.sources.source import normalised_path
 
 
-def absolute(path: str, folder: Path) -> str:
-    """A source as the settings give it; a relative path is looked up from a folder."""
-    return path if path in BUILT_IN_SOURCES else absolute_path(path, folder)
-
-
-def add_sources(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> None:
+def add_sources(
+    home: Home, settings: Settings, new: Sequence[SourceSettings]
+) -> list[SourceSettings]:
     """List new sources, after those that nobody listed and that have shards.
 
     These are the embedded ones, or a preset's: the first source that is listed takes their place,
@@ -29,9 +25,14 @@ def add_sources(home: Home, settings: Settings, new: Sequence[SourceSettings]) -
         home: under `Home.corpus_lock`.
         settings: without the new sources.
         new: that are not listed.
+
+    Returns:
+        Those that were added to the list.
     """
-    before = added_sources(home.settings_file)
-    write_added_sources(home.settings_file, [*before, *_implied(home, settings, new), *new])
+    added = [*_implied(home, settings, new), *new]
+    if added:
+        write_added_sources(home.settings_file, [*added_sources(home.settings_file), *added])
+    return added
 
 
 def _implied(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> list[SourceSettings]:
@@ -65,7 +66,7 @@ def list_new_sources(home: Home, settings: Settings, paths: Sequence[str]) -> li
         SettingsError: a file of the settings is not valid.
     """
     known = {source.path for source in settings.corpus.sources}
-    given = dict.fromkeys(absolute(path, home.root) for path in paths)
+    given = dict.fromkeys(absolute_source(path, home.root) for path in paths)
     new = [path for path in given if path not in known]
     if new:
         sources = [SourceSettings(path=path) for path in new]  # pyright: ignore[reportCallIssue]

@@ -175,7 +175,7 @@ class Home:
     def corpus_lock(self) -> FileLock:
         """Held by a command that changes which sources are listed, from its first look to its end.
 
-        Then no command writes an older state of the settings file over another's.
+        Then no command writes an older list of sources over another's.
         """
         return self._shared_lock("corpus")
 
@@ -214,4 +214,5 @@ class Home:
         return file_lock(self.machine / "locks", name)
 
     def _shared_lock(self, name: str) -> FileLock:
+        self.check_locks()
         return file_lock(self.root / "locks", name)

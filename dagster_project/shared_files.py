@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 
 from dagster_project.copies import copies_folder, mirrored_files, object_store
 from dagster_project.home import Home
-from dagster_project.settings.source_file import sources_file
-from warehouse.errors import StoreError
+from dagster_project.settings.sections import SourceSettings
+from dagster_project.settings.source_file import (
+    read_sources,
+    sources_file,
+    write_added_sources,
+)
+from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout import EMPTY_SHARD
 
 if TYPE_CHECKING:
@@ -87,7 +92,7 @@ def share_settings(home: Home) -> None:
     """Publish `toolformer.yaml` and `sources.yaml` where they were edited here, else bring them.
 
     Raises:
-        StoreError: one was edited elsewhere too since this machine looked.
+        StoreError: `toolformer.yaml` was edited elsewhere too since this machine looked.
     """
     if home.store is not None:
         for file in (home.settings_file, sources_file(home.settings_file)):
@@ -100,6 +105,11 @@ def _share(home: Home, file: Path) -> None:
     agreed = _cache(home) / f"{file.stem}-agreed.yaml"
     if _bytes(file) == _bytes(agreed):
         files.bring(file)
+    elif files.is_newer(file) and file == sources_file(home.settings_file):
+        before, mine = read_sources(agreed), read_sources(file)
+        files.bring(file)
+        write_added_sources(home.settings_file, _merged(before, mine, read_sources(file)))
+        files.publish(file)
     elif files.is_newer(file):
         theirs, mine = (file.with_name(f"{file.stem}.{whose}.yaml") for whose in ("theirs", "mine"))
         shutil.copyfile(file, mine)
@@ -121,9 +131,21 @@ def _share(home: Home, file: Path) -> None:
         agreed.unlink(missing_ok=True)
 
 
+def _merged(
+    before: list[SourceSettings], mine: list[SourceSettings], theirs: list[SourceSettings]
+) -> list[SourceSettings]:
+    """The sources of another machine, with those that this one has added and removed since."""
+    old, kept, known = ({source.path for source in part} for part in (before, mine, theirs))
+    added = [source for source in mine if source.path not in old | known]
+    return [*(source for source in theirs if source.path not in old - kept), *added]
+
+
 @contextmanager
 def changing_corpus(home: Home) -> Iterator[None]:
     """Bring the sources before they are changed, and publish them afterwards; under `shards_lock`.
+
+    The block publishes the manifest before anything else (`assets.corpus.bring_in_line` does): of
+    machines that change the corpus at the same time, one gets its keys.
 
     Raises: See `bring` and `publish`.
     """
@@ -135,7 +157,16 @@ def changing_corpus(home: Home) -> Iterator[None]:
     files, manifest = _files(home), manifest_path(home.sources)
     bring(home, manifest)
     bring_below(home, home.sources)
-    yield
+    try:
+        yield
+    except StoreConflictError:
+        # Another machine has changed the corpus meanwhile: its manifest holds, and what was cut
+        # here under keys that are not ours goes.
+        bring(home, manifest)
+        for path in stored_slices(home.sources):
+            if not files.is_published(path):
+                path.unlink()
+        raise
     share_settings(home)
     for path in stored_slices(home.sources):
         # The raw slice of a shard never changes.

@@ -57,6 +57,11 @@ class Measured(SliceOutput):
     name: str
     model: EvaluatedModel
 
+    @property
+    def needs_device(self) -> bool:
+        """See `Output.needs_device`."""
+        return True
+
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
         return self.run.holder.hold_device(self.run.settings, self.home)

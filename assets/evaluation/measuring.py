@@ -44,6 +44,7 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.ground.digests import number_digest
 from tools.model_identity import model_identity
+from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -233,7 +234,10 @@ class Measuring:
         for each in self.store.slices(TABLE):
             if f"{each.name}.".startswith(f"{prefix}.") and is_stale(each.name):
                 # Another run that has the lock is about to replace it.
-                with suppress(Timeout), self._lock(each.name).acquire(timeout=0):
+                with (
+                    suppress(Timeout, StoreConflictError),
+                    self._lock(each.name).acquire(timeout=0),
+                ):
                     if is_stale(each.name):
                         empty = typed_frame(TABLE, [])
                         self.store.replace_slice(

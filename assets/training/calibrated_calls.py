@@ -113,6 +113,11 @@ class Calibration(Output):
         bring(self.home, self.directory)
         return _stored(self.directory)
 
+    @property
+    def needs_device(self) -> bool:
+        """See `Output.needs_device`."""
+        return True
+
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
         return self.holder.hold_device(self.settings, self.home)

@@ -1,6 +1,7 @@
 """The finetuned model as an output: what it depends on, whether it is there, how it is made."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from filelock import FileLock
 
 from assets.inputs import Wanted
 from assets.outputs import DONE, Output
+from assets.outputs import publish as publish_slice
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
 from assets.training.planned_training import (
@@ -33,6 +35,7 @@ from toolformer.training.finetuning import RECORD_FILE, FinetuningParameters, St
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
 from tools.model_identity import model_identity
+from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -120,6 +123,11 @@ class FinetunedModel(Output):
         bring(self.home, self.directory)
         return _stored(self.directory, self.store)
 
+    @property
+    def needs_device(self) -> bool:
+        """See `Output.needs_device`."""
+        return True
+
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
         # The annotating model would take memory that training needs.
@@ -145,22 +153,35 @@ class FinetunedModel(Output):
         steps = self._train(work, digest)
         run = run_of(digest)
         rows = [{"run": run, "variant": variant, **asdict(step)} for step in steps]
-        self.store.replace_slice(
-            "training_metrics",
-            ALL,
-            run,
-            typed_frame("training_metrics", rows),
-            metadata=wanted.metadata(),
-        )
+        address = "training_metrics", ALL, run
+        curve = typed_frame("training_metrics", rows)
+        publish_slice(self.store, self.home, address, curve, wanted.metadata())
         write_model_card(self.directory, self.base, self.settings)
-        publish(self.home, self.directory)
+        self._publish()
         return DONE
 
     def complete(self) -> None:
         """Do what a kill behind the training left undone."""
         if not (self.directory / CARD_FILE).exists():
             write_model_card(self.directory, self.base, self.settings)
-        publish(self.home, self.directory)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Publish the directory, also over a model that another machine has published meanwhile.
+
+        That may be the earlier model with a new calibration, or the one that is wanted.
+        """
+        try:
+            publish(self.home, self.directory)
+        except StoreConflictError:
+            mine = self.directory.with_name(f"{self.directory.name}.mine.tmp")
+            self.directory.rename(mine)
+            if self.is_stale():
+                shutil.rmtree(self.directory, ignore_errors=True)
+                mine.rename(self.directory)
+                publish(self.home, self.directory)
+            else:
+                shutil.rmtree(mine)
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> list[StepReport]:
         settings, training, device = self.settings, self.settings.training, self.hold_device()
@@ -247,7 +268,7 @@ def _fingerprint(training_set: str, settings: Settings, model: str) -> Fingerpri
 def _stored(directory: Path, store: Warehouse) -> dict[str, str] | None:
     """What the model in a directory was trained on; None where it, or its curve, is not there."""
     try:
-        fingerprint = record_of(directory)["fingerprint"]
+        fingerprint = str(record_of(directory)["fingerprint"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     # The curve of an earlier training stays when the model is replaced by another's.

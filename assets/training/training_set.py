@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.failures import expected_errors
 from assets.inputs import Wanted
-from assets.outputs import Made, SliceOutput
+from assets.outputs import Made, SliceOutput, publish
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.training_choice import (
     LEFT_OUT,
@@ -95,9 +95,8 @@ class TrainingTexts(SliceOutput):
         for name, count in chosen.metadata.items():
             self.log.info(f"{name}: {count}")
         # Before the texts: once these are up to date, nobody makes either again.
-        self.warehouse.replace_slice(
-            EXCLUSIONS, ALL, ALL, chosen.exclusions, metadata=wanted.metadata()
-        )
+        address = EXCLUSIONS, ALL, ALL
+        publish(self.warehouse, self.home, address, chosen.exclusions, wanted.metadata())
         return Made(chosen.rows, chosen.metadata)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assets.source_list import absolute, add_sources, remove_sources
+from assets.source_list import add_sources, remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.sources import retire_shards_of, tell_about_sources
@@ -18,8 +18,7 @@ from dagster_project.runs.run_job import (
     run_job,
 )
 from dagster_project.settings.sections import Settings, SourceSettings, validated
-from dagster_project.settings.settings_file import load_settings
-from dagster_project.settings.source_file import added_sources, write_added_sources
+from dagster_project.settings.settings_file import absolute_source, load_settings
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest, ShardEntry, tally_shard
 from toolformer.sources.reasons import Tally
@@ -41,9 +40,7 @@ def _ingest(home: Home, paths: Sequence[str], given: Mapping[str, Any]) -> None:
     settings = options.load_settings(home)
     manifest = Manifest.load(home.sources)
     new = _new_sources(settings, paths, given)
-    before = added_sources(home.settings_file)
-    if new:
-        add_sources(home, settings, new)
+    listed = add_sources(home, settings, new)
     try:
         _check_sources(load_settings(home.settings_file), [source.path for source in new])
         with dagster_instance(home) as instance:
@@ -51,7 +48,7 @@ def _ingest(home: Home, paths: Sequence[str], given: Mapping[str, Any]) -> None:
             rejected = rejected_sources(instance)
     except BaseException:
         # A source that cannot be used must not stay listed and fail every later run.
-        write_added_sources(home.settings_file, before)
+        remove_sources(home, [normalised_path(source.path) for source in listed])
         raise
     tallies = _tallies(home, manifest, new)
     refused = {
@@ -108,11 +105,11 @@ def _new_sources(
     settings: Settings, paths: Sequence[str], given: Mapping[str, Any]
 ) -> list[SourceSettings]:
     known = {source.path for source in settings.corpus.sources}
-    named = {absolute(path, Path.cwd()): path for path in paths}
+    named = {absolute_source(path, Path.cwd()): path for path in paths}
     for path in known.intersection(named):
         console.say(
             f"{named[path]} is listed already. To read it otherwise, remove it (`toolformer "
-            "sources remove`) and ingest it again, or change its entry in toolformer.yaml."
+            "sources remove`) and ingest it again, or list it in toolformer.yaml: that entry holds."
         )
     sources = [{"path": path, **given} for path in named if path not in known]
     checked = validated({"corpus": {"sources": sources}}, origin="The new sources")

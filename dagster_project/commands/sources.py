@@ -12,13 +12,14 @@ from pathlib import Path
 import polars as pl
 
 from assets.corpus import bring_in_line, configured_sources
-from assets.source_list import absolute, remove_sources
+from assets.source_list import remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
 from dagster_project.settings.settings_file import (
+    absolute_source,
     listed_sources,
     load_settings,
     sources_of_user,
@@ -97,7 +98,11 @@ def retire_shards_of(home: Home, name: str) -> int:
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:
     known = {normalised_path(source.path) for source in configured}
     known |= {entry.source for entry in manifest.active_shards}
-    for name in (given, normalised_path(given), normalised_path(absolute(given, Path.cwd()))):
+    for name in (
+        given,
+        normalised_path(given),
+        normalised_path(absolute_source(given, Path.cwd())),
+    ):
         if name in known:
             return name
     raise SourceNotFoundError(

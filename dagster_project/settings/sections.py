@@ -295,7 +295,7 @@ class ExecutionSettings(Section):
     replay: str | None = Field(
         None,
         description="folder of a built home whose executed_calls answer all calls; no tool is "
-        "asked, and settings of tools have no effect on answers",
+        "asked, and the options of tools have no effect on answers",
     )
 
 

@@ -141,6 +141,11 @@ def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
     return values
 
 
+def absolute_source(path: str, folder: Path) -> str:
+    """A source as the settings give it; a relative path is looked up from a folder."""
+    return path if path in BUILT_IN_SOURCES else absolute_path(path, folder)
+
+
 def absolute_path(path: str, folder: Path) -> str:
     """A path, from a folder where it is relative; an address such as `s3://…` stays as it is."""
     if "://" in path:
@@ -299,7 +304,7 @@ def listed_sources(file: Path) -> list[str]:
 def sources_of_user(file: Path) -> list[str]:
     """The absolute paths of the sources that `toolformer.yaml` lists."""
     listed = _read(file).get("corpus", {}).get("sources") or []
-    return [absolute_path(source["path"], file.parent) for source in listed]
+    return [absolute_source(source["path"], file.parent) for source in listed]
 
 
 def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -312,7 +317,7 @@ def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
     if not added or not isinstance(listed, list):
         return given
     paths = [source.get("path") for source in listed if isinstance(source, Mapping)]
-    known = {absolute_path(path, file.parent) for path in paths if isinstance(path, str)}
+    known = {absolute_source(path, file.parent) for path in paths if isinstance(path, str)}
     further = [source.model_dump() for source in added if source.path not in known]
     return {**given, "corpus": {**corpus, "sources": [*listed, *further]}}
 

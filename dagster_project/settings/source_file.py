@@ -1,7 +1,7 @@
 """`sources.yaml`: the sources that commands and the inbox have added, beside `toolformer.yaml`.
 
-The program alone writes it, as the user alone writes `toolformer.yaml`; the corpus has the sources
-of both.
+The program alone changes it, as the user alone changes `toolformer.yaml`; the corpus has the
+sources of both.
 """
 
 import json
@@ -15,7 +15,7 @@ from toolformer.ground.whole_files import write_whole
 
 _HEADER = (
     "# Written by `toolformer ingest`, `toolformer sources remove` and the inbox. Sources that\n"
-    "# you list by hand belong into toolformer.yaml (corpus.sources).\n"
+    "# you list by hand belong in toolformer.yaml (corpus.sources).\n"
 )
 _KEY = "sources"
 
@@ -26,12 +26,16 @@ def sources_file(settings_file: Path) -> Path:
 
 
 def added_sources(settings_file: Path) -> list[SourceSettings]:
-    """The sources that the file lists; none where there is no file.
+    """The sources of the file beside `toolformer.yaml`; see `read_sources`."""
+    return read_sources(sources_file(settings_file))
+
+
+def read_sources(file: Path) -> list[SourceSettings]:
+    """The sources that a file lists; none where there is no file.
 
     Raises:
         SettingsError: it is not valid.
     """
-    file = sources_file(settings_file)
     if not file.exists():
         return []
     entries = parsed(read_text(file), origin=str(file)).get(_KEY)

@@ -5,12 +5,12 @@ has the fingerprints that it had.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dagster_project.fingerprints import PARTS
+from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from tools.errors import MissingAnswerError, ReplayError, ToolCallError, ToolUnavailableError
@@ -34,18 +34,27 @@ class ReplayedTool:
     Args:
         settings: of the run; `execution.replay` names the home.
         name: of the tool.
-        open_original: makes the tool itself, which need not be able to answer. It is asked where
-            calls are sampled, and never called.
+        open_original: makes the tool itself, which need not be able to answer: it says what a call
+            is where calls are sampled, and is never called.
+        while_decoding: whether a model calls it, and not a build.
 
     Raises:
-        ReplayError: there is no such home, or its answers were given under other settings.
+        ReplayError: there is no such home, it is not built to the end, or its answers were given
+            under other settings.
         ToolUnavailableError: it has no answers of the tool.
     """
 
     calls_at_once = 1
     needs_network = False
 
-    def __init__(self, settings: Settings, name: str, *, open_original: Callable[[], Tool]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        *,
+        open_original: Callable[[], Tool],
+        while_decoding: bool = False,
+    ) -> None:
         self.name = name
         self._round = settings.sampling.round
         self._open_original = open_original
@@ -56,13 +65,19 @@ class ReplayedTool:
                 "`warehouse`. Expected the TOOLFORMER_HOME of a finished build; correct the path."
             )
         self._warehouse = Warehouse(self._home.warehouse, self._home.database)
-        answers, samples = self._parts("executed_calls"), self._parts("candidate_calls")
+        samples = self._slices("candidate_calls")
+        answers = self._slices("executed_calls")
+        self._check_finished(samples, answers)
         self._check_settings(settings, answers)
-        self.version = answers["tool_version"]
-        self.sampling_version = samples["tool_version"]
-        self._proposals = samples.get("proposals")
-        self.proposals_version = self._proposals[1] if self._proposals else self.sampling_version
-        self.prompt = self._prompt(samples.get("prompt"))
+        self.version = self._only("tool_version", answers)
+        self.sampling_version = self._only("tool_version", samples)
+        if while_decoding and name == "Calendar":
+            # Another one than in a build, since it takes its date from elsewhere.
+            self.version = open_original().version
+        proposals = self._only("proposals", samples)
+        self.makes_proposals = proposals is not None
+        self.proposals_version = proposals[1] if proposals else self.sampling_version
+        self.prompt = self._prompt(self._only("prompt", samples))
 
     def recorded(self, calls: Sequence[tuple[str, Document, int]]) -> list[dict[str, Any]]:
         """What became of calls of a build, when they were made.
@@ -76,11 +91,14 @@ class ReplayedTool:
         Raises:
             MissingAnswerError: the home lacks one.
         """
+        ids = sorted({document.document_id for _, document, _ in calls})
+        shards = self._warehouse.ask("shards_of_documents", document_ids=ids)["shard"]
         rows = self._warehouse.ask(
             "replayed_answers",
+            shards=set(shards),
             tool=self.name,
             round=self._round,
-            document_ids=sorted({document.document_id for _, document, _ in calls}),
+            document_ids=ids,
         )
         answers: dict[tuple[object, ...], dict[str, Any]] = {}
         for row in rows.iter_rows(named=True):
@@ -117,11 +135,6 @@ class ReplayedTool:
     def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
         """Keep nothing: the home does."""
         return None
-
-    @property
-    def makes_proposals(self) -> bool:
-        """See `Tool.makes_proposals`."""
-        return self._proposals is not None or self._original.makes_proposals
 
     def parse_arguments(self, text: str) -> str:
         """See `Tool.parse_arguments`."""
@@ -161,14 +174,14 @@ class ReplayedTool:
             )
         return original
 
-    def _parts(self, table: str) -> dict[str, Any]:
-        """What all slices of the tool were made of, by name."""
+    def _slices(self, table: str) -> dict[str, dict[str, str]]:
+        """What the tool's slices of a table were made of, and their fingerprints, by shard."""
         name = name_in_round(self._round, self.name)
-        found = [
-            json.loads((self._warehouse.slice_metadata(table, each.shard, name) or {})[PARTS])
-            for each in self._warehouse.slices(table)
-            if each.name == name
-        ]
+        found = {
+            info.shard: self._warehouse.slice_metadata(table, info.shard, name) or {}
+            for info in self._warehouse.slices(table)
+            if info.name == name
+        }
         if not found:
             raise ToolUnavailableError(
                 self.name,
@@ -176,23 +189,43 @@ class ReplayedTool:
                 "replay no tool is asked",
                 "Build that home with this tool, or take execution.replay out of the settings",
             )
-        versions = {parts["tool_version"] for parts in found}
-        if len(versions) > 1:
-            raise ReplayError(
-                f"'{self._home.root}' has {table} of {self.name} of {len(versions)} versions. "
-                "Expected a finished build; run `toolformer build` there."
-            )
-        return {part: json.loads(value) for part, value in found[0].items()}
+        return {
+            shard: {**json.loads(metadata.get(PARTS, "{}")), FINGERPRINT: metadata[FINGERPRINT]}
+            for shard, metadata in found.items()
+            if FINGERPRINT in metadata
+        }
 
-    def _check_settings(self, settings: Settings, answers: dict[str, Any]) -> None:
+    def _check_finished(
+        self, samples: Mapping[str, Mapping[str, str]], answers: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        for shard, parts in answers.items():
+            made_of = json.loads(parts.get("candidate_calls", "null"))
+            if shard not in samples or made_of != samples[shard][FINGERPRINT]:
+                raise self._unfinished(f"the answers of {shard} are not those of its calls")
+
+    def _check_settings(self, settings: Settings, answers: Mapping[str, Mapping[str, str]]) -> None:
         for field in _OF_RESULTS:
-            now, then = getattr(settings.execution, field), answers[f"execution.{field}"]
+            now = getattr(settings.execution, field)
+            then = self._only(f"execution.{field}", answers)
             if now != then:
                 raise ReplayError(
                     f"execution.{field} is {now!r}, and was {then!r} when {self.name} answered in "
                     f"'{self._home.root}'. In a replay no tool is asked: set it back, or take "
                     "execution.replay out of the settings."
                 )
+
+    def _only(self, part: str, slices: Mapping[str, Mapping[str, str]]) -> Any:
+        """What all slices were made of by one name."""
+        values = {parts.get(part, "null") for parts in slices.values()}
+        if len(values) != 1:
+            raise self._unfinished(f"its shards differ in {part}")
+        return json.loads(values.pop())
+
+    def _unfinished(self, why: str) -> ReplayError:
+        return ReplayError(
+            f"'{self._home.root}' (execution.replay) is not built to its end: of {self.name}, "
+            f"{why}. Run `toolformer build` there, or copy a finished home."
+        )
 
     def _prompt(self, digest: str | None) -> str | None:
         """The prompt that calls were sampled with; None where they were sampled without."""

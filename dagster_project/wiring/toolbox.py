@@ -150,7 +150,7 @@ def open_tool(
 ) -> Tool:
     """Make one tool as the settings say, whether or not it can run here.
 
-    In a replay (`execution.replay`) it answers as it did, and is not asked.
+    In a replay (`execution.replay`) the answers come from a home, and the tool is not called.
 
     Args:
         settings: of the run.
@@ -166,8 +166,14 @@ def open_tool(
     if settings.execution.replay is None:
         return _make_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
     check_tool_name(name, targets=settings.tools.targets)
-    original = partial(_make_tool, settings, home, name, holder=holder)
-    return ReplayedTool(settings, name, open_original=original)
+    return ReplayedTool(
+        settings,
+        name,
+        open_original=partial(
+            _make_tool, settings, home, name, while_decoding=while_decoding, holder=holder
+        ),
+        while_decoding=while_decoding,
+    )
 
 
 def _make_tool(

@@ -265,6 +265,7 @@ def test_another_text_under_the_same_id_has_no_answers(home: BuiltHome):
 
 def test_a_call_while_decoding_has_no_answer(home: BuiltHome):
     tools = home.toolbox(while_decoding=True).tools
+    assert "published_on" in tools["Calendar"].version
     for name, arguments in (("Calendar", ""), ("Calculator", "6 * 7"), ("Server", "b")):
         with pytest.raises(MissingAnswerError, match=f"No answer of {name}: only calls of a build"):
             tools[name].call(arguments, Document("prompt-0", "A prompt."))
@@ -280,7 +281,7 @@ def test_a_tool_that_has_no_answers_is_unavailable_and_its_index_is_not_built(
     home: BuiltHome, capsys
 ):
     home.write({"tools": {"WikiSearch": {"is_enabled": True}}})
-    assert "has none of its executed_calls of round 1" in home.toolbox().unavailable["WikiSearch"]
+    assert "has none of its candidate_calls of round 1" in home.toolbox().unavailable["WikiSearch"]
     outcome = run_command(capsys, "build", "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "would be built first" not in outcome.out
@@ -302,7 +303,22 @@ def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: B
     rows = built.warehouse.read_slice("executed_calls", SHARD, "Server").with_columns(
         shard=pl.lit("shard-00001")
     )
-    other = Fingerprint.of({"tool_version": "0"}).metadata()
-    built.warehouse.replace_slice("executed_calls", "shard-00001", "Server", rows, metadata=other)
-    with pytest.raises(ReplayError, match="of 2 versions"):
+    calls = built.warehouse.read_slice("candidate_calls", SHARD, "Server").with_columns(
+        shard=pl.lit("shard-00001")
+    )
+    metadata = built.warehouse.slice_metadata("candidate_calls", SHARD, "Server") or {}
+    address = "shard-00001", "Server"
+    built.warehouse.replace_slice("candidate_calls", *address, calls, metadata=metadata)
+    parts = {"tool_version": "0", "candidate_calls": metadata[FINGERPRINT]}
+    other = Fingerprint.of(parts).metadata()
+    built.warehouse.replace_slice("executed_calls", *address, rows, metadata=other)
+    with pytest.raises(ReplayError, match="its shards differ in"):
+        home.toolbox()
+
+
+def test_answers_to_calls_that_were_sampled_again_are_refused(home: BuiltHome, built: BuiltHome):
+    calls = built.warehouse.read_slice("candidate_calls", SHARD, "Server")
+    again = Fingerprint.of({"tool_version": "1"}).metadata()
+    built.warehouse.replace_slice("candidate_calls", SHARD, "Server", calls, metadata=again)
+    with pytest.raises(ReplayError, match="are not those of its calls"):
         home.toolbox()

@@ -251,6 +251,14 @@ def test_sources_of_both_files_make_the_corpus(file: Path):
     assert file.read_bytes() == written
 
 
+def test_an_embedded_source_that_both_files_list_counts_once(file: Path):
+    file.parent.mkdir()
+    file.write_text("corpus: {sources: [{path: starter-texts}]}")
+    write_added_sources(file, [SourceSettings.model_validate({"path": "starter-texts"})])
+    assert [source.path for source in load_settings(file).corpus.sources] == ["starter-texts"]
+    assert sources_of_user(file) == ["starter-texts"]
+
+
 @pytest.mark.parametrize("content", ["", "sources: {}", "- path: /a", "sources: [{pth: /a}]"])
 def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content: str):
     write_settings_file(file, preset="laptop")

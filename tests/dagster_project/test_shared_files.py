@@ -8,6 +8,8 @@ import pytest
 
 from dagster_project.copies import mirrored_files, object_store
 from dagster_project.home import Home
+from dagster_project.settings.sections import SourceSettings
+from dagster_project.settings.source_file import added_sources, write_added_sources
 from dagster_project.shared_files import (
     bring,
     changing_corpus,
@@ -17,7 +19,7 @@ from dagster_project.shared_files import (
     slice_store,
 )
 from tests.s3 import Store, running_store
-from toolformer.sources.manifest import Manifest, slice_path
+from toolformer.sources.manifest import Manifest, manifest_path, slice_path
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout_version import record_layout
 
@@ -136,6 +138,44 @@ def test_raw_slices_come_when_asked_for_and_go_when_they_are_moved(
     with changing_corpus(one):
         assert not raw.exists()
         assert (one.sources / "retired" / raw.name).read_text() == "texts"
+
+
+def test_of_two_machines_that_change_the_corpus_one_gets_the_keys(
+    homes: tuple[Home, Home],
+) -> None:
+    one, two = homes
+    raw, mine = (slice_path(home.sources, "shard-00000") for home in homes)
+
+    def change_on_both() -> None:
+        with changing_corpus(two):
+            _write(mine, "of two")
+            Manifest(next_number=1).save(two.sources)
+            with changing_corpus(one):
+                _write(raw, "of one")
+                Manifest(next_number=1).save(one.sources)
+                publish(one, manifest_path(one.sources))
+            publish(two, manifest_path(two.sources))
+
+    with pytest.raises(StoreConflictError, match="manifest"):
+        change_on_both()
+    assert not mine.exists()
+    with changing_corpus(two):
+        assert mine.read_text() == "of one"
+
+
+def test_sources_that_two_machines_list_at_once_are_merged(homes: tuple[Home, Home]) -> None:
+    one, two = homes
+    a, b, c, d = (SourceSettings.model_validate({"path": f"/{name}"}) for name in "abcd")
+    write_added_sources(one.settings_file, [a, b])
+    share_settings(one)
+    share_settings(two)
+    write_added_sources(one.settings_file, [b, c])
+    share_settings(one)
+    write_added_sources(two.settings_file, [a, b, d])
+    share_settings(two)
+    share_settings(one)
+    for home in homes:
+        assert added_sources(home.settings_file) == [b, c, d]
 
 
 def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
