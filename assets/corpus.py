@@ -7,13 +7,12 @@ import polars as pl
 from pydantic import Field
 
 from assets.failures import expected_errors, failure_of
+from assets.run import WITHOUT_MODEL, Run
 from assets.source_list import list_new_sources, remove_sources
 from assets.stage import Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import register_evaluations, register_shards
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from dagster_project.shared_files import changing_corpus, publish
 from toolformer.errors import ToolformerError
@@ -93,20 +92,16 @@ def bring_in_line(
     kinds={"python", "json"},
     code_version=CORPUS_MANIFEST.version,
     metadata={"dagster/column_schema": _SHARDS},
+    required_resource_keys=WITHOUT_MODEL,
 )
-def corpus_manifest(
-    context: dg.AssetExecutionContext,
-    config: NewSources,
-    settings: SettingsResource,
-    warehouse: WarehouseResource,
-) -> dg.MaterializeResult:
+def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg.MaterializeResult:
     """The shards of the corpus: slices of the sources, registered as partitions.
 
     Keys are never renumbered or given to other records. The same sources register nothing new;
     records that changed retire their shards, whose slices are moved aside, and bring them back when
     they return. A source that is missing or not listed keeps its shards.
     """
-    home = settings.home()
+    home = Home.find()
     with (
         expected_errors(),
         # A command that lists sources holds it already, and gives none to this run.
@@ -114,15 +109,17 @@ def corpus_manifest(
         home.shards_lock(),
         changing_corpus(home),
     ):
-        listed = list_new_sources(home, settings.load(), config.new_sources)
-        loaded = settings.load()
+        listed = list_new_sources(home, Run(context).settings, config.new_sources)
+        # With these.
+        run = Run(context)
+        loaded = run.settings
         update = update_manifest(
             home.sources,
             configured_sources(loaded),
             held_out_every=loaded.corpus.held_out_every,
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )
-        active, new = bring_in_line(home, warehouse.open(), context.instance)
+        active, new = bring_in_line(home, run.warehouse, context.instance)
         register_evaluations(context.instance, loaded.evaluation)
         refused = [each.source.path for each in update.rejected_sources]
         unusable = [path for path in listed if path in refused]

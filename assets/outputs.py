@@ -9,19 +9,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic
 
 import polars as pl
 from filelock import FileLock
 
 from assets.inputs import Wanted
+from assets.run import OutputRun, OutputRunT
 from dagster_project.fingerprints import FINGERPRINT
-from dagster_project.home import Home
 from dagster_project.shared_files import bring
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
 DONE = "done"
@@ -30,16 +30,14 @@ Address = tuple[str, str, str]
 
 
 @dataclass(kw_only=True)
-class Output(ABC):
+class Output(ABC, Generic[OutputRunT]):
     """What a stage makes and stores once, also when several runs ask for it at the same time.
 
     Attributes:
-        home: where its lock is.
-        force: make it though it is up to date.
+        run: that makes it.
     """
 
-    home: Home
-    force: bool
+    run: OutputRunT
 
     @property
     @abstractmethod
@@ -79,7 +77,7 @@ class Output(ABC):
     def is_stale(self) -> bool:
         """Whether it is to be made."""
         stored = self.stored()
-        return self.force or self.wanted().fingerprint.difference(stored) is not None
+        return self.run.force or self.wanted().fingerprint.difference(stored) is not None
 
     def bring_up_to_date(self) -> str:
         """Make it unless it is up to date, or has become so by the time its lock is ours.
@@ -143,15 +141,13 @@ class Made:
 
 
 @dataclass(kw_only=True)
-class SliceOutput(Output):
+class SliceOutput(Output[OutputRunT]):
     """A slice of the warehouse.
 
     Attributes:
-        warehouse: where it is stored.
         address: table, shard and name of the slice.
     """
 
-    warehouse: Warehouse
     address: Address
 
     @abstractmethod
@@ -161,11 +157,11 @@ class SliceOutput(Output):
     @property
     def lock(self) -> FileLock:
         """See `Output.lock`."""
-        return self.home.slice_lock(*self.address)
+        return self.run.home.slice_lock(*self.address)
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return self.warehouse.slice_metadata(*self.address)
+        return self.run.warehouse.slice_metadata(*self.address)
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
@@ -173,21 +169,17 @@ class SliceOutput(Output):
         wanted.check_unchanged(self.wanted())
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         metadata = {**wanted.metadata(), **made.metadata, "made_at": made_at}
-        publish(self.warehouse, self.home, self.address, made.rows, metadata)
+        publish(self.run, self.address, made.rows, metadata)
         return made.state
 
 
 def publish(
-    warehouse: Warehouse,
-    home: Home,
-    address: Address,
-    rows: pl.DataFrame,
-    metadata: Mapping[str, str],
+    run: OutputRun, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
     """Store a slice, unless its shard was taken out of the corpus while it was made.
 
     Args:
-        warehouse, home: of the run.
+        run: that made it.
         address: table, shard and name of the slice.
         rows: of its table.
         metadata: stored with them.
@@ -199,12 +191,13 @@ def publish(
     """
     _, shard, _ = address
     if shard != ALL:
-        bring(home, manifest_path(home.sources))
-        Manifest.load(home.sources).entry(shard)
+        sources = run.home.sources
+        bring(run.home, manifest_path(sources))
+        Manifest.load(sources).entry(shard)
     try:
-        warehouse.replace_slice(*address, rows, metadata=metadata)
+        run.warehouse.replace_slice(*address, rows, metadata=metadata)
     except StoreConflictError:
-        stored = warehouse.slice_metadata(*address) or {}
+        stored = run.warehouse.slice_metadata(*address) or {}
         # Made of the same by another machine, it has the same rows.
         if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
             raise

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.failures import expected_errors
+from assets.run import Run
 from assets.search_index import (
     dump_files,
     dump_passages,
@@ -14,9 +15,6 @@ from assets.search_index import (
 from assets.stage import Stage
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.progress import progress_of
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.retriever import needs_passage_index
 from toolformer.sources.files import SourceFile
@@ -43,13 +41,9 @@ NOT_NEEDED = (
     kinds={"faiss", "python"},
     deps=["wikipedia_index"],
     code_version=PASSAGE_INDEX.version,
+    required_resource_keys={"settings", "toolbox", "language_model"},
 )
-def passage_index(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    toolbox: ToolboxResource,
-    language_model: LanguageModelResource,
-) -> dg.MaterializeResult:
+def passage_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """A FAISS index of dense vectors over the passages that the Wikipedia index holds.
 
     It is built where a tool of the run searches it: QA unless `question_answering.retriever` is
@@ -57,15 +51,15 @@ def passage_index(
     so, and an index that is there stays as it is.
     """
     with expected_errors():
-        loaded, home = settings.load(), settings.home()
-        if not needs_passage_index(loaded, toolbox.tools):
+        run = Run(context)
+        loaded, home = run.settings, run.home
+        if not needs_passage_index(loaded, run.named_tools):
             return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
         files = dump_files(loaded)
         identity = passage_index_fingerprint(loaded, files)
         progress = progress_of("encoding passages", context.log)
         return refresh_index(
-            settings,
-            home,
+            run,
             home.passage_index,
             identity,
             passage_index_information,
@@ -74,7 +68,7 @@ def passage_index(
                 home.passage_index,
                 open_encoder(
                     loaded.passage_index.model_dump(),
-                    lambda: language_model.holder().hold_device(loaded, home),
+                    lambda: run.holder.hold_device(loaded, home),
                 ),
                 fingerprint=identity.digest,
                 wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,

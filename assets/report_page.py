@@ -3,11 +3,10 @@
 import dagster as dg
 
 from assets.failures import expected_errors
+from assets.run import WITHOUT_MODEL, Run
 from assets.stage import Stage
 from dagster_project.report import ADDRESS
 from dagster_project.report.page import write_report
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 
 REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
 
@@ -17,16 +16,18 @@ REPORT = Stage(name="report", version="1", settings=("costs.price_per_hour",))
     kinds={"html", "matplotlib"},
     deps=["call_statistics", "evaluation_report"],
     code_version=REPORT.version,
+    required_resource_keys=WITHOUT_MODEL,
 )
-def report(settings: SettingsResource, warehouse: WarehouseResource) -> dg.MaterializeResult:
+def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
 
     The link opens it where this UI is the one that `make ui` starts. The file needs no network and
     can be passed on; `toolformer report` writes it wherever you say.
     """
     with expected_errors():
-        file = settings.home().report
-        contents = write_report(file, warehouse.open(), settings.load())
+        run = Run(context)
+        file = run.home.report
+        contents = write_report(file, run.warehouse, run.settings)
     above_chance = [each for each in contents.verdicts if each.found.is_above_chance]
     return dg.MaterializeResult(
         metadata={

@@ -9,12 +9,11 @@ import dagster as dg
 
 from assets.failures import expected_errors
 from assets.outputs import DONE, UP_TO_DATE
+from assets.run import Run
 from assets.stage import Stage
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
-from dagster_project.home import Home
 from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
-from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring, publish
 from toolformer.sources.article_lines import read_article_lines
@@ -85,8 +84,7 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
 
 
 def refresh_index(
-    settings: SettingsResource,
-    home: Home,
+    run: Run,
     directory: Path,
     identity: Fingerprint,
     information_of: Callable[[Path], Mapping[str, Any] | None],
@@ -103,11 +101,12 @@ def refresh_index(
     Raises:
         StoreConflictError: another machine has built another one meanwhile.
     """
+    home = run.home
     home.check_locks()
     bring(home, directory)
     information = information_of(directory)
     is_stale = information is None or information[FINGERPRINT] != identity.digest
-    if is_stale or settings.force:
+    if is_stale or run.force:
         build()
     if information_of(directory):
         try:
@@ -126,8 +125,8 @@ def refresh_index(
         data_version=dg.DataVersion(identity.digest),
         metadata={
             **({"dagster/row_count": shown["passages"]} if shown else {}),
-            "state": DONE if is_stale or settings.force else UP_TO_DATE,
-            "source": settings.load().wikipedia_index.source,
+            "state": DONE if is_stale or run.force else UP_TO_DATE,
+            "source": run.settings.wikipedia_index.source,
             "directory": dg.MetadataValue.path(str(directory)),
             **({PAGES_READ: str(pages)} if pages and pages.records else {}),
             **shown,
@@ -139,20 +138,19 @@ def refresh_index(
     group_name="prepare",
     kinds={"lucene", "java"},
     code_version=WIKIPEDIA_INDEX.version,
+    required_resource_keys={"settings"},
 )
-def wikipedia_index(
-    context: dg.AssetExecutionContext, settings: SettingsResource
-) -> dg.MaterializeResult:
+def wikipedia_index(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """A Lucene index (Pyserini BM25) over the passages of a Wikipedia dump."""
     with expected_errors():
-        loaded, home = settings.load(), settings.home()
+        run = Run(context)
+        loaded, home = run.settings, run.home
         files = dump_files(loaded)
         identity = wikipedia_index_fingerprint(loaded, files)
         progress = progress_of("indexing passages", context.log)
         pages = Tally()
         return refresh_index(
-            settings,
-            home,
+            run,
             home.wikipedia_index,
             identity,
             index_information,

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.pipeline import Pipeline
+from assets.run import WITH_MODEL
 from assets.shard_run import ShardRun
 from assets.stage import ShardStage
 from dagster_project.metadata import table_metadata
 from dagster_project.partitions import SHARDS
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 
 # Not made shard by shard, so each materialisation is one for all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
@@ -61,15 +58,9 @@ def _shard_asset(pipeline: Pipeline, stage: ShardStage, shards_per_run: int) -> 
         automation_condition=NEW_OR_STALE,
         code_version=stage.version,
         metadata=table_metadata(stage.name),
+        required_resource_keys=WITH_MODEL,
     )
-    def asset(
-        context: dg.AssetExecutionContext,
-        settings: SettingsResource,
-        warehouse: WarehouseResource,
-        toolbox: ToolboxResource,
-        language_model: LanguageModelResource,
-    ) -> dg.MaterializeResult:
-        run = ShardRun.open(context, pipeline, stage, settings, warehouse, toolbox, language_model)
-        return run.run()
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        return ShardRun(context, pipeline, stage).run()
 
     return asset

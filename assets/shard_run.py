@@ -17,27 +17,22 @@ import polars as pl
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Wanted
 from assets.outputs import Made, SliceOutput, publish
+from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
 from assets.tool_threads import done_together
 from dagster_project.expected_errors import EXPECTED_ERRORS
-from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.sources.manifest import Manifest
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from assets.pipeline import Pipeline
@@ -147,16 +142,14 @@ class PartitionRun:
 
 
 @dataclass(kw_only=True)
-class _PartitionOutput(SliceOutput):
+class _PartitionOutput(SliceOutput["ShardRun"]):
     """One output of a stage, as it is stored.
 
     Attributes:
-        run: of the stage.
         partition: the output.
         shared: made once for the outputs of all tools of the shard.
     """
 
-    run: "ShardRun"
     partition: Partition
     shared: _Shared
 
@@ -173,7 +166,7 @@ class _PartitionOutput(SliceOutput):
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        return self.run.pipeline.wanted(self.run.stage, self.partition, self.warehouse)
+        return self.run.pipeline.wanted(self.run.stage, self.partition, self.run.warehouse)
 
     def compute(self, wanted: Wanted) -> Made:
         """See `SliceOutput.compute`."""
@@ -181,67 +174,31 @@ class _PartitionOutput(SliceOutput):
 
     def hold_device(self) -> None:
         """See `Output.hold_device`."""
-        self.run.holder.hold_device(self.run.settings, self.home)
+        self.run.holder.hold_device(self.run.settings, self.run.home)
 
 
-@dataclass
-class ShardRun:
+class ShardRun(Run):
     """A stage working on the shards of one run.
 
-    Attributes:
+    Args:
         context: of Dagster.
         pipeline, stage: what is run.
-        home, settings, warehouse: where, how, and what is stored.
-        force: make also what is up to date.
-        manifest: the shards.
-        toolbox: the tools; none for a stage with one output per shard.
-        holder: of the models of this process.
-        annotator: the annotating model; None for a stage that does not depend on it.
+
+    Raises:
+        dg.Failure: the settings, the home, a tool or the model cannot be used. That is looked at
+            first, before any expensive load.
     """
 
-    context: dg.AssetExecutionContext
-    pipeline: "Pipeline"
-    stage: ShardStage
-    home: Home
-    settings: Settings
-    warehouse: Warehouse
-    force: bool
-    manifest: Manifest
-    toolbox: Toolbox
-    holder: ModelHolder
-    annotator: Annotator | None
-
-    @classmethod
-    def open(
-        cls,
-        context: dg.AssetExecutionContext,
-        pipeline: "Pipeline",
-        stage: ShardStage,
-        settings: SettingsResource,
-        warehouse: WarehouseResource,
-        toolbox: ToolboxResource,
-        language_model: LanguageModelResource,
-    ) -> "ShardRun":
-        """Check the settings and make the warehouse ready, before any expensive load.
-
-        Raises:
-            dg.Failure: the settings, the home, a tool or the model cannot be used.
-        """
+    def __init__(self, context: dg.AssetExecutionContext, pipeline: "Pipeline", stage: ShardStage):
         with expected_errors():
-            home, loaded = settings.home(), settings.load()
-            no_tools = Toolbox({}, {}, {})
-            return cls(
-                context=context,
-                pipeline=pipeline,
-                stage=stage,
-                home=home,
-                settings=loaded,
-                warehouse=warehouse.open(),
-                force=settings.force,
-                manifest=Manifest.load(home.sources),
-                toolbox=toolbox.open(loaded, home) if stage.per == PER_TOOL else no_tools,
-                holder=language_model.holder(),
-                annotator=Annotator.of(loaded, home) if stage.uses_annotator else None,
+            super().__init__(context)
+            self.pipeline, self.stage = pipeline, stage
+            _ = self.warehouse
+            self.manifest = Manifest.load(self.home.sources)
+            # A stage is given the tools and the model that it declares, and no others.
+            self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
+            self.annotator = (
+                Annotator.of(self.settings, self.home) if stage.uses_annotator else None
             )
 
     def run(self) -> dg.MaterializeResult:
@@ -297,13 +254,13 @@ class ShardRun:
 
     def _make_shard(self, shard: str, report: ShardReport) -> None:
         entry = self.manifest.entry(shard)
-        report.outputs.update(self.toolbox.unavailable)
+        report.outputs.update(self.tools.unavailable)
         share = self.stage.share
         shared = _Shared(lambda: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition
-            for partition in self.stage.partitions(self.settings, entry, self.toolbox, identity)
+            for partition in self.stage.partitions(self.settings, entry, self.tools, identity)
         }
         if self.stage.are_tools_concurrent:
             self._import_transformers()
@@ -329,17 +286,14 @@ class ShardRun:
     def _import_transformers(self) -> None:
         """Before threads start: those that import it together fail on its lazy modules."""
         _ = self.base_tokenizer
-        if self.toolbox.on_device & self.toolbox.tools.keys():
+        if self.tools.on_device & self.tools.tools.keys():
             from transformers import AutoTokenizer  # noqa: F401
 
     def _make(self, partition: Partition, shared: _Shared) -> str:
         """Make an output unless it is up to date; returns how that ended."""
         output = _PartitionOutput(
-            home=self.home,
-            force=self.force,
-            warehouse=self.warehouse,
-            address=(self.stage.name, partition.shard, self._name(partition)),
             run=self,
+            address=(self.stage.name, partition.shard, self._name(partition)),
             partition=partition,
             shared=shared,
         )
@@ -366,7 +320,7 @@ class ShardRun:
         made = replace(made, metadata={**made.metadata, RUN: self.context.run.run_id})
         for table in self.stage.beside:
             address = table, partition.shard, name
-            publish(self.warehouse, self.home, address, made.beside[table], fingerprint)
+            publish(self, address, made.beside[table], fingerprint)
         if made.costs:
             # In one slice, so that no cost of an earlier making stays.
             address = "stage_costs", partition.shard, f"{name}.{made.costs[0].stage}"
@@ -379,7 +333,7 @@ class ShardRun:
                 }
                 for cost in made.costs
             ]
-            publish(self.warehouse, self.home, address, typed_frame("stage_costs", costs), {})
+            publish(self, address, typed_frame("stage_costs", costs), {})
         return made
 
     def _name(self, partition: Partition) -> str:

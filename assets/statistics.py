@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from assets.failures import expected_errors
+from assets.run import WITHOUT_MODEL, Run
 from assets.stage import Stage
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.figures import (
@@ -16,8 +17,6 @@ from dagster_project.plots.figures import (
 from dagster_project.plots.files import plot_links
 from dagster_project.report.costs import cost_of_tools
 from dagster_project.report.verdicts import Verdict, examples_above_chance, verdicts_of
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 
 CALL_STATISTICS = Stage(
     name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")
@@ -31,18 +30,17 @@ _EXAMPLES = 5
     kinds={"duckdb", "matplotlib"},
     deps=["augmented_texts"],
     code_version=CALL_STATISTICS.version,
+    required_resource_keys=WITHOUT_MODEL,
 )
-def call_statistics(
-    settings: SettingsResource, warehouse: WarehouseResource
-) -> dg.MaterializeResult:
+def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Funnel, thresholds, reasons and examples of the calls so far, from the warehouse's views.
 
     Of the round of annotation that the settings name. The asset `report` shows all rounds.
     """
     with expected_errors():
-        loaded = settings.load()
+        run = Run(context)
+        loaded, store = run.settings, run.warehouse
         number = loaded.sampling.round
-        store = warehouse.open()
         statistics = store.view("call_statistics", round_number=number)
         funnel = store.view("call_funnel", round_number=number)
         sweep = store.view("threshold_sweep", round_number=number)
@@ -70,7 +68,7 @@ def call_statistics(
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
             **_money(costs),
             **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
-            **plot_links(settings.home(), "call_statistics", plots),
+            **plot_links(run.home, "call_statistics", plots),
             # Dagster shows about 500 pixels of a table: few columns, counts first.
             "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
             "threshold sweep": dg.MetadataValue.md(table_markdown(_by_threshold(sweep), rows=40)),

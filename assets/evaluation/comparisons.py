@@ -6,7 +6,7 @@ Does not compute an interval; `toolformer.evaluation.intervals` does.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import polars as pl
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -14,9 +14,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.inputs import InputChangedError, Wanted, fingerprints_of, look_at
 from assets.outputs import Made, SliceOutput
+from assets.run import OutputRun
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
-from dagster_project.home import Home
 from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
 from dagster_project.settings.sections import BASE, Settings
 from toolformer.errors import ToolformerError
@@ -24,7 +24,6 @@ from toolformer.evaluation.intervals import Metric, paired_difference, score_int
 from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 EVALUATION_REPORT = Stage(name="evaluation_report", version="1", settings=("evaluation.seed",))
 
@@ -43,53 +42,50 @@ class _Cell(NamedTuple):
         return self.model.rpartition("-round-")[2] if "-round-" in self.model else None
 
 
+class ComparedRun(OutputRun, Protocol):
+    """A run with settings."""
+
+    @property
+    def settings(self) -> Settings:
+        """Of the run."""
+        ...
+
+
 # The scores of each.
 Cells = Mapping[_Cell, pl.DataFrame]
 
 
-def compare(store: Warehouse, home: Home, settings: Settings, *, force: bool) -> list[str]:
+def compare(run: ComparedRun) -> list[str]:
     """Bring intervals and differences of every benchmark in line with its scores.
 
     Returns:
         The benchmarks that have scores.
     """
-    benchmarks = dict(store.ask("measured_benchmarks").iter_rows())
+    benchmarks = dict(run.warehouse.ask("measured_benchmarks").iter_rows())
     for name, metric in benchmarks.items():
-        _compare_benchmark(store, home, settings, name, metric, force=force)
+        _compare_benchmark(run, name, metric)
     return list(benchmarks)
 
 
 # A run that measures meanwhile stores a part every few minutes; comparing takes seconds.
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
-def _compare_benchmark(
-    store: Warehouse, home: Home, settings: Settings, name: str, metric: Metric, *, force: bool
-) -> None:
-    for table, rows_of in {
-        "score_intervals": _intervals,
-        "paired_differences": _differences,
-    }.items():
+def _compare_benchmark(run: ComparedRun, name: str, metric: Metric) -> None:
+    makers = {"score_intervals": _intervals, "paired_differences": _differences}
+    for table, rows_of in makers.items():
         _Comparison(
-            home=home,
-            force=force,
-            warehouse=store,
-            address=(table, ALL, name),
-            settings=settings,
-            metric=metric,
-            rows_of=rows_of,
+            run=run, address=(table, ALL, name), metric=metric, rows_of=rows_of
         ).bring_up_to_date()
 
 
 @dataclass(kw_only=True)
-class _Comparison(SliceOutput):
+class _Comparison(SliceOutput[ComparedRun]):
     """The intervals of a benchmark, or its differences.
 
     Attributes:
-        settings: of the run.
         metric: of the benchmark.
         rows_of: computes them, given the scores and the seed of the resamples.
     """
 
-    settings: Settings
     metric: Metric
     rows_of: Callable[[Cells, Metric, int], list[dict]]
 
@@ -101,21 +97,23 @@ class _Comparison(SliceOutput):
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
         looked_at = {
-            each.name: look_at(self.warehouse, EVALUATION_RESULTS.name, ALL, each.name)
-            for each in self.warehouse.slices(EVALUATION_RESULTS.name)
+            each.name: look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, each.name)
+            for each in self.run.warehouse.slices(EVALUATION_RESULTS.name)
             if each.name.startswith(f"{self.benchmark}.")
         }
         inputs = {key: each for key, each in looked_at.items() if each is not None}
         parts = {"scores": fingerprints_of(inputs)}
-        return Wanted(EVALUATION_REPORT.fingerprint(self.settings, parts), tuple(inputs.values()))
+        return Wanted(
+            EVALUATION_REPORT.fingerprint(self.run.settings, parts), tuple(inputs.values())
+        )
 
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
         """See `SliceOutput.compute`."""
-        scores = self.warehouse.ask("item_scores", benchmark=self.benchmark)
+        scores = self.run.warehouse.ask("item_scores", benchmark=self.benchmark)
         by_cell = scores.partition_by("model", "mode", as_dict=True)
         cells = {_Cell(*key): frame for key, frame in by_cell.items()}
         try:
-            rows = self.rows_of(cells, self.metric, self.settings.evaluation.seed)
+            rows = self.rows_of(cells, self.metric, self.run.settings.evaluation.seed)
         except ValueError as error:
             raise ToolformerError(
                 f"The scores of {self.benchmark!r} cannot be compared: {error}"

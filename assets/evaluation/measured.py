@@ -44,16 +44,14 @@ EMPTY = ""
 
 
 @dataclass(kw_only=True)
-class Measured(SliceOutput):
+class Measured(SliceOutput["Measuring"]):
     """A slice of `evaluation_results`.
 
     Attributes:
-        run: that measures.
         name: of the benchmark.
         model: that is measured.
     """
 
-    run: "Measuring"
     name: str
     model: EvaluatedModel
 
@@ -64,7 +62,7 @@ class Measured(SliceOutput):
 
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
-        return self.run.holder.hold_device(self.run.settings, self.home)
+        return self.run.holder.hold_device(self.run.settings, self.run.home)
 
     def rows(self, loaded: LanguageModel, rows: list[dict]) -> pl.DataFrame:
         """Rows with what all of the slice have alike."""
@@ -90,7 +88,7 @@ class Losses(Measured):
         """See `Output.wanted`."""
         settings, documents, file = self.run.settings, dict[str, Input](), None
         if self.name == PERPLEXITY:
-            documents = slice_inputs(self.warehouse, "documents", self.run.held_out)
+            documents = slice_inputs(self.run.warehouse, "documents", self.run.held_out)
         else:
             file = hex_digest_of_file(text_file(self.name, settings))
         fingerprint = losses_fingerprint(
@@ -105,8 +103,8 @@ class Losses(Measured):
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
         """See `SliceOutput.compute`."""
         run, settings = self.run, self.run.settings
-        windows = text_collection(self.name, self.warehouse, run.held_out, settings)
-        loaded = run.holder.load(self.model.directory, settings, self.home, precision="float32")
+        windows = text_collection(self.name, self.run.warehouse, run.held_out, settings)
+        loaded = run.holder.load(self.model.directory, settings, self.run.home, precision="float32")
         return Made(
             self.rows(loaded, measure_losses(loaded, windows, settings, progress=self.progress))
         )
@@ -151,7 +149,7 @@ class Part:
 
     def held_items(self, run: "Measuring") -> list[BenchmarkItem]:
         """Those that its slice holds, of this model under these settings; else none."""
-        stored = run.store.slice_metadata(TABLE, ALL, self.slice_name) or {}
+        stored = run.warehouse.slice_metadata(TABLE, ALL, self.slice_name) or {}
         held = self.items[: item_count(stored)]
         digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
         return held if self.fingerprint(run, held).digest in digests else []
@@ -182,7 +180,7 @@ class Answers(Measured):
     def compute(self, wanted: Wanted) -> Made:
         """See `SliceOutput.compute`."""
         run, digest = self.run, wanted.fingerprint.digest
-        loaded = run.holder.load(self.model.directory, run.settings, self.home)
+        loaded = run.holder.load(self.model.directory, run.settings, self.run.home)
         rows = self.questions.ask(
             loaded,
             self.part.mode,
@@ -202,9 +200,9 @@ class Answers(Measured):
     def _answered(self, digest: str) -> dict[str, Mapping[str, object]]:
         """Rows by item of a slice in which some calls had failed because a tool was down."""
         stored = self.stored()
-        if self.force or stored is None or stored.get(_UNFINISHED_OF) != digest:
+        if self.run.force or stored is None or stored.get(_UNFINISHED_OF) != digest:
             return {}
-        rows = self.warehouse.read_slice(*self.address)
+        rows = self.run.warehouse.read_slice(*self.address)
         answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
         return {row["item_id"]: row for row in answered.iter_rows(named=True)}
 

@@ -26,15 +26,12 @@ from assets.evaluation.measured import (
 )
 from assets.evaluation.questions import Questions
 from assets.outputs import DONE, UP_TO_DATE
+from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.benchmarks import configured_benchmark, items_of
 from dagster_project.wiring.evaluated_models import EvaluatedModel
@@ -59,7 +56,7 @@ class Measuring:
     """What measuring needs, and what came of it.
 
     Attributes:
-        store, home, settings, tools, holder, force: of the run.
+        warehouse, home, settings, tools, holder, force: of the run.
         held_out: keys of the shards that perplexity is measured on.
         log: told what is left out, and how far it is.
         states: how many slices were made or up to date, by benchmark and model.
@@ -67,7 +64,7 @@ class Measuring:
         rows_left_out: rows of its file that are not asked, by benchmark.
     """
 
-    store: Warehouse
+    warehouse: Warehouse
     home: Home
     settings: Settings
     tools: Toolbox
@@ -80,25 +77,20 @@ class Measuring:
     rows_left_out: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(
-        cls,
-        context: dg.AssetExecutionContext,
-        settings: SettingsResource,
-        warehouse: WarehouseResource,
-        toolbox: ToolboxResource,
-        language_model: LanguageModelResource,
-    ) -> "Measuring":
+    def open(cls, context: dg.AssetExecutionContext) -> "Measuring":
         """Check the settings and open what they name, before any expensive load."""
-        loaded, home = settings.load(), settings.home()
+        run = Run(context)
         return cls(
-            warehouse.open(),
-            home,
-            loaded,
-            open_toolbox(loaded, home, named=toolbox.tools or None, while_decoding=True),
-            language_model.holder(),
-            training_and_held_out_shards(home)[1],
-            context.log,
-            settings.force,
+            run.warehouse,
+            run.home,
+            run.settings,
+            open_toolbox(
+                run.settings, run.home, named=run.named_tools or None, while_decoding=True
+            ),
+            run.holder,
+            training_and_held_out_shards(run.home)[1],
+            run.log,
+            run.force,
         )
 
     def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
@@ -124,7 +116,7 @@ class Measuring:
             name: of a benchmark that was measured.
             model: by which.
         """
-        asked = self.store.ask("items_without_score", benchmark=name, model=model.name)
+        asked = self.warehouse.ask("items_without_score", benchmark=name, model=model.name)
         reasons = dict(asked.iter_rows())
         of_file = self.rows_left_out.get(name)
         return {"rows of the file": of_file, **reasons} if of_file else reasons
@@ -133,9 +125,6 @@ class Measuring:
         self.items_asked[name] = f"at most {self.settings.evaluation.perplexity_windows} windows"
         self._bring_up_to_date(
             Losses(
-                home=self.home,
-                force=self.force,
-                warehouse=self.store,
                 address=(TABLE, ALL, f"{name}.{model.name}"),
                 run=self,
                 name=name,
@@ -167,9 +156,6 @@ class Measuring:
             for part in of_modes:
                 self._bring_up_to_date(
                     Answers(
-                        home=self.home,
-                        force=self.force,
-                        warehouse=self.store,
                         address=(TABLE, ALL, part.slice_name),
                         run=self,
                         name=name,
@@ -231,7 +217,7 @@ class Measuring:
         }
         is_stale = partial(self._is_stale, benchmark, model, items, not_asked)
         prefix = f"{benchmark.name}.{model.name}"
-        for each in self.store.slices(TABLE):
+        for each in self.warehouse.slices(TABLE):
             if f"{each.name}.".startswith(f"{prefix}.") and is_stale(each.name):
                 # Another run that has the lock is about to replace it.
                 with (
@@ -240,7 +226,7 @@ class Measuring:
                 ):
                     if is_stale(each.name):
                         empty = typed_frame(TABLE, [])
-                        self.store.replace_slice(
+                        self.warehouse.replace_slice(
                             TABLE, ALL, each.name, empty, metadata={FINGERPRINT: EMPTY}
                         )
 
@@ -253,7 +239,7 @@ class Measuring:
         slice_name: str,
     ) -> bool:
         """Whether a slice holds rows of other items, of another model, or of other settings."""
-        stored = self.store.slice_metadata(TABLE, ALL, slice_name)
+        stored = self.warehouse.slice_metadata(TABLE, ALL, slice_name)
         if stored is None or stored[FINGERPRINT] == EMPTY:
             return False
         if slice_name in not_asked:

@@ -6,11 +6,10 @@ import polars as pl
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
 from assets.evaluation.tables import gains, paper_tables
 from assets.failures import expected_errors
+from assets.run import WITHOUT_MODEL, Run
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.plots.evaluation_figures import difference_plot
 from dagster_project.plots.files import plot_links
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.evaluation.modes import DISABLED
@@ -31,10 +30,9 @@ _AGAINST = {
     deps=[dg.AssetDep("evaluation_results", partition_mapping=dg.AllPartitionMapping())],
     code_version=EVALUATION_REPORT.version,
     metadata=table_metadata("score_intervals"),
+    required_resource_keys=WITHOUT_MODEL,
 )
-def evaluation_report(
-    settings: SettingsResource, warehouse: WarehouseResource
-) -> dg.MaterializeResult:
+def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Scores of all models and modes with 95 % intervals, beside the paper's, and what calls gain.
 
     Of all results so far. Scores go into `score_intervals`, paired differences into
@@ -42,8 +40,9 @@ def evaluation_report(
     `call_calibration` show them.
     """
     with expected_errors():
-        loaded, store = settings.load(), warehouse.open()
-        measured = compare(store, settings.home(), loaded, force=settings.force)
+        run = Run(context)
+        loaded, store = run.settings, run.warehouse
+        measured = compare(run)
         table = store.view("evaluation_table")
         differences = store.view("evaluation_difference")
         calibration = store.view("call_calibration")
@@ -68,7 +67,7 @@ def evaluation_report(
     return dg.MaterializeResult(
         metadata={
             **plot_links(
-                settings.home(),
+                run.home,
                 "evaluation_report",
                 {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
             ),

@@ -9,14 +9,11 @@ import polars as pl
 from assets.evaluation.measuring import Measuring, told
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
+from assets.run import WITH_MODEL
 from assets.training.training_choice import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown, table_metadata
 from dagster_project.partitions import EVALUATIONS, EVALUATIONS_PER_RUN, benchmark_and_model
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE, Settings
 from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
@@ -40,14 +37,9 @@ from warehouse.warehouse import Warehouse
     ],
     code_version=EVALUATION_RESULTS.version,
     metadata=table_metadata("evaluation_results"),
+    required_resource_keys=WITH_MODEL,
 )
-def evaluation_results(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    warehouse: WarehouseResource,
-    toolbox: ToolboxResource,
-    language_model: LanguageModelResource,
-) -> dg.MaterializeResult:
+def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """One row = one benchmark item, by benchmark, item, model and mode.
 
     One partition = one benchmark with one model, calls disabled and enabled; the base model, which
@@ -59,8 +51,8 @@ def evaluation_results(
     """
     errors: dict[str, Exception] = {}
     with expected_errors():
-        measuring = Measuring.open(context, settings, warehouse, toolbox, language_model)
-        loaded, home, store = measuring.settings, measuring.home, measuring.store
+        measuring = Measuring.open(context)
+        loaded, home, store = measuring.settings, measuring.home, measuring.warehouse
         for model_key, keys in _by_model(context.partition_keys).items():
             finished: EvaluatedModel | None = None
             for key in keys:

@@ -11,6 +11,7 @@ import polars as pl
 from assets.evaluation.comparisons import compare
 from assets.evaluation.measuring import Measuring, told
 from assets.failures import expected_errors
+from assets.run import WITH_MODEL
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown
 from dagster_project.plots.evaluation_figures import (
@@ -20,10 +21,6 @@ from dagster_project.plots.evaluation_figures import (
     tool_ablation_plot,
 )
 from dagster_project.plots.files import plot_links
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.sections import BASE, Settings
 from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import (
@@ -68,16 +65,11 @@ def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
         kinds={"pytorch", "matplotlib"},
         deps=["finetuned_model", "call_threshold"],
         code_version=_VERSION,
+        required_resource_keys=WITH_MODEL,
     )
-    def asset(
-        context: dg.AssetExecutionContext,
-        settings: SettingsResource,
-        warehouse: WarehouseResource,
-        toolbox: ToolboxResource,
-        language_model: LanguageModelResource,
-    ) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with expected_errors():
-            measuring = Measuring.open(context, settings, warehouse, toolbox, language_model)
+            measuring = Measuring.open(context)
             if not _question_benchmarks(measuring.settings):
                 raise ToolformerError(
                     "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
@@ -133,7 +125,7 @@ def tool_study(measuring: Measuring) -> Shown:
         .otherwise(pl.col("mode").str.strip_prefix("without-"))
         .replace(ENABLED, None)
     )
-    differences = measuring.store.view("evaluation_difference").filter(
+    differences = measuring.warehouse.view("evaluation_difference").filter(
         pl.col("mode").str.starts_with("without-"),
         model=model.name,
         other_model=model.name,
@@ -194,10 +186,10 @@ def _measured(
                 measuring.measure(name, model, modes)
             except EXPECTED_ERRORS as error:
                 errors.append(f"{name} with {model.name}: {explained(error)}")
-    compare(measuring.store, measuring.home, measuring.settings, force=measuring.force)
+    compare(measuring)
     if errors:
         raise ToolformerError(f"Not measured: {' '.join(errors)}")
-    return measuring.store.view(view).filter(
+    return measuring.warehouse.view(view).filter(
         pl.col("benchmark").is_in(benchmarks),
         pl.col("model").is_in([model.name for model in modes_of]),
         pl.col("mode").is_in({mode.name for modes in modes_of.values() for mode in modes}),

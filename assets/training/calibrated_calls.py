@@ -5,19 +5,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import dagster as dg
 from filelock import FileLock
 
 from assets.inputs import Input, Wanted, fingerprints_of, look_at, slice_inputs
 from assets.outputs import DONE, Output
+from assets.run import Run
 from assets.stage import TOOL_VERSION, Stage
 from assets.training.development_texts import DevelopmentText, development_texts
 from assets.training.opening_gains import measure_openings
 from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.model_cards import write_model_card
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.decoding.call_threshold import (
     CallThreshold,
     call_threshold_text,
@@ -66,38 +65,30 @@ DONE_BUT_GIVEN_UP = (
 
 
 @dataclass(kw_only=True)
-class Calibration(Output):
+class Calibration(Output[Run]):
     """`call_threshold.json` in the directory of a finetuned model.
 
     Attributes:
-        settings: of the run, with the variant.
-        store: the warehouse.
-        holder: of the models of this process.
         directory: of the model.
         tools: that may be called, by name.
-        log: of the run.
     """
 
-    settings: Settings
-    store: Warehouse
-    holder: ModelHolder
     directory: Path
     tools: Mapping[str, Tool]
-    log: dg.DagsterLogManager
 
     @property
     def lock(self) -> FileLock:
         """The model's own: nobody trains it anew meanwhile."""
-        return self.home.output_lock(f"finetuned_model.{self.directory.name}")
+        return self.run.home.output_lock(f"finetuned_model.{self.directory.name}")
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        training_set, documents = _training_set(self.store), _documents(self.store)
-        model = [model_identity(self.directory), self.settings.language_model.bos_token]
+        training_set, documents = _training_set(self.run.warehouse), _documents(self.run.warehouse)
+        model = [model_identity(self.directory), self.run.settings.language_model.bos_token]
         return Wanted(
             # The probabilities are of float32.
             CALL_THRESHOLD.fingerprint(
-                self.settings,
+                self.run.settings,
                 {
                     "training_set": [each.fingerprint for each in training_set],
                     "documents": fingerprints_of(documents),
@@ -110,7 +101,7 @@ class Calibration(Output):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        bring(self.home, self.directory)
+        bring(self.run.home, self.directory)
         return _stored(self.directory)
 
     @property
@@ -120,12 +111,12 @@ class Calibration(Output):
 
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
-        return self.holder.hold_device(self.settings, self.home)
+        return self.run.holder.hold_device(self.run.settings, self.run.home)
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
         chosen, given_up = self._choose()
-        self.log.info(chosen.told)
+        self.run.log.info(chosen.told)
         wanted.check_unchanged(self.wanted())
         made_from = wanted.fingerprint
         if given_up:
@@ -133,33 +124,37 @@ class Calibration(Output):
             made_from = made_from.with_part("given_up_calls", given_up)
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
-        base = base_model_directory(self.settings, self.home)
-        write_model_card(self.directory, base, self.settings)
-        publish(self.home, self.directory)
+        base = base_model_directory(self.run.settings, self.run.home)
+        write_model_card(self.directory, base, self.run.settings)
+        publish(self.run.home, self.directory)
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
     def _choose(self) -> tuple[CallThreshold, int]:
         """The choice, and how many calls were given up on the way."""
-        k = self.settings.decoding.call_top_k
-        if self.settings.training.variant == PLAIN:
+        k = self.run.settings.decoding.call_top_k
+        if self.run.settings.training.variant == PLAIN:
             return CallThreshold(None, WITHOUT_CALLS, k, 0, 0), 0
-        shards, tokenizer = sorted(_documents(self.store)), load_tokenizer(self.directory)
-        texts = development_texts(self.store, shards, tokenizer, self.settings)
+        shards, tokenizer = sorted(_documents(self.run.warehouse)), load_tokenizer(self.directory)
+        texts = development_texts(self.run.warehouse, shards, tokenizer, self.run.settings)
         # The model is not loaded for nothing.
         reason = _why_none(texts, self.tools)
         if reason is not None:
             with_calls = _with_calls(texts)
             return CallThreshold(None, reason, k, with_calls, len(texts) - with_calls), 0
         load = partial(
-            self.holder.load, self.directory, self.settings, self.home, precision="float32"
+            self.run.holder.load,
+            self.directory,
+            self.run.settings,
+            self.run.home,
+            precision="float32",
         )
         measured = measure_openings(
-            texts, self.tools, load, self.settings, self.home, progress_of=self._progress
+            texts, self.tools, load, self.run.settings, self.run.home, progress_of=self._progress
         )
         return choose_call_threshold(measured.texts, call_top_k=k), measured.given_up
 
     def _progress(self, step: str) -> ProgressCallback:
-        return progress_of("calibrating calls", self.log, detail=step)
+        return progress_of("calibrating calls", self.run.log, detail=step)
 
 
 def _training_set(store: Warehouse) -> list[Input]:

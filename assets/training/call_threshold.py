@@ -9,14 +9,11 @@ import dagster as dg
 import polars as pl
 
 from assets.failures import expected_errors
+from assets.run import WITH_MODEL, Run
 from assets.training.calibrated_calls import CALL_THRESHOLD, Calibration
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.call_threshold_figure import call_threshold_plot
 from dagster_project.plots.files import plot_links
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.decoding.call_threshold import CallThreshold, read_call_threshold
 from toolformer.errors import ToolformerError
@@ -38,14 +35,9 @@ if TYPE_CHECKING:
         "passage_index",
     ],
     code_version=CALL_THRESHOLD.version,
+    required_resource_keys=WITH_MODEL,
 )
-def call_threshold(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    warehouse: WarehouseResource,
-    toolbox: ToolboxResource,
-    language_model: LanguageModelResource,
-) -> dg.MaterializeResult:
+def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """`call_threshold.json` in the model's directory: how likely ` [` has to be to open a call.
 
     One partition = one variant of the finetuned model. Decoding takes the value where
@@ -54,19 +46,11 @@ def call_threshold(
     opens no calls.
     """
     with expected_errors():
-        loaded, home = settings.load(variant=context.partition_key), settings.home()
-        variant = loaded.training.variant
-        tools = {} if variant == PLAIN else toolbox.open(loaded, home).tools
-        calibration = Calibration(
-            home=home,
-            force=settings.force,
-            settings=loaded,
-            store=warehouse.open(),
-            holder=language_model.holder(),
-            directory=evaluated_model(name_of_variant(variant), loaded, home).directory,
-            tools=tools,
-            log=context.log,
-        )
+        run = Run(context, variant=context.partition_key)
+        variant = run.settings.training.variant
+        model = evaluated_model(name_of_variant(variant), run.settings, run.home)
+        tools = {} if variant == PLAIN else run.open_toolbox().tools
+        calibration = Calibration(run=run, directory=model.directory, tools=tools)
         state = calibration.bring_up_to_date()
         chosen = read_call_threshold(calibration.directory)
         if chosen is None:
@@ -79,7 +63,7 @@ def call_threshold(
             "state": state,
             "tools": ", ".join(tools) or "none",
             **_report(chosen),
-            **plot_links(home, "call_threshold", _plots(chosen), partition=variant),
+            **plot_links(run.home, "call_threshold", _plots(chosen), partition=variant),
         }
     )
 

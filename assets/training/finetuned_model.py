@@ -7,12 +7,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 from filelock import FileLock
 
 from assets.inputs import Wanted
 from assets.outputs import DONE, Output
 from assets.outputs import publish as publish_slice
+from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
 from assets.training.planned_training import (
@@ -29,7 +29,7 @@ from dagster_project.shared_files import bring, publish
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.model_cards import write_model_card
 from dagster_project.wiring.model_damage import check_undamaged
-from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
+from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.precision import training_precision
 from toolformer.training.finetuning import RECORD_FILE, FinetuningParameters, StepReport, finetune
 from toolformer.training.model_card import CARD_FILE
@@ -82,46 +82,34 @@ _OF_THE_LOOP = {
 
 
 @dataclass(kw_only=True)
-class FinetunedModel(Output):
-    """The model of a variant, in a directory of its own.
-
-    Attributes:
-        settings: of the run, with the variant.
-        store: the warehouse.
-        holder: of the models of this process.
-        log: of the run.
-    """
-
-    settings: Settings
-    store: Warehouse
-    holder: ModelHolder
-    log: dg.DagsterLogManager
+class FinetunedModel(Output[Run]):
+    """The model of the run's variant, in a directory of its own."""
 
     @cached_property
     def base(self) -> Path:
         """Directory of the base model."""
-        return base_model_directory(self.settings, self.home)
+        return base_model_directory(self.run.settings, self.run.home)
 
     @cached_property
     def directory(self) -> Path:
         """Of the finetuned model."""
-        return finetuned_model_directory(self.settings, self.home)
+        return finetuned_model_directory(self.run.settings, self.run.home)
 
     @property
     def lock(self) -> FileLock:
         """See `Output.lock`."""
-        return self.home.output_lock(f"finetuned_model.{self.directory.name}")
+        return self.run.home.output_lock(f"finetuned_model.{self.directory.name}")
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        texts = usable_training_set(self.store)
-        identity = _fingerprint(texts.fingerprint, self.settings, model_identity(self.base))
+        texts = usable_training_set(self.run.warehouse)
+        identity = _fingerprint(texts.fingerprint, self.run.settings, model_identity(self.base))
         return Wanted(identity, (texts,))
 
     def stored(self) -> dict[str, str] | None:
         """See `Output.stored`."""
-        bring(self.home, self.directory)
-        return _stored(self.directory, self.store)
+        bring(self.run.home, self.directory)
+        return _stored(self.directory, self.run.warehouse)
 
     @property
     def needs_device(self) -> bool:
@@ -131,9 +119,9 @@ class FinetunedModel(Output):
     def hold_device(self) -> str:
         """See `Output.hold_device`."""
         # The annotating model would take memory that training needs.
-        self.holder.drop_model()
-        processes = self.settings.training.processes
-        return self.holder.hold_devices(processes, self.settings, self.home)
+        self.run.holder.drop_model()
+        processes = self.run.settings.training.processes
+        return self.run.holder.hold_devices(processes, self.run.settings, self.run.home)
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`.
@@ -141,29 +129,29 @@ class FinetunedModel(Output):
         Raises:
             ToolformerError: there is too little to train on.
         """
-        work = planned_training(self.settings, self.home, self.store)
+        work = planned_training(self.run.settings, self.run.home, self.run.warehouse)
         # From here on nothing but these rows and the base model is read.
         wanted.check_unchanged(self.wanted())
-        variant = self.settings.training.variant
-        self.log.info(f"{variant}: {work.summary}")
-        if not self.force:
-            work.check_size(self.settings)
-        check_undamaged(self.base, self.home)
+        variant = self.run.settings.training.variant
+        self.run.log.info(f"{variant}: {work.summary}")
+        if not self.run.force:
+            work.check_size(self.run.settings)
+        check_undamaged(self.base, self.run.home)
         digest = wanted.fingerprint.digest
         steps = self._train(work, digest)
-        run = run_of(digest)
-        rows = [{"run": run, "variant": variant, **asdict(step)} for step in steps]
-        address = "training_metrics", ALL, run
+        name = run_of(digest)
+        rows = [{"run": name, "variant": variant, **asdict(step)} for step in steps]
+        address = "training_metrics", ALL, name
         curve = typed_frame("training_metrics", rows)
-        publish_slice(self.store, self.home, address, curve, wanted.metadata())
-        write_model_card(self.directory, self.base, self.settings)
+        publish_slice(self.run, address, curve, wanted.metadata())
+        write_model_card(self.directory, self.base, self.run.settings)
         self._publish()
         return DONE
 
     def complete(self) -> None:
         """Do what a kill behind the training left undone."""
         if not (self.directory / CARD_FILE).exists():
-            write_model_card(self.directory, self.base, self.settings)
+            write_model_card(self.directory, self.base, self.run.settings)
         self._publish()
 
     def _publish(self) -> None:
@@ -172,21 +160,25 @@ class FinetunedModel(Output):
         That may be the earlier model with a new calibration, or the one that is wanted.
         """
         try:
-            publish(self.home, self.directory)
+            publish(self.run.home, self.directory)
         except StoreConflictError:
             mine = self.directory.with_name(f"{self.directory.name}.mine.tmp")
             self.directory.rename(mine)
             if self.is_stale():
                 shutil.rmtree(self.directory, ignore_errors=True)
                 mine.rename(self.directory)
-                publish(self.home, self.directory)
+                publish(self.run.home, self.directory)
             else:
                 shutil.rmtree(mine)
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> list[StepReport]:
-        settings, training, device = self.settings, self.settings.training, self.hold_device()
-        precision = training_precision(settings, self.base, device, self.home)
-        show = progress_of("finetuning", self.log, detail=training.variant)
+        settings, training, device = (
+            self.run.settings,
+            self.run.settings.training,
+            self.hold_device(),
+        )
+        precision = training_precision(settings, self.base, device, self.run.home)
+        show = progress_of("finetuning", self.run.log, detail=training.variant)
         steps: list[StepReport] = []
         finetune(
             self.base,
@@ -200,7 +192,7 @@ class FinetunedModel(Output):
                 loss_weights=LossWeights(**training.loss_weights.model_dump()),
             ),
             bos_token=settings.language_model.bos_token,
-            resume_folder=self.home.checkpoints / f"finetuned_model.{self.directory.name}",
+            resume_folder=self.run.home.checkpoints / f"finetuned_model.{self.directory.name}",
             fingerprint=fingerprint,
             facts={
                 "variant": training.variant,
@@ -208,7 +200,7 @@ class FinetunedModel(Output):
                 "texts without a call that fits": work.rows.texts_without_row,
             },
             report=partial(_note_step, steps, show, work.plan.steps),
-            log=self.log.info,
+            log=self.run.log.info,
             device=device,
         )
         return steps

@@ -6,13 +6,11 @@ import dagster as dg
 import polars as pl
 
 from assets.failures import expected_errors
+from assets.run import Run
 from assets.training.finetuned_model import FINETUNED_MODEL, FinetunedModel, record_of, run_of
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.figures import training_curve
 from dagster_project.plots.files import plot_links
-from dagster_project.resources.language_model import LanguageModelResource
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
 from toolformer.training.model_card import CARD_FILE
 from warehouse.schema import ALL
 
@@ -23,13 +21,9 @@ from warehouse.schema import ALL
     kinds={"pytorch", "huggingface"},
     deps=["training_set"],
     code_version=FINETUNED_MODEL.version,
+    required_resource_keys={"settings", "warehouse", "language_model"},
 )
-def finetuned_model(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    warehouse: WarehouseResource,
-    language_model: LanguageModelResource,
-) -> dg.MaterializeResult:
+def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights.
 
     One partition = one variant. `calls` is the paper's model. The others are controls on the same
@@ -40,14 +34,7 @@ def finetuned_model(
     its own directory, since the model of one round annotates the next.
     """
     with expected_errors():
-        model = FinetunedModel(
-            home=settings.home(),
-            force=settings.force,
-            settings=settings.load(variant=context.partition_key),
-            store=warehouse.open(),
-            holder=language_model.holder(),
-            log=context.log,
-        )
+        model = FinetunedModel(run=Run(context, variant=context.partition_key))
         state = model.bring_up_to_date()
         model.complete()
         return dg.MaterializeResult(metadata={"state": state, **_report(model)})
@@ -55,14 +42,14 @@ def finetuned_model(
 
 def _report(model: FinetunedModel) -> dict[str, Any]:
     """What the page of the asset shows."""
-    record, training = record_of(model.directory), model.settings.training
-    curve = model.store.read_slice("training_metrics", ALL, run_of(record["fingerprint"]))
+    record, training = record_of(model.directory), model.run.settings.training
+    curve = model.run.warehouse.read_slice("training_metrics", ALL, run_of(record["fingerprint"]))
     result = record["result"]
     return {
         "variant": training.variant,
         "directory": dg.MetadataValue.path(str(model.directory)),
         "model card": dg.MetadataValue.md((model.directory / CARD_FILE).read_text()),
-        "round": model.settings.training_rounds[0],
+        "round": model.run.settings.training_rounds[0],
         "texts": record["rows"],
         "calls": record["facts"]["calls"],
         "steps": curve.height,
@@ -73,7 +60,7 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "development perplexity of the base model": result["base_perplexity"],
         "best development perplexity": result["best_perplexity"],
         **plot_links(
-            model.home,
+            model.run.home,
             "finetuned_model",
             {"training curve": training_curve(curve)},
             partition=training.variant,

@@ -9,6 +9,7 @@ import dagster as dg
 from assets.failures import expected_errors
 from assets.inputs import Wanted
 from assets.outputs import Made, SliceOutput, publish
+from assets.run import WITHOUT_MODEL, Run
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.training_choice import (
     LEFT_OUT,
@@ -18,9 +19,6 @@ from assets.training.training_choice import (
 )
 from assets.training.training_inputs import TRAINING_SET, TrainingInputs
 from dagster_project.metadata import table_markdown, table_metadata
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.settings.sections import Settings
 from warehouse.schema import ALL
 
 TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
@@ -32,10 +30,9 @@ TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
     deps=["augmented_texts", "filtered_calls", "documents"],
     code_version=TRAINING_SET.version,
     metadata=table_metadata(TEXTS),
+    required_resource_keys=WITHOUT_MODEL,
 )
-def training_set(
-    context: dg.AssetExecutionContext, settings: SettingsResource, warehouse: WarehouseResource
-) -> dg.MaterializeResult:
+def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """C* of all shards, ready for training; one row = one window, by `document_id` and `window`.
 
     Of the rounds of annotation those that `training.rounds` names, by default the newest. A text
@@ -46,15 +43,9 @@ def training_set(
     tool are capped. `training.plain_share` puts windows without calls beside them.
     """
     with expected_errors():
-        loaded = settings.load()
+        run = Run(context)
         texts = TrainingTexts(
-            home=settings.home(),
-            force=settings.force,
-            warehouse=warehouse.open(),
-            address=(TEXTS, ALL, ALL),
-            settings=loaded,
-            benchmarks=benchmark_texts(loaded),
-            log=context.log,
+            run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
         )
         inputs = texts.inputs()
         inputs.check_built()
@@ -63,48 +54,46 @@ def training_set(
 
 
 @dataclass(kw_only=True)
-class TrainingTexts(SliceOutput):
+class TrainingTexts(SliceOutput[Run]):
     """The texts that are trained on, and before them the list of those that are left out.
 
     Attributes:
-        settings: of the run.
         benchmarks: see `benchmark_texts`.
-        log: of the run.
     """
 
-    settings: Settings
     benchmarks: Mapping[str, BenchmarkTexts]
-    log: dg.DagsterLogManager
 
     def inputs(self) -> TrainingInputs:
         """What is stored now."""
-        return TrainingInputs.look(self.warehouse, self.home, self.settings, self.benchmarks)
+        run = self.run
+        return TrainingInputs.look(run.warehouse, run.home, run.settings, self.benchmarks)
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        return self.inputs().wanted(self.settings, self.home)
+        return self.inputs().wanted(self.run.settings, self.run.home)
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`; None also where the list of what is left out was lost."""
-        listed = self.warehouse.slice_metadata(EXCLUSIONS, ALL, ALL)
-        return listed and self.warehouse.slice_metadata(*self.address)
+        listed = self.run.warehouse.slice_metadata(EXCLUSIONS, ALL, ALL)
+        return listed and self.run.warehouse.slice_metadata(*self.address)
 
     def compute(self, wanted: Wanted) -> Made:
         """See `SliceOutput.compute`."""
-        chosen = choose_texts(self.warehouse, self.home, self.settings, self.inputs())
+        run = self.run
+        chosen = choose_texts(run.warehouse, run.home, run.settings, self.inputs())
         for name, count in chosen.metadata.items():
-            self.log.info(f"{name}: {count}")
+            run.log.info(f"{name}: {count}")
         # Before the texts: once these are up to date, nobody makes either again.
         address = EXCLUSIONS, ALL, ALL
-        publish(self.warehouse, self.home, address, chosen.exclusions, wanted.metadata())
+        publish(run, address, chosen.exclusions, wanted.metadata())
         return Made(chosen.rows, chosen.metadata)
 
 
 def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
     """What the page of the asset shows."""
     stored = texts.stored() or {}
-    rows = texts.warehouse.read_slice(TEXTS, ALL, ALL)
-    excluded = texts.warehouse.view("training_exclusion_summary")
+    rows = texts.run.warehouse.read_slice(TEXTS, ALL, ALL)
+    excluded = texts.run.warehouse.view("training_exclusion_summary")
     splits = dict(rows["split"].value_counts().iter_rows())
     return {
         "dagster/row_count": rows.height,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,9 +69,7 @@ class Stage:
         while_making: Callable[[], object] = lambda: None,
     ) -> str:
         return FilteredCalls(
-            home=self.home,
-            force=False,
-            warehouse=self.warehouse,
+            run=SimpleNamespace(home=self.home, force=False, warehouse=self.warehouse),  # type: ignore[arg-type]
             address=("filtered_calls", SHARD, TOOL),
             stage=self,
             while_waiting=while_waiting,
@@ -105,7 +104,7 @@ class FilteredCalls(SliceOutput):
         return self.while_waiting()
 
     def compute(self, wanted: Wanted) -> Made:
-        rows = self.warehouse.read_slice("executed_calls", SHARD, TOOL)
+        rows = self.run.warehouse.read_slice("executed_calls", SHARD, TOOL)
         self.while_making()
         return Made(frame("filtered_calls", {"call_id": rows["result"][0]}))
 

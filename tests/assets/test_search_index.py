@@ -1,6 +1,7 @@
 """What is told about the pages of a dump that is indexed; Lucene itself stays out of it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -12,10 +13,9 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
-from dagster_project.resources.settings import SettingsResource
 from dagster_project.runs.indexes import planned_indexes
 from dagster_project.runs.run_job import dagster_instance, pages_read, run_job
-from dagster_project.settings.sections import validated
+from dagster_project.settings.sections import Settings, validated
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 
 WEIGHTS = "weights/l2_supercat_256.safetensors"
@@ -64,8 +64,7 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
     def refreshed(passage_words: int) -> dg.MaterializeResult:
         made_from = Fingerprint.of({"passage_words": passage_words})
         return refresh_index(
-            SettingsResource(),
-            Home(tmp_path),
+            SimpleNamespace(home=Home(tmp_path), settings=Settings(), force=False),  # type: ignore[arg-type]
             tmp_path,
             made_from,
             lambda _: {FINGERPRINT: made_from.digest, "passages": 7},

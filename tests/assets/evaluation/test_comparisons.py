@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -38,6 +40,11 @@ def store(home: Home) -> Warehouse:
     for (model, mode), scores in SCORES.items():
         put(warehouse, model, mode, scores)
     return warehouse
+
+
+def run_of(store: Warehouse, home: Home, settings: Settings | None = None) -> Any:
+    """What the comparisons ask of a run."""
+    return SimpleNamespace(home=home, warehouse=store, settings=settings or Settings(), force=False)
 
 
 def put(warehouse: Warehouse, model: str, mode: str, scores: list) -> None:
@@ -77,7 +84,7 @@ def test_a_further_mode_is_compared_with_the_same_models_own():
 
 
 def test_only_items_that_both_answered_are_compared(store: Warehouse, home: Home):
-    assert compare(store, home, Settings(), force=False) == ["svamp"]
+    assert compare(run_of(store, home)) == ["svamp"]
     differences = store.view("evaluation_difference")
     gained = gains(
         differences, model="finetuned", other_model="finetuned", other_mode="disabled"
@@ -93,12 +100,12 @@ def test_comparisons_are_made_again_where_scores_changed(store: Warehouse, home:
         tables = ("score_intervals", "paired_differences")
         return [each.path for table in tables for each in store.slices(table)]
 
-    compare(store, home, Settings(), force=False)
+    compare(run_of(store, home))
     before = versions()
-    compare(store, home, Settings(), force=False)
+    compare(run_of(store, home))
     assert versions() == before
     put(store, "finetuned", "enabled", [0, 0, 0, 0, 0])
-    compare(store, home, Settings(), force=False)
+    compare(run_of(store, home))
     assert not set(versions()) & {path for path in before if path.name.startswith("svamp")}
 
 
@@ -124,7 +131,7 @@ def test_scores_that_another_run_replaces_meanwhile_are_compared_again(
 ):
     runs = iter([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]])
     asked = while_comparing(monkeypatch, store, runs)
-    compare(store, home, Settings(), force=False)
+    compare(run_of(store, home))
     # Once for each table, and again for each time that scores were replaced.
     assert asked == ["measured_benchmarks", *["item_scores"] * 4]
     table = store.view("evaluation_table").filter(model="finetuned", mode="enabled")
@@ -138,11 +145,11 @@ def test_scores_that_change_again_and_again_are_an_error(
 ):
     while_comparing(monkeypatch, store, ([n % 2] * 5 for n in count()))
     with pytest.raises(InputChangedError, match=r"svamp\.finetuned\.enabled\.0000 was replaced"):
-        compare(store, home, Settings(), force=False)
+        compare(run_of(store, home))
 
 
 def test_tables_have_the_papers_rows_below_ours(store: Warehouse, home: Home):
-    compare(store, home, Settings(), force=False)
+    compare(run_of(store, home))
     tables = paper_tables(store.view("evaluation_table"))
     assert list(tables) == ["Mathematics"]
     rows = dict(tables["Mathematics"].iter_rows())

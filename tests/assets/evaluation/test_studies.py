@@ -28,8 +28,8 @@ class Measured:
 
     def __init__(self, root: Path, settings: Settings):
         self.home, self.settings, self.force = Home(root), settings, False
-        self.store = Warehouse(self.home.warehouse, self.home.database)
-        self.store.prepare()
+        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
+        self.warehouse.prepare()
         self.tools = SimpleNamespace(tools={"Calculator": None, "QA": None})
         self.states: dict[str, Counter[str]] = {}
 
@@ -43,7 +43,7 @@ class Measured:
             ]
             place = f"{name}.{model.name}.{mode.name}.0000"
             metadata = {FINGERPRINT: place}
-            self.store.replace_slice(TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata)
+            self.warehouse.replace_slice(TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata)
         self.states[f"{name} with {model.name}"] = Counter(done=len(modes))
 
 
