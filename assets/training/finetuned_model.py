@@ -172,11 +172,8 @@ class FinetunedModel(Output[Run]):
                 shutil.rmtree(mine)
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> list[StepReport]:
-        settings, training, device = (
-            self.run.settings,
-            self.run.settings.training,
-            self.hold_device(),
-        )
+        settings, device = self.run.settings, self.hold_device()
+        training = settings.training
         precision = training_precision(settings, self.base, device, self.run.home)
         show = progress_of("finetuning", self.run.log, detail=training.variant)
         steps: list[StepReport] = []
