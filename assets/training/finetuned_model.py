@@ -136,7 +136,6 @@ class FinetunedModel(Output[Run]):
         self.run.log.info(f"{variant}: {work.summary}")
         if not self.run.force:
             work.check_size(self.run.settings)
-        check_undamaged(self.base, self.run.home)
         digest = wanted.fingerprint.digest
         steps = self._train(work, digest)
         name = run_of(digest)
@@ -172,6 +171,7 @@ class FinetunedModel(Output[Run]):
                 shutil.rmtree(mine)
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> list[StepReport]:
+        check_undamaged(self.base, self.run.home)
         settings, device = self.run.settings, self.hold_device()
         training = settings.training
         precision = training_precision(settings, self.base, device, self.run.home)

@@ -348,18 +348,18 @@ def test_sources_are_cut_into_shards_once(run, home: Path, texts: Path):
     outcome = run("ingest", str(texts), "--shard-size", "2")
     assert outcome.code == 0, outcome.err
     assert "2 new shards with 4 records; 0 shards were there before." in outcome.out
-    settings = (home / "toolformer.yaml").read_text()
-    assert str(texts) in settings
+    sources = (home / "sources.yaml").read_text()
+    assert str(texts) in sources
     again = run("ingest", str(texts))
     assert "0 new shards with 0 records; 2 shards were there before." in again.out
-    assert (home / "toolformer.yaml").read_text() == settings
+    assert (home / "sources.yaml").read_text() == sources
 
 
 def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
     run, home: Path, texts: Path, tmp_path: Path
 ):
     assert run("ingest", str(texts)).code == 0
-    before = (home / "toolformer.yaml").read_bytes()
+    before = (home / "sources.yaml").read_bytes()
     manifest = (home / "sources" / "manifest.json").read_bytes()
     empty = tmp_path / "empty.jsonl"
     empty.touch()
@@ -380,7 +380,7 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
         outcome = run("ingest", *arguments)
         assert outcome.code == 1, arguments
         assert outcome.is_one_paragraph_naming(*parts)
-        assert (home / "toolformer.yaml").read_bytes() == before
+        assert (home / "sources.yaml").read_bytes() == before
         assert (home / "sources" / "manifest.json").read_bytes() == manifest
 
 
@@ -392,11 +392,11 @@ def test_a_source_that_can_be_used_is_kept_beside_one_that_cannot(
     outcome = run("ingest", str(empty), str(texts))
     assert outcome.is_one_paragraph_naming("empty.jsonl")
     assert "1 new shards with 4 records" in outcome.out
-    settings = (home / "toolformer.yaml").read_text()
-    assert str(texts) in settings
-    assert "empty.jsonl" not in settings
+    sources = (home / "sources.yaml").read_text()
+    assert str(texts) in sources
+    assert "empty.jsonl" not in sources
     again = run("ingest", str(texts)).out
-    assert f"{texts} is listed in" in again
+    assert f"{texts} is listed already" in again
     assert "0 new shards" in again
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from assets.training import finetuning
+from assets.training.finetuned_model import FinetunedModel
 from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home
@@ -370,10 +371,10 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
 
 def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
     flip(embedded_model_directory(home.converted_models) / "model.safetensors", 1)
-    context = SimpleNamespace()
-    train = vars(finetuning)["_train"]
+    run: Any = SimpleNamespace(home=home, settings=validated({}, origin="test"))
+    work: Any = None
     with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
-        train(context, validated({}, origin="test"), home, None, home.models, "f", "cpu", list)
+        FinetunedModel(run=run)._train(work, "f")
 
 
 def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, monkeypatch):

@@ -155,7 +155,13 @@ def _manifest(home: FaultyHome) -> dict[str, object]:
 def _settings(home: FaultyHome) -> dict[str, object]:
     from ruamel.yaml import YAML
 
-    return {"toolformer.yaml": YAML(typ="safe").load(home.home.settings_file.read_text())}
+    from dagster_project.settings.source_file import added_sources
+
+    file = home.home.settings_file
+    return {
+        "toolformer.yaml": YAML(typ="safe").load(file.read_text()),
+        "sources.yaml": added_sources(file),
+    }
 
 
 def _weights(home: FaultyHome) -> dict[str, object]:

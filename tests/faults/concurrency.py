@@ -189,6 +189,7 @@ def _events(log: Path) -> list[Event]:
 
 
 def _ingest_at_once(workshop: Workshop) -> Damage:
+    from dagster_project.settings.source_file import added_sources
     from toolformer.sources.manifest import Manifest
 
     home = workshop.stages["ingest"].before.copy(workshop.place("ingests"))
@@ -208,7 +209,7 @@ def _ingest_at_once(workshop: Workshop) -> Damage:
         damage.add(told_plainly(done) if file == missing else failure(done, file.name))
     again = home.run("ingest", *map(str, files), "--shard-size", "2")
     damage.add(failure(again, "an ingest after them"))
-    listed = [source["path"] for source in _sources(home)]
+    listed = [source.path for source in added_sources(home.home.settings_file)]
     if sorted(listed) != sorted(map(str, files)):
         damage.lost += len(set(map(str, files)) - set(listed))
         damage.remarks.append(f"the settings list {[Path(path).name for path in listed]}")
@@ -223,10 +224,3 @@ def _ingest_at_once(workshop: Workshop) -> Damage:
         damage.remarks.append("two shards have one key")
     damage.add(damage_of_leftovers(home))
     return damage
-
-
-def _sources(home: FaultyHome) -> list[dict]:
-    from ruamel.yaml import YAML
-
-    settings = YAML(typ="safe").load(home.home.settings_file.read_text())
-    return settings.get("corpus", {}).get("sources") or []

@@ -1,6 +1,6 @@
 """Kills while the Wikipedia index is made, and while WikiSearch reads it; this starts Java."""
 
-from tests.faults.home import FaultyHome, settings_of
+from tests.faults.home import settings_of
 from tests.faults.injection import recorded, recording
 from tests.faults.kills import kills_of
 from tests.faults.report import Outcome
@@ -21,12 +21,7 @@ def kill_search(workshop: Workshop) -> list[Outcome]:
     except MissingDependencyError as error:
         return [Outcome("kill: Wikipedia index", not_run=f"needs Java ({error})")]
     before = workshop.stages["ingest"].after.copy(workshop.place("search-before"))
-    before.write_settings(
-        {
-            **settings_of(workshop.ingredients, with_search=True),
-            "corpus": _corpus_of(workshop.stages["ingest"].after),
-        }
-    )
+    before.write_settings(settings_of(workshop.ingredients, with_search=True))
     after = before.copy(workshop.place("search-after"))
     log = workshop.folder / "search.events"
     done = after.run("build", *_TOOLS, extra=recording(after.root, log))
@@ -39,9 +34,3 @@ def kill_search(workshop: Workshop) -> list[Outcome]:
             *kills_of(workshop, stage, "WikiSearch's calls", "warehouse/executed_calls", 1),
         ]
     )
-
-
-def _corpus_of(home: FaultyHome) -> dict:
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe").load(home.home.settings_file.read_text())["corpus"]

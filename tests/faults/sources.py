@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from dagster_project.settings.source_file import sources_file
 from tests.faults.comparison import Damage, damage_of
 from tests.faults.home import FaultyHome
 from tests.faults.report import Outcome
@@ -57,9 +58,10 @@ def _move_the_file_away(workshop: Workshop, home: FaultyHome) -> Damage:
 
 def _remove_the_source(workshop: Workshop, home: FaultyHome) -> Damage:
     texts = str(workshop.ingredients.texts)
-    settings = home.home.settings_file.read_text()
+    file = sources_file(home.home.settings_file)
+    listed = file.read_text()
     damage = failure(home.run("sources", "remove", texts), "sources remove")
-    home.home.settings_file.write_text(settings)
+    file.write_text(listed)
     return damage
 
 
