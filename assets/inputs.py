@@ -6,8 +6,10 @@ fingerprint of another would count as up to date for ever. Does not read rows.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.errors import ToolformerError
@@ -109,6 +111,21 @@ class Wanted:
             "another run works here with other settings. The rows were not stored. Wait until it "
             "has ended, then run the same again."
         )
+
+
+class Shared:
+    """What is made of inputs once, for several outputs."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self._make, self._lock = make, threading.Lock()
+        self._made: tuple[tuple[str, ...], Any] | None = None
+
+    def of(self, versions: tuple[str, ...]) -> Any:
+        """Made of the inputs in these versions; made again where they are others by now."""
+        with self._lock:
+            if self._made is None or self._made[0] != versions:
+                self._made = versions, self._make()
+            return self._made[1]
 
 
 def look_at(warehouse: Warehouse, table: str, shard: str, slice_name: str) -> Input | None:

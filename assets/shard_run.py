@@ -3,9 +3,7 @@
 Does not compute rows: the declaration of each stage names the function that does.
 """
 
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets.failures import expected_errors, failure_of
-from assets.inputs import NoCallsError, Wanted
+from assets.inputs import NoCallsError, Shared, Wanted
 from assets.outputs import Made, SliceOutput, publish
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -47,21 +45,6 @@ class BrokenRuleError(ToolformerError):
     """Rows of a shard contradict each other."""
 
 
-class _Shared:
-    """What a stage makes once per shard, for the outputs of all its tools."""
-
-    def __init__(self, make: Callable[[], Any]):
-        self._make, self._lock = make, threading.Lock()
-        self._made: tuple[tuple[str, ...], Any] | None = None
-
-    def of(self, versions: tuple[str, ...]) -> Any:
-        """Made of the inputs in these versions; made again where they are others by now."""
-        with self._lock:
-            if self._made is None or self._made[0] != versions:
-                self._made = versions, self._make()
-            return self._made[1]
-
-
 @dataclass(frozen=True, slots=True)
 class PartitionRun:
     """One output being made.
@@ -75,7 +58,7 @@ class PartitionRun:
     run: "ShardRun"
     partition: Partition
     wanted: Wanted
-    _shared: _Shared
+    _shared: Shared
 
     @property
     def settings(self) -> Settings:
@@ -151,7 +134,7 @@ class _PartitionOutput(SliceOutput["ShardRun"]):
     """
 
     partition: Partition
-    shared: _Shared
+    shared: Shared
 
     @property
     def needs_device(self) -> bool:
@@ -256,7 +239,7 @@ class ShardRun(Run):
         entry = self.manifest.entry(shard)
         report.outputs.update(self.tools.unavailable)
         share = self.stage.share
-        shared = _Shared(lambda: share(self, shard) if share else None)
+        shared = Shared(lambda: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition
@@ -289,7 +272,7 @@ class ShardRun(Run):
         if self.tools.on_device & self.tools.tools.keys():
             from transformers import AutoTokenizer  # noqa: F401
 
-    def _make(self, partition: Partition, shared: _Shared) -> str:
+    def _make(self, partition: Partition, shared: Shared) -> str:
         """Make an output unless it is up to date; returns how that ended."""
         output = _PartitionOutput(
             run=self,
@@ -302,7 +285,7 @@ class ShardRun(Run):
         except NoCallsError:
             return NOT_SAMPLED
 
-    def compute(self, partition: Partition, wanted: Wanted, shared: _Shared) -> Made:
+    def compute(self, partition: Partition, wanted: Wanted, shared: Shared) -> Made:
         """Compute the rows of an output, and store what stands beside them.
 
         These come first: an output whose side tables were missing would look complete after a kill.

@@ -5,6 +5,7 @@ Does not compute an interval; `toolformer.evaluation.intervals` does.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
@@ -12,7 +13,7 @@ import polars as pl
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.inputs import InputChangedError, Wanted, fingerprints_of, look_at
+from assets.inputs import InputChangedError, Shared, Wanted, fingerprints_of, look_at
 from assets.outputs import Made, SliceOutput
 from assets.run import OutputRun
 from assets.shard_texts import typed_frame
@@ -71,9 +72,10 @@ def compare(run: ComparedRun) -> list[str]:
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
 def _compare_benchmark(run: ComparedRun, name: str, metric: Metric) -> None:
     makers = {"score_intervals": _intervals, "paired_differences": _differences}
+    cells = Shared(partial(_cells, run, name))
     for table, rows_of in makers.items():
         _Comparison(
-            run=run, address=(table, ALL, name), metric=metric, rows_of=rows_of
+            run=run, address=(table, ALL, name), metric=metric, cells=cells, rows_of=rows_of
         ).bring_up_to_date()
 
 
@@ -83,10 +85,12 @@ class _Comparison(SliceOutput[ComparedRun]):
 
     Attributes:
         metric: of the benchmark.
+        cells: the scores, read once for both tables.
         rows_of: computes them, given the scores and the seed of the resamples.
     """
 
     metric: Metric
+    cells: Shared
     rows_of: Callable[[Cells, Metric, int], list[dict]]
 
     @property
@@ -107,11 +111,9 @@ class _Comparison(SliceOutput[ComparedRun]):
             EVALUATION_REPORT.fingerprint(self.run.settings, parts), tuple(inputs.values())
         )
 
-    def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
+    def compute(self, wanted: Wanted) -> Made:
         """See `SliceOutput.compute`."""
-        scores = self.run.warehouse.ask("item_scores", benchmark=self.benchmark)
-        by_cell = scores.partition_by("model", "mode", as_dict=True)
-        cells = {_Cell(*key): frame for key, frame in by_cell.items()}
+        cells: Cells = self.cells.of(wanted.versions)
         try:
             rows = self.rows_of(cells, self.metric, self.run.settings.evaluation.seed)
         except ValueError as error:
@@ -120,6 +122,12 @@ class _Comparison(SliceOutput[ComparedRun]):
             ) from error
         same = {"benchmark": self.benchmark, "metric": self.metric}
         return Made(typed_frame(self.address[0], [{**same, **row} for row in rows]))
+
+
+def _cells(run: ComparedRun, benchmark: str) -> Cells:
+    scores = run.warehouse.ask("item_scores", benchmark=benchmark)
+    by_cell = scores.partition_by("model", "mode", as_dict=True)
+    return {_Cell(*key): frame for key, frame in by_cell.items()}
 
 
 def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:

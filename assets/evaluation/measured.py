@@ -17,7 +17,7 @@ import polars as pl
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.stage import EVALUATION_RESULTS, losses_fingerprint, questions_fingerprint
-from assets.evaluation.text_losses import measure_losses, text_collection
+from assets.evaluation.text_losses import WindowsOf, measure_losses
 from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
 from assets.outputs import Made, SliceOutput
 from assets.shard_texts import typed_frame
@@ -79,9 +79,11 @@ class Losses(Measured):
     """The losses of a text, or of the held-out shards, with calls disabled.
 
     Attributes:
+        windows: of the text.
         progress: shows how far it is.
     """
 
+    windows: WindowsOf
     progress: ProgressCallback
 
     def wanted(self) -> Wanted:
@@ -103,10 +105,11 @@ class Losses(Measured):
     def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
         """See `SliceOutput.compute`."""
         run, settings = self.run, self.run.settings
-        windows = text_collection(self.name, self.run.warehouse, run.held_out, settings)
         loaded = run.holder.load(self.model.directory, settings, self.run.home, precision="float32")
         return Made(
-            self.rows(loaded, measure_losses(loaded, windows, settings, progress=self.progress))
+            self.rows(
+                loaded, measure_losses(loaded, self.windows, settings, progress=self.progress)
+            )
         )
 
 

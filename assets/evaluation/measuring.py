@@ -25,6 +25,7 @@ from assets.evaluation.measured import (
     questions_digest,
 )
 from assets.evaluation.questions import Questions
+from assets.evaluation.text_losses import text_collection
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.shard_texts import typed_frame
@@ -129,6 +130,8 @@ class Measuring:
                 run=self,
                 name=name,
                 model=model,
+                # Before the device is waited for: there may be no text.
+                windows=text_collection(name, self.warehouse, self.held_out, self.settings),
                 progress=progress_of("evaluating", self.log, detail=f"{model.name}, {name}"),
             )
         )
