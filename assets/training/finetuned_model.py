@@ -197,7 +197,6 @@ class FinetunedModel(Output[Run]):
                 "texts without a call that fits": work.rows.texts_without_row,
             },
             report=partial(_note_step, steps, show, work.plan.steps),
-            log=self.run.log.info,
             device=device,
         )
         return steps

@@ -63,7 +63,6 @@ def finetune(
     facts: Mapping[str, object],
     report: Callable[[StepReport], None],
     device: str = "auto",
-    log: Callable[[str], None] = lambda _: None,
 ) -> FinetuningResult:
     """Train a model and keep its best checkpoint.
 
@@ -73,8 +72,8 @@ def finetune(
     numbers of an undisturbed one on the same devices; on more or fewer of them, or divided
     otherwise, within rounding.
 
-    One process trains in this very process. Several are started and watched over by `torchrun`;
-    none of them outlives this call, or this process.
+    One process trains in this very process. Several are started by `torch.multiprocessing`; none of
+    them outlives this call, or this process.
 
     Args:
         base: directory of the model to begin with; stays as it is.
@@ -89,7 +88,6 @@ def finetune(
         report: called after every step, and first for the steps of an interrupted run.
         device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from
             the first on.
-        log: told what several processes say, line by line.
 
     Raises:
         TrainingError: nothing to train or measure on, rows of another model, a loss that is not
@@ -133,7 +131,7 @@ def finetune(
     if parameters.processes == 1:
         progress = _train_here(job, state, report)
     else:
-        progress = train_in_processes(job, state, report=report, log=log)
+        progress = train_in_processes(job, state, report=report)
     if progress.best_step is None or progress.best_perplexity is None:
         raise TrainingError("Training ended without an evaluation; this is a fault of the program.")
     result = FinetuningResult(

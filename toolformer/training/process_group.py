@@ -27,6 +27,7 @@ _BUCKET_BYTES = 2**25
 # The others wait while the first one writes a checkpoint, however slow the disk is. Processes that
 # die are noticed at once by other means.
 _PATIENCE = timedelta(hours=2)
+_TIME_TO_MEET = timedelta(seconds=60)
 
 
 class ProcessGroup:
@@ -89,21 +90,15 @@ class DataParallel(ProcessGroup):
     """Processes of which each holds all weights.
 
     Args:
-        device: of this process. The group of `torch.distributed` is made, unless it is there.
+        device: of this process, which has joined the others (`join_group`).
     """
 
     def __init__(self, device: str):
         import torch
         from torch import distributed
 
-        is_cuda = device.startswith("cuda")
-        if is_cuda:
+        if device.startswith("cuda"):
             torch.cuda.set_device(device)
-        if not distributed.is_initialized():
-            # What is planned and counted goes over the processor, also beside graphics devices.
-            distributed.init_process_group(
-                backend="cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=_PATIENCE
-            )
         self.rank = distributed.get_rank()
         self.size = distributed.get_world_size()
 
@@ -212,8 +207,31 @@ class FullySharded(DataParallel):
         return {name: gathered[id(tensor)] for name, tensor in tensors.items()}
 
 
+def join_group(rank: int, size: int, *, port: int, device: str) -> None:
+    """Meet the other processes of this machine; each calls it once.
+
+    Args:
+        rank: number of this process, from 0.
+        size: how many processes there are.
+        port: where the `TCPStore` of the process that started them listens.
+        device: of this process.
+
+    Raises:
+        torch.distributed.DistError: the process that started them has ended.
+    """
+    from torch import distributed
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    store = TCPStore("localhost", port, is_master=False, timeout=_TIME_TO_MEET)
+    # What is planned and counted goes over the processor, also beside graphics devices.
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
+    )
+
+
 def group_of(parallelism: str, device: str) -> ProcessGroup:
-    """The group that the environment tells of, as `torchrun` sets it.
+    """The processes that this one has joined, as a group.
 
     Args:
         parallelism: `data_parallel` or `fsdp`.

@@ -1,30 +1,19 @@
-"""What a finetuning run needs to begin, and how it reaches the processes that train.
+"""What a finetuning run needs to begin, also to begin in several processes. Does not train."""
 
-    job.json              paths, parameters, device
-    rows.safetensors      token ids, kinds and lengths, one row behind the other
-
-Nothing is pickled. Does not train.
-"""
-
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from toolformer.training.finetuning_parameters import FinetuningParameters
-from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import TrainingRow
 
 if TYPE_CHECKING:
     import numpy
 
 Row = TypeVar("Row")
-
-_SETTINGS_FILE = "job.json"
-_ROWS_FILE = "rows.safetensors"
-_PATHS = ("base", "state_folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,68 +40,25 @@ class TrainingJob:
     state_folder: Path
     fingerprint: str
 
-    def write(self, folder: Path) -> None:
-        """Write the job into a folder that is there.
-
-        Raises:
-            OSError: the disk is full or cannot be written.
-            SafetensorError: likewise.
-        """
+    def with_rows_in_arrays(self) -> "TrainingJob":
+        """The same job; its rows are made when they are asked for."""
         import numpy
-        from safetensors.numpy import save_file
 
-        ids = [row.ids for row in self.rows]
-        arrays = {
-            "ids": _joined(ids),
-            "lengths": numpy.array([len(row) for row in ids]),
-            "kinds": numpy.frombuffer(b"".join(row.kinds for row in self.rows), numpy.uint8),
-            "development_ids": _joined(self.development),
-            "development_lengths": numpy.array([len(row) for row in self.development]),
-        }
-        save_file(arrays, folder / _ROWS_FILE)
-        settings = {
-            "base": str(self.base.absolute()),
-            "parameters": asdict(self.parameters),
-            "bos_token": self.bos_token,
-            "device": self.device,
-            "state_folder": str(self.state_folder.absolute()),
-            "fingerprint": self.fingerprint,
-        }
-        (folder / _SETTINGS_FILE).write_text(json.dumps(settings))
-
-    @classmethod
-    def read(cls, folder: Path) -> "TrainingJob":
-        """The job that was written into a folder; rows are made when they are asked for."""
-        from safetensors.numpy import load_file
-
-        settings: dict[str, Any] = json.loads((folder / _SETTINGS_FILE).read_text())
-        parameters = settings.pop("parameters")
-        weights = LossWeights(**parameters.pop("loss_weights"))
-        arrays = load_file(folder / _ROWS_FILE)
-        ids, kinds = arrays["ids"], arrays["kinds"]
-        development_ids = arrays["development_ids"]
-        return cls(
-            **{name: Path(settings.pop(name)) for name in _PATHS},
-            **settings,
-            rows=_StoredRows(
-                arrays["lengths"],
-                lambda start, end: TrainingRow(
-                    tuple(ids[start:end].tolist()), kinds[start:end].tobytes()
-                ),
-            ),
-            development=_StoredRows(
-                arrays["development_lengths"],
-                lambda start, end: development_ids[start:end].tolist(),
-            ),
-            parameters=FinetuningParameters(**parameters, loss_weights=weights),
+        ids, places = _joined([row.ids for row in self.rows])
+        kinds = numpy.frombuffer(b"".join(row.kinds for row in self.rows), numpy.uint8)
+        development_ids, development_places = _joined(self.development)
+        return replace(
+            self,
+            rows=_StoredRows(places, partial(_training_row, ids, kinds)),
+            development=_StoredRows(development_places, partial(_token_ids, development_ids)),
         )
 
 
 class _StoredRows(Sequence[Row]):
     """Rows in arrays: as Python numbers they would take ten times the memory, in each process."""
 
-    def __init__(self, lengths: "numpy.ndarray", row: Callable[[int, int], Row]):
-        self._places = list(pairwise(accumulate(lengths.tolist(), initial=0)))
+    def __init__(self, places: Sequence[tuple[int, int]], row: Callable[[int, int], Row]):
+        self._places = places
         self._row = row
 
     def __len__(self) -> int:
@@ -130,7 +76,19 @@ class _StoredRows(Sequence[Row]):
         return self._row(*self._places[index])
 
 
-def _joined(rows: Sequence[Sequence[int]]) -> "numpy.ndarray":
+def _joined(rows: Sequence[Sequence[int]]) -> "tuple[numpy.ndarray, list[tuple[int, int]]]":
+    """Token ids of all rows, and start and end of each row in them."""
     import numpy
 
-    return numpy.fromiter((token for row in rows for token in row), numpy.int32)
+    ids = numpy.fromiter((token for row in rows for token in row), numpy.int32)
+    return ids, list(pairwise(accumulate(map(len, rows), initial=0)))
+
+
+def _token_ids(ids: "numpy.ndarray", start: int, end: int) -> list[int]:
+    return ids[start:end].tolist()
+
+
+def _training_row(
+    ids: "numpy.ndarray", kinds: "numpy.ndarray", start: int, end: int
+) -> TrainingRow:
+    return TrainingRow(tuple(_token_ids(ids, start, end)), kinds[start:end].tobytes())

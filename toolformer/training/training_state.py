@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import torch
     from torch.optim import Optimizer
 
-# Rows and parameters for the processes of the run that is going on.
-JOB_FOLDER = "job.tmp"
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
 _ALTERED = "its files were altered after they were written"
@@ -309,8 +307,6 @@ class TrainingState:
         remove(self._folder.glob("state-*"))
         remove(self._folder.glob("best-*"))
         remove(self._folder.glob("batch-*.json"))
-        # What a killed run told its processes.
-        remove(self._folder.glob(JOB_FOLDER))
 
     def _save_state(self, progress: Progress, write: Callable[[Path], object]) -> None:
         """Save a state that all processes write together."""

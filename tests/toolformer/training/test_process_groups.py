@@ -1,10 +1,8 @@
 """Two processes that train together give what one gives, however they divide the model."""
 
 import json
-import os
+import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed, multiprocessing
 
+from tests.toolformer.training.group_session import Entry, train_all
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, tensor_names
@@ -55,7 +55,7 @@ class Session:
     def __init__(self, folder: Path, base: Path):
         self.folder = folder
         self._base = base
-        self._plan: list[dict] = []
+        self._plan: list[Entry] = []
         self.results: list[dict] = []
 
     def job(self, name: str, variant: str) -> TrainingJob:
@@ -73,36 +73,23 @@ class Session:
 
     def plan(self, name: str, variant: str, parallelism: str, *, state_of: str = "", **events):
         """Let two processes train a job, or go on with the one of another entry."""
-        folder = self.folder / name
-        folder.mkdir()
-        self.job(state_of or name, variant).write(folder)
-        entry = {"name": name, "job": str(folder), "parallelism": parallelism}
-        self._plan.append(entry | events)
+        job = self.job(state_of or name, variant)
+        # Several entries may go on with one job, divided otherwise.
+        parameters = replace(job.parameters, parallelism=parallelism)
+        self._plan.append(Entry(name, replace(job, parameters=parameters), **events))
 
     def run(self) -> None:
         """Do all that is planned, in two processes."""
-        (self.folder / "plan.json").write_text(json.dumps(self._plan))
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--local-addr", "localhost", "--nproc-per-node", "2"),
-                *("-m", "tests.toolformer.training.group_session", str(self.folder)),
-            ],
-            cwd=Path(__file__).parents[3],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        (self.folder / "kept").mkdir()
+        store = distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        multiprocessing.spawn(train_all, (self.folder, self._plan, store.port), nprocs=2)
         self.results = [
             json.loads((self.folder / f"results-{rank}.json").read_text()) for rank in range(2)
         ]
 
     def moments(self, name: str) -> dict:
         """The first moments of Adam when an entry was stopped: means of gradients."""
-        (state,) = (self.folder / name / "kept").glob("state-*")
+        (state,) = (self.folder / "kept" / name).glob("state-*")
         return moments(state)
 
     def steps(self, name: str) -> list[StepReport]:
@@ -245,7 +232,7 @@ def test_another_number_of_processes_or_another_parallelism_goes_on(session, alo
 @pytest.mark.parametrize("stopped", ["changed-stopped", "back-stopped"])
 def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path, stopped):
     folder = tmp_path / "left-state"
-    shutil.copytree(session.folder / stopped / "kept", folder)
+    shutil.copytree(session.folder / "kept" / stopped, folder)
     reports = train_alone(replace(session.job("left", "padded"), state_folder=folder))
     # Steps 1 to 3 were done by two: they are only told.
     assert reports[:3] == session.steps(stopped)[:3]
@@ -276,7 +263,7 @@ def test_gradients_are_as_large_as_those_of_one_process(session, tmp_path, stopp
 
 def test_a_state_of_two_processes_is_made_of_safetensors_and_json_alone(session):
     files = [
-        path for path in (session.folder / "back-stopped" / "kept").rglob("*") if path.is_file()
+        path for path in (session.folder / "kept" / "back-stopped").rglob("*") if path.is_file()
     ]
     assert {path.suffix or path.name for path in files} <= {
         *(".safetensors", ".json", "digests", "fingerprint")
@@ -307,19 +294,17 @@ def test_two_processes_train_the_adapters_that_one_does(session, alone):
     assert_like(session.steps("lora-fsdp"), session.weights("lora-stopped"), alone["lora"])
 
 
-def test_a_job_is_read_as_it_was_written(tmp_path, session):
+def test_rows_in_arrays_are_the_rows_also_in_another_process(session):
     job = session.job("none", "packed")
-    job.write(tmp_path)
-    read = TrainingJob.read(tmp_path)
-    assert list(read.rows) == ROWS
-    assert [list(row) for row in read.development] == DEVELOPMENT
-    assert read.rows[1:3] == ROWS[1:3]
-    assert replace(read, rows=job.rows, development=job.development) == job
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    sent = pickle.loads(pickle.dumps(job.with_rows_in_arrays()))
+    assert list(sent.rows) == ROWS
+    assert [list(row) for row in sent.development] == DEVELOPMENT
+    assert sent.rows[1:3] == ROWS[1:3]
+    assert replace(sent, rows=job.rows, development=job.development) == job
 
 
 def test_the_state_of_another_job_is_not_gone_on_with(session, tmp_path):
-    folder = session.folder / "back-stopped" / "kept"
+    folder = session.folder / "kept" / "back-stopped"
     shutil.copytree(folder, tmp_path / "state")
     TrainingState(tmp_path / "state", fingerprint="other")
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["fingerprint"]

@@ -14,14 +14,11 @@ import pytest
 import torch
 
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
-from toolformer.errors import CheckpointError, TrainingError
+from toolformer.errors import TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.kept_digests import damaged_files
-from toolformer.training import training_processes
 from toolformer.training.finetuning import finetune
-from toolformer.training.training_job import TrainingJob
-from toolformer.training.training_processes import train_in_processes
-from toolformer.training.training_state import TrainingState
+from toolformer.training.training_loss import LossWeights
 
 pytestmark = pytest.mark.slow
 
@@ -38,25 +35,15 @@ def is_running(process_id: int) -> bool:
     return state != "Z"
 
 
-def running(module: str, folder: Path) -> list[int]:
-    """Process ids of a module whose job lies below a folder."""
+def children_of(parent: int) -> list[int]:
+    """Process ids of the training processes that a process has started, in their order."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            command = (entry / "cmdline").read_bytes().decode()
-            if module in command and str(folder) in command:
+            ancestor = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if ancestor == parent and b"spawn_main" in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
-    return found
-
-
-def workers_of(folder: Path) -> dict[int, int]:
-    """Process ids of the workers, by rank."""
-    found = {}
-    for pid in running("training_worker", folder):
-        environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-        (rank,) = (each[5:] for each in environment if each.startswith("RANK="))
-        found[int(rank)] = pid
-    return found
+    return sorted(found)
 
 
 def wait_until_ended(process_ids) -> None:
@@ -68,18 +55,14 @@ def wait_until_ended(process_ids) -> None:
 
 @pytest.fixture
 def train(base, tmp_path):
-    """Finetune in two processes; gives the reports and what was logged."""
+    """Finetune in two processes; gives the reports."""
 
-    def train(name="tuned", *, report=lambda _: None, log=lambda _: None, **changes):
-        reports, lines = [], []
+    def train(name="tuned", *, report=lambda _: None, **changes):
+        reports = []
 
         def take(step):
             reports.append(step)
             report(step)
-
-        def take_line(line):
-            lines.append(line)
-            log(line)
 
         finetune(
             base,
@@ -93,40 +76,35 @@ def train(base, tmp_path):
             facts={},
             report=take,
             device="cpu",
-            log=take_line,
         )
-        return reports, lines
+        return reports
 
     return train
 
 
 def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(train, tmp_path):
     settings = {"steps": 60, "save_every": 10, "evaluate_every": 30}
-    workers, before = {}, []
-
-    def find(line):
-        if "of 2 (data_parallel) on cpu" in line:
-            workers.update(workers_of(tmp_path))
+    workers, before = [], []
 
     def kill_one(step):
         before.append(step)
         if step.step == 17:
+            workers.extend(children_of(os.getpid()))
             os.kill(workers[1], signal.SIGKILL)
 
     with pytest.raises(TrainingError) as raised:
-        train(report=kill_one, log=find, **settings)
+        train(report=kill_one, **settings)
     assert "Process 1 of the 2 processes of the training was ended by SIGKILL" in str(raised.value)
     saved = int(str(raised.value).partition("goes on behind step ")[2].rstrip("."))
     assert saved in range(10, 60, 10)
-    wait_until_ended(workers.values())
+    wait_until_ended(workers)
     assert not (tmp_path / "tuned").exists()
     assert not list((tmp_path / "tuned-state").glob("*.tmp"))
 
-    reports, lines = train(**settings)
+    reports = train(**settings)
     assert [report.step for report in reports] == list(range(1, 61))
     # Those that had been done behind the saved state were done again.
     assert reports[: len(before)] == before
-    assert sum("on cpu, float32" in line for line in lines) == 2
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
     assert record["parameters"]["processes"] == 2
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
@@ -153,11 +131,11 @@ finetune(
         try:
             assert parent.stdout is not None
             assert parent.stdout.readline() == "1\n"
-            workers = workers_of(tmp_path)
+            workers = children_of(parent.pid)
         finally:
             parent.kill()
-    assert set(workers) == {0, 1}
-    wait_until_ended(workers.values())
+    assert len(workers) == 2
+    wait_until_ended(workers)
 
 
 def test_what_a_worker_has_to_tell_reaches_the_caller(train, tmp_path):
@@ -167,75 +145,43 @@ def test_what_a_worker_has_to_tell_reaches_the_caller(train, tmp_path):
     assert not list((tmp_path / "tuned-state").glob("*.tmp"))
 
 
-@pytest.fixture
-def play(base, tmp_path, monkeypatch):
-    """Train with somebody else in torchrun's place; gives the pid of the worker it starts."""
-    monkeypatch.setattr(training_processes, "_TORCHRUN", "tests.toolformer.training.fake_torchrun")
-    seen = []
+def test_an_interrupted_call_ends_the_processes(train):
+    workers = []
 
-    def play(part, *, report=lambda _: None, log=lambda _: None):
-        def take_line(line):
-            seen.append(line)
-            log(line)
-
-        job = TrainingJob(
-            base=base,
-            rows=ROWS,
-            development=DEVELOPMENT,
-            parameters=SETTINGS,
-            bos_token=None,
-            device="cpu",
-            state_folder=tmp_path,
-            fingerprint=part,
-        )
-        state = TrainingState(tmp_path, fingerprint=part)
-        train_in_processes(
-            job,
-            state,
-            report=report,
-            log=take_line,
-        )
-
-    yield play
-    (pid,) = (int(line.split()[1]) for line in seen if line.startswith("worker"))
-    wait_until_ended([pid])
-    assert not (tmp_path / "job.tmp").exists()
-
-
-def test_an_interrupted_call_ends_the_processes(play):
-    def interrupt(line):
-        if line.startswith("worker"):
-            raise KeyboardInterrupt
+    def interrupt(step):
+        workers.extend(children_of(os.getpid()))
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        play("waits", log=interrupt)
+        train(steps=10**6, report=interrupt)
+    assert len(workers) == 2
+    wait_until_ended(workers)
 
 
-def test_processes_end_where_torchrun_is_killed(play, tmp_path):
-    def kill_torchrun(step):
-        (pid,) = running("fake_torchrun", tmp_path)
-        os.kill(pid, signal.SIGKILL)
+class FaultyWeights(LossWeights):
+    """Raises in the processes that train."""
 
-    with pytest.raises(TrainingError, match=r"^torchrun, which watches.*SIGKILL.*begins anew"):
-        play("waits", report=kill_torchrun)
+    def of(self, row):
+        raise RuntimeError("a fault of a library")
+
+
+class EndingWeights(LossWeights):
+    """Ends the processes that train."""
+
+    def of(self, row):
+        os._exit(3)
 
 
 @pytest.mark.parametrize(
-    ("part", "error", "expected"),
+    ("kind", "expected"),
     [
-        ("error", CheckpointError, r"^The state is damaged\.$"),
-        ("unnamed", TrainingError, r"failed: RuntimeError: ü+ …\. Its traceback is in the log\."),
-        ("exit", TrainingError, "Process 1 of the 2 processes .* exit code 3; see the log"),
-        ("silent", TrainingError, "^torchrun, which watches .* exit code 1; see the log"),
-        ("killed", TrainingError, "Process 1 of the 2 .* SIGKILL .*memory runs out.*run again"),
+        (FaultyWeights, r"Process \d of the 2 .* failed: RuntimeError: a fault of .*run again"),
+        (EndingWeights, r"Process \d of the 2 .* failed: process \d .* exit code 3\. .*anew"),
     ],
 )
-def test_a_failure_is_told_in_the_words_of_who_knows_best(play, part, error, expected):
-    lines = []
-    with pytest.raises(error, match=expected):
-        play(part, log=lines.append)
-    # What libraries print is no message.
-    assert {"early", "late"} <= set(lines)
+def test_a_process_that_fails_is_named_with_the_reason(train, kind, expected):
+    with pytest.raises(TrainingError, match=expected):
+        train(loss_weights=kind(text=1.0, call=1.0, result=1.0))
 
 
 def test_more_processes_than_graphics_devices_are_refused(base, tmp_path, monkeypatch):
