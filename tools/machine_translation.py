@@ -19,15 +19,13 @@ from tools.protocol import Document, Preselection, Proposal
 from tools.translation.apertium import ApertiumTranslator
 from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
-from tools.translation.nllb import NllbOptions
-from tools.translation.nllb_ctranslate2 import WEIGHTS, CTranslate2Nllb
-from tools.translation.nllb_transformers import TransformersNllb
+from tools.translation.nllb import NllbOptions, NllbTranslator
 from tools.translation.preselection import preselect_by_language
 from tools.translation.translator import TranslationFailedError, Translator
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "backend": ("auto", "nllb", "ctranslate2", "apertium"),
+        "backend": ("auto", "nllb", "apertium"),
         "precision": ("float32", "bfloat16", "float16"),
     }
 )
@@ -39,10 +37,10 @@ class MachineTranslation(BaseTool):
     """Translates a phrase of any language into English.
 
     Args:
-        backend: What translates. `nllb`: NLLB-200 by transformers; `ctranslate2`: NLLB-200 by
-            CTranslate2; `apertium`: Apertium's rules; `auto`: NLLB-200 where a directory is given,
-            by what can read its weights, else Apertium.
-        model_directory: Holds NLLB-200; empty for none. Nothing is downloaded.
+        backend: What translates. `nllb`: NLLB-200; `apertium`: Apertium's rules; `auto`: NLLB-200
+            where a directory is given, else Apertium.
+        model_directory: Holds NLLB-200 as transformers saves it; empty for none. Nothing is
+            downloaded.
         beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
         max_new_tokens: Longest translation by NLLB, in its tokens.
         batch_size: Phrases that NLLB translates together; does not change what they become.
@@ -95,9 +93,11 @@ class MachineTranslation(BaseTool):
         if not isinstance(device, str) and not callable(device):
             raise _wrong("device", device, "auto, cpu or a CUDA device such as 'cuda:0'")
         self.model_directory = _as_directory(model_directory)
-        if self.model_directory is None and backend in ("nllb", "ctranslate2"):
+        if self.model_directory is None and backend == "nllb":
             raise _wrong("backend", backend, "a directory in model_directory beside it")
-        self.backend = _chosen(backend, self.model_directory)
+        if backend == "auto":
+            backend = "apertium" if self.model_directory is None else "nllb"
+        self.backend = backend
         self.nllb_options = NllbOptions(beam_size, max_new_tokens, batch_size, device, precision)
         self.timeout_seconds = float(timeout_seconds)
         self.max_characters = max_characters
@@ -258,8 +258,7 @@ class MachineTranslation(BaseTool):
     def _make_translator(self) -> Translator:
         if self.model_directory is None or self.backend == "apertium":
             return ApertiumTranslator(self.name, timeout_seconds=self.timeout_seconds)
-        translator = CTranslate2Nllb if self.backend == "ctranslate2" else TransformersNllb
-        return translator(self.name, self.model_directory, self.nllb_options)
+        return NllbTranslator(self.name, self.model_directory, self.nllb_options)
 
     def _language_of(self, phrase: str) -> str:
         """Return fastText's code of the language of a phrase that can be translated."""
@@ -339,16 +338,6 @@ def _as_directory(value: object) -> Path | None:
     # What `~somebody` gives where there is nobody of that name.
     except RuntimeError as error:
         raise _wrong("model_directory", str(value), "a directory") from error
-
-
-def _chosen(backend: str, directory: Path | None) -> str:
-    """Return what `auto` stands for."""
-    if backend != "auto":
-        return backend
-    if directory is None:
-        return "apertium"
-    is_converted = (directory / WEIGHTS).is_file() and not any(directory.glob("*.safetensors"))
-    return "ctranslate2" if is_converted else "nllb"
 
 
 def _check_choice(setting: str, value: object) -> None:

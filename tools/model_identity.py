@@ -5,12 +5,12 @@ Does not load a model.
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolformer.ground.beside_models import BESIDE_MODELS
 
-SAFETENSORS = ("*.safetensors",)
+SAFETENSORS = "*.safetensors"
 
 # A safetensors file begins with the length of its JSON header in eight bytes.
 _LENGTH_BYTES = 8
@@ -20,7 +20,7 @@ _BLOCKS = 64
 _BLOCK_BYTES = 4096
 
 
-def model_identity(directory: Path, weight_patterns: Sequence[str] = SAFETENSORS) -> str:
+def model_identity(directory: Path) -> str:
     """A digest of config, tokenizer, and names, sizes, headers and some bytes of the weight files.
 
     Not of all weights: that would read 12 GB for the paper's model at every run. Of each file 64
@@ -29,7 +29,6 @@ def model_identity(directory: Path, weight_patterns: Sequence[str] = SAFETENSORS
 
     Args:
         directory: Holds the model.
-        weight_patterns: Glob patterns of its weight files.
 
     Raises:
         OSError: When a file cannot be read.
@@ -40,19 +39,17 @@ def model_identity(directory: Path, weight_patterns: Sequence[str] = SAFETENSORS
             continue
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
-    for pattern in weight_patterns:
-        for file in sorted(directory.glob(pattern)):
-            digest.update(f"{file.name} {file.stat().st_size}".encode())
-            for part in _parts(file):
-                digest.update(part)
+    for file in sorted(directory.glob(SAFETENSORS)):
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        for part in _parts(file):
+            digest.update(part)
     return digest.hexdigest()
 
 
 def _parts(file: Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
-        if file.suffix == ".safetensors":
-            beginning = stream.read(_LENGTH_BYTES).ljust(_LENGTH_BYTES, b"\0")
-            yield stream.read(min(struct.unpack("<Q", beginning)[0], _LONGEST_HEADER))
+        beginning = stream.read(_LENGTH_BYTES).ljust(_LENGTH_BYTES, b"\0")
+        yield stream.read(min(struct.unpack("<Q", beginning)[0], _LONGEST_HEADER))
         size = file.stat().st_size
         for block in range(_BLOCKS):
             stream.seek(size * block // _BLOCKS)

@@ -147,7 +147,7 @@ def model_size_study(measuring: Measuring) -> Shown:
     models = _models(measuring, BASE, _finetuned(settings), *settings.evaluation.models)
     modes = {model: [DISABLED, with_calls(model.directory, settings)] for model in models}
     scores = _measured(measuring, modes, "evaluation_table")
-    sizes = {model.name: parameter_count(model.directory.glob(*SAFETENSORS)) for model in models}
+    sizes = {model.name: parameter_count(model.directory.glob(SAFETENSORS)) for model in models}
     by_size = scores.with_columns(
         parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
     )

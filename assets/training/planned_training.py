@@ -101,7 +101,7 @@ def planned_training(settings: Settings, home: Home, store: Warehouse) -> Planne
     if precision == AUTO:
         record = recorded_precision(purpose_of_training(settings), base, device, home)
         precision = record.choice.precision if record else FLOAT32
-    weights = [file for pattern in SAFETENSORS for file in base.glob(pattern)]
+    weights = list(base.glob(SAFETENSORS))
     return PlannedTraining(
         rows,
         [list(row.ids) for row in rows_of(development, PLAIN).rows],

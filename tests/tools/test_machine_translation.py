@@ -212,7 +212,7 @@ def test_a_piece_of_the_text_in_front_is_always_allowed_and_letter_case_does_not
     [
         {"backend": "google"},
         {"backend": "nllb"},
-        {"backend": "ctranslate2", "model_directory": ""},
+        {"backend": "nllb", "model_directory": ""},
         {"model_directory": 5},
         {"model_directory": "~nobody-of-this-name/model"},
         {"beam_size": 0},
@@ -247,19 +247,10 @@ def test_the_version_names_the_settings_of_every_backend(change):
     assert MachineTranslation(**change).version != MachineTranslation().version
 
 
-@pytest.mark.parametrize(
-    ("files", "backend"),
-    [
-        (["model.safetensors"], "nllb"),
-        (["model.bin"], "ctranslate2"),
-        (["model.bin", "model.safetensors"], "nllb"),
-        ([], "nllb"),
-    ],
-)
-def test_the_weights_decide_what_reads_them(tmp_path, files, backend):
-    for name in files:
-        (tmp_path / name).touch()
-    assert MachineTranslation(model_directory=tmp_path).backend == backend
+@pytest.mark.parametrize("name", ["model.safetensors", "model.bin", "README.md"])
+def test_with_a_directory_nllb_translates_whatever_it_holds(tmp_path, name):
+    (tmp_path / name).touch()
+    assert MachineTranslation(model_directory=tmp_path).backend == "nllb"
 
 
 def test_without_weights_apertium_translates():
@@ -275,14 +266,6 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ToolUnavailableError):
         tool.call(BRIDGE, DOCUMENT)
     assert "model=none" in tool.version
-
-
-def test_ctranslate2_is_named_with_its_command_where_it_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    tool = MachineTranslation(backend="ctranslate2", model_directory=tmp_path)
-    with pytest.raises(ToolUnavailableError) as caught:
-        tool.check_available()
-    assert "pip install ctranslate2" in caught.value.remedy
 
 
 GARBAGE = st.one_of(

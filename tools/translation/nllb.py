@@ -1,25 +1,33 @@
-"""Translation by NLLB-200, whatever runs the model (paper, section 3: NLLB with 600M parameters).
+"""Translation by NLLB-200, run by transformers (paper, section 3: NLLB with 600M parameters).
 
 NLLB reads `<source language> tokens </s>` and writes `<target language> tokens </s>`; the target
-language is forced, always English. Does not run the model: subclasses do.
+language is forced, always English. Does not download a model, nor run code of its directory.
 """
 
+import textwrap
 import threading
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from toolformer.ground.loading import loading
 from tools.errors import ToolCallError, ToolUnavailableError
-from tools.model_identity import model_identity
+from tools.model_identity import SAFETENSORS, model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
-from tools.translation.model_directory import check_translation_model
 from tools.translation.translator import TranslationFailedError, unsupported_language
 
+_MODEL_FILES = ("config.json", "tokenizer.json", SAFETENSORS)
+_HOW_TO_GET_A_MODEL = (
+    "Name in model_directory a Hugging Face directory of NLLB-200, with "
+    f"{', '.join(_MODEL_FILES)}. Weights in PyTorch's own format are converted once by "
+    "`save_pretrained`, on a machine where you trust them. Where the weights were converted for "
+    "another program, name the directory that they were converted from"
+)
+# Names of other files that an error lists, in characters.
+_MOST_LISTED = 200
 # Longest wait at exit for a batch that was left behind.
 _SECONDS_AT_EXIT = 60
 
@@ -43,17 +51,14 @@ class NllbOptions:
     precision: str
 
 
-class NllbTranslator(ABC):
-    """A model of the NLLB-200 family in a local directory. Subclasses load and run it.
+class NllbTranslator:
+    """A model of the NLLB-200 family in a local directory.
 
     Args:
         tool_name: The tool that translates, for errors.
-        directory: Holds the model and its `tokenizer.json`.
+        directory: As `save_pretrained` writes it: config.json, tokenizer.json, *.safetensors.
         options: How to decode.
     """
-
-    weight_patterns: ClassVar[tuple[str, ...]]
-    how_to_get_weights: ClassVar[str]
 
     def __init__(self, tool_name: str, directory: Path, options: NllbOptions) -> None:
         self.tool_name = tool_name
@@ -79,7 +84,7 @@ class NllbTranslator(ABC):
         model = "none"
         if self.directory.is_dir():
             with suppress(OSError):
-                model = model_identity(self.directory, self.weight_patterns)
+                model = model_identity(self.directory)
         return (
             f"model={model} "
             f"beam_size={options.beam_size} max_new_tokens={options.max_new_tokens} "
@@ -90,14 +95,28 @@ class NllbTranslator(ABC):
         """Check that the files are there.
 
         Raises:
-            ToolUnavailableError: When one is missing.
+            ToolUnavailableError: When the directory or one of its files is missing.
         """
-        check_translation_model(
-            self.directory,
-            tool_name=self.tool_name,
-            weight_patterns=self.weight_patterns,
-            remedy=self.how_to_get_weights,
-        )
+        directory = self.directory
+        if not directory.is_dir():
+            raise ToolUnavailableError(
+                self.tool_name,
+                f"there is no directory {directory}, which the option model_directory names",
+                "Correct the option, or remove it",
+            )
+        missing = [
+            pattern
+            for pattern in _MODEL_FILES
+            if not any(file.is_file() for file in directory.glob(pattern))
+        ]
+        if missing:
+            found = ", ".join(sorted(file.name for file in directory.glob("*"))) or "no files"
+            raise ToolUnavailableError(
+                self.tool_name,
+                f"the model in {directory} lacks {' and '.join(missing)}; found there: "
+                f"{textwrap.shorten(found, _MOST_LISTED, placeholder=' …')}",
+                _HOW_TO_GET_A_MODEL,
+            )
 
     def prepare(self) -> None:
         """Load tokenizer and model, unless that was done.
@@ -132,13 +151,13 @@ class NllbTranslator(ABC):
             # A text that spells a special token is translated like any other.
             fed = self._tokenizer(list(texts), split_special_tokens=True)
             encoded = [list(ids) for ids in fed["input_ids"]]
-            limit = self.longest_input()
+            limit = self._model.config.max_position_embeddings
             fitting = [place for place, ids in enumerate(encoded) if len(ids) <= limit]
             answers: list[str | ToolCallError] = [
                 _too_long(len(ids), limit) if len(ids) > limit else "" for ids in encoded
             ]
             try:
-                generated = self.generate([encoded[place] for place in fitting]) if fitting else []
+                generated = self._generate([encoded[place] for place in fitting]) if fitting else []
             except RuntimeError as error:
                 raise TranslationFailedError(
                     f"The translation model failed on {len(fitting)} texts: {error}. Use a "
@@ -150,39 +169,10 @@ class NllbTranslator(ABC):
                 ).strip()
             return answers
 
-    @abstractmethod
-    def load(self) -> Any:
-        """Load the model.
-
-        Returns:
-            The model, kept for `generate`.
-
-        Raises:
-            Exception: Of any class, when it cannot be loaded.
-        """
-
-    @abstractmethod
-    def generate(self, inputs: list[list[int]]) -> list[list[int]]:
-        """Translate token ids, all inputs in one batch; special tokens may be in the outputs."""
-
-    @abstractmethod
-    def longest_input(self) -> int:
-        """Most tokens of an input, special ones included."""
-
     def device(self) -> str:
         """Where the model is loaded; to be asked then, since a run may wait for its device."""
         device = self.options.device
         return device() if callable(device) else device
-
-    @property
-    def model(self) -> Any:
-        """The loaded model."""
-        return self._model
-
-    @property
-    def tokenizer(self) -> Any:
-        """The loaded tokenizer."""
-        return self._tokenizer
 
     def _load_once(self) -> None:
         """Load tokenizer and model on first use."""
@@ -190,10 +180,78 @@ class NllbTranslator(ABC):
             return
         self.check_available()
         with loading(f"the model in {self.directory}", self._unavailable):
-            self._tokenizer = _load_tokenizer(self.directory)
+            from transformers import NllbTokenizer
+
+            self._tokenizer = NllbTokenizer.from_pretrained(self.directory, local_files_only=True)
             if not self._knows(NLLB_ENGLISH):
                 raise ValueError(f"the tokenizer has no token {NLLB_ENGLISH}")
-            self._model = self.load()
+            self._model = self._load_model()
+
+    def _load_model(self) -> Any:
+        """Load the weights, to where they compute.
+
+        Raises:
+            ValueError: When they lack tensors, which transformers would fill with random numbers.
+        """
+        import torch
+        from transformers import M2M100ForConditionalGeneration
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        options = self.options
+        loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
+            self.directory,
+            dtype=getattr(torch, options.precision),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        model, information = loaded
+        lacking = sorted(information["missing_keys"])
+        if lacking:
+            raise ValueError(f"the weights lack {len(lacking)} tensors, such as {lacking[0]}")
+        vocabulary, known = len(self._tokenizer), model.config.vocab_size
+        if vocabulary > known:
+            raise ValueError(f"the tokenizer has {vocabulary} tokens, the model {known}")
+        device = self.device()
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return model.to(device).eval()
+
+    def _generate(self, inputs: list[list[int]]) -> list[list[int]]:
+        """Decode greedily or by beam search, with English forced as the first token.
+
+        Args:
+            inputs: Token ids of texts, which make one batch.
+
+        Returns:
+            Token ids of the translations, special ones among them.
+        """
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+        from transformers import GenerationConfig
+
+        config, options = self._model.config, self.options
+        rows = [torch.tensor(ids) for ids in inputs]
+        padded = pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        with torch.inference_mode():
+            generated = self._model.generate(
+                input_ids=padded.to(self._model.device),
+                attention_mask=mask.to(self._model.device),
+                generation_config=GenerationConfig(
+                    do_sample=False,
+                    num_beams=options.beam_size,
+                    max_new_tokens=options.max_new_tokens,
+                    forced_bos_token_id=self._tokenizer.convert_tokens_to_ids(NLLB_ENGLISH),
+                    decoder_start_token_id=config.decoder_start_token_id,
+                    bos_token_id=config.bos_token_id,
+                    eos_token_id=config.eos_token_id,
+                    pad_token_id=config.pad_token_id,
+                ),
+            )
+        return generated.tolist()
 
     def _unavailable(self, reason: str) -> ToolUnavailableError:
         return ToolUnavailableError(
@@ -205,12 +263,6 @@ class NllbTranslator(ABC):
     def _knows(self, token: str) -> bool:
         # Not by the vocabulary: transformers makes a new mapping of it each time.
         return self._tokenizer.convert_tokens_to_ids(token) != self._tokenizer.unk_token_id
-
-
-def _load_tokenizer(directory: Path) -> Any:
-    from transformers import NllbTokenizer
-
-    return NllbTokenizer.from_pretrained(directory, local_files_only=True)
 
 
 def _too_long(tokens: int, limit: int) -> ToolCallError:

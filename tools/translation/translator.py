@@ -1,6 +1,6 @@
 """What a translator is: the interface between `MT` and the programs and models that translate.
 
-Does not implement one; `nllb_transformers`, `nllb_ctranslate2` and `apertium` do.
+Does not implement one; `nllb` and `apertium` do.
 """
 
 from collections.abc import Sequence

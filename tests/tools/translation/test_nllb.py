@@ -18,15 +18,14 @@ from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.running.execution import execute_calls
-from tools.translation.nllb import NllbOptions
-from tools.translation.nllb_transformers import TransformersNllb
+from tools.translation.nllb import NllbOptions, NllbTranslator
 from tools.translation.translator import TranslationFailedError
 
 DOCUMENT = Document("d", "")
 TOKENS = 8
 
 
-def translator(directory: Path, **changes) -> TransformersNllb:
+def translator(directory: Path, **changes) -> NllbTranslator:
     options = {
         "beam_size": 1,
         "max_new_tokens": TOKENS,
@@ -35,7 +34,7 @@ def translator(directory: Path, **changes) -> TransformersNllb:
         "precision": "float32",
         **changes,
     }
-    return TransformersNllb("MT", directory, NllbOptions(**options))
+    return NllbTranslator("MT", directory, NllbOptions(**options))
 
 
 def literal(directory: Path, text: str, source: str, *, beams: int = 1) -> str:
@@ -71,20 +70,20 @@ def test_beam_search_finds_other_translations_than_greedy_decoding(nllb_director
 
 def test_the_source_language_is_read_and_english_is_forced(nllb_directory, monkeypatch):
     seen = []
-    generate = TransformersNllb.generate
+    generate = NllbTranslator._generate
 
     def spy(self, inputs):
         outputs = generate(self, inputs)
         seen.append((inputs, outputs))
         return outputs
 
-    monkeypatch.setattr(TransformersNllb, "generate", spy)
+    monkeypatch.setattr(NllbTranslator, "_generate", spy)
     under_test = translator(nllb_directory)
     german = [*GERMAN, "der </s> deu_Latn"]
     for language in ("es", "de", "es"):
         under_test.translate(german, language)
-    code = {name: under_test.tokenizer.convert_tokens_to_ids(name) for name in LANGUAGES}
-    end = under_test.tokenizer.eos_token_id
+    code = {name: under_test._tokenizer.convert_tokens_to_ids(name) for name in LANGUAGES}
+    end = under_test._tokenizer.eos_token_id
     for (inputs, outputs), source in zip(seen, ("spa_Latn", "deu_Latn", "spa_Latn"), strict=True):
         assert {ids[0] for ids in inputs} == {code[source]}
         assert {ids[-1] for ids in inputs} == {end}
@@ -152,13 +151,15 @@ def test_the_model_computes_in_the_precision_that_is_asked_for(nllb_directory, p
     under_test = translator(nllb_directory, precision=precision)
     answers = under_test.translate(SPANISH[:1], "es")
     assert isinstance(answers[0], str)
-    assert under_test.model.dtype == getattr(torch, precision)
+    assert under_test._model.dtype == getattr(torch, precision)
 
 
 def test_the_model_is_loaded_once_and_not_before_it_is_needed(nllb_directory, monkeypatch):
     loads = []
-    load = TransformersNllb.load
-    monkeypatch.setattr(TransformersNllb, "load", lambda self: (loads.append(1), load(self))[1])
+    load = NllbTranslator._load_model
+    monkeypatch.setattr(
+        NllbTranslator, "_load_model", lambda self: (loads.append(1), load(self))[1]
+    )
     under_test = translator(nllb_directory)
     under_test.check_available()
     under_test.identity()
@@ -220,7 +221,9 @@ def test_a_missing_file_is_named_before_anything_is_loaded(own_nllb, name):
     (own_nllb / name).unlink()
     with pytest.raises(ToolUnavailableError) as caught:
         translator(own_nllb).check_available()
-    assert f"*{Path(name).suffix}" in caught.value.reason or name in caught.value.reason
+    lacks, found = caught.value.reason.split("found there: ")
+    assert f"*{Path(name).suffix}" in lacks or name in lacks
+    assert found.split(", ") == sorted(file.name for file in own_nllb.iterdir())
     with pytest.raises(ToolUnavailableError):
         translator(own_nllb).translate(SPANISH[:1], "es")
 
@@ -234,6 +237,32 @@ def test_weights_that_could_run_code_are_not_read(own_nllb):
     assert "safetensors" in caught.value.remedy
 
 
+def test_a_model_that_was_converted_for_another_program_is_refused(own_nllb):
+    (own_nllb / "model.safetensors").unlink()
+    for name in ("model.bin", "shared_vocabulary.json"):
+        (own_nllb / name).touch()
+    tool = MachineTranslation(model_directory=own_nllb)
+    for refused in (tool.check_available, tool.prepare, lambda: tool.call(SPANISH[0], DOCUMENT)):
+        with pytest.raises(ToolUnavailableError) as caught:
+            refused()
+        assert f"{own_nllb} lacks *.safetensors; found there: " in caught.value.reason
+        assert "model.bin, shared_vocabulary.json" in caught.value.reason
+        expected = "Hugging Face directory of NLLB-200, with config.json, tokenizer.json, *.safe"
+        assert expected in caught.value.remedy
+        assert "name the directory that they were converted from" in caught.value.remedy
+
+
+def test_an_empty_directory_is_told_and_of_a_full_one_some_files(tmp_path):
+    with pytest.raises(ToolUnavailableError, match="found there: no files") as caught:
+        translator(tmp_path).check_available()
+    assert "lacks config.json and tokenizer.json and *.safetensors" in caught.value.reason
+    for number in range(1000):
+        (tmp_path / f"{number}.txt").touch()
+    with pytest.raises(ToolUnavailableError, match=r"found there: 0\.txt, .* …") as caught:
+        translator(tmp_path).check_available()
+    assert len(caught.value.reason) < 400 + len(str(tmp_path))
+
+
 def test_a_tokenizer_without_english_cannot_be_used(tmp_path):
     directory = make_nllb(tmp_path / "model", languages=("spa_Latn", "deu_Latn"))
     with pytest.raises(ToolUnavailableError, match="eng_Latn"):
@@ -241,7 +270,7 @@ def test_a_tokenizer_without_english_cannot_be_used(tmp_path):
 
 
 def test_a_batch_on_which_the_model_fails_can_be_divided(nllb_directory, monkeypatch):
-    generate = TransformersNllb.generate
+    generate = NllbTranslator._generate
 
     def short_of_memory(self, inputs):
         if len(inputs) > 1:
@@ -249,7 +278,7 @@ def test_a_batch_on_which_the_model_fails_can_be_divided(nllb_directory, monkeyp
         return generate(self, inputs)
 
     expected = translator(nllb_directory).translate(SPANISH, "es")
-    monkeypatch.setattr(TransformersNllb, "generate", short_of_memory)
+    monkeypatch.setattr(NllbTranslator, "_generate", short_of_memory)
     with pytest.raises(TranslationFailedError, match="no memory left"):
         translator(nllb_directory).translate(SPANISH, "es")
     tool = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
@@ -276,13 +305,13 @@ def test_a_call_over_its_deadline_times_out_and_the_next_one_is_answered(nllb_di
     expected = tool.call(SPANISH[0], DOCUMENT)
     slow = MachineTranslation(model_directory=nllb_directory, max_new_tokens=TOKENS)
     release = threading.Event()
-    generate = slow._translator.generate
+    generate = slow._translator._generate
 
     def hang(inputs):
         release.wait(60)
         return generate(inputs)
 
-    slow._translator.generate = hang
+    slow._translator._generate = hang
     requests = [(SPANISH[0], DOCUMENT)]
     (late,) = execute_calls(slow, requests, limits=Limits(0.2))
     assert (late.status, late.reason) == ("failed", "timeout")
@@ -295,7 +324,7 @@ def test_a_model_that_hangs_is_given_up(nllb_directory):
     tool = MachineTranslation(model_directory=nllb_directory)
     release = threading.Event()
     # Of this object alone, and for good: the threads that are left behind still use it.
-    tool._translator.generate = lambda inputs: [[] for _ in inputs if release.wait(60)]
+    tool._translator._generate = lambda inputs: [[] for _ in inputs if release.wait(60)]
     requests = [(SPANISH[0], DOCUMENT)] * (MOST_FAILURES_IN_A_ROW + 1)
     try:
         results = execute_calls(tool, requests, limits=Limits(0.05))
