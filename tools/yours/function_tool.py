@@ -237,7 +237,9 @@ class FunctionTool(BaseTool):
 
 
 # Kept, because pydantic reads all annotations for it.
-_validated = functools.lru_cache(maxsize=256)(validate_call)
+@functools.lru_cache(maxsize=256)
+def _validated(function: Callable[..., object]) -> Callable[..., object]:
+    return validate_call(function)
 
 
 def _call_typed(function: Callable[..., object], /, **values: object) -> object:

@@ -7,7 +7,7 @@ arguments; `tools.yours.typed_arguments` does.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -84,7 +84,8 @@ def parameters_of_function(function: Callable[..., object], shown: str) -> list[
                     f"The function {shown} has the parameter {parameter}. Expected parameters "
                     "that can be given by name; wrap the function in one that has only such."
                 )
-        schema = TypeAdapter(function).json_schema()
+        adapter = TypeAdapter[object](function)  # pyright: ignore[reportArgumentType]
+        schema = adapter.json_schema()
     except ToolSettingsError:
         raise
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
@@ -127,7 +128,7 @@ def _type_of(schema: Mapping[str, object]) -> object:
             f"the schema {dict(schema)!r} cannot be written in a call. Expected a type of "
             f"{', '.join(_TYPES)}, or an enum."
         )
-    limits = {
+    limits: dict[str, Any] = {
         argument: schema[key]
         for key, argument in _LIMITS.items()
         if annotation in (int, float) and type(schema.get(key)) in (int, float)

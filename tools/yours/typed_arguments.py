@@ -33,6 +33,16 @@ _FORMS: Mapping[object, tuple[re.Pattern[str], str]] = {
     bool: (re.compile(r"(?i)true|false"), "true or false"),
 }
 _NAMED = re.compile(r"([^\W\d][\w-]*)\s*=\s*")
+# A value with its name, if any, and the comma behind it. What begins like a name or a quote is read
+# as nothing else.
+_PIECE = re.compile(
+    rf"""
+    (?>{_NAMED.pattern})?+
+    (?: "([^"]*)"  |  '([^']*)'  |  (?!["'])([^,]*) )
+    \s* (,\s*|$)
+    """,
+    re.VERBOSE,
+)
 _QUOTES = ('"', "'")
 # All characters that may open a pair of quotes; one in front of a value asks for quotes around it.
 _OPENING_QUOTES = "\"'“‘«„"
@@ -161,36 +171,23 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
     has_named = False
     for name, value in pieces:
         if name is None and has_named:
-            raise CallSyntaxError(
-                "unnamed_after_named",
-                f"The argument {value!r} has no name, but one before it has. Expected "
-                f"{_form(parameters)}, and names from the first one on.",
-            )
+            problem = f"The argument {value!r} has no name, but one before it has"
+            raise _refusal("unnamed_after_named", problem, parameters)
         if name is None and len(values) == len(parameters):
-            raise CallSyntaxError(
-                "too_many_arguments",
-                f"The call has more arguments than the tool takes: {text!r}. Expected "
-                f"{_form(parameters)}.",
-            )
+            problem = f"The call has more arguments than the tool takes: {text!r}"
+            raise _refusal("too_many_arguments", problem, parameters)
         has_named = name is not None
         name = name or names[len(values)]
         if name not in names:
-            raise CallSyntaxError(
-                "unknown_argument",
-                f"There is no argument {name!r}. Expected {_form(parameters)}.",
-            )
+            raise _refusal("unknown_argument", f"There is no argument {name!r}", parameters)
         if name in values:
-            raise CallSyntaxError(
-                "argument_given_twice",
-                f"The argument {name} is given twice in {text!r}. Expected it once.",
-            )
+            problem = f"The argument {name} is given twice in {text!r}"
+            raise _refusal("argument_given_twice", problem, parameters)
         values[name] = parameters[names.index(name)].read(value)
-    missing = [each.name for each in parameters if each.is_required and each.name not in values]
+    missing = [item.name for item in parameters if item.is_required and item.name not in values]
     if missing:
-        raise CallSyntaxError(
-            "missing_argument",
-            f"The call {text!r} has no {', '.join(missing)}. Expected {_form(parameters)}.",
-        )
+        problem = f"The call {text!r} has no {', '.join(missing)}"
+        raise _refusal("missing_argument", problem, parameters)
     return values
 
 
@@ -238,27 +235,20 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
 def _pieces(text: str) -> list[tuple[str | None, str]]:
     """Cut arguments at the commas that stand outside quotes; each piece with its name, if any."""
     pieces: list[tuple[str | None, str]] = []
-    rest = text
-    while rest:
-        named = _named(rest)
-        name, rest = named or (None, rest)
-        if rest[:1] in _QUOTES:
-            quote = rest[0]
-            value, closing, rest = rest[1:].partition(quote)
-            rest = rest.lstrip()
-            if not closing or rest[:1] not in ("", ","):
-                raise CallSyntaxError(
-                    "quote_not_closed",
-                    f"A value in {text!r} begins with {quote} and does not end with it. Expected "
-                    "quotes around the whole value, or none.",
-                )
-            comma, rest = rest[:1], rest[1:]
-        else:
-            value, comma, rest = rest.partition(",")
-        pieces.append((name, value.strip()))
-        rest = rest.lstrip()
-        if comma and not rest:
-            pieces.append((None, ""))
+    position = 0
+    has_more = bool(text)
+    while has_more:
+        match = _PIECE.match(text, position)
+        if match is None:
+            raise CallSyntaxError(
+                "quote_not_closed",
+                f"A value in {text!r} begins with a quote and does not end with it. Expected "
+                "quotes around the whole value, or none.",
+            )
+        name, *values, comma = match.groups()
+        pieces.append((name, next(value.strip() for value in values if value is not None)))
+        position = match.end()
+        has_more = bool(comma)
     return pieces
 
 
@@ -286,10 +276,11 @@ def _quoted(text: str, name: str) -> str:
     )
 
 
-def _form(parameters: Sequence[Parameter]) -> str:
-    """The arguments by name, optional ones in brackets, for messages."""
-    names = [each.name if each.is_required else f"({each.name})" for each in parameters]
-    return f"'{', '.join(names)}'" if names else "no arguments"
+def _refusal(reason: str, problem: str, parameters: Sequence[Parameter]) -> CallSyntaxError:
+    """The error for a call that does not have the tool's arguments, optional ones in brackets."""
+    names = [item.name if item.is_required else f"({item.name})" for item in parameters]
+    form = f"'{', '.join(names)}', and names from the first named one on"
+    return CallSyntaxError(reason, f"{problem}. Expected {form if names else 'no arguments'}.")
 
 
 def _check_choices(choices: Sequence[object]) -> None:
@@ -310,5 +301,5 @@ def _check_choices(choices: Sequence[object]) -> None:
 
 # A type is read for many calls.
 @functools.lru_cache(maxsize=256)
-def _adapter(annotation: object) -> TypeAdapter[Any]:
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
