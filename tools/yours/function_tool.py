@@ -5,10 +5,13 @@ about the call. Does not check more of a JSON schema than types, choices and lim
 import what an annotation does not name.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
+
+from pydantic import validate_call
 
 from toolformer.ground.digests import hex_digest
 from tools.base import BaseTool
@@ -87,8 +90,8 @@ class FunctionTool(BaseTool):
         """Make a tool of a typed function.
 
         Args:
-            function: Its parameters are str, int, float, bool, Literal or Enum, or one of these or
-                None where None is the default.
+            function: Its parameters are str, int, float, bool, Literal or Enum, one of these or
+                None, or `Annotated` with limits of pydantic, which calls have to keep.
             examples: See the class.
             name: Else the function's own.
             description: Else the first paragraph of the docstring.
@@ -123,7 +126,7 @@ class FunctionTool(BaseTool):
             name=name or shown,
             description=description,
             parameters=parameters_of_function(function, shown),
-            function=function,
+            function=functools.partial(_call_typed, function),
             version=version or _source_version(function, shown),
             examples=examples,
             needs_network=needs_network,
@@ -144,8 +147,9 @@ class FunctionTool(BaseTool):
 
         Args:
             schema: With `name`, `description` and `parameters`, or with these below `function`.
-                Of a parameter count type, enum, const, default, minimum and maximum. An optional
-                parameter of a type that cannot be written in calls (array, object) is left out.
+                Of a parameter count type, enum, const, default, the limits of numbers, and what
+                it refers to below `$defs`. An optional parameter of a type that cannot be written
+                in calls (array, object) is left out.
             call: Gets the values as keyword arguments.
             version: Changes whenever answers change.
             examples, name, needs_network: See `from_function`.
@@ -230,6 +234,17 @@ class FunctionTool(BaseTool):
         if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         return _number_text(answer) if isinstance(answer, float) else str(answer)
+
+
+# Kept, because pydantic reads all annotations for it.
+@functools.lru_cache(maxsize=256)
+def _validated(function: Callable[..., object]) -> Callable[..., object]:
+    return validate_call(function)
+
+
+def _call_typed(function: Callable[..., object], /, **values: object) -> object:
+    """Call a function with values of the types that it names, such as members of an Enum."""
+    return _validated(function)(**values)
 
 
 def _number_text(number: float) -> str:

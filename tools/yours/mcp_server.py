@@ -5,23 +5,21 @@ the server lives. The server is started without a shell, and ended with the conn
 know what a tool is to this project; `tools.yours.mcp_tool` does.
 """
 
-import asyncio
-import concurrent.futures
+import math
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, TextIO, TypeVar, cast
 
 from tools.errors import MissingDependencyError, ToolError
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
     from mcp import Client  # pyright: ignore[reportMissingImports]
+    from mcp.types import Tool  # pyright: ignore[reportMissingImports]
 
 _Answer = TypeVar("_Answer")
 
-_SECONDS_TO_END = 10.0
 _MOST_PAGES = 100
 _LONGEST_LOG = 300
 
@@ -34,37 +32,29 @@ class ServerRefusalError(ToolError, ValueError):
     """The server answered with an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTool:
-    """What a server says of one of its tools.
-
-    Attributes:
-        name: On the server.
-        description: For people.
-        input_schema: JSON schema of its arguments.
-        server: Name and version of the server, as far as it gives them.
-    """
-
-    name: str
-    description: str
-    input_schema: Mapping[str, Any]
-    server: str
-
-
 class McpConnection:
     """A running MCP server.
 
     Args:
         command: The program and its arguments.
         environment: Variables beside the few that the client library passes on.
+        seconds: Longest time until the server is ready.
+
+    Attributes:
+        server: Name and version of the server, as far as it gives them.
 
     Raises:
         MissingDependencyError: When `mcp` is not installed.
+        ServerLostError: When the server is not ready in time, or ends instead.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], *, seconds: float
+    ) -> None:
         try:
+            # `anyio` comes with `mcp`.
             import mcp  # noqa: F401  # pyright: ignore[reportMissingImports]
+            from anyio.from_thread import start_blocking_portal
         except ImportError as error:
             raise MissingDependencyError(
                 f"The client library for MCP servers is not installed: {error}. Install it with "
@@ -74,39 +64,38 @@ class McpConnection:
         self._environment = dict(environment)
         # What the server writes to its error output, to be quoted when it fails.
         self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
-        self._serving = self._loop.create_task(self._serve())
-        self._ready: concurrent.futures.Future[Client] = concurrent.futures.Future()
-        # A daemon, so that a server that does not end cannot keep the interpreter from exiting.
-        self._thread = threading.Thread(target=self._run, name="mcp-server", daemon=True)
-        self._thread.start()
+        self._thread = start_blocking_portal(name="mcp-server")
+        self._portal = self._thread.__enter__()
+        try:
+            self._serving, self._client = self._portal.start_task(self._serve, seconds)
+        # Whatever the client library raises, also in groups: there is no connection.
+        except Exception as error:
+            lost = self._lost(_first_cause(error))
+            self._end_thread()
+            raise lost from error
+        info = self._client.server_info
+        self.server = f"{info.name} {info.version}" if info else ""
 
-    def find_tool(self, name: str, *, seconds: float) -> ServerTool:
-        """Look a tool up, after waiting for the server to be ready.
+    def find_tool(self, name: str, *, seconds: float) -> "Tool":
+        """Look a tool up.
 
         Args:
             name: On the server.
             seconds: Longest time to wait.
 
         Raises:
-            ServerLostError: The server did not start or answer.
+            ServerLostError: The server ended.
             ServerRefusalError: The server has no such tool.
+            TimeoutError: There was no answer in time.
         """
 
-        async def find(client: "Client") -> ServerTool:
+        async def find() -> "Tool":
             cursor, names = None, []
             for _ in range(_MOST_PAGES):
-                page = await client.list_tools(cursor=cursor)
+                page = await self._client.list_tools(cursor=cursor)
                 for tool in page.tools:
                     if tool.name == name:
-                        info = client.server_info
-                        return ServerTool(
-                            name,
-                            tool.description or tool.title or "",
-                            tool.input_schema,
-                            f"{info.name} {info.version}" if info else "",
-                        )
+                        return tool
                 names += [tool.name for tool in page.tools]
                 cursor = page.next_cursor
                 if cursor is None:
@@ -115,7 +104,7 @@ class McpConnection:
                 f"the server has no tool {name!r}; it has {', '.join(sorted(names)) or 'none'}"
             )
 
-        return self._within(find, seconds)
+        return self._ask(find, seconds)
 
     def call(self, name: str, arguments: Mapping[str, object], *, seconds: float) -> str | None:
         """Call a tool of the server.
@@ -133,46 +122,27 @@ class McpConnection:
             ServerLostError: The server ended.
             TimeoutError: There was no answer in time.
         """
-
-        async def call(client: "Client") -> str | None:
-            result = await client.call_tool(name, dict(arguments), read_timeout_seconds=seconds)
-            texts = [part.text for part in result.content if part.type == "text"]
-            if result.is_error:
-                raise ServerRefusalError(" ".join(texts) or "no reason given")
-            return "\n".join(texts) if texts else None
-
-        return self._within(call, seconds)
+        result = self._ask(lambda: self._client.call_tool(name, dict(arguments)), seconds)
+        texts = [part.text for part in result.content if part.type == "text"]
+        if result.is_error:
+            raise ServerRefusalError(" ".join(texts) or "no reason given")
+        return "\n".join(texts) if texts else None
 
     def close(self) -> None:
         """End the server; returns when it is gone, after some seconds at most."""
-        # A loop that has ended, and the server with it, refuses.
+        self._serving.cancel()
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        # The garbage collector may close a connection in any thread. In the connection's own, which
+        # ends by itself, waiting for its end is refused.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._stop_serving)
-        # The garbage collector may close a connection in any thread, also in its own.
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_SECONDS_TO_END)
+            self._thread.__exit__(None, None, None)
+        self._log.close()
 
-    def _stop_serving(self) -> None:
-        """End the body of the thread; a server that never became ready has to be cancelled."""
-        if self._ready.done():
-            self._closing.set()
-        else:
-            self._serving.cancel()
-
-    def _run(self) -> None:
-        """Keep the connection up; the body of the thread."""
-        try:
-            self._loop.run_until_complete(self._serving)
-        # Whatever ends the connection is told to whoever waits for it.
-        except BaseException as error:  # noqa: BLE001
-            if not self._ready.done():
-                self._ready.set_exception(self._lost(_first_cause(error)))
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-            self._log.close()
-
-    async def _serve(self) -> None:
+    async def _serve(self, seconds: float, *, task_status: "TaskStatus[Client]") -> None:
+        """Keep the connection up until this is cancelled, and end the thread then."""
+        import anyio
         from mcp import (  # pyright: ignore[reportMissingImports]
             Client,
             StdioServerParameters,
@@ -182,57 +152,50 @@ class McpConnection:
         parameters = StdioServerParameters(
             command=self._command[0], args=self._command[1:], env=self._environment
         )
-        log = cast("TextIO", self._log)
-        async with Client(stdio_client(parameters, errlog=log)) as client:
-            self._ready.set_result(client)
-            # The client has to be left by the task that entered it.
-            await self._closing.wait()
+        transport = stdio_client(parameters, errlog=cast("TextIO", self._log))
+        try:
+            with anyio.move_on_after(seconds) as starting:
+                async with Client(transport) as client:
+                    starting.deadline = math.inf
+                    task_status.started(client)
+                    await anyio.sleep_forever()
+            raise TimeoutError(f"it was not ready within {seconds:g} s")
+        finally:
+            await self._portal.stop()
 
-    def _within(self, action: Callable[["Client"], Awaitable[_Answer]], seconds: float) -> _Answer:
+    def _ask(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
         """Do something with the client in its thread, and wait for it."""
         from mcp import MCPError  # pyright: ignore[reportMissingImports]
-        from mcp.types import (  # pyright: ignore[reportMissingImports]
-            CONNECTION_CLOSED,
-            REQUEST_TIMEOUT,
-        )
+        from mcp.types import CONNECTION_CLOSED  # pyright: ignore[reportMissingImports]
 
         try:
-            client = self._ready.result(seconds)
-        except concurrent.futures.TimeoutError as error:
-            raise self._lost(f"it was not ready within {seconds:g} s") from error
-        try:
-            return self._run_in_thread(lambda: action(client), seconds)
+            return self._awaited(action, seconds)
         except MCPError as error:
-            if error.code == REQUEST_TIMEOUT:
-                raise _no_answer_within(seconds) from error
             # Servers use the number for errors of their own too.
-            if error.code == CONNECTION_CLOSED and not self._answers(client, seconds):
+            if error.code == CONNECTION_CLOSED and not self._answers(seconds):
                 raise self._lost("it has ended") from error
             raise ServerRefusalError(str(error)) from error
 
-    def _answers(self, client: "Client", seconds: float) -> bool:
+    def _answers(self, seconds: float) -> bool:
         """Whether the server still answers anything."""
         from mcp import MCPError  # pyright: ignore[reportMissingImports]
 
         try:
-            self._run_in_thread(lambda: client.list_tools(cache_mode="refresh"), seconds)
+            self._awaited(lambda: self._client.list_tools(cache_mode="refresh"), seconds)
         except (MCPError, ServerLostError, TimeoutError):
             return False
         return True
 
-    def _run_in_thread(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
-        awaited = _awaited(action)
+    def _awaited(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
         try:
-            running = asyncio.run_coroutine_threadsafe(awaited, self._loop)
+            answer = self._portal.start_task_soon(action)
         except RuntimeError as error:
-            awaited.close()
             raise self._lost("the connection is closed") from error
         try:
-            # The client gives up by itself; a second more tells whether it could.
-            return running.result(seconds + 1)
-        except concurrent.futures.TimeoutError as error:
-            running.cancel()
-            raise _no_answer_within(seconds) from error
+            return answer.result(seconds)
+        except TimeoutError as error:
+            answer.cancel()
+            raise TimeoutError(f"the server did not answer within {seconds:g} s") from error
 
     def _lost(self, cause: object) -> ServerLostError:
         log = ""
@@ -241,14 +204,6 @@ class McpConnection:
             log = " ".join(self._log.read().split())[-_LONGEST_LOG:]
         wrote = f"; it wrote: {log}" if log else ""
         return ServerLostError(f"the server {self._command!r} is lost: {cause}{wrote}")
-
-
-def _no_answer_within(seconds: float) -> TimeoutError:
-    return TimeoutError(f"the server did not answer within {seconds:g} s")
-
-
-async def _awaited(action: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    return await action()
 
 
 def _first_cause(error: BaseException) -> str:

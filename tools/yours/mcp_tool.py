@@ -27,7 +27,7 @@ from tools.errors import (
 )
 from tools.protocol import Document
 from tools.yours.function_tool import FunctionTool
-from tools.yours.mcp_server import McpConnection, ServerLostError, ServerRefusalError, ServerTool
+from tools.yours.mcp_server import McpConnection, ServerLostError, ServerRefusalError
 from tools.yours.parameters import parameters_of_schema
 from tools.yours.typed_arguments import Parameter
 
@@ -83,7 +83,7 @@ class McpTool(BaseTool):
         self._connection: McpConnection | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = {"_lock", "_connection", "_function_tool", "_of_server"}
+        left_out = {"_lock", "_connection", "_function_tool"}
         return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -153,44 +153,42 @@ class McpTool(BaseTool):
     def close(self) -> None:
         """End the server; the next use starts it anew."""
         with self._lock:
-            self._close()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     @cached_property
     def _function_tool(self) -> FunctionTool:
         """The tool of the server as one that calls a function: this class's own."""
-        of_server = self._of_server
-        try:
-            parameters = parameters_of_schema(of_server.input_schema, self.tool)
-        except ToolSettingsError as error:
-            raise ToolUnavailableError(
-                self.name, f"its arguments cannot be written in calls ({error})", "Leave it out"
-            ) from error
-        digest = hex_digest(json.dumps(of_server.input_schema, sort_keys=True), size=8)
-        return FunctionTool(
-            name=self.name,
-            description=of_server.description.split("\n\n")[0]
-            or f"The tool {self.tool} of an MCP server.",
-            parameters=parameters,
-            function=self._ask,
-            version=f"1 command={list(self.command)} tool={self.tool} server={of_server.server} "
-            f"schema={digest}",
-            examples=self.examples,
-        )
-
-    @cached_property
-    def _of_server(self) -> ServerTool:
         try:
             with self._lock:
-                return self._connected().find_tool(self.tool, seconds=self.seconds)
+                connection = self._connected()
+                found = connection.find_tool(self.tool, seconds=self.seconds)
+            parameters = parameters_of_schema(found.input_schema, self.tool)
         except MissingDependencyError as error:
             raise ToolUnavailableError(
                 self.name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
+            ) from error
+        except ToolSettingsError as error:
+            raise ToolUnavailableError(
+                self.name, f"its arguments cannot be written in calls ({error})", "Leave it out"
             ) from error
         except (ServerLostError, ServerRefusalError, TimeoutError) as error:
             self.close()
             raise ToolUnavailableError(
                 self.name, str(error), "Correct command and tool in its options"
             ) from error
+        digest = hex_digest(json.dumps(found.input_schema, sort_keys=True), size=8)
+        description = found.description or found.title or ""
+        return FunctionTool(
+            name=self.name,
+            description=description.split("\n\n")[0] or f"The tool {self.tool} of an MCP server.",
+            parameters=parameters,
+            function=self._ask,
+            version=f"1 command={list(self.command)} tool={self.tool} "
+            f"server={connection.server} schema={digest}",
+            examples=self.examples,
+        )
 
     def _ask(self, /, **values: object) -> str | None:
         """Call the tool with values; once more where the server ended meanwhile."""
@@ -216,12 +214,7 @@ class McpTool(BaseTool):
 
     def _connected(self) -> McpConnection:
         if self._connection is None:
-            self._connection = McpConnection(self.command, self.environment)
+            self._connection = McpConnection(self.command, self.environment, seconds=self.seconds)
             # Also when nobody closes the tool: at its end, or at that of the process.
             weakref.finalize(self, self._connection.close)
         return self._connection
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

@@ -8,21 +8,41 @@ same for all texts that mean the same call: defaults are left out, numbers have 
 digits, and quotes stand only where they are needed. Does not call anything.
 """
 
-import math
+import functools
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal
 
-from tools.errors import CallSyntaxError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
+
+from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.syntax import check_arguments, strip_quotes
 
-Kind: TypeAlias = Literal["text", "integer", "number", "boolean", "choice"]
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
-_NUMBER = re.compile(r"[+-]?([0-9]{1,100}(\.[0-9]{0,100})?|\.[0-9]{1,100})([eE][+-]?[0-9]{1,3})?")
+# How values are written in calls. Pydantic alone would also take `1_000`, `1.0` for a whole number
+# and `yes`, which a model may have meant otherwise.
+_FORMS: Mapping[object, tuple[re.Pattern[str], str]] = {
+    str: (re.compile(r"(?s).+"), "a text that is not empty"),
+    int: (re.compile(r"[+-]?[0-9]{1,100}"), "a whole number"),
+    float: (
+        re.compile(r"[+-]?([0-9]{1,100}(\.[0-9]{0,100})?|\.[0-9]{1,100})([eE][+-]?[0-9]{1,3})?"),
+        "a number",
+    ),
+    bool: (re.compile(r"(?i)true|false"), "true or false"),
+}
 _NAMED = re.compile(r"([^\W\d][\w-]*)\s*=\s*")
-_TRUTH_VALUES = {"true": True, "false": False}
+# A value with its name, if any, and the comma behind it. What begins like a name or a quote is read
+# as nothing else.
+_PIECE = re.compile(
+    rf"""
+    (?>{_NAMED.pattern})?+
+    (?: "([^"]*)"  |  '([^']*)'  |  (?!["'])([^,]*) )
+    \s* (,\s*|$)
+    """,
+    re.VERBOSE,
+)
 _QUOTES = ('"', "'")
 # All characters that may open a pair of quotes; one in front of a value asks for quotes around it.
 _OPENING_QUOTES = "\"'“‘«„"
@@ -32,22 +52,38 @@ _OPENING_QUOTES = "\"'“‘«„"
 class Parameter:
     """One argument that a tool takes.
 
-    Attributes:
+    Args:
         name: As in `name=value`.
-        kind: What its text is read as.
+        type: What its text is read as: str, int, float, bool, one of these as `Annotated` with
+            limits of pydantic, or a Literal of texts, numbers and truth values.
         is_required: Whether a call must have it.
         default: What stands for it in a call without it; means nothing where it is required.
-        choices: Text of each choice and the value that it stands for; for the kind `choice` only.
-        least, most: Smallest and largest number; None for no limit.
+
+    Raises:
+        ToolSettingsError: When values of the type cannot be written in a call.
     """
 
     name: str
-    kind: Kind
+    type: object
     is_required: bool = True
     default: object = None
-    choices: tuple[tuple[str, object], ...] = ()
-    least: float | None = None
-    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if typing.get_origin(self.type) is Literal:
+            _check_choices(typing.get_args(self.type))
+            return
+        if self.plain_type not in _FORMS:
+            raise ToolSettingsError(
+                f"{self.type!r} cannot be written in a call. Expected str, int, float, bool or a "
+                "Literal."
+            )
+        try:
+            _adapter(self.type)
+        except SchemaError as error:
+            raise ToolSettingsError(
+                f"The limits in {self.type!r} cannot be checked: {error}. Expected limits of the "
+                "type itself, such as whole numbers for int."
+            ) from error
 
     def read(self, text: str) -> object:
         """Read one value.
@@ -56,84 +92,49 @@ class Parameter:
             text: The text of the value, without quotes around it.
 
         Returns:
-            The value: text, a whole number, a finite number, a truth value, or what a choice
-            stands for.
+            The value: text, a whole number, a finite number, a truth value, or a choice.
 
         Raises:
             CallSyntaxError: With reason `wrong_value`.
 
         Example:
-            >>> Parameter("count", "integer").read("012")
+            >>> Parameter("count", int).read("012")
             12
         """
-        value: object = None
-        if self.kind == "text":
-            value = text or None
-        elif self.kind == "integer" and _INTEGER.fullmatch(text):
-            value = int(text)
-        elif self.kind == "number" and _NUMBER.fullmatch(text) and math.isfinite(float(text)):
-            value = float(text)
-        elif self.kind == "boolean":
-            value = _TRUTH_VALUES.get(text.lower())
-        elif self.kind == "choice":
-            return self._chosen(text)
-        if value is None or not self._is_in_range(value):
-            raise CallSyntaxError(
-                "wrong_value", f"The argument {self.name} is {text!r}. Expected {self.expected}."
-            )
-        return value
-
-    def write(self, value: object) -> str:
-        """Write a value in its normal form, without quotes around it.
-
-        Example:
-            >>> [Parameter("x", "number").write(value) for value in (3.0, 0.25, 1e30)]
-            ['3', '0.25', '1e+30']
-        """
-        if self.kind == "boolean":
-            return str(value).lower()
-        if self.kind == "number":
-            return repr(value).removesuffix(".0")
-        if self.kind == "choice":
-            return next(
-                text for text, each in self.choices if type(each) is type(value) and each == value
-            )
-        return str(value)
+        if typing.get_origin(self.type) is Literal:
+            choices = {value_text(value): value for value in typing.get_args(self.type)}
+            alike = [choice for choice in choices if choice.lower() == text.lower()]
+            if text in choices or len(alike) == 1:
+                return choices[text if text in choices else alike[0]]
+            expected = f"one of {', '.join(choices)}"
+        else:
+            form, expected = _FORMS[self.plain_type]
+            try:
+                if form.fullmatch(text):
+                    return _adapter(self.type).validate_strings(text)
+            except ValidationError as error:
+                expected += f" ({error.errors()[0]['msg']})"
+        raise CallSyntaxError(
+            "wrong_value", f"The argument {self.name} is {text!r}. Expected {expected}."
+        )
 
     @property
-    def expected(self) -> str:
-        """What a value has to be, for messages."""
-        if self.kind == "choice":
-            return f"one of {', '.join(text for text, _ in self.choices)}"
-        limits = [
-            *([f"at least {self.least:g}"] if self.least is not None else []),
-            *([f"at most {self.most:g}"] if self.most is not None else []),
-        ]
-        what = {
-            "text": "a text that is not empty",
-            "integer": "a whole number",
-            "number": "a number",
-            "boolean": "true or false",
-        }[self.kind]
-        return " of ".join([what, " and ".join(limits)]) if limits else what
+    def plain_type(self) -> object:
+        """The type without limits."""
+        is_annotated = typing.get_origin(self.type) is typing.Annotated
+        return typing.get_args(self.type)[0] if is_annotated else self.type
 
-    def _chosen(self, text: str) -> object:
-        by_text = dict(self.choices)
-        if text in by_text:
-            return by_text[text]
-        alike = [value for choice, value in self.choices if choice.lower() == text.lower()]
-        if len(alike) == 1:
-            return alike[0]
-        raise CallSyntaxError(
-            "wrong_value", f"The argument {self.name} is {text!r}. Expected {self.expected}."
-        )
 
-    def _is_in_range(self, value: object) -> bool:
-        if not isinstance(value, int | float):
-            return True
-        return (self.least is None or value >= self.least) and (
-            self.most is None or value <= self.most
-        )
+def value_text(value: object) -> str:
+    """Write a value in its normal form, without quotes around it.
+
+    Example:
+        >>> [value_text(value) for value in (3.0, 0.25, 1e30, True)]
+        ['3', '0.25', '1e+30', 'true']
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, object]:
@@ -153,14 +154,14 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
             `bracket_in_arguments` or `arrow_in_arguments`.
 
     Example:
-        >>> parameters = [Parameter("amount", "number"), Parameter("unit", "text")]
+        >>> parameters = [Parameter("amount", float), Parameter("unit", str)]
         >>> read_arguments("12, unit='metre'", parameters)
         {'amount': 12.0, 'unit': 'metre'}
     """
     check_arguments(text)
     text = _unquoted(" ".join(text.split()))
     names = [parameter.name for parameter in parameters]
-    if [parameter.kind for parameter in parameters] == ["text"]:
+    if [parameter.plain_type for parameter in parameters] == [str]:
         given = _named(text)
         pieces = [given if given and given[0] == names[0] else (None, text)]
         pieces = [(name, _unquoted(value)) for name, value in pieces if value]
@@ -170,36 +171,23 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
     has_named = False
     for name, value in pieces:
         if name is None and has_named:
-            raise CallSyntaxError(
-                "unnamed_after_named",
-                f"The argument {value!r} has no name, but one before it has. Expected "
-                f"{_form(parameters)}, and names from the first one on.",
-            )
+            problem = f"The argument {value!r} has no name, but one before it has"
+            raise _refusal("unnamed_after_named", problem, parameters)
         if name is None and len(values) == len(parameters):
-            raise CallSyntaxError(
-                "too_many_arguments",
-                f"The call has more arguments than the tool takes: {text!r}. Expected "
-                f"{_form(parameters)}.",
-            )
+            problem = f"The call has more arguments than the tool takes: {text!r}"
+            raise _refusal("too_many_arguments", problem, parameters)
         has_named = name is not None
         name = name or names[len(values)]
         if name not in names:
-            raise CallSyntaxError(
-                "unknown_argument",
-                f"There is no argument {name!r}. Expected {_form(parameters)}.",
-            )
+            raise _refusal("unknown_argument", f"There is no argument {name!r}", parameters)
         if name in values:
-            raise CallSyntaxError(
-                "argument_given_twice",
-                f"The argument {name} is given twice in {text!r}. Expected it once.",
-            )
+            problem = f"The argument {name} is given twice in {text!r}"
+            raise _refusal("argument_given_twice", problem, parameters)
         values[name] = parameters[names.index(name)].read(value)
-    missing = [each.name for each in parameters if each.is_required and each.name not in values]
+    missing = [item.name for item in parameters if item.is_required and item.name not in values]
     if missing:
-        raise CallSyntaxError(
-            "missing_argument",
-            f"The call {text!r} has no {', '.join(missing)}. Expected {_form(parameters)}.",
-        )
+        problem = f"The call {text!r} has no {', '.join(missing)}"
+        raise _refusal("missing_argument", problem, parameters)
     return values
 
 
@@ -218,20 +206,20 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
         CallSyntaxError: With reason `both_quotes` when a text can be put into no kind of quotes.
 
     Example:
-        >>> parameters = [Parameter("amount", "number"), Parameter("unit", "text")]
+        >>> parameters = [Parameter("amount", float), Parameter("unit", str)]
         >>> write_arguments({"amount": 12.0, "unit": "metre, or foot"}, parameters)
         '12, unit="metre, or foot"'
     """
     pieces: list[str] = []
     is_named = False
-    only_text = [parameter.kind for parameter in parameters] == ["text"]
+    only_text = [parameter.plain_type for parameter in parameters] == [str]
     for parameter in parameters:
         value = values.get(parameter.name)
         is_default = not parameter.is_required and value == parameter.default
         if parameter.name not in values or is_default:
             is_named = True
             continue
-        text = parameter.write(value)
+        text = value_text(value)
         given = _named(text)
         if only_text:
             needs_name = given is not None and given[0] == parameter.name
@@ -247,27 +235,20 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
 def _pieces(text: str) -> list[tuple[str | None, str]]:
     """Cut arguments at the commas that stand outside quotes; each piece with its name, if any."""
     pieces: list[tuple[str | None, str]] = []
-    rest = text
-    while rest:
-        named = _named(rest)
-        name, rest = named or (None, rest)
-        if rest[:1] in _QUOTES:
-            quote = rest[0]
-            value, closing, rest = rest[1:].partition(quote)
-            rest = rest.lstrip()
-            if not closing or rest[:1] not in ("", ","):
-                raise CallSyntaxError(
-                    "quote_not_closed",
-                    f"A value in {text!r} begins with {quote} and does not end with it. Expected "
-                    "quotes around the whole value, or none.",
-                )
-            comma, rest = rest[:1], rest[1:]
-        else:
-            value, comma, rest = rest.partition(",")
-        pieces.append((name, value.strip()))
-        rest = rest.lstrip()
-        if comma and not rest:
-            pieces.append((None, ""))
+    position = 0
+    has_more = bool(text)
+    while has_more:
+        match = _PIECE.match(text, position)
+        if match is None:
+            raise CallSyntaxError(
+                "quote_not_closed",
+                f"A value in {text!r} begins with a quote and does not end with it. Expected "
+                "quotes around the whole value, or none.",
+            )
+        name, *values, comma = match.groups()
+        pieces.append((name, next(value.strip() for value in values if value is not None)))
+        position = match.end()
+        has_more = bool(comma)
     return pieces
 
 
@@ -295,7 +276,30 @@ def _quoted(text: str, name: str) -> str:
     )
 
 
-def _form(parameters: Sequence[Parameter]) -> str:
-    """The arguments by name, optional ones in brackets, for messages."""
-    names = [each.name if each.is_required else f"({each.name})" for each in parameters]
-    return f"'{', '.join(names)}'" if names else "no arguments"
+def _refusal(reason: str, problem: str, parameters: Sequence[Parameter]) -> CallSyntaxError:
+    """The error for a call that does not have the tool's arguments, optional ones in brackets."""
+    names = [item.name if item.is_required else f"({item.name})" for item in parameters]
+    form = f"'{', '.join(names)}', and names from the first named one on"
+    return CallSyntaxError(reason, f"{problem}. Expected {form if names else 'no arguments'}.")
+
+
+def _check_choices(choices: Sequence[object]) -> None:
+    texts = [value_text(choice) for choice in choices]
+    # White space is collapsed and brackets are refused before a choice is looked for.
+    if (
+        not choices
+        or not all(isinstance(choice, str | int | float) for choice in choices)
+        or len(set(texts)) < len(texts)
+        or not all(text and text == " ".join(text.split()) for text in texts)
+        or any("[" in text or "]" in text for text in texts)
+    ):
+        raise ToolSettingsError(
+            f"The choices are {texts!r}. Expected different numbers or texts of one line, not "
+            "empty and without square brackets."
+        )
+
+
+# A type is read for many calls.
+@functools.lru_cache(maxsize=256)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))

@@ -196,6 +196,25 @@ def test_the_server_ends_with_the_tool(make):
     assert server not in servers()
 
 
+def test_a_connection_can_be_closed_from_its_own_thread(make):
+    # As the garbage collector may do.
+    before = servers()
+    tool = make()
+    tool.check_available()
+    (server,) = servers() - before
+    connection = tool._connection
+
+    async def close():
+        connection.close()
+
+    connection._portal.call(close)
+    give_up = time.monotonic() + 20
+    while server in servers() and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert server not in servers()
+    assert tool.call("a b", DOCUMENT) == "2"
+
+
 def test_the_server_ends_with_the_process(make, tmp_path):
     mark = tmp_path / "pid"
     code = (

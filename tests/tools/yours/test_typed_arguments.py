@@ -1,30 +1,32 @@
 """Arguments with types: reading them, and their one normal form."""
 
+from enum import Enum
+from typing import Annotated, Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
-from tools.errors import CallSyntaxError
+from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, format_call, parse_sample
 from tools.yours.nasty_arguments import NASTY_ARGUMENTS
 from tools.yours.typed_arguments import Parameter, read_arguments, write_arguments
 
-AMOUNT = Parameter("amount", "number")
-UNIT = Parameter("unit", "text")
-COUNT = Parameter("count", "integer", is_required=False, default=3, least=0, most=10)
-LOUD = Parameter("loud", "boolean", is_required=False, default=False)
-COLOUR = Parameter(
-    "colour", "choice", is_required=False, default="red", choices=(("red", "red"), ("Blue", 7))
-)
+AMOUNT = Parameter("amount", float)
+UNIT = Parameter("unit", str)
+COUNT = Parameter("count", Annotated[int, Field(ge=0, le=10)], is_required=False, default=3)
+LOUD = Parameter("loud", bool, is_required=False, default=False)
+COLOUR = Parameter("colour", Literal["red", "Blue", 7], is_required=False, default="red")
 ALL = [AMOUNT, UNIT, COUNT, LOUD, COLOUR]
 SIGNATURES = [
     ALL,
     [UNIT],
     [AMOUNT],
     [AMOUNT, UNIT],
-    [UNIT, Parameter("other", "text")],
-    [Parameter("unit", "text", is_required=False), COUNT],
+    [UNIT, Parameter("other", str)],
+    [Parameter("unit", str, is_required=False), COUNT],
     [COLOUR, LOUD],
     [],
 ]
@@ -53,9 +55,10 @@ def read_from_a_text(arguments, parameters):
         ("12, O'Brien", {"amount": 12.0, "unit": "O'Brien"}),
         (
             "-.5, m, 07, TRUE, blue",
-            {"amount": -0.5, "unit": "m", "count": 7, "loud": True, "colour": 7},
+            {"amount": -0.5, "unit": "m", "count": 7, "loud": True, "colour": "Blue"},
         ),
         ("1, m, colour=red", {"amount": 1.0, "unit": "m", "colour": "red"}),
+        ("1, m, colour=7", {"amount": 1.0, "unit": "m", "colour": 7}),
     ],
 )
 def test_arguments_are_read_by_their_types(text, expected):
@@ -76,9 +79,14 @@ def test_arguments_are_read_by_their_types(text, expected):
         ("1_000, m", "wrong_value"),
         ("٣, m", "wrong_value"),
         ("1, m, 2.5", "wrong_value"),
+        ("1, m, 2.0", "wrong_value"),
+        ("1, m, 1_0", "wrong_value"),
         ("1, m, 11", "wrong_value"),
         ("1, m, -1", "wrong_value"),
         ("1, m, 1, maybe", "wrong_value"),
+        ("1, m, 1, yes", "wrong_value"),
+        ("1, m, 1, 1", "wrong_value"),
+        ("\ud800, m", "wrong_value"),
         ("1, m, 1, true, green", "wrong_value"),
         ("1, m, 1, true, red, 5", "too_many_arguments"),
         ("1, m, size=5", "unknown_argument"),
@@ -139,6 +147,23 @@ def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():
     assert caught.value.reason == "both_quotes"
 
 
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (list[int], "cannot be written in a call"),
+        (Enum, "cannot be written in a call"),
+        (Annotated[int, Field(ge=0.5)], "limits"),
+        (Literal["two  words", "b"], "choices"),
+        (Literal["1", 1], "choices"),
+        (Literal["a[0]", "b"], "choices"),
+        (Literal[b"a", "b"], "choices"),
+    ],
+)
+def test_a_type_that_cannot_be_written_in_a_call_is_refused(annotation, message):
+    with pytest.raises(ToolSettingsError, match=message):
+        Parameter("x", annotation)
+
+
 def test_a_tool_without_parameters_takes_nothing():
     assert normal("", []) == ""
     with pytest.raises(CallSyntaxError) as caught:
@@ -173,7 +198,7 @@ VALUES = {
     .filter(lambda text: text and not ('"' in text and "'" in text)),
     "count": st.integers(0, 10),
     "loud": st.booleans(),
-    "colour": st.sampled_from(["red", 7]),
+    "colour": st.sampled_from(["red", "Blue", 7]),
 }
 
 
