@@ -5,7 +5,10 @@ written between the brackets of a call: text, numbers, truth values and choices.
 arguments; `tools.yours.typed_arguments` does.
 """
 
+import enum
 import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -84,6 +87,13 @@ def parameters_of_function(function: Callable[..., object], shown: str) -> list[
                     f"The function {shown} has the parameter {parameter}. Expected parameters "
                     "that can be given by name; wrap the function in one that has only such."
                 )
+            annotation = typing.get_type_hints(function).get(parameter.name)
+            if annotation is not None and not _is_writable(annotation):
+                raise ToolSettingsError(
+                    f"The parameter {parameter.name} of the function {shown}: the type "
+                    f"{annotation!r} cannot be written in a call. Expected str, int, float, bool, "
+                    "a Literal or an Enum."
+                )
         adapter = TypeAdapter[object](function)  # pyright: ignore[reportArgumentType]
         schema = adapter.json_schema()
     except ToolSettingsError:
@@ -94,6 +104,15 @@ def parameters_of_function(function: Callable[..., object], shown: str) -> list[
             "function whose parameters are str, int, float, bool, a Literal or an Enum."
         ) from error
     return parameters_of_schema(schema, f"the function {shown}", skips_optional=False)
+
+
+def _is_writable(annotation: object) -> bool:
+    """Whether pydantic makes a plain value of it: of some types it would import what a call says."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return all(kind is types.NoneType or _is_writable(kind) for kind in arguments)
+    is_enum = isinstance(annotation, type) and issubclass(annotation, enum.Enum)
+    return is_enum or typing.get_origin(annotation) is Literal or annotation in _TYPES.values()
 
 
 def _flat(schema: object, definitions: object) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ImportString
 
 from tools.errors import (
     CallSyntaxError,
@@ -223,6 +223,11 @@ def positional(x: int, /) -> str:
     return str(x)
 
 
+def imported(x: ImportString) -> str:  # pyright: ignore[reportMissingTypeArgument]
+    """Would import what a model wrote."""
+    return str(x)
+
+
 def either(x: int | str) -> str:
     """Takes either."""
     return str(x)
@@ -255,6 +260,7 @@ def silent(x: int) -> int:
         (listed_if_given, "the parameter x of the function listed_if_given"),
         (several, "can be given by name"),
         (positional, "can be given by name"),
+        (imported, "the parameter x of the function imported: .* cannot be written in a call"),
         (either, "the parameter x of the function either: .* cannot be written in a call"),
         (unknown, "cannot be read"),
         (empty_choice, "not empty"),
