@@ -58,8 +58,13 @@ def toolformer(
         bool,
         typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell what is fetched from an object store.")
+    ] = False,
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
+    if verbose:
+        console.show_log("warehouse.store")
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
     # These are there to find and mend what the others would refuse.
     is_mending = context.invoked_subcommand in ("cluster", "doctor")

@@ -26,8 +26,18 @@ def check_layout(folder: Path) -> None:
     version = file.read_text(errors="replace").strip() if file.exists() else "none"
     if version == str(LAYOUT_VERSION) or (version == "none" and not _has_slices(folder)):
         return
-    raise LayoutError(
-        f"The warehouse '{folder}' has layout version {version}, expected {LAYOUT_VERSION}: its "
+    raise layout_error(folder, version)
+
+
+def layout_error(place: Path | str, version: str) -> LayoutError:
+    """Returns the error for slices of another layout.
+
+    Args:
+        place: Folder of the warehouse, or the URL of the store.
+        version: Of its layout.
+    """
+    return LayoutError(
+        f"The warehouse '{place}' has layout version {version}, expected {LAYOUT_VERSION}: its "
         "slices cannot be read by this version of toolformer. Begin anew: copy toolformer.yaml "
         "into an empty folder, then run `TOOLFORMER_HOME=FOLDER toolformer build` (with an object "
         "store, set TOOLFORMER_STORE to an empty prefix too)."

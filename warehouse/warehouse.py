@@ -40,23 +40,37 @@ class Warehouse:
         folder: Folder of the slices.
         database_file: DuckDB file with the same views, for people and their tools.
         store: Where slices are published; by default in the folder.
+        shards: Only the slices of these are queried, of tables that are cut by shard; by default
+            all.
 
     Raises:
         LayoutError: The warehouse was written with another layout.
     """
 
-    def __init__(self, folder: Path, database_file: Path, store: SliceStore | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        database_file: Path,
+        store: SliceStore | None = None,
+        *,
+        shards: Collection[str] | None = None,
+    ):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
         check_layout(self.folder)
         self._store = store or FolderStore(self.folder)
+        self._shards = shards
+
+    def limited_to(self, shards: Collection[str]) -> "Warehouse":
+        """Returns the same warehouse, of which only the slices of some shards are queried."""
+        return Warehouse(self.folder, self.database_file, self._store, shards=shards)
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Brings the folder in line with what was published, writes the zero-row slices, removes what
-        killed writers left behind, and writes the database file anew when a view or the folder has
-        changed.
+        Writes the zero-row slices, removes what killed writers left behind, and writes the database
+        file anew when a view or the folder has changed. With an object store, slices are fetched
+        when they are read.
 
         Raises:
             LayoutError: The warehouse was written with another layout.
@@ -66,7 +80,6 @@ class Warehouse:
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_stale_files(self.folder, self.database_file)
         self._store.record_layout()
-        self._store.refresh()
         for table in tables():
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
@@ -160,6 +173,7 @@ class Warehouse:
             SliceNotFoundError: The slice does not exist.
             DamagedSliceError: The file is truncated or no Parquet file.
         """
+        self._store.look(table, shard, slice_name)
         return slices.read_slice(self.folder, table, shard, slice_name)
 
     def read_slices(
@@ -175,13 +189,12 @@ class Warehouse:
         Raises:
             DamagedSliceError: A file is truncated or no Parquet file.
         """
-        self._store.look_at_shard(shard)
+        self._store.bring({table}, {shard})
         return slices.read_slices(self.folder, table, shard, round_number=round_number)
 
     def slices(self, table: str, shard: str | None = None) -> list[SliceInfo]:
         """Lists the slices of a table, of one shard or of all."""
-        if shard is not None:
-            self._store.look_at_shard(shard)
+        self._store.bring({table}, None if shard is None else {shard})
         return list_slices(self.folder, table, shard)
 
     def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
@@ -222,7 +235,7 @@ class Warehouse:
             sql: The statement; values stand in it as `$name`.
             parameters: The values.
             shards: Only the slices of these are read, of tables that are cut by shard; by default
-                all.
+                those of `limited_to`, else all.
 
         Raises:
             QueryError: The statement is no single select or DuckDB refused it.
@@ -230,16 +243,20 @@ class Warehouse:
             SlicesChangingError: Slices were replaced at every attempt.
             StorageError: The warehouse was not prepared and cannot be.
         """
-        self._ensure_read_tables(sql)
+        shards = self._shards if shards is None else shards
+        self._make_readable(needs_of(sql).tables, shards)
         return run_query(self.folder, sql, parameters, shards=shards)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of one select statement; see `query`."""
-        self._ensure_read_tables(sql)
+        self._make_readable(needs_of(sql).tables)
         return fetch_rows(self.folder, sql)
 
-    def _ensure_read_tables(self, sql: str) -> None:
-        for table in needs_of(sql).tables:
+    def _make_readable(
+        self, table_names: Collection[str], shards: Collection[str] | None = None
+    ) -> None:
+        self._store.bring(table_names, shards)
+        for table in table_names:
             if empty_slice_path(self.folder, table) is None:
                 slices.ensure_empty_slice(self.folder, table)
 
@@ -300,10 +317,13 @@ class Warehouse:
             name: Of a file in `warehouse/queries`.
             values: What stands in it as `$name`.
         """
-        return stream_query(self.folder, _text_of(name), values)
+        sql = _text_of(name)
+        self._make_readable(needs_of(sql).tables)
+        return stream_query(self.folder, sql, values)
 
     def write_standalone(self, file: Path, *, round_number: int | None = None) -> dict[str, int]:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
+        self._make_readable(list(tables()))
         return write_standalone_database(self.folder, file, round_number=round_number)
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:

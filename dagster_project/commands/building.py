@@ -135,10 +135,11 @@ def build_dataset(
     ).of(chosen.annotated, texts_of=chosen.held_out)
     if plan:
         _build(options, home, settings, plan, on_ray=on_ray)
-        show_statistics(examples=False)
+        show_statistics(examples=False, shards=shards or None)
     else:
         console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
-    tally = records_read(open_warehouse(home))
+    warehouse = open_warehouse(home)
+    tally = records_read(warehouse.limited_to(shards) if shards else warehouse)
     if tally.records and not tally.usable:
         raise ToolformerError(
             f"No record of the corpus is usable: of {tally.records}, {tally.reasons}. Expected at "

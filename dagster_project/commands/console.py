@@ -4,6 +4,7 @@ Does not compute.
 """
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +62,15 @@ def document(fields: Mapping[str, Any]) -> None:
 def error(text: str) -> None:
     """Print an error to the error output."""
     _ERR.print(f"[bold red]Error:[/bold red] {escape(text)}", soft_wrap=True)
+
+
+def show_log(name: str) -> None:
+    """Write what a logger says to standard error, from `INFO` on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
 
 
 def findings(found: list[Finding], *, as_json: bool) -> None:

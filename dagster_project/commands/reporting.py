@@ -4,7 +4,7 @@ Does not parse the command line.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def show_statistics(*, examples: bool = True) -> None:
-    """Print the statistics views; the round of annotation only where there are several."""
+def show_statistics(*, examples: bool = True, shards: Collection[str] | None = None) -> None:
+    """Print the statistics views; the round of annotation only where there are several.
+
+    Args:
+        examples: whether calls are shown, and why others were dropped.
+        shards: only of these; by default of all.
+    """
     home = Home.find()
     warehouse, settings = open_warehouse(home), load_settings(home.settings_file)
+    if shards is not None:
+        warehouse = warehouse.limited_to(shards)
     _tell_rejected(warehouse)
     console.heading("Calls by tool")
     console.frame(_readable(warehouse.view("call_statistics")))

@@ -17,6 +17,7 @@ from tests.cluster.scenario import Course
 from tests.cluster.store import BUCKET, HOME
 from tests.faults.comparison import damage_of_rows, slices_of
 from tests.faults.home import FaultyHome
+from warehouse.schema import tables
 from warehouse.versions import is_intact
 
 _STORED_ON_THE_WAY = ("document_selection", "rejected_records", "stage_costs")
@@ -34,7 +35,7 @@ def seen_by_a_newcomer(made: Cluster) -> Path:
     home = Home(root, root / "cache", f"s3://{BUCKET}/{HOME}")
     store = slice_store(home)
     assert store is not None
-    store.refresh()
+    store.bring(tables())
     return root
 
 

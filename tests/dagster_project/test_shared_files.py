@@ -22,6 +22,7 @@ from tests.s3 import Store, running_store
 from toolformer.sources.manifest import Manifest, manifest_path, slice_path
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout_version import record_layout
+from warehouse.schema import tables
 
 _BUCKETS = count()
 
@@ -193,7 +194,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     assert slice_store(one) is not None
     store = slice_store(two)
     assert store is not None
-    store.refresh()
+    store.bring(tables())
     (copied,) = (two.warehouse / "documents" / "shard=shard-00000").iterdir()
     assert copied.read_text() == "rows"
     bring(two, two.models / "toolformer")

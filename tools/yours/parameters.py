@@ -107,7 +107,7 @@ def parameters_of_function(function: Callable[..., object], shown: str) -> list[
 
 
 def _is_writable(annotation: object) -> bool:
-    """Whether pydantic makes a plain value of it: of some types it would import what a call says."""
+    """Whether pydantic makes a plain value of it, and imports nothing that a call names."""
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return all(kind is types.NoneType or _is_writable(kind) for kind in arguments)

@@ -5,9 +5,10 @@ Processes of the machine share the copy: a record of what it holds lies in the m
 Does not know the store's protocol (`objects.py`).
 """
 
+import logging
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from toolformer.ground.whole_files import beside
 from warehouse.errors import StoreConflictError
 from warehouse.store.objects import ObjectStore, Pointer
 
+_LOGGER = logging.getLogger(__name__)
 # A store answers many small requests at a time as fast as one.
 _AT_A_TIME = 16
 _ATTEMPTS = 5
@@ -81,17 +83,21 @@ class Mirror:
             OSError: the disk refused.
         """
         pointer = self.store.pointer(place)
-        self._bring(place, pointer)
+        _tell_fetched(place, self._bring(place, pointer))
         self._seen[place] = pointer.tag if pointer else None
         return pointer
 
-    def refresh(self, prefix: str) -> list[str]:
-        """Brings the copies of all places that begin so up to date; returns those that changed.
+    def refresh(self, prefix: str, is_wanted: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Brings the copies of places that begin so up to date; returns those that changed.
+
+        Args:
+            prefix: of their names.
+            is_wanted: whether a place is one of them.
 
         Raises: See `look`.
         """
-        tags = self.store.tags(prefix)
-        known = self._record.tags(prefix)
+        tags = {place: tag for place, tag in self.store.tags(prefix).items() if is_wanted(place)}
+        known = {place: tag for place, tag in self._record.tags(prefix).items() if is_wanted(place)}
         gone = [place for place in known if place not in tags]
         stale = [
             place
@@ -102,8 +108,8 @@ class Mirror:
             self._bring(place, None)
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             # Asked for by name: a pointer may have been swapped since it was listed.
-            for _ in pool.map(lambda place: self._bring(place, self.store.pointer(place)), stale):
-                pass
+            fetched = pool.map(lambda place: self._bring(place, self.store.pointer(place)), stale)
+            _tell_fetched(f"{len(stale)} in {prefix}", sum(fetched))
         return gone + stale
 
     def tag(self, place: str) -> str | None:
@@ -173,12 +179,14 @@ class Mirror:
             self.store.swap(target, pointer.files, there.tag if there else None)
         self.withdraw(place)
 
-    def _bring(self, place: str, pointer: Pointer | None) -> None:
+    def _bring(self, place: str, pointer: Pointer | None) -> int:
+        """Brings the copy of a place up to date; returns how many bytes were fetched."""
         known = self._record.tags(place).get(place)
         if pointer is None and known is None:
-            return
+            return 0
         if pointer is not None and known == pointer.tag and self._layout.holds(place):
-            return
+            return 0
+        fetched = 0
         with self._turn(place):
             # Another process of this machine may have brought it meanwhile.
             known = self._record.tags(place).get(place)
@@ -186,27 +194,36 @@ class Mirror:
                 self._layout.drop(place)
                 self._record.set(place, None)
             elif known != pointer.tag or not self._layout.holds(place):
-                self._fetch(place, pointer)
+                fetched = self._fetch(place, pointer)
                 self._record.set(place, pointer.tag)
+        return fetched
 
-    def _fetch(self, place: str, pointer: Pointer) -> None:
+    def _fetch(self, place: str, pointer: Pointer) -> int:
         near = self._layout.near(place)
         near.parent.mkdir(parents=True, exist_ok=True)
         folder = beside(near)
+        fetched = 0
         try:
             for name, digest in pointer.files.items():
                 target = folder / (name or ONLY_FILE)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.store.fetch(digest, target)
+                fetched += target.stat().st_size
             self._layout.settle(place, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        return fetched
 
     def _turn(self, place: str) -> FileLock:
         # A few files for any number of places.
         folder = self._folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{hex_digest(place, size=1)}.lock", thread_local=False)
+
+
+def _tell_fetched(what: str, fetched: int) -> None:
+    if fetched:
+        _LOGGER.info("fetched %s: %s bytes", what, f"{fetched:,}")
 
 
 class _Record:

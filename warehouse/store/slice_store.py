@@ -4,6 +4,7 @@ In a folder, a slice is published by its file's name, as `versions.py` says. Wit
 the folder is this machine's copy, and a slice is published by its pointer there.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 from warehouse import damage
 from warehouse.errors import StoreConflictError
 from warehouse.layout import list_slices, slice_folder, slice_path
-from warehouse.layout_version import LAYOUT_FILE, check_layout, record_layout
-from warehouse.schema import tables
+from warehouse.layout_version import LAYOUT_FILE, check_layout, layout_error, record_layout
+from warehouse.schema import ALL, tables
 from warehouse.versions import newest_version, publish, superseded, versions
 
 if TYPE_CHECKING:
     from warehouse.store.objects import ObjectStore
 
 _SLICES, _RETIRED = "slices/", "retired/"
+# Of fewer shards the slices are listed shard by shard, else all slices at once.
+_MANY_SHARDS = 16
 
 
 class SliceStore(Protocol):
@@ -36,12 +39,13 @@ class SliceStore(Protocol):
         """Makes sure that the folder has the newest version of a slice."""
         ...
 
-    def look_at_shard(self, shard: str) -> None:
-        """Makes sure that the folder has the newest versions of a shard's slices."""
-        ...
+    def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
+        """Makes sure that the folder has the newest versions of the slices of these tables.
 
-    def refresh(self) -> None:
-        """Makes sure that the folder has what was published until now."""
+        Args:
+            tables: names of tables.
+            shards: only the slices of these, of tables that are cut by shard; by default all.
+        """
         ...
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
@@ -83,10 +87,7 @@ class FolderStore:
     def look(self, table: str, shard: str, name: str) -> None:
         """Does nothing: the folder is what is published."""
 
-    def look_at_shard(self, shard: str) -> None:
-        """Does nothing: the folder is what is published."""
-
-    def refresh(self) -> None:
+    def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
         """Does nothing: the folder is what is published."""
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
@@ -127,8 +128,8 @@ class MirroredStore:
         """See `SliceStore.record_layout`."""
         file = self._folder / LAYOUT_FILE
         if not self._files.bring(file):
-            # The store may have slices of another layout.
-            self.refresh()
+            if self._mirror.store.tags(_SLICES):
+                raise layout_error(self._mirror.store.url, "none")
             record_layout(self._folder)
             with suppress(StoreConflictError):
                 self._files.publish(file)
@@ -139,14 +140,13 @@ class MirroredStore:
         """See `SliceStore.look`."""
         self._mirror.look(_place(table, shard, name))
 
-    def look_at_shard(self, shard: str) -> None:
-        """See `SliceStore.look_at_shard`."""
-        self._mirror.refresh(f"{_SLICES}{shard}/")
-
-    def refresh(self) -> None:
-        """See `SliceStore.refresh`."""
-        self._files.bring(self._folder / LAYOUT_FILE)
-        self._mirror.refresh(_SLICES)
+    def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
+        """See `SliceStore.bring`."""
+        prefixes = [_SLICES]
+        if shards is not None and len(shards) < _MANY_SHARDS:
+            prefixes = [f"{_SLICES}{shard}/" for shard in sorted({*shards, ALL})]
+        for prefix in prefixes:
+            self._mirror.refresh(prefix, lambda place: _is_among(place, tables, shards))
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """See `SliceStore.publish`."""
@@ -164,9 +164,7 @@ class MirroredStore:
 
     def restore(self, shard: str) -> int:
         """See `SliceStore.restore`."""
-        moved = self._move(_RETIRED, _SLICES, shard)
-        self.look_at_shard(shard)
-        return moved
+        return self._move(_RETIRED, _SLICES, shard)
 
     def copies(self) -> list[str]:
         """The places of which this machine has a copy."""
@@ -228,6 +226,11 @@ class _SliceLayout:
 def _place(table: str, shard: str, name: str) -> str:
     # By shard first: a stage asks for the slices of one.
     return f"{_SLICES}{shard}/{table}/{name}"
+
+
+def _is_among(place: str, tables: Collection[str], shards: Collection[str] | None) -> bool:
+    table, shard, _ = _address(place)
+    return table in tables and (shards is None or shard == ALL or shard in shards)
 
 
 def _address(place: str) -> tuple[str, str, str]:

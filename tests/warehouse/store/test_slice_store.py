@@ -1,6 +1,7 @@
 """Two machines over one object store: what one publishes, the other reads, and nothing is lost."""
 
 import datetime
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +33,9 @@ class Machine:
     def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
         self.warehouse.replace_slice(TABLE, shard, name, _costs(tokens, shard), metadata={})
 
+    def fetched(self) -> list[str]:
+        return [place for place in self.store.copies() if place.startswith("slices/")]
+
     def tokens(self) -> list[int]:
         return self.warehouse.query(f"select tokens_fed from {TABLE}")["tokens_fed"].to_list()
 
@@ -55,18 +59,29 @@ def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
 def test_what_one_machine_publishes_another_reads(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     one.write(7)
-    assert two.tokens() == []
-    two.store.refresh()
     assert two.tokens() == [7]
 
 
-def test_to_prepare_a_warehouse_brings_what_was_published(
-    machines: tuple[Machine, Machine],
+def test_only_what_a_statement_reads_is_fetched(
+    machines: tuple[Machine, Machine], caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = machines
-    one.write(7)
+    others = [f"shard-{number:05d}" for number in range(1, 20)]
+    for shard in [SHARD, *others]:
+        one.write(7, shard=shard)
+    rejected = table_schema("rejected_records").polars_schema.to_frame()
+    one.warehouse.replace_slice("rejected_records", SHARD, "all", rejected, metadata={})
     two.warehouse.prepare()
-    assert two.tokens() == [7]
+    assert two.fetched() == []
+    statement = f"select tokens_fed from {TABLE}"
+    assert two.warehouse.query(statement, shards={SHARD}).height == 1
+    assert two.fetched() == [f"slices/{SHARD}/{TABLE}/{NAME}"]
+    limited = two.warehouse.limited_to({SHARD, others[0]})
+    assert limited.query(statement).height == 2
+    with caplog.at_level(logging.INFO, "warehouse.store"):
+        assert two.warehouse.query(statement).height == 20
+    assert [record.message.split(":")[0] for record in caplog.records] == ["fetched 18 in slices/"]
+    assert {place.split("/")[2] for place in two.fetched()} == {TABLE}
 
 
 def test_a_machine_that_brings_slices_knows_their_layout(
@@ -75,7 +90,7 @@ def test_a_machine_that_brings_slices_knows_their_layout(
     one, two = machines
     one.warehouse.prepare()
     one.write(1)
-    two.store.refresh()
+    two.warehouse.prepare()
     assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
 
 
@@ -93,7 +108,7 @@ def test_a_store_of_another_layout_is_refused(
     for machine in (two, three):
         with pytest.raises(LayoutError, match="has layout version 7"):
             machine.warehouse.prepare()
-    assert three.tokens() == []
+    assert three.fetched() == []
 
 
 def test_a_store_with_slices_and_no_layout_is_refused(machines: tuple[Machine, Machine]) -> None:
@@ -122,7 +137,7 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
     one.write(7)
     with pytest.raises(StoreConflictError):
         two.write(9)
-    two.store.refresh()
+    two.store.bring({TABLE})
     assert one.tokens() == two.tokens() == [7]
     # It has not looked since, and goes by what it saw.
     with pytest.raises(StoreConflictError):
@@ -148,7 +163,7 @@ def test_increments_of_both_machines_all_count(machines: tuple[Machine, Machine]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(count_up, machines))
     for machine in machines:
-        machine.store.refresh()
+        machine.store.bring({TABLE})
         assert machine.tokens() == [16]
 
 
@@ -157,7 +172,7 @@ def test_a_copy_that_was_removed_comes_again(machines: tuple[Machine, Machine]) 
     one.write(7)
     for path in (one.warehouse.folder / TABLE / f"shard={SHARD}").iterdir():
         path.unlink()
-    one.store.refresh()
+    one.store.bring({TABLE})
     assert one.tokens() == [7]
 
 
@@ -166,15 +181,15 @@ def test_a_retired_shard_leaves_all_machines_and_comes_back(
 ) -> None:
     one, two = machines
     one.write(7)
-    two.store.refresh()
+    two.store.bring({TABLE})
     one.warehouse.retire_shard(SHARD)
     assert one.tokens() == []
-    two.store.refresh()
+    two.store.bring({TABLE})
     assert two.tokens() == []
     assert two.warehouse.retired_shards() == {SHARD}
     assert two.warehouse.restore_shard(SHARD) == 1
     assert two.tokens() == [7]
-    one.store.refresh()
+    one.store.bring({TABLE})
     assert one.tokens() == [7]
     assert one.warehouse.retired_shards() == set()
 
@@ -184,13 +199,13 @@ def test_a_machine_whose_clock_is_behind_still_reads_the_newest_slice(
 ) -> None:
     one, two = machines
     one.write(7)
-    two.store.refresh()
+    two.store.bring({TABLE})
     monkeypatch.setattr("warehouse.versions._now", lambda: 1_000_000_000)
     two.warehouse.slice_version(TABLE, SHARD, NAME)
     two.write(8)
     monkeypatch.undo()
     assert two.tokens() == [8]
-    one.store.refresh()
+    one.store.bring({TABLE})
     assert one.tokens() == [8]
 
 
@@ -207,7 +222,7 @@ def test_an_upload_that_fails_changes_nothing(
     monkeypatch.setattr(one.objects, "put_file", gone)
     with pytest.raises(StoreError, match="the store is gone"):
         one.write(8)
-    two.store.refresh()
+    two.store.bring({TABLE})
     assert one.tokens() == two.tokens() == [7]
     assert not list(one.warehouse.folder.rglob("*.tmp"))
 
@@ -227,5 +242,5 @@ def test_the_sweep_removes_old_contents_that_nothing_names(
     assert removed == 2
     assert freed > 0
     one.warehouse.restore_shard("shard-00001")
-    two.store.refresh()
+    two.store.bring({TABLE})
     assert sorted(two.tokens()) == [5, 9]
