@@ -22,7 +22,6 @@ from dagster_project.settings.tool_sections import (
     WikipediaIndexSettings,
 )
 from dagster_project.settings.training_sections import TrainingSettings
-from toolformer.sources.compression import MAXIMUM_EXPANSION, MAXIMUM_WINDOW_BYTES
 from toolformer.sources.source import (
     DATE_COLUMN,
     STARTER_TEXTS,
@@ -87,19 +86,11 @@ class SourceSettings(Section):
     )
     limit: int | None = Field(None, ge=1, description="at most this many records, from the start")
     shard_size: int | None = Field(None, ge=1, description="records per shard, if not the corpus's")
-    maximum_expansion: int = Field(
-        MAXIMUM_EXPANSION,
-        ge=1,
-        description="a file is read up to so many times its size, beyond the first 64 MiB",
-    )
     maximum_file_bytes: int | None = Field(
-        None, ge=1, description="at most so many bytes of each file, decompressed"
-    )
-    maximum_window_bytes: int = Field(
-        MAXIMUM_WINDOW_BYTES,
+        None,
         ge=1,
-        le=1 << 31,
-        description="memory for a Zstandard file; `zstd --long=31` needs 2147483648",
+        description="bytes that a file may grow to when it is read, and 500 more for each record; "
+        "null: 64 MiB and 200 times its size",
     )
     tools: tuple[str, ...] | None = Field(
         None, description="only these annotate its texts; null: each one that preselects them"

@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from fsspec.compression import compr
-from fsspec.utils import infer_compression
-from zstandard import ZstdError
-
+from toolformer.sources.compression import decompressed
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, open_stored
 from toolformer.sources.wiki_markup import ArticleSection
@@ -36,13 +33,10 @@ def read_article_lines(file: SourceFile) -> Iterator[Article]:
         SourceError: a line is no article, or the file is gone or damaged; articles before it came.
     """
     number = 0
-    # It has no types.
-    decompressors: dict[str | None, Any] = compr  # pyright: ignore[reportAssignmentType]
-    decompressor = decompressors[infer_compression(file.path)]
     try:
         with (
             open_stored(file) as stored,
-            decompressor(stored, mode="rb") as stream,
+            io.BufferedReader(decompressed(stored, file.path)) as stream,
             io.TextIOWrapper(stream, encoding="utf-8") as lines,
         ):
             for number, line in enumerate(lines, 1):
@@ -56,7 +50,6 @@ def read_article_lines(file: SourceFile) -> Iterator[Article]:
         RecursionError,
         TypeError,
         ValueError,
-        ZstdError,
         zlib.error,
     ) as error:
         raise SourceError(

@@ -6,7 +6,6 @@ Does not guess from the content: the file name decides.
 import bz2
 import gzip
 import io
-from dataclasses import dataclass
 from typing import IO, cast
 
 from toolformer.sources.errors import ExpansionError
@@ -18,72 +17,61 @@ CHUNK_BYTES = 1 << 18
 # Zstandard gives all output of its input at once, and makes up to 32,768 bytes of each.
 _ZSTANDARD_INPUT_BYTES = 1 << 10
 # What `zstd --long=27` writes and `zstd -d` reads; more is memory that a tiny file can ask for.
-MAXIMUM_WINDOW_BYTES = 1 << 27
-# Web text compresses to a third or a tenth; JSON lines that repeat themselves to a thirtieth.
-MAXIMUM_EXPANSION = 200
+_ZSTANDARD_WINDOW_BYTES = 1 << 27
 # A small file may grow as it likes, up to here.
 _FREE_BYTES = 64 << 20
+# Web text compresses to a third or a tenth; JSON lines that repeat themselves to a thirtieth.
+_USUAL_EXPANSION = 200
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingLimits:
-    """How far a stored file may grow when it is read.
+def usual_file_bytes(stored: int) -> int:
+    """Bytes up to which a file is read where its source does not say; no text is denser.
 
-    Attributes:
-        maximum_expansion: times the bytes stored, beyond the first 64 MiB.
-        maximum_file_bytes: bytes read of one file, decompressed; None for any number.
-        maximum_window_bytes: memory for the window of a Zstandard file.
+    Args:
+        stored: bytes of the file as it is stored.
+
+    Example:
+        >>> usual_file_bytes(1_000_000)
+        267108864
     """
-
-    maximum_expansion: int = MAXIMUM_EXPANSION
-    maximum_file_bytes: int | None = None
-    maximum_window_bytes: int = MAXIMUM_WINDOW_BYTES
+    return _FREE_BYTES + _USUAL_EXPANSION * stored
 
 
 class Allowance:
-    """Sets what is read of a file against what is stored of it.
+    """Counts what a file grows to against the most that it may.
 
     Args:
-        limits: how far it may grow.
-        stored: bytes known to be stored, where they are not counted as they are read.
+        stored: the file as stored. What was read of it by then counts as stored.
+        maximum_file_bytes: the most; None for what is usual for the bytes stored.
     """
 
-    def __init__(self, limits: ReadingLimits, stored: int = 0) -> None:
-        self.limits = limits
+    def __init__(self, stored: IO[bytes], maximum_file_bytes: int | None = None) -> None:
         self._stored = stored
-        self._spent = self._read = 0
+        self._maximum = maximum_file_bytes
+        self._spent = 0
 
-    def store(self, count: int) -> None:
-        """Notes bytes read as they are stored."""
-        self._stored += count
-
-    def read(self, count: int) -> None:
-        """Notes bytes read, decompressed.
+    def spend(self, count: int) -> None:
+        """Counts bytes that were read, decompressed, or that a record costs beside them.
 
         Raises:
             ExpansionError: these are too many.
         """
-        most = self.limits.maximum_file_bytes
-        self._read += count
-        if most is not None and self._read > most:
-            raise ExpansionError(
-                f"It holds more than {most:,} bytes, the most that is read of one file. Raise "
-                "maximum_file_bytes of the source if it is to be trusted"
-            )
-        self.spend(count)
+        self.check(count)
+        self._spent += count
 
-    def spend(self, count: int) -> None:
-        """Notes what bytes grow to after they are read.
+    def check(self, count: int) -> None:
+        """Checks that so many bytes may be read, before they are.
 
         Raises:
-            ExpansionError: this is too far.
+            ExpansionError: they may not.
         """
-        self._spent += count
-        if self._spent > _FREE_BYTES + self.limits.maximum_expansion * self._stored:
+        most = self._maximum
+        if most is None:
+            most = usual_file_bytes(self._stored.tell())
+        if self._spent + count > most:
             raise ExpansionError(
-                f"Its first {self._stored:,} bytes grow to more than {self._spent:,}, over "
-                f"{self.limits.maximum_expansion} times as many. Raise maximum_expansion of the "
-                "source if it is to be trusted"
+                f"It grows to {self._spent + count:,} bytes or more. Expected at most {most:,}. "
+                "Raise maximum_file_bytes of the source if it is to be trusted"
             )
 
 
@@ -102,7 +90,7 @@ def split_compression(name: str) -> tuple[str, str]:
     return name, ""
 
 
-class ByteStream:
+class ByteStream(io.RawIOBase):
     """Reads bytes as soon as there are any.
 
     The readers of the standard library gather the full number of bytes asked for, and lose what
@@ -110,6 +98,7 @@ class ByteStream:
     """
 
     def __init__(self, stream: IO[bytes], allowance: Allowance) -> None:
+        super().__init__()
         self._read = getattr(stream, "read1", stream.read)
         self.allowance = allowance
 
@@ -120,70 +109,59 @@ class ByteStream:
             ExpansionError: the file holds too much.
         """
         chunk = self._read(size)
-        self.allowance.read(len(chunk))
+        self.allowance.spend(len(chunk))
         return chunk
-
-
-class _StoredBytes(io.RawIOBase):
-    """A stored file, whose bytes are counted as a decompressor takes them."""
-
-    def __init__(self, stream: IO[bytes], allowance: Allowance) -> None:
-        super().__init__()
-        self._stream = stream
-        self._allowance = allowance
 
     def readable(self) -> bool:
+        """Always True."""
         return True
 
-    def read(self, size: int = -1, /) -> bytes:
-        chunk = self._stream.read(size)
-        self._allowance.store(len(chunk))
-        return chunk
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        """Fills `buffer` as far as `read` does, for `io.BufferedReader`; returns how far."""
+        chunk = self.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
-def decompressed(
-    stream: IO[bytes], name: str, limits: ReadingLimits = ReadingLimits()
-) -> ByteStream:
+def decompressed(stream: IO[bytes], name: str, maximum_file_bytes: int | None = None) -> ByteStream:
     """Wraps a stream so that it reads decompressed bytes.
 
     Args:
-        stream: the file as stored; stays the caller's to close.
+        stream: the file as stored; to be closed by the caller.
         name: its name, whose last suffix names the compression.
-        limits: how far it may grow.
+        maximum_file_bytes: bytes that it may grow to; None for `usual_file_bytes`.
 
     Returns:
         A stream that raises EOFError where compressed data stop in the middle, after it has given
-        everything before; zlib.error, or OSError without a number, where they are damaged; and
-        ExpansionError beyond the limits.
+        what comes before; zlib.error, or OSError without a number, where they are damaged; and
+        ExpansionError beyond the limit.
     """
-    allowance = Allowance(limits)
-    stored = cast(IO[bytes], _StoredBytes(stream, allowance))
     suffix = split_compression(name)[1]
+    content = stream
     if suffix == _GZIP:
-        stored = cast(IO[bytes], gzip.GzipFile(fileobj=stored, mode="rb"))
+        content = gzip.GzipFile(fileobj=stream, mode="rb")
     elif suffix == _BZIP2:
-        stored = cast(IO[bytes], bz2.BZ2File(stored, "rb"))
+        content = bz2.BZ2File(stream, "rb")
     elif suffix == _ZSTANDARD:
-        reader = ZstandardReader(stored, limits.maximum_window_bytes)
-        return ByteStream(io.BufferedReader(reader, CHUNK_BYTES), allowance)
-    return ByteStream(stored, allowance)
+        content = io.BufferedReader(ZstandardReader(stream), CHUNK_BYTES)
+    return ByteStream(cast(IO[bytes], content), Allowance(stream, maximum_file_bytes))
 
 
 class ZstandardReader(io.RawIOBase):
     """Decompresses concatenated Zstandard frames.
 
-    The reader of the `zstandard` package takes a truncated file for a short one; this one raises
-    EOFError, as gzip and bz2 do.
+    The readers of fsspec and the `zstandard` package take a truncated file for a short one, and
+    Arrow's loses what comes just before damage; this one raises EOFError, as gzip and bz2 do, and
+    gives all that comes before.
     """
 
-    def __init__(self, stream: IO[bytes], window_bytes: int = MAXIMUM_WINDOW_BYTES) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         import zstandard
 
         super().__init__()
         self._stream = stream
-        self._window_bytes = window_bytes
         self._zstandard_error = zstandard.ZstdError
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=window_bytes)
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW_BYTES)
         self._frame = None
         self._input = b""
         self._output = memoryview(b"")
@@ -197,7 +175,7 @@ class ZstandardReader(io.RawIOBase):
 
         Raises:
             EOFError: the last frame is incomplete.
-            ExpansionError: a frame needs a larger window than is allowed.
+            ExpansionError: a frame needs a window of more than 128 MiB.
             OSError: the data are not Zstandard.
         """
         while not self._output:
@@ -214,8 +192,8 @@ class ZstandardReader(io.RawIOBase):
             except self._zstandard_error as error:
                 if "too much memory" in str(error):
                     raise ExpansionError(
-                        f"A Zstandard frame needs a window of over {self._window_bytes:,} bytes "
-                        "(zstd --long). Raise maximum_window_bytes of the source, up to 2147483648"
+                        "A Zstandard frame needs a window of over 128 MiB. Compress the file "
+                        "again without --long"
                     ) from error
                 raise OSError(f"not a Zstandard stream: {error}") from error
             self._input = self._frame.unused_data if self._frame.eof else b""

@@ -1,6 +1,7 @@
-"""Rows of a Parquet file, of the named columns, in batches of bounded size.
+"""Rows of a Parquet file, of the named columns, a few at a time.
 
-Does not trust the footer: what a page grows to is read from the page's own header. Does not read
+What a row group grows to is taken from the footer, and what its rows hold is counted as they come.
+A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there is. Does not read
 nested columns, which hold no text.
 """
 
@@ -8,19 +9,13 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from toolformer.sources.compression import CHUNK_BYTES, Allowance
-from toolformer.sources.errors import ExpansionError
 
 if TYPE_CHECKING:
     import pyarrow
     from pyarrow import parquet
 
-_MOST_ROWS, _BATCH_BYTES = 1_024, 64 << 20
-# Writers end a page at 1 MiB, or after one value; it is decompressed whole.
-_LARGEST_PAGE = 256 << 20
-# Thrift's compact protocol, in which page headers are written.
-_BYTE, _SMALL, _INTEGER, _LONG, _BINARY, _STRUCT = 3, 4, 5, 6, 8, 12
-_UNCOMPRESSED_SIZE, _COMPRESSED_SIZE = 2, 3
-_DEEPEST_HEADER = 10
+# Each row of a batch may repeat a long value that is stored once, so batches have few rows.
+_BATCH_ROWS = 4
 
 
 def open_parquet(stream: IO[bytes]) -> "parquet.ParquetFile":
@@ -35,108 +30,32 @@ def open_parquet(stream: IO[bytes]) -> "parquet.ParquetFile":
 
 
 def read_rows(
-    table: "parquet.ParquetFile", stream: IO[bytes], columns: list[str], allowance: Allowance
+    table: "parquet.ParquetFile", columns: list[str], allowance: Allowance
 ) -> Iterator[tuple[Any, ...]]:
     """Yields the cells of each row in the order of `columns`.
 
     Raises:
-        ExpansionError: a page grows beyond what is allowed.
-        EOFError, OSError: the file is damaged; the latter without a number.
+        ExpansionError: a row group grows beyond what is allowed; it is not read.
+        OSError: without a number, the file is damaged; or the stream says so.
         pyarrow.ArrowException: likewise.
     """
     from pyarrow import types
 
-    nested = {
-        field.name
-        for field in map(table.schema_arrow.field, columns)
-        if types.is_nested(field.type)
-    }
+    fields = [table.schema_arrow.field(name) for name in columns]
+    nested = {field.name: str(field.type) for field in fields if types.is_nested(field.type)}
     flat = [name for name in columns if name not in nested]
-    for group in range(table.num_row_groups):
-        if table.metadata.row_group(group).num_rows == 0:
-            continue
-        largest = _check_pages(table.metadata.row_group(group), stream, flat, allowance)
-        # A value, once a page or its dictionary is decoded, is at most as long as that.
-        rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // largest))
-        for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=flat):
+    for number in range(table.num_row_groups):
+        group = table.metadata.row_group(number)
+        chunks = map(group.column, range(group.num_columns))
+        allowance.check(
+            sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in flat)
+        )
+        for batch in table.iter_batches(_BATCH_ROWS, row_groups=[number], columns=flat):
             cells = [
-                [[str(table.schema_arrow.field(name).type)]] * batch.num_rows
-                if name in nested
-                else _values(batch.column(name))
+                [[nested[name]]] * batch.num_rows if name in nested else _values(batch.column(name))
                 for name in columns
             ]
             yield from zip(*cells, strict=True)
-
-
-def _check_pages(
-    group: "parquet.RowGroupMetaData", stream: IO[bytes], columns: list[str], allowance: Allowance
-) -> int:
-    """Bytes of the largest page of the columns, decompressed; at least 1."""
-    largest = 1
-    for chunk in map(group.column, range(group.num_columns)):
-        if chunk.path_in_schema not in columns:
-            continue
-        place = chunk.data_page_offset
-        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < place:
-            place = chunk.dictionary_page_offset
-        end = place + chunk.total_compressed_size
-        while place < end:
-            stream.seek(place)
-            header = _header(stream)
-            size = header.get(_UNCOMPRESSED_SIZE, -1)
-            stored = header.get(_COMPRESSED_SIZE, -1)
-            if size < 0 or stored < 0:
-                raise OSError("the header of a Parquet page has no size")
-            if size > _LARGEST_PAGE:
-                raise ExpansionError(
-                    f"A Parquet page of {stored:,} bytes grows to {size:,}. Expected at most "
-                    f"{_LARGEST_PAGE:,}. Write the file again with pages of about a megabyte"
-                )
-            allowance.read(size)
-            largest = max(largest, size)
-            place = stream.tell() + stored
-    return largest
-
-
-def _header(stream: IO[bytes], depth: int = 0) -> dict[int, int]:
-    """Reads a structure of a page header: its whole numbers by field."""
-    numbers: dict[int, int] = {}
-    field = 0
-    while (head := _byte(stream)) & 15:
-        field = field + (head >> 4) if head >> 4 else _signed(stream)
-        kind = head & 15
-        if kind in (_SMALL, _INTEGER, _LONG):
-            numbers[field] = _signed(stream)
-        elif kind == _BINARY:
-            stream.seek(_unsigned(stream), 1)
-        elif kind == _STRUCT and depth < _DEEPEST_HEADER:
-            _header(stream, depth + 1)
-        elif kind == _BYTE:
-            _byte(stream)
-        elif kind > _BYTE:
-            raise OSError("the header of a Parquet page is damaged")
-    return numbers
-
-
-def _byte(stream: IO[bytes]) -> int:
-    if byte := stream.read(1):
-        return byte[0]
-    raise EOFError("the Parquet file ends within a page")
-
-
-def _unsigned(stream: IO[bytes]) -> int:
-    number = 0
-    for shift in range(0, 70, 7):
-        byte = _byte(stream)
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number
-    raise OSError("the header of a Parquet page is damaged")
-
-
-def _signed(stream: IO[bytes]) -> int:
-    number = _unsigned(stream)
-    return number >> 1 ^ -(number & 1)
 
 
 def _values(column: "pyarrow.Array") -> list[Any]:

@@ -13,7 +13,12 @@ from itertools import islice
 from typing import IO
 from xml.etree import ElementTree
 
-from toolformer.sources.compression import Allowance, ByteStream, ReadingLimits, decompressed
+from toolformer.sources.compression import (
+    Allowance,
+    ByteStream,
+    decompressed,
+    usual_file_bytes,
+)
 from toolformer.sources.errors import ExpansionError, PagelessError, SourceError
 from toolformer.sources.files import SourceFile, list_files, open_stored, unreadable
 from toolformer.sources.parquet_rows import open_parquet, read_rows
@@ -57,7 +62,9 @@ def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> I
     files = list_files(source) if files is None else files
     check_first_records(source, files)
     layout = source.layout(files[0].format)
-    records = (record for file in files for record in read_file(file, layout, source.limits))
+    records = (
+        record for file in files for record in read_file(file, layout, source.maximum_file_bytes)
+    )
     yield from islice(records, source.limit)
 
 
@@ -70,7 +77,9 @@ def check_first_records(source: Source, files: list[SourceFile]) -> None:
     """
     layout = source.layout(files[0].format)
     checked, failed, columns = 0, None, dict[str, None]()
-    records = (record for file in files for record in read_file(file, layout, source.limits))
+    records = (
+        record for file in files for record in read_file(file, layout, source.maximum_file_bytes)
+    )
     for record in islice(records, CHECKED_RECORDS):
         if record.reason in UNREADABLE:
             failed = record
@@ -96,10 +105,12 @@ def check_first_records(source: Source, files: list[SourceFile]) -> None:
     )
 
 
-def read_file(file: SourceFile, layout: RecordLayout, limits: ReadingLimits) -> Iterator[RawRecord]:
+def read_file(
+    file: SourceFile, layout: RecordLayout, maximum_file_bytes: int | None
+) -> Iterator[RawRecord]:
     """Yields the raw records of one file.
 
-    Where the data stop in the middle, are damaged or grow beyond the limits, the last record says
+    Where the data stop in the middle, are damaged or grow beyond the limit, the last record says
     so in its `reason`.
 
     Raises:
@@ -109,7 +120,7 @@ def read_file(file: SourceFile, layout: RecordLayout, limits: ReadingLimits) -> 
     offset = 0
     try:
         with open_stored(file) as stream:
-            for record in _READERS[layout.format](file, stream, layout, limits):
+            for record in _READERS[layout.format](file, stream, layout, maximum_file_bytes):
                 yield record
                 offset = record.offset + 1
     except EOFError as error:
@@ -136,10 +147,10 @@ def _failed(file: SourceFile, offset: int, reason: str, error: Exception) -> Raw
 
 
 def _read_lines(
-    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, maximum_file_bytes: int | None
 ) -> Iterator[RawRecord]:
     longest = layout.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
-    lines = decompressed(stream, file.path, limits)
+    lines = decompressed(stream, file.path, maximum_file_bytes)
     for offset, line, is_complete in _lines(lines, longest):
         lines.allowance.spend(_RECORD_BYTES)
         if offset == 0:
@@ -180,9 +191,9 @@ def _lines(stream: ByteStream, longest: int) -> Iterator[tuple[int, bytes, bool]
 
 
 def _read_text(
-    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, maximum_file_bytes: int | None
 ) -> Iterator[RawRecord]:
-    decompressing = decompressed(stream, file.path, limits)
+    decompressing = decompressed(stream, file.path, maximum_file_bytes)
     pieces: list[bytes] = []
     size = 0
     while size <= layout.maximum_text_bytes and (chunk := decompressing.read()):
@@ -197,9 +208,9 @@ def _read_text(
 
 
 def _read_dump(
-    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, maximum_file_bytes: int | None
 ) -> Iterator[RawRecord]:
-    xml = decompressed(stream, file.path, limits)
+    xml = decompressed(stream, file.path, maximum_file_bytes)
     pages = read_pages(xml, maximum_text_bytes=layout.maximum_text_bytes)
     for offset, page in enumerate(pages):
         xml.allowance.spend(_RECORD_BYTES)
@@ -210,9 +221,9 @@ def _read_dump(
 
 
 def _read_web_archive(
-    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, maximum_file_bytes: int | None
 ) -> Iterator[RawRecord]:
-    archive = decompressed(stream, file.path, limits)
+    archive = decompressed(stream, file.path, maximum_file_bytes)
     for found in read_web_archive(archive, maximum_text_bytes=layout.maximum_text_bytes):
         archive.allowance.spend(_RECORD_BYTES)
         if found.reason is not None:
@@ -223,12 +234,13 @@ def _read_web_archive(
 
 
 def _read_rows(
-    file: SourceFile, stream: IO[bytes], layout: RecordLayout, limits: ReadingLimits
+    file: SourceFile, stream: IO[bytes], layout: RecordLayout, maximum_file_bytes: int | None
 ) -> Iterator[RawRecord]:
     import pyarrow
 
     longest = layout.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
-    allowance = Allowance(limits, stored=stream.seek(0, os.SEEK_END))
+    stored = stream.seek(0, os.SEEK_END)
+    allowance = Allowance(stream, maximum_file_bytes or usual_file_bytes(stored))
     try:
         table = open_parquet(stream)
         present = table.schema_arrow.names
@@ -242,7 +254,7 @@ def _read_rows(
                     f"The Parquet file {file.name!r} has {present.count(name)} columns {name!r}. "
                     "Expected one. Rename the others in the file, or set another column."
                 )
-        for offset, row in enumerate(read_rows(table, stream, columns, allowance)):
+        for offset, row in enumerate(read_rows(table, columns, allowance)):
             size = sum(len(cell) for cell in row if isinstance(cell, str))
             allowance.spend(_RECORD_BYTES + size)
             if size > longest:
@@ -256,7 +268,7 @@ def _read_rows(
 
 _READERS: dict[
     SourceFormat,
-    Callable[[SourceFile, IO[bytes], RecordLayout, ReadingLimits], Iterator[RawRecord]],
+    Callable[[SourceFile, IO[bytes], RecordLayout, int | None], Iterator[RawRecord]],
 ] = {
     "jsonl": _read_lines,
     "parquet": _read_rows,

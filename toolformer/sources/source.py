@@ -8,11 +8,6 @@ import posixpath
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, Literal, get_args
 
-from toolformer.sources.compression import (
-    MAXIMUM_EXPANSION,
-    MAXIMUM_WINDOW_BYTES,
-    ReadingLimits,
-)
 from toolformer.sources.errors import SourceError
 
 SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump", "warc"]
@@ -27,7 +22,6 @@ BUILT_IN_SOURCES = (STARTER_TEXTS, WIKIPEDIA_EXCERPT)
 TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
 
 MAXIMUM_TEXT_BYTES = 5_000_000
-_LIMITS = tuple(ReadingLimits.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +70,7 @@ class RecordLayout:
 
         Slices from before there were contexts have the digest that they would have now.
         """
-        return _without_unnamed_context(asdict(self))
+        return _without_absent(asdict(self), "context_column")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,8 @@ class Source:
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
         maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
-        maximum_expansion, maximum_file_bytes, maximum_window_bytes: see `ReadingLimits`.
+        maximum_file_bytes: bytes that a file may grow to when it is read, and 500 more for each
+            record; None for 64 MiB and 200 times what is stored.
 
     Raises:
         SourceError: a field is out of range or the format is unknown.
@@ -108,9 +103,7 @@ class Source:
     limit: int | None = None
     shard_size: int
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
-    maximum_expansion: int = MAXIMUM_EXPANSION
     maximum_file_bytes: int | None = None
-    maximum_window_bytes: int = MAXIMUM_WINDOW_BYTES
 
     def __post_init__(self) -> None:
         if not self.path.strip():
@@ -125,7 +118,7 @@ class Source:
                 f"Source {self.path!r} has the unknown format {self.format!r}.{hint} Expected "
                 f"auto or one of {', '.join(SOURCE_FORMATS)}."
             )
-        for name in ("limit", "shard_size", "maximum_text_bytes", *_LIMITS):
+        for name in ("limit", "shard_size", "maximum_text_bytes", "maximum_file_bytes"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise SourceError(
@@ -144,19 +137,12 @@ class Source:
         return self.path in BUILT_IN_SOURCES
 
     @property
-    def limits(self) -> ReadingLimits:
-        """How far its files may grow when they are read."""
-        return ReadingLimits(**{name: getattr(self, name) for name in _LIMITS})
-
-    @property
     def facts(self) -> dict[str, Any]:
-        """What decides how it is cut: all fields, of the limits those that are not the defaults.
+        """What decides how it is cut: all fields, of context and `maximum_file_bytes` given ones.
 
-        Homes from before there were limits, or contexts, need not read their sources again.
+        Homes from before these two existed need not read their sources again.
         """
-        usual = asdict(ReadingLimits())
-        values = _without_unnamed_context(asdict(self))
-        return {key: each for key, each in values.items() if usual.get(key, self) != each}
+        return _without_absent(asdict(self), "context_column", "maximum_file_bytes")
 
     def layout(self, source_format: SourceFormat) -> RecordLayout:
         """The reading rules of this source for files of the given format.
@@ -182,11 +168,9 @@ class Source:
         )
 
 
-def _without_unnamed_context(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_absent(fields: dict[str, Any], *optional: str) -> dict[str, Any]:
     return {
-        name: value
-        for name, value in fields.items()
-        if name != "context_column" or value is not None
+        name: value for name, value in fields.items() if name not in optional or value is not None
     }
 
 

@@ -83,6 +83,18 @@ def test_a_damaged_file_is_named(tmp_path, suffix, compress):
         list(read_article_lines(file))
 
 
+def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
+    file = written(tmp_path / "a.jsonl", PLAIN)
+    content = (tmp_path / "a.jsonl").read_bytes()
+    compressor = zstandard.ZstdCompressor().compressobj()
+    cut = compressor.compress(content) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    (tmp_path / "a.jsonl.zst").write_bytes(cut)
+    articles = read_article_lines(replace(file, path=str(tmp_path / "a.jsonl.zst")))
+    assert next(articles).title == "Café"
+    with pytest.raises(SourceError, match="ends in the middle of a frame"):
+        next(articles)
+
+
 def test_a_file_that_went_meanwhile_is_named(tmp_path):
     file = written(tmp_path / "a.jsonl", PLAIN)
     (tmp_path / "a.jsonl").unlink()

@@ -11,6 +11,7 @@ from tests.faults.bombs import gzip_of_newlines, zstandard_window_of_two_gigabyt
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.toolformer.sources.test_readers import outcomes
 from toolformer.sources import compression, readers
+from toolformer.sources.readers import read_raw_records
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import RecordLayout, Source
 from toolformer.sources.wiki_markup import is_costly
@@ -33,16 +34,16 @@ def test_the_limits_at_their_defaults_are_no_part_of_what_identifies_a_source():
         "maximum_text_bytes",
     ]
     assert source.facts["limit"] is None
-    raised = Source("a.jsonl", shard_size=3, maximum_expansion=1000, maximum_file_bytes=5)
-    assert raised.facts == source.facts | {"maximum_expansion": 1000, "maximum_file_bytes": 5}
-    assert "maximum_expansion" not in asdict(RecordLayout("jsonl"))
+    given = Source("a.jsonl", shard_size=3, maximum_file_bytes=5)
+    assert given.facts == source.facts | {"maximum_file_bytes": 5}
+    assert "maximum_file_bytes" not in asdict(RecordLayout("jsonl"))
 
 
 def test_what_comes_before_the_limit_of_bytes_is_kept(tmp_path, source_of, monkeypatch):
     monkeypatch.setattr(compression, "CHUNK_BYTES", 1000)
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(b"".join(gzip.compress(LINES) for _ in range(20)))
-    found = outcomes(source_of(path, maximum_file_bytes=len(LINES) * 15))
+    found = outcomes(source_of(path, maximum_file_bytes=(len(LINES) + 500_000) * 15))
     assert found[-1] == "decompression_limit"
     assert len(found) > 10_000
     assert set(found[:-1]) == {f"Text {number}." for number in range(1000)}
@@ -52,14 +53,14 @@ def test_what_comes_before_the_limit_of_bytes_is_kept(tmp_path, source_of, monke
 def test_a_file_that_grows_far_is_read_when_the_source_allows_it(tmp_path, source_of):
     path = gzip_of_newlines(tmp_path)
     assert outcomes(source_of(path))[1:] == ["decompression_limit"]
-    assert len(outcomes(source_of(path, maximum_expansion=2000))) == 1
+    assert len(outcomes(source_of(path, maximum_file_bytes=1 << 30))) == 1
 
 
-def test_a_large_window_is_read_when_the_source_allows_it(tmp_path, source_of):
+def test_a_large_window_is_refused_with_the_remedy(tmp_path, source_of):
     path = zstandard_window_of_two_gigabytes(tmp_path)
-    assert outcomes(source_of(path))[1:] == ["decompression_limit"]
-    found = outcomes(source_of(path, maximum_window_bytes=1 << 31))
-    assert found[1:] == ["invalid_json"]
+    *_, refused = read_raw_records(source_of(path))
+    assert refused.reason == "decompression_limit"
+    assert "over 128 MiB. Compress the file again" in str(refused.raw)
 
 
 @pytest.mark.parametrize("window_log", [20, 27])
@@ -95,7 +96,7 @@ def test_blank_lines_take_next_to_no_time(tmp_path, source_of):
     path.write_bytes(gzip.compress(LINES[:19]) + gzip.compress(b"\n" * (1 << 20)) * 200)
     with_last = path.read_bytes() + gzip.compress(b'{"text": "last"}')
     path.write_bytes(with_last)
-    assert outcomes(source_of(path, maximum_expansion=2000)) == ["Text 0.", "last"]
+    assert outcomes(source_of(path, maximum_file_bytes=1 << 30)) == ["Text 0.", "last"]
 
 
 def test_pages_before_damage_in_the_same_chunk_are_read(tmp_path, source_of):

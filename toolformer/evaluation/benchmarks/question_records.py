@@ -17,14 +17,14 @@ from xml.etree import ElementTree
 from toolformer.evaluation.benchmarks.asdiv_xml import read_problems
 from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.rows import InvalidRowError, excerpt
-from toolformer.sources.compression import ByteStream, ReadingLimits, decompressed
+from toolformer.sources.compression import decompressed, usual_file_bytes
 from toolformer.sources.errors import ExpansionError
 
 # A record is its columns by name, or why it has none.
 Record: TypeAlias = dict[str, object] | InvalidRowError
 
 # Of one file, decompressed. The largest public one that we know of, TriviaQA's, has about a fifth.
-_LIMITS = ReadingLimits(maximum_file_bytes=1 << 30)
+_MOST_BYTES = 1 << 30
 _EXPECTED = "JSON lines (an object a line), one JSON document, or ASDiv's XML"
 
 
@@ -41,7 +41,8 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
         BenchmarkFileError: It is unreadable, empty, damaged or of an unknown format.
     """
     with _errors_told(path), path.open("rb") as stored:
-        lines = io.BufferedReader(_Readable(decompressed(stored, path.name, _LIMITS)))
+        most = min(_MOST_BYTES, usual_file_bytes(path.stat().st_size))
+        lines = io.BufferedReader(decompressed(stored, path.name, most))
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         first = next(numbered, None)
         if first is None:
@@ -61,22 +62,6 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
             case _:
                 begin = excerpt(line[:40].decode("utf-8", "replace"))
                 raise ValueError(f"it begins with {begin}")
-
-
-class _Readable(io.RawIOBase):
-    """Lets a byte stream be read by lines."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        chunk = self._stream.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
 
 
 @contextmanager

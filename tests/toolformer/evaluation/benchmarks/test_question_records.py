@@ -17,7 +17,6 @@ from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Svamp
 from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
-from toolformer.sources.compression import ReadingLimits
 
 ROWS = [{"question": f"who built bridge {n}", "answer": ["Ada", "Ada Lund"]} for n in range(1, 4)]
 
@@ -180,7 +179,7 @@ def test_a_file_that_is_not_compressed_as_named_is_an_error(tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(question_records, "_LIMITS", ReadingLimits(maximum_file_bytes=1 << 20))
+    monkeypatch.setattr(question_records, "_MOST_BYTES", 1 << 20)
     file = tmp_path / "nq.jsonl.gz"
     file.write_bytes(gzip.compress(b'{"question": "' + b"a" * (2 << 20)))
     with pytest.raises(BenchmarkFileError, match="grows too far"):
