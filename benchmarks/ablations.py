@@ -6,7 +6,6 @@ again, or by leaving a function out; each ablation says how. Does not compare en
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ from benchmarks.workload import (
 )
 from dagster_project.commands import console
 from dagster_project.home import Home
-from toolformer import losses, sampling
-from toolformer.forward import geometry
+from toolformer import losses
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.embedded_model import ensure_embedded_model
 from toolformer.forward.language_model import LanguageModel
@@ -72,7 +70,6 @@ class Ablations:
             "one reading of a text for its positions": self._text_for_each_position,
             "one reading of a text for all samples": self._text_for_each_sample,
             "several documents at once": lambda: self._sample(windows_per_batch=1),
-            "a batch for each thread": self._sample_batch_by_batch,
             "constrained sampling": lambda: self._sample(is_constrained=False),
         }
 
@@ -85,7 +82,6 @@ class Ablations:
             "equal calls of a text in one row": self._row_for_each_call,
             "one opening for all rows": self._opening_for_each_row,
             "rows in batches": lambda: self._score(token_budget=1),
-            "a batch for each thread": self._score_batch_by_batch,
         }
 
     def _sample(self, **switches: Any) -> Cost:
@@ -184,29 +180,8 @@ class Ablations:
         with patch.object(losses, "feed_opening", lambda *_: NO_OPENING):
             return self._score()
 
-    def _sample_batch_by_batch(self) -> Cost:
-        """All threads work on one batch, the next begins behind it."""
-        calls = self.calls
-        with _one_batch_at_a_time():
-            cost = self._sample()
-        self.calls = calls
-        return cost
-
-    def _score_batch_by_batch(self) -> Cost:
-        """See `_sample_batch_by_batch`."""
-        with _one_batch_at_a_time():
-            return self._score()
-
     def _counted(self, cost: Cost, candidate_count: int) -> Cost:
         return replace(cost, documents=len(self._documents), candidates=candidate_count)
-
-
-@contextmanager
-def _one_batch_at_a_time() -> Iterator[None]:
-    with ExitStack() as stack:
-        for module in (geometry, losses, sampling):
-            stack.enter_context(patch.object(module, "batches_at_once", lambda _: 1))
-        yield
 
 
 def run_ablations(

@@ -15,7 +15,6 @@ from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.side_by_side import batches_at_once
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.scored_call import ScoredCall, WindowKey
@@ -144,7 +143,6 @@ class CallScorer(ABC):
             compute=lambda start, end: compute(order[start:end]),
             checkpoint=self.checkpoint,
             label=label,
-            at_once=batches_at_once(self.model),
         )
         for start, end, result in batches:
             yield order[start:end], result

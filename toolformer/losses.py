@@ -13,7 +13,7 @@ in the text is in `toolformer.inline_losses`. Does not decide; `toolformer.filte
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 from toolformer.call_scorer import AllLosses, CallScorer, Losses, Pruning, ScoringParameters
 from toolformer.calls import prefix_ids
@@ -23,7 +23,6 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_pack_tokens, feed_in_halves
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_losses import SharedOpening, feed_opening, losses_at
-from toolformer.forward.side_by_side import batches_at_once, in_turn, side_by_side
 from toolformer.forward.windows import Window
 from toolformer.inline_losses import InlineScorer
 from toolformer.loss_form import Placement
@@ -103,24 +102,17 @@ class TextLosses:
         batches = dict.fromkeys(
             self._batch_of[window] for window in windows if window not in self._losses
         )
-        if not batches:
-            return
-        with side_by_side(batches_at_once(self._model)) as begin:
-            begun = [(batch, begin(partial(self._read_batch, batch))) for batch in batches]
-            for batch, wait in begun:
-                losses, is_halved = wait()
-                self.is_regrouped |= is_halved
-                for index, of_window in zip(batch, losses, strict=True):
-                    window = self._windows[index]
-                    if self.start_losses is not None:
-                        of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
-                    self._losses[window.document_id, window.index] = of_window
-
-    def _read_batch(self, batch: Sequence[int]) -> tuple[list[list[float]], bool]:
-        return feed_in_halves(
-            [list(self._windows[index].ids) for index in batch],
-            lambda texts: token_losses(self._model, texts),
-        )
+        for batch in batches:
+            losses, is_halved = feed_in_halves(
+                [list(self._windows[index].ids) for index in batch],
+                lambda texts: token_losses(self._model, texts),
+            )
+            self.is_regrouped |= is_halved
+            for index, of_window in zip(batch, losses, strict=True):
+                window = self._windows[index]
+                if self.start_losses is not None:
+                    of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
+                self._losses[window.document_id, window.index] = of_window
 
 
 def _token_budget(model: LanguageModel, windows: Iterable[Window]) -> int:
@@ -332,8 +324,7 @@ class _RowScorer(CallScorer):
         The last token of a call is fed with the row: it predicts the text's first.
         """
         openings = [[self.model.bos_id, *row.prefix[:-1]] for row in rows]
-        # The first of several batches that are computed at once feeds it for all.
-        return in_turn(cache(lambda: feed_opening(self.model, openings)))
+        return cache(lambda: feed_opening(self.model, openings))
 
     def _score_batch(self, rows: Sequence[_Row], opening: SharedOpening) -> list[list[float]]:
         sequences: list[list[int]] = []

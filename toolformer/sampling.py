@@ -25,7 +25,6 @@ from toolformer.forward.geometry import (
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import PromptPrefix, prompt_prefix
-from toolformer.forward.side_by_side import batches_at_once, in_turn
 from toolformer.forward.windows import Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
@@ -250,8 +249,6 @@ def sample_shard(
         },
     )
     order = longest_first([len(window.ids) for window in windows])
-    # Batches are sampled at the same time; a tool need not know that.
-    parse_in_turn = in_turn(parse_arguments)
     rows: list[SampledCall] = []
     batches = feed_in_batches(
         len(windows),
@@ -265,7 +262,7 @@ def sample_shard(
                 [windows[index] for index in order[start:end]],
                 tool_name=tool_name,
                 takes_arguments=takes_arguments,
-                parse_arguments=parse_in_turn,
+                parse_arguments=parse_arguments,
                 parameters=parameters,
                 token_budget=geometry["token_budget"],
                 proposed=proposed and [proposed[index] for index in order[start:end]],
@@ -273,7 +270,6 @@ def sample_shard(
         ],
         checkpoint=checkpoint,
         label="sampled",
-        at_once=batches_at_once(model),
     )
     for _, end, stored in batches:
         rows.extend(SampledCall(**row) for row in stored)

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """Two batches at once, as a build has them on two cores; the other tests have one thread."""
+    """As a build has them on two cores; the other tests have one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -131,23 +131,6 @@ def test_scoring_again_is_bit_equal(each_model, each_windows, tmp_path):
     assert score(each_model, each_windows, tmp_path / "b") == scored
 
 
-@pytest.mark.parametrize("full_losses", [True, False])
-def test_batches_that_are_fed_at_once_give_the_same_bits(
-    each_model, each_windows, tmp_path, monkeypatch, full_losses
-):
-    # Each test of this folder has one thread for an operation, as each batch has here.
-    options = {"token_budget": 40, "full_losses": full_losses}
-    before = each_model.tokens_fed
-    one_by_one = score(each_model, each_windows, tmp_path / "a", **options)
-    cost = each_model.tokens_fed - before
-    monkeypatch.setattr(
-        losses_module, "batches_at_once", lambda model: 3 if model.is_shareable else 1
-    )
-    at_once = score(each_model, each_windows, tmp_path / "b", **options)
-    assert at_once == one_by_one
-    assert each_model.tokens_fed - before == 2 * cost
-
-
 def test_batches_of_text_losses_do_not_depend_on_who_asks(llama, windows):
     keys = [(window.document_id, window.index) for window in windows]
     for budget in (1, 30, 1000):

@@ -1,5 +1,4 @@
 import dataclasses
-import time
 
 import pytest
 from hypothesis import given
@@ -421,32 +420,6 @@ def test_a_window_without_proposals_is_not_read(llama, windows, tmp_path):
     before = llama.tokens_fed
     assert shard(llama, windows, tmp_path / "b", proposed=[{}, {}, {}]) == []
     assert llama.tokens_fed == before
-
-
-def test_batches_that_are_sampled_at_once_give_the_same_bits(
-    each_model, each_windows, tmp_path, monkeypatch
-):
-    parsing = []
-
-    def parse(text):
-        # A tool need not know that several threads ask.
-        parsing.append(text)
-        time.sleep(0.001)
-        assert len(parsing) == 1
-        parsing.clear()
-        return text.strip()
-
-    options = {"per_batch": 1, "parse_arguments": parse, "parameters": EVERYWHERE}
-    prompt_prefix(each_model, PROMPT)
-    before = each_model.tokens_fed
-    one_by_one = shard(each_model, each_windows, tmp_path / "a", **options)
-    cost = each_model.tokens_fed - before
-    monkeypatch.setattr(
-        sampling_module, "batches_at_once", lambda model: 3 if model.is_shareable else 1
-    )
-    at_once = shard(each_model, each_windows, tmp_path / "b", **options)
-    assert at_once == one_by_one
-    assert each_model.tokens_fed - before == 2 * cost
 
 
 class KilledError(Exception):

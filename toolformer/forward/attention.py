@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock, local
+from threading import local
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -68,54 +68,27 @@ class _Running:
         self.layer = 0
 
 
-# Several threads feed the same model at the same time, each by its own plan.
+# A tool's call that came too late goes on in its own thread, beside a pass of another model.
 _thread = local()
-_lock = Lock()
-
-
-@dataclass(slots=True)
-class _Switched:
-    """A model whose attention is ours for now: by how many passes, and what it had before."""
-
-    passes: int
-    before: str
-
-
-# By identity of the model's configuration.
-_switched: dict[int, _Switched] = {}
 
 
 @contextmanager
 def running(model: Any, plan: AttentionPlan) -> Iterator[None]:
     """Within the block the model's attention follows the plan, in this thread.
 
-    Behind the last block of any thread the model has the attention it had before.
+    Behind the block it has the attention it had before. No two threads may be in such a block with
+    the same model.
     """
     _register()
-    _switch_on(model.config)
+    before = model.config._attn_implementation
     outer = getattr(_thread, "running", None)
+    model.config._attn_implementation = NAME
     _thread.running = _Running(plan)
     try:
         yield
     finally:
         _thread.running = outer
-        _switch_off(model.config)
-
-
-def _switch_on(config: Any) -> None:
-    with _lock:
-        switched = _switched.setdefault(id(config), _Switched(0, config._attn_implementation))
-        switched.passes += 1
-        config._attn_implementation = NAME
-
-
-def _switch_off(config: Any) -> None:
-    with _lock:
-        switched = _switched[id(config)]
-        switched.passes -= 1
-        if not switched.passes:
-            config._attn_implementation = switched.before
-            del _switched[id(config)]
+        model.config._attn_implementation = before
 
 
 def _register() -> None:

@@ -63,10 +63,6 @@ class Checkpoint:
         self.after_step()
         return result
 
-    def has(self, name: str) -> bool:
-        """Whether a step is stored."""
-        return self._content(name) is not None
-
     def store(self, name: str, result: Any) -> Any:
         """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
         content = json.dumps(result)

@@ -7,16 +7,12 @@ then. Does not know what is fed.
 
 import gc
 import json
-import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toolformer.errors import OutOfMemoryError
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.side_by_side import Begin, batches_at_once, side_by_side
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -25,8 +21,8 @@ RowT = TypeVar("RowT")
 ResultT = TypeVar("ResultT")
 
 # On a processor: larger packs leave its cache, smaller ones starve its matrix products; and so
-# many branches decode at the same time, in all batches together. The keys of long windows bound
-# them further: a shard of whole web pages has hundreds, each of which holds 40 MiB or more.
+# many branches decode at the same time. The keys of long windows bound them further: a shard of
+# whole web pages has hundreds, each of which holds 40 MiB or more.
 _PROCESSOR_PACK_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
 _PROCESSOR_KEY_BYTES = 2**30
@@ -78,11 +74,8 @@ def choose_windows_per_batch(
     keys = prompt_tokens + 4 * window_tokens + branches_per_window * most_new_tokens
     of_window = keys * model.key_bytes
     if model.device.type != "cuda":
-        at_once = batches_at_once(model)
-        # No thread is left without a batch.
-        share = math.ceil(windows / at_once)
-        branches = _PROCESSOR_BRANCHES // at_once // branches_per_window
-        return max(1, min(share, branches, _PROCESSOR_KEY_BYTES // at_once // of_window))
+        branches = _PROCESSOR_BRANCHES // branches_per_window
+        return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // of_window))
     held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // of_window
     return max(1, min(_GPU_BRANCHES // branches_per_window, held))
 
@@ -123,7 +116,6 @@ def feed_in_batches(
     compute: Callable[[int, int], Any],
     checkpoint: Checkpoint,
     label: str,
-    at_once: int = 1,
 ) -> Iterator[tuple[int, int, Any]]:
     """Work on `count` rows in their order, batch by batch, keeping each batch's result.
 
@@ -137,8 +129,6 @@ def feed_in_batches(
         compute: first row and row behind the last to a result that JSON can hold.
         checkpoint: of the slice.
         label: of the steps, unique within the slice.
-        at_once: how many batches are computed at the same time, in threads; their results are kept
-            in the order of the rows.
 
     Yields:
         First row, row behind the last, result.
@@ -150,76 +140,26 @@ def feed_in_batches(
     # Pairs: from this row on, this size.
     sizes: list[list[int]] = checkpoint.step(name, lambda: [[0, size]])
 
-    def step_of(row: int, end: int) -> str:
-        # Both ends: a result is of no use to batches of other sizes, should the sizes get lost.
-        return f"{label}-{row:06d}-{end:06d}"
-
-    def batches_from(row: int) -> Iterator[tuple[int, int]]:
-        while row < count:
-            end = end_of_batch(row, _size_at(sizes, row))
-            yield row, end
-            row = end
-
     start = 0
-    with side_by_side(at_once) as begin:
-        ahead = _BatchesAhead(
-            begin, compute, most=at_once, is_stored=lambda *batch: checkpoint.has(step_of(*batch))
-        )
-        while start < count:
-            _, end = next(batches_from(start))
-            try:
-                result = checkpoint.step(
-                    step_of(start, end), lambda start=start: ahead.first_of(batches_from(start))
-                )
-            except (RuntimeError, MemoryError) as error:
-                _check_can_halve(error, end - start)
-            else:
-                yield start, end, result
-                start = end
-                continue
-            # Outside the handler: what the failed batch holds is free only now.
-            ahead.forget()
-            release_memory()
-            sizes.append([start, max(1, _size_at(sizes, start) // 2)])
-            checkpoint.store(name, sizes)
+    while start < count:
+        end = end_of_batch(start, _size_at(sizes, start))
+        try:
+            # Both ends: a result is of no use to batches of other sizes, should the sizes get lost.
+            result = checkpoint.step(f"{label}-{start:06d}-{end:06d}", partial(compute, start, end))
+        except (RuntimeError, MemoryError) as error:
+            _check_can_halve(error, end - start)
+        else:
+            yield start, end, result
+            start = end
+            continue
+        # Outside the handler: what the failed batch holds is free only now.
+        release_memory()
+        sizes.append([start, max(1, _size_at(sizes, start) // 2)])
+        checkpoint.store(name, sizes)
 
 
 def _size_at(sizes: list[list[int]], row: int) -> int:
     return next(size for first, size in reversed(sizes) if first <= row)
-
-
-class _BatchesAhead:
-    """Batches that are being computed before their turn has come."""
-
-    def __init__(
-        self,
-        begin: Begin,
-        compute: Callable[[int, int], Any],
-        *,
-        most: int,
-        is_stored: Callable[[int, int], bool],
-    ):
-        self._begin = begin
-        self._compute = compute
-        # Some more than are computed at once, so that no thread idles while a result is awaited.
-        self._most = 1 if most == 1 else 2 * most
-        self._is_stored = is_stored
-        self._begun: dict[int, Callable[[], Any]] = {}
-
-    def first_of(self, batches: Iterator[tuple[int, int]]) -> Any:
-        """The result of the first of some batches; the next ones are begun as well."""
-        wanted, *others = islice(batches, self._most)
-        for start, end in [wanted, *(each for each in others if not self._is_stored(*each))]:
-            if start not in self._begun:
-                self._begun[start] = self._begin(partial(self._compute, start, end))
-        return self._begun.pop(wanted[0])()
-
-    def forget(self) -> None:
-        """Let all batches end that were begun, for the memory they hold."""
-        for wait in self._begun.values():
-            with suppress(RuntimeError, MemoryError):
-                wait()
-        self._begun.clear()
 
 
 def feed_in_halves(

@@ -155,7 +155,8 @@ class LanguageModel:
         self.context_length = _context_length(self.text_config, name)
         self.tokens_fed = 0
         self.choice: PrecisionChoice | None = None
-        self._counting = threading.Lock()
+        # A tool's call that came too late goes on in its thread while other passes begin.
+        self._turn = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
         with loading(f"The {type(model).__name__} {name!r}", _unserved):
@@ -272,14 +273,15 @@ class LanguageModel:
         Returns:
             The last hidden states, shape `(batch, position, hidden)`.
         """
-        self._count(input_ids)
-        return self._body(
-            input_ids=input_ids,
-            past_key_values=cache,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            use_cache=cache is not None,
-        ).last_hidden_state
+        with self._turn:
+            self.tokens_fed += input_ids.numel()
+            return self._body(
+                input_ids=input_ids,
+                past_key_values=cache,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=cache is not None,
+            ).last_hidden_state
 
     def packed_hidden_states(
         self, ids: "torch.Tensor", positions: "torch.Tensor", plan: "AttentionPlan"
@@ -296,24 +298,14 @@ class LanguageModel:
         """
         from toolformer.forward.attention import running
 
-        self._count(ids)
-        with running(self.model, plan):
+        with self._turn, running(self.model, plan):
+            self.tokens_fed += ids.numel()
             output = self._body(
                 input_ids=ids[None].to(self.device),
                 position_ids=positions[None].to(self.device),
                 use_cache=False,
             )
         return output.last_hidden_state[0]
-
-    def _count(self, ids: "torch.Tensor") -> None:
-        with self._counting:
-            self.tokens_fed += ids.numel()
-
-    @property
-    def is_shareable(self) -> bool:
-        """Whether several threads may feed it at the same time."""
-        # Else logits come from the whole model, whose body is replaced meanwhile.
-        return self._is_head_whole
 
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
@@ -369,12 +361,13 @@ class LanguageModel:
         flat = hidden_states.reshape(1, -1, hidden_states.shape[-1])
         known: Any = BaseModelOutputWithPast(last_hidden_state=flat)
         ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
-        # An attribute of the instance, which hides the class's method until it is deleted.
-        self._body.forward = lambda *_, **__: known
-        try:
-            logits = self.model(input_ids=ids, use_cache=False).logits
-        finally:
-            del self._body.forward
+        with self._turn:
+            # An attribute of the instance, which hides the class's method until it is deleted.
+            self._body.forward = lambda *_, **__: known
+            try:
+                logits = self.model(input_ids=ids, use_cache=False).logits
+            finally:
+                del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
 
     def _check_cache(self) -> None:

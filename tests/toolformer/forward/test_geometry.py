@@ -1,7 +1,3 @@
-import json
-import threading
-import time
-
 import pytest
 import torch
 
@@ -29,7 +25,7 @@ def windows_per_batch(model, **changes) -> int:
     return choose_windows_per_batch(model, **{**values, **changes})
 
 
-def feed(folder, compute, *, count=10, size=4, taken=None, at_once=1) -> list:
+def feed(folder, compute, *, count=10, size=4, taken=None) -> list:
     checkpoint = Checkpoint(folder, fingerprint="x")
 
     def record(start, end):
@@ -44,7 +40,6 @@ def feed(folder, compute, *, count=10, size=4, taken=None, at_once=1) -> list:
         compute=record,
         checkpoint=checkpoint,
         label="fed",
-        at_once=at_once,
     )
     return [each for _, _, result in batches for each in result]
 
@@ -125,77 +120,15 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
         feed(tmp_path, broken)
 
 
-@pytest.mark.parametrize("at_once", [2, 3])
-def test_batches_that_are_computed_at_once_are_kept_in_order(tmp_path, at_once):
-    together = threading.Barrier(at_once, timeout=30)
-
-    def wait_for_each_other(start, end):
-        if start < at_once:
-            # The first one ends last.
-            together.wait()
-            time.sleep(0.2 if start == 0 else 0)
-        return rows(start, end)
-
-    fed = feed(tmp_path, wait_for_each_other, size=1, at_once=at_once)
-    assert fed == rows(0, 10)
-    # A second time nothing is computed.
-    assert feed(tmp_path, lambda start, end: 1 / 0, size=1, at_once=at_once) == fed
-
-
-def test_memory_that_ran_out_halves_also_what_was_begun_ahead(tmp_path):
-    ended = []
-
-    def small_only(start, end):
-        time.sleep(0.1 if start > 4 else 0)
-        ended.append((start, end))
-        if end - start > 2 and start >= 4:
-            raise MemoryError
-        return rows(start, end)
-
-    assert feed(tmp_path, small_only, at_once=2) == rows(0, 10)
-    assert sorted(each for each in ended if each[1] - each[0] <= 2 or each[0] == 0) == [
-        (0, 4),
-        (4, 6),
-        (6, 8),
-        # Begun ahead, with the old sizes and the new ones.
-        (8, 10),
-        (8, 10),
-    ]
-    sizes = json.loads((tmp_path / "fed-sizes.json").read_text())["result"]
-    assert sizes == [[0, 4], [4, 2]]
-
-
-def test_an_error_ends_the_batches_that_were_begun(tmp_path):
-    ended = []
-
-    def broken(start, end):
-        if start == 0:
-            raise ValueError("broken")
-        time.sleep(0.1)
-        ended.append(start)
-
-    threads = threading.active_count()
-    with pytest.raises(ValueError, match="broken"):
-        feed(tmp_path, broken, size=1, at_once=2)
-    assert threading.active_count() == threads
-    assert len(ended) <= 3
-
-
 def test_no_rows_feed_nothing(tmp_path):
     assert feed(tmp_path, rows, count=0) == []
 
 
-@pytest.mark.parametrize(
-    ("branches", "at_once", "windows"), [(25, 1, 32), (25, 2, 16), (200, 2, 2), (5000, 2, 1)]
-)
-def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(
-    branches, at_once, windows, monkeypatch
-):
-    monkeypatch.setattr(geometry_module, "batches_at_once", lambda model: at_once)
+@pytest.mark.parametrize(("branches", "windows"), [(25, 32), (200, 4), (5000, 1)])
+def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, windows):
     assert windows_per_batch(tiny_model(), branches_per_window=branches) == windows
-    # Few windows are shared out evenly.
     assert windows_per_batch(tiny_model(), branches_per_window=branches, windows=3) == min(
-        windows, -(-3 // at_once)
+        windows, 3
     )
     assert choose_pack_tokens(tiny_model(), window_tokens=256) == 1024
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from toolformer.forward.language_model import (
     check_model_directory,
     resolve_device,
 )
+from toolformer.forward.row_losses import losses_at
 from toolformer.forward.tokenization import Tokenizer
 
 
@@ -68,6 +70,51 @@ def test_every_fed_position_is_counted(llama):
         llama.hidden_states(torch.zeros((3, 7), dtype=torch.long))
         llama.hidden_states(torch.zeros((1, 2), dtype=torch.long))
     assert llama.tokens_fed - before == 23
+
+
+def test_passes_of_several_threads_give_what_each_gives_alone(each_model):
+    """A tool's call that came too late goes on in its thread, beside those that follow it."""
+    rows = [[1, 2, 3, 4, 5], [1, 7, 8, 9], [1, 4, 4, 2, 9, 3]]
+    places = [(0, 2, 3), (1, 1, 8), (2, 4, 3)]
+
+    def feed(turn: int) -> tuple[list[float], torch.Tensor]:
+        count = turn % 3 + 1
+        with torch.inference_mode():
+            logits = each_model.logits(each_model.hidden_states(torch.tensor(rows[:1])))
+        return losses_at(each_model, rows[:count], places[:count]), logits
+
+    attention, before = each_model.model.config._attn_implementation, each_model.tokens_fed
+    alone = [feed(turn) for turn in range(3)]
+    fed_once = each_model.tokens_fed - before
+    with ThreadPoolExecutor(3) as pool:
+        for turn, (losses, logits) in enumerate(pool.map(feed, range(60))):
+            assert losses == alone[turn % 3][0]
+            assert torch.equal(logits, alone[turn % 3][1])
+    # None of the counts got lost, and the model is as it was.
+    assert each_model.tokens_fed - before == 21 * fed_once
+    assert each_model.model.config._attn_implementation == attention
+
+
+def test_models_that_are_fed_at_the_same_time_do_not_see_each_others_plans(llama):
+    models = [llama, tiny_model(seed=3)]
+
+    def feed(turn: int) -> list[float]:
+        count = turn % 2 + 1
+        rows, places = [[1, 2, 3, 4, 5], [1, 7, 8, 9]], [(0, 2, 3), (1, 1, 8)]
+        return losses_at(models[turn % 2], rows[:count], places[:count])
+
+    alone = [feed(turn) for turn in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for turn, losses in enumerate(pool.map(feed, range(60))):
+            assert losses == alone[turn % 2]
+
+
+def test_a_pass_that_fails_leaves_the_model_as_it_was(llama):
+    before = llama.model.config._attn_implementation
+    with pytest.raises(IndexError):
+        llama.packed_hidden_states(torch.tensor([10**6]), torch.tensor([0]), PackedRows([1]))
+    assert llama.model.config._attn_implementation == before
+    assert len(losses_at(llama, [[1, 2, 3]], [(0, 1, 3)])) == 1
 
 
 def test_logits_of_a_bfloat16_model_are_float32(tiny_directory):
