@@ -29,7 +29,7 @@ def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> li
     names = list(tables() if table_names is None else table_names)
     found = foreign_files(folder, names)
     for table in names:
-        found += [path for path in files_of(folder, table) if _is_damaged(path)]
+        found += [path for path in files_of(folder, table) if is_damaged(path)]
     return sorted(found)
 
 
@@ -168,7 +168,8 @@ def _move(source: Path, target: Path) -> None:
         ) from error
 
 
-def _is_damaged(path: Path) -> bool:
+def is_damaged(path: Path) -> bool:
+    """Whether a version cannot be read, or has not the bytes that it was written with."""
     try:
         return not is_intact(path)
     except FileNotFoundError:

@@ -106,7 +106,7 @@ def _run(
             if not are_there(files):
                 failure = error
                 continue
-            refuse_damaged(folder, (path for table in needs.footers for path in files[table]))
+            refuse_damaged(path for table in needs.footers for path in files[table])
             raise refused(error) from error
     raise SlicesChangingError(
         f"Slices of {', '.join(sorted(needs.tables))} were moved away during each of "

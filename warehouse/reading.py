@@ -3,6 +3,7 @@
 Does not run statements.
 """
 
+import functools
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,13 +13,12 @@ from typing import TYPE_CHECKING
 from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, listed_source
 from warehouse.connection import confine, open_connection
-from warehouse.damage import files_of
+from warehouse.damage import files_of, is_damaged
 from warehouse.descriptions import describe
 from warehouse.errors import QueryError
 from warehouse.needs import Needs, everything
 from warehouse.schema import table_schema
 from warehouse.slices import damaged_error
-from warehouse.verification import damaged_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,22 +41,33 @@ def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = No
     files = {table: files_of(folder, table, shards) for table in needs.tables}
     # Before anything is decoded: flipped bits can decode to other rows. What is read of footers
     # has digests of its own.
-    refuse_damaged(folder, (path for table in needs.rows for path in files[table]))
+    refuse_damaged(path for table in needs.rows for path in files[table])
     return files
 
 
-def refuse_damaged(folder: Path, paths: Iterable[Path]) -> None:
+def refuse_damaged(paths: Iterable[Path]) -> None:
     """Raises the error that names the versions which are not as they were written.
-
-    Args:
-        folder: Folder of the warehouse.
-        paths: Versions in it.
 
     Raises:
         DamagedSliceError: There is one.
     """
-    if damaged := damaged_files(folder, paths):
+    if damaged := [path for path in paths if _is_damaged(path)]:
         raise damaged_error(damaged)
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        # Swept or moved meanwhile.
+        return False
+    return _was_damaged(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+# Once per process, unless the file system tells of a change.
+@functools.lru_cache(maxsize=100_000)
+def _was_damaged(path: Path, *_status: int) -> bool:
+    return is_damaged(path)
 
 
 def are_there(files: Files) -> bool:
