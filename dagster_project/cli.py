@@ -335,18 +335,16 @@ def lm_eval(
     changes: Changes = None,
 ) -> None:
     """Run tasks of EleutherAI's lm-evaluation-harness, without and with calls."""
-    from dagster_project.commands.harness import compare_on_tasks
+    from dagster_project.commands.harness import Tasks, compare_on_tasks
     from dagster_project.commands.options import RunOptions
 
     compare_on_tasks(
-        names_in(tasks),
+        Tasks(names_in(tasks), include_path, limit),
         RunOptions.of(preset, changes, tools=names_in(tools)),
         with_calls=not no_tools,
         model_name=model,
         today=today,
-        limit=limit,
         blocked_tools=names_in(blocked_tools),
-        include_path=include_path,
         output=output,
     )
 

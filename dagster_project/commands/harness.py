@@ -38,6 +38,21 @@ OFF, ON = "tools off", "tools on"
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """What the harness runs.
+
+    Attributes:
+        names: of tasks that let the model write.
+        include_path: folder with task files of one's own; None for none.
+        limit: most items of each task; None for all.
+    """
+
+    names: Sequence[str]
+    include_path: Path | None = None
+    limit: int | None = None
+
+
 @dataclass(frozen=True)
 class Continuation:
     """Continues the prompts of a task with the tools of a home, in either mode.
@@ -128,15 +143,13 @@ class Continuation:
 
 
 def compare_on_tasks(
-    task_names: Sequence[str],
+    tasks: Tasks,
     options: RunOptions,
     *,
     with_calls: bool,
     model_name: str | None,
     today: str | None,
-    limit: int | None,
     blocked_tools: Sequence[str],
-    include_path: Path | None,
     output: Path | None,
 ) -> None:
     """Run tasks with calls disabled, and enabled, and print both results side by side."""
@@ -147,7 +160,7 @@ def compare_on_tasks(
     for name in blocked_tools:
         check_tool_name(name, targets=settings.tools.targets)
     # Before the model, which may have to be converted first.
-    manager = open_tasks(task_names, include_path)
+    manager = open_tasks(tasks.names, tasks.include_path)
     holder = ModelHolder()
     toolbox = open_toolbox(
         settings, home, named=options.tools or None, while_decoding=True, holder=holder
@@ -182,9 +195,9 @@ def compare_on_tasks(
                 # No cache of the harness: its keys do not name the model.
                 results = evaluate(
                     HarnessModel(answers),
-                    tasks=list(task_names),
+                    tasks=list(tasks.names),
                     task_manager=manager,
-                    limit=limit,
+                    limit=tasks.limit,
                     bootstrap_iters=0,
                 )
                 modes[mode] = Outcome(results or {}, answers)
@@ -201,7 +214,7 @@ def compare_on_tasks(
         told = {
             "model": str(directory),
             "model_identity": model_identity(directory),
-            "limit": limit,
+            "limit": tasks.limit,
             "decoding": {
                 **settings.decoding.model_dump(mode="json"),
                 "least_call_probability": least,

@@ -110,9 +110,9 @@ def test_a_model_without_a_calibrated_value_makes_calls_only_where_rank_alone_is
     options = RunOptions(
         overrides={"decoding": {"least_call_probability": least}}, tools=("Calculator",)
     )
-    unused = {"model_name": None, "today": None, "limit": None, "include_path": None}
+    unused = {"model_name": None, "today": None, "output": None}
     harness.compare_on_tasks(
-        ["sums"], options, with_calls=True, blocked_tools=(), output=None, **unused
+        harness.Tasks(["sums"]), options, with_calls=True, blocked_tools=(), **unused
     )
     assert texts == [": many", " [Calculator(6 * 7) -> 42] 42" if is_called else ": many"]
     assert ("No call opens" in caplog.text) != is_called
