@@ -126,8 +126,12 @@ def build_dataset(
         console.say(f"{name} is left out: {why}")
     chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
     annotator = Annotator.of(settings, home)
+    warehouse = open_warehouse(home)
+    if shards:
+        # With an object store, what other shards have is not fetched.
+        warehouse = warehouse.limited_to(shards)
     plan = BuildPlan(
-        open_warehouse(home),
+        warehouse,
         settings,
         toolbox,
         annotator=annotator.identity,
@@ -138,8 +142,7 @@ def build_dataset(
         show_statistics(examples=False, shards=shards or None)
     else:
         console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
-    warehouse = open_warehouse(home)
-    tally = records_read(warehouse.limited_to(shards) if shards else warehouse)
+    tally = records_read(warehouse)
     if tally.records and not tally.usable:
         raise ToolformerError(
             f"No record of the corpus is usable: of {tally.records}, {tally.reasons}. Expected at "

@@ -13,6 +13,7 @@ from dagster_project.expected_errors import EXPECTED_ERRORS
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
+from dagster_project.shared_files import bring
 from dagster_project.wiring.retriever import needs_passage_index, searching_tools
 from tools.retrieval.passage_index import passage_index_information
 from tools.retrieval.wikipedia_index import index_information
@@ -64,7 +65,9 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
         information_of = (
             index_information if asset == WIKIPEDIA_INDEX else passage_index_information
         )
-        information = information_of(folder_of(asset, home))
+        folder = folder_of(asset, home)
+        bring(home, folder)
+        information = information_of(folder)
         try:
             fingerprint = _fingerprint(asset, settings)
         except EXPECTED_ERRORS:

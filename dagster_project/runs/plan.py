@@ -5,6 +5,7 @@ Does not load a model and does not compute anything.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -83,7 +84,10 @@ class BuildPlan:
         self._characters_per_record = characters_per_record or {}
         self._pipeline = pipeline
         self._characters_of: dict[str, int] = {}
-        self._rates = _measured_rates(warehouse, settings.sampling.round)
+
+    @cached_property
+    def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
+        return _measured_rates(self._warehouse, self._settings.sampling.round)
 
     def of(
         self, entries: Sequence[ShardEntry], *, texts_of: Sequence[ShardEntry] = ()
