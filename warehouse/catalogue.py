@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from toolformer.ground.whole_files import replacing, write_whole
@@ -51,7 +52,10 @@ class Source:
 
 
 def create_views(
-    connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, Source]
+    connection: "duckdb.DuckDBPyConnection",
+    needs: Needs,
+    sources: Mapping[str, Source],
+    remembered: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Creates the views that a statement needs.
 
@@ -59,6 +63,7 @@ def create_views(
         connection: Where to create them.
         needs: What is read.
         sources: Of each of its tables: `listed_source` or `lasting_source`.
+        remembered: The SQL of counts that need not be read from footers, by their names.
 
     Raises:
         duckdb.Error: A slice is damaged, or was moved away at that moment.
@@ -69,7 +74,8 @@ def create_views(
             _create_view(connection, name, f"select {columns} from {sources[name].rows}")
     for name, table in COUNTS.items():
         if name in needs.views:
-            _create_view(connection, name, from_footers(name, sources[table].metadata))
+            text = remembered.get(name) or from_footers(name, sources[table].metadata)
+            _create_view(connection, name, text)
     if METADATA_VIEW in needs.views and sources:
         _create_view(connection, METADATA_VIEW, metadata_of(sources))
     create_statistics_views(connection, needs.views)

@@ -85,29 +85,46 @@ def from_footers(name: str, metadata: str) -> str:
         name: Of the counts.
         metadata: SQL behind `from`: what the footers hold, by `file_name`, `key` and `value`.
     """
+    return rows_of_lists(f"({lists_in_footers(name, metadata)})")
+
+
+def rows_of_lists(lists: str) -> str:
+    """Returns the SQL that selects counts from their lists.
+
+    Args:
+        lists: SQL behind `from`, with the lists as `counted`.
+    """
+    return f"select counted.* from (select unnest(counted) as counted from {lists})"
+
+
+def lists_in_footers(name: str, metadata: str) -> str:
+    """Returns the SQL that selects the counts of each slice as a list: `file_name`, `counted`.
+
+    Args:
+        name: Of the counts.
+        metadata: See `from_footers`.
+    """
     start = _DIGEST_CHARACTERS + 1
     return f"""
-        select counted.* from (
-            select unnest(
-                case
-                    when stored is null then error(
-                        'Slice ''' || file_name || ''' is not whole: its counts are missing. '
-                        || 'Run `toolformer doctor --repair`.'
-                    )
-                    when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
-                        then error('Slice ''' || file_name || ''' is damaged.')
-                    else substring(stored, {start})::json::{_types()[name]}
-                end
-            ) as counted
-            -- Every slice has metadata, so one without these counts is met here, too.
-            from (
-                select
-                    file_name,
-                    any_value(decode(value)) filter (where key = encode({sql_literal(_key(name))}))
-                        as stored
-                from (select * from {metadata})
-                group by file_name
-            )
+        select
+            file_name,
+            case
+                when stored is null then error(
+                    'Slice ''' || file_name || ''' is not whole: its counts are missing. '
+                    || 'Run `toolformer doctor --repair`.'
+                )
+                when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
+                    then error('Slice ''' || file_name || ''' is damaged.')
+                else substring(stored, {start})::json::{_types()[name]}
+            end as counted
+        -- Every slice has metadata, so one without these counts is met here, too.
+        from (
+            select
+                file_name,
+                any_value(decode(value)) filter (where key = encode({sql_literal(_key(name))}))
+                    as stored
+            from (select * from {metadata})
+            group by file_name
         )"""
 
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.damage import files_of
 from warehouse.errors import QueryError, SlicesChangingError
-from warehouse.needs import Needs, everything, needs_of
+from warehouse.needs import everything, needs_of
 from warehouse.reading import (
-    Files,
     are_there,
     chosen_files,
     open_views,
@@ -89,7 +88,8 @@ def _run(
     for _ in range(MAXIMUM_ATTEMPTS):
         files = chosen_files(folder, needs, shards)
         try:
-            return _attempt(folder, needs, files, sql, parameters, fetch)
+            with open_views(folder, needs, files, remembers=shards is None) as connection:
+                return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything() or not all(files_of(folder, name) for name in tables()):
                 raise refused(error) from error
@@ -115,32 +115,26 @@ def _run(
     ) from failure
 
 
-def _attempt(
-    folder: Path,
-    needs: Needs,
-    files: Files,
-    sql: str,
-    parameters: Mapping[str, object] | None,
-    fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
-) -> _T:
+def _selection(
+    connection: "duckdb.DuckDBPyConnection", sql: str, parameters: Mapping[str, object] | None
+) -> "duckdb.DuckDBPyRelation":
     import duckdb
 
-    with open_views(folder, needs, files) as connection:
-        _require_select(connection, sql)
-        relation = connection.sql(_without_semicolons(sql), params=dict(parameters or {}))
-        names = relation.columns
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise QueryError(
-                f"The result has two columns '{twice}'; expected one name per column. "
-                "Give one of them another name with `as`."
-            )
-        # Polars and Python have no value for some dates, times, intervals and wide numbers.
-        columns = [
-            duckdb.SQLExpression(f"#{number}").cast(_held_by_polars(kind)).alias(name)
-            for number, (name, kind) in enumerate(zip(names, relation.types, strict=True), start=1)
-        ]
-        return fetch(relation.select(*columns))
+    _require_select(connection, sql)
+    relation = connection.sql(_without_semicolons(sql), params=dict(parameters or {}))
+    names = relation.columns
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise QueryError(
+            f"The result has two columns '{twice}'; expected one name per column. "
+            "Give one of them another name with `as`."
+        )
+    # Polars and Python have no value for some dates, times, intervals and wide numbers.
+    columns = [
+        duckdb.SQLExpression(f"#{number}").cast(_held_by_polars(kind)).alias(name)
+        for number, (name, kind) in enumerate(zip(names, relation.types, strict=True), start=1)
+    ]
+    return relation.select(*columns)
 
 
 def _frame(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, listed_source
 from warehouse.connection import confine, open_connection
+from warehouse.counting import COUNTS, rows_of_lists
 from warehouse.damage import files_of, is_damaged
 from warehouse.descriptions import describe
 from warehouse.errors import QueryError
 from warehouse.needs import Needs, everything
+from warehouse.remembered import remembered_counts
 from warehouse.schema import table_schema
 from warehouse.slices import damaged_error
 
@@ -76,13 +78,17 @@ def are_there(files: Files) -> bool:
 
 
 @contextmanager
-def open_views(folder: Path, needs: Needs, files: Files) -> Iterator["duckdb.DuckDBPyConnection"]:
+def open_views(
+    folder: Path, needs: Needs, files: Files, *, remembers: bool = False
+) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection with the views over these versions, which sees no other file.
 
     Args:
         folder: Folder of the warehouse.
         needs: What is read.
         files: Of its tables.
+        remembers: Whether counts are taken from what was read before, and kept for the next
+            statement; for the slices of all shards.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
@@ -90,10 +96,19 @@ def open_views(folder: Path, needs: Needs, files: Files) -> Iterator["duckdb.Duc
     spill = beside(folder / ".spill")
     try:
         with open_connection(spill_folder=spill) as connection:
+            remembered = {}
+            # A statement that asks what there is would see the relations of these as well.
+            remembers = remembers and needs != everything()
+            for name in sorted(needs.views & COUNTS.keys()) if remembers else ():
+                relation = f"remembered_{name}"
+                counts = remembered_counts(connection, folder, name, files[COUNTS[name]])
+                connection.register(relation, counts)
+                remembered[name] = rows_of_lists(relation)
             create_views(
                 connection,
                 needs,
                 {name: listed_source(table_schema(name), files[name]) for name in files},
+                remembered,
             )
             if needs == everything():
                 # The statement may ask what there is.

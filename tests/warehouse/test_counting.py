@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
+from warehouse import counting, remembered
 from warehouse.errors import DamagedSliceError, QueryError
 from warehouse.layout import list_slices
 from warehouse.needs import STATISTICS_VIEWS, needs_of
@@ -180,6 +181,50 @@ def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
     info.path.write_bytes(content.replace(b'"kept_texts":1', b'"kept_texts":9'))
     with pytest.raises(DamagedSliceError, match=info.path.name):
         warehouse.view("call_statistics")
+
+
+def test_footers_are_read_once_for_statistics(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[str] = []
+
+    def lists_in_footers(name: str, metadata: str) -> str:
+        read.append(metadata)
+        return counting.lists_in_footers(name, metadata)
+
+    def texts() -> int:
+        return warehouse.query("select sum(documents) as texts from document_counts")["texts"][0]
+
+    monkeypatch.setattr(remembered, "lists_in_footers", lists_in_footers)
+    fill(warehouse)
+    assert (texts(), texts(), len(read)) == (1, 1, 1)
+    rows = frame("documents", {"document_id": "d2", "shard": OTHER_SHARD})
+    warehouse.replace_slice("documents", OTHER_SHARD, "all", rows, metadata={})
+    assert (texts(), texts(), len(read)) == (2, 2, 2)
+    assert OTHER_SHARD in read[1]
+    assert f"shard={SHARD}" not in read[1]
+    # A version that takes another's place, and one that goes.
+    more = frame("documents", {"document_id": "d2"}, {"document_id": "d3", "source_offset": 3})
+    more = more.with_columns(shard=pl.lit(OTHER_SHARD))
+    warehouse.replace_slice("documents", OTHER_SHARD, "all", more, metadata={})
+    assert texts() == 3
+    warehouse.retire_shard(OTHER_SHARD)
+    assert (texts(), len(read)) == (1, 3)
+    # Of one shard alone nothing is remembered.
+    limited = warehouse.limited_to({SHARD})
+    assert limited.query("from document_counts").height == 1
+    assert len(read) == 3
+
+
+def test_damaged_counts_that_were_remembered_are_read_again(warehouse: Warehouse):
+    fill(warehouse)
+    before = warehouse.query("from document_counts")
+    (file,) = (warehouse.folder / ".counts").glob("document_counts")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert warehouse.query("from document_counts").equals(before)
+    assert file.read_bytes() != content
 
 
 def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):

@@ -204,7 +204,7 @@ def test_query_is_repeated_three_times_while_slices_are_moved_away(
         raise duckdb.Error("No such file")
 
     warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
-    monkeypatch.setattr(query, "_attempt", disturbed)
+    monkeypatch.setattr(query, "_selection", disturbed)
     with pytest.raises(SlicesChangingError, match="No such file"):
         warehouse.query("select * from documents")
     assert len(attempts) == 4
@@ -213,7 +213,7 @@ def test_query_is_repeated_three_times_while_slices_are_moved_away(
 def test_repeated_query_gives_the_rows(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempt = query._attempt
+    attempt = query._selection
     failures = [duckdb.IOException("gone"), duckdb.InvalidInputException("gone")]
 
     def disturbed(*arguments):
@@ -224,7 +224,7 @@ def test_repeated_query_gives_the_rows(
         return attempt(*arguments)
 
     warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
-    monkeypatch.setattr(query, "_attempt", disturbed)
+    monkeypatch.setattr(query, "_selection", disturbed)
     assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
 
 
@@ -237,7 +237,7 @@ def test_error_without_a_replacement_is_not_repeated(
         attempts.append(1)
         raise duckdb.OutOfMemoryException("too large")
 
-    monkeypatch.setattr(query, "_attempt", failing)
+    monkeypatch.setattr(query, "_selection", failing)
     with pytest.raises(QueryError, match="too large"):
         warehouse.query("select * from documents")
     assert len(attempts) == 1

@@ -1,0 +1,91 @@
+"""Counts of slices that were read before, so that statistics need not open thousands of footers.
+
+    .counts/<name>    a digest of what follows, and a Parquet file: file_name, counted
+
+A version of a slice never changes, so its counts hold for good. What is lost or damaged is read
+from the footers again. Does not know what is counted.
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolformer.ground.digests import digest_of_bytes
+from toolformer.ground.whole_files import replacing
+from warehouse.connection import sql_literal
+from warehouse.counting import counts_text, lists_in_footers
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+_FOLDER = ".counts"
+_DIGEST_BYTES = 16
+
+
+def remembered_counts(
+    connection: "duckdb.DuckDBPyConnection", folder: Path, name: str, files: Sequence[Path]
+) -> "pl.DataFrame":
+    """Returns the counts of slices, and remembers those that were read for it.
+
+    Args:
+        connection: Reads the footers.
+        folder: Folder of the warehouse.
+        name: Of the counts.
+        files: The newest version of each slice of the table, at least one.
+
+    Returns:
+        A row for each version: `file_name` within the folder, and the list `counted`.
+
+    Raises:
+        duckdb.Error: A footer is damaged, or was moved away at that moment.
+    """
+    import polars as pl
+
+    path = folder / _FOLDER / name
+    names = {str(file.relative_to(folder)) for file in files}
+    known = _stored(path, name)
+    if known is not None:
+        known = known.filter(pl.col("file_name").is_in(names))
+        names.difference_update(known["file_name"])
+        if not names:
+            return known
+    missing = ", ".join(sql_literal(str(folder / each)) for each in sorted(names))
+    read = connection.sql(
+        f"select substring(file_name, {len(str(folder)) + 2}) as file_name, counted "
+        f"from ({lists_in_footers(name, f'parquet_kv_metadata([{missing}])')})"
+    ).pl()
+    counted = read if known is None else pl.concat([known, read])
+    _store(path, name, counted)
+    return counted
+
+
+def _stored(path: Path, name: str) -> "pl.DataFrame | None":
+    import polars as pl
+
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, stored = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if digest != _digest(name, stored):
+        return None
+    return pl.read_parquet(io.BytesIO(stored))
+
+
+def _store(path: Path, name: str, counted: "pl.DataFrame") -> None:
+    content = io.BytesIO()
+    counted.write_parquet(content)
+    stored = content.getvalue()
+    # On a full disk, or one that may not be written, statements still read.
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path, is_durable=False) as temporary:
+            temporary.write_bytes(_digest(name, stored) + stored)
+
+
+def _digest(name: str, stored: bytes) -> bytes:
+    # With what is counted, so that counts of another kind are not taken for these.
+    return digest_of_bytes(counts_text(name).encode() + stored, size=_DIGEST_BYTES)
