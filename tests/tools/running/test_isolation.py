@@ -68,6 +68,8 @@ class Wild(BaseTool):
             raise ZeroDivisionError("wild")
         if do == "refuse":
             raise ToolCallError("refused", "No.")
+        if do == "later":
+            raise ToolCallError("refused", "Not now.", is_lasting=False)
         if do == "busy":
             self.tries += 1
             if self.tries < 3:
@@ -162,6 +164,13 @@ def make(module):
     yield make
     for tool in made:
         tool.close()
+
+
+@pytest.mark.parametrize(("text", "is_lasting"), [("refuse", True), ("later", False)])
+def test_whether_a_refusal_lasts_is_the_tools_own(make, text, is_lasting):
+    with pytest.raises(ToolCallError) as caught:
+        make().call(text, DOCUMENT)
+    assert caught.value.is_lasting == is_lasting
 
 
 def execute(tool, texts, deadline_seconds=5.0):
