@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from tools.base import BaseTool
-from tools.protocol import LONGEST_ANSWER, Document, Outcome, Tool, ToolResult
+from tools.protocol import Document, Outcome, Tool, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
-from tools.syntax import clean_result
+from tools.syntax import checked_answer, clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _call_all(
 ) -> list[Outcome]:
     calls = Calls[_Request](
         tool.name,
-        lambda request: _text(tool.call(*request)),
+        lambda request: checked_answer(tool.call(*request)),
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
         call_batch=_batch_method(tool),
         prepare=tool.prepare,
@@ -257,13 +257,6 @@ def _text_or_error(answer: object) -> object:
     if isinstance(answer, BaseException):
         return answer
     try:
-        return _text(answer)
+        return checked_answer(answer)
     except TypeError as error:
         return error
-
-
-def _text(answer: object) -> str:
-    """The answer, cut where nothing reads on: a tool may give a hundred megabytes."""
-    if not isinstance(answer, str):
-        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
-    return answer[:LONGEST_ANSWER]

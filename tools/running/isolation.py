@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from tools.errors import (
     CallSyntaxError,
@@ -39,8 +39,6 @@ _LOGGER = logging.getLogger(__name__)
 _MEMORY_BYTES = 4 * 2**30
 # Importing what a tool needs may take long; answering may not.
 _START_SECONDS = 120.0
-
-
 _ERRORS: Mapping[str, type[ToolError]] = {
     error_class.__name__: error_class
     for error_class in (
@@ -54,17 +52,10 @@ _ERRORS: Mapping[str, type[ToolError]] = {
     )
 }
 
-ValueT = TypeVar("ValueT")
 
-
-class _Described(Generic[ValueT]):
-    """An attribute of a tool that its worker gives when it is started."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, tool: "IsolatedTool", owner: type) -> ValueT:
-        return tool.described(self._name)
+def _described(attribute: str) -> Any:
+    """A property with a value that the worker gives when it is started."""
+    return property(lambda tool: tool.described(attribute))
 
 
 class IsolatedTool:
@@ -91,16 +82,16 @@ class IsolatedTool:
         ToolSettingsError: By any method, when it does not take its options.
     """
 
-    name = _Described[str]()
-    version = _Described[str]()
-    sampling_version = _Described[str]()
-    proposals_version = _Described[str]()
-    description = _Described[str]()
-    prompt = _Described[str | None]()
-    needs_network = _Described[bool]()
-    makes_proposals = _Described[bool]()
-    takes_arguments = _Described[bool]()
-    has_batches = _Described[bool]()
+    name: str = _described("name")
+    version: str = _described("version")
+    sampling_version: str = _described("sampling_version")
+    proposals_version: str = _described("proposals_version")
+    description: str = _described("description")
+    prompt: str | None = _described("prompt")
+    needs_network: bool = _described("needs_network")
+    makes_proposals: bool = _described("makes_proposals")
+    takes_arguments: bool = _described("takes_arguments")
+    has_batches: bool = _described("has_batches")
 
     def __init__(
         self,

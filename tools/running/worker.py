@@ -33,8 +33,9 @@ from tools.errors import (
     TransientToolError,
     reason_word,
 )
-from tools.protocol import LONGEST_ANSWER, LONGEST_MESSAGE, Document, Tool
+from tools.protocol import LONGEST_MESSAGE, Document, Tool
 from tools.registry import create_tool
+from tools.syntax import checked_answer
 from tools.yours.plugins import parse_arguments, place_of
 
 # Seconds beyond the deadline after which the kernel ends the process.
@@ -133,7 +134,7 @@ def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
             arguments, before=request["before"], after=request["after"]
         ),
         "prepare": tool.prepare,
-        "call": lambda: _text(tool.call(arguments, document)),
+        "call": lambda: checked_answer(tool.call(arguments, document)),
         "call_batch": lambda: _batch(tool, request["requests"], name),
         "cache_key": lambda: tool.cache_key(document),
         "preselect": lambda: _preselection(tool, document),
@@ -157,15 +158,11 @@ def _batch(tool: Tool, requests: Sequence[Any], name: str) -> list[Any]:
     if not isinstance(answers, list):
         raise TypeError(f"call_batch gave {type(answers).__name__}. Expected a list of answers.")
     return [
-        _error(answer, name) if isinstance(answer, BaseException) else {"answer": _text(answer)}
+        _error(answer, name)
+        if isinstance(answer, BaseException)
+        else {"answer": checked_answer(answer)}
         for answer in answers
     ]
-
-
-def _text(answer: object) -> str:
-    if not isinstance(answer, str):
-        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
-    return answer[:LONGEST_ANSWER]
 
 
 def _document(fields: Mapping[str, Any] | None) -> Document:
