@@ -5,16 +5,16 @@
 
 The number is that of the connection's file descriptor; the id of a reply is that of its request.
 Nothing is pickled, either way. The tool's standard input is empty, and what it forks or starts has
-no connection. Limits memory, and lets the kernel end the process when a call takes far longer than
-it may, whatever code it hangs in: the parent may have been killed. Network and process namespaces
-are the parent's business (`tools.running.isolation`).
+no connection. Limits memory, and ends when a call takes far longer than it may, whatever code it
+hangs in: the parent may have been killed. Network and process namespaces are the parent's business
+(`tools.running.isolation`).
 """
 
 import datetime
+import faulthandler
 import json
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -38,8 +38,8 @@ from tools.registry import create_tool
 from tools.syntax import checked_answer
 from tools.yours.plugins import parse_arguments, place_of
 
-# Seconds beyond the deadline after which the kernel ends the process.
-_ALARM_GRACE = 5.0
+# Seconds beyond the deadline after which the process ends itself.
+_GRACE_SECONDS = 5.0
 
 
 def main() -> None:
@@ -67,7 +67,8 @@ def main() -> None:
             request_id, request = _receive(connection)
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, request["deadline_seconds"] + _ALARM_GRACE)
+        # Not an alarm of the kernel: the first process of a namespace gets none.
+        faulthandler.dump_traceback_later(request["deadline_seconds"] + _GRACE_SECONDS, exit=True)
         try:
             # What cannot be written as JSON is an error of the tool.
             reply = _bytes({"answer": _serve(tool, request, name)})
@@ -76,7 +77,7 @@ def main() -> None:
         if os.getpid() != own_process:
             # A child that the tool forked and that came back like its parent.
             os._exit(0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _receive(connection: Connection) -> tuple[bytes, dict[str, Any]]:

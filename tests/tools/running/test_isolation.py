@@ -353,14 +353,18 @@ def test_nothing_that_the_tool_started_is_left(make):
     assert happens(lambda: not running("sleep 4711"))
 
 
-def test_a_killed_parent_leaves_no_process(module, tmp_path):
+@pytest.mark.parametrize("text", ["x", "hang"])
+def test_a_killed_parent_leaves_no_process(module, tmp_path, text):
     code = (
-        "import os, sys, signal\n"
+        "import os, sys, signal, threading, time\n"
         "from tools.running.isolation import IsolatedTool\n"
         "from tools.protocol import Document\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "tool = IsolatedTool('Wild', 'wild_tools:Wild', {'mark': 'left-over-test'})\n"
+        "tool = IsolatedTool('Wild', 'wild_tools:Wild', deadline_seconds=2.0)\n"
         "tool.call('x', Document('d', ''))\n"
+        f"call = lambda: tool.call({text!r}, Document('d', ''))\n"
+        "threading.Thread(target=call, daemon=True).start()\n"
+        "time.sleep(0.5)\n"
         "print(tool._worker._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -373,6 +377,7 @@ def test_a_killed_parent_leaves_no_process(module, tmp_path):
         cwd=Path(__file__).parents[3],
     )
     worker = int(done.stdout)
+    # In a call that hangs it ends a few seconds after the deadline.
     assert happens(lambda: not psutil.pid_exists(worker))
 
 
