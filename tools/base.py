@@ -26,8 +26,6 @@ class BaseTool(ABC):
         version: Part of every fingerprint.
         description: One sentence for people.
         takes_arguments: Whether anything can stand between the brackets of a call.
-        calls_at_once: How many calls may be made at the same time, for a tool that waits for others
-            most of the time; in threads, or with a coroutine method `call_async` in an event loop.
         prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
         needs_network: Whether answering takes more than this machine.
     """
@@ -36,7 +34,6 @@ class BaseTool(ABC):
     version: str
     description: str
     takes_arguments: bool = True
-    calls_at_once: int = 1
     prompt: str | Traversable | None = None
     needs_network: bool = False
 

@@ -95,7 +95,7 @@ class Proposal:
 class Tool(Protocol):
     """A tool: text in, text out (paper, section 3).
 
-    The first eight are read only, so that a tool may work them out or hold them as attributes.
+    The first seven are read only, so that a tool may work them out or hold them as attributes.
     """
 
     @property
@@ -116,11 +116,6 @@ class Tool(Protocol):
     @property
     def takes_arguments(self) -> bool:
         """Whether anything can stand between the brackets of a call."""
-        ...
-
-    @property
-    def calls_at_once(self) -> int:
-        """How many calls may be made at the same time, from several threads."""
         ...
 
     @property

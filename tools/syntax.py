@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from tools.errors import CallSyntaxError
-from tools.protocol import ToolCall
+from tools.protocol import LONGEST_ANSWER, ToolCall
 
 CALL_OPEN = " ["
 ARROW = " ->"
@@ -216,6 +216,17 @@ def clean_result(text: str) -> str:
     text = _UNSEEN.sub("", text)
     text = text.replace("[", "(").replace("]", ")").replace(_ARROW_SIGN, " to ")
     return " ".join(text.split())
+
+
+def checked_answer(answer: object) -> str:
+    """What a tool gave, cut to 20,000 characters: it may give a hundred megabytes.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if not isinstance(answer, str):
+        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
+    return answer[:LONGEST_ANSWER]
 
 
 def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:

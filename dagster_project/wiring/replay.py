@@ -44,7 +44,6 @@ class ReplayedTool:
         ToolUnavailableError: it has no answers of the tool.
     """
 
-    calls_at_once = 1
     needs_network = False
 
     def __init__(

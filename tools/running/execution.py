@@ -8,17 +8,17 @@ Does not isolate a tool (`isolation` does), and does not shorten results to a nu
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from tools.base import BaseTool
-from tools.protocol import LONGEST_ANSWER, Document, Outcome, Tool, ToolResult
+from tools.protocol import Document, Outcome, Tool, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
-from tools.syntax import clean_result
+from tools.syntax import checked_answer, clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,9 +38,8 @@ def execute_calls(
     """Run calls of one tool.
 
     A tool that has a `call_batch` of its own gets whole batches; a retrieval tool goes through its
-    three steps; the calls of other tools are made one by one, or at the same time where the tool
-    allows it (`calls_at_once`), in an event loop where it has a coroutine `call_async`. Calls that
-    hang are left behind in daemon threads, which never keep the interpreter from exiting.
+    three steps; the calls of other tools are made one by one. Calls that hang are left behind in
+    daemon threads, which never keep the interpreter from exiting.
 
     Args:
         tool: The tool.
@@ -89,14 +88,12 @@ def _call_all(
 ) -> list[Outcome]:
     calls = Calls[_Request](
         tool.name,
-        lambda request: _text(tool.call(*request)),
+        lambda request: checked_answer(tool.call(*request)),
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
         call_batch=_batch_method(tool),
-        call_async=_async_method(tool),
         prepare=tool.prepare,
         limits=replace(
             limits,
-            at_once=tool.calls_at_once,
             # A tool in its own process keeps the deadline itself, and may have to start it first.
             deadline_seconds=limits.deadline_seconds + getattr(tool, "start_seconds", 0.0),
         ),
@@ -162,7 +159,7 @@ def _run_step(
         limits = replace(limits, batch_size=min(limits.batch_size, tool.readings_per_batch))
     calls = Calls[Any](
         f"{tool.name} ({step.replace('_', ' ')})",
-        lambda each: _one(work([each])),
+        lambda item: _one(work([item])),
         call_batch=work,
         # What is prepared is the reader.
         prepare=tool.prepare if step == "read" else lambda: None,
@@ -172,7 +169,7 @@ def _run_step(
     if cache is None or not is_kept:
         return _in_batches(calls, inputs, limits.batch_size, progress)
     version = tool.version
-    keys = [outcome_key(tool.name, version, step, json.dumps(each)) for each in inputs]
+    keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
     kept = [True] * len(keys)
     return _with_cache(cache, keys, inputs, kept, calls, limits.batch_size, progress)
 
@@ -242,20 +239,11 @@ def _batch_method(tool: Tool) -> Callable[[list[_Request]], list[Any]] | None:
 
     def call_batch(requests: list[_Request]) -> list[Any]:
         answers: Any = tool.call_batch(requests)
-        return [_text_or_error(each) for each in answers] if isinstance(answers, list) else answers
+        return (
+            [_text_or_error(answer) for answer in answers] if isinstance(answers, list) else answers
+        )
 
     return call_batch
-
-
-def _async_method(tool: Tool) -> Callable[[_Request], Coroutine[Any, Any, str]] | None:
-    method = getattr(tool, "call_async", None)
-    if method is None:
-        return None
-
-    async def call_async(request: _Request) -> str:
-        return _text(await method(*request))
-
-    return call_async
 
 
 def _one(answers: list[Any]) -> Any:
@@ -269,13 +257,6 @@ def _text_or_error(answer: object) -> object:
     if isinstance(answer, BaseException):
         return answer
     try:
-        return _text(answer)
+        return checked_answer(answer)
     except TypeError as error:
         return error
-
-
-def _text(answer: object) -> str:
-    """The answer, cut where nothing reads on: a tool may give a hundred megabytes."""
-    if not isinstance(answer, str):
-        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
-    return answer[:LONGEST_ANSWER]

@@ -1,8 +1,8 @@
 """A tool from outside in a process of its own: with a deadline, a memory limit, and no network.
 
-    this process                         worker (tools.running.worker)
-    IsolatedTool.call  -- JSON line -->  Tool.call
-                       <-- JSON line --
+    this process                    worker (tools.running.worker)
+    IsolatedTool.call  -- JSON -->  Tool.call
+                       <-- JSON --
 
 Where Linux grants it, the worker lives in namespaces of its own: it has no network device, and all
 processes that the tool starts end with it. Elsewhere Python code in the worker gets no sockets, and
@@ -39,23 +39,41 @@ _LOGGER = logging.getLogger(__name__)
 _MEMORY_BYTES = 4 * 2**30
 # Importing what a tool needs may take long; answering may not.
 _START_SECONDS = 120.0
+_ERRORS: Mapping[str, type[ToolError]] = {
+    error_class.__name__: error_class
+    for error_class in (
+        CallSyntaxError,
+        ToolBugError,
+        ToolCallError,
+        ToolSettingsError,
+        ToolTimeoutError,
+        ToolUnavailableError,
+        TransientToolError,
+    )
+}
+
+
+def _described(attribute: str) -> Any:
+    """A property with a value that the worker gives when it is started."""
+    return property(lambda tool: tool.described(attribute))
 
 
 class IsolatedTool:
-    """A tool whose code runs in a worker; see `tools.protocol.Tool` for its methods.
+    """A tool whose code runs in a worker; see `tools.protocol.Tool` for its members.
 
     The worker is started at first use, and anew after it was killed or died.
 
     Attributes:
         start_seconds: How much longer than its deadline a call may take because the worker is
             started anew.
+        has_batches: Whether the tool answers several calls at once by a method of its own.
 
     Args:
         name: What the tool is registered as.
         target: `module:name` of a class or of a tool.
         options: Keyword arguments for it.
         deadline_seconds: Longest time of one call.
-        memory_bytes: Most memory that the worker may map, and that it and what it starts may hold.
+        memory_bytes: Most memory that the worker may map, and each process that it starts.
         environment: Names of variables that the tool gets of our environment, an API key say,
             beside the usual few such as PATH and HOME.
 
@@ -63,6 +81,17 @@ class IsolatedTool:
         ToolUnavailableError: By any method, when the tool cannot be imported or made.
         ToolSettingsError: By any method, when it does not take its options.
     """
+
+    name: str = _described("name")
+    version: str = _described("version")
+    sampling_version: str = _described("sampling_version")
+    proposals_version: str = _described("proposals_version")
+    description: str = _described("description")
+    prompt: str | None = _described("prompt")
+    needs_network: bool = _described("needs_network")
+    makes_proposals: bool = _described("makes_proposals")
+    takes_arguments: bool = _described("takes_arguments")
+    has_batches: bool = _described("has_batches")
 
     def __init__(
         self,
@@ -81,62 +110,10 @@ class IsolatedTool:
         self.deadline_seconds = deadline_seconds
         self.memory_bytes = memory_bytes
         self.environment = tuple(environment)
-        # The worker answers one request after the other.
-        self.calls_at_once = 1
         self._worker: WorkerProcess | None = None
-        self._facts: dict[str, Any] | None = None
+        self._description: dict[str, Any] | None = None
         self._is_prepared = False
         self._lock = threading.RLock()
-
-    @property
-    def name(self) -> str:
-        """What the tool calls itself."""
-        return self._described("name")
-
-    @property
-    def needs_network(self) -> bool:
-        """Whether it was given the network."""
-        return self._described("needs_network")
-
-    @property
-    def version(self) -> str:
-        """Of the tool."""
-        return self._described("version")
-
-    @property
-    def sampling_version(self) -> str:
-        """Of what the tool does before it is called."""
-        return self._described("sampling_version")
-
-    @property
-    def proposals_version(self) -> str:
-        """Of the rule that it proposes places by."""
-        return self._described("proposals_version")
-
-    @property
-    def makes_proposals(self) -> bool:
-        """Whether it has a rule of its own for places of its calls."""
-        return self._described("makes_proposals")
-
-    @property
-    def description(self) -> str:
-        """One sentence for people."""
-        return self._described("description")
-
-    @property
-    def takes_arguments(self) -> bool:
-        """Whether anything can stand between the brackets of a call."""
-        return self._described("takes_arguments")
-
-    @property
-    def has_batches(self) -> bool:
-        """Whether it answers several calls at once by a method of its own."""
-        return self._described("has_batches")
-
-    @property
-    def prompt(self) -> str | None:
-        """Its few-shot prompt."""
-        return self._described("prompt")
 
     def parse_arguments(self, text: str) -> str:
         """Return the normalised arguments; raise CallSyntaxError when they are no call."""
@@ -165,7 +142,7 @@ class IsolatedTool:
             deadline_seconds=self.deadline_seconds * min(len(requests), MOST_DEADLINES_PER_BATCH),
         )
         answers: list[Any] = [
-            reply["answer"] if "answer" in reply else self._error(reply) for reply in replies
+            _error(reply) if "error" in reply else reply["answer"] for reply in replies
         ]
         return answers
 
@@ -198,17 +175,18 @@ class IsolatedTool:
                 self._worker.end()
             self._worker = None
 
-    def _described(self, fact: str) -> Any:
+    def described(self, attribute: str) -> Any:
+        """The value of an attribute; the worker is started at first use."""
         with self._lock:
-            if self._facts is None:
+            if self._description is None:
                 self._start()
-            assert self._facts is not None
-            return self._facts[fact]
+            assert self._description is not None
+            return self._description[attribute]
 
     def _ask(self, method: str, *, deadline_seconds: float | None = None, **fields: Any) -> Any:
         seconds = deadline_seconds or self.deadline_seconds
         with self._lock:
-            if self._worker is None or self._worker.has_said_more:
+            if self._worker is None or self._worker.has_unread:
                 self.close()
                 self._start()
             assert self._worker is not None
@@ -220,30 +198,25 @@ class IsolatedTool:
                 raise
             except EOFError as error:
                 raise self._died(str(error)) from None
-        if "answer" in reply:
-            return reply["answer"]
-        raise self._error(reply)
+        return _answer(reply)
 
     def _start(self) -> None:
         """Start the worker; without network, unless the tool turns out to declare it."""
         for with_network in (False, True):
-            self._worker = WorkerProcess(
-                with_network=with_network,
-                memory_bytes=self.memory_bytes,
-                environment=self.environment,
-            )
-            reply = self._greet(self._worker, with_network=with_network)
-            if "error" in reply:
+            self._worker = WorkerProcess(with_network=with_network, environment=self.environment)
+            try:
+                self._description = self._make_tool(self._worker, with_network=with_network)
+            except ToolError:
                 self.close()
-                raise self._error({**reply, "is_made": False})
-            self._facts = reply["answer"]
-            if with_network or not reply["answer"]["needs_network"]:
+                raise
+            if with_network or not self._description["needs_network"]:
                 break
             self.close()
         if self._is_prepared:
             self._ask("prepare", deadline_seconds=_START_SECONDS)
 
-    def _greet(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
+    def _make_tool(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
+        """Have the worker make the tool; give its attributes by name."""
         start = {
             "name": self._registered_name,
             "target": self.target,
@@ -254,61 +227,43 @@ class IsolatedTool:
             "path": [str(Path(entry or ".").absolute()) for entry in sys.path],
         }
         try:
-            return worker.exchange(start, _START_SECONDS)
+            reply = worker.exchange(start, _START_SECONDS)
         except (EOFError, ToolTimeoutError) as error:
-            said = worker.last_words()
-            self.close()
             raise ToolUnavailableError(
                 self._registered_name,
-                f"its process ended while it was made{said}"
+                f"its process ended while it was made{worker.last_words()}"
                 if isinstance(error, EOFError)
                 else f"making it took longer than {_START_SECONDS:g} s",
                 "Try it with `python -c` first; what a module does when it is imported counts too",
             ) from error
+        return _answer(reply)
 
     def _died(self, cause: str) -> ToolCallError:
         """The worker is gone; the next call starts another."""
         assert self._worker is not None
-        said = cause or self._worker.last_words()
+        cause = cause or self._worker.last_words()
         self.close()
         message = (
-            f"The process of {self._registered_name} ended in the middle of a call{said}. It and "
-            f"what it starts may take {self.memory_bytes / 2**30:g} GiB of memory "
-            "(execution.worker_memory_gib)."
+            f"The process of {self._registered_name} ended in the middle of a call{cause}. It may "
+            f"map {self.memory_bytes / 2**30:g} GiB of memory, and so may each process that it "
+            "starts (execution.worker_memory_gib)."
         )
         _LOGGER.warning("%s", message)
         return ToolCallError("process_ended", message, is_lasting=False)
 
-    def _error(self, reply: Mapping[str, Any]) -> ToolError:
-        """The error that the worker tells of, as the tool raised it."""
-        kind, message = str(reply.get("error")), str(reply.get("message"))
-        reason = str(reply.get("reason", ""))
-        if kind == "syntax":
-            return CallSyntaxError(reason_word(reason), message)
-        if kind == "call":
-            return ToolCallError(reason, message)
-        if kind == "unavailable":
-            return ToolUnavailableError(self._registered_name, reason, message)
-        if kind == "dependency":
-            return ToolUnavailableError(
-                self._registered_name,
-                f"it cannot be imported ({message})",
-                "Install what it needs, and check the name in the settings",
-            )
-        if kind == "other" and not reply.get("is_made", True):
-            return ToolUnavailableError(
-                self._registered_name,
-                f"{self.target} cannot be made ({message})",
-                "Correct its class or its options in the settings",
-            )
-        if kind == "other":
-            return ToolBugError(str(reply.get("place")), f"{self._registered_name}: {message}")
-        errors = {
-            "settings": ToolSettingsError,
-            "timeout": ToolTimeoutError,
-            "transient": TransientToolError,
-        }
-        return errors.get(kind, ToolError)(f"{self._registered_name}: {message}")
+
+def _answer(reply: Mapping[str, Any]) -> Any:
+    """The answer of a reply; raises the error that it holds instead."""
+    if "error" in reply:
+        raise _error(reply)
+    return reply["answer"]
+
+
+def _error(reply: Mapping[str, Any]) -> ToolError:
+    error = _ERRORS[reply["error"]](*reply["arguments"])
+    if isinstance(error, ToolCallError):
+        error.is_lasting = reply["is_lasting"]
+    return error
 
 
 @contextmanager

@@ -1,92 +1,93 @@
-"""The process in which a tool from outside runs: `python -m tools.running.worker`.
+"""The process in which a tool from outside runs: `python -m tools.running.worker NUMBER`.
 
-    parent -> stdin     one JSON object a line: {"id": …, "method": …, …}
-    parent <- stdout    one JSON object a line: {"id": …, "answer": …} or {…, "error": kind, …}
+    parent -> worker    <id> <JSON>     first what tool to make, then {"method": …, …}
+    parent <- worker    <id> <JSON>     {"answer": …} or {"error": class, "arguments": […], …}
 
-The id of a reply is that of its request. Nothing is pickled, either way. The tool sees neither
-pipe: its own standard input is empty, and what it prints goes to standard error. What it forks or
-starts has no pipe at all. Limits memory, and lets the kernel end the process when a call takes far
-longer than it may, whatever code it hangs in. Network and process namespaces are the parent's
-business (`tools.running.isolation`).
+The number is that of the connection's file descriptor; the id of a reply is that of its request.
+Nothing is pickled, either way. The tool's standard input is empty, and what it forks or starts has
+no connection. Limits memory, and ends when a call takes far longer than it may, whatever code it
+hangs in: the parent may have been killed. Network and process namespaces are the parent's business
+(`tools.running.isolation`).
 """
 
+import datetime
+import faulthandler
 import json
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TextIO
+from multiprocessing.connection import Connection
+from typing import Any
 
 from tools.base import BaseTool
 from tools.errors import (
     CallSyntaxError,
-    MissingDependencyError,
+    ToolBugError,
     ToolCallError,
+    ToolError,
     ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
+    TransientToolError,
+    reason_word,
 )
-from tools.protocol import LONGEST_ANSWER, LONGEST_MESSAGE, Document, Tool
+from tools.protocol import LONGEST_MESSAGE, Document, Tool
 from tools.registry import create_tool
+from tools.syntax import checked_answer
 from tools.yours.plugins import parse_arguments, place_of
 
-# Seconds beyond the deadline after which the kernel ends the process.
-_ALARM_GRACE = 5.0
+# Seconds beyond the deadline after which the process ends itself.
+_GRACE_SECONDS = 5.0
 
 
 def main() -> None:
-    """Serve the parent until it closes the pipe."""
-    requests, answers = _private_pipes()
+    """Serve the parent until it closes the connection."""
+    connection = Connection(int(sys.argv[1]))
+    os.set_inheritable(connection.fileno(), False)
+    os.register_at_fork(after_in_child=connection.close)
     own_process = os.getpid()
-    start = json.loads(requests.readline())
+    request_id, start = _receive(connection)
+    name, target = start["name"], start["target"]
     _limit_memory(start["memory_bytes"])
     if start["refuses_sockets"]:
         _refuse_sockets()
     sys.path[:0] = [path for path in start["path"] if path not in sys.path]
     try:
-        name = start["name"]
-        tool = create_tool(name, start["options"], targets={name: start["target"]})
-        served = _line(start, {"answer": _description(tool)})
+        tool = create_tool(name, start["options"], targets={name: target})
+        reply = _bytes({"answer": _description(tool)})
     except Exception as error:  # noqa: BLE001
         # Importing a stranger's module may raise anything.
-        _write(answers, _line(start, _error(error)))
+        connection.send_bytes(request_id + b" " + _bytes(_error(error, name, made_from=target)))
         return
-    _write(answers, served)
-    for line in requests:
-        request = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, request["deadline_seconds"] + _ALARM_GRACE)
+    while True:
+        connection.send_bytes(request_id + b" " + reply)
+        try:
+            request_id, request = _receive(connection)
+        except EOFError:
+            return
+        # Not an alarm of the kernel: the first process of a namespace gets none.
+        faulthandler.dump_traceback_later(request["deadline_seconds"] + _GRACE_SECONDS, exit=True)
         try:
             # What cannot be written as JSON is an error of the tool.
-            reply = _line(request, {"answer": _serve(tool, request)})
+            reply = _bytes({"answer": _serve(tool, request, name)})
         except Exception as error:  # noqa: BLE001
-            reply = _line(request, _error(error))
+            reply = _bytes(_error(error, name))
         if os.getpid() != own_process:
             # A child that the tool forked and that came back like its parent.
             os._exit(0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _write(answers, reply)
+        faulthandler.cancel_dump_traceback_later()
 
 
-def _private_pipes() -> tuple[TextIO, TextIO]:
-    """Keep the pipes for this module; what the tool reads and prints goes elsewhere."""
-    requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    os.register_at_fork(after_in_child=lambda: _forget(requests.fileno(), answers.fileno()))
-    return requests, answers
+def _receive(connection: Connection) -> tuple[bytes, dict[str, Any]]:
+    request_id, _, request = connection.recv_bytes().partition(b" ")
+    return request_id, json.loads(request)
 
 
-def _forget(*pipes: int) -> None:
-    """Put nothing in the place of pipes, so that a forked child neither reads nor writes them."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for pipe in pipes:
-        os.dup2(nothing, pipe, inheritable=False)
-    os.close(nothing)
+def _bytes(reply: Mapping[str, Any]) -> bytes:
+    # ASCII: half a surrogate pair in an answer must not end the process.
+    return json.dumps(reply).encode()
 
 
 def _limit_memory(memory_bytes: int) -> None:
@@ -125,7 +126,7 @@ def _description(tool: Tool) -> dict[str, Any]:
     }
 
 
-def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
+def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
     """Call one method of the tool; what comes and goes is plain JSON."""
     arguments, document = request.get("arguments", ""), _document(request.get("document"))
     methods: dict[str, Callable[[], Any]] = {
@@ -134,14 +135,14 @@ def _serve(tool: Tool, request: Mapping[str, Any]) -> Any:
             arguments, before=request["before"], after=request["after"]
         ),
         "prepare": tool.prepare,
-        "call": lambda: _text(tool.call(arguments, document)),
-        "call_batch": lambda: _batch(tool, request["requests"]),
+        "call": lambda: checked_answer(tool.call(arguments, document)),
+        "call_batch": lambda: _batch(tool, request["requests"], name),
         "cache_key": lambda: tool.cache_key(document),
         "preselect": lambda: _preselection(tool, document),
         # One more than can be right: `tools.proposing.checked` says so.
         "proposals": lambda: [
-            [each.offset, each.arguments]
-            for each in islice(tool.proposals(document), len(document.text) + 1)
+            [proposal.offset, proposal.arguments]
+            for proposal in islice(tool.proposals(document), len(document.text) + 1)
         ],
         "check_available": tool.check_available,
     }
@@ -153,59 +154,59 @@ def _preselection(tool: Tool, document: Document) -> list[Any]:
     return [decision.is_selected, decision.reason]
 
 
-def _batch(tool: Tool, requests: Sequence[Any]) -> list[Any]:
+def _batch(tool: Tool, requests: Sequence[Any], name: str) -> list[Any]:
     answers: Any = tool.call_batch([(text, _document(document)) for text, document in requests])
     if not isinstance(answers, list):
         raise TypeError(f"call_batch gave {type(answers).__name__}. Expected a list of answers.")
     return [
-        _error(answer) if isinstance(answer, BaseException) else {"answer": _text(answer)}
+        _error(answer, name)
+        if isinstance(answer, BaseException)
+        else {"answer": checked_answer(answer)}
         for answer in answers
     ]
 
 
-def _text(answer: object) -> str:
-    if not isinstance(answer, str):
-        raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
-    return answer[:LONGEST_ANSWER]
-
-
 def _document(fields: Mapping[str, Any] | None) -> Document:
-    import datetime
-
     if fields is None:
         return Document("", "")
     date = fields["published_on"]
     return Document(**{**fields, "published_on": date and datetime.date.fromisoformat(date)})
 
 
-def _error(error: BaseException) -> dict[str, Any]:
-    """An error as JSON: its kind, as `isolation` raises it again, and what it says."""
-    if isinstance(error, CallSyntaxError | ToolCallError):
-        kind = "syntax" if isinstance(error, CallSyntaxError) else "call"
-        return {"error": kind, "reason": str(error.reason), "message": str(error)[:LONGEST_MESSAGE]}
-    if isinstance(error, ToolUnavailableError):
-        return {"error": "unavailable", "reason": error.reason, "message": error.remedy}
-    kind, place = "other", place_of(error)
-    if isinstance(error, MissingDependencyError | ImportError):
-        kind = "dependency"
+def _error(error: BaseException, name: str, *, made_from: str | None = None) -> dict[str, Any]:
+    """What a tool raised, as the error of `tools.errors` that the parent raises.
+
+    Args:
+        error: Whatever it is.
+        name: What the tool is registered as.
+        made_from: The target where it was raised while the tool was made; None in a call.
+    """
+    place = place_of(error)
+    text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + (f" ({place})" if place else "")
+    kind: type[ToolError]
+    kind, arguments = ToolBugError, [place, f"{name}: {text}"]
+    if isinstance(error, CallSyntaxError):
+        kind, arguments = CallSyntaxError, [reason_word(error.reason), str(error)[:LONGEST_MESSAGE]]
+    elif isinstance(error, ToolCallError):
+        kind, arguments = ToolCallError, [str(error.reason), str(error)[:LONGEST_MESSAGE]]
+    elif isinstance(error, ToolUnavailableError):
+        kind, arguments = ToolUnavailableError, [name, str(error.reason), str(error.remedy)]
+    elif isinstance(error, ImportError):
+        kind = ToolUnavailableError
+        remedy = "Install what it needs, and check the name in the settings"
+        arguments = [name, f"it cannot be imported ({text})", remedy]
     elif isinstance(error, ToolSettingsError):
-        kind = "settings"
-    elif isinstance(error, ToolTimeoutError | TimeoutError):
-        kind = "timeout"
+        kind, arguments = ToolSettingsError, [f"{name}: {text}"]
+    elif isinstance(error, TimeoutError):
+        kind, arguments = ToolTimeoutError, [f"{name}: {text}"]
     elif isinstance(error, ConnectionError):
-        kind = "transient"
-    told = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
-    return {"error": kind, "place": place, "message": f"{told} ({place})" if place else told}
-
-
-def _line(request: Mapping[str, Any], reply: Mapping[str, Any]) -> str:
-    # ASCII: half a surrogate pair in an answer must not end the process.
-    return json.dumps({"id": request["id"], **reply}) + "\n"
-
-
-def _write(answers: TextIO, line: str) -> None:
-    answers.write(line)
-    answers.flush()
+        kind, arguments = TransientToolError, [f"{name}: {text}"]
+    elif made_from is not None:
+        kind = ToolUnavailableError
+        remedy = "Correct its class or its options in the settings"
+        arguments = [name, f"{made_from} cannot be made ({text})", remedy]
+    is_lasting = getattr(error, "is_lasting", True)
+    return {"error": kind.__name__, "arguments": arguments, "is_lasting": bool(is_lasting)}
 
 
 if __name__ == "__main__":

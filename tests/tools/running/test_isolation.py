@@ -68,6 +68,8 @@ class Wild(BaseTool):
             raise ZeroDivisionError("wild")
         if do == "refuse":
             raise ToolCallError("refused", "No.")
+        if do == "later":
+            raise ToolCallError("refused", "Not now.", is_lasting=False)
         if do == "busy":
             self.tries += 1
             if self.tries < 3:
@@ -162,6 +164,13 @@ def make(module):
     yield make
     for tool in made:
         tool.close()
+
+
+@pytest.mark.parametrize(("text", "is_lasting"), [("refuse", True), ("later", False)])
+def test_whether_a_refusal_lasts_is_the_tools_own(make, text, is_lasting):
+    with pytest.raises(ToolCallError) as caught:
+        make().call(text, DOCUMENT)
+    assert caught.value.is_lasting == is_lasting
 
 
 def execute(tool, texts, deadline_seconds=5.0):
@@ -344,14 +353,18 @@ def test_nothing_that_the_tool_started_is_left(make):
     assert happens(lambda: not running("sleep 4711"))
 
 
-def test_a_killed_parent_leaves_no_process(module, tmp_path):
+@pytest.mark.parametrize("text", ["x", "hang"])
+def test_a_killed_parent_leaves_no_process(module, tmp_path, text):
     code = (
-        "import os, sys, signal\n"
+        "import os, sys, signal, threading, time\n"
         "from tools.running.isolation import IsolatedTool\n"
         "from tools.protocol import Document\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "tool = IsolatedTool('Wild', 'wild_tools:Wild', {'mark': 'left-over-test'})\n"
+        "tool = IsolatedTool('Wild', 'wild_tools:Wild', deadline_seconds=2.0)\n"
         "tool.call('x', Document('d', ''))\n"
+        f"call = lambda: tool.call({text!r}, Document('d', ''))\n"
+        "threading.Thread(target=call, daemon=True).start()\n"
+        "time.sleep(0.5)\n"
         "print(tool._worker._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -364,6 +377,7 @@ def test_a_killed_parent_leaves_no_process(module, tmp_path):
         cwd=Path(__file__).parents[3],
     )
     worker = int(done.stdout)
+    # In a call that hangs it ends a few seconds after the deadline.
     assert happens(lambda: not psutil.pid_exists(worker))
 
 
