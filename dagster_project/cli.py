@@ -426,7 +426,10 @@ def export(
     form: Annotated[
         export_formats.ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")
     ],
-    output: Annotated[Path, typer.Option(help="The file to write; of a dataset the folder.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; of a dataset the folder. Not for delta."),
+    ] = None,
     round_number: Annotated[
         int | None,
         typer.Option(
@@ -436,6 +439,19 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
+    if form == "delta":
+        if output is not None or round_number is not None or force:
+            raise typer.BadParameter(
+                "delta is written beside the rows of all rounds and replaces nothing. Leave out "
+                "--output, --round and --force."
+            )
+        from dagster_project.commands.delta_logs import refresh_delta_logs
+        from dagster_project.home import Home
+
+        refresh_delta_logs(Home.find())
+        return
+    if output is None:
+        raise typer.BadParameter(f"{form} needs a place to write to.", param_hint="--output")
     from dagster_project.commands.exporting import write_export
 
     write_export(form, output, round_number=round_number, is_forced=force)

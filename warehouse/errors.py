@@ -49,6 +49,10 @@ class LayoutError(WarehouseError, ValueError):
     """A warehouse that was written with another layout."""
 
 
+class DeltaLogError(WarehouseError, ValueError):
+    """A Delta Lake log that is not as this project wrote it."""
+
+
 class StoreError(StorageError):
     """The object store refused, is not one that can be trusted, or does not answer."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from warehouse import catalogue, damage, slices
 from warehouse.connection import sql_name
 from warehouse.counting import COUNTS, counts_text
+from warehouse.delta_log import DeltaCommit, refresh_delta_log
 from warehouse.layout import (
     SliceInfo,
     empty_slice_path,
@@ -325,6 +326,17 @@ class Warehouse:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
         self._make_readable(list(tables()))
         return write_standalone_database(self.folder, file, round_number=round_number)
+
+    def refresh_delta_logs(self) -> list[DeltaCommit]:
+        """Brings the Delta Lake logs of all tables up to date; returns what was committed.
+
+        With an object store, all slices are fetched first: the logs are over this machine's copy.
+
+        Raises: See `refresh_delta_log`.
+        """
+        self._store.bring(list(tables()))
+        commits = (refresh_delta_log(self.folder, table) for table in tables())
+        return [commit for commit in commits if commit is not None]
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""

@@ -11,6 +11,7 @@ import dagster as dg
 from assets.corpus import configured_sources
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
+from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import runs_of
 from dagster_project.commands.planning import show_plan
@@ -187,7 +188,12 @@ def _build(
             behind = run.assets[1 + max(failed, default=0) :]
             if error.failed_shards and rest and behind:
                 start(rest, behind)
-    raise_all(failures)
+    try:
+        if settings.runs.delta_logs:
+            # Also where shards failed: what the others replaced is swept all the same.
+            refresh_delta_logs(home)
+    finally:
+        raise_all(failures)
 
 
 def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[tuple[str, ...], list[str]]:

@@ -13,7 +13,10 @@ import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.commands import export_formats
+from dagster_project.commands import building, export_formats
+from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
+from dagster_project.home import Home
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import run_command
 from tests.warehouse.rows import CALL, SHARD, frame
@@ -386,6 +389,71 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: P
     left.write_text("half")
     assert run("export", "text", "--output", tmp_path / "export").code == 0
     assert not left.exists()
+
+
+def test_delta_logs_name_the_newest_files_and_nothing_is_committed_twice(
+    built: Warehouse, run, home: Path
+):
+    outcome = run("export", "delta")
+    assert outcome.code == 0, outcome.err
+    assert f"Delta Lake logs of {len(tables())} tables, {len(tables())} of them changed" in (
+        outcome.out
+    )
+    files = newest_files_of_log(home, "documents")
+    assert files == [str(info.path) for info in built.slices("documents")]
+    again = run("export", "delta")
+    assert "0 of them changed: 0 files added and 0 removed" in again.out
+    store(built, "documents", SHARD, "all", {"document_id": "d3", "text": PLAIN})
+    changed = run("export", "delta")
+    assert "1 of them changed: 1 files added and 1 removed" in changed.out
+    assert newest_files_of_log(home, "documents") == [
+        str(info.path) for info in built.slices("documents")
+    ]
+
+
+def newest_files_of_log(home: Path, table: str) -> list[str]:
+    folder = home / "warehouse" / table
+    newest = max((folder / "_delta_log").glob("*.json"))
+    added = [json.loads(line).get("add") for line in newest.read_text().splitlines()]
+    return [str(folder / each["path"]) for each in added if each]
+
+
+def test_delta_logs_need_rows(warehouse: Warehouse, run, home: Path):
+    outcome = run("export", "delta")
+    assert outcome.is_one_paragraph_naming(str(home), "no rows yet", "toolformer build")
+    assert list(home.rglob("_delta_log")) == []
+
+
+@pytest.mark.parametrize("option", [("--output", "x"), ("--round", "1"), ("--force",)])
+def test_delta_logs_have_their_place(built: Warehouse, run, home: Path, option: tuple[str, ...]):
+    outcome = run("export", "delta", *option)
+    assert outcome.code == 2
+    assert "Leave out" in outcome.err
+    assert list(home.rglob("_delta_log")) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_formats_ask_for_a_place(built: Warehouse, run, form: str):
+    outcome = run("export", form)
+    assert outcome.code == 2
+    assert "--output" in outcome.err
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_build_ends_with_the_logs_where_that_is_switched_on(
+    built: Warehouse, home: Path, monkeypatch: pytest.MonkeyPatch, is_on: bool
+):
+    """Also where shards failed, and what they said is told."""
+
+    def failed(failures: object) -> None:
+        raise RunFailedError("shard-00007 failed")
+
+    monkeypatch.setattr(building, "raise_all", failed)
+    options = RunOptions.of(None, [f"runs.delta_logs={is_on}".lower()])
+    found = Home.find()
+    with pytest.raises(RunFailedError, match="shard-00007"):
+        building._build(options, found, options.load_settings(found), [], on_ray=False)
+    assert bool(list(home.rglob("_delta_log"))) == is_on
 
 
 def test_the_help_names_every_field(built: Warehouse, run, tmp_path: Path):

@@ -1,0 +1,252 @@
+"""Delta Lake logs over the slices: what their readers see, and who may write them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from tests.warehouse.rows import SHARD, SLICES, fill, frame
+from warehouse import delta_log
+from warehouse.delta_log import LOG_FOLDER, DeltaCommit, refresh_delta_log
+from warehouse.errors import (
+    DamagedSliceError,
+    DeltaLogError,
+    SlicesChangingError,
+    StorageError,
+    UnknownTableError,
+)
+from warehouse.layout import list_slices
+from warehouse.schema import table_schema, tables
+from warehouse.warehouse import Warehouse
+
+REASON = "deltalake is not installed: pip install 'deltalake>=1.6,<2'"
+TABLES = sorted(tables())
+
+REFRESHER = """
+import pathlib, sys
+from tests.warehouse.rows import frame
+from warehouse.warehouse import Warehouse
+home, number = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+shard = f"shard-{number:05d}"
+for version in range(10):
+    rows = frame("documents", {"document_id": shard, "shard": shard, "source_offset": version})
+    warehouse.replace_slice("documents", shard, "all", rows, metadata={})
+    warehouse.refresh_delta_logs()
+"""
+
+
+@pytest.fixture
+def filled(warehouse: Warehouse) -> Warehouse:
+    fill(warehouse)
+    return warehouse
+
+
+def replace(warehouse: Warehouse, shard: str = SHARD, **changes: object) -> None:
+    rows = frame("documents", {"shard": shard, "document_id": shard, **changes})
+    warehouse.replace_slice("documents", shard, "all", rows, metadata={})
+
+
+def log_of(warehouse: Warehouse, table: str = "documents") -> Path:
+    return warehouse.folder / table / LOG_FOLDER
+
+
+def actions(warehouse: Warehouse, table: str = "documents") -> list[list[dict]]:
+    """The actions of each commit."""
+    commits = sorted(log_of(warehouse, table).glob("*.json"))
+    assert [int(path.stem) for path in commits] == list(range(len(commits)))
+    return [[json.loads(line) for line in path.read_text().splitlines()] for path in commits]
+
+
+def listed(warehouse: Warehouse, table: str = "documents") -> list[str]:
+    """The files that the log names, each as often as it does."""
+    count = Counter()
+    for action in (each for commit in actions(warehouse, table) for each in commit):
+        for kind, step in (("add", 1), ("remove", -1)):
+            if kind in action:
+                count[action[kind]["path"]] += step
+    assert min(count.values(), default=0) >= 0
+    return sorted(count.elements())
+
+
+def slices(warehouse: Warehouse, table: str = "documents") -> list[str]:
+    root = warehouse.folder / table
+    return [str(info.path.relative_to(root)) for info in list_slices(warehouse.folder, table)]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_listed_files_have_the_rows_and_the_columns_of_the_log(filled: Warehouse, table: str):
+    assert refresh_delta_log(filled.folder, table) == DeltaCommit(table, 0, 1, 0)
+    files = [str(filled.folder / table / path) for path in listed(filled, table)]
+    rows = duckdb.read_parquet(files, hive_partitioning=False).pl()
+    assert rows.equals(filled.read_slice(table, *SLICES[table]), null_equal=True)
+    [metadata] = [each["metaData"] for each in actions(filled, table)[0] if "metaData" in each]
+    fields = json.loads(metadata["schemaString"])["fields"]
+    assert [field["name"] for field in fields] == list(table_schema(table).column_names)
+    assert metadata["partitionColumns"] == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("has_rows", [True, False], ids=["rows", "no rows"])
+def test_polars_reads_every_column_once_with_its_type(
+    warehouse: Warehouse, table: str, has_rows: bool
+):
+    pytest.importorskip("deltalake", reason=REASON)
+    if has_rows:
+        fill(warehouse)
+    refresh_delta_log(warehouse.folder, table)
+    rows = pl.scan_delta(str(warehouse.folder / table)).collect()
+    assert rows.schema == table_schema(table).polars_schema
+    wanted = warehouse.read_slice(table, *SLICES[table]) if has_rows else rows.clear()
+    assert rows.equals(wanted, null_equal=True)
+
+
+def test_a_replaced_slice_is_read_and_the_old_one_is_not(filled: Warehouse):
+    deltalake = pytest.importorskip("deltalake", reason=REASON)
+    place = str(filled.folder / "documents")
+    filled.refresh_delta_logs()
+    replace(filled, title="new")
+    replace(filled, "shard-00001", title="other")
+    assert filled.refresh_delta_logs() == [DeltaCommit("documents", 1, 2, 1)]
+    assert listed(filled) == slices(filled)
+    rows = pl.scan_delta(place)
+    assert rows.sort("shard").collect()["title"].to_list() == ["new", "other"]
+    of_shard = rows.filter(pl.col("shard") == "shard-00001")
+    assert of_shard.collect()["title"].to_list() == ["other"]
+    # The version before is there until its file is swept.
+    assert pl.scan_delta(place, version=0).collect()["title"].to_list() == ["Results"]
+    deltalake.DeltaTable(place).create_checkpoint()
+    replace(filled, title="newest")
+    assert filled.refresh_delta_logs() == [DeltaCommit("documents", 2, 1, 1)]
+    assert set(pl.scan_delta(place).collect()["title"]) == {"newest", "other"}
+
+
+def test_other_writers_are_refused(filled: Warehouse):
+    deltalake = pytest.importorskip("deltalake", reason=REASON)
+    refresh_delta_log(filled.folder, "documents")
+    table = deltalake.DeltaTable(filled.folder / "documents")
+    replace(filled)
+    with pytest.raises(deltalake.exceptions.CommitFailedError, match="toolformer"):
+        deltalake.write_deltalake(table, frame("documents"), mode="append")
+    with pytest.raises(deltalake.exceptions.CommitFailedError, match="toolformer"):
+        table.delete()
+    assert table.vacuum(dry_run=False, full=True) == []
+    assert len(actions(filled)) == 1
+
+
+def test_what_did_not_change_gets_no_commit(filled: Warehouse):
+    assert {commit.table for commit in filled.refresh_delta_logs()} == set(tables())
+    before = {path: path.read_bytes() for path in filled.folder.rglob("*.json")}
+    assert filled.refresh_delta_logs() == []
+    assert {path: path.read_bytes() for path in filled.folder.rglob("*.json")} == before
+    assert list(filled.folder.rglob("*.tmp")) == []
+
+
+def test_a_shard_that_was_moved_aside_and_back_is_removed_and_added(filled: Warehouse):
+    filled.refresh_delta_logs()
+    filled.retire_shard(SHARD)
+    assert DeltaCommit("documents", 1, 0, 1) in filled.refresh_delta_logs()
+    assert listed(filled) == []
+    filled.restore_shard(SHARD)
+    assert DeltaCommit("documents", 2, 1, 0) in filled.refresh_delta_logs()
+    assert listed(filled) == slices(filled)
+
+
+def test_another_schema_is_told_under_the_same_id(
+    filled: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    refresh_delta_log(filled.folder, "documents")
+    # As an older version of the project, which knew no titles, would have found it.
+    file = log_of(filled) / f"{0:020d}.json"
+    file.write_text(file.read_text().replace('\\"title\\"', '\\"heading\\"'))
+    assert refresh_delta_log(filled.folder, "documents") == DeltaCommit("documents", 1, 0, 0)
+    old, new = (
+        each["metaData"] for commit in actions(filled) for each in commit if "metaData" in each
+    )
+    assert {key for key in new if new[key] != old[key]} == {"schemaString"}
+    assert refresh_delta_log(filled.folder, "documents") is None
+
+
+def test_whoever_comes_second_looks_again(filled: Warehouse, monkeypatch: pytest.MonkeyPatch):
+    """Between the look and the commit, another process replaces the slice and commits."""
+    put = delta_log._put_if_absent
+
+    def late(target: Path, of_commit: list[dict]) -> None:
+        monkeypatch.setattr(delta_log, "_put_if_absent", put)
+        replace(filled, title="new")
+        refresh_delta_log(filled.folder, "documents")
+        put(target, of_commit)
+
+    monkeypatch.setattr(delta_log, "_put_if_absent", late)
+    assert refresh_delta_log(filled.folder, "documents") is None
+    assert len(actions(filled)) == 1
+    assert listed(filled) == slices(filled)
+
+
+def test_whoever_is_never_first_is_told(filled: Warehouse, monkeypatch: pytest.MonkeyPatch):
+    def taken(target: Path, of_commit: list[dict]) -> None:
+        raise FileExistsError(target)
+
+    monkeypatch.setattr(delta_log, "_put_if_absent", taken)
+    with pytest.raises(SlicesChangingError, match="documents"):
+        refresh_delta_log(filled.folder, "documents")
+
+
+@pytest.mark.slow
+def test_processes_that_replace_and_refresh_at_once_list_each_slice_once(warehouse: Warehouse):
+    home = warehouse.folder.parent
+    workers = [
+        subprocess.Popen([sys.executable, "-c", REFRESHER, str(home), str(number)])
+        for number in range(3)
+    ]
+    assert [worker.wait(timeout=120) for worker in workers] == [0] * 3
+    assert listed(warehouse) == slices(warehouse)
+    assert len(listed(warehouse)) == 3
+    added = [each["add"]["path"] for of in actions(warehouse) for each in of if "add" in each]
+    assert len(added) == len(set(added)), "a file was added twice"
+    assert len(actions(warehouse)) > 1
+    assert warehouse.refresh_delta_logs() == []
+    assert list(warehouse.folder.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
+def test_a_log_that_is_not_ours_is_told(filled: Warehouse, damage: str):
+    refresh_delta_log(filled.folder, "documents")
+    replace(filled)
+    refresh_delta_log(filled.folder, "documents")
+    first = log_of(filled) / f"{0:020d}.json"
+    if damage == "missing":
+        first.unlink()
+    elif damage == "truncated":
+        first.write_text(first.read_text()[:-20])
+    else:
+        first.write_text('["add"]\n')
+    with pytest.raises(DeltaLogError, match="Remove that folder"):
+        refresh_delta_log(filled.folder, "documents")
+    shutil.rmtree(log_of(filled))
+    assert refresh_delta_log(filled.folder, "documents") == DeltaCommit("documents", 0, 1, 0)
+
+
+def test_a_disk_that_refuses_is_told(filled: Warehouse):
+    log_of(filled).write_text("in the way")
+    with pytest.raises(StorageError, match="Check the permissions"):
+        refresh_delta_log(filled.folder, "documents")
+
+
+def test_a_slice_without_a_footer_is_told(filled: Warehouse):
+    [info] = list_slices(filled.folder, "documents")
+    info.path.write_bytes(b"PAR1")
+    with pytest.raises(DamagedSliceError, match="doctor --repair"):
+        refresh_delta_log(filled.folder, "documents")
+    assert actions(filled) == []
+
+
+def test_an_unknown_table_is_told(filled: Warehouse):
+    with pytest.raises(UnknownTableError, match="Did you mean 'documents'"):
+        refresh_delta_log(filled.folder, "document")
