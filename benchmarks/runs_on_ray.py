@@ -10,15 +10,18 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import dagster as dg
 
 from benchmarks.machine import machine
 from dagster_project.commands.options import RunOptions
+from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
-from dagster_project.runs.on_ray import RunsOnRay
-from dagster_project.runs.planned_run import PlannedRun, Runs, RunsHere, run_all
+from dagster_project.runs.on_ray import run_on_ray
+from dagster_project.runs.planned_run import PlannedRun, raise_all, run_here
 from dagster_project.runs.run_job import dagster_instance
 
 # What the seconds since a run was asked for are told of, in order.
@@ -30,14 +33,18 @@ _MOMENTS = {
 }
 
 
-def seconds_of_run(runs: Runs, shard: str, instance: dg.DagsterInstance) -> dict[str, float]:
+def seconds_of_run(
+    run: Callable[[Sequence[PlannedRun]], list[RunFailedError]],
+    shard: str,
+    instance: dg.DagsterInstance,
+) -> dict[str, float]:
     """Seconds from asking for a run to its moments, and until its end was known here."""
     asked = time.time()
-    run_all(runs, PlannedRun("build_dataset", ("documents",), (shard,)))
+    raise_all(run([PlannedRun("build_dataset", ("documents",), (shard,))]))
     known = time.time()
-    (run,) = instance.get_runs(limit=1)
+    (recorded,) = instance.get_runs(limit=1)
     first: dict[dg.DagsterEventType, float] = {}
-    for entry in instance.all_logs(run.run_id):
+    for entry in instance.all_logs(recorded.run_id):
         if entry.dagster_event is not None:
             first.setdefault(entry.dagster_event.event_type, entry.timestamp)
     seconds = {name: first[kind] - asked for name, kind in _MOMENTS.items() if kind in first}
@@ -54,13 +61,14 @@ def main() -> None:
     settings = of_run.load_settings(home)
     with dagster_instance(home) as instance:
         shard = instance.get_dynamic_partitions(SHARD)[0]
-        places: dict[str, Runs] = {
-            "here": RunsHere(instance, of_run.resources()),
-            "on_ray": RunsOnRay(instance, of_run.resources(), settings, tell=lambda _line: None),
+        resources = of_run.resources()
+        places: dict[str, Callable[[Sequence[PlannedRun]], list[RunFailedError]]] = {
+            "here": partial(run_here, instance, resources),
+            "on_ray": partial(run_on_ray, instance, resources, settings, tell=lambda _line: None),
         }
         figures: dict[str, object] = {"machine": machine(), "times": options.times}
-        for place, runs in places.items():
-            measured = [seconds_of_run(runs, shard, instance) for _ in range(options.times)]
+        for place, run in places.items():
+            measured = [seconds_of_run(run, shard, instance) for _ in range(options.times)]
             figures[place] = {
                 name: round(statistics.median(each[name] for each in measured), 2)
                 for name in measured[0]

@@ -20,15 +20,15 @@ class RunFailedError(RuntimeError):
     """A run failed; the message is what its stages said.
 
     Attributes:
-        failed_shards: keys of the shards that failed, where stages named them.
+        finished_shards: shards of the run that its failed stage finished, while others failed.
         failed_assets: the assets that failed; those downstream of them were not run.
     """
 
     def __init__(
-        self, message: str, failed_shards: Sequence[str] = (), failed_assets: Sequence[str] = ()
+        self, message: str, finished_shards: Sequence[str] = (), failed_assets: Sequence[str] = ()
     ):
         super().__init__(message)
-        self.failed_shards = tuple(failed_shards)
+        self.finished_shards = tuple(finished_shards)
         self.failed_assets = tuple(failed_assets)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from dagster_project.run_tags import PARTITION_TAG
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import EvaluationSettings
 from dagster_project.settings.sections import RunsSettings
@@ -60,22 +59,6 @@ def evaluation_key(benchmark: str, model: str) -> str:
         'svamp|base'
     """
     return str(dg.MultiPartitionKey({BENCHMARK: benchmark, MODEL: model}))
-
-
-def partition_tags(key: str) -> dict[str, str]:
-    """The tags by which a run knows its one partition.
-
-    Example:
-        >>> partition_tags("shard-00000")
-        {'dagster/partition': 'shard-00000'}
-        >>> partition_tags("svamp|base")["dagster/partition/model"]
-        'base'
-    """
-    tags, parts = {PARTITION_TAG: key}, key.split("|")
-    if len(parts) > 1:
-        names = zip((BENCHMARK, MODEL), parts, strict=True)
-        tags |= {f"{PARTITION_TAG}/{name}": part for name, part in names}
-    return tags
 
 
 def benchmark_and_model(key: str) -> tuple[str, str]:

@@ -7,15 +7,10 @@ PROCESS_TAG = f"{_HIDDEN}toolformer_process"
 # Set by Dagster's launcher on runs that `dagster dev` started in a process of its own: where the
 # server listens that did, as a JSON object with `socket`, or `host` and `port`.
 LAUNCHED_BY_UI_TAG = f"{_HIDDEN}grpc_info"
-# On all runs that a command handed to the queue, to find them in the UI.
-COMMAND_TAG = "toolformer/command"
 # The partition of a run, and the partitions of one over several.
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-# What Dagster says of a failed run: whether it will be retried, and as which run.
-WILL_RETRY_TAG = "dagster/will_retry"
-RETRIED_AS_TAG = "dagster/auto_retry_run_id"
 # How often Dagster retries a run whose process was lost, instead of what dagster.yaml says.
 MAX_RETRIES_TAG = "dagster/max_retries"
 # What dagster-ray reads: a JSON object with `num_cpus`, `num_gpus` and the like.

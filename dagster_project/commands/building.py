@@ -13,7 +13,7 @@ from assets.pipeline import PIPELINE
 from dagster_project.commands import console
 from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.places import runs_of
+from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
 from dagster_project.commands.reporting import records_read, show_statistics
 from dagster_project.commands.sources import tell_about_sources
@@ -26,7 +26,6 @@ from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
     dagster_instance,
-    neighbouring,
     pages_read,
     rejected_sources,
     run_job,
@@ -168,26 +167,18 @@ def _build(
 ) -> None:
     """Run, for each shard, the stages from the first on that has something to make."""
     failures: list[RunFailedError] = []
+    stages = _planned_stages(plan, home)
     with dagster_instance(home) as instance, console.progress_bars():
-        runs = runs_of(instance, options, settings, on_ray=on_ray)
-
-        def start(shards: list[str], stages: Sequence[str]) -> None:
-            for group in neighbouring(instance, SHARD, shards, most=runs.most_shards):
-                runs.start(PlannedRun("build_dataset", tuple(stages), tuple(group)))
-
-        for stages, shards in _planned_stages(plan, home).items():
-            start(shards, stages)
-        while ended := runs.next_ended():
-            run, error = ended
-            if error is None:
-                continue
-            failures.append(error)
-            rest = [shard for shard in run.partitions if shard not in error.failed_shards]
-            # A failed stage ends its run, and has finished these; they go on behind it.
-            failed = [run.assets.index(name) for name in error.failed_assets if name in run.assets]
-            behind = run.assets[1 + max(failed, default=0) :]
-            if error.failed_shards and rest and behind:
-                start(rest, behind)
+        while stages:
+            failed = run_all(instance, options, settings, _runs(stages), on_ray=on_ray)
+            failures += failed
+            # A failed stage ends its run; the shards that it finished go on behind it.
+            stages = {
+                shard: behind
+                for error in failed
+                for shard in error.finished_shards
+                if (behind := _behind(stages[shard], error.failed_assets))
+            }
     try:
         if settings.runs.delta_logs:
             # Also where shards failed: what the others replaced is swept all the same.
@@ -196,20 +187,33 @@ def _build(
         raise_all(failures)
 
 
-def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[tuple[str, ...], list[str]]:
-    """The shards of a plan, by the stages that have something to make for them.
+def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[str, tuple[str, ...]]:
+    """The stages that have something to make, in their order, by shard.
 
     Or to remove: where a kill came between an output and the end of its checkpoint.
     """
-    stages: dict[str, set[str]] = {}
-    for planned in plan:
-        stages.setdefault(planned.shard, set()).add(planned.table)
-    shards: dict[tuple[str, ...], list[str]] = {}
-    for shard, names in sorted(stages.items()):
-        ordered = tuple(
+    planned: dict[str, set[str]] = {}
+    for planned_slice in plan:
+        planned.setdefault(planned_slice.shard, set()).add(planned_slice.table)
+    return {
+        shard: tuple(
             name
             for name in PIPELINE.names
             if name in names or any((home.checkpoints / name / shard).glob("*"))
         )
-        shards.setdefault(ordered, []).append(shard)
-    return shards
+        for shard, names in sorted(planned.items())
+    }
+
+
+def _runs(stages: Mapping[str, tuple[str, ...]]) -> list[PlannedRun]:
+    """One planned run for all shards that have the same stages to run."""
+    shards: dict[tuple[str, ...], list[str]] = {}
+    for shard, names in stages.items():
+        shards.setdefault(names, []).append(shard)
+    return [PlannedRun("build_dataset", names, tuple(keys)) for names, keys in shards.items()]
+
+
+def _behind(stages: tuple[str, ...], failed: Sequence[str]) -> tuple[str, ...]:
+    """The stages behind the last one that failed."""
+    last = max((stages.index(name) for name in failed if name in stages), default=len(stages))
+    return stages[last + 1 :]

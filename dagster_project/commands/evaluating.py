@@ -11,12 +11,12 @@ import polars as pl
 from assets.evaluation.tables import gains, paper_tables
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.places import runs_of
+from dagster_project.commands.places import run_all
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.partitions import BENCHMARK, evaluation_key, register_evaluations
-from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
-from dagster_project.runs.run_job import dagster_instance, neighbouring, run_job
+from dagster_project.partitions import evaluation_key, register_evaluations
+from dagster_project.runs.planned_run import PlannedRun, raise_all
+from dagster_project.runs.run_job import dagster_instance, run_job
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from dagster_project.settings.sections import BASE, Settings, merged
 from dagster_project.wiring.evaluated_models import (
@@ -82,19 +82,18 @@ def evaluate_models(
         check_model_name(name, settings)
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        runs = runs_of(instance, options, settings, on_ray=on_ray)
         register_evaluations(instance, settings.evaluation)
-        measured: list[PlannedRun] = []
-        for model in named:
-            # One run, and so one loading of the model, for benchmarks that are neighbours.
-            for group in neighbouring(instance, BENCHMARK, settings.evaluation.benchmarks):
-                keys = tuple(evaluation_key(name, model) for name in group)
-                measured.append(PlannedRun(_JOB, ("evaluation_results",), keys))
+        # A model each, so that it is loaded once for benchmarks that are neighbours.
+        measured = [
+            PlannedRun(
+                _JOB,
+                ("evaluation_results",),
+                tuple(evaluation_key(name, model) for name in settings.evaluation.benchmarks),
+            )
+            for model in named
+        ]
         for planned in (measured, [PlannedRun(_JOB, ("evaluation_report",))]):
-            try:
-                run_all(runs, *planned)
-            except RunFailedError as error:
-                failures.append(error)
+            failures += run_all(instance, options, settings, planned, on_ray=on_ray)
     # What failed does not hide the others.
     _show(open_warehouse(home), settings)
     raise_all(failures)

@@ -3,24 +3,34 @@
 Does not parse the command line.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.runs.planned_run import Runs, RunsHere
+from dagster_project.expected_errors import RunFailedError
+from dagster_project.runs.planned_run import PlannedRun, run_here
 from dagster_project.settings.sections import Settings
 
 
-def runs_of(
-    instance: dg.DagsterInstance, options: RunOptions, settings: Settings, *, on_ray: bool
-) -> Runs:
-    """Where a command has its runs done.
+def run_all(
+    instance: dg.DagsterInstance,
+    options: RunOptions,
+    settings: Settings,
+    planned: Sequence[PlannedRun],
+    *,
+    on_ray: bool,
+) -> list[RunFailedError]:
+    """Have runs done that do not depend on each other; returns what the failed ones say.
 
     Raises:
-        ToolformerError: on Ray, and nothing here launches runs there.
+        RunInterruptedError: this process was told to stop.
+        ToolformerError: on Ray, and nothing here launches runs there, or the daemon that launches
+            them is gone.
     """
     if not on_ray:
-        return RunsHere(instance, options.resources())
-    from dagster_project.runs.on_ray import RunsOnRay
+        return run_here(instance, options.resources(), planned)
+    from dagster_project.runs.on_ray import run_on_ray
 
-    return RunsOnRay(instance, options.resources(), settings, tell=console.say)
+    return run_on_ray(instance, options.resources(), settings, planned, tell=console.say)

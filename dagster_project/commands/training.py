@@ -6,9 +6,9 @@ Does not parse the command line.
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.places import runs_of
+from dagster_project.commands.places import run_all
 from dagster_project.home import Home
-from dagster_project.runs.planned_run import PlannedRun, run_all
+from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.wiring.annotator import finetuned_model_directory
 from dagster_project.wiring.warehouse import open_warehouse
@@ -26,22 +26,25 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
     """
     home = Home.find()
     settings = options.load_settings(home)
+    on_ray = on_ray and not dry_run
     with dagster_instance(home) as instance:
-        runs = runs_of(instance, options, settings, on_ray=on_ray and not dry_run)
 
-        def run(*assets: str, partitions: tuple[str, ...] = ()) -> None:
+        def run(*planned: PlannedRun) -> None:
             with console.progress_bars():
-                run_all(runs, PlannedRun("train", assets, partitions))
+                raise_all(run_all(instance, options, settings, planned, on_ray=on_ray))
 
-        run("training_set")
-        if runs.is_here:
+        run(PlannedRun("train", ("training_set",)))
+        if not on_ray:
             planned = planned_training(settings, home, open_warehouse(home))
             console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
         if dry_run:
             return
         run(
-            *("finetuned_model", "call_threshold", "call_statistics"),
-            partitions=(settings.training.variant,),
+            PlannedRun(
+                "train", ("finetuned_model", "call_threshold"), (settings.training.variant,)
+            ),
+            # Without GPUs, so not in one backfill with those that train.
+            PlannedRun("train", ("call_statistics",)),
         )
     directory = finetuned_model_directory(settings, home)
     console.say(f"The finetuned model is in {directory}.")

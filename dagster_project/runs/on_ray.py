@@ -1,231 +1,292 @@
-"""Runs handed to Dagster's queue, which a Ray cluster does, and waited for.
+"""Backfills of assets, handed to Dagster and followed to their end; a Ray cluster does their runs.
 
 The web server (`make ui`) takes them, as if they had been launched in the UI; its daemon launches
-them. Does not prepare anything, and does not print.
+and retries their runs. Does not prepare anything, and does not print.
 """
 
+import json
 import os
 import time
-import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
-from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+from dagster._core.execution.backfill import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionStatus,
+    PartitionBackfill,
+)
 
 from dagster_project.expected_errors import RunFailedError
-from dagster_project.partitions import partition_tags
+from dagster_project.home import Home
+from dagster_project.partitions import SHARD, shards_per_run
 from dagster_project.ray.places import gpus_of, with_gpus
 from dagster_project.ray.records import unreadable
-from dagster_project.run_tags import (
-    COMMAND_TAG,
-    RANGE_END_TAG,
-    RANGE_START_TAG,
-    RETRIED_AS_TAG,
-    WILL_RETRY_TAG,
-)
+from dagster_project.run_tags import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.planned_run import PlannedRun
-from dagster_project.runs.run_job import failure_of, has_live_daemon
+from dagster_project.runs.run_job import failure_of
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 
-_SECONDS_BETWEEN_LOOKS = 2.0
-_WORDS = {
-    dg.DagsterRunStatus.QUEUED: "in the queue",
-    dg.DagsterRunStatus.STARTING: "waiting for a place",
-    dg.DagsterRunStatus.STARTED: "running",
-    dg.DagsterRunStatus.CANCELING: "about to end",
-    dg.DagsterRunStatus.FAILURE: "lost or failed",
+_LAUNCH = """
+mutation Launch($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on Error { message }
+  }
 }
+"""
+_UI_ANSWERS_SECONDS = 120.0
+_SECONDS_BETWEEN_LOOKS = 2.0
+# Dagster's daemon records a heartbeat every 30 s. A head that is restarted is away for a minute.
+_MOST_SECONDS_WITHOUT_HEARTBEAT = 300.0
 
 
 def ui_address() -> str:
     """Where the UI of this home is: `$TOOLFORMER_UI`, or this machine's `$UI_PORT`."""
     port = os.environ.get("UI_PORT", "3000")
-    return os.environ.get("TOOLFORMER_UI", f"http://127.0.0.1:{port}")
+    return os.environ.get("TOOLFORMER_UI", f"http://127.0.0.1:{port}").rstrip("/")
 
 
-class RunsOnRay:
-    """Runs on a Ray cluster, all at once as far as there are places.
+def run_on_ray(
+    instance: dg.DagsterInstance,
+    resources: Mapping[str, dict[str, Any]],
+    settings: Settings,
+    planned: Sequence[PlannedRun],
+    *,
+    tell: Callable[[str], None],
+) -> list[RunFailedError]:
+    """Launch a backfill for each of these, all at once, and wait until they have ended.
+
+    Not one backfill for all: Dagster puts assets into the same run, with the model that they share,
+    only where a backfill has the same partitions of them.
 
     Args:
         instance: whose records the cluster shares.
         resources: configuration by resource name.
         settings: of these runs.
+        planned: what is made; the runs of a backfill take neighbouring partitions, as many as the
+            backfill policy of the assets says.
         tell: shows a line.
-        client: takes the runs; by default the UI at `ui_address()`.
+
+    Returns:
+        What the failed runs say.
 
     Raises:
-        ToolformerError: nothing here launches runs on Ray; says what to start.
+        ToolformerError: nothing here launches runs on Ray, the UI does not take a backfill, or the
+            daemon gives no sign of life for `_MOST_SECONDS_WITHOUT_HEARTBEAT`.
     """
-
-    is_here = False
-
-    def __init__(
-        self,
-        instance: dg.DagsterInstance,
-        resources: Mapping[str, dict[str, Any]],
-        settings: Settings,
-        *,
-        tell: Callable[[str], None],
-        client: DagsterGraphQLClient | None = None,
-    ):
-        _check_launcher(instance)
-        if not has_live_daemon(instance):
-            raise ToolformerError(
-                "No daemon of Dagster works on these records, so nothing would launch the runs. "
-                "Start `make ui` on the head, with the DAGSTER_HOME and the TOOLFORMER_HOME of "
-                "this command, and try again half a minute later."
-            )
-        self.most_shards = settings.runs.shards_per_run
-        self._instance, self._resources, self._settings = instance, resources, settings
-        self._tell, self._client = tell, client or _client()
-        self._command = uuid.uuid4().hex[:8]
-        # By the id of the run that works on it now, which is another one after a retry.
-        self._open: dict[str, PlannedRun] = {}
-        self._ended = self._failed = 0
-        self._told = ""
-
-    def start(self, run: PlannedRun) -> None:
-        """Hand a run to Dagster's queue.
-
-        Raises:
-            ToolformerError: the UI does not take it, or works on other records.
-        """
-        gpus = gpus_of(self._settings, job=run.job, assets=run.assets)
-        try:
-            run_id = self._client.submit_job_execution(
-                run.job,
-                run_config={
-                    "resources": {key: {"config": value} for key, value in self._resources.items()}
-                },
-                tags=with_gpus({COMMAND_TAG: self._command, **_tags_of(run.partitions)}, gpus),
-                asset_selection=[dg.AssetKey(name) for name in run.assets] or None,
-            )
-        except DagsterGraphQLClientError as error:
-            raise ToolformerError(
-                f"The UI at {ui_address()} did not take a run of {run.job}: {_told(error)} Start "
-                "it with `make ui` on the head, and again after a change of code or tools. Where "
-                "it is on another machine or port, set TOOLFORMER_UI, such as "
-                "http://127.0.0.1:3000."
-            ) from error
-        if not self._instance.has_run(run_id):
-            raise ToolformerError(
-                f"The UI at {ui_address()} works on other records than those of this home, so its "
-                f"run {run_id} is none of ours. Cancel it there, and set TOOLFORMER_UI to the UI "
-                "of this home."
-            )
-        self._open[run_id] = run
-
-    def next_ended(self) -> tuple[PlannedRun, RunFailedError | None] | None:
-        """Wait for a run that ends, its retries included; see `Runs`."""
-        with self._told_how_to_cancel():
-            while self._open:
-                try:
-                    ended = self._look()
-                except unreadable() as error:
-                    told = str(error).splitlines()[0]
-                    self._tell_new(f"Dagster's records cannot be read now; the runs go on: {told}")
-                    ended = None
-                if ended:
-                    return ended
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return None
-
-    def _look(self) -> tuple[PlannedRun, RunFailedError | None] | None:
-        """One run that has ended, if any has."""
-        runs = self._instance.get_runs(dg.RunsFilter(run_ids=list(self._open)))
-        over = [run for run in runs if self._is_over(run)]
-        self._tell_state(runs, over)
-        if not over:
-            return None
-        run = over[0]
-        error = self._error_of(run)
-        self._ended += 1
-        if error is not None:
-            self._failed += 1
-            self._tell(f"Run {run.run_id[:8]} failed: {error}")
-        return self._open.pop(run.run_id), error
-
-    def _is_over(self, run: dg.DagsterRun) -> bool:
-        """Whether a run has come to its end; where it is retried, the retry takes its place."""
-        if run.status is not dg.DagsterRunStatus.FAILURE or not self._instance.run_retries_enabled:
-            return run.is_finished
-        # The tag comes a moment after the failure.
-        if run.tags.get(WILL_RETRY_TAG) == "false":
-            return True
-        if retry := run.tags.get(RETRIED_AS_TAG):
-            self._open[retry] = self._open.pop(run.run_id)
-            self._tell(f"Run {run.run_id[:8]} was lost and goes on as {retry[:8]}.")
-        return False
-
-    def _error_of(self, run: dg.DagsterRun) -> RunFailedError | None:
-        if run.status is dg.DagsterRunStatus.SUCCESS:
-            return None
-        if run.status is dg.DagsterRunStatus.CANCELED:
-            return RunFailedError(f"Run {run.run_id} was canceled.")
-        events = [entry.dagster_event for entry in self._instance.all_logs(run.run_id)]
-        return failure_of([event for event in events if event is not None], run.run_id)
-
-    def _tell_state(self, runs: Iterable[dg.DagsterRun], over: Sequence[dg.DagsterRun]) -> None:
-        counts = Counter(_WORDS.get(run.status, "not begun") for run in runs if run not in over)
-        states = [f"{counts[words]} {words}" for words in sorted(counts)]
-        if done := self._ended + len(over):
-            states.append(f"{done} done")
-        if self._failed:
-            states.append(f"{self._failed} of them failed")
-        self._tell_new(f"Runs on Ray: {', '.join(states)}")
-
-    def _tell_new(self, told: str) -> None:
-        """Show a line unless it is the last one."""
-        if told != self._told:
-            self._tell(told)
-            self._told = told
-
-    @contextmanager
-    def _told_how_to_cancel(self) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt:
-            going_on = "1 run goes" if len(self._open) == 1 else f"{len(self._open)} runs go"
-            self._tell(
-                f"{going_on} on without this command. To cancel: "
-                f"{ui_address()}/runs?q[0]=tag%3A{COMMAND_TAG.replace('/', '%2F')}"
-                f"%3D{self._command}, select, and terminate."
-            )
-            raise
+    _check_launcher(instance)
+    _check_shards_per_run(settings)
+    _check_daemon(instance)
+    backfills: list[str] = []
+    try:
+        for run in planned:
+            backfills.append(_launch(instance, resources, settings, run))
+            tell(f"Backfill of {', '.join(run.assets)}: {_pages_of(backfills[-1:])}")
+        ended = _followed(instance, backfills, tell)
+    except KeyboardInterrupt:
+        if backfills:
+            pages = _pages_of(backfills)
+            tell(f"What was launched goes on without this command. Cancel it at {pages}")
+        raise
+    return [error for backfill in ended for error in _errors_of(instance, backfill)]
 
 
-def _tags_of(partitions: tuple[str, ...]) -> dict[str, str]:
-    if len(partitions) > 1:
-        return {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
-    return partition_tags(partitions[0]) if partitions else {}
+def _launch(
+    instance: dg.DagsterInstance,
+    resources: Mapping[str, dict[str, Any]],
+    settings: Settings,
+    run: PlannedRun,
+) -> str:
+    """Hand a backfill to the UI; returns its id.
 
-
-def _told(error: DagsterGraphQLClientError) -> str:
-    """The error without the query or the whole schema behind it."""
-    details = error.args[-1]
-    if isinstance(details, list):
-        # Of a configuration that is not valid; what would be expected instead fills pages.
-        details = " ".join(str(each["message"]).split(" Expected: ")[0] for each in details)
-    return str(details).splitlines()[0]
-
-
-def _client() -> DagsterGraphQLClient:
-    address = urlsplit(ui_address())
-    if address.hostname is None:
+    Raises:
+        ToolformerError: the UI does not take it, or works on other records.
+    """
+    config = {name: {"config": value} for name, value in resources.items()}
+    # The queue counts by this tag (`tag_concurrency_limits`), before the launcher could set it.
+    tags = with_gpus({}, gpus_of(settings, job=run.job, assets=run.assets))
+    parameters = {
+        "assetSelection": [{"path": [name]} for name in run.assets],
+        **({"partitionNames": list(run.partitions)} if run.partitions else {"allPartitions": True}),
+        "runConfigData": {"resources": config},
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+    }
+    try:
+        answer = ask_ui(_LAUNCH, {"parameters": parameters})["launchPartitionBackfill"]
+        if "backfillId" not in answer:
+            raise ValueError(answer.get("message") or answer["__typename"])
+    except (OSError, ValueError, HTTPException) as error:
+        reason = str(error).partition("\n")[0]
         raise ToolformerError(
-            f"TOOLFORMER_UI is {ui_address()!r}. Expected an address such as http://127.0.0.1:3000."
-        )
-    return DagsterGraphQLClient(
-        address.hostname,
-        port_number=address.port,
-        use_https=address.scheme == "https",
-        path_prefix=address.path.rstrip("/"),
+            f"The UI at {ui_address()} did not take a backfill of {', '.join(run.assets)}: "
+            f"{reason}. Start it with `make ui` on the head, and again after a change of code or "
+            "tools. Where it is on another machine or port, set TOOLFORMER_UI, such as "
+            "http://127.0.0.1:3000."
+        ) from error
+    backfill = str(answer["backfillId"])
+    _recorded(instance, backfill)
+    return backfill
+
+
+def ask_ui(query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What the UI answers to a query of GraphQL.
+
+    Raises:
+        OSError: it cannot be reached, or answers with an error of HTTP.
+        HTTPException: what answers there does not speak HTTP, or the port is no number.
+        ValueError: the address is none, or it does not accept the query; says why.
+    """
+    request = urllib.request.Request(
+        f"{ui_address()}/graphql",
+        json.dumps({"query": query, "variables": variables}).encode(),
+        {"Content-Type": "application/json"},
     )
+    with urllib.request.urlopen(request, timeout=_UI_ANSWERS_SECONDS) as response:
+        content = json.load(response)
+    if content.get("errors"):
+        raise ValueError(" ".join(error["message"] for error in content["errors"]))
+    return content["data"]
+
+
+def _followed(
+    instance: dg.DagsterInstance, ids: Sequence[str], tell: Callable[[str], None]
+) -> list[PartitionBackfill]:
+    """Wait until these backfills have ended, and tell meanwhile how far they are.
+
+    Clocks of machines differ, so what counts is when a heartbeat was seen that is another one.
+    """
+    line, shown = "", ""
+    heartbeat, heartbeat_seen = 0.0, time.monotonic()
+    while True:
+        try:
+            newest = _newest_heartbeat(instance)
+            backfills = [_recorded(instance, backfill) for backfill in ids]
+        except unreadable() as error:
+            reason = str(error).splitlines()[0]
+            line = f"Dagster's records cannot be read now; the backfill goes on: {reason}"
+        else:
+            if all(backfill.status in BULK_ACTION_TERMINAL_STATUSES for backfill in backfills):
+                return backfills
+            if newest != heartbeat:
+                heartbeat, heartbeat_seen = newest, time.monotonic()
+            line = _state_of(backfills)
+        if line != shown:
+            tell(line)
+            shown = line
+        silence = time.monotonic() - heartbeat_seen
+        if silence > _MOST_SECONDS_WITHOUT_HEARTBEAT:
+            raise ToolformerError(
+                f"No heartbeat of Dagster's daemon was seen for {silence / 60:.0f} minutes, so "
+                f"this command waits no longer. Last seen: {shown} Runs that have begun go on, "
+                "and the backfill goes on when the daemon comes back: start `make ui` on the "
+                f"head, and look at it, or cancel it, at {_pages_of(ids)}"
+            )
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _newest_heartbeat(instance: dg.DagsterInstance) -> float:
+    """Seconds since 1970, by the clock of the daemon; 0 where there was none."""
+    heartbeats = instance.get_daemon_heartbeats().values()
+    return max((heartbeat.timestamp for heartbeat in heartbeats), default=0.0)
+
+
+def _recorded(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfill:
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None:
+        raise ToolformerError(
+            f"Dagster's records of this home do not hold the backfill {backfill_id}: the UI at "
+            f"{ui_address()} works on other records, or it was removed from them. Cancel it at "
+            f"{_pages_of([backfill_id])}, set TOOLFORMER_UI to the UI of this home, and run the "
+            "same again."
+        )
+    return backfill
+
+
+def _state_of(backfills: Sequence[PartitionBackfill]) -> str:
+    """How many partitions of assets are made, asked for and failed."""
+    wanted = made = running = failed = 0
+    for backfill in backfills:
+        data = backfill.asset_backfill_data
+        if data is None:
+            continue
+        ended = data.materialized_subset | data.failed_and_downstream_subset
+        wanted += data.target_subset.num_partitions_and_non_partitioned_assets
+        made += data.materialized_subset.num_partitions_and_non_partitioned_assets
+        running += (data.requested_subset - ended).num_partitions_and_non_partitioned_assets
+        failed += data.failed_and_downstream_subset.num_partitions_and_non_partitioned_assets
+    states = [f"{made} of {wanted} partitions of assets made"]
+    if running:
+        states.append(f"{running} in runs that were launched")
+    if failed:
+        states.append(f"{failed} failed or behind one that failed")
+    return f"On Ray: {', '.join(states)}."
+
+
+def _errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list[RunFailedError]:
+    """What the failed runs of a backfill say that has ended, without those that were retried."""
+    backfill_id = backfill.backfill_id
+    name = f"The backfill {backfill_id}"
+    if backfill.status is BulkActionStatus.CANCELED:
+        return [RunFailedError(f"{name} was canceled. What its runs had finished is stored.")]
+    runs = instance.get_runs(dg.RunsFilter.for_backfill(backfill_id))
+    retried = {run.parent_run_id for run in runs}
+    errors = [
+        _error_of(instance, run)
+        for run in runs
+        if run.is_failure_or_canceled and run.run_id not in retried
+    ]
+    # One that Dagster tried again keeps the error of the first try, and may have succeeded.
+    if backfill.status is BulkActionStatus.COMPLETED_SUCCESS:
+        return errors
+    if backfill.error is not None:
+        errors.append(RunFailedError(f"{name} failed: {backfill.error.message.strip()}"))
+    elif not errors:
+        errors.append(RunFailedError(f"{name} did not make all; see {_pages_of([backfill_id])}"))
+    return errors
+
+
+def _error_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailedError:
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        return RunFailedError(f"Run {run.run_id} was canceled.")
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
+    return failure_of(
+        [event for event in events if event is not None],
+        run.run_id,
+        shards=_shards_of(instance, run),
+    )
+
+
+def _shards_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """The shards of a run, which is over one or over neighbours; none of other partitions."""
+    shards = list(instance.get_dynamic_partitions(SHARD))
+    first = run.tags.get(RANGE_START_TAG) or run.tags.get(PARTITION_TAG)
+    last = run.tags.get(RANGE_END_TAG) or first
+    if first not in shards or last not in shards:
+        return []
+    return shards[shards.index(first) : shards.index(last) + 1]
+
+
+def _pages_of(backfills: Sequence[str]) -> str:
+    return " ".join(f"{ui_address()}/runs/b/{backfill}" for backfill in backfills)
+
+
+def _check_daemon(instance: dg.DagsterInstance) -> None:
+    """See that a daemon works on the records.
+
+    Raises:
+        ToolformerError: none does.
+    """
+    if time.time() - _newest_heartbeat(instance) > _MOST_SECONDS_WITHOUT_HEARTBEAT:
+        raise ToolformerError(
+            "No daemon of Dagster works on these records, so nothing would launch the runs. "
+            "Start `make ui` on the head, with the DAGSTER_HOME and the TOOLFORMER_HOME of "
+            "this command, and try again half a minute later."
+        )
 
 
 def _check_launcher(instance: dg.DagsterInstance) -> None:
@@ -247,4 +308,20 @@ def _check_launcher(instance: dg.DagsterInstance) -> None:
             f"The run launcher of {instance.root_directory}/dagster.yaml is "
             f"{type(launcher).__name__}; expected {WatchedRayRunLauncher.__name__}. Take "
             "deploy/ray/dagster.yaml as a model for it, and start `make ui` again."
+        )
+
+
+def _check_shards_per_run(settings: Settings) -> None:
+    """See that the runs take as many shards as this command was told.
+
+    Raises:
+        ToolformerError: a flag says another number than toolformer.yaml, which alone the backfill
+            policies of the assets come from.
+    """
+    of_home = shards_per_run(Home.find().settings_file)
+    if settings.runs.shards_per_run != of_home:
+        raise ToolformerError(
+            f"runs.shards_per_run is {settings.runs.shards_per_run} for this command, but on Ray "
+            f"runs take the {of_home} shards of toolformer.yaml. Change it there, and start "
+            "`make ui` again."
         )

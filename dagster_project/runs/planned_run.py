@@ -1,105 +1,84 @@
-"""Runs that a command has done, and where: in this process, or on a Ray cluster (`on_ray.py`).
+"""Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`).
 
 Does not decide what is run.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.partitions.context import partition_loading_context
 
 from dagster_project.expected_errors import RunFailedError
+from dagster_project.partitions import EVALUATIONS, MODEL_VARIANTS, SHARDS
 from dagster_project.runs.run_job import run_job
+
+_PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
+    "build_dataset": SHARDS,
+    "train": MODEL_VARIANTS,
+    "evaluate": EVALUATIONS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run of a job.
+    """Assets that are made together; as one run, or as one for each range of partitions.
 
     Attributes:
         job: one of `dagster_project.jobs`.
-        assets: only these of the job's assets; none for all.
-        partitions: keys that are neighbours in the order of registration.
+        assets: these of the job's assets.
+        partitions: keys of the assets' partitions; none where all these assets have none.
     """
 
     job: str
-    assets: tuple[str, ...] = ()
+    assets: tuple[str, ...]
     partitions: tuple[str, ...] = ()
 
 
-class Runs(Protocol):
-    """Where runs are done."""
-
-    @property
-    def most_shards(self) -> int | None:
-        """Of one run; None where there is no bound."""
-        ...
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this process does them, with what it has."""
-        ...
-
-    def start(self, run: PlannedRun) -> None:
-        """Have a run done."""
-        ...
-
-    def next_ended(self) -> tuple[PlannedRun, RunFailedError | None] | None:
-        """Wait for a run that ends, and tell how; None where all have ended."""
-        ...
-
-
-class RunsHere:
-    """Runs in this process, one after the other.
+def run_here(
+    instance: dg.DagsterInstance,
+    resources: Mapping[str, dict[str, Any]],
+    planned: Sequence[PlannedRun],
+) -> list[RunFailedError]:
+    """Do runs in this process, one after the other, to the last even where one fails.
 
     Args:
         instance: records them.
         resources: configuration by resource name.
-    """
+        planned: the runs.
 
-    most_shards = None
-    is_here = True
-
-    def __init__(self, instance: dg.DagsterInstance, resources: Mapping[str, dict[str, Any]]):
-        self._instance, self._resources = instance, resources
-        self._waiting: deque[PlannedRun] = deque()
-
-    def start(self, run: PlannedRun) -> None:
-        """See `Runs`."""
-        self._waiting.append(run)
-
-    def next_ended(self) -> tuple[PlannedRun, RunFailedError | None] | None:
-        """See `Runs`."""
-        if not self._waiting:
-            return None
-        run = self._waiting.popleft()
-        try:
-            run_job(
-                self._instance,
-                run.job,
-                resources=dict(self._resources),
-                assets=run.assets,
-                partitions=run.partitions,
-            )
-        except RunFailedError as error:
-            return run, error
-        return run, None
-
-
-def run_all(runs: Runs, *planned: PlannedRun) -> None:
-    """Have runs done that do not depend on each other, to the end of the last.
+    Returns:
+        What the failed ones say.
 
     Raises:
-        RunFailedError: some failed, with what each of them says.
+        RunInterruptedError: this process was told to stop.
     """
-    for each in planned:
-        runs.start(each)
     failures: list[RunFailedError] = []
-    while ended := runs.next_ended():
-        failures += [error for error in ended[1:] if error is not None]
-    raise_all(failures)
+    for run in planned:
+        for partitions in _ranges(instance, run) if run.partitions else [()]:
+            try:
+                run_job(
+                    instance,
+                    run.job,
+                    resources=dict(resources),
+                    assets=run.assets,
+                    partitions=partitions,
+                )
+            except RunFailedError as error:
+                failures.append(error)
+    return failures
+
+
+def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]]:
+    """The partitions of a planned run as ranges of neighbours, which one run can be over."""
+    partitions = _PARTITIONS[run.job]
+    with partition_loading_context(dynamic_partitions_store=instance):
+        subset = partitions.subset_with_partition_keys(run.partitions)
+        return [
+            partitions.get_partition_keys_in_range(key_range)
+            for key_range in subset.get_partition_key_ranges(partitions)
+        ]
 
 
 def raise_all(failures: Sequence[RunFailedError]) -> None:

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import socket
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +32,6 @@ from toolformer.ground.whole_files import host_digits, write_whole
 
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[2] / "dagster.yaml"
 _PROCESS = f"process-{host_digits()}-{uuid.uuid4().hex}"
-_DAEMON_SILENCE_SECONDS = 120
 # A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
 # it, and Ctrl-C reaches these too: they end with a traceback.
 _NO_MIRROR = {
@@ -157,13 +155,6 @@ def _is_of_this_machine(process: str) -> bool:
     return machine == host_digits()
 
 
-def has_live_daemon(instance: dg.DagsterInstance) -> bool:
-    """Whether some `dagster dev` works on this home; its daemons sign on every half minute."""
-    beats = [status.last_heartbeat for status in instance.get_daemon_statuses().values()]
-    newest = max((beat.timestamp for beat in beats if beat is not None), default=0.0)
-    return time.time() - newest < _DAEMON_SILENCE_SECONDS
-
-
 def run_job(
     instance: dg.DagsterInstance,
     job_name: str,
@@ -209,7 +200,7 @@ def run_job(
     if not result.success:
         if _is_interrupted(result):
             raise RunInterruptedError
-        raise failure_of(result.all_events, result.run_id)
+        raise failure_of(result.all_events, result.run_id, shards=partitions)
 
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
@@ -220,8 +211,16 @@ def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     )
 
 
-def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError:
-    """What the failed steps of a run say; where none failed, what Dagster says of its end."""
+def failure_of(
+    events: Iterable[dg.DagsterEvent], run_id: str, *, shards: Sequence[str] = ()
+) -> RunFailedError:
+    """What the failed steps of a run say; where none failed, what Dagster says of its end.
+
+    Args:
+        events: of the run.
+        run_id: of the run.
+        shards: that it was over, if it was over shards.
+    """
     messages: list[str] = []
     failed: list[str] = []
     assets: list[str] = []
@@ -250,32 +249,8 @@ def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
     told = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
-    return RunFailedError(told, failed, assets)
-
-
-def neighbouring(
-    instance: dg.DagsterInstance, partitions: str, keys: Sequence[str], *, most: int | None = None
-) -> list[list[str]]:
-    """Keys grouped so that each group is a range of the registered ones.
-
-    Args:
-        instance: where they are registered.
-        partitions: name of the dynamic partitions.
-        keys: some of them.
-        most: of a group.
-    """
-    registered = list(instance.get_dynamic_partitions(partitions))
-    groups: list[list[str]] = []
-    last_place: int | None = None
-    for key in sorted(keys, key=registered.index):
-        place = registered.index(key)
-        has_room = most is None or not groups or len(groups[-1]) < most
-        if last_place is not None and place == last_place + 1 and has_room:
-            groups[-1].append(key)
-        else:
-            groups.append([key])
-        last_place = place
-    return groups
+    finished = [shard for shard in shards if shard not in failed] if failed else []
+    return RunFailedError(told, finished, assets)
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:

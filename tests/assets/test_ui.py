@@ -15,7 +15,12 @@ from typing import Any
 
 import pytest
 
+from dagster_project.commands.options import RunOptions
 from dagster_project.definitions import definitions
+from dagster_project.runs import on_ray
+from dagster_project.runs.on_ray import run_on_ray
+from dagster_project.runs.planned_run import PlannedRun
+from dagster_project.settings.sections import validated
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.conftest import REPOSITORY
 
@@ -164,7 +169,11 @@ def browser(home: PipelineHome, log: Path) -> Iterator[Browser]:
 
 
 def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
-    browser: Browser, home: PipelineHome, built_home: PipelineHome, log: Path
+    browser: Browser,
+    home: PipelineHome,
+    built_home: PipelineHome,
+    log: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     nodes = {node["assetKey"]["path"][0]: node for node in browser.ask(NODES)}
     assert set(nodes) == {
@@ -175,7 +184,22 @@ def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
     assert {node["repository"]["location"]["name"] for node in nodes.values()} == {"toolformer"}
 
     # Two at once over the same shards: the second waits for the first, then finds the work done.
-    backfills = [browser.launch_backfill(stages, list(SHARDS)) for _ in range(2)]
+    # A command with `--on ray` launches the second and follows it; the runs are none of Ray here.
+    backfills = [browser.launch_backfill(stages, list(SHARDS))]
+    monkeypatch.setenv("TOOLFORMER_UI", browser.address)
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.home.root))
+    monkeypatch.setattr(on_ray, "_check_launcher", lambda _instance: None)
+    told: list[str] = []
+    planned = [
+        PlannedRun("build_dataset", tuple(stages), SHARDS),
+        PlannedRun("train", ("call_statistics",)),
+    ]
+    with home.instance() as instance:
+        resources, settings = RunOptions().resources(), validated({}, origin="test")
+        assert run_on_ray(instance, resources, settings, planned, tell=told.append) == []
+    followed, statistics = (line.rpartition("/")[2] for line in told[:2])
+    backfills.append(followed)
+    assert browser.backfill_status(statistics) == "COMPLETED_SUCCESS"
     for backfill in backfills:
         wait_until(
             lambda backfill=backfill: (

@@ -111,18 +111,18 @@ def runs_of(cluster: Cluster) -> dict[str, RunRecord]:
         }
 
 
-def has_ended(cluster: Cluster, backfill: str) -> bool:
-    """Whether a backfill has succeeded, and nobody runs any more.
+def have_ended(cluster: Cluster, *, backfills: int) -> bool:
+    """Whether so many backfills were launched, all have succeeded, and nobody runs any more.
 
     Raises:
-        ServiceError: it failed.
+        ServiceError: one failed.
     """
     with _instance(cluster) as instance:
-        found = instance.get_backfill(backfill)
-        if found is None or found.status.value in _BEGUN:
+        statuses = [backfill.status.value for backfill in instance.get_backfills()]
+        if len(statuses) < backfills or any(status in _BEGUN for status in statuses):
             return False
-        if found.status.value != "COMPLETED_SUCCESS":
-            raise ServiceError(f"the backfill ended as {found.status.value}")
+        if failed := set(statuses) - {"COMPLETED_SUCCESS"}:
+            raise ServiceError(f"a backfill ended as {failed.pop()}")
         return all(run.is_finished for run in instance.get_runs())
 
 

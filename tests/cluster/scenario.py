@@ -1,12 +1,12 @@
 """Two nodes build the same shards; the process of a run and a whole node are killed meanwhile.
 
-1. On the worker a command builds the first eight shards; in the UI, which the head serves, a
-   backfill of all twelve is launched. So every slice of eight shards is wanted by two runs, of
+1. On the worker a command launches a backfill of the first eight shards; in the UI, which the head
+   serves, one of all twelve is launched. So every slice of eight shards is wanted by two runs, of
    which one is to make it.
 2. When the run on the head has published calls, its process gets -9.
 3. When decisions are published and a run is on the worker, the whole worker gets -9, and with it
    the command that was begun there. The worker comes back.
-4. The backfill succeeds, and no run is left.
+4. Both backfills succeed, and no run is left.
 """
 
 import sys
@@ -19,8 +19,8 @@ from tests.cluster.nodes import Node
 from tests.cluster.observed import (
     RunProcess,
     RunRecord,
-    has_ended,
     has_live_daemon,
+    have_ended,
     published,
     run_processes,
     runs_of,
@@ -82,7 +82,7 @@ def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
         with_outages: whether store and PostgreSQL are away for some seconds after the kills.
 
     Raises:
-        ServiceError: something did not come, or the backfill failed.
+        ServiceError: something did not come, or a backfill failed.
         RuntimeError: the UI did not launch it.
     """
     services = made.head.run(command("commands.ui", "-p", str(UI_PORT)), log="services")
@@ -104,7 +104,7 @@ def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
         processes={"Dagster's services": services, "the command": on_worker},
     )
     course.reached("first run")
-    filling = launch(browser, list(SHARDS))
+    launch(browser, list(SHARDS))
     first = _run_that_published(made, made.head, "candidate_calls")
     first.kill()
     course.killed[first.run] = "its process"
@@ -118,8 +118,8 @@ def play(made: Cluster, course: Course, *, with_outages: bool = False) -> None:
     if with_outages:
         _interrupt(made, course)
     await_until(
-        lambda: has_ended(made, filling),
-        "the end of the backfill and of all runs",
+        lambda: have_ended(made, backfills=2),
+        "the end of both backfills and of all runs",
         seconds=_END_SECONDS,
         processes={"Dagster's services": services},
     )

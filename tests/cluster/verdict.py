@@ -35,6 +35,7 @@ def seen_by_a_newcomer(made: Cluster) -> Path:
     home = Home(root, root / "cache", f"s3://{BUCKET}/{HOME}")
     store = slice_store(home)
     assert store is not None
+    store.record_layout()
     store.bring(tables())
     return root
 

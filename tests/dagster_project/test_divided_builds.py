@@ -1,8 +1,9 @@
 """How a build is divided into runs, and what follows on one that failed; nothing is run."""
 
-from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from assets.pipeline import PIPELINE
@@ -10,11 +11,11 @@ from dagster_project.commands import building
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.partitions import SHARD
+from dagster_project.partitions import BENCHMARK, MODEL, SHARD
+from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedSlice
-from dagster_project.runs.planned_run import PlannedRun
-from dagster_project.runs.run_job import dagster_instance
-from dagster_project.settings.sections import Settings, validated
+from dagster_project.runs.planned_run import PlannedRun, run_here
+from dagster_project.settings.sections import validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 
@@ -24,35 +25,31 @@ STAGES = PIPELINE.names
 class Runs:
     """Has no run done; the first one over a shard that is bad fails in a stage."""
 
-    is_here = False
-
-    def __init__(self, *, most: int | None = None, bad: str = "", stage: str = ""):
-        self.most_shards = most
+    def __init__(self, *, bad: str = "", stage: str = ""):
         self.bad, self.stage = bad, stage
         self.started: list[PlannedRun] = []
-        self._waiting: deque[PlannedRun] = deque()
 
-    def start(self, run: PlannedRun) -> None:
-        self.started.append(run)
-        self._waiting.append(run)
-
-    def next_ended(self) -> tuple[PlannedRun, RunFailedError | None] | None:
-        if not self._waiting:
-            return None
-        run = self._waiting.popleft()
-        if self.bad not in run.partitions:
-            return run, None
-        return run, RunFailedError(f"{self.bad} is bad", [self.bad], [self.stage])
+    def run_all(
+        self, *_given: object, planned: Sequence[PlannedRun], on_ray: bool
+    ) -> list[RunFailedError]:
+        assert on_ray
+        self.started += planned
+        return [
+            RunFailedError(
+                f"{self.bad} is bad",
+                [shard for shard in run.partitions if shard != self.bad],
+                [self.stage],
+            )
+            for run in planned
+            if self.bad in run.partitions
+        ]
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", "")
-    home = Home(tmp_path)
-    with dagster_instance(home) as instance:
-        instance.add_dynamic_partitions(SHARD, KEYS)
-    return home
+    return Home(tmp_path)
 
 
 def build(
@@ -62,11 +59,12 @@ def build(
     todo: list[str],
     texts_of: tuple[str, ...] = (),
 ) -> None:
-    def runs_of(_instance: object, _options: RunOptions, _settings: Settings, *, on_ray: bool):
-        assert on_ray
-        return runs
+    def run_all(*given: object, on_ray: bool) -> list[RunFailedError]:
+        *_, planned = given
+        assert isinstance(planned, list)
+        return runs.run_all(planned=planned, on_ray=on_ray)
 
-    monkeypatch.setattr(building, "runs_of", runs_of)
+    monkeypatch.setattr(building, "run_all", run_all)
     settings = validated({}, origin="test")
     plan = [
         *(PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES),
@@ -75,21 +73,12 @@ def build(
     building._build(RunOptions(), home, settings, plan, on_ray=True)
 
 
-def shards_of(runs: Runs) -> list[tuple[str, ...]]:
-    return [run.partitions for run in runs.started]
-
-
-def test_without_a_bound_neighbours_are_one_run(home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_shards_with_the_same_stages_are_planned_together(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
     runs = Runs()
     build(runs, home, monkeypatch, KEYS)
-    assert shards_of(runs) == [tuple(KEYS)]
-
-
-def test_a_run_takes_no_more_shards_than_the_bound(home: Home, monkeypatch: pytest.MonkeyPatch):
-    runs = Runs(most=2)
-    # One is missing: a run is over neighbours alone.
-    build(runs, home, monkeypatch, [*KEYS[:3], *KEYS[4:]])
-    assert shards_of(runs) == [tuple(KEYS[:2]), (KEYS[2],), tuple(KEYS[4:])]
+    assert runs.started == [PlannedRun("build_dataset", tuple(STAGES), tuple(KEYS))]
 
 
 def test_of_held_out_shards_only_the_texts_are_made(home: Home, monkeypatch: pytest.MonkeyPatch):
@@ -101,14 +90,18 @@ def test_of_held_out_shards_only_the_texts_are_made(home: Home, monkeypatch: pyt
 def test_the_others_go_on_behind_the_stage_in_which_one_failed(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    runs = Runs(most=3, bad=KEYS[1], stage="executed_calls")
+    runs = Runs(bad=KEYS[1], stage="executed_calls")
     with pytest.raises(RunFailedError, match="shard-00001 is bad"):
         build(runs, home, monkeypatch, KEYS)
     behind = ("scored_calls", "filtered_calls", "augmented_texts")
-    assert runs.started[2:] == [
-        PlannedRun("build_dataset", behind, (KEYS[0],)),
-        PlannedRun("build_dataset", behind, (KEYS[2],)),
-    ]
+    assert runs.started[1:] == [PlannedRun("build_dataset", behind, (KEYS[0], *KEYS[2:]))]
+
+
+def test_nothing_goes_on_behind_the_last_stage(home: Home, monkeypatch: pytest.MonkeyPatch):
+    runs = Runs(bad=KEYS[1], stage="augmented_texts")
+    with pytest.raises(RunFailedError, match="shard-00001 is bad"):
+        build(runs, home, monkeypatch, KEYS)
+    assert len(runs.started) == 1
 
 
 def test_only_the_stages_run_that_have_something_to_make(
@@ -133,3 +126,34 @@ def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
         PlannedRun("build_dataset", ("scored_calls", "augmented_texts"), (KEYS[0],)),
         PlannedRun("build_dataset", ("augmented_texts",), (KEYS[1],)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("job", "keys", "ranges"),
+    [
+        ("build_dataset", KEYS, [KEYS]),
+        # A run is over neighbours alone.
+        ("build_dataset", [KEYS[4], *KEYS[:3]], [KEYS[:3], KEYS[4:5]]),
+        ("evaluate", ["svamp|base", "asdiv|base"], [["svamp|base", "asdiv|base"]]),
+        ("evaluate", ["svamp|base", "lama|base"], [["svamp|base"], ["lama|base"]]),
+        ("train", ["calls"], [["calls"]]),
+        ("train", [], [[]]),
+    ],
+)
+def test_here_a_run_is_over_a_range_of_partitions(
+    job: str, keys: list[str], ranges: list[list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[list[str]] = []
+
+    def run_job(*_given: object, partitions: Sequence[str], **_more: object) -> None:
+        asked.append([str(key) for key in partitions])
+        raise RunFailedError(f"run {len(asked)}")
+
+    monkeypatch.setattr(planned_run, "run_job", run_job)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(SHARD, KEYS)
+        instance.add_dynamic_partitions(BENCHMARK, ["svamp", "asdiv", "lama"])
+        instance.add_dynamic_partitions(MODEL, ["base", "finetuned"])
+        failures = run_here(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])
+    assert asked == ranges
+    assert len(failures) == len(ranges)

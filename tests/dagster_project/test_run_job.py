@@ -57,4 +57,4 @@ def test_a_lost_run_says_what_dagster_says_of_its_end():
         events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
     error = failure_of([event for event in events if event], run.run_id)
     assert "The node was lost." in str(error)
-    assert (error.failed_shards, error.failed_assets) == ((), ())
+    assert (error.finished_shards, error.failed_assets) == ((), ())

@@ -1,81 +1,154 @@
-"""Runs handed to the queue and waited for, with a queue that is none."""
+"""Backfills handed to the UI and followed, with a UI and a daemon that are none."""
 
-from collections.abc import Iterator
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from http.client import InvalidURL
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.asset_backfill import AssetBackfillData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_run_id
-from dagster_graphql import DagsterGraphQLClientError
+from dagster._daemon.types import DaemonHeartbeat
+from dagster._utils.error import SerializableErrorInfo
 from sqlalchemy.exc import OperationalError
 
 pytest.importorskip("dagster_ray", reason="needs the extra `ray`")
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
 from dagster_project.expected_errors import RunFailedError
+from dagster_project.partitions import SHARD
 from dagster_project.ray.launcher import WatchedRayRunLauncher
-from dagster_project.run_tags import RAY_TAG, RETRIED_AS_TAG, WILL_RETRY_TAG
+from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG, RAY_TAG
 from dagster_project.runs import on_ray
-from dagster_project.runs.on_ray import RunsOnRay
-from dagster_project.runs.planned_run import PlannedRun, run_all
+from dagster_project.runs.on_ray import run_on_ray
+from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.settings.sections import Settings, validated
 from toolformer.errors import ToolformerError
 
 BUILD = "build_dataset"
-SHARDS = ("shard-00000", "shard-00001")
-STARTING = dg.DagsterRunStatus.STARTING
+SHARDS = ("shard-00000", "shard-00001", "shard-00002")
+DOCUMENTS = PlannedRun(BUILD, ("documents",), SHARDS)
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+UI = "http://ray-head:3000"
 
 
-class Queue:
-    """Takes runs as the web server does, and has them end as they are told to."""
+class Cluster:
+    """Takes backfills as the UI does, and lets happen at each look what it was told to.
+
+    Attributes:
+        launched: the parameters of each backfill.
+        events: what happens while the command waits, one at each look; then nothing does.
+    """
 
     def __init__(self, instance: dg.DagsterInstance):
-        self._instance = instance
-        self.taken: list[dict[str, Any]] = []
-        self.refuses_with: DagsterGraphQLClientError | None = None
+        self.instance = instance
+        self.launched: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] | Exception | None = None
         self.keeps_records = True
+        self.events: list[Callable[[], object]] = []
+        self.seconds = 0.0
+        self.has_daemon = True
 
-    def submit_job_execution(self, job_name: str, **given: Any) -> str:
-        if self.refuses_with:
-            raise self.refuses_with
-        run_id = make_new_run_id()
-        self.taken.append({"job": job_name, "run_id": run_id, **given})
+    def ask(self, _query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        self.launched.append(variables["parameters"])
+        identity = f"backfill{len(self.launched)}"
         if self.keeps_records:
-            self._instance.add_run(
-                dg.DagsterRun(job_name, run_id, tags=given["tags"], status=STARTING)
+            self.instance.add_backfill(
+                PartitionBackfill(
+                    identity,
+                    BulkActionStatus.REQUESTED,
+                    from_failure=False,
+                    tags={},
+                    backfill_timestamp=time.time(),
+                    asset_backfill_data=AssetBackfillData.empty(
+                        target_subset(variables["parameters"]), time.time(), self.instance
+                    ),
+                )
             )
-        return run_id
+        return {"launchPartitionBackfill": self.answer or {"backfillId": identity}}
 
-    def end(self, number: int, status: dg.DagsterRunStatus, **tags: str) -> None:
-        self.end_run(self.taken[number]["run_id"], status, tags)
+    def sleep(self, seconds: float) -> None:
+        """Instead of `time.sleep`: what was told happens, and the daemon signs on."""
+        self.seconds += seconds
+        if self.has_daemon:
+            self.beat()
+        if self.events:
+            self.events.pop(0)()
+        # Whatever waits for ever would never end the test.
+        assert self.seconds < 3_600
 
-    def end_run(self, run_id: str, status: dg.DagsterRunStatus, tags: dict[str, str]) -> None:
-        run = self._instance.get_run_by_id(run_id)
-        assert run is not None
-        if status is FAILURE:
-            self._instance.report_run_failed(run, "The node was lost.")
-        elif status is dg.DagsterRunStatus.CANCELED:
-            self._instance.report_run_canceled(run)
-        else:
-            event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
-            self._instance.report_dagster_event(event, run_id)
-        if tags:
-            self._instance.add_run_tags(run_id, tags)
+    def beat(self) -> None:
+        now = time.time() + self.seconds
+        self.instance.add_daemon_heartbeat(DaemonHeartbeat(now, "BACKFILL", "daemon", []))
+
+    def end(
+        self,
+        status: BulkActionStatus = BulkActionStatus.COMPLETED_SUCCESS,
+        *,
+        number: int = 1,
+        error: SerializableErrorInfo | None = None,
+    ) -> None:
+        backfill = self.instance.get_backfill(f"backfill{number}")
+        assert backfill is not None
+        backfill = backfill.with_status(status)
+        self.instance.update_backfill(backfill.with_error(error) if error else backfill)
+
+    def request(self) -> None:
+        """The asset of the first backfill is asked for, and not yet made."""
+        backfill = self.instance.get_backfill("backfill1")
+        assert backfill is not None
+        assert backfill.asset_backfill_data is not None
+        data = backfill.asset_backfill_data
+        data = data._replace(requested_subset=data.target_subset)
+        self.instance.update_backfill(backfill._replace(asset_backfill_data=data))
+
+    def run(
+        self, status: dg.DagsterRunStatus, *, retries: str | None = None, **tags: str
+    ) -> dg.DagsterRun:
+        """A run of the first backfill; with the id of the one that it retries."""
+        return self.instance.add_run(
+            dg.DagsterRun(
+                "__ASSET_JOB",
+                make_new_run_id(),
+                status=status,
+                tags={"dagster/backfill": "backfill1", **tags},
+                parent_run_id=retries,
+                root_run_id=retries,
+            )
+        )
+
+
+def target_subset(parameters: Mapping[str, Any]):
+    from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+
+    keys = {dg.AssetKey(asset["path"]) for asset in parameters["assetSelection"]}
+    return AssetGraphSubset(non_partitioned_asset_keys=keys)
 
 
 @pytest.fixture
-def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    monkeypatch.setattr(on_ray, "has_live_daemon", lambda _instance: True)
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    monkeypatch.setenv("TOOLFORMER_UI", UI)
     launcher = WatchedRayRunLauncher(address="http://head:8265")
     with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(type(instance), "run_launcher", launcher)
-        yield instance
-
-
-@pytest.fixture
-def queue(instance: dg.DagsterInstance) -> Queue:
-    return Queue(instance)
+        instance.add_dynamic_partitions(SHARD, list(SHARDS))
+        made = Cluster(instance)
+        made.beat()
+        monkeypatch.setattr(on_ray, "ask_ui", made.ask)
+        began = time.monotonic()
+        monkeypatch.setattr(on_ray.time, "monotonic", lambda: began + made.seconds)
+        monkeypatch.setattr(on_ray.time, "sleep", made.sleep)
+        yield made
 
 
 @pytest.fixture
@@ -83,177 +156,267 @@ def told() -> list[str]:
     return []
 
 
-def runs_on(
-    instance: dg.DagsterInstance, queue: Any, told: list[str], settings: Settings | None = None
-) -> RunsOnRay:
-    return RunsOnRay(
-        instance,
+def run(
+    cluster: Cluster,
+    told: list[str],
+    *planned: PlannedRun,
+    settings: Settings | None = None,
+) -> list[RunFailedError]:
+    return run_on_ray(
+        cluster.instance,
         {"settings": {"force": True}},
         settings or validated({}, origin="test"),
+        planned or (DOCUMENTS,),
         tell=told.append,
-        client=queue,
     )
 
 
-def test_a_run_over_several_shards_is_one_range_with_the_configuration_of_the_command(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
+def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(
+    cluster: Cluster, told: list[str]
 ):
-    runs_on(instance, queue, told).start(PlannedRun(BUILD, ("documents",), SHARDS))
-    (taken,) = queue.taken
-    assert taken["job"] == BUILD
-    assert taken["tags"]["dagster/asset_partition_range_start"] == SHARDS[0]
-    assert taken["tags"]["dagster/asset_partition_range_end"] == SHARDS[-1]
-    assert taken["run_config"] == {"resources": {"settings": {"config": {"force": True}}}}
-    assert taken["asset_selection"] == [dg.AssetKey("documents")]
-    assert RAY_TAG not in taken["tags"]
-
-
-def test_a_run_of_a_benchmark_and_a_model_knows_both(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
-):
-    runs_on(instance, queue, told).start(PlannedRun("evaluate", (), ("svamp|base",)))
-    tags = queue.taken[0]["tags"]
-    assert tags["dagster/partition"] == "svamp|base"
-    assert (tags["dagster/partition/benchmark"], tags["dagster/partition/model"]) == (
-        "svamp",
-        "base",
-    )
-
-
-def test_training_asks_for_its_gpus_before_it_is_queued(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
-):
-    values = {"language_model": {"device": "cuda"}, "training": {"processes": 4}}
-    runs = runs_on(instance, queue, told, validated(values, origin="test"))
-    runs.start(PlannedRun("train", ("finetuned_model",), ("calls",)))
-    assert queue.taken[0]["tags"][RAY_TAG] == '{"num_gpus": 4}'
-
-
-def test_runs_are_told_as_they_end(instance: dg.DagsterInstance, queue: Queue, told: list[str]):
-    runs = runs_on(instance, queue, told)
-    first, second = (PlannedRun(BUILD, (), (shard,)) for shard in SHARDS)
-    runs.start(first)
-    runs.start(second)
-    queue.end(1, SUCCESS)
-    assert runs.next_ended() == (second, None)
-    queue.end(0, SUCCESS)
-    assert runs.next_ended() == (first, None)
-    assert runs.next_ended() is None
+    cluster.events = [cluster.end]
+    assert run(cluster, told) == []
+    assert cluster.launched == [
+        {
+            "assetSelection": [{"path": ["documents"]}],
+            "partitionNames": list(SHARDS),
+            "runConfigData": {"resources": {"settings": {"config": {"force": True}}}},
+            "tags": [],
+        }
+    ]
     assert told == [
-        "Runs on Ray: 1 waiting for a place, 1 done",
-        "Runs on Ray: 2 done",
+        f"Backfill of documents: {UI}/runs/b/backfill1",
+        "On Ray: 0 of 1 partitions of assets made.",
     ]
 
 
-def test_a_lost_run_says_what_dagster_says(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
+def test_assets_without_partitions_are_a_backfill_of_all_there_is(
+    cluster: Cluster, told: list[str]
 ):
-    runs = runs_on(instance, queue, told)
-    runs.start(PlannedRun(BUILD, (), SHARDS))
-    queue.end(0, FAILURE)
-    with pytest.raises(RunFailedError, match="The node was lost"):
-        run_all(runs)
+    cluster.events = [cluster.end]
+    run(cluster, told, PlannedRun("train", ("training_set",)))
+    assert cluster.launched[0]["allPartitions"] is True
+    assert "partitionNames" not in cluster.launched[0]
 
 
-def test_a_run_that_was_canceled_is_not_waited_for(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
+def test_how_far_the_backfill_is_is_told_when_it_changes(cluster: Cluster, told: list[str]):
+    cluster.events = [lambda: cluster.request(), *[lambda: None] * 3, cluster.end]
+    run(cluster, told)
+    assert told[1:] == [
+        "On Ray: 0 of 1 partitions of assets made.",
+        "On Ray: 0 of 1 partitions of assets made, 1 in runs that were launched.",
+    ]
+
+
+def test_training_asks_for_its_gpus_before_it_is_queued(cluster: Cluster, told: list[str]):
+    values = {"language_model": {"device": "cuda"}, "training": {"processes": 4}}
+    cluster.events = [cluster.end]
+    planned = PlannedRun("train", ("finetuned_model",), ("calls",))
+    run(cluster, told, planned, settings=validated(values, origin="test"))
+    assert cluster.launched[0]["tags"] == [{"key": RAY_TAG, "value": '{"num_gpus": 4}'}]
+
+
+def test_several_backfills_are_followed_to_the_end_of_the_last(cluster: Cluster, told: list[str]):
+    texts = PlannedRun(BUILD, ("augmented_texts",), SHARDS[:1])
+    cluster.events = [
+        lambda: cluster.end(number=2),
+        lambda: None,
+        cluster.end,
+    ]
+    assert run(cluster, told, DOCUMENTS, texts) == []
+    assert cluster.events == []
+    assert told[-1] == "On Ray: 0 of 2 partitions of assets made."
+
+
+def test_a_failed_run_says_why_and_which_shards_can_go_on(cluster: Cluster, told: list[str]):
+    def fail() -> None:
+        shards = {RANGE_START_TAG: SHARDS[0], RANGE_END_TAG: SHARDS[2]}
+        failed = cluster.run(dg.DagsterRunStatus.STARTED, **shards)
+        failure = dg.Failure("shard-00001 is bad", metadata={"failed shards": SHARDS[1]})
+        cluster.instance.report_dagster_event(step_failure(failure), failed.run_id)
+        cluster.instance.report_run_failed(failed)
+        cluster.end(BulkActionStatus.COMPLETED_FAILED)
+
+    cluster.events = [fail]
+    (error,) = run(cluster, told)
+    assert str(error) == "shard-00001 is bad"
+    assert error.finished_shards == (SHARDS[0], SHARDS[2])
+    assert error.failed_assets == ("documents",)
+
+
+def step_failure(failure: dg.Failure) -> dg.DagsterEvent:
+    from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
+
+    return dg.DagsterEvent(
+        dg.DagsterEventType.STEP_FAILURE.value,
+        "__ASSET_JOB",
+        step_key="documents",
+        event_specific_data=StepFailureData(
+            error=None,
+            user_failure_data=UserFailureData(
+                "Failure", description=failure.description, metadata=failure.metadata
+            ),
+        ),
+    )
+
+
+def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster, told: list[str]):
+    def retry() -> None:
+        lost = cluster.run(FAILURE)
+        cluster.run(SUCCESS, retries=lost.run_id)
+        cluster.end()
+
+    cluster.events = [retry]
+    assert run(cluster, told) == []
+
+
+def test_a_run_lost_for_good_says_what_dagster_says(cluster: Cluster, told: list[str]):
+    def lose() -> None:
+        lost = cluster.run(dg.DagsterRunStatus.STARTED)
+        cluster.instance.report_run_failed(lost, "The node was lost.")
+        cluster.end(BulkActionStatus.COMPLETED_FAILED)
+
+    cluster.events = [lose]
+    (error,) = run(cluster, told)
+    assert "The node was lost." in str(error)
+    assert error.finished_shards == ()
+
+
+def test_a_backfill_that_was_canceled_is_not_waited_for(cluster: Cluster, told: list[str]):
+    def cancel() -> None:
+        cluster.run(dg.DagsterRunStatus.CANCELED)
+        cluster.end(BulkActionStatus.CANCELED)
+
+    cluster.events = [cancel]
+    (error,) = run(cluster, told)
+    assert "backfill1 was canceled" in str(error)
+
+
+def test_a_run_that_was_canceled_alone_is_named(cluster: Cluster, told: list[str]):
+    def cancel() -> None:
+        cluster.run(dg.DagsterRunStatus.CANCELED)
+        cluster.end(BulkActionStatus.COMPLETED_FAILED)
+
+    cluster.events = [cancel]
+    (error,) = run(cluster, told)
+    assert "was canceled" in str(error)
+
+
+def test_a_backfill_that_dagster_cannot_work_on_says_why(cluster: Cluster, told: list[str]):
+    why = SerializableErrorInfo("The code cannot be loaded.\n", [], "DagsterError")
+    cluster.events = [lambda: cluster.end(BulkActionStatus.FAILED, error=why)]
+    (error,) = run(cluster, told)
+    assert str(error) == "The backfill backfill1 failed: The code cannot be loaded."
+
+
+def test_a_backfill_that_ends_without_all_and_without_a_reason_is_a_failure(
+    cluster: Cluster, told: list[str]
 ):
-    runs = runs_on(instance, queue, told)
-    runs.start(PlannedRun(BUILD, (), SHARDS))
-    queue.end(0, dg.DagsterRunStatus.CANCELED)
-    with pytest.raises(RunFailedError, match="was canceled"):
-        run_all(runs)
+    cluster.events = [lambda: cluster.end(BulkActionStatus.COMPLETED_FAILED)]
+    (error,) = run(cluster, told)
+    assert f"{UI}/runs/b/backfill1" in str(error)
 
 
-def test_the_retry_of_a_lost_run_takes_its_place(
-    instance: dg.DagsterInstance,
-    queue: Queue,
-    told: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(type(instance), "run_retries_enabled", True)
-    runs = runs_on(instance, queue, told)
-    planned = PlannedRun(BUILD, (), SHARDS)
-    runs.start(planned)
-    retry = instance.add_run(dg.DagsterRun(BUILD, make_new_run_id())).run_id
-    queue.end(0, FAILURE, **{WILL_RETRY_TAG: "true", RETRIED_AS_TAG: retry})
-
-    def end_retry(_seconds: float) -> None:
-        queue.end_run(retry, SUCCESS, {})
-
-    monkeypatch.setattr(on_ray.time, "sleep", end_retry)
-    assert runs.next_ended() == (planned, None)
-    assert any(f"goes on as {retry[:8]}" in line for line in told)
+def unreadable(*_arguments: object, **_settings: object) -> None:
+    raise OperationalError("select", {}, ConnectionResetError())
 
 
 def test_records_that_cannot_be_read_for_a_while_end_nothing(
-    instance: dg.DagsterInstance,
-    queue: Queue,
-    told: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Cluster, told: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    runs = runs_on(instance, queue, told)
-    planned = PlannedRun(BUILD, (), SHARDS)
-    runs.start(planned)
-    queue.end(0, SUCCESS)
-    read = instance.get_runs
-
-    def fail(_filter: dg.RunsFilter) -> None:
-        raise OperationalError("select", {}, ConnectionResetError())
-
-    def come_back(_seconds: float) -> None:
-        monkeypatch.setattr(instance, "get_runs", read)
-
-    monkeypatch.setattr(instance, "get_runs", fail)
-    monkeypatch.setattr(on_ray.time, "sleep", come_back)
-    assert runs.next_ended() == (planned, None)
-    assert "the runs go on" in told[0]
+    read = cluster.instance.get_backfill
+    cluster.events = [
+        lambda: monkeypatch.setattr(cluster.instance, "get_backfill", unreadable),
+        lambda: None,
+        lambda: monkeypatch.setattr(cluster.instance, "get_backfill", read),
+        cluster.end,
+    ]
+    assert run(cluster, told) == []
+    assert "cannot be read now; the backfill goes on" in told[2]
 
 
-def test_an_interrupt_says_that_the_runs_go_on_and_where_to_cancel_them(
-    instance: dg.DagsterInstance,
-    queue: Queue,
-    told: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_daemon_that_comes_back_in_time_is_waited_for(cluster: Cluster, told: list[str]):
+    def come_back() -> None:
+        cluster.has_daemon = True
+
+    cluster.has_daemon = False
+    looks = int(200 / on_ray._SECONDS_BETWEEN_LOOKS)
+    cluster.events = [*[lambda: None] * looks, come_back, *[lambda: None] * looks, cluster.end]
+    assert run(cluster, told) == []
+
+
+def test_without_a_heartbeat_the_command_ends_and_says_how_the_backfill_goes_on(
+    cluster: Cluster, told: list[str]
 ):
-    def interrupt(_seconds: float) -> None:
+    cluster.has_daemon = False
+    with pytest.raises(ToolformerError, match="No heartbeat") as raised:
+        run(cluster, told)
+    assert cluster.seconds == pytest.approx(300, abs=5)
+    assert "goes on when the daemon comes back" in str(raised.value)
+    assert f"{UI}/runs/b/backfill1" in str(raised.value)
+
+
+def test_records_that_stay_unreadable_end_the_command_too(
+    cluster: Cluster, told: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    cluster.events = [
+        lambda: monkeypatch.setattr(cluster.instance, "get_daemon_heartbeats", unreadable)
+    ]
+    with pytest.raises(ToolformerError, match="cannot be read now"):
+        run(cluster, told)
+
+
+def test_an_interrupt_says_that_the_backfill_goes_on_and_where_to_cancel_it(
+    cluster: Cluster, told: list[str]
+):
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setenv("TOOLFORMER_UI", "http://ray-head:3000")
-    runs = runs_on(instance, queue, told)
-    runs.start(PlannedRun(BUILD, (), SHARDS))
-    monkeypatch.setattr(on_ray.time, "sleep", interrupt)
+    cluster.events = [interrupt]
     with pytest.raises(KeyboardInterrupt):
-        runs.next_ended()
-    assert told[-1].startswith("1 run goes on without this command")
-    assert queue.taken[0]["tags"]["toolformer/command"] in told[-1]
-    assert "http://ray-head:3000/runs" in told[-1]
+        run(cluster, told)
+    assert told[-1].endswith(f"goes on without this command. Cancel it at {UI}/runs/b/backfill1")
 
 
-def test_a_ui_that_is_not_there_is_named_with_what_to_start(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (urllib.error.URLError(ConnectionRefusedError("refused")), "refused"),
+        (ValueError("unknown url type: 'ray-head'"), "unknown url type"),
+        (InvalidURL("nonnumeric port: 'ui'"), "nonnumeric port"),
+        ({"__typename": "PythonError", "message": "No such partition\nlines"}, "No such partition"),
+    ],
+)
+def test_a_ui_that_takes_no_backfill_is_named_with_what_to_start(
+    cluster: Cluster, told: list[str], answer: Any, words: str
 ):
-    queue.refuses_with = DagsterGraphQLClientError("Error when connecting to url http://…")
-    with pytest.raises(ToolformerError, match="make ui"):
-        runs_on(instance, queue, told).start(PlannedRun(BUILD))
+    cluster.answer = answer
+    with pytest.raises(ToolformerError, match="make ui") as raised:
+        run(cluster, told)
+    assert words in str(raised.value)
+    assert "lines" not in str(raised.value)
 
 
-def test_a_ui_with_other_definitions_says_which_setting_it_does_not_know(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
+def test_what_the_ui_says_of_a_query_is_the_error(monkeypatch: pytest.MonkeyPatch):
+    content = json.dumps({"errors": [{"message": "Unknown field."}]}).encode()
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_given, **_more: io.BytesIO(content))
+    with pytest.raises(ValueError, match="Unknown field"):
+        on_ray.ask_ui("query", {})
+
+
+def test_a_ui_of_another_home_is_refused(cluster: Cluster, told: list[str]):
+    cluster.keeps_records = False
+    with pytest.raises(ToolformerError, match="set TOOLFORMER_UI"):
+        run(cluster, told)
+
+
+def test_another_number_of_shards_than_that_of_the_file_is_refused(
+    cluster: Cluster, told: list[str]
 ):
-    details = [{"message": 'Received unexpected config entry "new". Expected: "{ pages }".'}]
-    queue.refuses_with = DagsterGraphQLClientError("RunConfigValidationInvalid", details)
-    with pytest.raises(ToolformerError, match='unexpected config entry "new"') as raised:
-        runs_on(instance, queue, told).start(PlannedRun(BUILD))
-    assert "pages" not in str(raised.value)
-
-
-def test_a_ui_of_another_home_is_refused(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str]
-):
-    queue.keeps_records = False
-    with pytest.raises(ToolformerError, match="other records"):
-        runs_on(instance, queue, told).start(PlannedRun(BUILD))
+    settings = validated({"runs": {"shards_per_run": 7}}, origin="test")
+    with pytest.raises(ToolformerError, match=r"7 for this command.*64 shards of toolformer.yaml"):
+        run(cluster, told, settings=settings)
+    assert cluster.launched == []
 
 
 def test_another_launcher_is_refused_with_the_file_to_change(told: list[str]):
@@ -261,12 +424,11 @@ def test_another_launcher_is_refused_with_the_file_to_change(told: list[str]):
         dg.DagsterInstance.ephemeral() as plain,
         pytest.raises(ToolformerError, match=r"deploy/ray/dagster\.yaml"),
     ):
-        runs_on(plain, None, told)
+        run(Cluster(plain), told)
 
 
-def test_without_a_daemon_nothing_is_handed_over(
-    instance: dg.DagsterInstance, queue: Queue, told: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(on_ray, "has_live_daemon", lambda _instance: False)
+def test_without_a_daemon_nothing_is_handed_over(cluster: Cluster, told: list[str]):
+    cluster.instance.wipe_daemon_heartbeats()
     with pytest.raises(ToolformerError, match="No daemon"):
-        runs_on(instance, queue, told)
+        run(cluster, told)
+    assert cluster.launched == []
