@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import corpus, passage_vectors, report_page, search_index, statistics
+from assets import corpus, documents, passage_vectors, report_page, search_index, statistics
 from assets.evaluation import report, results, studies
 from assets.pipeline import PIPELINE
 from assets.shard_asset import shard_assets
@@ -22,6 +22,7 @@ _MODULES = [
     search_index,
     passage_vectors,
     corpus,
+    documents,
     training_set,
     finetuning,
     call_threshold,
