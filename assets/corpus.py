@@ -115,9 +115,10 @@ def _report_unreported(
 def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg.MaterializeResult:
     """The shards of the corpus, cut from the sources: registered as partitions, with their texts.
 
-    Each source is read once: its texts are stored as the partitions of `documents`. Keys are never renumbered or given to other records. The same sources register nothing new;
-    records that changed retire their shards, whose slices are moved aside, and bring them back
-    when they return. A source that is missing or not listed keeps its shards.
+    Each source is read once, and its texts are stored as partitions of `documents`. Keys are never
+    renumbered or given to other records. The same sources register nothing new; records that
+    changed retire their shards, whose slices are moved aside, and bring them back when they return.
+    A source that is missing or not listed keeps its shards.
     """
     home = Home.find()
     with (

@@ -12,6 +12,7 @@ import polars as pl
 
 from assets.outputs import store_slice
 from assets.shard_report import ShardReport
+from assets.shard_run import RUN
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.metadata import table_metadata
@@ -110,7 +111,7 @@ def store_texts(
         DOCUMENTS: typed_frame(DOCUMENTS, rows),
     }
     made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    metadata = {**fingerprint.metadata(), "run": run_id, "made_at": made_at}
+    metadata = {**fingerprint.metadata(), RUN: run_id, "made_at": made_at}
     for table, frame in frames.items():
         store_slice(warehouse, (table, entry.key, ALL), frame, metadata)
     return _reported(entry, frames[DOCUMENTS], frames[REJECTED_RECORDS])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from toolformer.sources.slices import read_slice
 
 from assets.training.finetuned_model import FinetunedModel
 from dagster_project.commands.doctor import Finding, examine, repair
@@ -27,7 +28,6 @@ from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_dig
 from toolformer.sources.errors import DamagedRawSliceError
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, manifest_path
-from toolformer.sources.slices import read_slice
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
