@@ -60,7 +60,6 @@ def build(
     home: Home,
     monkeypatch: pytest.MonkeyPatch,
     todo: list[str],
-    texts_of: tuple[str, ...] = (),
 ) -> None:
     def runs_of(_instance: object, _options: RunOptions, _settings: Settings, *, on_ray: bool):
         assert on_ray
@@ -68,10 +67,7 @@ def build(
 
     monkeypatch.setattr(building, "runs_of", runs_of)
     settings = validated({}, origin="test")
-    plan = [
-        *(PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES),
-        *(PlannedSlice(shard, "documents", "all", "missing") for shard in texts_of),
-    ]
+    plan = [PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES]
     building._build(RunOptions(), home, settings, plan, on_ray=True)
 
 
@@ -90,12 +86,6 @@ def test_a_run_takes_no_more_shards_than_the_bound(home: Home, monkeypatch: pyte
     # One is missing: a run is over neighbours alone.
     build(runs, home, monkeypatch, [*KEYS[:3], *KEYS[4:]])
     assert shards_of(runs) == [tuple(KEYS[:2]), (KEYS[2],), tuple(KEYS[4:])]
-
-
-def test_of_held_out_shards_only_the_texts_are_made(home: Home, monkeypatch: pytest.MonkeyPatch):
-    runs = Runs()
-    build(runs, home, monkeypatch, KEYS[1:], texts_of=(KEYS[0],))
-    assert runs.started[0] == PlannedRun("build_dataset", ("documents",), (KEYS[0],))
 
 
 def test_the_others_go_on_behind_the_stage_in_which_one_failed(

@@ -137,16 +137,6 @@ def shard_key(number: int) -> str:
     return f"{_KEY_PREFIX}{number:05d}"
 
 
-def shard_number(key: str) -> int:
-    """The number in a key.
-
-    Example:
-        >>> shard_number("shard-00007")
-        7
-    """
-    return int(key.removeprefix(_KEY_PREFIX))
-
-
 def is_held_out(number: int, *, every: int) -> bool:
     """Whether a new shard is kept from training: every n-th is, none where `every` is 0."""
     return every > 0 and number % every == every - 1
@@ -160,20 +150,23 @@ def manifest_path(folder: Path) -> Path:
 def check_complete(folder: Path, manifest: Manifest, stored_keys: Iterable[str]) -> None:
     """Refuses a manifest that is older than the stored texts: new shards would take their keys.
 
+    What is called otherwise than shards are is nobody's.
+
     Args:
         folder: `$TOOLFORMER_HOME/sources`.
         manifest: as it was loaded from there.
         stored_keys: of all shards whose texts are stored, retired ones too.
 
     Raises:
-        ManifestError: texts are stored under a key that the manifest has not given yet.
+        ManifestError: texts are stored under a key that the manifest does not know.
     """
-    unknown = sorted(key for key in stored_keys if shard_number(key) >= manifest.next_number)
+    known = {entry.key for entry in manifest.shards}
+    unknown = sorted(key for key in {*stored_keys} - known if key.startswith(_KEY_PREFIX))
     if unknown:
         path = manifest_path(folder)
-        state = f"has given {manifest.next_number} keys" if path.exists() else "is missing"
+        state = f"knows {len(known)} shards" if path.exists() else "is missing"
         raise ManifestError(
-            f"The manifest {str(path)!r} {state}, but texts of {len(unknown)} shards are stored "
-            f"that it does not know: {unknown[0]} to {unknown[-1]}. Expected the manifest that "
-            f"registered them, since new shards would take their keys. {_REMEDY}"
+            f"The manifest {str(path)!r} {state}, but texts of {len(unknown)} others are stored: "
+            f"{unknown[0]} to {unknown[-1]}. Expected the manifest that registered them, since new "
+            f"shards would take their keys. {_REMEDY}"
         )

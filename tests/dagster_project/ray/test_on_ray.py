@@ -98,13 +98,13 @@ def runs_on(
 def test_a_run_over_several_shards_is_one_range_with_the_configuration_of_the_command(
     instance: dg.DagsterInstance, queue: Queue, told: list[str]
 ):
-    runs_on(instance, queue, told).start(PlannedRun(BUILD, ("documents",), SHARDS))
+    runs_on(instance, queue, told).start(PlannedRun(BUILD, ("filtered_calls",), SHARDS))
     (taken,) = queue.taken
     assert taken["job"] == BUILD
     assert taken["tags"]["dagster/asset_partition_range_start"] == SHARDS[0]
     assert taken["tags"]["dagster/asset_partition_range_end"] == SHARDS[-1]
     assert taken["run_config"] == {"resources": {"settings": {"config": {"force": True}}}}
-    assert taken["asset_selection"] == [dg.AssetKey("documents")]
+    assert taken["asset_selection"] == [dg.AssetKey("filtered_calls")]
     assert RAY_TAG not in taken["tags"]
 
 
