@@ -136,7 +136,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
         def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
             bring_in_line(home, run.warehouse, context.instance)
             for entry, shard in cut:
-                stored = store_texts(run.warehouse, entry, shard.texts(), run_id=context.run_id)
+                stored = store_texts(run.warehouse, entry, shard.texts(), run_id=context.run.run_id)
                 if stored is not None:
                     context.log_event(stored)
 

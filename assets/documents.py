@@ -95,7 +95,13 @@ def store_texts(
         StoreConflictError: another machine has stored others meanwhile.
     """
     fingerprint = texts_fingerprint(entry)
-    if _is_stored(warehouse, entry.key, fingerprint):
+    # The texts last: a shard whose texts are there has been read.
+    missing = [
+        table
+        for table in (REJECTED_RECORDS, DOCUMENTS)
+        if not _is_stored(warehouse, table, entry.key, fingerprint)
+    ]
+    if not missing:
         return None
     rows, rejections = [], []
     for parsed in texts:
@@ -106,25 +112,22 @@ def store_texts(
         else:
             rejections.append({**fields, "shard": entry.key})
     frames = {
-        # First: a shard whose texts are there counts as read.
-        REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
         DOCUMENTS: typed_frame(DOCUMENTS, rows),
+        REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
     }
     made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     metadata = {**fingerprint.metadata(), RUN: run_id, "made_at": made_at}
-    for table, frame in frames.items():
-        store_slice(warehouse, (table, entry.key, ALL), frame, metadata)
+    for table in missing:
+        store_slice(warehouse, (table, entry.key, ALL), frames[table], metadata)
     return _reported(entry, frames[DOCUMENTS], frames[REJECTED_RECORDS])
 
 
-def _is_stored(warehouse: Warehouse, shard: str, fingerprint: Fingerprint) -> bool:
+def _is_stored(warehouse: Warehouse, table: str, shard: str, fingerprint: Fingerprint) -> bool:
     try:
-        stored = [
-            warehouse.slice_metadata(table, shard, ALL) for table in (DOCUMENTS, REJECTED_RECORDS)
-        ]
+        metadata = warehouse.slice_metadata(table, shard, ALL)
     except DamagedSliceError:
         return False
-    return all(metadata and metadata[FINGERPRINT] == fingerprint.digest for metadata in stored)
+    return metadata is not None and metadata.get(FINGERPRINT) == fingerprint.digest
 
 
 def _reported(

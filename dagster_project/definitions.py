@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from assets import corpus, documents, passage_vectors, report_page, search_index, statistics
+from assets import corpus, passage_vectors, report_page, search_index, statistics
+from assets.documents import documents
 from assets.evaluation import report, results, studies
 from assets.pipeline import PIPELINE
 from assets.shard_asset import shard_assets
@@ -22,7 +23,6 @@ _MODULES = [
     search_index,
     passage_vectors,
     corpus,
-    documents,
     training_set,
     finetuning,
     call_threshold,
@@ -40,6 +40,7 @@ def definitions() -> dg.Definitions:
     home = Home.find()
     return dg.Definitions(
         assets=[
+            documents,
             *dg.load_assets_from_modules(_MODULES),
             *shard_assets(PIPELINE, shards_per_run=shards_per_run(home.settings_file)),
         ],

@@ -14,7 +14,6 @@ from warehouse.warehouse import Warehouse
 def cut_corpus(home: Home, sources: Sequence[Source], *, held_out_every: int = 0) -> ManifestUpdate:
     """Cut the sources as the asset `corpus_manifest` does, without registering partitions."""
     warehouse = Warehouse(home.warehouse, home.database)
-    warehouse.prepare()
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
         for entry, shard in cut:

@@ -130,7 +130,7 @@ def test_a_sound_home_is_said_to_be_and_stays_as_it_is(home):
     assert tree(home.root) == before
 
 
-@pytest.mark.parametrize("name", files_with_digests())
+@pytest.mark.parametrize("name", [*files_with_digests()])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
     flip(home.root / name, seed)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -129,15 +130,11 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     assert run("ingest", str(a))[0] == 0
     (shard,) = active(home)
 
-    class Run:
-        """As far as an output asks."""
-
-        home, force, warehouse = home, False, warehouse(home)
-
+    making = SimpleNamespace(home=home, force=False, warehouse=warehouse(home))
     rows = frame("candidate_calls", {"shard": shard})
     assert run("sources", "remove", str(a))[0] == 0
     with pytest.raises(ShardNotFoundError, match="is retired"):
-        publish(Run(), ("candidate_calls", shard, "Calculator"), rows, {})
+        publish(making, ("candidate_calls", shard, "Calculator"), rows, {})
     assert list(home.warehouse.glob(f"*/shard={shard}/*@*.parquet")) == []
 
 
