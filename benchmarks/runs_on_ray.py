@@ -1,6 +1,6 @@
 """What a run costs besides its work, in this process and on a Ray cluster.
 
-The work is the stage `documents` of one small shard, which loads no model. The home has shards, its
+The work is the stage `augmented_texts` of one small shard that is built, which loads no model. Its
 `dagster.yaml` names a Ray cluster, and `make ui` runs (TOOLFORMER_UI, if not at its usual address).
 
     TOOLFORMER_HOME=FOLDER python -m benchmarks.runs_on_ray [--times 5]
@@ -33,7 +33,7 @@ _MOMENTS = {
 def seconds_of_run(runs: Runs, shard: str, instance: dg.DagsterInstance) -> dict[str, float]:
     """Seconds from asking for a run to its moments, and until its end was known here."""
     asked = time.time()
-    run_all(runs, PlannedRun("build_dataset", ("documents",), (shard,)))
+    run_all(runs, PlannedRun("build_dataset", ("augmented_texts",), (shard,)))
     known = time.time()
     (run,) = instance.get_runs(limit=1)
     first: dict[dg.DagsterEventType, float] = {}
