@@ -6,16 +6,18 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from assets.documents import DOCUMENTS, store_texts, stored_texts
 from assets.failures import expected_errors, failure_of
 from assets.run import WITHOUT_MODEL, Run
 from assets.source_list import list_new_sources, remove_sources
 from assets.stage import Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
-from dagster_project.partitions import register_evaluations, register_shards
+from dagster_project.partitions import SHARD, register_evaluations, register_shards
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from dagster_project.shared_files import changing_corpus, publish
 from toolformer.errors import ToolformerError
+from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
@@ -60,16 +62,14 @@ def configured_sources(settings: Settings) -> list[Source]:
     ]
 
 
-def bring_in_line(
-    home: Home, store: Warehouse, instance: dg.DagsterInstance
-) -> tuple[list[ShardEntry], list[str]]:
+def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
     """Move slices aside or back, and register partitions, as the manifest says.
 
     Looks at all shards and not at what changed, so that it finishes what a kill left half done.
     To be called under `Home.shards_lock`.
 
     Returns:
-        The active shards, and the keys that were not registered before.
+        The active shards.
 
     Raises:
         StoreConflictError: another machine has changed the corpus meanwhile; nothing is moved.
@@ -84,7 +84,25 @@ def bring_in_line(
         elif entry.key in aside:
             store.restore_shard(entry.key)
     active = manifest.active_shards
-    return active, register_shards(instance, [entry.key for entry in active])
+    register_shards(instance, [entry.key for entry in active])
+    return active
+
+
+def _report_unreported(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, active: list[ShardEntry]
+) -> None:
+    """Report texts that this instance does not know: stored by another machine, or before a kill.
+
+    Without reading them: with an object store that would fetch the whole corpus.
+    """
+    reported = context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
+    stored = stored_texts(warehouse).keys
+    for entry in active:
+        if entry.key in stored and entry.key not in reported:
+            metadata = {"records": entry.records}
+            context.log_event(
+                dg.AssetMaterialization(DOCUMENTS, partition=entry.key, metadata=metadata)
+            )
 
 
 @dg.asset(
@@ -95,11 +113,12 @@ def bring_in_line(
     required_resource_keys=WITHOUT_MODEL,
 )
 def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg.MaterializeResult:
-    """The shards of the corpus: slices of the sources, registered as partitions.
+    """The shards of the corpus, cut from the sources: registered as partitions, with their texts.
 
-    Keys are never renumbered or given to other records. The same sources register nothing new;
-    records that changed retire their shards, whose slices are moved aside, and bring them back when
-    they return. A source that is missing or not listed keeps its shards.
+    Each source is read once, and its texts are stored as partitions of `documents`. Keys are never
+    renumbered or given to other records. The same sources register nothing new; records that
+    changed retire their shards, whose slices are moved aside, and bring them back when they return.
+    A source that is missing or not listed keeps its shards.
     """
     home = Home.find()
     with (
@@ -113,13 +132,25 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
         # With these.
         run = Run(context)
         loaded = run.settings
+
+        def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
+            bring_in_line(home, run.warehouse, context.instance)
+            for entry, shard in cut:
+                stored = store_texts(run.warehouse, entry, shard.texts(), run_id=context.run.run_id)
+                if stored is not None:
+                    context.log_event(stored)
+
+        registered = set(context.instance.get_dynamic_partitions(SHARD))
         update = update_manifest(
             home.sources,
             configured_sources(loaded),
             held_out_every=loaded.corpus.held_out_every,
+            stored=stored_texts(run.warehouse),
+            store=store,
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )
-        active, new = bring_in_line(home, run.warehouse, context.instance)
+        active = bring_in_line(home, run.warehouse, context.instance)
+        _report_unreported(context, run.warehouse, active)
         register_evaluations(context.instance, loaded.evaluation)
         refused = [each.source.path for each in update.rejected_sources]
         unusable = [path for path in listed if path in refused]
@@ -145,7 +176,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
             "dagster/row_count": len(active),
             "shards": len(active),
             "new shards": len(update.added),
-            "partitions registered": len(new),
+            "partitions registered": len({entry.key for entry in active} - registered),
             "retired shards": ", ".join(entry.key for entry in update.retired) or "none",
             "restored shards": ", ".join(entry.key for entry in update.restored) or "none",
             "sources not listed": ", ".join(update.unlisted) or "none",

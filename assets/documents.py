@@ -1,59 +1,142 @@
-"""The texts of a shard (paper §4.1)."""
+"""The texts of the corpus (paper §4.1): stored while a source is cut, one partition per shard.
 
+An asset that no run makes by itself: `corpus_manifest` stores and reports its partitions.
+"""
+
+import datetime
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from assets.outputs import Made
-from assets.shard_report import ShardReport, ShardRows
-from assets.shard_run import PartitionRun
+import dagster as dg
+import polars as pl
+
+from assets.outputs import store_slice
+from assets.shard_report import ShardReport
+from assets.shard_run import RUN
 from assets.shard_texts import typed_frame
-from assets.stage import PER_SHARD, Part, Partition, ShardStage
-from dagster_project.shared_files import bring
-from toolformer.sources.manifest import read_shard, slice_path
-from toolformer.sources.records import ParsedDocument
+from dagster_project.fingerprints import FINGERPRINT, Fingerprint
+from dagster_project.metadata import table_metadata
+from dagster_project.partitions import SHARDS
+from toolformer.errors import ToolformerError
+from toolformer.sources.ingestion import StoredTexts
+from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.records import ParsedDocument, Rejection
 from tools.translation.identification import guess_language
+from warehouse.errors import DamagedSliceError
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+DOCUMENTS, REJECTED_RECORDS = "documents", "rejected_records"
+# Bumped when the same records give other rows; every source is cut again then.
+_VERSION = "1"
 
 
-def read_texts(work: PartitionRun) -> Made:
-    """The texts of a shard; one row = one text, keyed by `document_id`.
+class MissingTextsError(ToolformerError):
+    """Texts of registered shards are gone.
 
-    A record that cannot become a text is counted and kept with its reason in `rejected_records`.
+    Args:
+        entries: the shards, at least one.
     """
-    home, entry = work.run.home, work.partition.entry
-    bring(home, slice_path(home.sources, entry.key))
+
+    def __init__(self, entries: Sequence[ShardEntry]):
+        shards = ", ".join(f"{entry.key} of the source {entry.source!r}" for entry in entries)
+        super().__init__(
+            f"There are no texts of {shards}. Expected those that were stored when the source was "
+            "cut. Make the source available again and run `toolformer build`: it is cut again, and "
+            "the shards keep their keys. Or take it out with `toolformer sources remove`."
+        )
+
+
+documents = dg.AssetSpec(
+    DOCUMENTS,
+    description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
+    "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
+    "its reason in `rejected_records`.",
+    group_name="prepare",
+    kinds={"polars", "duckdb"},
+    partitions_def=SHARDS,
+    deps=["corpus_manifest"],
+    code_version=_VERSION,
+    metadata=table_metadata(DOCUMENTS),
+)
+
+
+def texts_fingerprint(entry: ShardEntry) -> Fingerprint:
+    """What the texts of a shard are made of; alike on all machines for the same records."""
+    return Fingerprint.of({"code_version": _VERSION, "records": entry.digest})
+
+
+def stored_texts(warehouse: Warehouse) -> StoredTexts:
+    """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
+    stored = warehouse.shards_with([DOCUMENTS, REJECTED_RECORDS])
+    return StoredTexts(_VERSION, stored, warehouse.retired_shards())
+
+
+def store_texts(
+    warehouse: Warehouse,
+    entry: ShardEntry,
+    texts: Iterable[ParsedDocument | Rejection],
+    *,
+    run_id: str,
+) -> dg.AssetMaterialization | None:
+    """Store what the records of a shard gave, unless it is stored.
+
+    Args:
+        warehouse: where.
+        entry: the shard, registered and active.
+        texts: in the order of the source; read only where they are to be stored.
+        run_id: of the Dagster run, for the metadata of the slice.
+
+    Returns:
+        The event for Dagster; None where the texts were there.
+
+    Raises:
+        SliceValidationError, StorageError: they cannot be stored.
+        StoreConflictError: another machine has stored others meanwhile.
+    """
+    fingerprint = texts_fingerprint(entry)
+    # The texts last: a shard whose texts are there has been read.
+    missing = [
+        table
+        for table in (REJECTED_RECORDS, DOCUMENTS)
+        if not _is_stored(warehouse, table, entry.key, fingerprint)
+    ]
+    if not missing:
+        return None
     rows, rejections = [], []
-    for parsed in read_shard(home.sources, entry):
+    for parsed in texts:
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
             rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
         else:
             rejections.append({**fields, "shard": entry.key})
-    return Made(
-        typed_frame("documents", rows),
-        beside={"rejected_records": typed_frame("rejected_records", rejections)},
-    )
+    frames = {
+        DOCUMENTS: typed_frame(DOCUMENTS, rows),
+        REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
+    }
+    made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    metadata = {**fingerprint.metadata(), RUN: run_id, "made_at": made_at}
+    for table in missing:
+        store_slice(warehouse, (table, entry.key, ALL), frames[table], metadata)
+    return _reported(entry, frames[DOCUMENTS], frames[REJECTED_RECORDS])
 
 
-def report_texts(rows: ShardRows, report: ShardReport) -> None:
+def _is_stored(warehouse: Warehouse, table: str, shard: str, fingerprint: Fingerprint) -> bool:
+    try:
+        metadata = warehouse.slice_metadata(table, shard, ALL)
+    except DamagedSliceError:
+        return False
+    return metadata is not None and metadata.get(FINGERPRINT) == fingerprint.digest
+
+
+def _reported(
+    entry: ShardEntry, texts: pl.DataFrame, rejected: pl.DataFrame
+) -> dg.AssetMaterialization:
     """How many records of a shard became texts, and why others did not."""
-    texts, rejected = rows.of("documents"), rows.of("rejected_records")
-    report.count({"records": rows.entry.records, "documents": texts.height})
+    report = ShardReport(rows=texts.height)
+    report.count({"records": entry.records, "documents": texts.height})
     report.count({"rejected records": rejected.height})
     report.count_reasons("rejected", rejected)
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-
-
-def _raw_slice(partition: Partition) -> str:
-    return partition.entry.digest
-
-
-DOCUMENTS = ShardStage(
-    name="documents",
-    version="1",
-    kinds=("polars", "duckdb"),
-    per=PER_SHARD,
-    beside=("rejected_records",),
-    parts=(Part("raw_slice", _raw_slice, ("corpus.sources", "corpus.shard_size")),),
-    compute=read_texts,
-    report=report_texts,
-)
+    return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, metadata=report.metadata())

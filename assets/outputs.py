@@ -22,6 +22,7 @@ from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
 DONE = "done"
@@ -194,10 +195,27 @@ def publish(
         sources = run.home.sources
         bring(run.home, manifest_path(sources))
         Manifest.load(sources).entry(shard)
+    store_slice(run.warehouse, address, rows, metadata)
+
+
+def store_slice(
+    warehouse: Warehouse, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
+) -> None:
+    """Store a slice, unless another machine has stored the same meanwhile.
+
+    Args:
+        warehouse: where.
+        address: table, shard and name of the slice.
+        rows: of its table.
+        metadata: stored with them.
+
+    Raises:
+        StoreConflictError: another machine has stored another one since this process looked.
+    """
     try:
-        run.warehouse.replace_slice(*address, rows, metadata=metadata)
+        warehouse.replace_slice(*address, rows, metadata=metadata)
     except StoreConflictError:
-        stored = run.warehouse.slice_metadata(*address) or {}
+        stored = warehouse.slice_metadata(*address) or {}
         # Made of the same by another machine, it has the same rows.
         if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
             raise

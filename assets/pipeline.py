@@ -1,6 +1,6 @@
 """The pipeline: the stages that are run shard by shard, in the order of the paper (§2).
 
-    documents ─▶ candidate_calls ─▶ executed_calls ─▶ scored_calls
+    documents (stored as the corpus is cut) ─▶ candidate_calls ─▶ executed_calls ─▶ scored_calls
               ─▶ filtered_calls ─▶ augmented_texts
 
 Who needs to know a stage reads its declaration here: the assets, the plan of a build, the commands.
@@ -9,7 +9,7 @@ Who needs to know a stage reads its declaration here: the assets, the plan of a 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from assets.augmentation import AUGMENTED_TEXTS
-from assets.documents import DOCUMENTS
+from assets.documents import DOCUMENTS, MissingTextsError
 from assets.execution import EXECUTED_CALLS
 from assets.filtering import FILTERED_CALLS
 from assets.inputs import Input, NoCallsError, Wanted, look_at, merged_inputs, merged_part
@@ -33,7 +33,7 @@ _INDEXES = ["wikipedia_index", "passage_index"]
 
 
 class Pipeline:
-    """Stages, each of which reads only tables of those before it.
+    """Stages, each of which reads `documents` and tables of those before it only.
 
     Raises:
         StageDeclarationError: a stage names a table, setting or index that does not exist.
@@ -48,7 +48,8 @@ class Pipeline:
                 raise StageDeclarationError(f"Two stages are called {stage.name!r}. Name one else.")
             check_outputs(stage)
             for table in stage.reads:
-                check_name(stage.name, "the output of an earlier stage", table, list(self._stages))
+                known = [DOCUMENTS, *self._stages]
+                check_name(stage.name, "the output of an earlier stage", table, known)
             for index in stage.reads_indexes:
                 check_name(stage.name, "the index", index, _INDEXES)
             for path in stage.all_settings:
@@ -65,6 +66,10 @@ class Pipeline:
     def names(self) -> tuple[str, ...]:
         """The names of the stages, which are those of their tables and assets."""
         return tuple(self._stages)
+
+    def is_per_tool(self, table: str) -> bool:
+        """Whether a table that stages read has one slice per shard and tool."""
+        return table != DOCUMENTS and self[table].per == PER_TOOL
 
     def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
         """The inputs of a stage without those that another of its inputs was made from.
@@ -89,7 +94,7 @@ class Pipeline:
         """
         inputs: dict[str, str] = {}
         for table in self.nearest_inputs(stage):
-            if self[table].per != PER_TOOL:
+            if not self.is_per_tool(table):
                 inputs[table] = made[table, ALL]
             elif stage.per == PER_TOOL:
                 inputs[table] = made[table, partition.tool_name]
@@ -106,18 +111,21 @@ class Pipeline:
 
         Raises:
             NoCallsError: the tool has no rows of a table that the stage reads.
-            ToolformerError: the shard has none.
+            MissingTextsError: the texts of the shard are gone.
+            ToolformerError: the shard has no rows of another table.
         """
         inputs: dict[tuple[str, str], Input] = {}
         if self.is_merging(stage):
+            if DOCUMENTS in stage.reads:
+                # Else every tool would be left out, and the rows be none.
+                self._input(DOCUMENTS, ALL, partition, warehouse)
             merged, _ = self.merged(stage, partition, warehouse)
             for name, slices in merged.items():
                 for each in slices:
-                    of_tools = self[each.table].per == PER_TOOL
-                    inputs[each.table, name if of_tools else ALL] = each
+                    inputs[each.table, name if self.is_per_tool(each.table) else ALL] = each
         else:
             for table in stage.reads:
-                name = partition.tool_name if self[table].per == PER_TOOL else ALL
+                name = partition.tool_name if self.is_per_tool(table) else ALL
                 inputs[table, name] = self._input(table, name, partition, warehouse)
         made = {address: each.fingerprint for address, each in inputs.items()}
         return Wanted(self.fingerprint(stage, partition, made), tuple(inputs.values()))
@@ -135,7 +143,7 @@ class Pipeline:
             warehouse,
             partition.shard,
             self._tables_of_tools(stage),
-            [table for table in stage.reads if self[table].per != PER_TOOL],
+            [table for table in stage.reads if not self.is_per_tool(table)],
             round_number=partition.settings.sampling.round,
             window_tokens=partition.settings.corpus.window_tokens,
             besides=besides,
@@ -144,8 +152,12 @@ class Pipeline:
     def _input(
         self, table: str, tool_name: str, partition: Partition, warehouse: Warehouse
     ) -> Input:
-        name = self[table].output_name(tool_name, partition.settings.sampling.round)
+        name = ALL
+        if table != DOCUMENTS:
+            name = self[table].output_name(tool_name, partition.settings.sampling.round)
         found = look_at(warehouse, table, partition.shard, name)
+        if found is None and table == DOCUMENTS:
+            raise MissingTextsError([partition.entry])
         if found is None:
             error = ToolformerError if tool_name == ALL else NoCallsError
             raise error(
@@ -157,17 +169,16 @@ class Pipeline:
     def _tables_of_tools(self, stage: ShardStage) -> list[str]:
         """The tables with one output per tool that a stage reads, the nearest first."""
         nearest = self.nearest_inputs(stage)
-        tables_of_tools = [table for table in stage.reads if self[table].per == PER_TOOL]
+        tables_of_tools = [table for table in stage.reads if self.is_per_tool(table)]
         return sorted(tables_of_tools, key=lambda table: table not in nearest)
 
     def _made_from(self, table: str) -> set[str]:
-        reads = self[table].reads
+        reads = () if table == DOCUMENTS else self[table].reads
         return {*reads, *(each for read in reads for each in self._made_from(read))}
 
 
 PIPELINE = Pipeline(
     [
-        DOCUMENTS,
         CANDIDATE_CALLS,
         EXECUTED_CALLS,
         SCORED_CALLS,

@@ -52,8 +52,7 @@ def _shard_asset(pipeline: Pipeline, stage: ShardStage, shards_per_run: int) -> 
         group_name="build_dataset",
         kinds=set(stage.kinds),
         partitions_def=SHARDS,
-        # The texts come from the manifest.
-        deps=[*(pipeline.nearest_inputs(stage) or ["corpus_manifest"]), *stage.reads_indexes],
+        deps=[*pipeline.nearest_inputs(stage), *stage.reads_indexes],
         backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
         automation_condition=NEW_OR_STALE,
         code_version=stage.version,

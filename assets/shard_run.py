@@ -79,7 +79,7 @@ class PartitionRun:
         """What the stage makes once per shard."""
         pipeline = self.run.pipeline
         versions = (
-            each.version for each in self.wanted.inputs if pipeline[each.table].per != PER_TOOL
+            each.version for each in self.wanted.inputs if not pipeline.is_per_tool(each.table)
         )
         return self._shared.of(tuple(versions))
 

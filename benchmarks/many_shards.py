@@ -27,6 +27,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
 from assets.pipeline import PIPELINE
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
@@ -43,6 +44,7 @@ from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import preset_values
 from dagster_project.wiring.toolbox import Toolbox
 from dagster_project.wiring.warehouse import open_warehouse
+from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import stale_sources, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
@@ -101,7 +103,7 @@ def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
         home.root.mkdir(parents=True, exist_ok=True)
         file = home.root / f"texts-{shards:07d}.jsonl"
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        update_manifest(home.sources, _sources(home), held_out_every=0)
+        _cut(home)
     warehouse = open_warehouse(home)
     unbuilt = [
         entry
@@ -111,6 +113,23 @@ def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for key in pool.map(_build, repeat(home), unbuilt, repeat(calls)):
             print(f"{key} of {shards}", file=sys.stderr)
+
+
+def _cut(home: Home) -> None:
+    """Cut the sources as the asset `corpus_manifest` does."""
+    warehouse = open_warehouse(home)
+
+    def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
+        for entry, shard in cut:
+            store_texts(warehouse, entry, shard.texts(), run_id="benchmark")
+
+    update_manifest(
+        home.sources,
+        _sources(home),
+        held_out_every=0,
+        stored=stored_texts(warehouse),
+        store=store,
+    )
 
 
 def _build(home: Home, entry: ShardEntry, calls: int) -> str:
@@ -136,7 +155,7 @@ def _fingerprints(
     entry: ShardEntry, settings: Settings, toolbox: Toolbox
 ) -> dict[tuple[str, str], Fingerprint]:
     """What a finished build stores with the slices of a shard."""
-    made: dict[tuple[str, str], Fingerprint] = {}
+    made = {(DOCUMENTS, ALL): texts_fingerprint(entry)}
     for stage in PIPELINE:
         for partition in stage.partitions(settings, entry, toolbox, _MODEL):
             digests = {address: each.digest for address, each in made.items()}
@@ -174,7 +193,7 @@ def _plan(home: Home) -> int:
 
 
 def _look_at_sources(home: Home) -> int:
-    changed, _ = stale_sources(home.sources, _sources(home))
+    changed, _ = stale_sources(home.sources, _sources(home), stored_texts(_warehouse(home)))
     return len(changed)
 
 

@@ -1,6 +1,6 @@
 """What a run costs besides its work, in this process and on a Ray cluster.
 
-The work is the stage `documents` of one small shard, which loads no model. The home has shards, its
+The work is the stage `augmented_texts` of one small shard that is built, which loads no model. Its
 `dagster.yaml` names a Ray cluster, and `make ui` runs (TOOLFORMER_UI, if not at its usual address).
 
     TOOLFORMER_HOME=FOLDER python -m benchmarks.runs_on_ray [--times 5]
@@ -40,7 +40,7 @@ def seconds_of_run(
 ) -> dict[str, float]:
     """Seconds from asking for a run to its moments, and until its end was known here."""
     asked = time.time()
-    raise_all(run([PlannedRun("build_dataset", ("documents",), (shard,))]))
+    raise_all(run([PlannedRun("build_dataset", ("augmented_texts",), (shard,))]))
     known = time.time()
     (recorded,) = instance.get_runs(limit=1)
     first: dict[dg.DagsterEventType, float] = {}

@@ -84,14 +84,6 @@ def sources_remove(
     remove_source(source)
 
 
-@sources_app.command("rebuild")
-def sources_rebuild() -> None:
-    """Make the list of the shards anew where it is lost or damaged, from their texts."""
-    from dagster_project.commands.sources import rebuild
-
-    rebuild()
-
-
 @prompts_app.command("compare")
 def prompts_compare(
     prompts: Annotated[

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets import corpus, passage_vectors, report_page, search_index, statistics
+from assets.documents import documents
 from assets.evaluation import report, results, studies
 from assets.pipeline import PIPELINE
 from assets.shard_asset import shard_assets
@@ -39,6 +40,7 @@ def definitions() -> dg.Definitions:
     home = Home.find()
     return dg.Definitions(
         assets=[
+            documents,
             *dg.load_assets_from_modules(_MODULES),
             *shard_assets(PIPELINE, shards_per_run=shards_per_run(home.settings_file)),
         ],

@@ -103,7 +103,7 @@ class Home:
 
     @property
     def sources(self) -> Path:
-        """Manifest and raw slices of the corpus."""
+        """The manifest of the corpus."""
         return self.root / "sources"
 
     @property

@@ -142,39 +142,29 @@ def _merged(
 
 @contextmanager
 def changing_corpus(home: Home) -> Iterator[None]:
-    """Bring the sources before they are changed, and publish them afterwards; under `shards_lock`.
+    """Bring the manifest before it is changed, and publish it afterwards; under `shards_lock`.
 
-    The block publishes the manifest before anything else (`assets.corpus.bring_in_line` does): of
+    The block publishes the manifest before it stores texts (`assets.corpus.bring_in_line` does): of
     machines that change the corpus at the same time, one gets its keys.
 
     Raises: See `bring` and `publish`.
     """
-    from toolformer.sources.manifest import manifest_path, stored_slices
+    from toolformer.sources.manifest import manifest_path
 
     if home.store is None:
         yield
         return
-    files, manifest = _files(home), manifest_path(home.sources)
+    manifest = manifest_path(home.sources)
     bring(home, manifest)
-    bring_below(home, home.sources)
     try:
         yield
     except StoreConflictError:
-        # Another machine has changed the corpus meanwhile: its manifest holds, and what was cut
-        # here under keys that are not ours goes.
+        # Another machine has changed the corpus meanwhile: its manifest holds.
         bring(home, manifest)
-        for path in stored_slices(home.sources):
-            if not files.is_published(path):
-                path.unlink()
         raise
     share_settings(home)
-    for path in stored_slices(home.sources):
-        # The raw slice of a shard never changes.
-        if not files.is_published(path):
-            files.publish(path)
     if manifest.exists():
-        files.publish(manifest)
-    files.withdraw_missing(home.sources)
+        publish(home, manifest)
 
 
 def shared_store(home: Home) -> "ObjectStore":
@@ -200,7 +190,7 @@ def seed(home: Home) -> tuple[int, int]:
     Raises:
         StoreError: no store is named, or it has what is not of this home.
     """
-    from toolformer.sources.manifest import manifest_path, stored_slices
+    from toolformer.sources.manifest import manifest_path
     from warehouse.store.slice_store import MirroredStore
 
     objects, cache = shared_store(home), _cache(home)
@@ -214,9 +204,9 @@ def seed(home: Home) -> tuple[int, int]:
             "TOOLFORMER_HOME, which becomes a copy of it."
         )
     published = slices.publish_all()
-    paths = [*stored_slices(home.sources), manifest_path(home.sources)]
     # Not the converted embedded model: each machine converts its own.
-    paths += [
+    paths = [
+        manifest_path(home.sources),
         *home.precisions.glob("*.json"),
         *home.models.glob(f"{home.finetuned_model(1).name}*"),
     ]

@@ -198,6 +198,14 @@ class Warehouse:
         self._store.bring({table}, None if shard is None else {shard})
         return list_slices(self.folder, table, shard)
 
+    def shards_with(self, table_names: Collection[str]) -> set[str]:
+        """Returns the shards that have slices of all these tables; fetches none of them.
+
+        Args:
+            table_names: Tables that are cut by shard, at least one.
+        """
+        return self._store.shards_with(table_names)
+
     def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
         """Lists the names of a shard's slices of one sampling round, without the round."""
         named = [split_round(info.name) for info in self.slices(table, shard)]

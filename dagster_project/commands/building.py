@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.corpus import configured_sources
+from assets.documents import MissingTextsError, stored_texts
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
 from dagster_project.commands.delta_logs import refresh_delta_logs
@@ -32,14 +33,14 @@ from dagster_project.runs.run_job import (
     was_made,
 )
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring_below
+from dagster_project.shared_files import bring
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import SEARCHING_TOOLS
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import stale_sources
-from toolformer.sources.manifest import Manifest
+from toolformer.sources.manifest import Manifest, manifest_path
 
 
 def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, str]:
@@ -85,8 +86,9 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
 
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
     """Whether the shards and their partitions are those of the sources, and all can be used."""
-    bring_below(home, home.sources)
-    cut, rejected = stale_sources(home.sources, configured_sources(settings))
+    bring(home, manifest_path(home.sources))
+    stored = stored_texts(open_warehouse(home))
+    cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
     registered = set(instance.get_dynamic_partitions(SHARD))
     return bool(shards) and not cut and not rejected and registered == shards
@@ -109,6 +111,8 @@ def build_dataset(
 
     Raises:
         RunFailedError: shards failed; the others are finished all the same.
+        MissingTextsError: texts of shards are gone, and their sources cannot be cut again; the
+            others are built.
         ToolformerError: no record is usable; or a source cannot be used and has no shards, while
             the others are built.
     """
@@ -130,18 +134,20 @@ def build_dataset(
     if shards:
         # With an object store, what other shards have is not fetched.
         warehouse = warehouse.limited_to(shards)
+    stored = stored_texts(warehouse).keys
+    without_texts = [entry for entry in chosen if entry.key not in stored]
     plan = BuildPlan(
         warehouse,
         settings,
         toolbox,
         annotator=annotator.identity,
         force=options.force,
-    ).of(chosen.annotated, texts_of=chosen.held_out)
+    ).of([entry for entry in chosen if entry not in without_texts])
     if plan:
         _build(options, home, settings, plan, on_ray=on_ray)
         show_statistics(examples=False, shards=shards or None)
     else:
-        console.say(f"{len(chosen.annotated)} shards are up to date; nothing to do.")
+        console.say(f"{len(chosen)} shards are up to date; nothing to do.")
     tally = records_read(warehouse)
     if tally.records and not tally.usable:
         raise ToolformerError(
@@ -149,6 +155,8 @@ def build_dataset(
             "least one text. Correct the files, or how they are read (corpus.sources in "
             "toolformer.yaml), and build again."
         )
+    if without_texts:
+        raise MissingTextsError(without_texts)
     if unusable:
         raise ToolformerError(
             "Everything else is built, but these sources cannot be used and have no shards: "

@@ -3,7 +3,6 @@
 Deletes nothing: what is put aside lies below `damaged` in the home.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +15,6 @@ from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.wiring.model_damage import digests_file, is_made_here
 from toolformer.errors import ToolformerError
 from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, described, keep_digests
-from toolformer.sources.errors import DamagedRawSliceError, ShardNotFoundError, SourceError
-from toolformer.sources.manifest import Manifest, ShardEntry, retired_slice_path, slice_path
-from toolformer.sources.slices import read_slice
 from warehouse.errors import SliceNotFoundError, WarehouseError
 
 if TYPE_CHECKING:
@@ -66,8 +62,6 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     for folder in _folders(home, settings):
         look = partial(_compare, folder, is_full)
         yield from guarded(f"files of {folder.name}", look)
-    if is_full:
-        yield from guarded("raw slices", lambda: _raw_slices(home))
     yield from guarded("slices", lambda: _warehouse(home, is_full))
 
 
@@ -87,8 +81,6 @@ def repair_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[s
     # First: `Warehouse.prepare` stops at a damaged slice.
     yield from _told("the slices", partial(_repair_slices, home))
     yield from _told("indexes and models", partial(_repair_folders, home, settings, is_full))
-    if is_full:
-        yield from _told("the raw slices", partial(_repair_raw_slices, home))
 
 
 def _told(what: str, repair: Callable[[], Iterator[str]]) -> Iterator[str]:
@@ -161,49 +153,6 @@ def _repair_folder(folder: _Folder, home: Home, is_full: bool) -> Iterator[str]:
     elif damaged is None and is_full:
         count = keep_digests(folder.path, folder.digests)
         yield f"Kept the digests of {count} files of {folder.name}, as they are now."
-
-
-def _damaged_raw_slices(home: Home) -> Iterator[tuple[ShardEntry, Path, SourceError]]:
-    for entry in Manifest.load(home.sources).shards:
-        of_status = slice_path if entry.status == "active" else retired_slice_path
-        path = of_status(home.sources, entry.key)
-        try:
-            deque(read_slice(path, entry.digest), maxlen=0)
-        except ShardNotFoundError:
-            # The look at the manifest names those that are needed.
-            continue
-        except SourceError as error:
-            yield entry, path, error
-
-
-def _raw_slices(home: Home) -> Iterator[Finding]:
-    damaged = {
-        str(path): "is damaged" if isinstance(error, DamagedRawSliceError) else "cannot be read"
-        for _, path, error in _damaged_raw_slices(home)
-    }
-    if damaged:
-        remedy = (
-            f"{_REPAIR_FULLY}: it puts damaged ones aside, and the next build or `toolformer "
-            "ingest` cuts those of active shards again from their sources"
-        )
-        yield Finding("raw slices", "warning", described(damaged), remedy, tuple(damaged))
-    else:
-        yield Finding("raw slices", "ok", "as they were written")
-
-
-def _repair_raw_slices(home: Home) -> Iterator[str]:
-    for entry, path, error in _damaged_raw_slices(home):
-        # What cannot be read for want of permission may be sound.
-        if not isinstance(error, DamagedRawSliceError):
-            yield f"Left {path} where it is: {error}"
-            continue
-        again = (
-            f"the next build or `toolformer ingest` cuts it again from {entry.source}, and the "
-            "shard keeps its key"
-            if entry.status == "active"
-            else f"it belonged to a shard that is retired, of {entry.source}"
-        )
-        yield f"Put aside {path} as {_put_aside(path, home)}; {again}."
 
 
 def _warehouse(home: Home, is_full: bool) -> Iterator[Finding]:

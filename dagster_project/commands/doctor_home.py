@@ -170,23 +170,30 @@ def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def manifest(home: Home) -> Iterator[Finding]:
     """The list of shards, and whether their texts are there."""
-    from toolformer.sources.errors import DamagedRawSliceError
-    from toolformer.sources.manifest import Manifest, manifest_path, slice_path
+    from assets.documents import stored_texts
+    from dagster_project.shared_files import slice_store
+    from toolformer.sources.errors import ManifestError
+    from toolformer.sources.manifest import Manifest, check_complete, manifest_path
+    from warehouse.warehouse import Warehouse
 
+    stored = stored_texts(Warehouse(home.warehouse, home.database, slice_store(home)))
     try:
-        shards = Manifest.load(home.sources).active_shards
-    except DamagedRawSliceError as error:
-        remedy = "Restore it from a copy, or run `toolformer sources rebuild`"
+        listed = Manifest.load(home.sources)
+        check_complete(home.sources, listed, stored.all_keys)
+    except ManifestError as error:
+        remedy = "Restore it from a copy, or begin anew in another home"
         files = (str(manifest_path(home.sources)),)
         yield Finding("manifest", "missing", str(error), remedy, files)
         return
-    paths = {shard.key: slice_path(home.sources, shard.key) for shard in shards}
-    lost = [key for key, path in paths.items() if not path.is_file()]
+    shards = listed.active_shards
+    lost = [shard for shard in shards if shard.key not in stored.keys]
     sources = len({shard.source for shard in shards})
     if lost:
-        detail = f"the texts of {len(lost)} of {len(shards)} shards are missing: {named(lost)}"
-        files = tuple(str(paths[key]) for key in lost)
-        yield Finding("manifest", "missing", detail, "Ingest their sources again", files)
+        keys = named([shard.key for shard in lost])
+        detail = f"the texts of {len(lost)} of {len(shards)} shards are missing: {keys}"
+        names = ", ".join(sorted({shard.source for shard in lost}))
+        remedy = f"Run `toolformer build`, which cuts their sources again: {names}"
+        yield Finding("manifest", "missing", detail, remedy)
     elif shards:
         yield Finding("manifest", "ok", f"{len(shards)} shards of {sources} sources")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 from assets.source_list import add_sources, remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
+from dagster_project.commands.reporting import records_read
 from dagster_project.commands.sources import retire_shards_of, tell_about_sources
 from dagster_project.home import Home
 from dagster_project.runs.run_job import (
@@ -19,10 +20,12 @@ from dagster_project.runs.run_job import (
 )
 from dagster_project.settings.sections import Settings, SourceSettings, validated
 from dagster_project.settings.settings_file import absolute_source, load_settings
+from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
-from toolformer.sources.manifest import Manifest, ShardEntry, tally_shard
+from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.reasons import Tally
 from toolformer.sources.source import normalised_path
+from warehouse.warehouse import Warehouse
 
 
 def ingest_sources(paths: Sequence[str], given: Mapping[str, Any]) -> None:
@@ -77,11 +80,17 @@ def _tallies(home: Home, before: Manifest, new: Sequence[SourceSettings]) -> dic
     """By source the records of the shards that came in, and of all shards of the new sources."""
     keys_before = {entry.key for entry in before.active_shards}
     names = {normalised_path(source.path) for source in new}
-    found: dict[str, list[Tally]] = {}
+    found: dict[str, list[ShardEntry]] = {}
     for entry in Manifest.load(home.sources).active_shards:
         if entry.key not in keys_before or entry.source in names:
-            found.setdefault(entry.source, []).append(tally_shard(home.sources, entry))
-    return {name: Tally.of(tallies) for name, tallies in found.items()}
+            found.setdefault(entry.source, []).append(entry)
+    warehouse = open_warehouse(home)
+    return {name: _tally(warehouse, entries) for name, entries in found.items()}
+
+
+def _tally(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> Tally:
+    rejected = records_read(warehouse.limited_to([entry.key for entry in entries])).rejected
+    return Tally(sum(entry.records for entry in entries), rejected)
 
 
 def _why_refused(

@@ -75,7 +75,7 @@ def _show_slices(forecast: Forecast) -> None:
     slices = forecast.slices
     if not slices:
         if not forecast.preparation.does_anything:
-            count = len(forecast.chosen.annotated)
+            count = len(forecast.shards)
             console.say(f"{count} shards are up to date; a build would do nothing.")
         return
     rows = pl.DataFrame(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from assets.shard_texts import windows_of
+from assets.shard_texts import documents_in, windows_of
 from dagster_project.commands import console
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
@@ -25,13 +25,13 @@ from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.runs.indexes import planned_indexes
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring_below
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.execution import answered_calls
 from dagster_project.wiring.model_holder import process_holder
 from dagster_project.wiring.sampling import sampled_calls
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from dagster_project.wiring.toolbox import named_prompt, open_tool
+from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -39,8 +39,7 @@ from toolformer.forward.windows import Window
 from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
 from toolformer.shard_scoring import ShardScoring
-from toolformer.sources.manifest import Manifest, read_shard
-from toolformer.sources.records import ParsedDocument
+from toolformer.sources.manifest import Manifest
 from tools.prompting import fill_prompt
 from tools.protocol import Document, Tool, ToolCall
 from tools.registry import check_usable
@@ -266,13 +265,10 @@ class _Comparison:
 
 def _preselected(tool: Tool, settings: Settings, home: Home) -> Iterator[Document]:
     """The texts of the shards that are trained on, as far as the tool annotates them."""
-    bring_below(home, home.sources)
+    warehouse = open_warehouse(home)
     for entry in Manifest.load(home.sources).active_shards:
         if entry.is_held_out or not settings.corpus.is_annotated(entry.source, tool.name):
             continue
-        for parsed in read_shard(home.sources, entry):
-            if not isinstance(parsed, ParsedDocument):
-                continue
-            document = Document(**{name: getattr(parsed, name) for name in Document.__slots__})
+        for document in documents_in(warehouse, entry.key).values():
             if tool.preselect(document).is_selected:
                 yield document

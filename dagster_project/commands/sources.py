@@ -1,4 +1,4 @@
-"""`toolformer sources`: the sources of the corpus, listed and removed; a lost manifest made anew.
+"""`toolformer sources`: the sources of the corpus, listed and removed.
 
 A source is removed here and nowhere else: one that is missing, or no longer listed in the settings,
 keeps its shards. Does not parse the command line.
@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from assets.corpus import bring_in_line, configured_sources
+from assets.documents import stored_texts
 from assets.source_list import remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -25,22 +26,25 @@ from dagster_project.settings.settings_file import (
     sources_of_user,
 )
 from dagster_project.settings.source_file import write_added_sources
-from dagster_project.shared_files import changing_corpus
+from dagster_project.shared_files import changing_corpus, slice_store
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files
 from toolformer.sources.ingestion import retire_source
-from toolformer.sources.manifest import Manifest, key_of_slice
-from toolformer.sources.rebuilding import rebuild_manifest
+from toolformer.sources.manifest import Manifest, check_complete
 from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
+from warehouse.warehouse import Warehouse
 
 
 def list_sources() -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
-    active = Manifest.load(home.sources).active_shards
+    manifest = Manifest.load(home.sources)
+    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
+    check_complete(home.sources, manifest, stored_texts(warehouse).all_keys)
+    active = manifest.active_shards
     shards = Counter(entry.source for entry in active)
     records = Counter[str]()
     for entry in active:
@@ -90,8 +94,9 @@ def remove_source(given: str) -> None:
 def retire_shards_of(home: Home, name: str) -> int:
     """Take the shards of a source out of the corpus, and say how many; under `corpus_lock`."""
     with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
-        retired = retire_source(home.sources, name)
-        bring_in_line(home, open_warehouse(home), instance)
+        warehouse = open_warehouse(home)
+        retired = retire_source(home.sources, name, stored_texts(warehouse))
+        bring_in_line(home, warehouse, instance)
     return len(retired)
 
 
@@ -128,29 +133,6 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
     else:
         # They come from the preset, or are what a home without sources uses.
         write_added_sources(home.settings_file, kept)
-
-
-def rebuild() -> None:
-    """Make a lost or damaged manifest anew from the raw slices."""
-    home = Home.find()
-    with home.corpus_lock():
-        settings = RunOptions().load_settings(home)
-        store = open_warehouse(home)
-        with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
-            rebuilt = rebuild_manifest(
-                home.sources,
-                held_out_every=settings.corpus.held_out_every,
-                used_keys={info.shard for info in store.slices("documents")},
-            )
-            active, _ = bring_in_line(home, store, instance)
-            for key in set(map(key_of_slice, rebuilt.damaged)) - {entry.key for entry in active}:
-                store.retire_shard(str(key))
-    for path, why in rebuilt.damaged.items():
-        console.say(f"{path} is damaged and left out: {why}.")
-    console.say(
-        f"The manifest has {len(active)} active and {len(rebuilt.retired)} retired shards again. "
-        "The next build cuts the sources anew; what is the same keeps its shard."
-    )
 
 
 def tell_about_sources(

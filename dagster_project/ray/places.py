@@ -16,7 +16,7 @@ _ANY_GPU = ("cuda", "cuda:0")
 _TRAINING = "finetuned_model"
 _WITHOUT_DEVICE = frozenset(
     {
-        *("corpus_manifest", "wikipedia_index", "documents", "filtered_calls"),
+        *("corpus_manifest", "wikipedia_index", "filtered_calls"),
         *("augmented_texts", "training_set", "call_statistics", "evaluation_report", "report"),
     }
 )

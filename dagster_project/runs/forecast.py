@@ -8,21 +8,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assets.corpus import configured_sources
+from assets.documents import stored_texts
 from dagster_project.home import Home
-from dagster_project.runs.chosen_shards import ChosenShards, chosen_shards
+from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring_below, slice_store
+from dagster_project.shared_files import bring, slice_store
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import tools_searching
 from dagster_project.wiring.toolbox import open_toolbox
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.sources.ingestion import stale_sources
-from toolformer.sources.manifest import Manifest, ShardEntry, read_shard
-from toolformer.sources.records import ParsedDocument
+from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 
@@ -55,7 +54,7 @@ class Forecast:
 
     Attributes:
         preparation: what comes before the shards.
-        chosen: the shards that are there.
+        shards: of the build, that are there.
         slices: to be made of these, in the order of the stages; none before the base model is
             there, since its identity is a part of what they are made of.
         unavailable: tools that would be left out, with the reason.
@@ -63,7 +62,7 @@ class Forecast:
     """
 
     preparation: Preparation
-    chosen: ChosenShards
+    shards: Sequence[ShardEntry]
     slices: Sequence[PlannedSlice] = ()
     unavailable: Mapping[str, str] | None = None
     unknown_tools: Sequence[str] = ()
@@ -94,10 +93,11 @@ def forecast_build(
         UnknownToolError, ToolUnavailableError, ToolSettingsError, PromptError: a tool cannot be
             used.
         ShardNotFoundError: there is no such shard.
-        DamagedRawSliceError: the manifest or a raw slice cannot be read.
+        ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
-    bring_below(home, home.sources)
-    preparation = _preparation(settings, home, tools)
+    bring(home, manifest_path(home.sources))
+    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
+    preparation = _preparation(settings, home, warehouse, tools)
     chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
     if not preparation.is_converted:
         return Forecast(preparation, chosen)
@@ -106,7 +106,6 @@ def forecast_build(
     outdated = _searching(settings, tools, preparation.indexes, OUT_OF_DATE)
     named = [name for name in tools if name not in missing] if tools else None
     toolbox = open_toolbox(settings, home, named=named)
-    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
     plan = BuildPlan(
         warehouse,
         settings,
@@ -114,21 +113,22 @@ def forecast_build(
         annotator=Annotator.of(settings, home).identity,
         force=force,
         outdated_tools=outdated,
-        characters_per_record=_characters_per_record(
-            [*chosen.annotated, *chosen.held_out], warehouse, home
-        ),
     )
     return Forecast(
         preparation,
         chosen,
-        plan.of(chosen.annotated, texts_of=chosen.held_out),
+        plan.of(chosen),
         {name: why for name, why in toolbox.unavailable.items() if name not in missing},
         missing,
     )
 
 
-def _preparation(settings: Settings, home: Home, tools: Collection[str]) -> Preparation:
-    cut, rejected = stale_sources(home.sources, configured_sources(settings))
+def _preparation(
+    settings: Settings, home: Home, warehouse: Warehouse, tools: Collection[str]
+) -> Preparation:
+    cut, rejected = stale_sources(
+        home.sources, configured_sources(settings), stored_texts(warehouse)
+    )
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     return Preparation(
         cut=cut,
@@ -145,20 +145,3 @@ def _searching(
     assets = [each.asset for each in indexes if each.reason == reason and each.can_be_built]
     found = [name for asset in assets for name in tools_searching(asset, settings, tools)]
     return list(dict.fromkeys(found))
-
-
-def _characters_per_record(
-    entries: Sequence[ShardEntry], warehouse: Warehouse, home: Home
-) -> Mapping[str, float]:
-    """By source, from its first shard whose texts are not read yet."""
-    found: dict[str, float] = {}
-    for entry in entries:
-        is_read = warehouse.slice_metadata("documents", entry.key, ALL) is not None
-        if is_read or entry.source in found:
-            continue
-        lengths = [
-            len(record.text) if isinstance(record, ParsedDocument) else 0
-            for record in read_shard(home.sources, entry)
-        ]
-        found[entry.source] = sum(lengths) / max(1, len(lengths))
-    return found

@@ -3,12 +3,13 @@
 Does not load a model and does not compute anything.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
 
+from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.pipeline import PIPELINE, Pipeline
 from assets.stage import Partition, ShardStage
 from dagster_project.fingerprints import FINGERPRINT
@@ -59,7 +60,6 @@ class BuildPlan:
         annotator: identity of the annotating model.
         force: make also what is up to date.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
-        characters_per_record: of the texts of a source, by its name, where it is known.
         pipeline: the stages.
     """
 
@@ -72,7 +72,6 @@ class BuildPlan:
         annotator: str,
         force: bool,
         outdated_tools: Collection[str] = (),
-        characters_per_record: Mapping[str, float] | None = None,
         pipeline: Pipeline = PIPELINE,
     ):
         self._warehouse = warehouse
@@ -81,7 +80,6 @@ class BuildPlan:
         self._annotator = annotator
         self._force = force
         self._outdated_tools = outdated_tools
-        self._characters_per_record = characters_per_record or {}
         self._pipeline = pipeline
         self._characters_of: dict[str, int] = {}
 
@@ -89,25 +87,18 @@ class BuildPlan:
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
         return _measured_rates(self._warehouse, self._settings.sampling.round)
 
-    def of(
-        self, entries: Sequence[ShardEntry], *, texts_of: Sequence[ShardEntry] = ()
-    ) -> list[PlannedSlice]:
-        """Slices to be made for these shards, in the order of the stages.
+    def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
+        """Slices to be made for these shards, shard by shard in the order of the stages."""
+        return [planned for entry in entries for planned in self._of_shard(entry)]
 
-        Args:
-            entries: shards that are annotated.
-            texts_of: shards of which only `documents` is made.
-        """
-        documents, *behind = self._pipeline
-        annotated = [self._of_shard(entry, (documents, *behind)) for entry in entries]
-        texts = [self._of_shard(entry, (documents,)) for entry in texts_of]
-        return [planned for of_shard in (*annotated, *texts) for planned in of_shard]
-
-    def _of_shard(self, entry: ShardEntry, stages: Iterable[ShardStage]) -> list[PlannedSlice]:
+    def _of_shard(self, entry: ShardEntry) -> list[PlannedSlice]:
         planned: list[PlannedSlice] = []
+        # Of texts that are not there yet it is known, too.
+        texts = self._warehouse.slice_metadata(DOCUMENTS, entry.key, ALL)
+        texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
-        made: dict[tuple[str, str], str] = {}
-        for stage in stages:
+        made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
+        for stage in self._pipeline:
             for partition in stage.partitions(
                 self._settings, entry, self._toolbox, self._annotator
             ):
@@ -163,13 +154,12 @@ class BuildPlan:
         return tokens, tokens / _TOKENS_PER_SECOND
 
     def _characters(self, entry: ShardEntry) -> int:
-        """Of the texts of a shard; an estimate where they are not read yet."""
+        """Of the texts of a shard; an estimate where they are not there."""
         if entry.key not in self._characters_of:
-            if self._warehouse.slice_metadata("documents", entry.key, ALL) is None:
-                per_record = self._characters_per_record.get(entry.source, _CHARACTERS_PER_RECORD)
-                characters = int(entry.records * per_record)
+            if self._warehouse.slice_metadata(DOCUMENTS, entry.key, ALL) is None:
+                characters = entry.records * _CHARACTERS_PER_RECORD
             else:
-                texts = self._warehouse.read_slice("documents", entry.key, ALL)["text"]
+                texts = self._warehouse.read_slice(DOCUMENTS, entry.key, ALL)["text"]
                 characters = int(texts.str.len_chars().sum())
             self._characters_of[entry.key] = characters
         return self._characters_of[entry.key]

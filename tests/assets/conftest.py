@@ -26,7 +26,7 @@ _WORDS = 60
 TOOLS = ("WikiSearch", "Calendar", "Calculator")
 # What two equal builds may differ in (besides `stage_costs`).
 VOLATILE = ("duration_ms", "from_cache")
-TABLES = (*PIPELINE.names, "rejected_records", "document_selection")
+TABLES = ("documents", "rejected_records", *PIPELINE.names, "document_selection")
 
 
 class PipelineHome:

@@ -75,7 +75,7 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert not home.home.sources.exists()
     assert [source.path for source in first.preparation.cut] == [str(corpus_file)]
     assert first.preparation.indexes == []
-    assert not first.chosen.annotated
+    assert not first.shards
     assert not first.slices
     home.prepare()
     prepared = forecast(home, **part)

@@ -11,7 +11,6 @@ from dagster_project.partitions import SHARD, shards_per_run
 from dagster_project.sensors import SENSORS, annotate_new_shards
 
 STAGES = [
-    "documents",
     "candidate_calls",
     "executed_calls",
     "scored_calls",
@@ -29,7 +28,9 @@ class Home:
         self._cursor = None
 
     def add(self, *shards: str) -> None:
+        """Shards are registered, and then their texts stored."""
         self._instance.add_dynamic_partitions(SHARD, shards)
+        self.made(["documents"], *shards)
 
     def made(self, assets: Sequence[str], *shards: str | None, version: str | None = None) -> None:
         for asset in assets:
@@ -108,12 +109,12 @@ def test_a_shard_that_is_built_is_not_asked_for_when_the_sensor_is_switched_on(h
     assert home.look() == all_of(STAGES, "shard-00001")
 
 
-def test_nothing_runs_before_the_corpus_was_cut():
+def test_nothing_runs_before_the_texts_are_stored():
     with dg.DagsterInstance.ephemeral() as instance:
         home = Home(instance)
-        home.add("shard-00000")
+        instance.add_dynamic_partitions(SHARD, ["shard-00000"])
         assert home.look() == {}
-        home.made(["corpus_manifest"])
+        home.made(["documents"], "shard-00000")
         # Tools that search are left out where there is no index, and nothing waits for one.
         assert home.look() == all_of(STAGES, "shard-00000")
 
@@ -128,7 +129,13 @@ def built(home: Home) -> Home:
 
 def test_a_stage_that_was_made_again_makes_those_behind_it_stale(built: Home):
     built.made(["executed_calls"], "shard-00001")
-    assert built.look() == all_of(STAGES[3:], "shard-00001")
+    assert built.look() == all_of(STAGES[2:], "shard-00001")
+    assert built.look() == {}
+
+
+def test_texts_that_were_stored_again_make_all_stages_of_their_shard_stale(built: Home):
+    built.made(["documents"], "shard-00001")
+    assert built.look() == all_of(STAGES, "shard-00001")
     assert built.look() == {}
 
 
@@ -141,13 +148,12 @@ def test_an_index_makes_shards_stale_only_when_it_is_another_one(built: Home):
     built.made(["wikipedia_index", "passage_index"], version="1")
     assert built.look() == {}
     built.made(["wikipedia_index"], version="2")
-    assert built.look() == all_of(STAGES[2:], "shard-00000", "shard-00001")
+    assert built.look() == all_of(STAGES[1:], "shard-00000", "shard-00001")
 
 
 def test_a_shard_that_failed_is_not_asked_for_again_and_again(home: Home):
     home.add("shard-00000")
     assert home.look()
-    home.made(["documents"], "shard-00000")
     # Its calls could not be sampled: no materialisation follows.
     assert home.look() == {}
     assert home.look() == {}

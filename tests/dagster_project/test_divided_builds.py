@@ -57,7 +57,6 @@ def build(
     home: Home,
     monkeypatch: pytest.MonkeyPatch,
     todo: list[str],
-    texts_of: tuple[str, ...] = (),
 ) -> None:
     def run_all(*given: object, on_ray: bool) -> list[RunFailedError]:
         *_, planned = given
@@ -66,10 +65,7 @@ def build(
 
     monkeypatch.setattr(building, "run_all", run_all)
     settings = validated({}, origin="test")
-    plan = [
-        *(PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES),
-        *(PlannedSlice(shard, "documents", "all", "missing") for shard in texts_of),
-    ]
+    plan = [PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES]
     building._build(RunOptions(), home, settings, plan, on_ray=True)
 
 
@@ -79,12 +75,6 @@ def test_shards_with_the_same_stages_are_planned_together(
     runs = Runs()
     build(runs, home, monkeypatch, KEYS)
     assert runs.started == [PlannedRun("build_dataset", tuple(STAGES), tuple(KEYS))]
-
-
-def test_of_held_out_shards_only_the_texts_are_made(home: Home, monkeypatch: pytest.MonkeyPatch):
-    runs = Runs()
-    build(runs, home, monkeypatch, KEYS[1:], texts_of=(KEYS[0],))
-    assert runs.started[0] == PlannedRun("build_dataset", ("documents",), (KEYS[0],))
 
 
 def test_the_others_go_on_behind_the_stage_in_which_one_failed(

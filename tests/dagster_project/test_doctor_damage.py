@@ -20,21 +20,19 @@ from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.model_damage import check_undamaged, digests_file
 from dagster_project.wiring.model_holder import ModelHolder
+from tests.corpora import cut_corpus
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
 from toolformer.errors import DamagedModelError
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
-from toolformer.sources.errors import DamagedRawSliceError
-from toolformer.sources.ingestion import update_manifest
-from toolformer.sources.manifest import Manifest, manifest_path
-from toolformer.sources.slices import read_slice
+from toolformer.sources.manifest import manifest_path
 from toolformer.sources.source import Source
 from tools.model_identity import model_identity
 from tools.retrieval.index_folder import write_information
+from warehouse.warehouse import Warehouse
 
 EMBEDDED, FINETUNED = "models/smollm2-135m-instruct", "models/toolformer-round-2"
 FOLDERS = ("indexes/wikipedia", "indexes/passages", EMBEDDED, FINETUNED)
-RAW, RETIRED_RAW = "slices/shard-00000.jsonl.zst", "retired/shard-00001.jsonl.zst"
 
 
 def put_model(folder: Path) -> Path:
@@ -58,7 +56,7 @@ def put_texts(home: Home, folder: Path, words: str) -> None:
     file = folder / "texts.jsonl"
     file.write_text("".join(json.dumps({"text": f"{word} day."}) + "\n" for word in words.split()))
     source = Source(path=str(file), shard_size=1)
-    update_manifest(home.sources, [source], held_out_every=0)
+    cut_corpus(home, [source])
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +126,11 @@ def test_a_sound_home_is_said_to_be_and_stays_as_it_is(home):
     ):
         name = f"files of {folder if isinstance(folder, str) else f'the model {folder}'}"
         assert finding(home, name, is_full=True) == Finding(name, "ok", "as they were written")
-    assert finding(home, "raw slices", is_full=True).status == "ok"
     assert repair(home) == repair(home, is_full=True) == []
     assert tree(home.root) == before
 
 
-@pytest.mark.parametrize(
-    "name", [*files_with_digests(), f"sources/{RAW}", f"sources/{RETIRED_RAW}"]
-)
+@pytest.mark.parametrize("name", [*files_with_digests()])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
     flip(home.root / name, seed)
@@ -159,24 +154,6 @@ def test_a_flipped_bit_in_digests_is_told_from_one_in_the_files(home):
     assert (directory / "model.safetensors").stat().st_mtime_ns == written
     assert (home.root / "damaged" / FINETUNED / DIGESTS_FILE).is_file()
     assert damaged(home) == []
-
-
-def test_a_flipped_bit_anywhere_in_a_raw_slice_is_noticed(home):
-    """Or changes nothing: a few bits of the compressed form have no meaning."""
-    path = home.sources / RAW
-    digest = Manifest.load(home.sources).active_shards[0].digest
-    content, records = path.read_bytes(), list(read_slice(path, digest))
-    unnoticed = 0
-    for bit in range(0, 8 * len(content), 3):
-        flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        try:
-            assert list(read_slice(path, digest)) == records
-        except DamagedRawSliceError:
-            continue
-        unnoticed += 1
-    assert unnoticed < len(content) / 10
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -214,34 +191,18 @@ def test_a_damaged_folder_is_put_aside_whole_and_beside_an_earlier_one(home, fol
     assert damaged(home) == []
 
 
-def test_a_damaged_raw_slice_comes_back_when_it_is_ingested_again(home, made):
-    path, retired = home.sources / RAW, home.sources / RETIRED_RAW
-    sound = path.read_bytes()
-    for file in (path, retired):
-        truncate(file)
-    assert repair(home) == []
-    of_active, of_retired = repair(home, is_full=True)
-    assert "`toolformer ingest` cuts it again" in of_active
-    assert str(made.root.parent / "texts.jsonl") in of_active
-    assert "retired" in of_retired
-    assert (home.root / "damaged" / "sources" / RETIRED_RAW).is_file()
-    assert finding(home, "manifest").files == (str(path),)
+@pytest.mark.parametrize("table", ["documents", "rejected_records"])
+def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, table):
+    (path,) = (home.warehouse / table / "shard=shard-00000").iterdir()
+    truncate(path)
+    (sentence,) = repair(home)
+    assert "the next build makes it again" in sentence
+    assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
-    assert path.read_bytes() == sound
+    assert finding(home, "manifest").status == "ok"
+    texts = Warehouse(home.warehouse, home.database).read_slice("documents", "shard-00000", "all")
+    assert texts["text"].to_list() == ["One day."]
     assert damaged(home) == []
-
-
-@pytest.mark.parametrize("place", ["slices", "retired"])
-def test_a_folder_in_the_place_of_a_raw_slice_is_left_there(home, place):
-    path = home.sources / (RAW if place == "slices" else RETIRED_RAW)
-    path.unlink()
-    path.mkdir()
-    found = finding(home, "raw slices", is_full=True)
-    assert found.files == (str(path),)
-    assert "cannot be read" in found.detail
-    (sentence,) = repair(home, is_full=True)
-    assert sentence.startswith(f"Left {path} where it is")
-    assert path.is_dir()
 
 
 def test_files_without_permission_are_findings_and_left_where_they_are(home, monkeypatch):
@@ -320,9 +281,8 @@ def test_a_broken_manifest_stops_neither_the_examination_nor_the_repair(home, co
         path.write_bytes(content.encode("latin-1"))
     flip(home.root / EMBEDDED / "config.json", 1)
     assert str(home.root / EMBEDDED / "config.json") in damaged(home)[0].files
-    of_model, of_raw_slices = repair(home, is_full=True)
-    assert of_model.startswith("Put aside ")
-    assert of_raw_slices.startswith("Could not repair the raw slices: ")
+    (sentence,) = repair(home, is_full=True)
+    assert sentence.startswith("Put aside ")
 
 
 @pytest.mark.parametrize("name", ["warehouse", "sources", "models", "indexes", "damaged"])

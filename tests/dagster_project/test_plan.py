@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
 from assets.pipeline import PIPELINE
 from assets.stage import Partition, ShardStage
@@ -27,7 +28,7 @@ from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.wikipedia_search import WikiSearch
 from warehouse.layout import name_in_round
-from warehouse.schema import table_schema
+from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
 ENTRY = ShardEntry("shard-00000", "texts.jsonl", 0, 2, "d" * 32, False)
@@ -60,14 +61,13 @@ def plan_of(
     settings: Settings | None = None,
     toolbox: Toolbox | None = None,
     entries: tuple[ShardEntry, ...] = (ENTRY,),
-    texts_of: tuple[ShardEntry, ...] = (),
     **changes,
 ) -> list[PlannedSlice]:
     given = {"annotator": "model-1", "force": False, **changes}
     plan = BuildPlan(
         warehouse, settings or settings_with(), toolbox or toolbox_of("Calculator"), **given
     )
-    return plan.of(entries, texts_of=texts_of)
+    return plan.of(entries)
 
 
 def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: ShardEntry = ENTRY):
@@ -80,13 +80,15 @@ def store(warehouse: Warehouse, settings: Settings, toolbox: Toolbox, entry: Sha
         "source_offset": 0,
     }
 
-    made: dict[tuple[str, str], str] = {}
+    texts = texts_fingerprint(entry)
+    frame = pl.DataFrame([text], schema=table_schema(DOCUMENTS).polars_schema)
+    warehouse.replace_slice(DOCUMENTS, entry.key, ALL, frame, metadata=texts.metadata())
+    made = {(DOCUMENTS, ALL): texts.digest}
     for stage in PIPELINE:
+        frame = pl.DataFrame(schema=table_schema(stage.name).polars_schema)
         for partition in stage.partitions(settings, entry, toolbox, "model-1"):
             name, fingerprint = partition.tool_name, PIPELINE.fingerprint(stage, partition, made)
             made[stage.name, name] = fingerprint.digest
-            rows = [text] if stage.name == "documents" else []
-            frame = pl.DataFrame(rows, schema=table_schema(stage.name).polars_schema)
             slice_name = stage.output_name(name, settings.sampling.round)
             warehouse.replace_slice(
                 stage.name, entry.key, slice_name, frame, metadata=fingerprint.metadata()
@@ -104,7 +106,7 @@ def fingerprint_of(
     entry = dataclasses.replace(ENTRY, source=source)
     toolbox = Toolbox({tool.name: tool}, {tool.name: None}, {})
     partition = Partition(settings, entry, toolbox, "model-1", tool.name)
-    inputs = {(table, name): "x" for table in STAGES for name in (tool.name, "all")}
+    inputs = {(table, name): "x" for table in (DOCUMENTS, *STAGES) for name in (tool.name, "all")}
     return PIPELINE.fingerprint(stage, partition, inputs)
 
 
@@ -132,7 +134,7 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     costs = {each.table: each.tokens for each in planned}
     assert costs["candidate_calls"] > 0
     assert costs["scored_calls"] > 0
-    free = ("documents", "executed_calls", "filtered_calls", "augmented_texts")
+    free = ("executed_calls", "filtered_calls", "augmented_texts")
     assert {costs[table] for table in free} == {0}
     assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
 
@@ -143,7 +145,7 @@ def test_nothing_is_planned_where_everything_is_up_to_date(built: Warehouse):
 
 def test_a_forced_build_does_everything(built: Warehouse):
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), force=True)
-    assert len(planned) == 2 + 4 * 2
+    assert len(planned) == 1 + 4 * 2
     assert {each.reason for each in planned} == {"forced"}
 
 
@@ -151,11 +153,6 @@ def test_only_shards_that_are_asked_for_are_planned(built: Warehouse):
     assert plan_of(built, toolbox=toolbox_of(*BOTH), entries=()) == []
     planned = plan_of(built, toolbox=toolbox_of(*BOTH), entries=(ENTRY, OTHER))
     assert {each.shard for each in planned} == {OTHER.key}
-
-
-def test_of_some_shards_only_the_texts_are_planned(built: Warehouse):
-    planned = plan_of(built, toolbox=toolbox_of(*BOTH), texts_of=(ENTRY, OTHER))
-    assert [(each.shard, each.table) for each in planned] == [(OTHER.key, "documents")]
 
 
 def test_a_threshold_changes_decisions_at_no_cost(built: Warehouse):
@@ -255,7 +252,6 @@ def test_another_model_or_precision_samples_again(built: Warehouse):
     ):
         planned = reasons(plan_of(built, settings, toolbox_of(*BOTH), annotator=model))
         assert planned["candidate_calls", "Calendar"] == reason
-        assert ("documents", "all") not in planned
 
 
 def test_another_version_of_a_tool_samples_that_tool_again(built: Warehouse):
@@ -419,11 +415,17 @@ def test_another_prompt_samples_that_tool_again(built: Warehouse):
     assert not [key for key in planned if key[1] == "Calculator"]
 
 
-def test_a_changed_raw_slice_reads_the_texts_again(built: Warehouse):
-    entry = ShardEntry(ENTRY.key, ENTRY.source, 0, 2, "f" * 32, False)
-    planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH), entries=(entry,)))
-    assert planned["documents", "all"] == "changed: raw slice"
+def test_texts_of_other_records_make_all_that_was_made_of_them_anew(built: Warehouse):
+    texts = built.read_slice(DOCUMENTS, ENTRY.key, ALL)
+    other = texts_fingerprint(dataclasses.replace(ENTRY, digest="f" * 32)).metadata()
+    built.replace_slice(DOCUMENTS, ENTRY.key, ALL, texts, metadata=other)
+    planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH)))
     assert planned["candidate_calls", "Calendar"] == "changed: documents"
+
+
+def test_where_texts_are_lost_what_was_made_of_them_stays(built: Warehouse):
+    remove_slice(built, DOCUMENTS, ENTRY.key, ALL)
+    assert plan_of(built, toolbox=toolbox_of(*BOTH)) == []
 
 
 def test_a_lost_slice_alone_is_made_again(built: Warehouse):

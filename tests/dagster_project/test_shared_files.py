@@ -1,11 +1,15 @@
 """Files of a home by way of an object store: two machines, each with a copy of its own."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from assets.corpus import bring_in_line
+from assets.documents import store_texts, stored_texts
 from dagster_project.copies import mirrored_files, object_store
 from dagster_project.home import Home
 from dagster_project.settings.sections import SourceSettings
@@ -18,8 +22,12 @@ from dagster_project.shared_files import (
     share_settings,
     slice_store,
 )
+from dagster_project.wiring.warehouse import open_warehouse
 from tests.s3 import Store, running_store
-from toolformer.sources.manifest import Manifest, manifest_path, slice_path
+from toolformer.sources.cutting import CutShard
+from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
+from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
+from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout_version import record_layout
 from warehouse.schema import tables
@@ -120,48 +128,101 @@ def test_settings_edited_on_both_machines_are_both_kept_and_refused(
     assert one.settings_file.read_text() == "preset: laptop\n"
 
 
-def test_raw_slices_come_when_asked_for_and_go_when_they_are_moved(
-    homes: tuple[Home, Home],
-) -> None:
+def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | None = None) -> None:
+    """Cut a file of these texts as `corpus_manifest` does, each into a shard.
+
+    Args:
+        home: of one machine.
+        texts: of the file, which is this machine's own.
+        between: done once the shards are registered here and nothing is published yet.
+    """
+    file = home.root / "texts.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    warehouse = open_warehouse(home)
+
+    def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
+        if between is not None:
+            between()
+        bring_in_line(home, warehouse, instance)
+        for entry, shard in cut:
+            store_texts(warehouse, entry, shard.texts(), run_id="test")
+
+    with dg.DagsterInstance.ephemeral() as instance, changing_corpus(home):
+        update_manifest(
+            home.sources,
+            [Source(str(file), shard_size=1)],
+            held_out_every=0,
+            stored=stored_texts(warehouse),
+            store=store,
+        )
+        bring_in_line(home, warehouse, instance)
+
+
+def _texts(home: Home) -> dict[str, list[str]]:
+    """By active shard its texts, as this machine sees them."""
+    bring(home, manifest_path(home.sources))
+    warehouse = open_warehouse(home)
+    return {
+        entry.key: warehouse.read_slice("documents", entry.key, "all")["text"].to_list()
+        for entry in Manifest.load(home.sources).active_shards
+    }
+
+
+def test_texts_that_one_machine_cuts_are_those_of_the_other(homes: tuple[Home, Home]) -> None:
     one, two = homes
-    raw = slice_path(one.sources, "shard-00000")
-    with changing_corpus(one):
-        _write(raw, "texts")
-        Manifest(next_number=1).save(one.sources)
-    copy = slice_path(two.sources, "shard-00000")
-    bring(two, copy)
-    assert copy.read_text() == "texts"
-    with changing_corpus(two):
-        assert Manifest.load(two.sources).next_number == 1
-        aside = two.sources / "retired" / copy.name
-        aside.parent.mkdir()
-        copy.rename(aside)
-    with changing_corpus(one):
-        assert not raw.exists()
-        assert (one.sources / "retired" / raw.name).read_text() == "texts"
+    _cut(one, ["One.", "Two."])
+    bring(two, manifest_path(two.sources))
+    stored = stored_texts(open_warehouse(two))
+    assert set(stored.keys) == {"shard-00000", "shard-00001"}
+    # Which texts there are is known without fetching them.
+    assert not list(two.warehouse.glob("documents/shard=shard-*/*.parquet"))
+    assert _texts(two) == {"shard-00000": ["One."], "shard-00001": ["Two."]}
 
 
 def test_of_two_machines_that_change_the_corpus_one_gets_the_keys(
     homes: tuple[Home, Home],
 ) -> None:
     one, two = homes
-    raw, mine = (slice_path(home.sources, "shard-00000") for home in homes)
-
-    def change_on_both() -> None:
-        with changing_corpus(two):
-            _write(mine, "of two")
-            Manifest(next_number=1).save(two.sources)
-            with changing_corpus(one):
-                _write(raw, "of one")
-                Manifest(next_number=1).save(one.sources)
-                publish(one, manifest_path(one.sources))
-            publish(two, manifest_path(two.sources))
-
     with pytest.raises(StoreConflictError, match="manifest"):
-        change_on_both()
-    assert not mine.exists()
-    with changing_corpus(two):
-        assert mine.read_text() == "of one"
+        _cut(two, ["Of two."], between=lambda: _cut(one, ["Of one."]))
+    assert not (two.sources / STAGED).exists()
+    for home in homes:
+        assert _texts(home) == {"shard-00000": ["Of one."]}
+    _cut(two, ["Of two."])
+    for home in homes:
+        assert _texts(home) == {"shard-00000": ["Of one."], "shard-00001": ["Of two."]}
+
+
+def test_a_machine_that_dies_before_the_texts_leaves_its_keys_to_nobody_else(
+    homes: tuple[Home, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = homes
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{__name__}.store_texts", lambda *_, **__: _raise(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _cut(one, ["One."])
+    assert set(stored_texts(open_warehouse(two)).keys) == set()
+    _cut(two, ["Two."])
+    _cut(one, ["One."])
+    for home in homes:
+        assert _texts(home) == {"shard-00000": ["One."], "shard-00001": ["Two."]}
+
+
+def test_texts_of_a_shard_that_another_machine_retired_come_back(homes: tuple[Home, Home]) -> None:
+    one, two = homes
+    _cut(one, ["One."])
+    with dg.DagsterInstance.ephemeral() as instance, changing_corpus(two):
+        warehouse = open_warehouse(two)
+        source = str(one.root / "texts.jsonl")
+        retire_source(two.sources, source, stored_texts(warehouse))
+        bring_in_line(two, warehouse, instance)
+    assert _texts(one) == {}
+    _cut(one, ["One."])
+    assert _texts(two) == {"shard-00000": ["One."]}
+
+
+def _raise(error: type[BaseException]) -> None:
+    raise error
 
 
 def test_sources_that_two_machines_list_at_once_are_merged(homes: tuple[Home, Home]) -> None:

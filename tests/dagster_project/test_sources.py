@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 
 from assets.pipeline import PIPELINE
@@ -29,14 +31,8 @@ from dagster_project.settings.source_file import sources_file
 from tests.s3 import running_store
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
-from toolformer.sources.manifest import (
-    Manifest,
-    ShardEntry,
-    manifest_path,
-    read_shard,
-    slice_path,
-)
-from toolformer.sources.records import ParsedDocument
+from toolformer.sources.errors import ShardNotFoundError
+from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.warehouse import Warehouse
 
 STAGES = PIPELINE.names
@@ -126,33 +122,19 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, home: H
 
 
 def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
-    run, home: Home, write, monkeypatch: pytest.MonkeyPatch
+    run, home: Home, write
 ):
-    import dagster as dg
-
-    from assets import documents as texts
-    from dagster_project.definitions import definitions
+    from assets.outputs import publish
 
     a = write("a.jsonl", 1)
     assert run("ingest", str(a))[0] == 0
     (shard,) = active(home)
 
-    def read_while_it_is_removed(folder: Path, entry: ShardEntry) -> list[ParsedDocument]:
-        documents = [each for each in read_shard(folder, entry) if isinstance(each, ParsedDocument)]
-        assert run("sources", "remove", str(a))[0] == 0
-        return documents
-
-    monkeypatch.setattr(texts, "read_shard", read_while_it_is_removed)
-    with dg.DagsterInstance.ephemeral() as instance:
-        register_shards(instance, [shard])
-        result = dg.materialize(
-            [definitions().get_assets_def("documents")],
-            partition_key=shard,
-            instance=instance,
-            resources=definitions().resources,
-            raise_on_error=False,
-        )
-    assert "is retired" in str(result.all_events)
+    making = SimpleNamespace(home=home, force=False, warehouse=warehouse(home))
+    rows = frame("candidate_calls", {"shard": shard})
+    assert run("sources", "remove", str(a))[0] == 0
+    with pytest.raises(ShardNotFoundError, match="is retired"):
+        publish(making, ("candidate_calls", shard, "Calculator"), rows, {})
     assert list(home.warehouse.glob(f"*/shard={shard}/*@*.parquet")) == []
 
 
@@ -227,30 +209,107 @@ def test_of_the_embedded_sources_one_can_be_removed_but_not_the_last(run, home: 
     assert settings.corpus.sources[0].shard_size == 10
 
 
-def test_a_lost_manifest_is_refused_and_rebuilt(run, home: Home, write):
+def texts_on_disk(home: Home) -> dict[str, int]:
+    """The versions of all stored texts and rejected records, with when each was written."""
+    return {
+        str(path): path.stat().st_mtime_ns
+        for table in ("documents", "rejected_records")
+        for path in home.warehouse.glob(f"{table}/shard=shard-*/*.parquet")
+    }
+
+
+def test_a_lost_manifest_is_refused_until_it_is_put_back(run, home: Home, write):
     a = write("a.jsonl", 4)
     assert run("ingest", str(a), "--shard-size", "2")[0] == 0
     stored = {key: store_call(home, key) for key in active(home)}
-    manifest_path(home.sources).unlink()
+    aside = manifest_path(home.sources).rename(home.root / "manifest.json")
     for arguments in (("build", "--dry-run"), ("ingest", str(a)), ("sources", "list")):
         code, _, err = run(*arguments)
         assert code == 1
-        assert "2 raw slices" in err
-        assert "`toolformer sources rebuild`" in err
-    code, out, err = run("sources", "rebuild")
-    assert (code, err) == (0, "")
-    assert "2 active and 0 retired shards" in out
+        assert "is missing, but texts of 2 others are stored" in err
+        assert "Put it back from a copy, or begin anew in another folder" in err
+    assert not manifest_path(home.sources).exists()
+    aside.rename(manifest_path(home.sources))
     assert run("ingest", str(a))[0] == 0
     assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
-    assert run("sources", "rebuild")[0] == 1
 
-    slice_path(home.sources, "shard-00001").write_bytes(b"damaged")
-    manifest_path(home.sources).write_text("{")
-    code, out, _ = run("sources", "rebuild")
-    assert code == 0
-    assert "shard-00001.jsonl.zst is damaged and left out" in out
-    assert active(home) == ["shard-00000"] == sorted(registered(home))
-    assert not call_file(home, "shard-00001").exists()
+
+@pytest.mark.parametrize("table", ["documents", "rejected_records"])
+def test_lost_texts_are_stored_again_alone(run, home: Home, write, table: str):
+    a = write("a.jsonl", 4)
+    assert run("ingest", str(a), "--shard-size", "2")[0] == 0
+    before = texts_on_disk(home)
+    (lost,) = home.warehouse.glob(f"{table}/shard=shard-00001/*.parquet")
+    lost.unlink()
+    code, out, _ = run("ingest", str(a))
+    assert (code, "0 new shards" in out) == (0, True)
+    kept = {path: time for path, time in texts_on_disk(home).items() if "shard-00000" in path}
+    assert kept.items() < before.items()
+    texts = warehouse(home).read_slice("documents", "shard-00001", "all")
+    assert texts["text"].to_list() == ["Text 2 of a.jsonl.", "Text 3 of a.jsonl."]
+    assert len(texts_on_disk(home)) == len(before)
+
+
+def test_a_kill_while_texts_are_stored_costs_nothing(run, home: Home, write, monkeypatch):
+    from assets import corpus
+
+    a = write("a.jsonl", 6)
+    genuine = corpus.store_texts
+
+    def killed(warehouse, entry, texts, **given):
+        if entry.key == "shard-00001":
+            raise KeyboardInterrupt
+        return genuine(warehouse, entry, texts, **given)
+
+    file = home.settings_file
+    home.root.mkdir()
+    file.write_text(f"corpus: {{sources: [{{path: {a}, shard_size: 2}}]}}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus, "store_texts", killed)
+        assert run("ingest", str(a))[0] != 0
+    assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
+    first = texts_on_disk(home)
+    assert len(first) == 2
+    assert run("ingest", str(a))[0] == 0
+    assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
+    assert registered(home) == set(active(home))
+    assert first.items() < texts_on_disk(home).items()
+    assert len(texts_on_disk(home)) == 6
+    with dagster_instance(home) as instance:
+        reported = instance.get_materialized_partitions(dg.AssetKey("documents"))
+    assert reported == set(active(home))
+
+
+def test_a_source_whose_file_changed_keeps_what_is_the_same(run, home: Home, write):
+    a = write("a.jsonl", 3)
+    assert run("ingest", str(a), "--shard-size", "2")[0] == 0
+    before = texts_on_disk(home)
+    with a.open("a") as file:
+        file.write(json.dumps({"text": "One more."}) + "\n")
+    assert run("ingest", str(a))[0] == 0
+    assert active(home) == ["shard-00000", "shard-00002"]
+    kept = {path: time for path, time in before.items() if "shard-00000" in path}
+    assert kept.items() < texts_on_disk(home).items()
+    # Its first texts come back with the slices that were set aside.
+    a.write_text("".join(a.read_text().splitlines(keepends=True)[:3]))
+    assert run("ingest", str(a))[0] == 0
+    assert active(home) == ["shard-00000", "shard-00001"]
+    assert texts_on_disk(home) == before
+
+
+def test_each_partition_of_texts_is_reported_with_its_numbers(run, home: Home, tmp_path: Path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "A text."}\n{"text": " "}\n{\n')
+    assert run("ingest", str(file), "--shard-size", "2")[0] == 0
+    with dagster_instance(home) as instance:
+        events = instance.fetch_materializations(dg.AssetKey("documents"), limit=10).records
+        found = {event.partition_key: event.asset_materialization for event in events}
+    assert set(found) == {"shard-00000", "shard-00001"}
+    numbers = {name: value.value for name, value in found["shard-00000"].metadata.items()}
+    assert numbers["dagster/partition_row_count"] == 1
+    assert (numbers["records"], numbers["documents"], numbers["rejected records"]) == (2, 1, 1)
+    assert numbers["rejected: empty_text"] == 1
+    assert "A text." in numbers["preview"]
 
 
 def test_ingests_at_once_lose_nothing(home: Home, write):
@@ -416,7 +475,24 @@ def test_a_source_that_never_had_shards_is_an_error_behind_the_build(
     assert asked == [["shard-00000"]]
 
 
-def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
+def test_texts_that_are_gone_with_their_source_are_an_error_that_names_both(
+    run, home: Home, write, monkeypatch
+):
+    asked = without_model(monkeypatch)
+    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
+    assert run("ingest", str(a), str(b))[0] == 0
+    a.unlink()
+    for path in home.warehouse.glob("documents/shard=shard-00000/*.parquet"):
+        path.unlink()
+    code, out, err = run("build", "--tools", "Calendar")
+    assert code == 1
+    assert f"There is no source '{a}'" in out
+    assert f"There are no texts of shard-00000 of the source '{a}'" in err
+    assert "toolformer sources remove" in err
+    assert asked == [["shard-00001"]]
+
+
+def test_a_build_of_few_shards_annotates_as_many_of_each_source(
     run, home: Home, write, monkeypatch
 ):
     asked: list[tuple[list[str], object]] = []
@@ -433,14 +509,11 @@ def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
     assert run("ingest", str(write("a.jsonl", 6)))[0] == 0
     few = ("build", "--tools", "Calendar", "--set", "sampling.shards=2")
     assert run(*few)[0] == 0
-    is_held_out = {
-        entry.key: entry.is_held_out for entry in Manifest.load(home.sources).active_shards
-    }
-    trained = [key for key, held_out in is_held_out.items() if not held_out]
-    held_out = [key for key in is_held_out if key not in trained]
+    entries = Manifest.load(home.sources).active_shards
+    trained = [entry.key for entry in entries if not entry.is_held_out]
+    held_out = [entry.key for entry in entries if entry.is_held_out]
     assert len(held_out) == 3
-    of_texts = [([key], ("documents",)) for key in held_out]
-    assert sorted(asked) == sorted([*of_texts, *(([key], STAGES) for key in trained[:2])])
+    assert sorted(asked) == [([key], STAGES) for key in trained[:2]]
     # A shard that is named is annotated.
     asked.clear()
     assert run(*few, "--shards", held_out[0])[0] == 0
@@ -450,8 +523,7 @@ def test_a_build_of_few_shards_makes_the_texts_of_all_that_are_held_out(
     asked.clear()
     assert run(*few)[0] == 0
     of_second = [entry.key for entry in Manifest.load(home.sources).active_shards][6:]
-    annotated = [shards for shards, assets in asked if assets == STAGES]
-    assert [key for shards in annotated for key in shards] == [trained[0], of_second[0]]
+    assert [key for shards, _ in asked for key in shards] == [trained[0], of_second[0]]
 
 
 def test_an_index_that_cannot_be_built_is_told_with_the_reason(
@@ -513,7 +585,7 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
         instance.add_dynamic_partitions("shard", shards)
     with pytest.raises(RunFailedError, match="damaged\nno memory"):
         building._build(RunOptions(force=True), home, Settings(), plan, on_ray=False)
-    rest = STAGES[2:]
+    rest = STAGES[1:]
     assert asked == [(shards, STAGES), ([shards[0]], rest), ([shards[2]], rest)]
 
 

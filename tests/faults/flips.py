@@ -59,7 +59,6 @@ class Kind:
 _BUILD_AGAIN = (("build", "--force"),)
 _KINDS = (
     Kind("manifest", "sources/manifest.json", _BUILD_AGAIN, 3),
-    Kind("raw slices", "sources/slices/*", _BUILD_AGAIN),
     Kind("settings", "toolformer.yaml", (("build",),), 3, may_change=True),
     # Other weights are another model, and its rows have other fingerprints.
     Kind("base model", "own/model/*.safetensors", _BUILD_AGAIN, 2, may_change=True),

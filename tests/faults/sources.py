@@ -19,7 +19,7 @@ def lose_sources(workshop: Workshop) -> list[Outcome]:
         # First and alone: the file is that of all homes.
         "the file of the source is away": _move_the_file_away,
         "the source is removed and ingested again": _remove_the_source,
-        "the manifest is lost": _lose_the_manifest,
+        "the manifest is lost, and put back": _lose_the_manifest,
     }
     found = Outcome(FAULT)
     for number, (name, lose) in enumerate(losses.items()):
@@ -66,9 +66,10 @@ def _remove_the_source(workshop: Workshop, home: FaultyHome) -> Damage:
 
 
 def _lose_the_manifest(workshop: Workshop, home: FaultyHome) -> Damage:
-    (home.home.sources / "manifest.json").unlink()
+    manifest = home.home.sources / "manifest.json"
+    copy = manifest.rename(manifest.with_name("copy.json"))
     damage = told_plainly(home.run("build"))
-    damage.add(failure(home.run("sources", "rebuild"), "sources rebuild"))
+    copy.rename(manifest)
     return damage
 
 

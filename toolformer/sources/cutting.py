@@ -1,35 +1,40 @@
-"""Cuts the records of a source into raw slices that belong to no shard yet.
+"""Cuts a source into shards: reads each record once, and stages the texts that it gives.
 
-Does not know the manifest.
+The staged files belong to no shard yet, and go once the texts are stored elsewhere. Does not know
+the manifest.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import datetime
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
 from toolformer.sources.readers import read_raw_records
-from toolformer.sources.records import RawRecord
-from toolformer.sources.slices import write_slice
-from toolformer.sources.source import Source
+from toolformer.sources.records import ParsedDocument, RawRecord, Rejection, parse_record
+from toolformer.sources.source import RecordLayout, Source
 
-_PREFIX = "cut-"
+# Part of every digest: bumped when the form of a raw record changes, or how records are cut.
+CUTTING_VERSION = 1
 
 # Called with the name of a source and the number of raw records cut from it so far.
 Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class CutSlice:
-    """A raw slice without a key.
+class CutShard:
+    """Records that make up a shard, without a key.
 
     Attributes:
-        path: where it lies.
+        path: the staged file of its texts.
         first_record: number of its first raw record within the source, from 0.
         records: how many raw records it holds.
-        digest: of its content.
+        digest: of its raw records and their layout, 32 hexadecimal digits.
     """
 
     path: Path
@@ -37,53 +42,68 @@ class CutSlice:
     records: int
     digest: str
 
+    def texts(self) -> Iterator[ParsedDocument | Rejection]:
+        """Yields the documents and rejections in the order of the source."""
+        import zstandard
+
+        with zstandard.open(self.path, "rt", encoding="ascii") as lines:
+            for line in lines:
+                fields = json.loads(line)
+                if "reason" in fields:
+                    yield Rejection(**fields)
+                    continue
+                day = fields["published_on"]
+                fields["published_on"] = day and datetime.date.fromisoformat(day)
+                yield ParsedDocument(**fields)
+
 
 def cut_source(
     folder: Path, source: Source, files: list[SourceFile], progress: Progress
-) -> Iterator[CutSlice]:
-    """Cuts a source, writing each slice as its records are read.
+) -> Iterator[CutShard]:
+    """Cuts a source, staging the texts of each shard as its records are read.
 
     Args:
-        folder: of the slices.
+        folder: of the staged files; there already.
         source: what to cut.
         files: its files.
-        progress: told about each slice.
+        progress: told about each shard.
 
     Raises:
-        SourceError: the source cannot be read; nothing of it is left in the folder.
-        SliceWriteError: the disk is full or the folder not writable.
+        SourceError: the source cannot be read.
+        CorpusWriteError: the disk is full or the folder not writable.
     """
     layout = source.layout(files[0].format)
     records = read_raw_records(source, files)
     first_record = 0
+    # A shard is staged as it is read: peek for its first record, count the rest.
+    while (record := next(records, None)) is not None:
+        of_shard = chain([record], islice(records, source.shard_size - 1))
+        shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, layout, of_shard)
+        yield shard
+        first_record += shard.records
+        progress(source.name, first_record)
+
+
+def _staged(
+    path: Path, first_record: int, layout: RecordLayout, records: Iterable[RawRecord]
+) -> CutShard:
+    import zstandard
+
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(_line({"version": CUTTING_VERSION, "layout": asdict(layout)}))
+    count = 0
     try:
-        # A shard is written as it is read: peek for its first record, count the rest.
-        while (record := next(records, None)) is not None:
-            path = folder / f"{_PREFIX}{first_record}"
-            counter = _Counter(chain([record], islice(records, source.shard_size - 1)))
-            digest = write_slice(path, layout, counter)
-            yield CutSlice(path, first_record, counter.count, digest)
-            first_record += counter.count
-            progress(source.name, first_record)
-    except SourceError:
-        remove_cut_slices(folder)
-        raise
+        with zstandard.open(path, "wb") as file:
+            for record in records:
+                count += 1
+                digest.update(_line(asdict(record)))
+                for parsed in parse_record(record, layout):
+                    file.write(_line(asdict(parsed)))
+    except OSError as error:
+        raise write_error(path, error) from error
+    return CutShard(path, first_record, count, digest.hexdigest())
 
 
-def remove_cut_slices(folder: Path) -> None:
-    """Removes slices that never got a key."""
-    for path in folder.glob(f"{_PREFIX}*"):
-        path.unlink()
-
-
-class _Counter:
-    """An iterator that knows how many records it has given."""
-
-    def __init__(self, records: Iterator[RawRecord]) -> None:
-        self.count = 0
-        self._records = records
-
-    def __iter__(self) -> Iterator[RawRecord]:
-        for record in self._records:
-            self.count += 1
-            yield record
+def _line(content: dict[str, Any]) -> bytes:
+    """JSON in ASCII, in which surrogate escapes survive; dates become ISO 8601."""
+    return json.dumps(content, separators=(",", ":"), default=str).encode("ascii") + b"\n"

@@ -3,6 +3,8 @@
 Does not cover malformed records: those are data (`toolformer.sources.records.Rejection`).
 """
 
+from pathlib import Path
+
 from toolformer.errors import ToolformerError
 
 
@@ -23,12 +25,21 @@ class PagelessError(SourceError):
 
 
 class ShardNotFoundError(SourceError, LookupError):
-    """The manifest has no such shard, or its raw slice is gone."""
+    """The manifest has no such active shard."""
 
 
-class DamagedRawSliceError(SourceError):
-    """A raw slice is truncated or altered, or the manifest cannot be read."""
+class ManifestError(SourceError):
+    """The manifest cannot be understood, is lost, or is older than the stored texts."""
 
 
-class SliceWriteError(ToolformerError, OSError):
-    """A raw slice or the manifest could not be written, for instance on a full disk."""
+class CorpusWriteError(ToolformerError, OSError):
+    """The manifest or a staged text could not be written, for instance on a full disk."""
+
+
+def write_error(path: Path, error: OSError) -> CorpusWriteError:
+    """The error for a file of the corpus that cannot be written."""
+    return CorpusWriteError(
+        f"Cannot write {str(path)!r}: {error.strerror or error}. Expected a writable folder with "
+        "room for a compressed copy of the texts. Make room or set TOOLFORMER_HOME to another "
+        "disk, then ingest again; what was registered before is intact."
+    )

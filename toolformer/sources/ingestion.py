@@ -7,29 +7,52 @@ records that come back get their old shards.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
 
 from toolformer.ground.digests import hex_digest
-from toolformer.ground.whole_files import flush
-from toolformer.sources.cutting import CutSlice, Progress, cut_source, remove_cut_slices
-from toolformer.sources.errors import SourceError
+from toolformer.sources.cutting import CUTTING_VERSION, CutShard, Progress, cut_source
+from toolformer.sources.errors import SourceError, write_error
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.manifest import (
     Manifest,
     ShardEntry,
     check_complete,
     is_held_out,
-    retired_slice_path,
     shard_key,
-    slice_path,
 )
-from toolformer.sources.slices import SLICE_VERSION, write_error
 from toolformer.sources.source import Source
+
+# Folder of the staged texts of the source that is being cut, in the folder of the sources.
+STAGED = "staged"
+
+# Stores the texts of a source: given all its shards, registered by now, with what was cut.
+StoreTexts = Callable[[list[tuple[ShardEntry, CutShard]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTexts:
+    """Which texts are stored; where, only the caller knows.
+
+    Attributes:
+        version: of how records become texts; sources whose texts have another one are cut anew.
+        keys: of the shards whose texts are there.
+        retired: keys of the shards whose texts were set aside when they were retired.
+    """
+
+    version: str
+    keys: Collection[str] = ()
+    retired: Collection[str] = ()
+
+    @property
+    def all_keys(self) -> set[str]:
+        """Of the shards that texts were ever stored of, as far as they are kept."""
+        return {*self.keys, *self.retired}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,75 +92,80 @@ def update_manifest(
     sources: Sequence[Source],
     *,
     held_out_every: int,
+    stored: StoredTexts,
+    store: StoreTexts,
     progress: Progress | None = None,
 ) -> ManifestUpdate:
-    """Registers new shards and retires those whose records changed.
+    """Registers new shards and has their texts stored; retires shards whose records changed.
 
-    A source whose files are as they were is not read. A source with any change is cut anew, and
-    shards whose records came out the same keep their keys; a retired one with these records is
-    active again. The manifest is written after each source, when its slices are in place: an
-    update that is interrupted loses nothing it had registered, and the next one removes what was
-    left half done.
+    A source is read where its files changed, where texts of its shards are missing, and after an
+    update that was interrupted; otherwise it is not. Shards whose records came out the same keep
+    their keys; a retired one with these records is active again. For each source that is read, the
+    manifest is written, then the texts are stored, then the manifest says that the source is done:
+    a kill at any moment loses nothing that was registered, and the next update goes on.
 
     Args:
         folder: `$TOOLFORMER_HOME/sources`; made where it is missing.
         sources: all sources of the corpus, in order.
         held_out_every: every n-th shard by number is held out from training; 0 for none.
-        progress: told about each cut slice.
+        stored: the texts that are there.
+        store: stores those of one source; what it raises ends the update.
+        progress: told about each shard that is cut.
 
     Returns:
         What was done. A source that cannot be used is in `rejected_sources` and stops no other.
 
     Raises:
         ValueError: `held_out_every` is negative.
-        DamagedRawSliceError: the manifest cannot be read, is missing, or is older than the slices.
-        SliceWriteError: the disk is full or the folder not writable.
+        ManifestError: the manifest cannot be read, is missing, or is older than the texts.
+        CorpusWriteError: the disk is full or the folder not writable.
     """
     if held_out_every < 0:
         raise ValueError(
             f"held_out_every is {held_out_every}. Expected 0 for no held-out shards, or how many "
             "shards there are to each held-out one. Correct the setting."
         )
-    with locked(folder):
-        return _Update(folder, held_out_every, progress).run(sources)
+    with _locked(folder):
+        return _Update(folder, stored, held_out_every).run(sources, store, progress)
 
 
-def retire_source(folder: Path, name: str) -> list[ShardEntry]:
-    """Retires all shards of a source, and moves their slices aside; returns them.
+def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEntry]:
+    """Retires all shards of a source in the manifest; returns them.
 
     Raises:
-        DamagedRawSliceError, SliceWriteError: see `update_manifest`.
+        ManifestError, CorpusWriteError: see `update_manifest`.
     """
-    with locked(folder):
-        update = _Update(folder)
-        update.retire(update.active(name), forget=name)
+    with _locked(folder):
+        update = _Update(folder, stored)
+        update.manifest.identities.pop(name, None)
+        update.retire(update.active(name))
+        update.manifest.save(folder)
         return update.result.retired
 
 
 def stale_sources(
-    folder: Path, sources: Sequence[Source]
+    folder: Path, sources: Sequence[Source], stored: StoredTexts
 ) -> tuple[list[Source], list[RejectedSource]]:
     """The sources that `update_manifest` would cut anew, and those it cannot use; changes nothing.
 
     Raises:
-        DamagedRawSliceError: see `update_manifest`.
+        ManifestError: see `update_manifest`.
     """
-    update = _Update(folder)
+    update = _Update(folder, stored)
     stale = [source for source, _, _ in update.stale(sources)]
     return stale, update.result.rejected_sources
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps others from changing the manifest of a folder; makes its folders.
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps others from changing the manifest of a folder; makes the folder.
 
     Raises:
-        SliceWriteError: the folder is not writable.
+        CorpusWriteError: the folder is not writable.
     """
     with ExitStack() as held:
         try:
-            for path in (slice_path(folder, ""), retired_slice_path(folder, "")):
-                path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(folder / "manifest.lock"))
         except OSError as error:
             raise write_error(folder, error) from error
@@ -147,34 +175,48 @@ def locked(folder: Path) -> Iterator[None]:
 class _Update:
     """One update, under the lock."""
 
-    def __init__(
-        self,
-        folder: Path,
-        held_out_every: int = 0,
-        progress: Progress | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, stored: StoredTexts, held_out_every: int = 0) -> None:
         self.folder = folder
+        self.stored = stored
         self.held_out_every = held_out_every
-        self.progress = progress or (lambda _name, _records: None)
         self.manifest = Manifest.load(folder)
-        check_complete(folder, self.manifest)
+        check_complete(folder, self.manifest, stored.all_keys)
         self.result = ManifestUpdate()
         self.listed: set[str] = set()
         self.owner_of_file: dict[str, str] = {}
 
-    def run(self, sources: Sequence[Source]) -> ManifestUpdate:
-        self._remove_leftovers()
+    def run(
+        self, sources: Sequence[Source], store: StoreTexts, progress: Progress | None
+    ) -> ManifestUpdate:
         self.listed = {source.name for source in sources}
-        folder = slice_path(self.folder, "").parent
         for source, files, identity in self.stale(sources):
-            try:
-                cut = list(cut_source(folder, source, files, self.progress))
-                self._replace(source.name, identity, cut)
-            except SourceError as error:
-                self.result.rejected_sources.append(RejectedSource(source, error))
+            with self._staging() as staging:
+                try:
+                    tell = progress or (lambda _name, _records: None)
+                    cut = list(cut_source(staging, source, files, tell))
+                except SourceError as error:
+                    self.result.rejected_sources.append(RejectedSource(source, error))
+                    continue
+                store(self._register(source.name, cut))
+            self.manifest.identities[source.name] = identity
+            self.manifest.save(self.folder)
         active = {entry.source for entry in self.manifest.active_shards}
         self.result.unlisted = sorted(active - self.listed)
         return self.result
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """An empty folder, without what a killed update left in it; removed afterwards."""
+        staging = self.folder / STAGED
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(staging, error) from error
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
     def stale(self, sources: Sequence[Source]) -> Iterator[tuple[Source, list[SourceFile], str]]:
         """Sources to be cut anew, with their files and identities; the unusable are rejected."""
@@ -191,12 +233,12 @@ class _Update:
                 seen[source.name] = source
                 files = list_files(source)
                 self._claim(source, files)
-                identity = _identity(source, files)
+                identity = self._identity(source, files)
             except SourceError as error:
                 self.result.rejected_sources.append(RejectedSource(source, error))
                 continue
             before = self.active(source.name)
-            is_complete = all(slice_path(self.folder, entry.key).exists() for entry in before)
+            is_complete = all(entry.key in self.stored.keys for entry in before)
             if self.manifest.identities.get(source.name) != identity or not is_complete:
                 yield source, files, identity
 
@@ -213,46 +255,34 @@ class _Update:
                     f"{owner!r}. Expected each file in one source. Narrow one of the two patterns."
                 )
 
-    def _replace(self, name: str, identity: str, cut: list[CutSlice]) -> None:
-        """Puts slices in place, then the manifest, then moves retired slices aside."""
-        before = self.active(name)
+    def _register(self, name: str, cut: list[CutShard]) -> list[tuple[ShardEntry, CutShard]]:
+        """Gives the shards of a source their keys, and saves the manifest.
+
+        Until its texts are stored the manifest does not say what the source was cut from, so an
+        update that is interrupted there cuts it again.
+        """
         known = self._known_shards(name)
-        kept: dict[str, ShardEntry] = {}
-        added: list[ShardEntry] = []
-        for slice_ in cut:
-            same = known.get(slice_.digest)
+        registered: list[tuple[ShardEntry, CutShard]] = []
+        for shard in cut:
+            same = known.get(shard.digest)
             if same is None:
-                number = self.manifest.next_number + len(added)
-                added.append(self._new_entry(number, name, slice_))
+                entry = self._new_entry(name, shard)
+                self.result.added.append(entry)
             else:
-                kept[same.key] = replace(
-                    same, source=name, first_record=slice_.first_record, status="active"
-                )
-        # The keys are reserved before a slice has one: a slice with a key beyond shows that the
-        # manifest is an old one.
-        self.manifest.next_number += len(added)
-        self.manifest.reserved = len(added)
+                entry = replace(same, source=name, first_record=shard.first_record, status="active")
+                if same.status == "retired":
+                    self.result.restored.append(entry)
+                else:
+                    # A source that has lost a shard to this one is to be cut again.
+                    self.manifest.identities.pop(same.source, None)
+            registered.append((entry, shard))
+        self.manifest.identities.pop(name, None)
+        entries = {entry.key: entry for entry, _ in registered}
+        self.retire([entry for entry in self.active(name) if entry.key not in entries])
+        self.manifest.shards = [entries.pop(old.key, old) for old in self.manifest.shards]
+        self.manifest.shards += entries.values()
         self.manifest.save(self.folder)
-        self._place(cut, [*kept.values(), *added])
-        for entry in self.manifest.shards:
-            if entry.key in kept and entry.status == "active" and entry.source != name:
-                # Not all of that source's shards are its own any more: it is to be cut again.
-                self.manifest.identities.pop(entry.source, None)
-        restored = [
-            kept[entry.key]
-            for entry in self.manifest.shards
-            if entry.key in kept and entry.status == "retired"
-        ]
-        self.manifest.shards = [kept.get(entry.key, entry) for entry in self.manifest.shards]
-        self.manifest.shards += added
-        self.manifest.reserved = 0
-        self.manifest.identities[name] = identity
-        self.retire([entry for entry in before if entry.key not in kept])
-        self.result.added += added
-        self.result.restored += restored
-        for entry in restored:
-            with suppress(OSError):  # what was cut again has taken its place
-                retired_slice_path(self.folder, entry.key).unlink()
+        return registered
 
     def _known_shards(self, name: str) -> dict[str, ShardEntry]:
         """By digest the shards that these records may get: the source's own, or nobody's."""
@@ -265,64 +295,29 @@ class _Update:
         free.sort(key=lambda entry: (entry.status == "active", entry.source == name))
         return {entry.digest: entry for entry in free}
 
-    def _place(self, cut: list[CutSlice], entries: list[ShardEntry]) -> None:
-        key_of = {entry.digest: entry.key for entry in entries}
-        try:
-            for slice_ in cut:
-                slice_.path.replace(slice_path(self.folder, key_of[slice_.digest]))
-            flush(slice_path(self.folder, "").parent)
-        except OSError as error:
-            raise write_error(self.folder, error) from error
-
-    def _new_entry(self, number: int, name: str, slice_: CutSlice) -> ShardEntry:
+    def _new_entry(self, name: str, shard: CutShard) -> ShardEntry:
+        number = self.manifest.next_number
+        self.manifest.next_number += 1
         return ShardEntry(
             key=shard_key(number),
             source=name,
-            first_record=slice_.first_record,
-            records=slice_.records,
-            digest=slice_.digest,
+            first_record=shard.first_record,
+            records=shard.records,
+            digest=shard.digest,
             is_held_out=is_held_out(number, every=self.held_out_every),
         )
 
-    def retire(self, entries: list[ShardEntry], forget: str | None = None) -> None:
-        """Marks shards as retired, saves, and moves their slices aside."""
-        keys = {entry.key for entry in entries}
-        self.manifest.shards = [
-            replace(entry, status="retired") if entry.key in keys else entry
-            for entry in self.manifest.shards
-        ]
-        if forget is not None:
-            self.manifest.identities.pop(forget, None)
-        self.manifest.save(self.folder)
-        self.result.retired += [entry for entry in self.manifest.shards if entry.key in keys]
-        self._move_retired_slices()
+    def retire(self, entries: list[ShardEntry]) -> None:
+        """Marks shards as retired, without saving the manifest."""
+        retired = {entry.key: replace(entry, status="retired") for entry in entries}
+        self.manifest.shards = [retired.get(old.key, old) for old in self.manifest.shards]
+        self.result.retired += retired.values()
 
-    def _move_retired_slices(self) -> None:
-        for entry in self.manifest.shards:
-            if entry.status == "retired":
-                with suppress(FileNotFoundError):
-                    slice_path(self.folder, entry.key).replace(
-                        retired_slice_path(self.folder, entry.key)
-                    )
-
-    def _remove_leftovers(self) -> None:
-        """Removes what an interrupted update left: slices that no shard owns, and their keys."""
-        self._move_retired_slices()
-        remove_cut_slices(slice_path(self.folder, "").parent)
-        if self.manifest.reserved:
-            end = self.manifest.next_number
-            self.manifest.next_number -= self.manifest.reserved
-            for number in range(self.manifest.next_number, end):
-                slice_path(self.folder, shard_key(number)).unlink(missing_ok=True)
-            self.manifest.reserved = 0
-            self.manifest.save(self.folder)
-
-
-def _identity(source: Source, files: list[SourceFile]) -> str:
-    """A digest of all that decides how a source is cut."""
-    facts = {
-        "version": SLICE_VERSION,
-        "source": source.facts,
-        "files": [file_identity(file) for file in files],
-    }
-    return hex_digest(json.dumps(facts))
+    def _identity(self, source: Source, files: list[SourceFile]) -> str:
+        """A digest of all that decides how a source is cut, and what its texts are."""
+        facts = {
+            "version": [CUTTING_VERSION, self.stored.version],
+            "source": asdict(source),
+            "files": [file_identity(file) for file in files],
+        }
+        return hex_digest(json.dumps(facts))

@@ -4,29 +4,19 @@ Does not parse texts or know Dagster: a shard's key is a name here, and a partit
 """
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from toolformer.ground.whole_files import write_whole
-from toolformer.sources.errors import DamagedRawSliceError, ShardNotFoundError
-from toolformer.sources.reasons import Tally
-from toolformer.sources.records import (
-    ParsedDocument,
-    Rejection,
-    parse_record,
-    rejection_reason,
-)
-from toolformer.sources.slices import SLICE_SUFFIX, read_slice, write_error
+from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_error
 
 ShardStatus = Literal["active", "retired"]
 
 _MANIFEST_VERSION = 1
 _KEY_PREFIX = "shard-"
-_SLICE_NAME = re.compile(rf"({_KEY_PREFIX}\d+){re.escape(SLICE_SUFFIX)}")
-REBUILD_COMMAND = "toolformer sources rebuild"
+_REMEDY = "Put it back from a copy, or begin anew in another folder (TOOLFORMER_HOME)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +28,7 @@ class ShardEntry:
         source: normalised path of the source it was cut from.
         first_record: number of its first raw record within the source, from 0.
         records: how many raw records it holds.
-        digest: of the raw slice, uncompressed, with the layout.
+        digest: of its raw records with their layout.
         is_held_out: whether it is kept from training; settled when it is registered.
         status: `retired` once its records have changed or its source was removed; `active` again
             when the same records come back.
@@ -59,16 +49,14 @@ class Manifest:
 
     Attributes:
         next_number: number of the next new shard.
-        identities: for each source, by normalised path, the digest of what it was cut from.
+        identities: for each source, by normalised path, the digest of what it was cut from; there
+            once the texts of all its shards are stored.
         shards: all shards in the order of their keys, retired ones too.
-        reserved: how many of the last keys belong to an update that is under way, and are free
-            again if it was interrupted.
     """
 
     next_number: int = 0
     identities: dict[str, str] = field(default_factory=dict)
     shards: list[ShardEntry] = field(default_factory=list)
-    reserved: int = 0
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -78,7 +66,7 @@ class Manifest:
             folder: `$TOOLFORMER_HOME/sources`.
 
         Raises:
-            DamagedRawSliceError: the file is not a manifest, or is gone while raw slices are there.
+            ManifestError: the file is not a manifest.
         """
         path = manifest_path(folder)
         try:
@@ -89,30 +77,20 @@ class Manifest:
                 next_number=int(content["next_number"]),
                 identities=dict(content["identities"]),
                 shards=[ShardEntry(**entry) for entry in content["shards"]],
-                reserved=int(content.get("reserved", 0)),
             )
-        except FileNotFoundError as error:
-            stored = stored_slices(folder)
-            if stored:
-                raise DamagedRawSliceError(
-                    f"The manifest {str(path)!r} is missing, but {len(stored)} raw slices lie in "
-                    f"{str(folder)!r}: {stored[0].name} to {stored[-1].name}. Expected the file "
-                    "that ingesting wrote beside them. Put it back from a copy, or run "
-                    f"`{REBUILD_COMMAND}` to make it anew from the slices."
-                ) from error
+        except FileNotFoundError:
             return cls()
         except (ValueError, LookupError, TypeError) as error:
-            raise DamagedRawSliceError(
+            raise ManifestError(
                 f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
-                f"ingesting wrote, version {_MANIFEST_VERSION}. Put it back from a copy, or run "
-                f"`{REBUILD_COMMAND}` to make it anew from the raw slices."
+                f"ingesting wrote, version {_MANIFEST_VERSION}. {_REMEDY}"
             ) from error
 
     def save(self, folder: Path) -> None:
         """Writes the manifest as a whole.
 
         Raises:
-            SliceWriteError: it cannot be written; the old one is as it was.
+            CorpusWriteError: it cannot be written; the old one is as it was.
         """
         content = {"version": _MANIFEST_VERSION, **asdict(self)}
         path = manifest_path(folder)
@@ -159,16 +137,6 @@ def shard_key(number: int) -> str:
     return f"{_KEY_PREFIX}{number:05d}"
 
 
-def shard_number(key: str) -> int:
-    """The number in a key.
-
-    Example:
-        >>> shard_number("shard-00007")
-        7
-    """
-    return int(key.removeprefix(_KEY_PREFIX))
-
-
 def is_held_out(number: int, *, every: int) -> bool:
     """Whether a new shard is kept from training: every n-th is, none where `every` is 0."""
     return every > 0 and number % every == every - 1
@@ -179,71 +147,26 @@ def manifest_path(folder: Path) -> Path:
     return folder / "manifest.json"
 
 
-def slice_path(folder: Path, key: str) -> Path:
-    """Where the raw slice of an active shard lies."""
-    return folder / "slices" / f"{key}{SLICE_SUFFIX}"
+def check_complete(folder: Path, manifest: Manifest, stored_keys: Iterable[str]) -> None:
+    """Refuses a manifest that is older than the stored texts: new shards would take their keys.
 
-
-def retired_slice_path(folder: Path, key: str) -> Path:
-    """Where the raw slice of a retired shard lies; it may be the last copy of its texts."""
-    return folder / "retired" / f"{key}{SLICE_SUFFIX}"
-
-
-def stored_slices(folder: Path) -> list[Path]:
-    """The raw slices that carry a shard's key, retired ones too, by key."""
-    folders = (slice_path(folder, "").parent, retired_slice_path(folder, "").parent)
-    found = [path for each in folders if each.is_dir() for path in each.iterdir()]
-    return sorted(filter(key_of_slice, found), key=lambda path: path.name)
-
-
-def key_of_slice(path: Path) -> str | None:
-    """The key of the shard whose raw slice this is; None where it is none."""
-    match = _SLICE_NAME.fullmatch(path.name)
-    return match and match[1]
-
-
-def check_complete(folder: Path, manifest: Manifest) -> None:
-    """Refuses a manifest that is older than the raw slices: new shards would take their keys.
-
-    Raises:
-        DamagedRawSliceError: a slice has a key that the manifest has not given yet.
-    """
-    keys = filter(None, map(key_of_slice, stored_slices(folder)))
-    unknown = [key for key in keys if shard_number(key) >= manifest.next_number]
-    if unknown:
-        raise DamagedRawSliceError(
-            f"The manifest {str(manifest_path(folder))!r} has given {manifest.next_number} keys, "
-            f"but {len(unknown)} raw slices beside it have later ones: {unknown[0]} to "
-            f"{unknown[-1]}. Expected a manifest that is as new as they are. Put the newer one "
-            f"back, or run `{REBUILD_COMMAND}` to make it anew from the slices."
-        )
-
-
-def read_shard(folder: Path, entry: ShardEntry) -> Iterator[ParsedDocument | Rejection]:
-    """Parses the raw slice of a shard.
+    What is called otherwise than shards are is nobody's.
 
     Args:
         folder: `$TOOLFORMER_HOME/sources`.
-        entry: the shard.
-
-    Yields:
-        Documents and rejections in the order of the source.
+        manifest: as it was loaded from there.
+        stored_keys: of all shards whose texts are stored, retired ones too.
 
     Raises:
-        ShardNotFoundError: the slice is missing.
-        DamagedRawSliceError: the slice is truncated or altered; raised after what comes before.
+        ManifestError: texts are stored under a key that the manifest does not know.
     """
-    for record, layout in read_slice(slice_path(folder, entry.key), entry.digest):
-        yield from parse_record(record, layout)
-
-
-def tally_shard(folder: Path, entry: ShardEntry) -> Tally:
-    """Counts the usable records of a shard, and the rejected ones by reason (`rejection_reason`).
-
-    Raises:
-        ShardNotFoundError, DamagedRawSliceError: see `read_shard`.
-    """
-    tally = Tally()
-    for record, layout in read_slice(slice_path(folder, entry.key), entry.digest):
-        tally.count(rejection_reason(record, layout))
-    return tally
+    known = {entry.key for entry in manifest.shards}
+    unknown = sorted(key for key in {*stored_keys} - known if key.startswith(_KEY_PREFIX))
+    if unknown:
+        path = manifest_path(folder)
+        state = f"knows {len(known)} shards" if path.exists() else "is missing"
+        raise ManifestError(
+            f"The manifest {str(path)!r} {state}, but texts of {len(unknown)} others are stored: "
+            f"{unknown[0]} to {unknown[-1]}. Expected the manifest that registered them, since new "
+            f"shards would take their keys. {_REMEDY}"
+        )

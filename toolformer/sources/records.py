@@ -174,23 +174,6 @@ def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument
     ]
 
 
-def rejection_reason(record: RawRecord, layout: RecordLayout) -> str | None:
-    """Tells quickly why a record is rejected; None where it is usable.
-
-    The markup of pages is not parsed, which takes milliseconds each: a page whose markup cannot be
-    parsed, or leaves no text, counts as usable here.
-
-    Args:
-        record: as read from a source.
-        layout: the source's format and column names.
-    """
-    page = record.raw
-    if layout.format == "wikipedia-dump" and record.reason is None and isinstance(page, dict):
-        return _reason_of_page(page, layout)
-    first = parse_record(record, layout)[0]
-    return first.reason if isinstance(first, Rejection) else None
-
-
 def _column(row: Mapping[str, object], name: str | None) -> object:
     return None if name is None else row.get(name)
 

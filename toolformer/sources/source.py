@@ -5,8 +5,8 @@ Does not open anything.
 
 import difflib
 import posixpath
-from dataclasses import KW_ONLY, asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal, get_args
 
 from toolformer.sources.errors import SourceError
 
@@ -63,14 +63,6 @@ class RecordLayout:
         """The columns without which a source cannot be meant, by what they hold; text first."""
         context = {} if self.context_column is None else {"context": self.context_column}
         return {"text": self.text_column, **context}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """All fields, of the context's column only a named one.
-
-        Slices from before there were contexts have the digest that they would have now.
-        """
-        return _without_absent(asdict(self), "context_column")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +128,6 @@ class Source:
         """Whether the source comes with the program."""
         return self.path in BUILT_IN_SOURCES
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What decides how it is cut: all fields, of context and `maximum_file_bytes` given ones.
-
-        Homes from before these two existed need not read their sources again.
-        """
-        return _without_absent(asdict(self), "context_column", "maximum_file_bytes")
-
     def layout(self, source_format: SourceFormat) -> RecordLayout:
         """The reading rules of this source for files of the given format.
 
@@ -166,12 +150,6 @@ class Source:
             context_column=self.context_column,
             maximum_text_bytes=self.maximum_text_bytes,
         )
-
-
-def _without_absent(fields: dict[str, Any], *optional: str) -> dict[str, Any]:
-    return {
-        name: value for name, value in fields.items() if name not in optional or value is not None
-    }
 
 
 def normalised_path(path: str) -> str:

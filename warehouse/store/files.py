@@ -54,17 +54,6 @@ class MirroredFiles:
         """The places of which this machine has a copy."""
         return self._mirror.copies(_FILES)
 
-    def withdraw_missing(self, folder: Path) -> None:
-        """Takes back the places below a folder whose files are gone here."""
-        place = self._place(folder)
-        for each in self._mirror.copies(f"{place}/"):
-            if not self._path(each).exists():
-                self._mirror.withdraw(each)
-
-    def is_published(self, path: Path) -> bool:
-        """Whether this machine has published or fetched a place."""
-        return self._mirror.tag(self._place(path)) is not None
-
     def is_newer(self, path: Path) -> bool:
         """Whether another machine has published a place since this one did or fetched it."""
         place = self._place(path)

@@ -57,6 +57,10 @@ class SliceStore(Protocol):
         """
         ...
 
+    def shards_with(self, tables: Collection[str]) -> set[str]:
+        """The shards that have slices of all these tables."""
+        ...
+
     def retired(self) -> set[str]:
         """The shards whose slices were moved aside."""
         ...
@@ -93,6 +97,11 @@ class FolderStore:
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """See `SliceStore.publish`."""
         publish(temporary, slice_folder(self._folder, table, shard, name), name)
+
+    def shards_with(self, tables: Collection[str]) -> set[str]:
+        """See `SliceStore.shards_with`."""
+        shards = [{info.shard for info in list_slices(self._folder, table)} for table in tables]
+        return set.intersection(*shards)
 
     def retired(self) -> set[str]:
         """See `SliceStore.retired`."""
@@ -153,6 +162,15 @@ class MirroredStore:
         folder = slice_folder(self._folder, table, shard, name)
         with self._mirror.publishing(_place(table, shard, name), {"": temporary}):
             publish(temporary, folder, name)
+
+    def shards_with(self, tables: Collection[str]) -> set[str]:
+        """See `SliceStore.shards_with`."""
+        shards: dict[str, set[str]] = {table: set() for table in tables}
+        for place in self._mirror.store.tags(_SLICES):
+            table, shard, _ = _address(place)
+            if table in shards:
+                shards[table].add(shard)
+        return set.intersection(*shards.values())
 
     def retired(self) -> set[str]:
         """See `SliceStore.retired`."""

@@ -15,9 +15,9 @@ from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
 from dagster_project.resources.settings import SettingsResource
+from tests.corpora import cut_corpus
 from tests.fakes import byte_tokenizer, tiny_model
 from tests.warehouse.rows import CALL, frame
-from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
 from toolformer.training.variants import VARIANTS
@@ -70,7 +70,7 @@ class ContextHome:
 
     def ingest(self, instance: dg.DagsterInstance) -> None:
         sources = configured_sources(self.settings().load())
-        assert not update_manifest(self.home.sources, sources, held_out_every=2).rejected_sources
+        assert not cut_corpus(self.home, sources, held_out_every=2).rejected_sources
         entries = Manifest.load(self.home.sources).active_shards
         assert [entry.key for entry in entries if entry.is_held_out] == [HELD_OUT]
         register_shards(instance, [entry.key for entry in entries])
@@ -120,8 +120,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ContextHome:
 def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home: ContextHome):
     with dg.DagsterInstance.ephemeral() as instance:
         home.ingest(instance)
-        for shard in (TRAINED, HELD_OUT):
-            home.make(definitions().get_assets_def("documents"), instance, shard)
         home.put_calls()
         home.make(definitions().get_assets_def("augmented_texts"), instance, TRAINED)
         home.make(training_set, instance)

@@ -34,7 +34,7 @@ from toolformer.errors import ToolformerError
 
 BUILD = "build_dataset"
 SHARDS = ("shard-00000", "shard-00001", "shard-00002")
-DOCUMENTS = PlannedRun(BUILD, ("documents",), SHARDS)
+DECISIONS = PlannedRun(BUILD, ("filtered_calls",), SHARDS)
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 UI = "http://ray-head:3000"
 
@@ -166,7 +166,7 @@ def run(
         cluster.instance,
         {"settings": {"force": True}},
         settings or validated({}, origin="test"),
-        planned or (DOCUMENTS,),
+        planned or (DECISIONS,),
         tell=told.append,
     )
 
@@ -178,14 +178,14 @@ def test_a_backfill_has_the_assets_partitions_and_configuration_of_the_command(
     assert run(cluster, told) == []
     assert cluster.launched == [
         {
-            "assetSelection": [{"path": ["documents"]}],
+            "assetSelection": [{"path": ["filtered_calls"]}],
             "partitionNames": list(SHARDS),
             "runConfigData": {"resources": {"settings": {"config": {"force": True}}}},
             "tags": [],
         }
     ]
     assert told == [
-        f"Backfill of documents: {UI}/runs/b/backfill1",
+        f"Backfill of filtered_calls: {UI}/runs/b/backfill1",
         "On Ray: 0 of 1 partitions of assets made.",
     ]
 
@@ -223,7 +223,7 @@ def test_several_backfills_are_followed_to_the_end_of_the_last(cluster: Cluster,
         lambda: None,
         cluster.end,
     ]
-    assert run(cluster, told, DOCUMENTS, texts) == []
+    assert run(cluster, told, DECISIONS, texts) == []
     assert cluster.events == []
     assert told[-1] == "On Ray: 0 of 2 partitions of assets made."
 
@@ -241,7 +241,7 @@ def test_a_failed_run_says_why_and_which_shards_can_go_on(cluster: Cluster, told
     (error,) = run(cluster, told)
     assert str(error) == "shard-00001 is bad"
     assert error.finished_shards == (SHARDS[0], SHARDS[2])
-    assert error.failed_assets == ("documents",)
+    assert error.failed_assets == ("filtered_calls",)
 
 
 def step_failure(failure: dg.Failure) -> dg.DagsterEvent:
@@ -250,7 +250,7 @@ def step_failure(failure: dg.Failure) -> dg.DagsterEvent:
     return dg.DagsterEvent(
         dg.DagsterEventType.STEP_FAILURE.value,
         "__ASSET_JOB",
-        step_key="documents",
+        step_key="filtered_calls",
         event_specific_data=StepFailureData(
             error=None,
             user_failure_data=UserFailureData(

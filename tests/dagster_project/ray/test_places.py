@@ -6,7 +6,6 @@ from dagster_project.ray.places import gpus_of
 from dagster_project.settings.sections import Settings, validated
 
 STAGES = [
-    "documents",
     "candidate_calls",
     "executed_calls",
     "scored_calls",
@@ -27,7 +26,7 @@ def settings_with(device: str, processes: int = 1) -> Settings:
         ("build_dataset", STAGES, 1),
         ("build_dataset", ["scored_calls", "filtered_calls", "augmented_texts"], 1),
         ("build_dataset", ["filtered_calls", "augmented_texts"], 0),
-        ("build_dataset", ["documents"], 0),
+        ("build_dataset", ["filtered_calls"], 0),
         ("train", (), 4),
         ("train", ["training_set"], 0),
         ("train", ["finetuned_model", "call_threshold", "call_statistics"], 4),

@@ -4,23 +4,31 @@ import threading
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from tests.toolformer.sources.kept_texts import (
+    stored_keys,
+    stored_texts,
+    text_file,
+    texts_of,
+    update,
+)
 from toolformer.sources import cutting
-from toolformer.sources.compression import ZstandardReader
 from toolformer.sources.errors import (
-    DamagedRawSliceError,
+    CorpusWriteError,
+    ManifestError,
     ShardNotFoundError,
-    SliceWriteError,
+    SourceError,
     SourceNotFoundError,
 )
-from toolformer.sources.ingestion import ManifestUpdate, retire_source, update_manifest
-from toolformer.sources.manifest import (
-    Manifest,
-    manifest_path,
-    read_shard,
-    retired_slice_path,
-    slice_path,
+from toolformer.sources.ingestion import (
+    STAGED,
+    ManifestUpdate,
+    StoredTexts,
+    retire_source,
+    stale_sources,
 )
+from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.sources.records import ParsedDocument, Rejection
 from toolformer.sources.source import Source
 
@@ -32,10 +40,6 @@ def folder(tmp_path: Path) -> Path:
 
 def texts(count: int, word: str = "Text") -> list[dict[str, str]]:
     return [{"text": f"{word} {number}."} for number in range(count)]
-
-
-def update(folder: Path, *sources: Source, held_out_every: int = 4) -> ManifestUpdate:
-    return update_manifest(folder, sources, held_out_every=held_out_every)
 
 
 def keys(entries) -> list[str]:
@@ -53,12 +57,12 @@ def contents(folder: Path) -> list[str]:
     return [
         item.text if isinstance(item, ParsedDocument) else item.reason
         for entry in Manifest.load(folder).active_shards
-        for item in read_shard(folder, entry)
+        for item in texts_of(folder, entry)
     ]
 
 
-def slices_on_disk(folder: Path) -> set[str]:
-    return {path.name.removesuffix(".jsonl.zst") for path in (folder / "slices").iterdir()}
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"manifest.lock"}
 
 
 def test_records_are_cut_into_shards_in_order(folder, source_of, write_jsonl):
@@ -75,28 +79,10 @@ def test_records_are_cut_into_shards_in_order(folder, source_of, write_jsonl):
 
 def test_a_rejected_record_is_kept_with_reason_and_excerpt(folder, source_of, write_jsonl):
     update(folder, source_of(write_jsonl("a.jsonl", [*texts(1), '{"body": "x"}'])))
-    _, rejection = read_shard(folder, Manifest.load(folder).entry("shard-00000"))
+    _, rejection = texts_of(folder, Manifest.load(folder).entry("shard-00000"))
     assert isinstance(rejection, Rejection)
     assert (rejection.source_offset, rejection.reason) == (1, "missing_text")
     assert rejection.excerpt == '{"body": "x"}'
-
-
-def test_shards_without_contexts_are_those_of_before_there_were_contexts(
-    folder, source_of, write_jsonl
-):
-    update(folder, source_of(write_jsonl("a.jsonl", texts(1)), title_column=None))
-    (entry,) = Manifest.load(folder).shards
-    with slice_path(folder, entry.key).open("rb") as stored, ZstandardReader(stored) as content:
-        header = json.loads(content.readline())
-    assert header["layout"] == {
-        "format": "jsonl",
-        "text_column": "text",
-        "url_column": "url",
-        "date_column": "date",
-        "title_column": None,
-        "maximum_text_bytes": 5_000_000,
-    }
-    assert "context_column" not in source_of("a.jsonl").facts
 
 
 def test_a_context_that_is_named_later_cuts_the_source_anew(folder, source_of, write_jsonl):
@@ -104,7 +90,7 @@ def test_a_context_that_is_named_later_cuts_the_source_anew(folder, source_of, w
     update(folder, source_of(path))
     result = update(folder, source_of(path, context_column="question"))
     assert (keys(result.added), keys(result.retired)) == (["shard-00001"], ["shard-00000"])
-    document, rejection = read_shard(folder, Manifest.load(folder).entry("shard-00001"))
+    document, rejection = texts_of(folder, Manifest.load(folder).entry("shard-00001"))
     assert isinstance(document, ParsedDocument)
     assert (document.text, document.context) == ("4.", "2 + 2?")
     assert isinstance(rejection, Rejection)
@@ -160,14 +146,10 @@ def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(
     write_jsonl("a.jsonl", [*texts(3), *texts(3, "Nova")])  # same size
     result = update(folder, source_of(path))
     assert (keys(result.retired), keys(result.added)) == (["shard-00001"], ["shard-00002"])
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00002"}
-    assert retired_slice_path(folder, "shard-00001").exists()
     write_jsonl("a.jsonl", texts(6))
     result = update(folder, source_of(path))
     assert (keys(result.retired), result.added) == (["shard-00002"], [])
     assert result.restored == [first]
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}
-    assert not retired_slice_path(folder, "shard-00001").exists()
     assert contents(folder) == [f"Text {number}." for number in range(6)]
     write_jsonl("a.jsonl", texts(7))
     assert keys(update(folder, source_of(path)).added) == ["shard-00003"]
@@ -218,8 +200,10 @@ def test_a_removed_source_retires_and_its_records_come_back_under_their_keys(
     a, b = write_jsonl("a.jsonl", texts(6)), write_jsonl("b.jsonl", texts(3))
     update(folder, source_of(a), source_of(b))
     before = Manifest.load(folder).active_shards
-    assert keys(retire_source(folder, str(a))) == ["shard-00000", "shard-00001"]
-    assert slices_on_disk(folder) == {"shard-00002"}
+    assert keys(retire_source(folder, str(a), stored_texts(folder))) == [
+        "shard-00000",
+        "shard-00001",
+    ]
     with pytest.raises(ShardNotFoundError, match="is retired"):
         Manifest.load(folder).entry("shard-00001")
     # By another name, and cut beside others.
@@ -272,14 +256,13 @@ def test_every_nth_shard_is_held_out_for_good(folder, source_of, write_jsonl):
         update(folder, held_out_every=-1)
 
 
-def test_the_same_input_gives_the_same_slices_everywhere(tmp_path, source_of, write_jsonl):
+def test_the_same_input_gives_the_same_shards_everywhere(tmp_path, source_of, write_jsonl):
     source = source_of(write_jsonl("a.jsonl", [*texts(5), "{broken", "null"]))
     homes = [tmp_path / "one", tmp_path / "two"]
-    entries = [update(home, source).added for home in homes]
-    assert entries[0] == entries[1]
-    for entry in entries[0]:
-        first, second = (slice_path(home, entry.key).read_bytes() for home in homes)
-        assert first == second
+    first, second = (update(home, source).added for home in homes)
+    assert first == second
+    for entry in first:
+        assert texts_of(homes[0], entry) == texts_of(homes[1], entry)
 
 
 def test_an_interrupted_update_registers_nothing_half_done(
@@ -298,51 +281,120 @@ def test_an_interrupted_update_registers_nothing_half_done(
     with pytest.raises(KeyboardInterrupt):
         update(folder, source_of(a), source_of(b))
     assert keys(Manifest.load(folder).shards) == ["shard-00000", "shard-00001"]
-    assert len(slices_on_disk(folder)) > 2
+    assert files_in(folder) == {"manifest.json"}
 
     monkeypatch.undo()
     result = update(folder, source_of(a), source_of(b))
     assert keys(result.added) == ["shard-00002", "shard-00003", "shard-00004"]
-    assert slices_on_disk(folder) == {f"shard-{number:05d}" for number in range(5)}
     assert len(contents(folder)) == 15
 
 
-def test_a_kill_before_the_manifest_is_written_leaves_no_gap_and_no_slice(
-    folder, source_of, write_jsonl, monkeypatch
+@pytest.mark.parametrize("fails_at", ["shard-00001", "shard-00002"])
+def test_a_kill_between_manifest_and_texts_loses_no_shard_and_gives_no_key_twice(
+    folder, source_of, write_jsonl, fails_at
 ):
     a, b = source_of(write_jsonl("a.jsonl", texts(3))), source_of(write_jsonl("b.jsonl", texts(6)))
     update(folder, a)
+    with pytest.raises(KeyboardInterrupt):
+        update(folder, a, b, store_fails_at=fails_at)
+    registered = Manifest.load(folder).shards
+    assert keys(registered) == ["shard-00000", "shard-00001", "shard-00002"]
+    assert fails_at not in stored_keys(folder)
+    assert files_in(folder) == {"manifest.json"}
+    assert stale_sources(folder, [a, b], stored_texts(folder)) == ([b], [])
+    result = update(folder, a, b)
+    assert (result.added, result.retired, result.restored) == ([], [], [])
+    assert Manifest.load(folder).shards == registered
+    assert len(contents(folder)) == 9
+    assert stale_sources(folder, [a, b], stored_texts(folder)) == ([], [])
+
+
+def test_a_kill_while_all_texts_are_there_cuts_again_and_stores_nothing_twice(
+    folder, source_of, write_jsonl, monkeypatch
+):
+    source = source_of(write_jsonl("a.jsonl", texts(6)))
+    update(folder, source)
+    manifest = Manifest.load(folder)
+    manifest.identities.clear()
+    manifest.save(folder)
+    before = {key: text_file(folder, key).stat().st_mtime_ns for key in stored_keys(folder)}
+    assert update(folder, source).added == []
+    assert {key: text_file(folder, key).stat().st_mtime_ns for key in before} == before
+    assert stale_sources(folder, [source], stored_texts(folder)) == ([], [])
+
+
+def test_what_a_killed_update_staged_is_removed_by_the_next(folder, source_of, write_jsonl):
+    (folder / STAGED).mkdir(parents=True)
+    (folder / STAGED / "0.jsonl.zst").write_bytes(b"half")
+    update(folder, source_of(write_jsonl("a.jsonl", texts(2))))
+    assert files_in(folder) == {"manifest.json"}
+    assert contents(folder) == ["Text 0.", "Text 1."]
+
+
+def test_a_source_that_fails_in_the_middle_changes_nothing(
+    folder, source_of, write_jsonl, monkeypatch
+):
+    path = write_jsonl("a.jsonl", texts(6))
+    update(folder, source_of(path))
+    before = manifest_path(folder).read_bytes()
+    write_jsonl("a.jsonl", texts(9, "Other"))
+    genuine = cutting.read_raw_records
+
+    def failing(source, files):
+        for count, record in enumerate(genuine(source, files)):
+            if count == 7:
+                raise SourceError("The disk is gone.")
+            yield record
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "toolformer.sources.ingestion.flush", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        with pytest.raises(KeyboardInterrupt):
-            update(folder, a, b)
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00001", "shard-00002"}
-    assert keys(Manifest.load(folder).shards) == ["shard-00000"]
-    # The next update has other records for these keys.
-    c = source_of(write_jsonl("c.jsonl", texts(2)))
-    assert keys(update(folder, a, c).added) == ["shard-00001"]
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}
-    assert len(contents(folder)) == 5
+        patch.setattr(cutting, "read_raw_records", failing)
+        result = update(folder, source_of(path))
+    assert [str(each.error) for each in result.rejected_sources] == ["The disk is gone."]
+    assert (result.added, result.retired) == ([], [])
+    assert manifest_path(folder).read_bytes() == before
+    assert stored_keys(folder) == {"shard-00000", "shard-00001"}
+    assert files_in(folder) == {"manifest.json"}
+    assert keys(update(folder, source_of(path)).added)[0] == "shard-00002"
 
 
-def test_slices_without_their_manifest_are_refused_and_stay(folder, source_of, write_jsonl):
+def test_texts_of_another_version_are_cut_again_under_their_keys(folder, source_of, write_jsonl):
+    source = source_of(write_jsonl("a.jsonl", texts(6)))
+    update(folder, source)
+    assert stale_sources(folder, [source], stored_texts(folder, version="2"))[0] == [source]
+    result = update(folder, source, version="2")
+    assert (result.added, result.retired, result.restored) == ([], [], [])
+    assert stale_sources(folder, [source], stored_texts(folder, version="2"))[0] == []
+
+
+def test_texts_without_their_manifest_are_refused_and_stay(folder, source_of, write_jsonl):
     source = source_of(write_jsonl("a.jsonl", texts(6)))
     update(folder, source)
     newer = manifest_path(folder).read_bytes()
     manifest_path(folder).unlink()
-    with pytest.raises(DamagedRawSliceError, match=r"2 raw slices.*toolformer sources rebuild"):
+    with pytest.raises(ManifestError, match=r"is missing, but texts of 2 others.*from a copy"):
         update(folder, source)
-    with pytest.raises(DamagedRawSliceError, match="2 raw slices"):
-        Manifest.load(folder)
-    older = {"version": 1, "next_number": 1, "identities": {}, "shards": []}
+    with pytest.raises(ManifestError, match="is missing"):
+        retire_source(folder, source.name, stored_texts(folder))
+    older = {"version": 1, "next_number": 0, "identities": {}, "shards": []}
     manifest_path(folder).write_text(json.dumps(older))
-    with pytest.raises(DamagedRawSliceError, match=r"1 keys.*shard-00001.*sources rebuild"):
+    with pytest.raises(ManifestError, match=r"knows 0 shards.*shard-00000 to shard-00001"):
         update(folder, source)
-    assert slices_on_disk(folder) == {"shard-00000", "shard-00001"}
+    retired = StoredTexts("1", retired=["shard-00001"])
+    with pytest.raises(ManifestError, match="shard-00001"):
+        stale_sources(folder, [source], retired)
+    assert stored_keys(folder) == {"shard-00000", "shard-00001"}
     manifest_path(folder).write_bytes(newer)
     assert update(folder, source).added == []
+
+
+def test_lost_texts_come_back_under_their_key(folder, source_of, write_jsonl):
+    source = source_of(write_jsonl("a.jsonl", texts(6)))
+    (_, entry) = update(folder, source).added
+    text_file(folder, entry.key).unlink()
+    assert stale_sources(folder, [source], stored_texts(folder))[0] == [source]
+    result = update(folder, source)
+    assert (result.added, result.retired, len(kept(folder, result))) == ([], [], 2)
+    assert len(texts_of(folder, entry)) == 3
 
 
 def test_updates_at_the_same_time_register_each_shard_once(folder, source_of, write_jsonl):
@@ -359,27 +411,6 @@ def test_updates_at_the_same_time_register_each_shard_once(folder, source_of, wr
     assert len(contents(folder)) == 60
 
 
-def test_a_lost_slice_is_named_and_comes_back_under_its_key(folder, source_of, write_jsonl):
-    source = source_of(write_jsonl("a.jsonl", texts(6)))
-    (_, entry) = update(folder, source).added
-    slice_path(folder, entry.key).unlink()
-    with pytest.raises(ShardNotFoundError, match=r"shard-00001\.jsonl\.zst' is missing"):
-        list(read_shard(folder, entry))
-    result = update(folder, source)
-    assert (result.added, result.retired, len(kept(folder, result))) == ([], [], 2)
-    assert len(list(read_shard(folder, entry))) == 3
-
-
-def test_a_damaged_slice_is_named(folder, source_of, write_jsonl):
-    (entry,) = update(folder, source_of(write_jsonl("a.jsonl", texts(3)))).added
-    path = slice_path(folder, entry.key)
-    stored = path.read_bytes()
-    for damaged in (stored[:-10], stored[:40] + b"\x00\x01" + stored[42:], b"", b"no slice"):
-        path.write_bytes(damaged)
-        with pytest.raises(DamagedRawSliceError, match=r"shard-00000\.jsonl\.zst"):
-            list(read_shard(folder, entry))
-
-
 def test_a_shard_that_never_was_is_told_from_those_there_are(folder, source_of, write_jsonl):
     with pytest.raises(ShardNotFoundError, match="none yet"):
         Manifest.load(folder).entry("shard-00000")
@@ -392,7 +423,7 @@ def test_a_shard_that_never_was_is_told_from_those_there_are(folder, source_of, 
 def test_a_damaged_manifest_is_not_overwritten(folder, content):
     folder.mkdir(parents=True)
     manifest_path(folder).write_text(content)
-    with pytest.raises(DamagedRawSliceError, match="cannot be understood"):
+    with pytest.raises(ManifestError, match="cannot be understood"):
         update(folder)
     assert manifest_path(folder).read_text() == content
 
@@ -401,28 +432,27 @@ def test_a_full_disk_leaves_what_was_registered(folder, source_of, write_jsonl, 
     a, b = write_jsonl("a.jsonl", texts(3)), write_jsonl("b.jsonl", texts(3))
     update(folder, source_of(a))
 
-    def full(_descriptor: int) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SliceWriteError, match=r"No space left on device.*Make room"):
+    monkeypatch.setattr(zstandard, "open", full)
+    with pytest.raises(CorpusWriteError, match=r"No space left on device.*Make room"):
         update(folder, source_of(a), source_of(b))
     monkeypatch.undo()
     assert keys(Manifest.load(folder).active_shards) == ["shard-00000"]
-    assert slices_on_disk(folder) == {"shard-00000"}
+    assert stored_keys(folder) == {"shard-00000"}
+    assert files_in(folder) == {"manifest.json"}
 
 
-def test_progress_is_told_after_each_slice(folder, source_of, write_jsonl):
+def test_progress_is_told_after_each_shard(folder, source_of, write_jsonl):
     seen: list[int] = []
     source = source_of(write_jsonl("a.jsonl", texts(7)))
-    update_manifest(
-        folder, [source], held_out_every=4, progress=lambda _name, records: seen.append(records)
-    )
+    update(folder, source, progress=lambda _name, records: seen.append(records))
     assert seen == [3, 6, 7]
 
 
 def test_built_in_starter_texts_all_parse_with_a_date(folder):
     result = update(folder, Source("starter-texts", shard_size=50))
-    found = [item for entry in result.added for item in read_shard(folder, entry)]
+    found = [item for entry in result.added for item in texts_of(folder, entry)]
     assert all(isinstance(item, ParsedDocument) and item.published_on for item in found)
     assert found[0].source.startswith("starter-texts/")

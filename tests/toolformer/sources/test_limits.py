@@ -1,6 +1,5 @@
 import gzip
 import json
-from dataclasses import asdict
 
 import pytest
 import zstandard
@@ -13,30 +12,9 @@ from tests.toolformer.sources.test_readers import outcomes
 from toolformer.sources import compression, readers
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.records import ParsedDocument
-from toolformer.sources.source import RecordLayout, Source
 from toolformer.sources.wiki_markup import is_costly
 
 LINES = b"".join(json.dumps({"text": f"Text {number}."}).encode() + b"\n" for number in range(1000))
-
-
-def test_the_limits_at_their_defaults_are_no_part_of_what_identifies_a_source():
-    """Otherwise every home would read its sources again, or cut them into other slices."""
-    source = Source("a.jsonl", shard_size=3)
-    assert list(source.facts) == [
-        "path",
-        "format",
-        "text_column",
-        "url_column",
-        "date_column",
-        "title_column",
-        "limit",
-        "shard_size",
-        "maximum_text_bytes",
-    ]
-    assert source.facts["limit"] is None
-    given = Source("a.jsonl", shard_size=3, maximum_file_bytes=5)
-    assert given.facts == source.facts | {"maximum_file_bytes": 5}
-    assert "maximum_file_bytes" not in asdict(RecordLayout("jsonl"))
 
 
 def test_what_comes_before_the_limit_of_bytes_is_kept(tmp_path, source_of, monkeypatch):

@@ -8,11 +8,12 @@ import pytest
 
 from tests.s3 import CREDENTIALS, Store, running_store
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+from tests.toolformer.sources.kept_texts import stored_keys, update
 from toolformer.sources import files
 from toolformer.sources.article_lines import read_article_lines
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import file_identity, list_files, open_stored
-from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.ingestion import STAGED
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.source import Source, normalised_path
@@ -150,12 +151,12 @@ def test_ingesting_again_cuts_only_what_changed(store, tmp_path):
     store.put("corpus", "a/a.jsonl", LINES)
     store.put("corpus", "b/b.jsonl", LINES.replace(b"One", b"Three"))
     both = [source("s3://corpus/a"), source("s3://corpus/b/*.jsonl")]
-    assert len(update_manifest(tmp_path, both, held_out_every=0).added) == 2
-    assert not update_manifest(tmp_path, both, held_out_every=0).added
+    assert len(update(tmp_path / "sources", *both).added) == 2
+    assert not update(tmp_path / "sources", *both).added
     store.put("corpus", "b/b.jsonl", LINES.replace(b"One", b"Four"))
-    update = update_manifest(tmp_path, both, held_out_every=0)
-    assert [entry.source for entry in update.added] == ["s3://corpus/b/*.jsonl"]
-    assert [entry.source for entry in update.retired] == ["s3://corpus/b/*.jsonl"]
+    result = update(tmp_path / "sources", *both)
+    assert [entry.source for entry in result.added] == ["s3://corpus/b/*.jsonl"]
+    assert [entry.source for entry in result.retired] == ["s3://corpus/b/*.jsonl"]
 
 
 def test_a_path_in_a_store_keeps_its_two_slashes():
@@ -211,9 +212,8 @@ def test_a_store_that_goes_in_the_middle_costs_nothing_that_was_there(
         lead_to(fragile, monkeypatch)
         fragile.make_bucket("corpus")
         fragile.put("corpus", "a.jsonl", LINES)
-        (first,) = update_manifest(
-            tmp_path, [source("s3://corpus/a.jsonl")], held_out_every=0
-        ).added
+        folder = tmp_path / "sources"
+        (first,) = update(folder, source("s3://corpus/a.jsonl")).added
         line = b'{"text": "%s"}\n' % (b"x" * 1000)
         fragile.put("corpus", "a.jsonl", LINES + line * 12_000)
 
@@ -221,17 +221,13 @@ def test_a_store_that_goes_in_the_middle_costs_nothing_that_was_there(
             if records == 300:
                 fragile.delete("corpus", "a.jsonl") if fault == "deleted" else fragile.stop()
 
-        update = update_manifest(
-            tmp_path,
-            [source("s3://corpus/a.jsonl", shard_size=100)],
-            held_out_every=0,
-            progress=break_it,
-        )
-    (rejected,) = update.rejected_sources
+        result = update(folder, source("s3://corpus/a.jsonl", shard_size=100), progress=break_it)
+    (rejected,) = result.rejected_sources
     assert str(rejected.error).startswith("The source 's3://corpus/a.jsonl' cannot be read: ")
     assert "\n" not in str(rejected.error)
-    assert Manifest.load(tmp_path).active_shards == [first]
-    assert [path.name for path in (tmp_path / "slices").iterdir()] == [f"{first.key}.jsonl.zst"]
+    assert Manifest.load(folder).active_shards == [first]
+    assert stored_keys(folder) == {first.key}
+    assert not (folder / STAGED).exists()
 
 
 def test_without_obstore_the_command_that_installs_it_is_told(monkeypatch):

@@ -1,0 +1,28 @@
+"""A corpus that is cut without Dagster, its texts in the warehouse."""
+
+from collections.abc import Sequence
+
+from assets.documents import store_texts, stored_texts
+from dagster_project.home import Home
+from toolformer.sources.cutting import CutShard
+from toolformer.sources.ingestion import ManifestUpdate, update_manifest
+from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.source import Source
+from warehouse.warehouse import Warehouse
+
+
+def cut_corpus(home: Home, sources: Sequence[Source], *, held_out_every: int = 0) -> ManifestUpdate:
+    """Cut the sources as the asset `corpus_manifest` does, without registering partitions."""
+    warehouse = Warehouse(home.warehouse, home.database)
+
+    def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
+        for entry, shard in cut:
+            store_texts(warehouse, entry, shard.texts(), run_id="test")
+
+    return update_manifest(
+        home.sources,
+        sources,
+        held_out_every=held_out_every,
+        stored=stored_texts(warehouse),
+        store=store,
+    )
