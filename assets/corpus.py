@@ -15,10 +15,10 @@ from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
 from dagster_project.partitions import SHARD, register_evaluations, register_shards
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
-from dagster_project.shared_files import changing_corpus, publish
+from dagster_project.shared_files import bring, changing_corpus, publish
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
-from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.ingestion import StoredTexts, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from warehouse.warehouse import Warehouse
@@ -60,6 +60,16 @@ def configured_sources(settings: Settings) -> list[Source]:
         )
         for source in settings.corpus.sources or EMBEDDED_SOURCES
     ]
+
+
+def look_at_texts(home: Home, warehouse: Warehouse) -> StoredTexts:
+    """The texts that are stored, and this machine's copy of a manifest that knows them all.
+
+    The manifest last: shards are registered before their texts are stored.
+    """
+    stored = stored_texts(warehouse)
+    bring(home, manifest_path(home.sources))
+    return stored
 
 
 def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
@@ -145,7 +155,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
             home.sources,
             configured_sources(loaded),
             held_out_every=loaded.corpus.held_out_every,
-            stored=stored_texts(run.warehouse),
+            stored=look_at_texts(home, run.warehouse),
             store=store,
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )

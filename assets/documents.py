@@ -29,6 +29,7 @@ from warehouse.warehouse import Warehouse
 DOCUMENTS, REJECTED_RECORDS = "documents", "rejected_records"
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "1"
+_MOST_NAMED = 5
 
 
 class MissingTextsError(ToolformerError):
@@ -39,7 +40,9 @@ class MissingTextsError(ToolformerError):
     """
 
     def __init__(self, entries: Sequence[ShardEntry]):
-        shards = ", ".join(f"{entry.key} of the source {entry.source!r}" for entry in entries)
+        named = [f"{entry.key} of the source {entry.source!r}" for entry in entries[:_MOST_NAMED]]
+        more = len(entries) - len(named)
+        shards = ", ".join(named) + (f" and of {more} more" if more else "")
         super().__init__(
             f"There are no texts of {shards}. Expected those that were stored when the source was "
             "cut. Make the source available again and run `toolformer build`: it is cut again, and "

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.corpus import configured_sources
+from assets.corpus import configured_sources, look_at_texts
 from assets.documents import MissingTextsError, stored_texts
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
@@ -33,14 +33,13 @@ from dagster_project.runs.run_job import (
     was_made,
 )
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import SEARCHING_TOOLS
 from dagster_project.wiring.toolbox import open_toolbox
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import stale_sources
-from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer.sources.manifest import Manifest
 
 
 def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, str]:
@@ -86,8 +85,7 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
 
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
     """Whether the shards and their partitions are those of the sources, and all can be used."""
-    bring(home, manifest_path(home.sources))
-    stored = stored_texts(open_warehouse(home))
+    stored = look_at_texts(home, open_warehouse(home))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
     registered = set(instance.get_dynamic_partitions(SHARD))

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.corpus import bring_in_line, configured_sources
-from assets.documents import stored_texts
+from assets.corpus import bring_in_line, configured_sources, look_at_texts
 from assets.source_list import remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -41,9 +40,9 @@ def list_sources() -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
+    stored = look_at_texts(home, Warehouse(home.warehouse, home.database, slice_store(home)))
     manifest = Manifest.load(home.sources)
-    warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
-    check_complete(home.sources, manifest, stored_texts(warehouse).all_keys)
+    check_complete(home.sources, manifest, stored.all_keys)
     active = manifest.active_shards
     shards = Counter(entry.source for entry in active)
     records = Counter[str]()
@@ -95,7 +94,7 @@ def retire_shards_of(home: Home, name: str) -> int:
     """Take the shards of a source out of the corpus, and say how many; under `corpus_lock`."""
     with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
         warehouse = open_warehouse(home)
-        retired = retire_source(home.sources, name, stored_texts(warehouse))
+        retired = retire_source(home.sources, name, look_at_texts(home, warehouse))
         bring_in_line(home, warehouse, instance)
     return len(retired)
 

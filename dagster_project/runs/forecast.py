@@ -7,20 +7,19 @@ once they are done.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from assets.corpus import configured_sources
-from assets.documents import stored_texts
+from assets.corpus import configured_sources, look_at_texts
 from dagster_project.home import Home
 from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedSlice
 from dagster_project.settings.sections import Settings
-from dagster_project.shared_files import bring, slice_store
+from dagster_project.shared_files import slice_store
 from dagster_project.wiring.annotator import Annotator
 from dagster_project.wiring.retriever import tools_searching
 from dagster_project.wiring.toolbox import open_toolbox
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.sources.ingestion import stale_sources
-from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
+from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
 from warehouse.warehouse import Warehouse
 
@@ -95,7 +94,6 @@ def forecast_build(
         ShardNotFoundError: there is no such shard.
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
-    bring(home, manifest_path(home.sources))
     warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
     preparation = _preparation(settings, home, warehouse, tools)
     chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
@@ -127,7 +125,7 @@ def _preparation(
     settings: Settings, home: Home, warehouse: Warehouse, tools: Collection[str]
 ) -> Preparation:
     cut, rejected = stale_sources(
-        home.sources, configured_sources(settings), stored_texts(warehouse)
+        home.sources, configured_sources(settings), look_at_texts(home, warehouse)
     )
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     return Preparation(

@@ -22,6 +22,7 @@ def columns_of(asset: str) -> set[str]:
 
 def test_assets_with_a_table_are_these():
     assert {
+        "documents": "documents",
         **{name: name for name in SPECS if SPECS[name].group_name == "build_dataset"},
         "training_set": "training_texts",
         "evaluation_results": "evaluation_results",

@@ -63,9 +63,6 @@ class MirroredFiles:
     def _place(self, path: Path) -> str:
         return _FILES + path.relative_to(self._root).as_posix()
 
-    def _path(self, place: str) -> Path:
-        return self._root / place.removeprefix(_FILES)
-
 
 def _contents(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_dir():
