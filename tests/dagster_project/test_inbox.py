@@ -168,7 +168,8 @@ def test_a_source_that_cannot_be_read_is_taken_out_of_the_settings_again(home: H
     result = prepare(home, [str(bad), str(good)])
     assert result.success
     assert listed_sources(home.settings_file) == [str(good)]
-    (made,) = result.asset_materializations_for_node("corpus_manifest")
+    texts, made = result.asset_materializations_for_node("corpus_manifest")
+    assert (texts.asset_key.to_user_string(), texts.partition) == ("documents", "shard-00000")
     assert list(made.metadata["rejected sources"].value) == [str(bad)]
     assert made.metadata["dagster/row_count"].value == 1
 
