@@ -38,11 +38,11 @@ def shards_per_run(settings_file: Path) -> int:
         return RunsSettings().shards_per_run  # pyright: ignore[reportCallIssue]
 
 
-def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> list[str]:
-    """Make the registered partitions those of the active shards; returns the new ones."""
+def register_shards(instance: dg.DagsterInstance, active_keys: list[str]) -> None:
+    """Make the registered partitions those of the active shards."""
     for key in sorted(set(instance.get_dynamic_partitions(SHARD)).difference(active_keys)):
         instance.delete_dynamic_partition(SHARD, key)
-    return _register(instance, SHARD, active_keys)
+    _register(instance, SHARD, active_keys)
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
@@ -73,17 +73,14 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
     return dimensions[BENCHMARK], dimensions[MODEL]
 
 
-def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> list[str]:
-    """Add partitions of this name; returns the new ones."""
+def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
     from sqlalchemy.exc import IntegrityError
 
     registered = set(instance.get_dynamic_partitions(name))
-    new = [key for key in keys if key not in registered]
-    missing = new
+    missing = [key for key in keys if key not in registered]
     while missing:
         # Another process may register the same keys at the same time.
         with suppress(IntegrityError):
             instance.add_dynamic_partitions(name, missing)
         registered = set(instance.get_dynamic_partitions(name))
         missing = [key for key in missing if key not in registered]
-    return new

@@ -115,7 +115,7 @@ def lists_in_footers(name: str, metadata: str) -> str:
                 )
                 when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
                     then error('Slice ''' || file_name || ''' is damaged.')
-                else substring(stored, {start})::json::{_types()[name]}
+                else substring(stored, {start})::json::{types_of_counts()[name]}
             end as counted
         -- Every slice has metadata, so one without these counts is met here, too.
         from (
@@ -129,8 +129,8 @@ def lists_in_footers(name: str, metadata: str) -> str:
 
 
 @functools.cache
-def _types() -> dict[str, str]:
-    """Of each counts the SQL type that they have in a footer: a list of structs."""
+def types_of_counts() -> dict[str, str]:
+    """Returns of each counts the SQL type that they have in a footer: a list of structs."""
     types = {}
     with open_connection() as connection:
         for schema in tables().values():

@@ -3,7 +3,6 @@
 Does not run statements.
 """
 
-import functools
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,13 +62,17 @@ def _is_damaged(path: Path) -> bool:
     except FileNotFoundError:
         # Swept or moved meanwhile.
         return False
-    return _was_damaged(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return True
+    state = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+    if state not in _intact and is_damaged(path):
+        return True
+    _intact.add(state)
+    return False
 
 
-# Once per process, unless the file system tells of a change.
-@functools.lru_cache(maxsize=100_000)
-def _was_damaged(path: Path, *_status: int) -> bool:
-    return is_damaged(path)
+# Versions that this process has compared, as the file system told of them then.
+_intact: set[tuple[Path, int, int, int]] = set()
 
 
 def are_there(files: Files) -> bool:

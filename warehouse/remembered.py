@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from toolformer.ground.digests import digest_of_bytes
 from toolformer.ground.whole_files import replacing
 from warehouse.connection import sql_literal
-from warehouse.counting import counts_text, lists_in_footers
+from warehouse.counting import counts_text, lists_in_footers, types_of_counts
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,5 +87,8 @@ def _store(path: Path, name: str, counted: "pl.DataFrame") -> None:
 
 
 def _digest(name: str, stored: bytes) -> bytes:
-    # With what is counted, so that counts of another kind are not taken for these.
-    return digest_of_bytes(counts_text(name).encode() + stored, size=_DIGEST_BYTES)
+    import polars as pl
+
+    # With what is counted and how it is held: counts of another kind are not taken for these.
+    kind = f"{counts_text(name)} {types_of_counts()[name]} {pl.__version__} "
+    return digest_of_bytes(kind.encode() + stored, size=_DIGEST_BYTES)

@@ -183,7 +183,7 @@ def _build(
                 shard: behind
                 for error in failed
                 for shard in error.finished_shards
-                if (behind := _behind(stages[shard], error.failed_assets))
+                if shard in stages and (behind := _behind(stages[shard], error.failed_assets))
             }
     try:
         if settings.runs.delta_logs:

@@ -33,9 +33,12 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     """
     findings = guarded("packages", _packages)
     findings += guarded("machine", lambda: examine_machine(home.root, home.cache))
+    # Without its store a machine has those texts alone that it has read.
+    has_all_texts = True
     if home.store is not None:
         findings.append(_object_store(home, home.store))
-        if findings[-1].status != "ok":
+        has_all_texts = findings[-1].status == "ok"
+        if not has_all_texts:
             home = replace(home, store=None)
     findings += guarded("locks", lambda: doctor_home.locks(home))
     settings, finding = _settings(home)
@@ -48,7 +51,8 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     findings += guarded("passage index", lambda: doctor_home.passage_index(home, settings))
     findings += guarded("tools", lambda: _tools(home, settings))
     findings += guarded("isolation of tools", _isolation)
-    findings += guarded("manifest", lambda: doctor_home.manifest(home))
+    if has_all_texts:
+        findings += guarded("manifest", lambda: doctor_home.manifest(home))
     findings += guarded("files", lambda: examine_files(home, settings, is_full=is_full))
     return findings
 

@@ -88,7 +88,7 @@ def run_on_ray(
             backfills.append(_launch(instance, resources, settings, run))
             tell(f"Backfill of {', '.join(run.assets)}: {_pages_of(backfills[-1:])}")
         ended = _followed(instance, backfills, tell)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ToolformerError):
         if backfills:
             pages = _pages_of(backfills)
             tell(f"What was launched goes on without this command. Cancel it at {pages}")

@@ -421,10 +421,7 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(
             raise IntegrityError("insert", {}, Exception("UNIQUE constraint failed"))
 
         monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
-        assert register_shards(instance, ["shard-00000", "shard-00001"]) == [
-            "shard-00000",
-            "shard-00001",
-        ]
+        register_shards(instance, ["shard-00000", "shard-00001"])
         assert set(instance.get_dynamic_partitions("shard")) == {"shard-00000", "shard-00001"}
 
 

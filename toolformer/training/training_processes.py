@@ -103,6 +103,8 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
     import torch
     from torch import distributed
 
+    # What the end of the parent sends; a script that runs in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(threads)
     device = f"cuda:{rank}" if job.device.startswith("cuda") else job.device
     try:

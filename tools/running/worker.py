@@ -67,8 +67,11 @@ def main() -> None:
             request_id, request = _receive(connection)
         except EOFError:
             return
-        # Not an alarm of the kernel: the first process of a namespace gets none.
-        faulthandler.dump_traceback_later(request["deadline_seconds"] + _GRACE_SECONDS, exit=True)
+        # Not an alarm of the kernel: the first process of a namespace gets none. To the descriptor:
+        # a tool may have put something else in the place of `sys.stderr`.
+        faulthandler.dump_traceback_later(
+            request["deadline_seconds"] + _GRACE_SECONDS, exit=True, file=2
+        )
         try:
             # What cannot be written as JSON is an error of the tool.
             reply = _bytes({"answer": _serve(tool, request, name)})

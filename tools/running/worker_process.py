@@ -120,7 +120,13 @@ class WorkerProcess:
         try:
             self._connection.send_bytes(request_id + b" " + json.dumps(request).encode())
             if self._connection.poll(seconds):
-                message = self._connection.recv_bytes(_LONGEST_REPLY)
+                # Somebody else may have written a length with nothing behind it.
+                timer = threading.Timer(seconds, self.end)
+                timer.start()
+                try:
+                    message = self._connection.recv_bytes(_LONGEST_REPLY)
+                finally:
+                    timer.cancel()
         except (EOFError, ConnectionError) as error:
             raise EOFError from error
         except OSError:

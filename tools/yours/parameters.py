@@ -42,12 +42,16 @@ def parameters_of_schema(
             calls.
     """
     properties = schema.get("properties", {}) if isinstance(schema, Mapping) else None
-    if not isinstance(schema, Mapping) or not isinstance(properties, Mapping):
+    required = schema.get("required") or [] if isinstance(schema, Mapping) else None
+    if (
+        not isinstance(schema, Mapping)
+        or not isinstance(properties, Mapping)
+        or not isinstance(required, list)
+    ):
         raise ToolSettingsError(
             f"The parameters of {tool_name} are {schema!r}. Expected a JSON schema with "
-            "`properties`."
+            "`properties`, and with a list of names as `required`."
         )
-    required = schema.get("required") or []
     parameters = []
     for name, parameter_schema in properties.items():
         is_required = name in required

@@ -96,8 +96,9 @@ class Mirror:
 
         Raises: See `look`.
         """
-        tags = {place: tag for place, tag in self.store.tags(prefix).items() if is_wanted(place)}
+        # First: what another process publishes between the two is stale then, and not gone.
         known = {place: tag for place, tag in self._record.tags(prefix).items() if is_wanted(place)}
+        tags = {place: tag for place, tag in self.store.tags(prefix).items() if is_wanted(place)}
         gone = [place for place in known if place not in tags]
         stale = [
             place
