@@ -56,11 +56,10 @@ class ShardReport:
 
     def metadata(self) -> dict[str, Any]:
         """As Dagster metadata of one partition."""
-        metadata: dict[str, Any] = {
-            "dagster/partition_row_count": self.rows,
-            "slices": dg.MetadataValue.md(_state_table(self.outputs)),
-            **self.counts,
-        }
+        metadata: dict[str, Any] = {"dagster/partition_row_count": self.rows}
+        if self.outputs:
+            metadata["slices"] = dg.MetadataValue.md(_state_table(self.outputs))
+        metadata |= self.counts
         if self.preview is not None and not self.preview.is_empty():
             metadata["preview"] = dg.MetadataValue.md(table_markdown(self.preview, rows=_PREVIEW))
         return metadata

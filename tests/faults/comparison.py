@@ -146,10 +146,7 @@ def _manifest(home: FaultyHome) -> dict[str, object]:
     from toolformer.sources.manifest import Manifest
 
     shards = Manifest.load(home.home.sources).active_shards
-    raw = {
-        path.name: path.read_bytes() for path in (home.home.sources / "slices").glob("*") if shards
-    }
-    return {**{entry.key: asdict(entry) for entry in shards}, **raw}
+    return {entry.key: asdict(entry) for entry in shards}
 
 
 def _settings(home: FaultyHome) -> dict[str, object]:
@@ -177,11 +174,13 @@ def _weights(home: FaultyHome) -> dict[str, object]:
 
 def damage_of_leftovers(home: FaultyHome) -> Damage:
     """Temporary files, checkpoints, held locks, living processes, unfinished runs."""
+    from toolformer.sources.ingestion import STAGED
+
     damage = Damage()
     left = [path for path in home.root.rglob("*.tmp") if path.exists()]
     left += [path for path in home.home.checkpoints.rglob("*") if path.is_file()]
     left += list((home.root / "locks").glob("process-*"))
-    left += list((home.home.sources / "slices").glob("cut-*"))
+    left += list((home.home.sources / STAGED).glob("*"))
     if left:
         named = ", ".join(str(path.relative_to(home.root)) for path in sorted(left)[:3])
         damage.remarks.append(f"{len(left)} files left over: {named}")
