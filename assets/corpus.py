@@ -1,6 +1,7 @@
 """The corpus: shards cut from the sources (paper §4.1)."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -98,19 +99,27 @@ def bring_in_line(home: Home, store: Warehouse, instance: dg.DagsterInstance) ->
     return active
 
 
-def _report_unreported(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, active: list[ShardEntry]
-) -> None:
+def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
+    """Register the shards that were cut from a source, then store their texts."""
+    bring_in_line(run.home, run.warehouse, run.context.instance)
+    for entry, shard in cut:
+        run_id = run.context.run.run_id
+        stored = store_texts(run.warehouse, entry, shard.texts(), run_id=run_id)
+        if stored is not None:
+            run.context.log_event(stored)
+
+
+def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
     """Report texts that this instance does not know: stored by another machine, or before a kill.
 
     Without reading them: with an object store that would fetch the whole corpus.
     """
-    reported = context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
-    stored = stored_texts(warehouse).keys
+    reported = run.context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
+    stored = stored_texts(run.warehouse).keys
     for entry in active:
         if entry.key in stored and entry.key not in reported:
             metadata = {"records": entry.records}
-            context.log_event(
+            run.context.log_event(
                 dg.AssetMaterialization(DOCUMENTS, partition=entry.key, metadata=metadata)
             )
 
@@ -142,25 +151,17 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
         # With these.
         run = Run(context)
         loaded = run.settings
-
-        def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
-            bring_in_line(home, run.warehouse, context.instance)
-            for entry, shard in cut:
-                stored = store_texts(run.warehouse, entry, shard.texts(), run_id=context.run.run_id)
-                if stored is not None:
-                    context.log_event(stored)
-
         registered = set(context.instance.get_dynamic_partitions(SHARD))
         update = update_manifest(
             home.sources,
             configured_sources(loaded),
             held_out_every=loaded.corpus.held_out_every,
             stored=look_at_texts(home, run.warehouse),
-            store=store,
+            store=partial(_store_cut, run),
             progress=lambda source, records: context.log.info(f"{source}: {records} records"),
         )
         active = bring_in_line(home, run.warehouse, context.instance)
-        _report_unreported(context, run.warehouse, active)
+        _report_unreported(run, active)
         register_evaluations(context.instance, loaded.evaluation)
         refused = [each.source.path for each in update.rejected_sources]
         unusable = [path for path in listed if path in refused]
@@ -171,15 +172,9 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
     if update.rejected_sources and not active:
         raise failure_of(ToolformerError(" ".join(str(r.error) for r in update.rejected_sources)))
     shards = pl.DataFrame(
-        [
-            {
-                "shard": entry.key,
-                "source": entry.source,
-                "records": entry.records,
-                "held out": entry.is_held_out,
-            }
-            for entry in active
-        ]
+        [(entry.key, entry.source, entry.records, entry.is_held_out) for entry in active],
+        schema=[column.name for column in _SHARDS.columns],
+        orient="row",
     )
     return dg.MaterializeResult(
         metadata={

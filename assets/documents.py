@@ -10,9 +10,8 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from assets.outputs import store_slice
+from assets.outputs import RUN, store_slice
 from assets.shard_report import ShardReport
-from assets.shard_run import RUN
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.metadata import table_metadata

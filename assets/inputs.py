@@ -7,18 +7,16 @@ fingerprint of another would count as up to date for ever. Does not read rows.
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.errors import ToolformerError
-from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MADE_FROM = "made_from"
-_SAMPLES = "candidate_calls"
 
 
 class NoCallsError(ToolformerError):
@@ -86,10 +84,10 @@ class Wanted:
             InputChangedError: one was replaced after another was made from it, and rows of the two
                 do not belong together.
         """
-        apart = torn_apart(self.inputs)
-        if apart is not None:
+        mismatch = find_mismatch(self.inputs)
+        if mismatch is not None:
             raise InputChangedError(
-                f"{apart}: another run works on this shard with other settings, or was stopped. "
+                f"{mismatch}: another run works on this shard with other settings, or was stopped. "
                 "Wait until it has ended, then run the same again."
             )
 
@@ -158,7 +156,7 @@ def fingerprints_of(inputs: Mapping[str, Input]) -> dict[str, str]:
     return {name: each.fingerprint for name, each in inputs.items()}
 
 
-def torn_apart(inputs: Iterable[Input]) -> str | None:
+def find_mismatch(inputs: Iterable[Input]) -> str | None:
     """What was replaced after another of these was made from it, as a clause; None without."""
     inputs = tuple(inputs)
     found = {each.name: each.fingerprint for each in inputs}
@@ -167,61 +165,6 @@ def torn_apart(inputs: Iterable[Input]) -> str | None:
             if found.get(name, fingerprint) != fingerprint:
                 return f"{name} was replaced after {each.name} was made from it"
     return None
-
-
-def merged_inputs(
-    warehouse: Warehouse,
-    shard: str,
-    tables: Sequence[str],
-    shard_tables: Sequence[str],
-    *,
-    round_number: int,
-    window_tokens: int,
-    besides: Collection[str] = (),
-) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
-    """What the calls of each tool of a shard are merged from, whatever tools the settings name.
-
-    Args:
-        warehouse: where the slices are.
-        shard: whose.
-        tables: with one slice per tool; a tool is merged that has rows of the first.
-        shard_tables: with one slice per shard.
-        round_number: of annotation.
-        window_tokens: calls that were sampled in other windows stand at other places.
-        besides: tools that are not looked at.
-
-    Returns:
-        By tool its slices of these tables and those of the shard; and why other tools are left out:
-        theirs do not belong together, until the tool is built again.
-    """
-    stored = warehouse.slice_names(tables[0], shard, round_number=round_number)
-    names = [name for name in stored if name not in besides]
-    of_shard = [look_at(warehouse, table, shard, ALL) for table in shard_tables] if names else []
-    merged: dict[str, tuple[Input, ...]] = {}
-    left_out: dict[str, str] = {}
-    for name in names:
-        found = [
-            *of_shard,
-            *(
-                look_at(warehouse, table, shard, name_in_round(round_number, name))
-                for table in tables
-            ),
-        ]
-        slices = tuple(each for each in found if each is not None)
-        sampled_in = next(
-            (each.parts.get("corpus.window_tokens") for each in slices if each.table == _SAMPLES),
-            None,
-        )
-        apart = torn_apart(slices)
-        if len(slices) < len(found):
-            left_out[name] = "a slice of its calls is missing"
-        elif apart is not None:
-            left_out[name] = apart
-        elif sampled_in is not None and sampled_in != json.dumps(window_tokens):
-            left_out[name] = f"sampled in windows of {sampled_in} tokens"
-        else:
-            merged[name] = slices
-    return merged, left_out
 
 
 def merged_part(table: str, tool_name: str) -> str:

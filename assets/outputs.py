@@ -9,13 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic
 
 import polars as pl
 from filelock import FileLock
 
 from assets.inputs import Wanted
-from assets.run import OutputRun, OutputRunT
+from assets.run import Run, Workspace
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.shared_files import bring
 from toolformer.sources.manifest import Manifest, manifest_path
@@ -26,19 +25,21 @@ from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
 DONE = "done"
+# The Dagster run that made a slice, in its metadata.
+RUN = "run"
 # Table, shard and name of a slice.
 Address = tuple[str, str, str]
 
 
-@dataclass(kw_only=True)
-class Output(ABC, Generic[OutputRunT]):
+@dataclass(frozen=True, kw_only=True)
+class Output(ABC):
     """What a stage makes and stores once, also when several runs ask for it at the same time.
 
     Attributes:
         run: that makes it.
     """
 
-    run: OutputRunT
+    run: Run
 
     @property
     @abstractmethod
@@ -68,7 +69,7 @@ class Output(ABC, Generic[OutputRunT]):
 
     def hold_device(self) -> object:
         """Wait for the device and keep it."""
-        return None
+        return self.run.hold_device()
 
     @property
     def leftovers(self) -> Path | None:
@@ -141,8 +142,8 @@ class Made:
     costs: Sequence[StageCost] = ()
 
 
-@dataclass(kw_only=True)
-class SliceOutput(Output[OutputRunT]):
+@dataclass(frozen=True, kw_only=True)
+class SliceOutput(Output):
     """A slice of the warehouse.
 
     Attributes:
@@ -150,6 +151,14 @@ class SliceOutput(Output[OutputRunT]):
     """
 
     address: Address
+
+    @property
+    def beside(self) -> Sequence[str]:
+        """Tables of which rows are made with these, and stored in slices of the same name.
+
+        They come first: an output whose side tables were missing would look complete after a kill.
+        """
+        return ()
 
     @abstractmethod
     def compute(self, wanted: Wanted) -> Made:
@@ -166,8 +175,14 @@ class SliceOutput(Output[OutputRunT]):
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
+        _, shard, name = self.address
+        for table in self.beside:
+            # Looked at now, so that it is not stored if another machine stores it meanwhile.
+            self.run.warehouse.slice_version(table, shard, name)
         made = self.compute(wanted)
         wanted.check_unchanged(self.wanted())
+        for table in self.beside:
+            publish(self.run, (table, shard, name), made.beside[table], wanted.metadata())
         made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         metadata = {**wanted.metadata(), **made.metadata, "made_at": made_at}
         publish(self.run, self.address, made.rows, metadata)
@@ -175,7 +190,7 @@ class SliceOutput(Output[OutputRunT]):
 
 
 def publish(
-    run: OutputRun, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
+    run: Workspace, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
 ) -> None:
     """Store a slice, unless its shard was taken out of the corpus while it was made.
 

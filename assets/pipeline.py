@@ -6,13 +6,14 @@
 Who needs to know a stage reads its declaration here: the assets, the plan of a build, the commands.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from assets.augmentation import AUGMENTED_TEXTS
 from assets.documents import DOCUMENTS, MissingTextsError
 from assets.execution import EXECUTED_CALLS
 from assets.filtering import FILTERED_CALLS
-from assets.inputs import Input, NoCallsError, Wanted, look_at, merged_inputs, merged_part
+from assets.inputs import Input, NoCallsError, Wanted, find_mismatch, look_at, merged_part
 from assets.sampling import CANDIDATE_CALLS
 from assets.scoring import SCORED_CALLS
 from assets.stage import (
@@ -138,16 +139,46 @@ class Pipeline:
         *,
         besides: Collection[str] = (),
     ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
-        """What the rows of all tools of a shard are merged from; see `merged_inputs`."""
-        return merged_inputs(
-            warehouse,
-            partition.shard,
-            self._tables_of_tools(stage),
-            [table for table in stage.reads if not self.is_per_tool(table)],
-            round_number=partition.settings.sampling.round,
-            window_tokens=partition.settings.corpus.window_tokens,
-            besides=besides,
-        )
+        """What the calls of each tool of a shard are merged from, whatever tools the settings name.
+
+        Args:
+            stage, partition: the output; a tool is merged that has rows of the nearest table.
+            warehouse: where the slices are.
+            besides: tools that are not looked at.
+
+        Returns:
+            By tool its slices and those of the shard; and why other tools are left out: theirs do
+            not belong together, until the tool is built again.
+        """
+        shard, settings = partition.shard, partition.settings
+        round_number = settings.sampling.round
+        tables_of_tools = self._tables_of_tools(stage)
+        stored = warehouse.slice_names(tables_of_tools[0], shard, round_number=round_number)
+        names = [name for name in stored if name not in besides]
+        of_shard = [
+            look_at(warehouse, table, shard, ALL)
+            for table in stage.reads
+            if names and not self.is_per_tool(table)
+        ]
+        merged: dict[str, tuple[Input, ...]] = {}
+        left_out: dict[str, str] = {}
+        for name in names:
+            of_tool = [
+                look_at(warehouse, table, shard, self[table].output_name(name, round_number))
+                for table in tables_of_tools
+            ]
+            slices = tuple(each for each in (*of_shard, *of_tool) if each is not None)
+            mismatch, sampled_in = find_mismatch(slices), _window_tokens(slices)
+            if len(slices) < len(of_shard) + len(of_tool):
+                left_out[name] = "a slice of its calls is missing"
+            elif mismatch is not None:
+                left_out[name] = mismatch
+            # Calls that were sampled in other windows stand at other places.
+            elif sampled_in not in (None, json.dumps(settings.corpus.window_tokens)):
+                left_out[name] = f"sampled in windows of {sampled_in} tokens"
+            else:
+                merged[name] = slices
+        return merged, left_out
 
     def _input(
         self, table: str, tool_name: str, partition: Partition, warehouse: Warehouse
@@ -177,12 +208,12 @@ class Pipeline:
         return {*reads, *(each for read in reads for each in self._made_from(read))}
 
 
+def _window_tokens(slices: Iterable[Input]) -> str | None:
+    """In how long windows the candidates among these slices were sampled, as JSON."""
+    sampled = (each for each in slices if each.table == CANDIDATE_CALLS.name)
+    return next((each.parts.get("corpus.window_tokens") for each in sampled), None)
+
+
 PIPELINE = Pipeline(
-    [
-        CANDIDATE_CALLS,
-        EXECUTED_CALLS,
-        SCORED_CALLS,
-        FILTERED_CALLS,
-        AUGMENTED_TEXTS,
-    ]
+    [CANDIDATE_CALLS, EXECUTED_CALLS, SCORED_CALLS, FILTERED_CALLS, AUGMENTED_TEXTS]
 )

@@ -1,46 +1,54 @@
 """What an asset works with: settings, home, warehouse, tools and model of a Dagster run."""
 
-from typing import Protocol, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from dagster_project.home import Home
+from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.resources.language_model import LanguageModelResource
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.resources.toolbox import ToolboxResource
 from dagster_project.resources.warehouse import WarehouseResource
-from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from dagster_project.wiring.toolbox import Toolbox
+from dagster_project.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
 
 # The resources that an asset asks for, as far as it needs them.
 WITHOUT_MODEL = {"settings", "warehouse"}
 WITH_MODEL = {"settings", "warehouse", "toolbox", "language_model"}
 
 
-class OutputRun(Protocol):
-    """What an output asks of the run that makes it."""
+class Workspace:
+    """What a command works with, and a run too.
 
-    @property
-    def home(self) -> Home:
-        """The folders."""
-        ...
+    Attributes:
+        settings: those of the home, with the changes for this command or run.
+        home: the folders.
+    """
 
-    @property
-    def force(self) -> bool:
-        """Whether outputs are made though they are up to date."""
-        ...
+    def __init__(self, settings: Settings, home: Home):
+        self.settings, self.home = settings, home
 
-    @property
+    @cached_property
     def warehouse(self) -> Warehouse:
-        """The rows."""
-        ...
+        """The rows; opened when they are first asked for."""
+        return open_warehouse(self.home)
+
+    @property
+    def base_model(self) -> Path:
+        """Directory of the base model; see `base_model_directory`."""
+        return base_model_directory(self.settings, self.home)
 
 
-OutputRunT = TypeVar("OutputRunT", bound=OutputRun)
-
-
-class Run:
+class Run(Workspace):
     """The run of an asset.
 
     Args:
@@ -50,8 +58,6 @@ class Run:
     Attributes:
         context: as given.
         log: of the run.
-        home: the folders.
-        settings: those of the home, with the changes for this run.
         force: whether outputs are made though they are up to date.
 
     Raises:
@@ -60,18 +66,14 @@ class Run:
 
     def __init__(self, context: dg.AssetExecutionContext, *, variant: str | None = None):
         resource: SettingsResource = context.resources.settings
-        self.context, self.log = context, context.log
-        self.home, self.force = resource.home(), resource.force
-        self.settings = resource.load(variant=variant)
-        self._warehouse: Warehouse | None = None
+        self.context, self.log, self.force = context, context.log, resource.force
+        super().__init__(resource.load(variant=variant), resource.home())
 
-    @property
+    @cached_property
     def warehouse(self) -> Warehouse:
         """The rows; opened when they are first asked for."""
-        if self._warehouse is None:
-            resource: WarehouseResource = self.context.resources.warehouse
-            self._warehouse = resource.open()
-        return self._warehouse
+        resource: WarehouseResource = self.context.resources.warehouse
+        return resource.open()
 
     @property
     def named_tools(self) -> list[str]:
@@ -89,3 +91,15 @@ class Run:
         """Of the models of this process."""
         resource: LanguageModelResource = self.context.resources.language_model
         return resource.holder()
+
+    def hold_device(self) -> str:
+        """Wait for a device and keep it; returns its name."""
+        return self.holder.hold_device(self.settings, self.home)
+
+    def load_model(self, directory: Path, *, precision: str | None = None) -> "LanguageModel":
+        """The model of a directory; see `ModelHolder.load`."""
+        return self.holder.load(directory, self.settings, self.home, precision=precision)
+
+    def progress(self, work: str, *details: str) -> ProgressCallback:
+        """Shows how far a long piece of work is; see `progress_of`."""
+        return progress_of(work, self.log, detail=", ".join(details))

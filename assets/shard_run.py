@@ -14,17 +14,16 @@ import polars as pl
 
 from assets.failures import expected_errors, failure_of
 from assets.inputs import NoCallsError, Shared, Wanted
-from assets.outputs import Made, SliceOutput, publish
+from assets.outputs import RUN, Address, Made, SliceOutput, publish
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError
 from assets.tool_threads import done_together
 from dagster_project.expected_errors import EXPECTED_ERRORS
-from dagster_project.progress import ProgressCallback, progress_of
+from dagster_project.progress import ProgressCallback
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
-from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.toolbox import Toolbox
 from toolformer.errors import ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
 NOT_SAMPLED = "not sampled"
-# The Dagster run that made a slice, in its metadata.
-RUN = "run"
 
 
 class BrokenRuleError(ToolformerError):
@@ -53,11 +50,13 @@ class PartitionRun:
         run: of the stage.
         partition: the output.
         wanted: what it is made of.
+        address: table, shard and name of its slice.
     """
 
     run: "ShardRun"
     partition: Partition
     wanted: Wanted
+    address: Address
     _shared: Shared
 
     @property
@@ -109,7 +108,7 @@ class PartitionRun:
             depends_on: what it was computed with besides what the fingerprint says.
             within: folder of one pass of several.
         """
-        folder = self.run.checkpoint_folder(self.partition) / within
+        folder = self.run.checkpoint_folder(self.address) / within
         digest = self.wanted.fingerprint.digest
         checkpoint = Checkpoint(folder, fingerprint=f"{digest} {depends_on}".rstrip())
         if checkpoint.resumed_steps:
@@ -124,8 +123,8 @@ class PartitionRun:
         return self.run.progress(work, self.partition.shard, self.partition.tool_name)
 
 
-@dataclass(kw_only=True)
-class _PartitionOutput(SliceOutput["ShardRun"]):
+@dataclass(frozen=True, kw_only=True)
+class _PartitionOutput(SliceOutput):
     """One output of a stage, as it is stored.
 
     Attributes:
@@ -133,6 +132,7 @@ class _PartitionOutput(SliceOutput["ShardRun"]):
         shared: made once for the outputs of all tools of the shard.
     """
 
+    run: "ShardRun"
     partition: Partition
     shared: Shared
 
@@ -145,19 +145,33 @@ class _PartitionOutput(SliceOutput["ShardRun"]):
     @property
     def leftovers(self) -> Path:
         """See `Output.leftovers`."""
-        return self.run.checkpoint_folder(self.partition)
+        return self.run.checkpoint_folder(self.address)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """See `SliceOutput.beside`."""
+        return self.run.stage.beside
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
         return self.run.pipeline.wanted(self.run.stage, self.partition, self.run.warehouse)
 
     def compute(self, wanted: Wanted) -> Made:
-        """See `SliceOutput.compute`."""
-        return self.run.compute(self.partition, wanted, self.shared)
-
-    def hold_device(self) -> None:
-        """See `Output.hold_device`."""
-        self.run.holder.hold_device(self.run.settings, self.run.home)
+        """See `SliceOutput.compute`; stores what it cost."""
+        work = PartitionRun(self.run, self.partition, wanted, self.address, self.shared)
+        made = self.run.stage.compute(work)
+        if set(made.beside) != set(self.beside):
+            raise StageDeclarationError(
+                f"The stage {self.run.stage.name!r} made rows of {sorted(made.beside)} beside its "
+                f"own, and declares {sorted(self.beside)}. Correct its `beside`."
+            )
+        if made.costs:
+            # In one slice, so that no cost of an earlier making stays.
+            _, shard, name = self.address
+            address = "stage_costs", shard, f"{name}.{made.costs[0].stage}"
+            costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
+            publish(self.run, address, typed_frame("stage_costs", costs), {})
+        return replace(made, metadata={**made.metadata, RUN: self.run.context.run.run_id})
 
 
 class ShardRun(Run):
@@ -225,15 +239,11 @@ class ShardRun(Run):
     @cached_property
     def base_tokenizer(self) -> Tokenizer:
         """Of the base model."""
-        return load_tokenizer(base_model_directory(self.settings, self.home))
+        return load_tokenizer(self.base_model)
 
-    def progress(self, work: str, *details: str) -> ProgressCallback:
-        """Shows how far a long piece of work is; see `progress_of`."""
-        return progress_of(work, self.context.log, detail=", ".join(details))
-
-    def checkpoint_folder(self, partition: Partition) -> Path:
+    def checkpoint_folder(self, address: Address) -> Path:
         """Where what is finished of an output is put by; removed once the output is there."""
-        return self.home.checkpoints / self.stage.name / partition.shard / self._name(partition)
+        return self.home.checkpoints.joinpath(*address)
 
     def _make_shard(self, shard: str, report: ShardReport) -> None:
         entry = self.manifest.entry(shard)
@@ -274,53 +284,13 @@ class ShardRun(Run):
 
     def _make(self, partition: Partition, shared: Shared) -> str:
         """Make an output unless it is up to date; returns how that ended."""
-        output = _PartitionOutput(
-            run=self,
-            address=(self.stage.name, partition.shard, self._name(partition)),
-            partition=partition,
-            shared=shared,
-        )
+        name = self.stage.output_name(partition.tool_name, self.settings.sampling.round)
+        address = self.stage.name, partition.shard, name
+        output = _PartitionOutput(run=self, address=address, partition=partition, shared=shared)
         try:
             return output.bring_up_to_date()
         except NoCallsError:
             return NOT_SAMPLED
-
-    def compute(self, partition: Partition, wanted: Wanted, shared: Shared) -> Made:
-        """Compute the rows of an output, and store what stands beside them.
-
-        These come first: an output whose side tables were missing would look complete after a kill.
-        """
-        name, fingerprint = self._name(partition), wanted.fingerprint.metadata()
-        for table in self.stage.beside:
-            # Looked at now, so that it is not stored if another machine stores it meanwhile.
-            self.warehouse.slice_version(table, partition.shard, name)
-        made = self.stage.compute(PartitionRun(self, partition, wanted, shared))
-        if set(made.beside) != set(self.stage.beside):
-            raise StageDeclarationError(
-                f"The stage {self.stage.name!r} made rows of {sorted(made.beside)} beside its own, "
-                f"and declares {sorted(self.stage.beside)}. Correct its `beside`."
-            )
-        made = replace(made, metadata={**made.metadata, RUN: self.context.run.run_id})
-        for table in self.stage.beside:
-            address = table, partition.shard, name
-            publish(self, address, made.beside[table], fingerprint)
-        if made.costs:
-            # In one slice, so that no cost of an earlier making stays.
-            address = "stage_costs", partition.shard, f"{name}.{made.costs[0].stage}"
-            costs = [
-                {
-                    "shard": partition.shard,
-                    "tool": partition.tool_name,
-                    "round": self.settings.sampling.round,
-                    **asdict(cost),
-                }
-                for cost in made.costs
-            ]
-            publish(self, address, typed_frame("stage_costs", costs), {})
-        return made
-
-    def _name(self, partition: Partition) -> str:
-        return self.stage.output_name(partition.tool_name, self.settings.sampling.round)
 
     def _check_rule(self, shard: str) -> None:
         """See that the rows of a shard break no rule that spans several outputs.

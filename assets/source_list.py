@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
-from dagster_project.settings.settings_file import absolute_source, listed_sources
-from dagster_project.settings.source_file import added_sources, write_added_sources
+from dagster_project.settings.settings_file import listed_sources
+from dagster_project.settings.source_file import (
+    absolute_source,
+    added_sources,
+    write_added_sources,
+)
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import normalised_path
 

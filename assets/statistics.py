@@ -49,39 +49,41 @@ def call_statistics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         costs = cost_of_tools(store, loaded).filter(round=number)
         verdicts = [each for each in verdicts_of(store) if each.round == number]
         examples = examples_above_chance(store, verdicts, per_tool=_EXAMPLES)
-    thresholds = {each.tool: each.filtering_threshold for each in verdicts}
-    plots = {
-        "funnel plot": funnel_plot(funnel),
-        "loss reductions": loss_reduction_histogram(reductions, thresholds),
-        "kept calls by threshold": threshold_plot(sweep),
-    }
-    kept, of_all = (int(statistics[name].sum()) for name in ("kept", "scored"))
-    return dg.MaterializeResult(
-        metadata={
-            # Numbers first: Dagster plots them over the runs.
-            "round": number,
-            "candidates": int(statistics["candidates"].sum()),
-            "kept": kept,
-            **({"kept share": round(kept / of_all, 4)} if of_all else {}),
-            **_chance_share(verdicts),
-            "tokens fed": int(statistics["tokens_fed"].sum()),
-            "seconds of computing": round(float(statistics["seconds"].sum()), 1),
-            **_money(costs),
-            **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
-            **plot_links(run.home, "call_statistics", plots),
-            # Dagster shows about 500 pixels of a table: few columns, counts first.
-            "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
-            "threshold sweep": dg.MetadataValue.md(table_markdown(_by_threshold(sweep), rows=40)),
-            "dropped": dg.MetadataValue.md(
-                table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
-            ),
-            "examples above chance": dg.MetadataValue.md(
-                table_markdown(
-                    examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
-                )
-            ),
+        thresholds = {each.tool: each.filtering_threshold for each in verdicts}
+        plots = {
+            "funnel plot": funnel_plot(funnel),
+            "loss reductions": loss_reduction_histogram(reductions, thresholds),
+            "kept calls by threshold": threshold_plot(sweep),
         }
-    )
+        kept, of_all = (int(statistics[name].sum()) for name in ("kept", "scored"))
+        return dg.MaterializeResult(
+            metadata={
+                # Numbers first: Dagster plots them over the runs.
+                "round": number,
+                "candidates": int(statistics["candidates"].sum()),
+                "kept": kept,
+                **({"kept share": round(kept / of_all, 4)} if of_all else {}),
+                **_chance_share(verdicts),
+                "tokens fed": int(statistics["tokens_fed"].sum()),
+                "seconds of computing": round(float(statistics["seconds"].sum()), 1),
+                **_money(costs),
+                **{f"verdict: {each.tool}": each.found.sentence for each in verdicts},
+                **plot_links(run.home, "call_statistics", plots),
+                # Dagster shows about 500 pixels of a table: few columns, counts first.
+                "by tool": dg.MetadataValue.md(table_markdown(_by_tool(statistics), rows=20)),
+                "threshold sweep": dg.MetadataValue.md(
+                    table_markdown(_by_threshold(sweep), rows=40)
+                ),
+                "dropped": dg.MetadataValue.md(
+                    table_markdown(reasons.select("tool", "rows", "reason"), rows=60)
+                ),
+                "examples above chance": dg.MetadataValue.md(
+                    table_markdown(
+                        examples.select("tool", "loss_reduction", "contrast", "call"), rows=20
+                    )
+                ),
+            }
+        )
 
 
 def _chance_share(verdicts: Sequence[Verdict]) -> dict[str, float]:

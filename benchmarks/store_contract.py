@@ -9,9 +9,10 @@ additions that are missing at the end; *torn* are slices whose rows disagree or 
     python -m benchmarks.store_contract [--places folder s3 folder-without-locks]
 
 The store (moto) is started on this machine unless `--store` names another, whose credentials the
-environment has. With a store nobody locks: its conditional puts alone keep the promise.
-`folder-without-locks` loses additions, as it must: it shows that this program would see it. Each
-process has a cache of its own, and with a store a mirror of its own, as if it were a machine.
+environment has. With a store nobody locks: the numbers of versions, each taken once, keep the
+promise. `folder-without-locks` loses additions, as it must: it shows that this program would see
+it. Each process has a cache of its own, and with a store a mirror of its own, as if it were a
+machine.
 """
 
 import argparse
@@ -144,7 +145,8 @@ def _add(warehouse: Warehouse, shard: str) -> None:
     number = int(found[1]["number"]) if found else 0
     if found and _number(warehouse.read_slice(_TABLE, shard, ALL)) is None:
         raise RuntimeError(f"A writer read a torn slice of {shard}.")
-    metadata = {"number": str(number + 1)}
+    # As the run is in what a stage stores: what two processes make has different digests.
+    metadata = {"number": str(number + 1), "run": str(os.getpid())}
     warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, number + 1), metadata=metadata)
 
 

@@ -49,4 +49,4 @@ def mirrored_files(root: Path, machine: Path, url: str) -> "MirroredFiles":
     """
     from warehouse.store.files import MirroredFiles
 
-    return MirroredFiles(object_store(url), root, copies_folder(machine, url) / "files")
+    return MirroredFiles(object_store(url), root, copies_folder(machine, url))

@@ -185,8 +185,7 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
-        folders = (self.root, self.warehouse, self.sources, self.precisions, self.digests)
-        for folder in (*folders, self.warehouse / ".counts"):
+        for folder in (self.root, self.warehouse, self.sources, self.precisions, self.digests):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
         # The model card and the calibration are written into a model that is there.

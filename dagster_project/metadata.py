@@ -33,18 +33,12 @@ def table_markdown(frame: pl.DataFrame, *, rows: int = 5, width: int = 60) -> st
     Returns:
         Markdown, with a line below the table that says how many rows are not shown.
 
-    Raises:
-        ValueError: `rows` or `width` is below 1.
-
     Example:
         >>> print(table_markdown(pl.DataFrame({"tool": ["QA"], "rows": [1200]})))
         | tool | rows |
         | :--- | ---: |
         | QA | 1,200 |
     """
-    for name, value in (("rows", rows), ("width", width)):
-        if value < 1:
-            raise ValueError(f"{name} is {value!r}. Expected at least 1.")
     if not frame.columns:
         return "*no columns*"
     shown = frame.head(rows)

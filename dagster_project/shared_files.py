@@ -18,6 +18,7 @@ from dagster_project.settings.source_file import (
     sources_file,
     write_added_sources,
 )
+from toolformer.ground.whole_files import write_whole
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout import EMPTY_SHARD
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from warehouse.store.slice_store import MirroredStore
 
 SEED_COMMAND = "toolformer cluster seed"
-_OF_SLICES = "slices"
+# In the folder of a warehouse that is a copy of an object store: its URL.
+_COPY_FILE = "copy-of"
 
 
 def slice_store(home: Home) -> "MirroredStore | None":
@@ -37,11 +39,15 @@ def slice_store(home: Home) -> "MirroredStore | None":
         StoreError: the store cannot be used, or the home holds rows that are not the store's.
     """
     if home.store is None:
+        if copied := _bytes(home.warehouse / _COPY_FILE):
+            raise StoreError(
+                f"The home '{home.root}' is a copy of {copied.decode()!r}, and TOOLFORMER_STORE is "
+                f"not set. Set it; or read the rows that are there with DuckDB: {home.database}."
+            )
         return None
     from warehouse.store.slice_store import MirroredStore
 
-    _check_copy(home)
-    return MirroredStore(object_store(home.store), home.warehouse, _cache(home) / _OF_SLICES)
+    return MirroredStore(object_store(home.store), home.warehouse, _files(home))
 
 
 def bring(home: Home, path: Path) -> None:
@@ -102,7 +108,7 @@ def share_settings(home: Home) -> None:
 def _share(home: Home, file: Path) -> None:
     files = _files(home)
     # As it was when this machine and the store last agreed.
-    agreed = _cache(home) / f"{file.stem}-agreed.yaml"
+    agreed = copies_folder(home.machine, str(home.store)) / f"{file.stem}-agreed.yaml"
     if _bytes(file) == _bytes(agreed):
         files.bring(file)
     elif files.is_newer(file) and file == sources_file(home.settings_file):
@@ -193,11 +199,11 @@ def seed(home: Home) -> tuple[int, int]:
     from toolformer.sources.manifest import manifest_path
     from warehouse.store.slice_store import MirroredStore
 
-    objects, cache = shared_store(home), _cache(home)
-    slices = MirroredStore(objects, home.warehouse, cache / _OF_SLICES)
+    objects = shared_store(home)
     files = mirrored_files(home.root, home.machine, objects.url)
+    slices = MirroredStore(objects, home.warehouse, files)
     # What an interrupted seed has put there is this home's own.
-    if set(objects.tags()) - set(slices.copies()) - set(files.copies()):
+    if slices.has_foreign() or files.has_foreign():
         raise StoreError(
             f"The object store {home.store!r} has something already. Expected an empty prefix: "
             "two corpora do not become one. Name another prefix, or use this store with an empty "
@@ -214,6 +220,7 @@ def seed(home: Home) -> tuple[int, int]:
     paths = [path for path in paths if path.exists() and path.suffix != ".tmp"]
     for path in paths:
         files.publish(path)
+    write_whole(home.warehouse / _COPY_FILE, objects.url)
     share_settings(home)
     return published, len(paths)
 
@@ -224,25 +231,22 @@ def _files(home: Home) -> "MirroredFiles":
     return mirrored_files(home.root, home.machine, home.store)
 
 
-def _cache(home: Home) -> Path:
-    return copies_folder(home.machine, str(home.store))
-
-
 def _check_copy(home: Home) -> None:
     """Refuse a home whose rows are not those of the store: they would be mixed.
 
     Raises:
         StoreError: it is a home of its own, or a copy of another store.
     """
-    if (_cache(home) / _OF_SLICES).exists():
+    file = home.warehouse / _COPY_FILE
+    if _bytes(file) == str(home.store).encode():
         return
-    if not any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
-        return
-    raise StoreError(
-        f"The home '{home.root}' holds rows of its own and is no copy of {home.store!r}. Expected "
-        f"an empty TOOLFORMER_HOME. Name another folder, or run `{SEED_COMMAND}` once to put this "
-        "home into the store, if that is empty."
-    )
+    if any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
+        raise StoreError(
+            f"The home '{home.root}' holds rows of its own and is no copy of {home.store!r}. "
+            "Expected an empty TOOLFORMER_HOME. Name another folder, or run "
+            f"`{SEED_COMMAND}` once to put this home into the store, if that is empty."
+        )
+    write_whole(file, str(home.store))
 
 
 def _bytes(file: Path) -> bytes | None:

@@ -8,9 +8,9 @@ Does not choose positions, does not parse what was sampled, and does not know ho
 `branch_keys` does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 # as one bucket: summing a whole vocabulary in id order loses the last digits that make a sample
 # the same in every batching.
 _HEAD_TOKENS = 256
-
-
-class StopRule(Protocol):
-    """Tells when a branch needs no further token."""
-
-    def is_finished(self, token_texts: Sequence[str]) -> bool:
-        """Whether the sampled tokens so far close the call, or can no longer become one."""
-        ...
 
 
 @dataclass(slots=True)
@@ -60,7 +52,7 @@ def sample_branches(
     forced_ids: Sequence[int],
     max_new_tokens: int,
     temperature: float,
-    stop_rule: StopRule,
+    is_finished: Callable[[Sequence[str]], bool],
 ) -> None:
     """Sample all branches to their end; they are filled in place.
 
@@ -72,7 +64,8 @@ def sample_branches(
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
         max_new_tokens: most sampled tokens of a branch.
         temperature: of the sampling distribution; 1 is the model's own.
-        stop_rule: when a branch is finished.
+        is_finished: whether the texts of the tokens that were sampled so far close the call, or
+            can no longer become one.
 
     Paper: §2, "Sampling API Calls"; spec §1.4.
     """
@@ -86,7 +79,7 @@ def sample_branches(
             branch.tokens.append(token)
             branch.token_texts.append(model.tokenizer.token_text(token))
             branch.log_probability += log_probability
-            branch.is_finished = stop_rule.is_finished(branch.token_texts)
+            branch.is_finished = is_finished(branch.token_texts)
         going_on = [(node, branch) for node, branch in active if not branch.is_finished]
         if not going_on or step == max_new_tokens - 1:
             return

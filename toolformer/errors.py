@@ -40,9 +40,5 @@ class OutOfMemoryError(ToolformerError, MemoryError):
     """The device does not hold even the smallest batch."""
 
 
-class CalibrationError(ToolformerError):
-    """The noise of a precision cannot be measured."""
-
-
 class ExportError(ToolformerError, ValueError):
     """There is nothing to export, or no place to export it to."""

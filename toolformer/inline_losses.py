@@ -11,7 +11,6 @@ one reading of a text is enough for the losses of its calls with and without the
 calls and does not decide.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -231,5 +230,4 @@ class InlineScorer(CallScorer):
 
 def _cut(window: Window, calls: Sequence[ScoredCall], behind: int) -> Window:
     """The window up to so many tokens behind the last call; the last of them is not fed."""
-    end = max(call.position for call in calls) + behind
-    return dataclasses.replace(window, ids=window.ids[:end], offsets=window.offsets[:end])
+    return window.up_to(max(call.position for call in calls) + behind)

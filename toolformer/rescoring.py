@@ -11,7 +11,6 @@ nat with the embedded model). It depends on the start token only, so that one fl
 token mends it for all texts.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from toolformer.call_scorer import Pruning, ScoringParameters
@@ -103,9 +102,4 @@ def _cut_windows(
     ends: dict[WindowKey, int] = {}
     for call in calls:
         ends[call.window] = max(ends.get(call.window, 0), call.position + len(form.weights))
-    return {
-        key: dataclasses.replace(
-            windows[key], ids=windows[key].ids[:end], offsets=windows[key].offsets[:end]
-        )
-        for key, end in ends.items()
-    }
+    return {key: windows[key].up_to(end) for key, end in ends.items()}

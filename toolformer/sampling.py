@@ -8,7 +8,7 @@ propose positions, and calls that need no sampling. Does not execute or score ca
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from toolformer.branches import Branch, sample_branches
@@ -115,8 +115,7 @@ def sample_calls(
             ]
         # Nothing is asked of a text behind the last place where a call may stand.
         read = [
-            replace(window, ids=window.ids[: _last(places) + 1])
-            for window, places in zip(windows, allowed, strict=True)
+            window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
         ]
         texts = ReadTexts(model, prefix, read, token_budget=token_budget)
         chosen, keys, fed = _choose(model, texts, allowed, parameters, len(forced_ids), proposed)
@@ -151,7 +150,7 @@ def sample_calls(
                 forced_ids=forced_ids[fed:],
                 max_new_tokens=parameters.max_new_tokens,
                 temperature=parameters.temperature,
-                stop_rule=CallReader(parameters.is_constrained),
+                is_finished=CallReader(parameters.is_constrained).is_finished,
             )
     rows: list[SampledCall] = []
     remaining = iter(groups)

@@ -8,17 +8,11 @@ import datetime
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from toolformer.ground.day_names import MONTHS, WEEKDAYS
 from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.dates import propose_dates
 from tools.protocol import Document, Preselection, Proposal
-
-# Spelt out, because the names in strftime depend on the machine's language.
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
 
 _FIRST_YEAR = 1995
 _LATEST_OF_ALL = datetime.date(2099, 12, 31)
@@ -193,7 +187,7 @@ def render_date(date: datetime.date) -> str:
 
 
 def _parts(date: datetime.date) -> tuple[str, str, str]:
-    return _WEEKDAYS[date.weekday()], _MONTHS[date.month - 1], str(date.year)
+    return WEEKDAYS[date.weekday()], MONTHS[date.month - 1], str(date.year)
 
 
 def _as_date(value: object) -> datetime.date:

@@ -5,7 +5,6 @@ translators are in `tools.translation`. The language of a phrase is found by fas
 choose which texts are worth annotating; the rules are in `tools.translation.preselection`.
 """
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -16,12 +15,13 @@ from tools.base import BaseTool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.phrases import propose_translations
 from tools.protocol import Document, Preselection, Proposal
+from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
 from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbOptions, NllbTranslator
 from tools.translation.preselection import preselect_by_language
-from tools.translation.translator import TranslationFailedError, Translator
+from tools.translation.translator import TranslationFailedError
 
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -134,7 +134,7 @@ class MachineTranslation(BaseTool):
         Raises:
             CallSyntaxError: As `BaseTool.parse_arguments`.
         """
-        return super().parse_arguments(_line(text))
+        return super().parse_arguments(single_line(text))
 
     def prepare(self) -> None:
         """Load the model, where a model translates.
@@ -255,7 +255,7 @@ class MachineTranslation(BaseTool):
         """
         self._translator.check_available()
 
-    def _make_translator(self) -> Translator:
+    def _make_translator(self) -> ApertiumTranslator | NllbTranslator:
         if self.model_directory is None or self.backend == "apertium":
             return ApertiumTranslator(self.name, timeout_seconds=self.timeout_seconds)
         return NllbTranslator(self.name, self.model_directory, self.nllb_options)
@@ -300,7 +300,7 @@ class MachineTranslation(BaseTool):
     def _translate_batch(self, phrases: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate phrases together, or one by one where that does not work."""
         try:
-            return self._translator.translate([_line(each) for each in phrases], language)
+            return self._translator.translate([single_line(each) for each in phrases], language)
         except TranslationFailedError as error:
             if len(phrases) == 1:
                 # A lack of memory, for example, passes.
@@ -321,12 +321,6 @@ def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:
 def _comparable(text: str) -> str:
     """Return a text as it is compared: without case, with single spaces."""
     return " ".join(text.casefold().split())
-
-
-def _line(text: str) -> str:
-    """Return a text on one line, without what programs and tokenizers refuse."""
-    characters = (" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
-    return " ".join("".join(characters).split())
 
 
 def _as_directory(value: object) -> Path | None:

@@ -5,7 +5,6 @@ the best of the rest. Does not rank and does not read: both are handed over, bec
 a model and this package knows none.
 """
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,7 +20,7 @@ from tools.retrieval.retrieval_tool import (
     stored_passage,
 )
 from tools.running.source_exclusion import AskingText
-from tools.syntax import strip_quotes
+from tools.syntax import single_line, strip_quotes
 
 LONGEST_QUESTION = 300  # characters; a longer one is no question but a copied text
 
@@ -102,7 +101,7 @@ class QA(RetrievalTool):
         Raises:
             CallSyntaxError: As `BaseTool.parse_arguments`, and with reason `too_long`.
         """
-        question = super().parse_arguments(strip_quotes("".join(map(_printable, text))))
+        question = super().parse_arguments(strip_quotes(single_line(text)))
         if len(question) > LONGEST_QUESTION:
             raise CallSyntaxError(
                 "too_long",
@@ -225,7 +224,3 @@ def _named_errors() -> Iterator[None]:
         yield
     except ToolUnavailableError as error:
         raise ToolUnavailableError(QA.name, error.reason, error.remedy) from error
-
-
-def _printable(char: str) -> str:
-    return " " if unicodedata.category(char) in ("Cc", "Cs") else char

@@ -218,6 +218,19 @@ def clean_result(text: str) -> str:
     return " ".join(text.split())
 
 
+def single_line(text: str) -> str:
+    r"""Put a text on one line, with spaces for what programs and tokenizers refuse.
+
+    That is control characters and halves of surrogate pairs.
+
+    Example:
+        >>> single_line(" Suez\x00\nCanal ")
+        'Suez Canal'
+    """
+    chars = (" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+    return " ".join("".join(chars).split())
+
+
 def checked_answer(answer: object) -> str:
     """What a tool gave, cut to 20,000 characters: it may give a hundred megabytes.
 

@@ -6,7 +6,6 @@ passages of its own article, and passages that it repeats, are passed over. Does
 index, `tools.retrieval.wikipedia_index` does.
 """
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -22,7 +21,7 @@ from tools.retrieval.passages import BM25_B, BM25_K1, Passage
 from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage, stored_passage
 from tools.retrieval.sentences import best_sentences
 from tools.running.source_exclusion import AskingText
-from tools.syntax import clean_result, strip_quotes
+from tools.syntax import clean_result, single_line, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text
 
@@ -128,7 +127,7 @@ class WikiSearch(RetrievalTool):
         Raises:
             CallSyntaxError: As `BaseTool.parse_arguments`, and with reason `too_long`.
         """
-        query = super().parse_arguments(strip_quotes("".join(_printable(char) for char in text)))
+        query = super().parse_arguments(strip_quotes(single_line(text)))
         if len(query) > LONGEST_QUERY:
             raise CallSyntaxError(
                 "too_long",
@@ -275,7 +274,3 @@ def cut_words(text: str, most_words: int) -> str:
         'The canal opened'
     """
     return " ".join(text.split()[:most_words])
-
-
-def _printable(char: str) -> str:
-    return " " if unicodedata.category(char) in ("Cc", "Cs") else char

@@ -134,27 +134,22 @@ def listed_source(schema: TableSchema, files: Iterable[Path]) -> Source:
 def lasting_source(schema: TableSchema, folder: Path) -> Source:
     """Returns the SQL that reads the slices of a table as they are whenever it is run.
 
-    Both patterns list the folder, one after the other. What was published in between would be in
-    one list alone, so versions count that were stamped before the transaction began.
+    DuckDB lists the folder once for each pattern, in the order of the join. The newest versions are
+    chosen from the first list, so the second one has them all: it is made while they still lie
+    there, whatever is published in between.
     """
     pattern = f"{glob.escape(str(folder.absolute()))}/{schema.name}/*/{VERSION_GLOB}"
     # A view takes no parameters: paths are the one kind of value that is written into a statement.
+    files, version = sql_literal(pattern), sql_literal(VERSION_PATTERN)
     newest = f"""(
-        select coalesce(max(file) filter (where stamp <= epoch_us(now())), min(file))
-        from (
-            select
-                file,
-                regexp_extract(file, {sql_literal(VERSION_PATTERN)}, 1) as slice,
-                try_cast(regexp_extract(file, {sql_literal(VERSION_PATTERN)}, 2) as bigint) as stamp
-            from glob({sql_literal(pattern)})
-        )
-        where stamp is not null
-        group by slice
+        select max(file) as newest_file
+        from glob({files})
+        where regexp_matches(file, {version})
+        group by regexp_extract(file, {version}, 1)
     )"""
-    files = sql_literal(pattern)
     return Source(
-        f"read_parquet({files}, {_options(schema)}) where filename in {newest}",
-        f"parquet_kv_metadata({files}) where file_name in {newest}",
+        f"{newest} join read_parquet({files}, {_options(schema)}) on filename = newest_file",
+        f"{newest} join parquet_kv_metadata({files}) on file_name = newest_file",
     )
 
 

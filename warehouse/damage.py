@@ -16,7 +16,14 @@ from warehouse.layout import (
     slice_folder,
 )
 from warehouse.schema import table_schema, tables
-from warehouse.versions import is_ahead, is_intact, names_in
+from warehouse.versions import (
+    is_intact,
+    names_in,
+    newest_version,
+    newest_versions,
+    slice_of,
+    versions,
+)
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
@@ -45,11 +52,6 @@ def files_of(folder: Path, table: str, shards: Collection[str] | None = None) ->
     keys = None if shards is None or table_schema(table).is_cross_shard else shards
     found = [info.path for info in list_slices(folder, table) if keys is None or info.shard in keys]
     return found if empty is None else [empty, *found]
-
-
-def slices_ahead(folder: Path) -> list[Path]:
-    """Returns the slices that are stamped with the future, which `warehouse.duckdb` passes over."""
-    return [path for table in tables() for path in files_of(folder, table) if is_ahead(path)]
 
 
 def set_aside(folder: Path, path: Path) -> Path:
@@ -113,15 +115,15 @@ def retire_shard(folder: Path, shard: str) -> Path | None:
 def restore_shard(folder: Path, shard: str) -> int:
     """Moves the slices of a retired shard back, from where `retire_shard` put them.
 
-    All versions come back, so a slice that was made anew meanwhile stays the slice, and of several
-    retired ones the newest is it. A kill in the middle leaves what the next call moves.
+    A slice that was made anew meanwhile stays as it is, and of several retired ones the last comes
+    back. A kill in the middle leaves what the next call moves.
 
     Args:
         folder: Folder of the warehouse.
         shard: Key of the shard.
 
     Returns:
-        How many files came back.
+        How many slices came back.
 
     Raises:
         StorageError: The file system refused.
@@ -129,13 +131,13 @@ def restore_shard(folder: Path, shard: str) -> int:
     moved = 0
     aside = list(takewhile(Path.exists, _retired_folders(folder, shard)))
     for source in reversed(aside):
-        for path in sorted(source.rglob("*.parquet")):
-            target = folder / path.relative_to(source)
-            if not target.exists():
-                _move(path, target)
-                moved += 1
-        if not any(source.rglob("*.parquet")):
-            shutil.rmtree(source, ignore_errors=True)
+        for directory in sorted(source.glob("*/shard=*")):
+            target = folder / directory.relative_to(source)
+            for path in newest_versions(versions(directory)):
+                if newest_version(target, slice_of(path) or "") is None:
+                    _move(path, target / path.name)
+                    moved += 1
+        shutil.rmtree(source, ignore_errors=True)
     return moved
 
 

@@ -28,6 +28,9 @@ EMPTY_SHARD = "none"
 """Directory key of the zero-row slice that lets a view exist over a table without rows."""
 
 EMPTY_SLICE = "empty"
+COUNTS_FOLDER = ".counts"
+"""Folder of the counts that were read before (`remembered.py`)."""
+
 _SHARD = re.compile(r"[a-z0-9-]+")
 _SLICE = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
@@ -89,6 +92,12 @@ def slice_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
     return newest_version(slice_folder(folder, table, shard, name), name)
 
 
+def shard_of(path: Path) -> str | None:
+    """Returns the shard key of a version by its folder; None where that is none of a shard."""
+    prefix, _, key = path.parent.name.partition("=")
+    return key if prefix == "shard" and _SHARD.fullmatch(key) else None
+
+
 def empty_slice_path(folder: Path, table: str) -> Path | None:
     """Returns the path of a table's zero-row slice; None where it has none."""
     return slice_path(folder, table, EMPTY_SHARD, EMPTY_SLICE)
@@ -147,12 +156,12 @@ def foreign_files(folder: Path, table_names: Iterable[str]) -> list[Path]:
 
 def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
     """Removes what killed processes left behind and versions nobody reads; returns the paths."""
-    candidates = [*folder.glob(".spill.*.tmp")]
+    candidates = [*folder.glob(".spill.*.tmp"), *(folder / COUNTS_FOLDER).glob("*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     removed: list[Path] = []
     for directory, names in _listed(folder, tables()):
         candidates += (directory / name for name in names if name.endswith(".tmp"))
-        removed += superseded(versions_among(directory, names))
+        removed += superseded(versions_among(directory / name for name in names))
     for path in removed:
         path.unlink(missing_ok=True)
     return removed + remove_abandoned(candidates)

@@ -16,12 +16,12 @@ from toolformer.ground.digests import digest_of_bytes
 from toolformer.ground.whole_files import replacing
 from warehouse.connection import sql_literal
 from warehouse.counting import counts_text, lists_in_footers, types_of_counts
+from warehouse.layout import COUNTS_FOLDER
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
-_FOLDER = ".counts"
 _DIGEST_BYTES = 16
 
 
@@ -44,7 +44,7 @@ def remembered_counts(
     """
     import polars as pl
 
-    path = folder / _FOLDER / name
+    path = folder / COUNTS_FOLDER / name
     names = {str(file.relative_to(folder)) for file in files}
     known = _stored(path, name)
     if known is not None:

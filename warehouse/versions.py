@@ -1,11 +1,13 @@
 """Versions of a slice: each is a file of its own that never changes once it is there.
 
-    <name>@<stamp>-<digest>.parquet
+    <name>@<number>-<digest>.parquet
 
-The newest stamp is the slice. A query that began with an older version reads it to its end, since
-that file stays for a while: DuckDB opens a file by name several times, and a name that came to
-stand for other rows in between would give it rows of both. The digest is that of the file's bytes,
-so a bit that was flipped on the disk is noticed before anything is decoded.
+The highest number is the slice; the next version has one more. A query that began with an older
+version reads it to its end, since that file stays for a while: DuckDB opens a file by name several
+times, and overwriting it would let one query mix old and new rows. The digest is that of the file's
+bytes, so a bit that was flipped on the disk is noticed before anything is decoded.
+Two writers that do not exclude each other can take the same number: then the name that sorts last
+is the slice, for every reader.
 Does not know tables or rows.
 """
 
@@ -19,14 +21,11 @@ from toolformer.ground.digests import digest_of_bytes, hex_digest_of_file
 from toolformer.ground.whole_files import flush
 
 VERSION_GLOB = "*@*.parquet"
-# For SQL: takes the slice out of the name of a version, and the stamp.
-VERSION_PATTERN = r"^(.*)@(\d{16})-[0-9a-f]{16}\.parquet$"
+# For SQL: takes the slice out of the name of a version.
+VERSION_PATTERN = r"^(.*)@\d{8}-[0-9a-f]{16}\.parquet$"
 
-_VERSION = re.compile(r"(?P<name>.+)@(?P<stamp>\d{16})-(?P<digest>[0-9a-f]{16})\.parquet")
+_VERSION = re.compile(r"(?P<name>.+)@(?P<number>\d{8})-(?P<digest>[0-9a-f]{16})\.parquet")
 _DIGEST_BYTES = 8
-# A file is in its place before its stamp's time, in microseconds: whoever looks twice, as a view
-# of `warehouse.duckdb` does, and takes what was stamped before it began, sees the same both times.
-_AHEAD = 100_000
 # How long a version is kept after another took its place; a query takes no longer.
 _KEPT_SECONDS = 600.0
 
@@ -35,7 +34,7 @@ def slice_of(path: Path) -> str | None:
     """Returns the slice that a file is a version of; None where it is none.
 
     Example:
-        >>> slice_of(Path("QA@0001763712000000-0123456789abcdef.parquet"))
+        >>> slice_of(Path("QA@00000001-0123456789abcdef.parquet"))
         'QA'
     """
     match = _VERSION.fullmatch(path.name)
@@ -44,23 +43,23 @@ def slice_of(path: Path) -> str | None:
 
 def versions(folder: Path, name: str | None = None) -> list[Path]:
     """Returns the versions of one slice in a folder, or of all, the newest of each slice last."""
-    return versions_among(folder, names_in(folder), name)
+    return versions_among((folder / each for each in names_in(folder)), name)
 
 
-def versions_among(folder: Path, names: Iterable[str], name: str | None = None) -> list[Path]:
-    """Returns the versions among the files of a folder, the newest of each slice last.
+def versions_among(paths: Iterable[Path], name: str | None = None) -> list[Path]:
+    """Returns the versions among files, those of a slice side by side and the newest last.
 
     Args:
-        folder: Where they lie.
-        names: Of the files.
+        paths: Of the files.
         name: Of the one slice; None is all.
     """
-    found = [match for match in map(_VERSION.fullmatch, names) if match]
-    return [
-        folder / match[0]
-        for match in sorted(found, key=lambda match: (match["name"], match[0]))
-        if name is None or match["name"] == name
-    ]
+    found = [(version_key(path), path.name, path) for path in paths]
+    return [path for key, _, path in sorted(found) if key[1] and (name is None or key[1] == name)]
+
+
+def version_key(path: Path) -> tuple[str, str]:
+    """Returns what all versions of a slice share: their folder, and the slice; '' where none is."""
+    return str(path.parent), slice_of(path) or ""
 
 
 def names_in(folder: Path) -> list[str]:
@@ -75,9 +74,9 @@ def newest_versions(paths: Iterable[Path]) -> list[Path]:
     """Returns of each slice the newest version.
 
     Args:
-        paths: Versions, those of a slice side by side and the newest last.
+        paths: As `versions_among` returns them.
     """
-    return [list(of_slice)[-1] for _, of_slice in groupby(paths, _place)]
+    return [list(of_slice)[-1] for _, of_slice in groupby(paths, version_key)]
 
 
 def newest_version(folder: Path, name: str) -> Path | None:
@@ -85,11 +84,28 @@ def newest_version(folder: Path, name: str) -> Path | None:
     return max(versions(folder, name), default=None)
 
 
+def version_name(name: str, number: int, temporary: Path) -> str:
+    """Returns the file name of a version of a slice, from its finished file."""
+    digest = hex_digest_of_file(temporary, size=_DIGEST_BYTES)
+    return f"{numbered(name, number)}-{digest}.parquet"
+
+
+def numbered(name: str, number: int) -> str:
+    """Returns what the names of all versions of a slice with this number begin with."""
+    return f"{name}@{number:08d}"
+
+
+def number_of(version: str | None) -> int:
+    """Returns the number of a version by its file name; 0 for None."""
+    match = _VERSION.fullmatch(version or "")
+    return int(match["number"]) if match else 0
+
+
 def publish(temporary: Path, folder: Path, name: str) -> Path:
     """Makes a finished file the newest version of a slice.
 
     Args:
-        temporary: The file, on the same disk; or the newest version, to stamp it with the time.
+        temporary: The file, on the same disk.
         folder: Where the slice lies.
         name: Of the slice.
 
@@ -99,53 +115,40 @@ def publish(temporary: Path, folder: Path, name: str) -> Path:
     Raises:
         OSError: The file system refused; the slice is as it was.
     """
-    flush(temporary)
-    digest = hex_digest_of_file(temporary, size=_DIGEST_BYTES)
-    before = [path for path in versions(folder, name) if path != temporary]
-    path = temporary
-    while True:
-        stamp = _now() + _AHEAD
-        if before:
-            # Clocks are set back at times.
-            stamp = max(stamp, _stamp(before[-1]) + 1)
-        path = path.rename(folder / _file_name(name, stamp, digest))
-        if _now() <= stamp:
-            break
-    flush(folder)
-    return path
+    newest = newest_version(folder, name)
+    number = number_of(newest and newest.name) + 1
+    return put_in_place(temporary, folder / version_name(name, number, temporary))
 
 
-def is_ahead(path: Path) -> bool:
-    """Whether a version is stamped with the future: the clock of its writer ran ahead."""
-    return _stamp(path) > _now() + 10 * _AHEAD
-
-
-def restamp(path: Path) -> Path:
-    """Stamps the newest version of a slice with the present time; returns where it is now.
+def put_in_place(temporary: Path, path: Path) -> Path:
+    """Gives a finished file the path of a version, for good; returns it.
 
     Raises:
         OSError: The file system refused.
     """
-    name = slice_of(path) or ""
-    for older in versions(path.parent, name)[:-1]:
-        if is_ahead(older):
-            older.unlink(missing_ok=True)
-    return publish(path, path.parent, name)
+    flush(temporary)
+    temporary.rename(path)
+    flush(path.parent)
+    return path
 
 
-def is_intact(path: Path) -> bool:
+def is_intact(path: Path, version: str | None = None) -> bool:
     """Whether a version has the bytes that it was written with.
+
+    Args:
+        path: The file.
+        version: Its name as a version, where it has another one yet.
 
     Raises:
         FileNotFoundError: It is gone.
         OSError: It cannot be read.
     """
-    return has_digest(path, hex_digest_of_file(path, size=_DIGEST_BYTES))
+    return has_digest(version or path.name, hex_digest_of_file(path, size=_DIGEST_BYTES))
 
 
-def has_digest(path: Path, digest: str) -> bool:
-    """Whether a version was written with this digest."""
-    match = _VERSION.fullmatch(path.name)
+def has_digest(version: str, digest: str) -> bool:
+    """Whether a version was written with this digest, by its file name."""
+    match = _VERSION.fullmatch(version)
     return match is not None and match["digest"] == digest
 
 
@@ -160,26 +163,16 @@ def superseded(paths: Iterable[Path]) -> Iterator[Path]:
     Args:
         paths: See `newest_versions`.
     """
-    limit = _now() - _KEPT_SECONDS * 1e6
-    for _, of_slice in groupby(paths, _place):
-        files = list(of_slice)
-        for old, new in pairwise(files):
-            if _stamp(new) < limit:
+    limit = time.time() - _KEPT_SECONDS
+    for _, of_slice in groupby(paths, version_key):
+        for old, new in pairwise(list(of_slice)):
+            if _written_at(new) < limit:
                 yield old
 
 
-def _file_name(name: str, stamp: int, digest: str) -> str:
-    return f"{name}@{stamp:016d}-{digest}.parquet"
-
-
-def _place(path: Path) -> tuple[Path, str | None]:
-    return path.parent, slice_of(path)
-
-
-def _stamp(path: Path) -> int:
-    match = _VERSION.fullmatch(path.name)
-    return int(match["stamp"]) if match else 0
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        # Swept or moved meanwhile.
+        return time.time()

@@ -174,7 +174,7 @@ class Warehouse:
             SliceNotFoundError: The slice does not exist.
             DamagedSliceError: The file is truncated or no Parquet file.
         """
-        self._store.look(table, shard, slice_name)
+        self._store.bring({table}, {shard})
         return slices.read_slice(self.folder, table, shard, slice_name)
 
     def read_slices(
@@ -349,10 +349,6 @@ class Warehouse:
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""
         return damage.damaged_slices(self.folder, table_names)
-
-    def slices_ahead(self) -> list[Path]:
-        """Returns the slices stamped with the future; `warehouse.duckdb` has older rows of them."""
-        return damage.slices_ahead(self.folder)
 
     def set_aside(self, path: Path) -> Path:
         """Moves a damaged slice out of the warehouse and returns where it went.

@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import polars as pl
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.inputs import InputChangedError, Shared, Wanted, fingerprints_of, look_at
+from assets.inputs import InputChangedError, Shared, Wanted, look_at
 from assets.outputs import Made, SliceOutput
-from assets.run import OutputRun
+from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Stage
-from dagster_project.settings.evaluation_sections import MODELS_OF_A_HOME
-from dagster_project.settings.sections import BASE, Settings
+from dagster_project.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
@@ -43,20 +42,11 @@ class _Cell(NamedTuple):
         return self.model.rpartition("-round-")[2] if "-round-" in self.model else None
 
 
-class ComparedRun(OutputRun, Protocol):
-    """A run with settings."""
-
-    @property
-    def settings(self) -> Settings:
-        """Of the run."""
-        ...
-
-
 # The scores of each.
 Cells = Mapping[_Cell, pl.DataFrame]
 
 
-def compare(run: ComparedRun) -> list[str]:
+def compare(run: Run) -> list[str]:
     """Bring intervals and differences of every benchmark in line with its scores.
 
     Returns:
@@ -70,7 +60,7 @@ def compare(run: ComparedRun) -> list[str]:
 
 # A run that measures meanwhile stores a part every few minutes; comparing takes seconds.
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
-def _compare_benchmark(run: ComparedRun, name: str, metric: Metric) -> None:
+def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
     makers = {"score_intervals": _intervals, "paired_differences": _differences}
     cells = Shared(partial(_cells, run, name))
     for table, rows_of in makers.items():
@@ -79,8 +69,8 @@ def _compare_benchmark(run: ComparedRun, name: str, metric: Metric) -> None:
         ).bring_up_to_date()
 
 
-@dataclass(kw_only=True)
-class _Comparison(SliceOutput[ComparedRun]):
+@dataclass(frozen=True, kw_only=True)
+class _Comparison(SliceOutput):
     """The intervals of a benchmark, or its differences.
 
     Attributes:
@@ -100,16 +90,14 @@ class _Comparison(SliceOutput[ComparedRun]):
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        looked_at = {
-            each.name: look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, each.name)
+        looked_at = [
+            look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, each.name)
             for each in self.run.warehouse.slices(EVALUATION_RESULTS.name)
             if each.name.startswith(f"{self.benchmark}.")
-        }
-        inputs = {key: each for key, each in looked_at.items() if each is not None}
-        parts = {"scores": fingerprints_of(inputs)}
-        return Wanted(
-            EVALUATION_REPORT.fingerprint(self.run.settings, parts), tuple(inputs.values())
-        )
+        ]
+        inputs = tuple(each for each in looked_at if each is not None)
+        parts = {"scores": {each.slice_name: each.fingerprint for each in inputs}}
+        return Wanted(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
 
     def compute(self, wanted: Wanted) -> Made:
         """See `SliceOutput.compute`."""
@@ -124,7 +112,7 @@ class _Comparison(SliceOutput[ComparedRun]):
         return Made(typed_frame(self.address[0], [{**same, **row} for row in rows]))
 
 
-def _cells(run: ComparedRun, benchmark: str) -> Cells:
+def _cells(run: Run, benchmark: str) -> Cells:
     scores = run.warehouse.ask("item_scores", benchmark=benchmark)
     by_cell = scores.partition_by("model", "mode", as_dict=True)
     return {_Cell(*key): frame for key, frame in by_cell.items()}

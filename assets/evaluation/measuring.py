@@ -18,25 +18,21 @@ from assets.evaluation.measured import (
     EMPTY,
     TABLE,
     Answers,
-    Losses,
     Measured,
     Part,
     item_count,
     questions_digest,
 )
+from assets.evaluation.measured_texts import Losses
 from assets.evaluation.questions import Questions
-from assets.evaluation.text_losses import text_collection
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
 from dagster_project.fingerprints import FINGERPRINT, PARTS
-from dagster_project.home import Home
-from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.settings.sections import Settings
+from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.benchmarks import configured_benchmark, items_of
 from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
@@ -44,7 +40,6 @@ from toolformer.ground.digests import number_digest
 from tools.model_identity import model_identity
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 # Minutes of work on two cores, so little is lost; enough to keep a batch full.
 _ITEMS_PER_PART = 250
@@ -57,22 +52,17 @@ class Measuring:
     """What measuring needs, and what came of it.
 
     Attributes:
-        warehouse, home, settings, tools, holder, force: of the run.
+        run: of the asset.
+        tools: that may be called.
         held_out: keys of the shards that perplexity is measured on.
-        log: told what is left out, and how far it is.
         states: how many slices were made or up to date, by benchmark and model.
         items_asked: which items this run asks, in words, by benchmark.
         rows_left_out: rows of its file that are not asked, by benchmark.
     """
 
-    warehouse: Warehouse
-    home: Home
-    settings: Settings
+    run: Run
     tools: Toolbox
-    holder: ModelHolder
     held_out: list[str]
-    log: dg.DagsterLogManager
-    force: bool
     states: dict[str, Counter[str]] = field(default_factory=dict)
     items_asked: dict[str, str] = field(default_factory=dict)
     rows_left_out: dict[str, int] = field(default_factory=dict)
@@ -81,18 +71,9 @@ class Measuring:
     def open(cls, context: dg.AssetExecutionContext) -> "Measuring":
         """Check the settings and open what they name, before any expensive load."""
         run = Run(context)
-        return cls(
-            run.warehouse,
-            run.home,
-            run.settings,
-            open_toolbox(
-                run.settings, run.home, named=run.named_tools or None, while_decoding=True
-            ),
-            run.holder,
-            training_and_held_out_shards(run.home)[1],
-            run.log,
-            run.force,
-        )
+        named = run.named_tools or None
+        tools = open_toolbox(run.settings, run.home, named=named, while_decoding=True)
+        return cls(run, tools, training_and_held_out_shards(run.home)[1])
 
     def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         """Measure a model by the benchmark of this name, wherever its slices are out of date.
@@ -105,7 +86,7 @@ class Measuring:
         Raises:
             ToolformerError: files or model cannot be read.
         """
-        if self.settings.evaluation.is_text(name):
+        if self.run.settings.evaluation.is_text(name):
             self._measure_losses(name, model)
         else:
             self._ask(name, model, modes)
@@ -117,36 +98,42 @@ class Measuring:
             name: of a benchmark that was measured.
             model: by which.
         """
-        asked = self.warehouse.ask("items_without_score", benchmark=name, model=model.name)
+        asked = self.run.warehouse.ask("items_without_score", benchmark=name, model=model.name)
         reasons = dict(asked.iter_rows())
         of_file = self.rows_left_out.get(name)
         return {"rows of the file": of_file, **reasons} if of_file else reasons
 
     def _measure_losses(self, name: str, model: EvaluatedModel) -> None:
-        self.items_asked[name] = f"at most {self.settings.evaluation.perplexity_windows} windows"
-        self._bring_up_to_date(
-            Losses(
-                address=(TABLE, ALL, f"{name}.{model.name}"),
-                run=self,
-                name=name,
-                model=model,
-                # Before the device is waited for: there may be no text.
-                windows=text_collection(name, self.warehouse, self.held_out, self.settings),
-                progress=progress_of("evaluating", self.log, detail=f"{model.name}, {name}"),
-            )
+        self.items_asked[name] = (
+            f"at most {self.run.settings.evaluation.perplexity_windows} windows"
         )
+        losses = Losses(
+            address=(TABLE, ALL, f"{name}.{model.name}"),
+            run=self.run,
+            name=name,
+            model=model,
+            progress=self.run.progress("evaluating", model.name, name),
+            held_out=self.held_out,
+        )
+        # Before the device is waited for: there may be no text.
+        losses.documents()
+        self._bring_up_to_date(losses)
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
-        benchmark = configured_benchmark(name, self.settings)
+        benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
-        most = min(self.settings.evaluation.items or len(items), len(items))
+        most = min(self.run.settings.evaluation.items or len(items), len(items))
         is_all = most == len(items)
         self.items_asked[name] = f"all {most}" if is_all else f"the first {most} of {len(items)}"
-        detail = f"{model.name}, {name}, {self.items_asked[name]} items"
-        show = progress_of("evaluating", self.log, detail=detail)
+        asked = f"{self.items_asked[name]} items"
+        show = self.run.progress("evaluating", model.name, name, asked)
+        tools = self.tools.with_further(benchmark.further_tools)
         parts = [
             [
-                Part(benchmark, model, mode, number, of_part, len(of_part[: max(most - start, 0)]))
+                Part(
+                    *(self.run, tools, benchmark, model, mode, number, of_part),
+                    asked=len(of_part[: max(most - start, 0)]),
+                )
                 for mode in modes
             ]
             for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART))
@@ -155,12 +142,12 @@ class Measuring:
         self._empty_stale(benchmark, model, items, parts)
         total, done = most * len(modes), 0
         for of_modes in self._in_turn([of_modes for of_modes in parts if of_modes[0].asked]):
-            questions = Questions(benchmark, self.tools, self.settings)
+            questions = Questions(benchmark, self.tools, self.run.settings)
             for part in of_modes:
                 self._bring_up_to_date(
                     Answers(
                         address=(TABLE, ALL, part.slice_name),
-                        run=self,
+                        run=self.run,
                         name=name,
                         model=model,
                         part=part,
@@ -176,11 +163,11 @@ class Measuring:
         """In a random order that stays, so that the first ones and each part are fair samples."""
         items, left_out = items_of(benchmark)
         for row in left_out[:_NAMED]:
-            self.log.warning(f"{benchmark.name} leaves out {row}")
+            self.run.log.warning(f"{benchmark.name} leaves out {row}")
         if len(left_out) > _NAMED:
-            self.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
+            self.run.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
         self.rows_left_out[benchmark.name] = len(left_out)
-        seed = self.settings.evaluation.seed
+        seed = self.run.settings.evaluation.seed
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
     def _in_turn(self, waiting: list[list[Part]]) -> Iterator[list[Part]]:
@@ -201,7 +188,7 @@ class Measuring:
             return True
 
     def _lock(self, slice_name: str) -> FileLock:
-        return self.home.slice_lock(TABLE, ALL, slice_name)
+        return self.run.home.slice_lock(TABLE, ALL, slice_name)
 
     def _empty_stale(
         self,
@@ -220,7 +207,7 @@ class Measuring:
         }
         is_stale = partial(self._is_stale, benchmark, model, items, not_asked)
         prefix = f"{benchmark.name}.{model.name}"
-        for each in self.warehouse.slices(TABLE):
+        for each in self.run.warehouse.slices(TABLE):
             if f"{each.name}.".startswith(f"{prefix}.") and is_stale(each.name):
                 # Another run that has the lock is about to replace it.
                 with (
@@ -229,7 +216,7 @@ class Measuring:
                 ):
                     if is_stale(each.name):
                         empty = typed_frame(TABLE, [])
-                        self.warehouse.replace_slice(
+                        self.run.warehouse.replace_slice(
                             TABLE, ALL, each.name, empty, metadata={FINGERPRINT: EMPTY}
                         )
 
@@ -242,17 +229,17 @@ class Measuring:
         slice_name: str,
     ) -> bool:
         """Whether a slice holds rows of other items, of another model, or of other settings."""
-        stored = self.warehouse.slice_metadata(TABLE, ALL, slice_name)
+        stored = self.run.warehouse.slice_metadata(TABLE, ALL, slice_name)
         if stored is None or stored[FINGERPRINT] == EMPTY:
             return False
         if slice_name in not_asked:
-            return not not_asked[slice_name].held_items(self)
+            return not not_asked[slice_name].held_items()
         made_of = json.loads(stored.get(PARTS, "{}"))
         number = slice_name.rpartition(".")[2]
         start = int(number) * _ITEMS_PER_PART if number.isdecimal() else len(items)
         held = items[start : start + item_count(stored)]
         is_asked = made_of.get("questions") == json.dumps(questions_digest(benchmark, held))
-        identity = [model_identity(model.directory), self.settings.language_model.bos_token]
+        identity = [model_identity(model.directory), self.run.settings.language_model.bos_token]
         return not is_asked or made_of.get("language_model") != json.dumps(identity)
 
     def _bring_up_to_date(self, output: Measured) -> None:

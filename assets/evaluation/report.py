@@ -47,43 +47,43 @@ def evaluation_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult
         differences = store.view("evaluation_difference")
         calibration = store.view("call_calibration")
         scores = store.read_slices("score_intervals", ALL).height
-    model = name_of_model(name_of_variant(loaded.training.variant), loaded)
-    against = {
-        label: gains(
-            differences,
-            model=model,
-            other_model=name_of_model(other, loaded) if other else model,
-            other_mode=mode,
-        )
-        for label, (other, mode) in _AGAINST.items()
-    }
-    gained = pl.concat(
-        [frame.with_columns(comparison=pl.lit(label)) for label, frame in against.items()]
-    )
-    order = {
-        name: place for place, name in enumerate(table["benchmark"].unique(maintain_order=True))
-    }
-    gained = gained.sort(pl.col("benchmark").replace_strict(order), maintain_order=True)
-    return dg.MaterializeResult(
-        metadata={
-            **plot_links(
-                run.home,
-                "evaluation_report",
-                {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
-            ),
-            **{
-                f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
-                for label, frame in against.items()
-                if not frame.is_empty()
-            },
-            **{
-                f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
-                for heading, frame in paper_tables(table).items()
-            },
-            "where it called and where not": dg.MetadataValue.md(
-                table_markdown(calibration, rows=60)
-            ),
-            "dagster/row_count": scores,
-            "benchmarks": len(measured),
+        model = name_of_model(name_of_variant(loaded.training.variant), loaded)
+        against = {
+            label: gains(
+                differences,
+                model=model,
+                other_model=name_of_model(other, loaded) if other else model,
+                other_mode=mode,
+            )
+            for label, (other, mode) in _AGAINST.items()
         }
-    )
+        gained = pl.concat(
+            [frame.with_columns(comparison=pl.lit(label)) for label, frame in against.items()]
+        )
+        order = {
+            name: place for place, name in enumerate(table["benchmark"].unique(maintain_order=True))
+        }
+        gained = gained.sort(pl.col("benchmark").replace_strict(order), maintain_order=True)
+        return dg.MaterializeResult(
+            metadata={
+                **plot_links(
+                    run.home,
+                    "evaluation_report",
+                    {"gain from calls": difference_plot(gained, f"{model} with calls, against …")},
+                ),
+                **{
+                    f"against {label}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                    for label, frame in against.items()
+                    if not frame.is_empty()
+                },
+                **{
+                    f"scores: {heading}": dg.MetadataValue.md(table_markdown(frame, rows=40))
+                    for heading, frame in paper_tables(table).items()
+                },
+                "where it called and where not": dg.MetadataValue.md(
+                    table_markdown(calibration, rows=60)
+                ),
+                "dagster/row_count": scores,
+                "benchmarks": len(measured),
+            }
+        )

@@ -1,7 +1,6 @@
 """The benchmarks (paper §4.2–4.3): perplexity, and questions with calls enabled and disabled."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -9,7 +8,7 @@ import polars as pl
 from assets.evaluation.measuring import Measuring, told
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
-from assets.run import WITH_MODEL
+from assets.run import WITH_MODEL, Run
 from assets.training.training_choice import LEFT_OUT
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
 from dagster_project.metadata import table_markdown, table_metadata
@@ -18,9 +17,7 @@ from dagster_project.settings.sections import BASE, Settings
 from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from dagster_project.wiring.model_cards import write_model_card
-from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.evaluation.modes import DISABLED, Mode
-from warehouse.warehouse import Warehouse
 
 
 @dg.asset(
@@ -52,21 +49,21 @@ def evaluation_results(context: dg.AssetExecutionContext) -> dg.MaterializeResul
     errors: dict[str, Exception] = {}
     with expected_errors():
         measuring = Measuring.open(context)
-        loaded, home, store = measuring.settings, measuring.home, measuring.warehouse
+        loaded = measuring.run.settings
         for model_key, keys in _by_model(context.partition_keys).items():
             finished: EvaluatedModel | None = None
             for key in keys:
                 name, _ = benchmark_and_model(key)
                 try:
-                    model = evaluated_model(model_key, loaded, home)
+                    model = evaluated_model(model_key, loaded, measuring.run.home)
                     measuring.measure(name, model, _modes(model, loaded))
                 except EXPECTED_ERRORS as error:
                     errors[f"{name} with {model_key}"] = error
                     continue
                 finished = model
-                _report(context, store, measuring, key, name, model)
+                _report(measuring, key, model)
             if finished is not None and finished.is_finetuned:
-                _write_card(store, finished, loaded, base_model_directory(loaded, home))
+                _write_card(measuring.run, finished)
     if errors:
         raise dg.Failure(
             description="Not measured: "
@@ -96,19 +93,13 @@ def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
     return grouped
 
 
-def _report(
-    context: dg.AssetExecutionContext,
-    store: Warehouse,
-    measuring: Measuring,
-    key: str,
-    name: str,
-    model: EvaluatedModel,
-) -> None:
+def _report(measuring: Measuring, key: str, model: EvaluatedModel) -> None:
     """What one partition came to."""
+    name, store = benchmark_and_model(key)[0], measuring.run.warehouse
     summary = store.view("evaluation_summary").filter(benchmark=name, model=model.name)
     examples = store.ask("evaluation_examples", benchmark=name, model=model.name)
     left_out = measuring.left_out(name, model)
-    context.add_asset_metadata(
+    measuring.run.context.add_asset_metadata(
         {
             "state": told(measuring.states[f"{name} with {model.name}"]),
             "items asked": measuring.items_asked[name],
@@ -121,9 +112,7 @@ def _report(
     )
 
 
-def _write_card(
-    store: Warehouse, model: EvaluatedModel, settings: Settings, base_directory: Path
-) -> None:
-    summary = store.view("evaluation_summary")
-    of_both = summary.filter(pl.col("model").is_in([BASE, model.name]))
-    write_model_card(model.directory, base_directory, settings, evaluation=of_both.to_dicts())
+def _write_card(run: Run, model: EvaluatedModel) -> None:
+    summary = run.warehouse.view("evaluation_summary")
+    of_both = summary.filter(pl.col("model").is_in([BASE, model.name])).to_dicts()
+    write_model_card(model.directory, run.base_model, run.settings, evaluation=of_both)

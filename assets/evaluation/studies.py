@@ -1,8 +1,8 @@
 """The paper's studies: what scores owe to k of the trigger, the tools, the size of the model."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -43,115 +43,129 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Of the studies, which have no rows of their own.
-_VERSION = "1"
+_study = partial(
+    dg.asset,
+    group_name="studies",
+    kinds={"pytorch", "matplotlib"},
+    deps=["finetuned_model", "call_threshold"],
+    # They have no rows of their own.
+    code_version="1",
+    required_resource_keys=WITH_MODEL,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a study shows, by heading."""
+@contextmanager
+def _measuring(context: dg.AssetExecutionContext) -> Iterator[Measuring]:
+    """What a study measures with; expected errors of the block become failures.
 
-    plots: Mapping[str, "Figure"]
-    tables: Mapping[str, pl.DataFrame]
+    Raises:
+        ToolformerError: there is nothing to study.
+    """
+    with expected_errors():
+        measuring = Measuring.open(context)
+        if not _question_benchmarks(measuring.run.settings):
+            raise ToolformerError(
+                "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
+                "study. Name some (`toolformer evaluate --list` shows them)."
+            )
+        yield measuring
 
 
-def _study(study: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
-    """Make an asset of a study, named and described like the function."""
-
-    @dg.asset(
-        name=study.__name__,
-        description=inspect.getdoc(study),
-        group_name="studies",
-        kinds={"pytorch", "matplotlib"},
-        deps=["finetuned_model", "call_threshold"],
-        code_version=_VERSION,
-        required_resource_keys=WITH_MODEL,
-    )
-    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with expected_errors():
-            measuring = Measuring.open(context)
-            if not _question_benchmarks(measuring.settings):
-                raise ToolformerError(
-                    "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
-                    "study. Name some (`toolformer evaluate --list` shows them)."
-                )
-            shown = study(measuring)
+def _shown(
+    measuring: Measuring, study: str, plots: Mapping[str, "Figure"], tables: dict[str, pl.DataFrame]
+) -> dg.MaterializeResult:
+    """What a study shows; plots and tables by heading."""
+    with expected_errors():
         return dg.MaterializeResult(
             metadata={
-                **plot_links(measuring.home, study.__name__, shown.plots),
+                **plot_links(measuring.run.home, study, plots),
                 **{
                     heading: dg.MetadataValue.md(table_markdown(rows, rows=120))
-                    for heading, rows in shown.tables.items()
+                    for heading, rows in tables.items()
                 },
                 **{f"state of {name}": told(each) for name, each in measuring.states.items()},
             }
         )
 
-    return asset
 
-
-@_study
-def call_top_k_study(measuring: Measuring) -> Shown:
+@_study()
+def call_top_k_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Scores by k of the trigger, where the model calls a tool and where it does not (table 9).
 
     Of the finetuned model that `training.variant` names, on the benchmarks of the settings. The
     rows are in `evaluation_results`; the view `call_calibration` shows them.
     """
-    settings = measuring.settings
-    (model,) = _models(measuring, _finetuned(settings))
-    modes = modes_by_k(
-        settings.evaluation.call_top_ks, with_calls=with_calls(model.directory, settings)
-    )
-    calibration = _measured(measuring, {model: modes}, "call_calibration")
-    return Shown({"scores by k": calibration_plot(calibration)}, {"table": calibration})
+    with _measuring(context) as measuring:
+        settings = measuring.run.settings
+        (model,) = _models(measuring, _finetuned(settings))
+        modes = modes_by_k(
+            settings.evaluation.call_top_ks, with_calls=with_calls(model.directory, settings)
+        )
+        calibration = _measured(measuring, {model: modes}, "call_calibration")
+        return _shown(
+            measuring,
+            "call_top_k_study",
+            {"scores by k": calibration_plot(calibration)},
+            {"table": calibration},
+        )
 
 
-@_study
-def tool_study(measuring: Measuring) -> Shown:
+@_study()
+def tool_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Scores with all tools, without each one, and without any.
 
     Of the finetuned model that `training.variant` names, on the benchmarks of the settings. A
     benchmark that blocks a tool anyway is the same without it.
     """
-    settings = measuring.settings
-    (model,) = _models(measuring, _finetuned(settings))
-    modes = modes_without_each(
-        measuring.tools.tools, with_calls=with_calls(model.directory, settings)
-    )
-    scores = _measured(measuring, {model: modes}, "evaluation_table")
-    by_tool = scores.with_columns(
-        without_tool=pl.when(mode=DISABLED.name)
-        .then(pl.lit(EVERY_TOOL))
-        .otherwise(pl.col("mode").str.strip_prefix("without-"))
-        .replace(ENABLED, None)
-    )
-    differences = measuring.warehouse.view("evaluation_difference").filter(
-        pl.col("mode").str.starts_with("without-"),
-        model=model.name,
-        other_model=model.name,
-        other_mode=ENABLED,
-    )
-    return Shown(
-        {"scores without a tool": tool_ablation_plot(by_tool)}, {"against all tools": differences}
-    )
+    with _measuring(context) as measuring:
+        settings = measuring.run.settings
+        (model,) = _models(measuring, _finetuned(settings))
+        modes = modes_without_each(
+            measuring.tools.tools, with_calls=with_calls(model.directory, settings)
+        )
+        scores = _measured(measuring, {model: modes}, "evaluation_table")
+        by_tool = scores.with_columns(
+            without_tool=pl.when(mode=DISABLED.name)
+            .then(pl.lit(EVERY_TOOL))
+            .otherwise(pl.col("mode").str.strip_prefix("without-"))
+            .replace(ENABLED, None)
+        )
+        differences = measuring.run.warehouse.view("evaluation_difference").filter(
+            pl.col("mode").str.starts_with("without-"),
+            model=model.name,
+            other_model=model.name,
+            other_mode=ENABLED,
+        )
+        return _shown(
+            measuring,
+            "tool_study",
+            {"scores without a tool": tool_ablation_plot(by_tool)},
+            {"against all tools": differences},
+        )
 
 
-@_study
-def model_size_study(measuring: Measuring) -> Shown:
+@_study()
+def model_size_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Scores with and without calls by the size of the model (§4.4).
 
     Of the base model, the finetuned one and those of `evaluation.models`, on the benchmarks of the
     settings.
     """
-    settings = measuring.settings
-    models = _models(measuring, BASE, _finetuned(settings), *settings.evaluation.models)
-    modes = {model: [DISABLED, with_calls(model.directory, settings)] for model in models}
-    scores = _measured(measuring, modes, "evaluation_table")
-    sizes = {model.name: parameter_count(model.directory.glob(SAFETENSORS)) for model in models}
-    by_size = scores.with_columns(
-        parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
-    )
-    return Shown({"scores by size": model_size_plot(by_size)}, {"table": by_size})
+    with _measuring(context) as measuring:
+        settings = measuring.run.settings
+        models = _models(measuring, BASE, _finetuned(settings), *settings.evaluation.models)
+        modes = {model: [DISABLED, with_calls(model.directory, settings)] for model in models}
+        scores = _measured(measuring, modes, "evaluation_table")
+        sizes = {model.name: parameter_count(model.directory.glob(SAFETENSORS)) for model in models}
+        by_size = scores.with_columns(
+            parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
+        )
+        return _shown(
+            measuring,
+            "model_size_study",
+            {"scores by size": model_size_plot(by_size)},
+            {"table": by_size},
+        )
 
 
 def _finetuned(settings: Settings) -> str:
@@ -159,7 +173,7 @@ def _finetuned(settings: Settings) -> str:
 
 
 def _models(measuring: Measuring, *keys: str) -> list[EvaluatedModel]:
-    return [evaluated_model(key, measuring.settings, measuring.home) for key in keys]
+    return [evaluated_model(key, measuring.run.settings, measuring.run.home) for key in keys]
 
 
 def _measured(
@@ -178,7 +192,7 @@ def _measured(
     Raises:
         ToolformerError: after all, naming those that could not be measured and why.
     """
-    benchmarks = _question_benchmarks(measuring.settings)
+    benchmarks = _question_benchmarks(measuring.run.settings)
     errors = []
     for model, modes in modes_of.items():
         for name in benchmarks:
@@ -186,10 +200,10 @@ def _measured(
                 measuring.measure(name, model, modes)
             except EXPECTED_ERRORS as error:
                 errors.append(f"{name} with {model.name}: {explained(error)}")
-    compare(measuring)
+    compare(measuring.run)
     if errors:
         raise ToolformerError(f"Not measured: {' '.join(errors)}")
-    return measuring.warehouse.view(view).filter(
+    return measuring.run.warehouse.view(view).filter(
         pl.col("benchmark").is_in(benchmarks),
         pl.col("model").is_in([model.name for model in modes_of]),
         pl.col("mode").is_in({mode.name for modes in modes_of.values() for mode in modes}),

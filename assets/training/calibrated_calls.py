@@ -5,18 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from assets.inputs import Input, Wanted, fingerprints_of, look_at, slice_inputs
-from assets.outputs import DONE, Output
-from assets.run import Run
+from assets.outputs import DONE
 from assets.stage import TOOL_VERSION, Stage
 from assets.training.development_texts import DevelopmentText, development_texts
+from assets.training.model_output import ModelOutput
 from assets.training.opening_gains import measure_openings
-from dagster_project.progress import ProgressCallback, progress_of
-from dagster_project.shared_files import bring, publish
-from dagster_project.wiring.model_cards import write_model_card
-from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.decoding.call_threshold import (
     CallThreshold,
     call_threshold_text,
@@ -64,22 +58,15 @@ DONE_BUT_GIVEN_UP = (
 )
 
 
-@dataclass(kw_only=True)
-class Calibration(Output[Run]):
+@dataclass(frozen=True, kw_only=True)
+class Calibration(ModelOutput):
     """`call_threshold.json` in the directory of a finetuned model.
 
     Attributes:
-        directory: of the model.
         tools: that may be called, by name.
     """
 
-    directory: Path
     tools: Mapping[str, Tool]
-
-    @property
-    def lock(self) -> FileLock:
-        """The model's own: nobody trains it anew meanwhile."""
-        return self.run.home.output_lock(f"finetuned_model.{self.directory.name}")
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
@@ -101,17 +88,7 @@ class Calibration(Output[Run]):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        bring(self.run.home, self.directory)
-        return _stored(self.directory)
-
-    @property
-    def needs_device(self) -> bool:
-        """See `Output.needs_device`."""
-        return True
-
-    def hold_device(self) -> str:
-        """See `Output.hold_device`."""
-        return self.run.holder.hold_device(self.run.settings, self.run.home)
+        return _stored(self.bring_directory())
 
     def make(self, wanted: Wanted) -> str:
         """See `Output.make`."""
@@ -124,9 +101,8 @@ class Calibration(Output[Run]):
             made_from = made_from.with_part("given_up_calls", given_up)
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / CALL_THRESHOLD_FILE, call_threshold_text(stored))
-        base = base_model_directory(self.run.settings, self.run.home)
-        write_model_card(self.directory, base, self.run.settings)
-        publish(self.run.home, self.directory)
+        self.write_card()
+        self.publish_directory()
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
     def _choose(self) -> tuple[CallThreshold, int]:
@@ -135,26 +111,20 @@ class Calibration(Output[Run]):
         if self.run.settings.training.variant == PLAIN:
             return CallThreshold(None, WITHOUT_CALLS, k, 0, 0), 0
         shards, tokenizer = sorted(_documents(self.run.warehouse)), load_tokenizer(self.directory)
-        texts = development_texts(self.run.warehouse, shards, tokenizer, self.run.settings)
+        texts = development_texts(self.run, shards, tokenizer)
         # The model is not loaded for nothing.
         reason = _why_none(texts, self.tools)
         if reason is not None:
             with_calls = _with_calls(texts)
             return CallThreshold(None, reason, k, with_calls, len(texts) - with_calls), 0
-        load = partial(
-            self.run.holder.load,
-            self.directory,
-            self.run.settings,
-            self.run.home,
-            precision="float32",
-        )
         measured = measure_openings(
-            texts, self.tools, load, self.run.settings, self.run.home, progress_of=self._progress
+            texts,
+            self.tools,
+            partial(self.run.load_model, self.directory, precision="float32"),
+            self.run,
+            progress_of=partial(self.run.progress, "calibrating calls"),
         )
         return choose_call_threshold(measured.texts, call_top_k=k), measured.given_up
-
-    def _progress(self, step: str) -> ProgressCallback:
-        return progress_of("calibrating calls", self.run.log, detail=step)
 
 
 def _training_set(store: Warehouse) -> list[Input]:

@@ -58,14 +58,14 @@ def call_threshold(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
                 f"The choice in {str(calibration.directory)!r} was removed as soon as it was "
                 "written. Run again; it is made anew."
             )
-    return dg.MaterializeResult(
-        metadata={
-            "state": state,
-            "tools": ", ".join(tools) or "none",
-            **_report(chosen),
-            **plot_links(run.home, "call_threshold", _plots(chosen), partition=variant),
-        }
-    )
+        return dg.MaterializeResult(
+            metadata={
+                "state": state,
+                "tools": ", ".join(tools) or "none",
+                **_report(chosen),
+                **plot_links(run.home, "call_threshold", _plots(chosen), partition=variant),
+            }
+        )
 
 
 def _report(chosen: CallThreshold) -> dict[str, Any]:

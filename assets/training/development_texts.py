@@ -12,8 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from assets.run import Workspace
 from assets.shard_texts import documents_in
-from assets.training.plain_windows import other_window_error, windows_without_calls
+from assets.training.corpus_windows import other_window_error, windows_without_calls
 from dagster_project.settings.sections import Settings
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
@@ -22,7 +23,6 @@ from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import is_for_development, random_rank
 from tools.protocol import Document
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 # Of either kind. Several calls are written, executed and scored in each, which is minutes for 200
 # texts on a processor; ten times the least number of texts with calls still tells thresholds apart.
@@ -45,41 +45,36 @@ class DevelopmentText:
 
 
 def development_texts(
-    store: Warehouse, shards: Sequence[str], tokenizer: Tokenizer, settings: Settings
+    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer
 ) -> list[DevelopmentText]:
     """Some of these texts, at random: at most 100 with calls, and 100 without.
 
     Args:
-        store: with the training set.
+        work: has the training set.
         shards: whose documents are stored. Texts with calls of others are left out; those without
             are looked for until there are enough.
         tokenizer: of the model that was trained.
-        settings: of the run.
 
     Raises:
         ToolformerError: windows are cut in another way than the training set's.
     """
-    texts = store.read_slice("training_texts", ALL, ALL)
+    texts = work.warehouse.read_slice("training_texts", ALL, ALL)
     return [
-        *_with_calls(store, shards, tokenizer, settings, texts),
-        *_without_calls(store, shards, tokenizer, settings, texts),
+        *_with_calls(work, shards, tokenizer, texts),
+        *_without_calls(work, shards, tokenizer, texts),
     ]
 
 
 def _with_calls(
-    store: Warehouse,
-    shards: Sequence[str],
-    tokenizer: Tokenizer,
-    settings: Settings,
-    texts: pl.DataFrame,
+    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
 ) -> Iterator[DevelopmentText]:
-    seed = settings.training.seed
+    seed, settings = work.settings.training.seed, work.settings
     development = texts.filter(pl.col("split") == "development", pl.col("shard").is_in(shards))
     rows = sorted(
         development.iter_rows(named=True),
         key=lambda row: random_rank(seed, "calls", row["document_id"], row["window"]),
     )[:_MOST_TEXTS]
-    documents = _documents(store, ((row["shard"], row["document_id"]) for row in rows))
+    documents = _documents(work, ((row["shard"], row["document_id"]) for row in rows))
     for row in rows:
         # None where its shard was filled anew.
         document = documents.get(row["document_id"])
@@ -92,24 +87,19 @@ def _with_calls(
 
 
 def _without_calls(
-    store: Warehouse,
-    shards: Sequence[str],
-    tokenizer: Tokenizer,
-    settings: Settings,
-    texts: pl.DataFrame,
+    work: Workspace, shards: Sequence[str], tokenizer: Tokenizer, texts: pl.DataFrame
 ) -> list[DevelopmentText]:
-    training = settings.training
+    settings, training = work.settings, work.settings.training
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
-    excluded = store.read_slice("training_exclusions", ALL, ALL)
+    excluded = work.warehouse.read_slice("training_exclusions", ALL, ALL)
     left_out = set(map(TextKey._make, excluded.select("document_id", "window").iter_rows()))
 
     windows = windows_without_calls(
-        store,
+        work,
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
-        settings,
         with_calls=_by_key(texts),
         is_wanted=lambda document_id: (
             document_id in held_back
@@ -125,13 +115,13 @@ def _without_calls(
         if text.key not in left_out
     )
     chosen = list(islice(plain, _MOST_TEXTS))
-    documents = _documents(store, ((shard, window.document_id) for window, shard in chosen))
+    documents = _documents(work, ((shard, window.document_id) for window, shard in chosen))
     return [
         DevelopmentText(window, documents[window.document_id], frozenset()) for window, _ in chosen
     ]
 
 
-def _documents(store: Warehouse, wanted: Iterable[tuple[str, str]]) -> dict[str, Document]:
+def _documents(work: Workspace, wanted: Iterable[tuple[str, str]]) -> dict[str, Document]:
     """Documents by id, of those that are wanted by shard and id; each shard is read once."""
     by_shard: dict[str, set[str]] = {}
     for shard, document_id in wanted:
@@ -139,7 +129,7 @@ def _documents(store: Warehouse, wanted: Iterable[tuple[str, str]]) -> dict[str,
     return {
         document_id: document
         for shard, ids in by_shard.items()
-        for document_id, document in documents_in(store, shard).items()
+        for document_id, document in documents_in(work.warehouse, shard).items()
         if document_id in ids
     }
 

@@ -7,10 +7,12 @@ import polars as pl
 
 from assets.failures import expected_errors
 from assets.run import Run
-from assets.training.finetuned_model import FINETUNED_MODEL, FinetunedModel, record_of, run_of
+from assets.training.finetuned_model import FINETUNED_MODEL, record_of, run_of
+from assets.training.model_training import FinetunedModel
 from dagster_project.partitions import MODEL_VARIANTS
 from dagster_project.plots.figures import training_curve
 from dagster_project.plots.files import plot_links
+from dagster_project.wiring.annotator import finetuned_model_directory
 from toolformer.training.model_card import CARD_FILE
 from warehouse.schema import ALL
 
@@ -34,7 +36,9 @@ def finetuned_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     its own directory, since the model of one round annotates the next.
     """
     with expected_errors():
-        model = FinetunedModel(run=Run(context, variant=context.partition_key))
+        run = Run(context, variant=context.partition_key)
+        directory = finetuned_model_directory(run.settings, run.home)
+        model = FinetunedModel(run=run, directory=directory)
         state = model.bring_up_to_date()
         model.complete()
         return dg.MaterializeResult(metadata={"state": state, **_report(model)})

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assets.execution import answered_calls
+from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
-from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback
-from dagster_project.settings.sections import Settings
+from dagster_project.wiring.execution import answered_calls
 from dagster_project.wiring.live_calls import decoding_parameters
 from dagster_project.wiring.scoring import scoring_parameters
 from toolformer.decoding.call_chances import call_chances
@@ -47,8 +46,7 @@ def measure_openings(
     texts: Sequence[DevelopmentText],
     tools: Mapping[str, Tool],
     load_model: Callable[[], LanguageModel],
-    settings: Settings,
-    home: Home,
+    work: Workspace,
     *,
     progress_of: Callable[[str], ProgressCallback],
 ) -> Measured:
@@ -63,15 +61,14 @@ def measure_openings(
         texts: in which calls may open.
         tools: that may be called, by name.
         load_model: gives the model; again after the tools, one of which may have taken its place.
-        settings: of the run.
-        home: has the answers of earlier calls.
+        work: has the answers of earlier calls.
         progress_of: the progress of a step, by what it is called.
 
     Returns:
         What was measured. The gain is 0 where decoding would take a call back: where it is no
         call of one of the tools, too long, or has no result.
     """
-    model = load_model()
+    settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
     # Fits the longest text, with which the calls of one that is scored share their keys.
     token_budget = settings.scoring.token_budget or choose_pack_tokens(
@@ -96,9 +93,7 @@ def measure_openings(
     )
     tokenizer = model.tokenizer
     del model
-    answered, given_up = _answered(
-        calls, texts, tools, tokenizer, settings, home, progress_of=progress_of
-    )
+    answered, given_up = _answered(calls, texts, tools, tokenizer, work, progress_of=progress_of)
     parameters = scoring_parameters(settings)
     with tempfile.TemporaryDirectory() as scratch:
         gains = call_gains(
@@ -125,8 +120,7 @@ def _answered(
     texts: Sequence[DevelopmentText],
     tools: Mapping[str, Tool],
     tokenizer: Tokenizer,
-    settings: Settings,
-    home: Home,
+    work: Workspace,
     *,
     progress_of: Callable[[str], ProgressCallback],
 ) -> tuple[dict[Place, AnsweredCall], int]:
@@ -142,8 +136,8 @@ def _answered(
                 for place, call in of_tool.items()
             ],
             tokenizer,
-            settings,
-            home,
+            work.settings,
+            work.home,
             progress=progress_of(f"calling {name}"),
         )
         for (place, call), answer in zip(of_tool.items(), answers, strict=True):

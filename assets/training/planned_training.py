@@ -7,10 +7,8 @@ from functools import partial
 import polars as pl
 
 from assets.inputs import Input, look_at
+from assets.run import Workspace
 from assets.training.training_choice import LEFT_OUT
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_holder import base_model_directory
 from dagster_project.wiring.precision import AUTO, purpose_of_training, recorded_precision
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
@@ -27,7 +25,6 @@ from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant
 from toolformer.training.variants import PLAIN
 from tools.model_identity import SAFETENSORS
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +53,15 @@ class PlannedTraining:
             f"{self.seconds / 60:.1f} minutes"
         )
 
-    def check_size(self, settings: Settings) -> None:
+    def check_size(self, least: int) -> None:
         """Refuse a training set on which nothing can be learnt but its texts.
 
+        Args:
+            least: `training.least_texts`.
+
         Raises:
-            ToolformerError: it has fewer texts than `training.least_texts`.
+            ToolformerError: it has fewer texts than these.
         """
-        least = settings.training.least_texts
         if self.plan.texts < least:
             raise ToolformerError(
                 f"The training set has {self.plan.texts} texts; expected at least {least} "
@@ -73,16 +72,16 @@ class PlannedTraining:
             )
 
 
-def planned_training(settings: Settings, home: Home, store: Warehouse) -> PlannedTraining:
+def planned_training(work: Workspace) -> PlannedTraining:
     """What a run with these settings would train on, and how long.
 
     Raises:
         ToolformerError: there is no training set, or none that can be used.
     """
-    usable_training_set(store)
-    base, training = base_model_directory(settings, home), settings.training
+    usable_training_set(work)
+    base, settings, training = work.base_model, work.settings, work.settings.training
     tokenizer = load_tokenizer(base)
-    texts = store.read_slice("training_texts", ALL, ALL)
+    texts = work.warehouse.read_slice("training_texts", ALL, ALL)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
     rows = rows_of(
         [_text_with_calls(row) for row in _split(texts, "train").iter_rows(named=True)],
@@ -99,7 +98,7 @@ def planned_training(settings: Settings, home: Home, store: Warehouse) -> Planne
     device = resolve_device(settings.language_model.device)
     precision = training.precision
     if precision == AUTO:
-        record = recorded_precision(purpose_of_training(settings), base, device, home)
+        record = recorded_precision(purpose_of_training(settings), base, device, work.home)
         precision = record.choice.precision if record else FLOAT32
     weights = list(base.glob(SAFETENSORS))
     return PlannedTraining(
@@ -110,12 +109,13 @@ def planned_training(settings: Settings, home: Home, store: Warehouse) -> Planne
     )
 
 
-def usable_training_set(store: Warehouse) -> Input:
+def usable_training_set(work: Workspace) -> Input:
     """The training set as it is now.
 
     Raises:
         ToolformerError: there is none, or nothing in it to train on.
     """
+    store = work.warehouse
     found = look_at(store, "training_texts", ALL, ALL)
     if found is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")

@@ -4,19 +4,16 @@ Does not look at what is up to date, and does not store anything.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 
-import polars as pl
-
+from assets.outputs import Made
+from assets.run import Workspace
 from assets.shard_texts import typed_frame
 from assets.training.benchmark_texts import held_out_ngrams
+from assets.training.corpus_windows import windows_with_calls, windows_without_calls
 from assets.training.dropped_calls import dropped_calls
-from assets.training.plain_windows import windows_without_calls
 from assets.training.training_inputs import TrainingInputs
-from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.augmented_text import AugmentedText, TextKey
@@ -28,44 +25,28 @@ from toolformer.training.plain_windows import (
     plain_windows_wanted,
 )
 from toolformer.training.training_set import TrainingSet, build_training_set
-from warehouse.layout import name_in_round
-from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
+TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
 LEFT_OUT = "left out: "
 RANDOM_CONTROL = "random control: "
 PLAIN_TEXTS = "plain texts"
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenTexts:
-    """A training set as it is stored.
-
-    Attributes:
-        rows: of `training_texts`.
-        exclusions: rows of `training_exclusions`.
-        metadata: counts, stored with the rows.
-    """
-
-    rows: pl.DataFrame
-    exclusions: pl.DataFrame
-    metadata: Mapping[str, str]
-
-
-def choose_texts(
-    store: Warehouse, home: Home, settings: Settings, inputs: TrainingInputs
-) -> ChosenTexts:
+def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
     """Choose what is trained on.
 
     Args:
-        store, home, settings: of the run.
+        work: has the rows and the base model.
         inputs: what it is made of.
+
+    Returns:
+        The training set, the list of what is left out beside it, and counts as metadata.
 
     Raises:
         ToolformerError: what is read does not belong together.
     """
-    training, texts = settings.training, list(_augmented_texts(store, inputs))
-    held_out = held_out_ngrams(store, sorted(inputs.held_out), inputs.benchmarks)
+    training, texts = work.settings.training, list(windows_with_calls(work, inputs.built))
+    held_out = held_out_ngrams(work.warehouse, sorted(inputs.held_out), inputs.benchmarks)
     sieve = TextSieve(held_out, near_duplicate_similarity=training.near_duplicate_similarity)
     chosen = build_training_set(
         texts,
@@ -80,9 +61,7 @@ def choose_texts(
         plain = draw_plain_windows(
             partial(
                 _without_calls,
-                store,
-                home,
-                settings,
+                work,
                 sorted(inputs.documents),
                 {text.key: text.text for text in texts},
             ),
@@ -94,47 +73,35 @@ def choose_texts(
         )
     train = sorted([*chosen.train, *plain.texts], key=lambda text: text.key)
     control = choose_dropped_calls(
-        train, dropped_calls(store, inputs.calls, train), seed=training.seed
+        train, dropped_calls(work.warehouse, inputs.calls, train), seed=training.seed
     )
     exclusions = [*chosen.exclusions, *plain.exclusions]
     rows = [
         *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
         *(_row(text, "development", ()) for text in chosen.development),
     ]
-    return ChosenTexts(
-        rows=typed_frame("training_texts", rows),
-        exclusions=typed_frame("training_exclusions", list(map(_exclusion_row, exclusions))),
-        metadata={
+    return Made(
+        typed_frame(TEXTS, rows),
+        {
             **_left_out(chosen, exclusions),
             **_plain_counts(len(plain.texts), wanted),
             **_control_counts(control),
         },
+        beside={EXCLUSIONS: typed_frame(EXCLUSIONS, list(map(_exclusion_row, exclusions)))},
     )
 
 
-def _augmented_texts(store: Warehouse, inputs: TrainingInputs) -> Iterator[AugmentedText]:
-    """C*, the newest round first: of texts that are equal the first stays."""
-    for number, of_round in inputs.built.items():
-        for shard in sorted(of_round):
-            rows = store.read_slice("augmented_texts", shard, name_in_round(number, ALL))
-            for row in rows.iter_rows(named=True):
-                calls = tuple(KeptCall(**call) for call in row["calls"])
-                yield AugmentedText(**{**row, "calls": calls})
-
-
 def _without_calls(
-    store: Warehouse,
-    home: Home,
-    settings: Settings,
+    work: Workspace,
     shards: Sequence[str],
     with_calls: Mapping[TextKey, str],
     is_wanted: Callable[[str], bool],
 ) -> Iterator[AugmentedText]:
-    tokenizer = load_tokenizer(base_model_directory(settings, home))
-    for _, text in windows_without_calls(
-        store, shards, tokenizer, settings, with_calls=with_calls, is_wanted=is_wanted
-    ):
-        yield text
+    tokenizer = load_tokenizer(work.base_model)
+    windows = windows_without_calls(
+        work, shards, tokenizer, with_calls=with_calls, is_wanted=is_wanted
+    )
+    return (text for _, text in windows)
 
 
 def _row(text: AugmentedText, split: str, dropped: Sequence[KeptCall]) -> dict[str, object]:

@@ -4,18 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
+from assets.run import Workspace
 from assets.stage import Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.dropped_calls import CallSlices, slices_behind
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.model_holder import base_model_directory
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest
 from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 _OF_TEXTS = (
     "training.max_texts_per_tool",
@@ -66,20 +64,15 @@ class TrainingInputs:
     missing: list[str]
 
     @classmethod
-    def look(
-        cls,
-        store: Warehouse,
-        home: Home,
-        settings: Settings,
-        benchmarks: Mapping[str, BenchmarkTexts],
-    ) -> "TrainingInputs":
+    def look(cls, work: Workspace, benchmarks: Mapping[str, BenchmarkTexts]) -> "TrainingInputs":
         """Look at what is stored.
 
         Args:
-            store, home, settings: of the run.
+            work: has the rows and the settings.
             benchmarks: see `benchmark_texts`; their files are read by it once.
         """
-        trained, held_out = training_and_held_out_shards(home)
+        store, settings = work.warehouse, work.settings
+        trained, held_out = training_and_held_out_shards(work.home)
         built = {
             number: slice_inputs(
                 store, "augmented_texts", trained, slice_name=name_in_round(number, ALL)
@@ -131,7 +124,7 @@ class TrainingInputs:
                     f"{remedy}`toolformer build`, or materialise the assets of group build_dataset."
                 )
 
-    def wanted(self, settings: Settings, home: Home) -> Wanted:
+    def wanted(self, work: Workspace) -> Wanted:
         """The training set as it would be made of this."""
         paths = _OF_TEXTS
         parts: dict[str, object] = {
@@ -140,11 +133,11 @@ class TrainingInputs:
             "benchmarks": {name: each.made_of for name, each in self.benchmarks.items()},
         }
         # Only plain windows are cut here; the others come as they are stored.
-        if settings.training.plain_share:
+        if work.settings.training.plain_share:
             paths = (*_OF_TEXTS, *_OF_PLAIN_WINDOWS)
             parts |= {
                 "documents": fingerprints_of(self.documents),
-                "tokenizer": model_identity(base_model_directory(settings, home)),
+                "tokenizer": model_identity(work.base_model),
             }
         inputs = (
             *self.augmented_texts.values(),
@@ -152,7 +145,7 @@ class TrainingInputs:
             *self.documents.values(),
             *(each for slices in self.calls for each in slices.inputs),
         )
-        return Wanted(TRAINING_SET.fingerprint(settings, parts, paths=paths), inputs)
+        return Wanted(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)
 
 
 def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
@@ -164,11 +157,11 @@ def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
     )
 
 
-def training_set_digest(settings: Settings, home: Home, store: Warehouse) -> str:
+def training_set_digest(work: Workspace) -> str:
     """The fingerprint of the training set as it would be made now, whichever is stored.
 
     Raises:
         ToolformerError: a file of a benchmark is missing.
     """
-    inputs = TrainingInputs.look(store, home, settings, benchmark_texts(settings))
-    return inputs.wanted(settings, home).fingerprint.digest
+    inputs = TrainingInputs.look(work, benchmark_texts(work.settings))
+    return inputs.wanted(work).fingerprint.digest

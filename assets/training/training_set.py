@@ -8,20 +8,20 @@ import dagster as dg
 
 from assets.failures import expected_errors
 from assets.inputs import Wanted
-from assets.outputs import Made, SliceOutput, publish
+from assets.outputs import Made, SliceOutput
 from assets.run import WITHOUT_MODEL, Run
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
 from assets.training.training_choice import (
+    EXCLUSIONS,
     LEFT_OUT,
     PLAIN_TEXTS,
     RANDOM_CONTROL,
+    TEXTS,
     choose_texts,
 )
 from assets.training.training_inputs import TRAINING_SET, TrainingInputs
 from dagster_project.metadata import table_markdown, table_metadata
 from warehouse.schema import ALL
-
-TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
 
 
 @dg.asset(
@@ -53,8 +53,8 @@ def training_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         return dg.MaterializeResult(metadata={"state": state, **_report(texts, inputs)})
 
 
-@dataclass(kw_only=True)
-class TrainingTexts(SliceOutput[Run]):
+@dataclass(frozen=True, kw_only=True)
+class TrainingTexts(SliceOutput):
     """The texts that are trained on, and before them the list of those that are left out.
 
     Attributes:
@@ -65,28 +65,28 @@ class TrainingTexts(SliceOutput[Run]):
 
     def inputs(self) -> TrainingInputs:
         """What is stored now."""
-        run = self.run
-        return TrainingInputs.look(run.warehouse, run.home, run.settings, self.benchmarks)
+        return TrainingInputs.look(self.run, self.benchmarks)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """See `SliceOutput.beside`."""
+        return (EXCLUSIONS,)
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        return self.inputs().wanted(self.run.settings, self.run.home)
+        return self.inputs().wanted(self.run)
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`; None also where the list of what is left out was lost."""
         listed = self.run.warehouse.slice_metadata(EXCLUSIONS, ALL, ALL)
         return listed and self.run.warehouse.slice_metadata(*self.address)
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
         """See `SliceOutput.compute`."""
-        run = self.run
-        chosen = choose_texts(run.warehouse, run.home, run.settings, self.inputs())
+        chosen = choose_texts(self.run, self.inputs())
         for name, count in chosen.metadata.items():
-            run.log.info(f"{name}: {count}")
-        # Before the texts: once these are up to date, nobody makes either again.
-        address = EXCLUSIONS, ALL, ALL
-        publish(run, address, chosen.exclusions, wanted.metadata())
-        return Made(chosen.rows, chosen.metadata)
+            self.run.log.info(f"{name}: {count}")
+        return chosen
 
 
 def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Does not parse the command line.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import dagster as dg
 
@@ -42,11 +42,18 @@ from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
 
 
-def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, str]:
+def prepare(
+    options: RunOptions, home: Home, settings: Settings, instance: dg.DagsterInstance
+) -> dict[str, str]:
     """Cut the corpus and build the indexes where that was not done or the settings changed.
 
     What goes wrong is told: a source that cannot be used, and an index that cannot be built while
     no tool that searches was named (it is left out then).
+
+    Args:
+        options, settings: of the run.
+        home: is prepared.
+        instance: records what is done.
 
     Returns:
         Sources that cannot be used and have no shards, by path, with the reason.
@@ -55,31 +62,28 @@ def prepare(options: RunOptions, home: Home, settings: Settings) -> dict[str, st
         RunFailedError: there is no corpus, or a named tool has no index.
     """
     # Forcing a build means its stages; the index is only made anew when it is stale.
-    resources = {**options.resources(), "settings": _unforced(options)}
-    with dagster_instance(home) as instance:
-        rejected: Mapping[str, str] = {}
-        if not _is_cut(home, settings, instance):
-            run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
-            rejected = rejected_sources(instance)
-        unusable = tell_about_sources(home, settings, rejected)
-        stale = planned_indexes(options.tools, settings, home)
-        for planned in stale:
-            console.say(f"Building the {planned.name} first; this is done once.")
-        assets = {planned.asset for planned in stale}
-        if indexes := indexes_of(options.tools, settings):
-            # Else the UI shows as missing what is there, or what nothing needs.
-            assets |= {
-                asset for asset in (*indexes, PASSAGE_INDEX) if not was_made(instance, asset)
-            }
-        try:
-            if assets:
-                run_job(instance, "prepare", resources=resources, assets=sorted(assets))
-                if pages := pages_read(instance):
-                    console.say(f"Wikipedia index: {pages}.")
-        except RunFailedError as error:
-            if any(name in options.tools for name in SEARCHING_TOOLS):
-                raise
-            console.say(f"Tools that search are left out where their index is missing: {error}")
+    resources = replace(options, force=False).resources()
+    rejected: Mapping[str, str] = {}
+    if not _is_cut(home, settings, instance):
+        run_job(instance, "prepare", resources=resources, assets=["corpus_manifest"])
+        rejected = rejected_sources(instance)
+    unusable = tell_about_sources(home, settings, rejected)
+    stale = planned_indexes(options.tools, settings, home)
+    for planned in stale:
+        console.say(f"Building the {planned.name} first; this is done once.")
+    assets = {planned.asset for planned in stale}
+    if indexes := indexes_of(options.tools, settings):
+        # Else the UI shows as missing what is there, or what nothing needs.
+        assets |= {asset for asset in (*indexes, PASSAGE_INDEX) if not was_made(instance, asset)}
+    try:
+        if assets:
+            run_job(instance, "prepare", resources=resources, assets=sorted(assets))
+            if pages := pages_read(instance):
+                console.say(f"Wikipedia index: {pages}.")
+    except RunFailedError as error:
+        if any(name in options.tools for name in SEARCHING_TOOLS):
+            raise
+        console.say(f"Tools that search are left out where their index is missing: {error}")
     return unusable
 
 
@@ -90,10 +94,6 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     shards = {entry.key for entry in Manifest.load(home.sources).active_shards}
     registered = set(instance.get_dynamic_partitions(SHARD))
     return bool(shards) and not cut and not rejected and registered == shards
-
-
-def _unforced(options: RunOptions) -> dict[str, Any]:
-    return {**options.resources()["settings"], "force": False}
 
 
 def build_dataset(
@@ -122,31 +122,33 @@ def build_dataset(
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
     open_toolbox(settings, home, named=named if options.tools else None)
-    unusable = prepare(options, home, settings)
-    toolbox = open_toolbox(settings, home, named=options.tools or None)
-    for name, why in toolbox.unavailable.items():
-        console.say(f"{name} is left out: {why}")
-    chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
-    annotator = Annotator.of(settings, home)
-    warehouse = open_warehouse(home)
-    if shards:
-        # With an object store, what other shards have is not fetched.
-        warehouse = warehouse.limited_to(shards)
-    stored = stored_texts(warehouse).keys
-    without_texts = [entry for entry in chosen if entry.key not in stored]
-    plan = BuildPlan(
-        warehouse,
-        settings,
-        toolbox,
-        annotator=annotator.identity,
-        force=options.force,
-    ).of([entry for entry in chosen if entry not in without_texts])
+    with dagster_instance(home) as instance:
+        unusable = prepare(options, home, settings, instance)
+        toolbox = open_toolbox(settings, home, named=options.tools or None)
+        for name, why in toolbox.unavailable.items():
+            console.say(f"{name} is left out: {why}")
+        chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
+        annotator = Annotator.of(settings, home)
+        warehouse = open_warehouse(home)
+        if shards:
+            # With an object store, what other shards have is not fetched.
+            warehouse = warehouse.limited_to(shards)
+        stored = stored_texts(warehouse).keys
+        without_texts = [entry for entry in chosen if entry.key not in stored]
+        plan = BuildPlan(
+            warehouse,
+            settings,
+            toolbox,
+            annotator=annotator.identity,
+            force=options.force,
+        ).of([entry for entry in chosen if entry.key in stored])
+        if plan:
+            _build(instance, options, home, settings, plan, on_ray=on_ray)
+    tally = records_read(warehouse)
     if plan:
-        _build(options, home, settings, plan, on_ray=on_ray)
-        show_statistics(examples=False, shards=shards or None)
+        show_statistics(warehouse, settings, tally, examples=False)
     else:
         console.say(f"{len(chosen)} shards are up to date; nothing to do.")
-    tally = records_read(warehouse)
     if tally.records and not tally.usable:
         raise ToolformerError(
             f"No record of the corpus is usable: of {tally.records}, {tally.reasons}. Expected at "
@@ -164,6 +166,7 @@ def build_dataset(
 
 
 def _build(
+    instance: dg.DagsterInstance,
     options: RunOptions,
     home: Home,
     settings: Settings,
@@ -174,7 +177,7 @@ def _build(
     """Run, for each shard, the stages from the first on that has something to make."""
     failures: list[RunFailedError] = []
     stages = _planned_stages(plan, home)
-    with dagster_instance(home) as instance, console.progress_bars():
+    with console.progress_bars():
         while stages:
             failed = run_all(instance, options, settings, _runs(stages), on_ray=on_ray)
             failures += failed

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -76,20 +77,7 @@ def show_log(name: str) -> None:
 def findings(found: list[Finding], *, as_json: bool) -> None:
     """Print what `doctor` found."""
     if as_json:
-        _OUT.print_json(
-            json.dumps(
-                [
-                    {
-                        "name": each.name,
-                        "status": each.status,
-                        "detail": each.detail,
-                        "remedy": each.remedy,
-                        "files": each.files,
-                    }
-                    for each in found
-                ]
-            )
-        )
+        _OUT.print_json(data=[asdict(each) for each in found])
         return
     table = Table("what", "state", "detail", "remedy", show_lines=False)
     for each in found:

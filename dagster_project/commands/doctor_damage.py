@@ -160,7 +160,6 @@ def _warehouse(home: Home, is_full: bool) -> Iterator[Finding]:
 
     warehouse = Warehouse(home.warehouse, home.database)
     yield from _slices(warehouse, home, is_full)
-    yield from _stamps(warehouse, home)
     yield from _database(warehouse)
 
 
@@ -191,17 +190,6 @@ def _slices(warehouse: "Warehouse", home: Home, is_full: bool) -> Iterator[Findi
         yield Finding("slices", "ok", "no slices yet")
 
 
-def _stamps(warehouse: "Warehouse", home: Home) -> Iterator[Finding]:
-    ahead = warehouse.slices_ahead()
-    if ahead:
-        detail = (
-            f"{len(ahead)} slices were written by a clock that ran ahead, so {home.database} has "
-            f"older rows of them: {_names(ahead, home)}"
-        )
-        remedy = f"Set the clock of that machine. {_REPAIR} while nothing else runs"
-        yield Finding("stamps of slices", "warning", detail, remedy)
-
-
 def _names(slices: list[Path], home: Home) -> str:
     return named([str(path.relative_to(home.warehouse.absolute())) for path in slices])
 
@@ -215,7 +203,6 @@ def _database(warehouse: "Warehouse") -> Iterator[Finding]:
 
 
 def _repair_slices(home: Home) -> Iterator[str]:
-    from warehouse.versions import restamp
     from warehouse.warehouse import Warehouse
 
     warehouse = Warehouse(home.warehouse, home.database)
@@ -229,11 +216,6 @@ def _repair_slices(home: Home) -> Iterator[str]:
             f"Put aside {path.relative_to(warehouse.folder)} as {target}; the next build makes it "
             "again."
         )
-    ahead = warehouse.slices_ahead()
-    for path in ahead:
-        restamp(path)
-    if ahead:
-        yield f"Stamped {len(ahead)} slices with the present time: {_names(ahead, home)}."
     if warehouse.has_foreign_database:
         warehouse.prepare()
         yield f"Wrote {home.database} anew."

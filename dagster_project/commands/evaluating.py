@@ -4,6 +4,7 @@ Does not parse the command line.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -75,7 +76,7 @@ def evaluate_models(
     chosen |= {} if items is None else {"items": items}
     if chosen:
         overrides = merged(options.overrides, {"evaluation": chosen})
-        options = RunOptions(options.preset, overrides, options.force, options.tools)
+        options = replace(options, overrides=overrides)
     settings = options.load_settings(home)
     named = tuple(models) or (BASE, name_of_variant(settings.training.variant))
     for name in named:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.commands import console
-from dagster_project.commands.explanation import page_of_call, shown_in_terminal
+from dagster_project.commands.explanation import explanation_of, page_of_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, recompute
 from dagster_project.home import Home
@@ -54,7 +54,7 @@ def explain(
     elif output is not None:
         console.say(f"Page: {output}")
     else:
-        console.show(*shown_in_terminal(call, recomputation))
+        console.show(*explanation_of(call, recomputation))
         if why_not is not None and with_model and call["is_kept"] is not None:
             console.say(f"\nThe losses are not computed again. {why_not}")
 

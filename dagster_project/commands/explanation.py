@@ -1,39 +1,46 @@
-"""What `toolformer explain` shows of a call: facts and tokens, in a terminal or as a page."""
+"""What `toolformer explain` shows of a call: its text, facts and tokens; a page has the same."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dagster_project.commands.recomputation import OtherResult, Recomputation, stored_other_result
-from dagster_project.plots.style import colour_of
 from dagster_project.report.page import rendered
 from toolformer.filtering import FilterReason
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 
 _HELPED, _HURT = "green", "red"
-# A token that adds less to the reduction, in nats, has no colour in a terminal.
+# Red, green and blue of a token that adds most to the reduction, and of one that adds nothing.
+_HELPED_MOST, _HURT_MOST, _NEUTRAL = (116, 196, 118), (251, 128, 114), (245, 245, 245)
+# A token that adds less to the reduction, in nats, has no colour.
 _TELLING = 0.005
 # Characters of the text that are shown on each side of a call.
 _CONTEXT = 240
+_PAGE_COLUMNS = 110
 _COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
 _PLACES = {"inline": "at its place in the text", "prefix": "in front of the text"}
 
 
-def shown_in_terminal(
+def explanation_of(
     call: Mapping[str, Any], recomputation: Recomputation | None
 ) -> Iterator[RenderableType]:
-    """The call in its text, its facts, and the tokens where its losses are computed again."""
-    before, after = _context(call)
-    before_arrow, from_arrow = _written(call, call["result"])
+    """The call in its text, its facts, and the tokens where its losses are computed again.
+
+    Args:
+        call: row of `explained_call.sql`.
+        recomputation: its losses token by token.
+    """
     yield Text(f"Call {call['call_id']}\n", style="bold")
-    yield Text.assemble(
-        before, (before_arrow, "bold cyan"), (from_arrow, "bold magenta"), after, "\n"
-    )
+    if recomputation is None:
+        yield Text.assemble(*_in_its_text(call, call["result"], Text()), "\n")
+    else:
+        yield from _texts_with_gains(call, recomputation)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -41,10 +48,81 @@ def shown_in_terminal(
         facts.add_row(label, Text(value))
     yield facts
     if recomputation is not None:
-        yield from _tokens_in_terminal(recomputation)
+        yield from _tokens_of(recomputation)
 
 
-def _tokens_in_terminal(recomputation: Recomputation) -> Iterator[RenderableType]:
+def page_of_call(
+    call: Mapping[str, Any], recomputation: Recomputation | None, why_not: str | None
+) -> str:
+    """The explanation as an HTML page with everything that it needs inside.
+
+    Args:
+        call, recomputation: see `explanation_of`.
+        why_not: the reason why the losses are not computed again.
+    """
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        width=_PAGE_COLUMNS,
+        force_terminal=True,
+        color_system="truecolor",
+    )
+    console.print(*explanation_of(call, recomputation), sep="\n")
+    body = console.export_html(code_format="{code}", inline_styles=True)
+    return rendered("call.html.jinja", call=call, body=body, why_not=why_not)
+
+
+def _texts_with_gains(
+    call: Mapping[str, Any], recomputation: Recomputation
+) -> Iterator[RenderableType]:
+    """The call in its text, the tokens behind it coloured: with its result, and with another."""
+    losses, other, gains = recomputation.losses, recomputation.other, recomputation.gains
+    tokens = recomputation.tokens
+    note = "Green: a token that is likelier with the result than without it; red: less likely"
+    shown = [(call["result"], list(gains), losses.loss_with_result, note)]
+    if other is not None:
+        other_gains = [
+            gain + token.weight * (token.with_swapped_result - token.with_result)
+            for token, gain in zip(tokens, gains, strict=True)
+            if token.with_swapped_result is not None
+        ]
+        note = "The same with the result of another call"
+        shown.append((other.result, other_gains, losses.loss_with_swapped_result, note))
+    most = max((abs(gain) for _, of_tokens, _, _ in shown for gain in of_tokens), default=0.0)
+    for result, of_tokens, loss, note in shown:
+        styles = (_shade(gain, most) for gain in of_tokens)
+        coloured = Text.assemble(*zip((token.text for token in tokens), styles, strict=True))
+        yield Text.assemble(*_in_its_text(call, result, coloured))
+        yield Text(f"{note}. Loss {_number(loss)} nats.\n", style="dim")
+
+
+def _in_its_text(
+    call: Mapping[str, Any], result: str | None, tokens: Text
+) -> Iterator[str | Text | tuple[str, str]]:
+    """The parts of the text with the call, the tokens behind it as they are given."""
+    before, after = _context(call)
+    before_arrow, from_arrow = _written(call, result)
+    if tokens:
+        # A token can be a part of a character, which the text does not have.
+        is_whole = after.startswith(tokens.plain)
+        after = after.removeprefix(tokens.plain) if is_whole else " …"
+    yield before
+    yield before_arrow, "bold cyan"
+    yield from_arrow, "bold magenta"
+    yield tokens
+    yield after
+
+
+def _shade(gain: float, most: float) -> str:
+    """The style of a token: the stronger its colour, the more it counts."""
+    if abs(gain) < _TELLING:
+        return ""
+    end, share = _HELPED_MOST if gain > 0 else _HURT_MOST, abs(gain) / most
+    mixed = (round(a + share * (b - a)) for a, b in zip(_NEUTRAL, end, strict=True))
+    return f"black on rgb({','.join(map(str, mixed))})"
+
+
+def _tokens_of(recomputation: Recomputation) -> Iterator[RenderableType]:
     place = _PLACES[recomputation.placement]
     table = Table(
         title=f"log p of the tokens behind the call, in nats, with the call {place}",
@@ -66,66 +144,6 @@ def _tokens_in_terminal(recomputation: Recomputation) -> Iterator[RenderableType
     yield Text(f"Model: {recomputation.model}, {recomputation.precision}.")
     colour = _HELPED if recomputation.is_same_decision else _HURT
     yield Text(f"{_verdict(recomputation)}. {recomputation.remark}", style=colour)
-
-
-def page_of_call(
-    call: Mapping[str, Any], recomputation: Recomputation | None, why_not: str | None
-) -> str:
-    """The call as an HTML page with everything that it needs inside.
-
-    Args:
-        call: row of `explained_call.sql`.
-        recomputation: its losses token by token.
-        why_not: the reason why there are none.
-    """
-    before, after = _context(call)
-    shown: dict[str, Any] = {}
-    if recomputation is not None:
-        behind = "".join(token.text for token in recomputation.tokens)
-        # A token can be a part of a character, which the text does not have.
-        after = after.removeprefix(behind) if after.startswith(behind) else " …"
-        shown = {
-            "columns": _COLUMNS,
-            "rows": _token_rows(recomputation),
-            "totals": _totals(recomputation),
-            "place": _PLACES[recomputation.placement],
-            "verdict": _verdict(recomputation),
-        }
-    return rendered(
-        "call.html.jinja",
-        call=call,
-        before=before,
-        after=after,
-        colour=colour_of(call["tool"]),
-        facts=list(facts_of(call)),
-        status=status_of(call),
-        panels=list(_panels(call, recomputation)),
-        recomputation=recomputation,
-        why_not=why_not,
-        **shown,
-    )
-
-
-def _panels(
-    call: Mapping[str, Any], recomputation: Recomputation | None
-) -> Iterator[tuple[str, str, tuple[str, str], list[float]]]:
-    """Caption, note, written call and the gains of the tokens: of its result and of another."""
-    if recomputation is None:
-        yield "", "", _written(call, call["result"]), []
-        return
-    losses, other = recomputation.losses, recomputation.other
-    note = f"loss {_number(losses.loss_with_result)} nats"
-    gains = recomputation.gains
-    yield "With its own result", note, _written(call, call["result"]), list(gains)
-    if other is not None:
-        note = f"loss {_number(losses.loss_with_swapped_result)} nats; {_other_result(other)}"
-        tokens = zip(recomputation.tokens, gains, strict=True)
-        other_gains = [
-            gain + token.weight * (token.with_swapped_result - token.with_result)
-            for token, gain in tokens
-            if token.with_swapped_result is not None
-        ]
-        yield "With the result of another call", note, _written(call, other.result), other_gains
 
 
 def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,8 @@ from dagster_project.runs.run_job import (
     run_job,
 )
 from dagster_project.settings.sections import Settings, SourceSettings, validated
-from dagster_project.settings.settings_file import absolute_source, load_settings
+from dagster_project.settings.settings_file import load_settings
+from dagster_project.settings.source_file import absolute_source
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.manifest import Manifest, ShardEntry

@@ -6,6 +6,7 @@ Does not plan; `dagster_project.runs.forecast` does.
 from collections.abc import Sequence
 
 from dagster_project.commands import console
+from dagster_project.commands.findings import named
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.runs.forecast import Forecast, Preparation, forecast_build
@@ -13,8 +14,6 @@ from dagster_project.settings.settings_file import load_settings
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source
-
-_MOST_NAMED = 5
 
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
@@ -61,12 +60,7 @@ def _show_source(source: Source) -> None:
     except SourceError as error:
         console.say(f"  {source.path}: {error}")
         return
-    console.say(f"  {source.path}, records per shard: {source.shard_size}; {_some(files)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    console.say(f"  {source.path}, records per shard: {source.shard_size}; {named(files)}")
 
 
 def _show_slices(forecast: Forecast) -> None:

@@ -21,13 +21,13 @@ def main() -> None:
     with errors_told():
         bring_small(home)
         settings = options.load_settings(home)
-        if Manifest.load(home.sources).active_shards:
-            # Opening it makes the Dagster folder and closes runs that were killed.
-            with dagster_instance(home) as instance:
+        # Opening it makes the Dagster folder and closes runs that were killed.
+        with dagster_instance(home) as instance:
+            if Manifest.load(home.sources).active_shards:
                 register_evaluations(instance, settings.evaluation)
-        else:
-            console.say("This home is empty: cutting the corpus and building the search index.")
-            prepare(options, home, settings)
+            else:
+                console.say("This home is empty: cutting the corpus and building the search index.")
+                prepare(options, home, settings, instance)
 
 
 if __name__ == "__main__":

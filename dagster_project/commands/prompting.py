@@ -23,6 +23,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.progress import ProgressCallback, progress_of
 from dagster_project.runs.indexes import planned_indexes
+from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import Annotator
@@ -88,7 +89,8 @@ def compare_prompts(
     if not Manifest.load(home.sources).active_shards or planned_indexes(
         options.tools, settings, home
     ):
-        prepare(options, home, settings)
+        with dagster_instance(home) as instance:
+            prepare(options, home, settings, instance)
     check_usable(tool, tool_name)
     comparison = _Comparison.of(tool, settings, home, texts)
     with console.progress_bars():

@@ -4,7 +4,7 @@ Does not parse the command line.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from dagster_project.commands import console
 from dagster_project.home import Home
 from dagster_project.report.costs import cost_of_tools
 from dagster_project.report.verdicts import Verdict, examples_above_chance, verdicts_of
+from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
@@ -22,18 +23,26 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def show_statistics(*, examples: bool = True, shards: Collection[str] | None = None) -> None:
+def show_all_statistics() -> None:
+    """Print the statistics views of the home, and examples."""
+    home = Home.find()
+    warehouse = open_warehouse(home)
+    show_statistics(warehouse, load_settings(home.settings_file), records_read(warehouse))
+
+
+def show_statistics(
+    warehouse: Warehouse, settings: Settings, tally: Tally, *, examples: bool = True
+) -> None:
     """Print the statistics views; the round of annotation only where there are several.
 
     Args:
+        warehouse: of the home, or limited to some of its shards.
+        settings: in force.
+        tally: of the records of these shards.
         examples: whether calls are shown, and why others were dropped.
-        shards: only of these; by default of all.
     """
-    home = Home.find()
-    warehouse, settings = open_warehouse(home), load_settings(home.settings_file)
-    if shards is not None:
-        warehouse = warehouse.limited_to(shards)
-    _tell_rejected(warehouse)
+    if tally.rejected:
+        console.say(f"{tally} (the table rejected_records names them)")
     console.heading("Calls by tool")
     console.frame(_readable(warehouse.view("call_statistics")))
     console.heading("Kept calls by threshold")
@@ -82,13 +91,6 @@ def records_read(warehouse: Warehouse) -> Tally:
     records: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
     rejected = Counter({reason: count for reason, count in records.items() if reason is not None})
     return Tally(sum(records.values()), rejected)
-
-
-def _tell_rejected(warehouse: Warehouse) -> None:
-    """Say how many records gave no text, and why, where there are such."""
-    tally = records_read(warehouse)
-    if tally.rejected:
-        console.say(f"{tally} (the table rejected_records names them)")
 
 
 def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":

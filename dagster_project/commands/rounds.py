@@ -4,6 +4,7 @@ from functools import partial
 
 import polars as pl
 
+from assets.run import Workspace
 from assets.training.calibrated_calls import is_calibrated
 from assets.training.finetuned_model import is_finetuned, record_of
 from dagster_project.commands import console
@@ -84,7 +85,7 @@ def train_if_needed(options: RunOptions, settings: Settings, home: Home) -> None
 
 def _work_on_model(settings: Settings, home: Home) -> str | None:
     """What is still to be done to the model that the settings describe; None for nothing."""
-    if not is_finetuned(settings, home, open_warehouse(home)):
+    if not is_finetuned(Workspace(settings, home)):
         return "trained"
     is_done = is_calibrated(finetuned_model_directory(settings, home))
     return None if is_done else "calibrated"

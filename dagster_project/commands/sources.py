@@ -19,12 +19,11 @@ from dagster_project.home import Home
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
 from dagster_project.settings.settings_file import (
-    absolute_source,
     listed_sources,
     load_settings,
     sources_of_user,
 )
-from dagster_project.settings.source_file import write_added_sources
+from dagster_project.settings.source_file import absolute_source, write_added_sources
 from dagster_project.shared_files import changing_corpus, slice_store
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError

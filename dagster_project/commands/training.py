@@ -3,6 +3,7 @@
 Does not parse the command line.
 """
 
+from assets.run import Workspace
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -35,7 +36,7 @@ def train_model(options: RunOptions, *, dry_run: bool = False, on_ray: bool = Fa
 
         run(PlannedRun("train", ("training_set",)))
         if not on_ray:
-            planned = planned_training(settings, home, open_warehouse(home))
+            planned = planned_training(Workspace(settings, home))
             console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
         if dry_run:
             return

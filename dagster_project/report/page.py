@@ -7,9 +7,6 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from dagster_project.report.contents import Contents, contents_of
 from dagster_project.settings.sections import Settings
 from toolformer.ground.whole_files import write_whole
@@ -48,6 +45,9 @@ def rendered(template: str, **values: object) -> str:
         template: name of the file.
         values: that it shows.
     """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(
         loader=PackageLoader("dagster_project.report", "."),
         autoescape=True,

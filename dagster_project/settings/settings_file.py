@@ -5,7 +5,6 @@ can be set and a change of the preset still reaches what was not touched. Does n
 """
 
 import datetime
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from dagster_project.settings.sections import (
     merged,
     validated,
 )
-from dagster_project.settings.source_file import added_sources
+from dagster_project.settings.source_file import absolute_path, absolute_source, added_sources
 from dagster_project.settings.yaml_text import parsed, read_text
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
@@ -139,19 +138,6 @@ def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
             for name, value in values.items()
         }
     return values
-
-
-def absolute_source(path: str, folder: Path) -> str:
-    """A source as the settings give it; a relative path is looked up from a folder."""
-    return path if path in BUILT_IN_SOURCES else absolute_path(path, folder)
-
-
-def absolute_path(path: str, folder: Path) -> str:
-    """A path, from a folder where it is relative; an address such as `s3://…` stays as it is."""
-    if "://" in path:
-        return path
-    # Not by `Path`, which raises for the home of an unknown user.
-    return os.path.abspath(folder / os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[str, Any]]:

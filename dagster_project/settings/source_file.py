@@ -5,6 +5,7 @@ sources of both.
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import SourceSettings, validated
 from dagster_project.settings.yaml_text import parsed, read_text
 from toolformer.ground.whole_files import write_whole
+from toolformer.sources.source import BUILT_IN_SOURCES
 
 _HEADER = (
     "# Written by `toolformer ingest`, `toolformer sources remove` and the inbox. Sources that\n"
@@ -26,8 +28,12 @@ def sources_file(settings_file: Path) -> Path:
 
 
 def added_sources(settings_file: Path) -> list[SourceSettings]:
-    """The sources of the file beside `toolformer.yaml`; see `read_sources`."""
-    return read_sources(sources_file(settings_file))
+    """The sources of the file beside `toolformer.yaml`, with absolute paths; see `read_sources`."""
+    file = sources_file(settings_file)
+    return [
+        source.model_copy(update={"path": absolute_source(source.path, file.parent)})
+        for source in read_sources(file)
+    ]
 
 
 def read_sources(file: Path) -> list[SourceSettings]:
@@ -52,3 +58,16 @@ def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) 
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
     lines = "".join(f"\n  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
     write_whole(sources_file(settings_file), f"{_HEADER}{_KEY}:{lines or ' []'}\n")
+
+
+def absolute_source(path: str, folder: Path) -> str:
+    """A source as the settings give it; a relative path is looked up from a folder."""
+    return path if path in BUILT_IN_SOURCES else absolute_path(path, folder)
+
+
+def absolute_path(path: str, folder: Path) -> str:
+    """A path, from a folder where it is relative; an address such as `s3://…` stays as it is."""
+    if "://" in path:
+        return path
+    # Not by `Path`, which raises for the home of an unknown user.
+    return os.path.abspath(folder / os.path.expanduser(path))  # noqa: PTH100, PTH111

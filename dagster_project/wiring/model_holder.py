@@ -162,8 +162,9 @@ class ModelHolder:
 
     def drop_model(self) -> None:
         """Free the models' memory; the device stays held."""
-        self._model = self._loaded_from = self._copy = None
-        gc.collect()
+        if self._model is not None or self._copy is not None:
+            self._model = self._loaded_from = self._copy = None
+            gc.collect()
 
     def measure(self, directory: Path, settings: Settings, home: Home) -> MeasuredPrecision:
         """Measure anew what `precision: auto` is for the model of a directory; see `doctor`."""

@@ -58,10 +58,13 @@ class PipelineHome:
     def prepare(self) -> None:
         from dagster_project.commands.building import prepare
         from dagster_project.commands.options import RunOptions
+        from dagster_project.runs.run_job import dagster_instance
 
         options = RunOptions()
         with self.entered():
-            prepare(options, self.home, options.load_settings(self.home))
+            settings = options.load_settings(self.home)
+            with dagster_instance(self.home) as instance:
+                prepare(options, self.home, settings, instance)
 
     def build(
         self,

@@ -1,23 +1,27 @@
 """Rows of one version of an input are never stored under the fingerprint of another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from assets.inputs import InputChangedError, Wanted, look_at, merged_inputs
+from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, SliceOutput
+from assets.pipeline import PIPELINE
+from assets.stage import Partition
 from dagster_project.fingerprints import FINGERPRINT, Fingerprint
 from dagster_project.home import Home
+from dagster_project.settings.sections import validated
+from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import SHARD, frame, save_manifest
+from toolformer.sources.manifest import Manifest
 from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 TOOL = "Calculator"
-ALL_TABLES = SHARD, ("filtered_calls", "executed_calls", "candidate_calls"), ("documents",)
 
 
 class Stage:
@@ -85,7 +89,7 @@ class Stage:
         return rows["call_id"][0], metadata[FINGERPRINT]
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FilteredCalls(SliceOutput):
     """The output of the stage; something happens while it waits, or while it is made."""
 
@@ -147,25 +151,29 @@ def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
     assert stage.make() == "done"
 
 
-def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stage: Stage):
-    def merged(window_tokens: int = 64) -> tuple[list[str], dict[str, str]]:
-        found, left_out = merged_inputs(
-            stage.warehouse,
-            *ALL_TABLES,
-            round_number=1,
-            window_tokens=window_tokens,
-        )
-        return list(found), left_out
+def merged(
+    stage: Stage, *, window_tokens: int = 64, besides: Collection[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """The tools that `augmented_texts` would merge, and why others are left out."""
+    settings = validated({"corpus": {"window_tokens": window_tokens}}, origin="test")
+    (entry,) = Manifest.load(stage.home.sources).active_shards
+    partition = Partition(settings, entry, Toolbox({}, {}, {}))
+    found, left_out = PIPELINE.merged(
+        PIPELINE["augmented_texts"], partition, stage.warehouse, besides=besides
+    )
+    return list(found), left_out
 
+
+def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stage: Stage):
     stage.make()
-    assert merged() == ([], {TOOL: "a slice of its calls is missing"})
+    assert merged(stage) == ([], {TOOL: "a slice of its calls is missing"})
     texts = frame("documents")
     metadata = {FINGERPRINT: "texts"}
     stage.warehouse.replace_slice("documents", SHARD, ALL, texts, metadata=metadata)
-    assert merged() == ([TOOL], {})
+    assert merged(stage) == ([TOOL], {})
 
     stage.candidates("second")
-    names, left_out = merged()
+    names, left_out = merged(stage)
     assert names == []
     assert left_out[TOOL].startswith("candidate_calls of")
 
@@ -174,8 +182,8 @@ def test_calls_of_a_tool_whose_slices_do_not_belong_together_are_not_merged(stag
     stage.warehouse.replace_slice("candidate_calls", SHARD, TOOL, rows, metadata=sampled)
     stage.execute("third")
     stage.make()
-    assert merged() == ([TOOL], {})
-    assert merged(32) == ([], {TOOL: "sampled in windows of 64 tokens"})
+    assert merged(stage) == ([TOOL], {})
+    assert merged(stage, window_tokens=32) == ([], {TOOL: "sampled in windows of 64 tokens"})
 
 
 def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: Stage, monkeypatch):
@@ -201,9 +209,5 @@ def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: S
 
 def test_tools_that_are_planned_themselves_are_not_looked_at(stage: Stage):
     stage.make()
-    look = {"round_number": 1, "window_tokens": 64}
-    assert merged_inputs(stage.warehouse, *ALL_TABLES, **look) != ({}, {})
-    assert merged_inputs(stage.warehouse, *ALL_TABLES, **look, besides=[TOOL]) == (
-        {},
-        {},
-    )
+    assert merged(stage) != ([], {})
+    assert merged(stage, besides=[TOOL]) == ([], {})

@@ -94,8 +94,8 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     def prepared(retriever: str, *named: str) -> tuple[str, dg.AssetMaterialization]:
         tools = {"QA": {"is_enabled": False}, "WikiSearch": {"options": {"retriever": retriever}}}
         options = RunOptions(overrides={"tools": tools}, tools=named)
-        prepare(options, home, options.load_settings(home))
         with dagster_instance(home) as instance:
+            prepare(options, home, options.load_settings(home), instance)
             event = instance.get_latest_materialization_event(asset)
             assert event is not None
             assert event.asset_materialization is not None

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from tests.cluster.processes import await_until, end, start
 
@@ -23,7 +24,7 @@ _START_SECONDS = 30.0
 _SECRET = "of-tests"
 HOME = "home"
 # As moto's log has it; refused ones are coloured.
-_SET = re.compile(rf"PUT /{BUCKET}/{HOME}/places/(\S+) HTTP/1")
+_PUT = re.compile(rf"PUT /{BUCKET}/{HOME}/(\w+)/shard=([^/\s]+)/(\S+)@\d{{8}}-\w+\.parquet HTTP/1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,10 @@ class Store:
             "AWS_SECRET_ACCESS_KEY": _SECRET,
         }
 
-    def publications(self) -> Counter[str]:
-        """How often somebody tried to set each pointer, by its place.
-
-        A refused try counts as well: what it was to publish had been made twice.
-        """
-        return Counter(match[1] for match in _SET.finditer(self.log.read_text()))
+    def publications(self) -> Counter[tuple[str, str, str]]:
+        """How often a version of each slice was put here, by table, shard and name."""
+        log = unquote(self.log.read_text())
+        return Counter(match.group(1, 2, 3) for match in _PUT.finditer(log))
 
     def pause(self) -> None:
         """Let it answer nobody."""

@@ -46,20 +46,17 @@ def test_a_slice_that_nobody_saw_published_is_noticed(home: Path):
     assert not_made_once({}, home) == [f"documents/{SHARD}/all was published 0 times"]
 
 
-def test_each_try_to_set_a_pointer_counts(tmp_path: Path):
+def test_each_version_that_was_put_counts(tmp_path: Path):
     log = tmp_path / "log"
-    place = f"{HOME}/places/slices/{SHARD}/documents/all"
-    lines = [("PUT", place, 200), ("PUT", place, 412), ("GET", place, 200)]
-    lines += [("PUT", f"{HOME}/objects/ab/cd", 200)]
+    place = f"{HOME}/documents/shard%3D{SHARD}/all%4000000001-"
+    lines = [("PUT", f"{place}{digest}.parquet") for digest in ("0123456789abcdef", "f" * 16)]
+    lines += [("GET", lines[0][1]), ("PUT", f"{HOME}/objects/ab/cd")]
     log.write_text(
-        "".join(
-            f'127.0.0.1 - - "{verb} /{BUCKET}/{key} HTTP/1.1" {code} -\n'
-            for verb, key, code in lines
-        )
+        "".join(f'127.0.0.1 - - "{verb} /{BUCKET}/{key} HTTP/1.1" 200 -\n' for verb, key in lines)
     )
     store = Store(9000, subprocess.Popen(["true"]), log)
     store.process.wait()
-    assert store.publications() == {f"slices/{SHARD}/documents/all": 2}
+    assert store.publications() == {("documents", SHARD, "all"): 2}
 
 
 def test_a_torn_file_is_noticed(home: Path):

@@ -1,9 +1,9 @@
 """What is wrong in the end: rows beside those of one machine, slices made twice, things left over.
 
 "Made once" is counted in what was published. In a folder a version of a slice is a file of its own,
-which stays for ten minutes after another took its place. An object store logs how often somebody
-tried to set the pointer of a slice, in vain too. What a stage stores on the way to its slice is
-left out: a kill in between leaves that for whoever makes the slice.
+which stays for ten minutes after another took its place. An object store logs how often a
+version of a slice was put there. What a stage stores on the way to its slice is left out: a kill in
+between leaves that for whoever makes the slice.
 """
 
 import os
@@ -50,11 +50,9 @@ def publications(made: Cluster) -> Counter[Address]:
     if made.store is None:
         return publications_in_folder(made.home_of(made.head))
     found: Counter[Address] = Counter()
-    for place, count in made.store.publications().items():
-        kind, _, rest = place.partition("/")
-        if kind == "slices" and rest.startswith("shard-"):
-            shard, table, name = rest.split("/")
-            found[table, shard, name] = count
+    for address, count in made.store.publications().items():
+        if address[1].startswith("shard-"):
+            found[address] = count
     return found
 
 
@@ -67,7 +65,7 @@ def not_made_once(
         published: how often each was.
         home: with the slices.
         has_locks: whether machines exclude each other; with an object store two may make the same,
-            and the second publication is refused.
+            and the second publication is taken back.
     """
     return [
         f"{'/'.join(address)} was published {published.get(address, 0)} times"

@@ -15,7 +15,6 @@ from signal import SIGINT, raise_signal
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.copies import copies_folder
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome, run_command
@@ -693,7 +692,7 @@ def test_doctor_says_that_the_object_store_is_away_and_looks_at_what_is_local(
 ):
     store = "s3://bucket/home"
     # The rows are copies of what is there.
-    (copies_folder(home, store) / "slices").mkdir(parents=True)
+    (home / "warehouse" / "copy-of").write_text(store)
     monkeypatch.setenv("TOOLFORMER_STORE", store)
 
     def away(_url: str) -> None:

@@ -15,6 +15,7 @@ from dagster_project.partitions import BENCHMARK, MODEL, SHARD
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedSlice
 from dagster_project.runs.planned_run import PlannedRun, run_here
+from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
@@ -66,7 +67,8 @@ def build(
     monkeypatch.setattr(building, "run_all", run_all)
     settings = validated({}, origin="test")
     plan = [PlannedSlice(shard, table, "all", "missing") for shard in todo for table in STAGES]
-    building._build(RunOptions(), home, settings, plan, on_ray=True)
+    with dagster_instance(home) as instance:
+        building._build(instance, RunOptions(), home, settings, plan, on_ray=True)
 
 
 def test_shards_with_the_same_stages_are_planned_together(

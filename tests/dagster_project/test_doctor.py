@@ -3,7 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -328,34 +327,6 @@ def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_repaired(home):
     assert [each.name for each in examine(copy)].count("database") == 0
     with duckdb.connect(copy.database, read_only=True) as connection:
         assert connection.execute("select count(*) from documents").fetchone() == (1,)
-
-
-def test_slices_of_a_clock_that_ran_ahead_are_told_and_stamped_with_the_time(home, monkeypatch):
-    filled_warehouse(home)
-    warehouse = Warehouse(home.warehouse, home.database)
-    in_an_hour = time.time_ns() // 1000 + 3600 * 10**6
-
-    def write(title: str) -> None:
-        rows = frame("documents", {"title": title})
-        warehouse.replace_slice("documents", SHARD, "documents", rows, metadata={})
-
-    def shown() -> list[tuple[str]]:
-        time.sleep(0.2)
-        with duckdb.connect(home.database, read_only=True) as connection:
-            return connection.execute("select title from documents").fetchall()
-
-    with monkeypatch.context() as ahead:
-        ahead.setattr("warehouse.versions._now", lambda: in_an_hour)
-        write("of the clock ahead")
-    write("newest")
-    assert warehouse.query("select title from documents")["title"].to_list() == ["newest"]
-    assert shown() != [("newest",)]
-    assert "documents" in finding(home, "stamps of slices").detail
-    assert len(repair(home)) == 1
-    assert shown() == [("newest",)]
-    assert [each.name for each in examine(home)].count("stamps of slices") == 0
-    write("after the repair")
-    assert shown() == [("after the repair",)]
 
 
 def test_a_slice_that_is_gone_by_the_time_of_its_repair_is_left_out(home, monkeypatch):

@@ -7,12 +7,12 @@ import struct
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from assets.training.finetuned_model import FinetunedModel
+from assets.run import Workspace
+from assets.training.model_training import FinetunedModel
 from dagster_project.commands.doctor import Finding, examine, repair
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home
@@ -331,10 +331,10 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
 
 def test_a_flipped_bit_in_the_base_model_is_found_before_it_is_trained(home):
     flip(embedded_model_directory(home.converted_models) / "model.safetensors", 1)
-    run: Any = SimpleNamespace(home=home, settings=validated({}, origin="test"))
+    run: Any = Workspace(validated({}, origin="test"), home)
     work: Any = None
     with pytest.raises(DamagedModelError, match=r"model\.safetensors"):
-        FinetunedModel(run=run)._train(work, "f")
+        FinetunedModel(run=run, directory=home.finetuned_model(1))._train(work, "f")
 
 
 def test_a_model_is_read_once_in_a_process_and_again_when_it_is_replaced(home, monkeypatch):

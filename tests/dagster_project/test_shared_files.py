@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout_version import record_layout
 from warehouse.schema import tables
+from warehouse.versions import digest_of
 
 _BUCKETS = count()
 
@@ -246,7 +248,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     one, two = homes
     record_layout(one.warehouse)
     place = one.warehouse / "documents" / "shard=shard-00000"
-    _write(place / f"all@{1:016d}-{'0' * 16}.parquet", "rows")
+    _write(place / f"all@00000001-{digest_of(b'rows')}.parquet", "rows")
     _write(one.models / "toolformer" / "weights", "1")
     _write(one.settings_file, "preset: demo\n")
     with pytest.raises(StoreError, match="holds rows of its own and is no copy"):
@@ -263,6 +265,8 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(
     assert two.settings_file.read_text() == "preset: demo\n"
     # Of an interrupted seed, the rest is put there.
     assert seed(one) == (1, 1)
+    with pytest.raises(StoreError, match=r"is a copy of 's3://.*TOOLFORMER_STORE is not set"):
+        slice_store(replace(two, store=None))
 
 
 def test_a_store_with_something_is_not_seeded(homes: tuple[Home, Home]) -> None:

@@ -435,8 +435,8 @@ def shards_of(plan: Sequence[PlannedSlice]) -> list[str]:
 def without_model(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A build whose stages are not run; gives the shards that they would be run for."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(shards_of(given[3])))
-    monkeypatch.setattr(building, "show_statistics", lambda **_: None)
+    monkeypatch.setattr(building, "_build", lambda *given, **_: asked.append(shards_of(given[4])))
+    monkeypatch.setattr(building, "show_statistics", lambda *_, **__: None)
     annotator = type("Annotator", (), {"identity": "m"})
     monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
     return asked
@@ -537,11 +537,15 @@ def test_an_index_that_cannot_be_built_is_told_with_the_reason(
     home.root.mkdir()
     home.settings_file.write_text(f"corpus:\n  sources:\n  - path: {write('a.jsonl', 2)}\n")
     options = RunOptions()
-    building.prepare(options, home, options.load_settings(home))
+    with dagster_instance(home) as instance:
+        building.prepare(options, home, options.load_settings(home), instance)
     assert "the dump is not there" in capsys.readouterr().out
     named = RunOptions(tools=("WikiSearch",))
-    with pytest.raises(RunFailedError, match="the dump is not there"):
-        building.prepare(named, home, named.load_settings(home))
+    with (
+        dagster_instance(home) as instance,
+        pytest.raises(RunFailedError, match="the dump is not there"),
+    ):
+        building.prepare(named, home, named.load_settings(home), instance)
 
 
 @pytest.mark.parametrize("tools", [(), ("--tools", "Calendar"), ("--tools", "WikiSearch")])
@@ -580,8 +584,8 @@ def test_a_forced_build_repeats_no_finished_stage_of_the_other_shards(home: Home
     monkeypatch.setattr(planned_run, "run_job", run_job)
     with dagster_instance(home) as instance:
         instance.add_dynamic_partitions("shard", shards)
-    with pytest.raises(RunFailedError, match="damaged\nno memory"):
-        building._build(RunOptions(force=True), home, Settings(), plan, on_ray=False)
+        with pytest.raises(RunFailedError, match="damaged\nno memory"):
+            building._build(instance, RunOptions(force=True), home, Settings(), plan, on_ray=False)
     rest = STAGES[1:]
     assert asked == [(shards, STAGES), ([shards[0]], rest), ([shards[2]], rest)]
 

@@ -67,7 +67,7 @@ def sample(
             forced_ids=forced,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            stop_rule=stop_rule or StopAfter(max_new_tokens),
+            is_finished=(stop_rule or StopAfter(max_new_tokens)).is_finished,
         )
 
 
@@ -217,7 +217,7 @@ def test_no_branches_feed_nothing(llama):
         forced_ids=[5],
         max_new_tokens=3,
         temperature=1.0,
-        stop_rule=StopAfter(3),
+        is_finished=StopAfter(3).is_finished,
     )
     assert llama.tokens_fed == before
 

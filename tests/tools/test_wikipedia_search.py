@@ -20,7 +20,8 @@ from tools.errors import (
 from tools.protocol import Document
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passage_ranking import Hit, PassageRanker
-from tools.retrieval.wikipedia_index import Passage, build_index
+from tools.retrieval.passages import Passage
+from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
 from tools.running.leak_check import LeakCheck, RepeatedShares
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet

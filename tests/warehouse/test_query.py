@@ -200,7 +200,8 @@ def test_query_is_repeated_three_times_while_slices_are_moved_away(
     def disturbed(*arguments: object) -> None:
         attempts.append(1)
         warehouse.retire_shard(SHARD)
-        warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+        rows = frame("documents", {"title": f"title {len(attempts)}"})
+        warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
         raise duckdb.Error("No such file")
 
     warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
@@ -219,7 +220,8 @@ def test_repeated_query_gives_the_rows(
     def disturbed(*arguments):
         if failures:
             warehouse.retire_shard(SHARD)
-            warehouse.replace_slice("documents", SHARD, "all", frame("documents"), metadata={})
+            rows = frame("documents", {"title": f"title {len(failures)}"})
+            warehouse.replace_slice("documents", SHARD, "all", rows, metadata={})
             raise failures.pop()
         return attempt(*arguments)
 

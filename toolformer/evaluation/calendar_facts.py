@@ -11,15 +11,12 @@ from typing import Literal
 
 from dateutil.relativedelta import relativedelta
 
+from toolformer.ground.day_names import MONTHS, WEEKDAYS
+
 Unit = Literal["days", "weeks", "months", "years"]
 DatePart = Literal["weekday", "day_of_month", "month", "year"]
 
 UNITS: tuple[Unit, ...] = ("days", "weeks", "months", "years")
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
 # Federal holidays that bear one name in all years of the range; Juneteenth is one since 2021 only.
 HOLIDAYS = {
     "january_to_april": ("New Year's Day", "Martin Luther King Jr. Day", "Washington's Birthday"),

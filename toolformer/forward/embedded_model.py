@@ -10,15 +10,14 @@ import contextlib
 import importlib.util
 import io
 import logging
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from filelock import FileLock
 
 from toolformer.errors import ModelNotFoundError, ModelWriteError
 from toolformer.ground.kept_digests import keep_digests
+from toolformer.ground.loading import prepare_transformers
+from toolformer.ground.whole_files import replacing_folder
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 
@@ -68,19 +67,12 @@ def ensure_embedded_model(models_folder: Path) -> Path:
 
 
 def _convert(gguf_file: Path, directory: Path) -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    prepare_transformers()
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
     logging.getLogger(__name__).info("converting %s once; this takes 10 to 20 s", gguf_file.name)
-    for leftover in directory.parent.glob(f".{directory.name}.*.tmp"):
-        shutil.rmtree(leftover)
-    temporary = Path(
-        tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent)
-    )
     source = {
         "pretrained_model_name_or_path": str(gguf_file.parent),
         "gguf_file": gguf_file.name,
@@ -100,20 +92,16 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     if quantised.config.tie_word_embeddings:
         plain.tie_weights()
     try:
-        plain.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
-        keep_digests(temporary)
+        with replacing_folder(directory) as folder:
+            plain.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+            keep_digests(folder)
+            # Written for their owner alone; others on the machine may read a model.
+            for file in folder.iterdir():
+                file.chmod(0o644)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise ModelWriteError(
             f"The embedded model cannot be written to {str(directory)!r}: {error}. It needs about "
             "0.6 GB there. Free some space, or set TOOLFORMER_HOME or TOOLFORMER_CACHE to a folder "
             "on a larger disk, and run the command again."
         ) from error
-    # mkdtemp makes folders that only their owner may enter; others on the machine may read a model.
-    temporary.chmod(0o755)
-    for file in temporary.iterdir():
-        file.chmod(0o644)
-    if directory.exists():
-        shutil.rmtree(directory)
-    temporary.rename(directory)

@@ -5,7 +5,6 @@ can run code when it is opened.
 """
 
 import logging
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.precision import PrecisionChoice, check_computable
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.ground.loading import loading
+from toolformer.ground.loading import loading, prepare_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -190,14 +189,9 @@ class LanguageModel:
                 device does not compute in this precision.
         """
         check_model_directory(path)
-        # Nothing is ever fetched from a hub behind the user's back.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        prepare_transformers()
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
-        from transformers.utils import logging as transformers_logging
-
-        # A bar per load would stand between the lines of every command and run.
-        transformers_logging.disable_progress_bar()
 
         device = resolve_device(device)
         check_computable(device, precision)

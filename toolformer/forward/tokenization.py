@@ -5,8 +5,8 @@ must not end a text or open a turn. Does not add special tokens and does not kno
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,37 +14,76 @@ from toolformer.errors import ModelNotFoundError
 from toolformer.ground.loading import loading
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from tokenizers import Tokenizer as Rules
     from transformers import PreTrainedTokenizerBase
 
 # The class of transformers that does what tokenizer.json says, and nothing besides.
 _GENERIC = "TokenizersBackend"
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
+# What tokenizer_config.json may say without changing how `_GENERIC` splits a text.
+_WITHOUT_EFFECT = {
+    *("backend", "tokenizer_class", "is_local", "local_files_only", "model_max_length"),
+    *("padding_side", "truncation_side", "clean_up_tokenization_spaces", "chat_template"),
+}
+# Where older versions of transformers say more of the tokens.
+_OLDER_FILES = ("special_tokens_map.json", "added_tokens.json")
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
     """The tokenizer of a model directory, without the model.
 
+    Transformers is imported only for what tokenizer.json alone does not say.
+
     Raises:
         ModelNotFoundError: its files cannot be used.
     """
     with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
-        if _class_name(directory) == _GENERIC:
-            # What `AutoTokenizer` would take, which imports torch and every model's configuration.
-            from transformers import PreTrainedTokenizerFast
-
-            return Tokenizer(
-                PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
-            )
-        from transformers import AutoTokenizer
-
+        rules = _complete_rules(directory)
+        if rules is None:
+            return Tokenizer.of(_opened(directory))
+        unknown = _config(directory).get("unk_token")
         return Tokenizer(
-            AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+            rules,
+            unknown_id=None if unknown is None else rules.token_to_id(unknown),
+            open_backend=partial(_opened, directory),
         )
 
 
-def _class_name(directory: Path) -> str | None:
-    """The class that a tokenizer was saved by; None where its files do not say."""
+def _complete_rules(directory: Path) -> "Rules | None":
+    """What tokenizer.json says, where transformers would change nothing about it; else None."""
+    file, config = directory / "tokenizer.json", _config(directory)
+    if (
+        config.get("tokenizer_class") != _GENERIC
+        or config.keys() - {*_SPECIAL, *_WITHOUT_EFFECT}
+        or not file.exists()
+        or any((directory / name).exists() for name in _OLDER_FILES)
+    ):
+        return None
+    from tokenizers import Tokenizer as Rules
+
+    rules = Rules.from_file(str(file))
+    added = [token.content for token in rules.get_added_tokens_decoder().values()]
+    # Transformers adds what tokenizer.json does not have.
+    is_complete = all(config.get(name) in (None, *added) for name in _SPECIAL)
+    return rules if is_complete else None
+
+
+def _opened(directory: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of transformers."""
+    if _config(directory).get("tokenizer_class") == _GENERIC:
+        # What `AutoTokenizer` would take, which imports torch and every model's configuration.
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+
+
+def _config(directory: Path) -> dict[str, Any]:
     file = directory / "tokenizer_config.json"
-    return json.loads(file.read_bytes()).get("tokenizer_class") if file.exists() else None
+    return json.loads(file.read_bytes()) if file.exists() else {}
 
 
 def _refused(reason: str) -> ModelNotFoundError:
@@ -55,32 +94,60 @@ def _refused(reason: str) -> ModelNotFoundError:
 
 
 class Tokenizer:
-    """A thin wrapper over a Hugging Face tokenizer that never adds or drops a token.
+    """A thin wrapper over a tokenizer of the library tokenizers that never adds or drops a token.
+
+    Args:
+        rules: how it splits texts.
+        unknown_id: the token of what the vocabulary lacks; None where there is none.
+        open_backend: gives the same as a tokenizer of transformers.
 
     Attributes:
         special_ids: tokens that no text becomes.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
-        if not tokenizer.is_fast:
-            raise ModelNotFoundError(
-                f"{type(tokenizer).__name__} does not tell where its tokens stand in a text. "
-                "Expected a tokenizer with a tokenizer.json, which the library tokenizers runs."
-            )
-        self.backend = tokenizer
+    def __init__(
+        self,
+        rules: "Rules",
+        *,
+        unknown_id: int | None,
+        open_backend: "Callable[[], PreTrainedTokenizerBase]",
+    ):
+        self._rules, self._open_backend = rules, open_backend
         # Unigram models hold special tokens among their pieces, and find them in text all the same:
         # what stands for such a token is the characters of its name.
         self._spelled: dict[int, list[int]] = {}
         names = {
             token: added.content
-            for token, added in tokenizer.added_tokens_decoder.items()
+            for token, added in rules.get_added_tokens_decoder().items()
             if added.special
         }
         self.special_ids = frozenset(names)
         for (token, name), ids in zip(names.items(), self.encode_each(names.values()), strict=True):
-            if token in ids and token != tokenizer.unk_token_id:
-                characters: Any = tokenizer.convert_tokens_to_ids(list(name))
-                self._spelled[token] = characters
+            if token in ids and token != unknown_id:
+                characters = (rules.token_to_id(character) for character in name)
+                spelled = (unknown_id if each is None else each for each in characters)
+                self._spelled[token] = [each for each in spelled if each is not None]
+
+    @classmethod
+    def of(cls, tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
+        """A tokenizer of transformers.
+
+        Raises:
+            ModelNotFoundError: it does not tell where its tokens stand in a text.
+        """
+        if not tokenizer.is_fast:
+            raise ModelNotFoundError(
+                f"{type(tokenizer).__name__} does not tell where its tokens stand in a text. "
+                "Expected a tokenizer with a tokenizer.json, which the library tokenizers runs."
+            )
+        unknown: Any = tokenizer.unk_token_id
+        rules: Any = tokenizer.backend_tokenizer
+        return cls(rules, unknown_id=unknown, open_backend=lambda: tokenizer)
+
+    @cached_property
+    def backend(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of transformers, for what the library tokenizers does not do."""
+        return self._open_backend()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without special tokens and without truncation."""
@@ -88,10 +155,7 @@ class Tokenizer:
 
     def encode_each(self, texts: Iterable[str]) -> list[list[int]]:
         """The same of several texts, faster than one by one."""
-        batch = list(texts)
-        if not batch:  # transformers refuses it
-            return []
-        return [self._spelled_out(ids) for ids in self._encoded(batch)["input_ids"]]
+        return [self._spelled_out(encoded.ids) for encoded in self._encoded(list(texts))]
 
     def encode_pieces(self, pieces: Iterable[str]) -> list[int]:
         """Ids of separately encoded pieces, concatenated.
@@ -108,9 +172,9 @@ class Tokenizer:
             Two lists of length `n`. The offset is None where the token begins inside a character
             (byte-level vocabularies split characters such as emoji): no call can stand there.
         """
-        encoded = self._encoded([text], with_offsets=True)
-        spans: list[tuple[int, int]] = encoded["offset_mapping"][0]
-        ids = self._spelled_out(encoded["input_ids"][0])
+        (encoded,) = self._encoded([text])
+        spans = encoded.offsets
+        ids = self._spelled_out(encoded.ids)
         if len(ids) == len(spans) and _spans_tile(spans, len(text)):
             begins = [0, *(end for _, end in spans)]
             return ids, [
@@ -119,14 +183,16 @@ class Tokenizer:
             ]
         return ids, self._offsets_by_decoding(ids, text)
 
-    def _encoded(self, texts: list[str], *, with_offsets: bool = False) -> Any:
-        return self.backend(
-            texts,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=with_offsets,
-            verbose=False,
-        )
+    def _encoded(self, texts: list[str]) -> "list[Encoding]":
+        # `backend` shares these rules, and sets them as each call of it wants. They can be set only
+        # while no other thread encodes.
+        if not self._rules.encode_special_tokens:
+            self._rules.encode_special_tokens = True
+        if self._rules.truncation is not None:
+            self._rules.no_truncation()
+        if self._rules.padding is not None:
+            self._rules.no_padding()
+        return self._rules.encode_batch(texts, add_special_tokens=False)
 
     def _spelled_out(self, ids: Iterable[int]) -> list[int]:
         return [part for token in ids for part in self._spelled.get(token, (token,))]
@@ -143,10 +209,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens included, spaces as they are."""
-        text = self.backend.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text if isinstance(text, str) else "".join(text)
+        return self._rules.decode(list(ids), skip_special_tokens=False)
 
     def token_text(self, token: int) -> str:
         """The text of one token; parts of characters come out as the replacement character."""
@@ -161,7 +224,7 @@ class Tokenizer:
     @property
     def vocabulary_size(self) -> int:
         """Number of tokens, special ones included."""
-        return len(self.backend)
+        return self._rules.get_vocab_size(with_added_tokens=True)
 
 
 def _spans_tile(spans: Sequence[tuple[int, int]], length: int) -> bool:

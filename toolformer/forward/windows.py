@@ -5,7 +5,7 @@ Does not sample or score; every later stage works on the same windows.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolformer.forward.tokenization import Tokenizer
 
@@ -36,6 +36,10 @@ class Window:
     text: str
     ids: tuple[int, ...]
     offsets: tuple[int | None, ...]
+
+    def up_to(self, end: int) -> "Window":
+        """The window with its first `end` tokens alone, beside all of its characters."""
+        return replace(self, ids=self.ids[:end], offsets=self.offsets[:end])
 
 
 def split_into_windows(

@@ -3,11 +3,22 @@
 Does not open them.
 """
 
+import os
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _MOST_CHARACTERS = 300
+
+
+def prepare_transformers() -> None:
+    """Import transformers so that it fetches nothing from a hub behind the user's back."""
+    # Read when it is imported.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from transformers.utils import logging
+
+    # A bar per load would stand between the lines of every command and run.
+    logging.disable_progress_bar()
 
 
 @contextmanager

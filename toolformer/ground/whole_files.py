@@ -3,6 +3,7 @@
 A kill leaves what was there before, and a file that ends in `.tmp`.
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -46,20 +47,25 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(target: Path) -> Iterator[Path]:
+def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
     """Give an empty folder to fill; after the block it takes the place of `target`.
 
     A kill between the two renames leaves an older folder beside its place, under a name that ends
-    in `.tmp`.
+    in `.tmp`. What earlier kills left there is removed first.
 
     Args:
         target: a folder, or what is not there yet; the folders above are made.
+        filled: the folder to fill, under a name beside `target` that other processes know; what a
+            kill left in it is removed. By default a name that nobody else uses.
 
     Raises:
         OSError: it cannot be written; the old folder is as it was, and nothing is left of the new.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, outgoing = beside(target), beside(target)
+    remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
+    temporary, outgoing = filled or beside(target), beside(target)
+    if temporary.exists():
+        shutil.rmtree(temporary)
     temporary.mkdir()
     try:
         yield temporary

@@ -9,7 +9,6 @@ local directory and from safetensors only. Does not retrieve.
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import check_model_directory
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.ground.loading import loading
+from toolformer.ground.loading import loading, prepare_transformers
 from tools.errors import ToolUnavailableError
 from tools.retrieval.retrieval_tool import Answer, StoredPassage
 
@@ -148,13 +147,10 @@ class FusionInDecoderReader:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        # Nothing is ever fetched from a hub behind the user's back.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        prepare_transformers()
         from transformers import AutoModelForSeq2SeqLM
-        from transformers.utils import logging as transformers_logging
 
         self.check_available()
-        transformers_logging.disable_progress_bar()
         with loading(f"the reader in {self.directory}", _unavailable):
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 self.directory, use_safetensors=True, trust_remote_code=False

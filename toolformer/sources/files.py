@@ -11,8 +11,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from toolformer.sources.addresses import (
     located,
     open_file,
 )
-from toolformer.sources.addresses import unreadable as unreadable  # for those who read the files
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
@@ -131,11 +129,9 @@ def list_files(source: Source) -> list[SourceFile]:
     )
 
 
-@contextmanager
-def open_stored(file: SourceFile) -> Iterator[IO[bytes]]:
+def open_stored(file: SourceFile) -> IO[bytes]:
     """Opens a file for reading as it is stored, without decompression."""
-    with open_file(file.filesystem, file.path) as stream:
-        yield stream
+    return open_file(file.filesystem, file.path)
 
 
 def file_identity(file: SourceFile) -> str:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import IO
 from xml.etree import ElementTree
 
+from toolformer.sources.addresses import unreadable
 from toolformer.sources.compression import (
     Allowance,
     ByteStream,
@@ -20,7 +21,7 @@ from toolformer.sources.compression import (
     usual_file_bytes,
 )
 from toolformer.sources.errors import ExpansionError, PagelessError, SourceError
-from toolformer.sources.files import SourceFile, list_files, open_stored, unreadable
+from toolformer.sources.files import SourceFile, list_files, open_stored
 from toolformer.sources.parquet_rows import open_parquet, read_rows
 from toolformer.sources.reasons import (
     DAMAGED_SOURCE,

@@ -6,7 +6,7 @@ Does not extract text from HTML, and reads no other compression than that of the
 import sys
 from collections.abc import Iterator
 from email.message import Message
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolformer.sources.compression import CHUNK_BYTES, ByteStream
 from toolformer.sources.reasons import (
@@ -94,10 +94,6 @@ class _StreamEndedError(Exception):
     """The stream stops in the middle; warcio takes an EOFError for an end."""
 
 
-class _Readable(Protocol):
-    def read(self, length: int | None = None, /) -> bytes: ...
-
-
 class _CheckedStream:
     """A stream whose reader holds no head of a record that does not end."""
 
@@ -177,7 +173,7 @@ def _reason_of_type(content_type: str) -> str | None:
     return None if media_type == "text/plain" else NOT_TEXT
 
 
-def _read(stream: "_Readable", checked: _CheckedStream, most: int | None = None) -> bytes:
+def _read(stream: Any, checked: _CheckedStream, most: int | None = None) -> bytes:
     """Reads content up to so many bytes; without a limit it is let go."""
     pieces, size = list[bytes](), 0
     while most is None or size < most:

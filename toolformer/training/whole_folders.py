@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolformer.errors import TrainingError
-from toolformer.ground.whole_files import flush
+from toolformer.ground.whole_files import replacing_folder
 
 
 def write_folder_whole(target: Path, write: Callable[[Path], object]) -> None:
@@ -19,25 +19,9 @@ def write_folder_whole(target: Path, write: Callable[[Path], object]) -> None:
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
-    temporary = temporary_of(target)
-    outgoing = target.parent / f".{target.name}.old.tmp"
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove([temporary, outgoing])
-        temporary.mkdir()
-        try:
-            write(temporary)
-            for path in (*temporary.iterdir(), temporary):
-                flush(path)
-        except BaseException:
-            # On a full disk half a model would take what is left.
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        if target.exists():
-            target.rename(outgoing)
-        temporary.rename(target)
-        flush(target.parent)
-        remove([outgoing])
+    # The other processes of a training write into the same folder.
+    with writing(target), replacing_folder(target, temporary_of(target)) as folder:
+        write(folder)
 
 
 @contextmanager

@@ -6,14 +6,15 @@ Does not know what day it is.
 import re
 from collections.abc import Container
 
+from toolformer.ground.day_names import MONTHS, WEEKDAYS
 from tools.protocol import Proposal
 
-_WEEKDAYS = "Mon|Tues|Wednes|Thurs|Fri|Satur|Sun"
-_MONTHS = "January|February|April|June|July|August|September|October|November|December"
+_ANY_WEEKDAY = "|".join(WEEKDAYS)
 # May and March are words of their own, so they need a day or a year beside them.
+_ANY_MONTH = "|".join(month for month in MONTHS if month not in ("March", "May"))
 _DAY = r"[0-3]?[0-9](?:st|nd|rd|th)?"
 _SAYS_DAY = re.compile(
-    rf"\b(?:(?:{_WEEKDAYS})days?|{_MONTHS}"
+    rf"\b(?:(?:{_ANY_WEEKDAY})s?|{_ANY_MONTH}"
     rf"|(?:May|March)(?=,? {_DAY}\b|,? (?:19|20)[0-9]{{2}}\b)|(?<=[0-9] )(?:May|March)"
     r"|[Tt]oday|[Yy]esterday|[Tt]omorrow)\b"
     r"|(?<![\w$€£¥#.,/-])(?:19|20)[0-9]{2}(?![\w%/-]|[.,][0-9])"

@@ -4,7 +4,6 @@ A vector is the mean of the last hidden states over a text's tokens. Weights are
 directory and from safetensors only. Does not search and does not download.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.ground.loading import loading
+from toolformer.ground.loading import loading, prepare_transformers
 from tools.errors import ToolUnavailableError
 from tools.model_identity import model_identity
 
@@ -107,13 +106,10 @@ class TextEncoder:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        # Nothing is ever fetched from a hub behind the user's back.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        prepare_transformers()
         from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
 
         encoder_identity(self.directory)
-        transformers_logging.disable_progress_bar()
         with loading(f"the encoder in {self.directory}", _unavailable):
             model = AutoModel.from_pretrained(
                 self.directory, use_safetensors=True, trust_remote_code=False

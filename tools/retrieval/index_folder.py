@@ -4,10 +4,6 @@ Does not know what an index consists of.
 """
 
 import json
-import os
-import re
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from toolformer.ground.kept_digests import damaged_files, described, keep_digests
-from toolformer.ground.whole_files import write_whole
+from toolformer.ground.whole_files import replacing_folder, write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
 INFORMATION_FILE = "index.json"
@@ -104,12 +100,10 @@ def check_replaceable(directory: Path) -> None:
 
 
 @contextmanager
-def sole_builder(
-    directory: Path, *, fingerprint: str, index_format: int
-) -> Iterator[dict[str, Any] | None]:
+def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Iterator[Path | None]:
     """Build an index while no other process does; the lock is a file beside it.
 
-    Folders left by builds that were killed are removed.
+    What an earlier index was stays until the block is left without an error.
 
     Args:
         directory: Where the index goes.
@@ -117,8 +111,8 @@ def sole_builder(
         index_format: As for `read_information`.
 
     Yields:
-        None; after waiting for another process, what is known about the index that it built, where
-        that is the one wanted: there is nothing left to do then.
+        An empty folder for the index; None where another process was waited for, and what it built
+        is the index that is wanted: there is nothing left to do then.
 
     Raises:
         IndexBuildError: When something else lies in the directory.
@@ -135,38 +129,9 @@ def sole_builder(
         found = read_information(directory, index_format=index_format)
     try:
         if found is not None and found["fingerprint"] == fingerprint:
-            yield found
-        else:
-            remove_leftovers(directory)
             yield None
+        else:
+            with replacing_folder(directory) as folder:
+                yield folder
     finally:
         lock.release()
-
-
-def temporary_folder(directory: Path) -> Path:
-    """Make an empty folder beside `directory`, which `remove_leftovers` knows."""
-    folder = directory.parent / f"{directory.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    folder.mkdir()
-    return folder
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Remove the temporary folders of killed builds; call it while no build is running."""
-    pattern = re.compile(re.escape(directory.name) + r"\.[0-9]+\.[0-9a-f]{8}\.tmp")
-    for entry in directory.parent.iterdir():
-        if pattern.fullmatch(entry.name):
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def move_into_place(folder: Path, directory: Path) -> None:
-    """Rename the finished folder; an older index goes aside first and is then removed.
-
-    A kill between the two renames leaves no index, never a half one.
-    """
-    if directory.exists():
-        old = temporary_folder(directory)
-        directory.rename(old / "old")
-        folder.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(directory)

@@ -27,6 +27,7 @@ from tools.errors import MissingDependencyError, ToolError
 OLDEST_JAVA = 21  # Lucene in pyserini 1.6 is compiled for it
 
 _JVM_OPTIONS = (
+    "-Xmx512m",
     # Without it Java takes over SIGINT and SIGTERM and ends the process itself: no
     # KeyboardInterrupt, no clean end of a run.
     "-Xrs",
@@ -46,7 +47,6 @@ _LIBRARIES = (
     "lib/libjli.dylib",
     "bin/server/jvm.dll",
 )
-_HEAP = re.compile(r"[1-9][0-9]*[kmgKMG]")
 
 
 class JvmError(ToolError, RuntimeError):
@@ -71,7 +71,6 @@ class JavaHome:
 @dataclass(frozen=True, slots=True)
 class _RunningJvm:
     java: JavaHome
-    jar: Path
     process_id: int
     loggers: tuple[Any, ...]  # Java holds loggers weakly: a level is lost with the last reference
 
@@ -148,7 +147,7 @@ def pyserini_jar() -> Path:
     return max(jars)
 
 
-def start_jvm(jar: Path, heap: str = "512m") -> JavaHome:
+def start_jvm(jar: Path) -> JavaHome:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
     Must come before the first import of pyserini, which would otherwise ask for a Java module
@@ -156,7 +155,6 @@ def start_jvm(jar: Path, heap: str = "512m") -> JavaHome:
 
     Args:
         jar: The class path, see `pyserini_jar`.
-        heap: Largest Java heap, a number and k, m or g. The heap of the first call stays.
 
     Returns:
         The runtime that runs.
@@ -165,11 +163,8 @@ def start_jvm(jar: Path, heap: str = "512m") -> JavaHome:
         MissingDependencyError: When there is no Java or no pyjnius.
         JvmError: When the process was forked after the start, when other code has started a
             virtual machine without this jar, or when the start fails.
-        ValueError: When `heap` is not a size.
     """
     global _running
-    if not _HEAP.fullmatch(heap):
-        raise ValueError(f"The Java heap {heap!r} is not a size. Expected for example '512m'.")
     with _start_lock:
         if _running is not None:
             if _running.process_id != os.getpid():
@@ -180,12 +175,12 @@ def start_jvm(jar: Path, heap: str = "512m") -> JavaHome:
                 )
             return _running.java
         java = find_java()
-        loggers = _start(java, jar, heap)
-        _running = _RunningJvm(java, jar, os.getpid(), loggers)
+        loggers = _start(java, jar)
+        _running = _RunningJvm(java, os.getpid(), loggers)
         return java
 
 
-def _start(java: JavaHome, jar: Path, heap: str) -> tuple[Any, ...]:
+def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
     """Configure pyjnius, start the virtual machine by importing it, quiet its loggers."""
     if importlib.util.find_spec("jnius_config") is None:
         raise MissingDependencyError(
@@ -201,7 +196,7 @@ def _start(java: JavaHome, jar: Path, heap: str) -> tuple[Any, ...]:
             )
         return _quiet_loggers()
     jnius_config.set_classpath(str(jar))
-    jnius_config.set_options(f"-Xmx{heap}", *_JVM_OPTIONS)
+    jnius_config.set_options(*_JVM_OPTIONS)
     with _java_home_set_to(java.path):
         try:
             importlib.import_module("jnius")

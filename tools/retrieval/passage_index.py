@@ -9,22 +9,19 @@ that appears whole, by renaming; a build that is killed begins anew. Does not se
 
 import importlib.metadata
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tools.retrieval.encoder import TextEncoder
 from tools.retrieval.index_folder import (
     IndexBuildError,
-    move_into_place,
     read_information,
     sole_builder,
-    temporary_folder,
     write_information,
 )
 from tools.retrieval.passages import Passage
@@ -46,25 +43,7 @@ _TRAINED_ON_PER_CENTROID = 39
 _CODE_BYTES = 64
 
 
-class PassageEncoder(Protocol):
-    """Turns texts into vectors; questions and passages alike."""
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What `open_encoder` opens it again from."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Everything that vectors depend on.
-
-        Raises ToolUnavailableError when files of the encoder are missing or damaged.
-        """
-        ...
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts, float32, shape `(texts, dimension)`."""
-        ...
+PassageEncoder: TypeAlias = TextEncoder | WordVectors
 
 
 def open_encoder(settings: Mapping[str, Any], device: Callable[[], str]) -> PassageEncoder:
@@ -117,36 +96,31 @@ def build_passage_index(
     directory = Path(directory).absolute()
     with sole_builder(
         directory, fingerprint=fingerprint, index_format=PASSAGE_INDEX_FORMAT
-    ) as built_meanwhile:
-        if built_meanwhile is not None:
+    ) as folder:
+        if folder is None:
             return
         started = time.perf_counter()
-        folder = temporary_folder(directory)
-        try:
-            vectors = _encode(passages, encoder, folder / "vectors.f32", progress)
-            encoding_seconds = time.perf_counter() - started
-            layout = _write_faiss_index(vectors, folder / VECTORS_FILE)
-            count, dimension = vectors.shape
-            del vectors
-            (folder / "vectors.f32").unlink()
-            information = {
-                "format": PASSAGE_INDEX_FORMAT,
-                "fingerprint": fingerprint,
-                "wikipedia_index": wikipedia_index,
-                "passages": count,
-                "dimension": dimension,
-                "index": layout,
-                **encoder.settings,
-                "encoder_identity": encoder.identity,
-                "bytes": (folder / VECTORS_FILE).stat().st_size,
-                "seconds": round(time.perf_counter() - started, 3),
-                "encoded_per_second": round(count / encoding_seconds, 1),
-                "faiss_version": importlib.metadata.version("faiss-cpu"),
-            }
-            write_information(folder, information)
-            move_into_place(folder, directory)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        vectors = _encode(passages, encoder, folder / "vectors.f32", progress)
+        encoding_seconds = time.perf_counter() - started
+        layout = _write_faiss_index(vectors, folder / VECTORS_FILE)
+        count, dimension = vectors.shape
+        del vectors
+        (folder / "vectors.f32").unlink()
+        information = {
+            "format": PASSAGE_INDEX_FORMAT,
+            "fingerprint": fingerprint,
+            "wikipedia_index": wikipedia_index,
+            "passages": count,
+            "dimension": dimension,
+            "index": layout,
+            **encoder.settings,
+            "encoder_identity": encoder.identity,
+            "bytes": (folder / VECTORS_FILE).stat().st_size,
+            "seconds": round(time.perf_counter() - started, 3),
+            "encoded_per_second": round(count / encoding_seconds, 1),
+            "faiss_version": importlib.metadata.version("faiss-cpu"),
+        }
+        write_information(folder, information)
 
 
 def passage_index_information(directory: Path) -> dict[str, Any] | None:

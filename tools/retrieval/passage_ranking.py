@@ -8,7 +8,6 @@ import hashlib
 import importlib
 import sys
 import threading
-import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
 from tools.retrieval.passages import Passage, passage_from_raw
 from tools.retrieval.wikipedia_index import index_information
+from tools.syntax import single_line
 
 NO_INDEX = "none"
 
@@ -225,12 +225,7 @@ def _unavailable(error: Exception) -> ToolUnavailableError:
 
 def _query_text(query: str) -> str:
     """Make a query safe for pyjnius, which damages characters above U+FFFF and surrogates."""
-    cleaned = "".join(char if char <= "\uffff" else " " for char in _without_controls(query))
-    return " ".join(cleaned.split())
-
-
-def _without_controls(text: str) -> str:
-    return "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+    return single_line("".join(char if char <= "\uffff" else " " for char in query))
 
 
 def _first_line(error: Exception) -> str:

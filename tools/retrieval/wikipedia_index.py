@@ -7,33 +7,20 @@ does not search (`passage_ranking` does).
 
 import contextlib
 import importlib.metadata
-import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tools.retrieval.index_folder import (
     IndexBuildError,
-    move_into_place,
     read_information,
     sole_builder,
-    temporary_folder,
     write_information,
 )
 from tools.retrieval.java import JavaHome, pyserini_jar, start_jvm
-from tools.retrieval.passages import Passage, raw_document, split_passages
-
-__all__ = [
-    "IndexBuildError",
-    "IndexReport",
-    "Passage",
-    "build_index",
-    "index_information",
-    "split_passages",
-]
+from tools.retrieval.passages import Passage, raw_document
 
 INDEX_FORMAT = 1
 
@@ -42,30 +29,17 @@ _INDEXING_THREADS = 2
 _MEMORY_BUFFER_MB = 128  # Anserini's own default is eight times the whole Java heap
 
 
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What building an index came to.
-
-    Attributes:
-        passages: Number of passages in the index.
-        seconds: Time it took, without waiting for another process.
-    """
-
-    passages: int
-    seconds: float
-
-
 def build_index(
     passages: Iterable[Passage],
     directory: Path,
     *,
     fingerprint: str,
     progress: Callable[[int], None] | None = None,
-) -> IndexReport:
+) -> None:
     """Build the index in a folder beside `directory` and rename it into place.
 
     One process builds at a time; another one waits, and finds the work done where its
-    fingerprint is the same. Folders left by a build that was killed are removed.
+    fingerprint is the same.
 
     Args:
         passages: What to index, read once. Ids must be unique, which is not checked.
@@ -73,9 +47,6 @@ def build_index(
         fingerprint: Identifies passages and settings; stored, and returned by
             `index_information`. Index files differ between runs even for equal passages.
         progress: Called after each batch with the number of passages indexed so far.
-
-    Returns:
-        Number of passages and time.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
@@ -85,22 +56,14 @@ def build_index(
     """
     directory = Path(directory).absolute()
     jar = pyserini_jar()
-    with sole_builder(
-        directory, fingerprint=fingerprint, index_format=INDEX_FORMAT
-    ) as built_meanwhile:
-        if built_meanwhile is not None:
-            return IndexReport(built_meanwhile["passages"], 0.0)
+    with sole_builder(directory, fingerprint=fingerprint, index_format=INDEX_FORMAT) as folder:
+        if folder is None:
+            return
         started = time.perf_counter()
         java = start_jvm(jar)
-        folder = temporary_folder(directory)
-        try:
-            count = _write_lucene_files(passages, folder, progress)
-            seconds = time.perf_counter() - started
-            _write_information(folder, fingerprint, count, seconds, java, jar)
-            move_into_place(folder, directory)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return IndexReport(count, seconds)
+        count = _write_lucene_files(passages, folder, progress)
+        seconds = time.perf_counter() - started
+        _write_information(folder, fingerprint, count, seconds, java, jar)
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolformer.ground.loading import loading
+from toolformer.ground.loading import loading, prepare_transformers
 from tools.errors import ToolCallError, ToolUnavailableError
 from tools.model_identity import SAFETENSORS, model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
@@ -180,6 +180,7 @@ class NllbTranslator:
             return
         self.check_available()
         with loading(f"the model in {self.directory}", self._unavailable):
+            prepare_transformers()
             from transformers import NllbTokenizer
 
             self._tokenizer = NllbTokenizer.from_pretrained(self.directory, local_files_only=True)
@@ -195,9 +196,7 @@ class NllbTranslator:
         """
         import torch
         from transformers import M2M100ForConditionalGeneration
-        from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()
         options = self.options
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
             self.directory,

@@ -1,17 +1,27 @@
 """Files and folders below a root, each published as a whole.
 
-A place is the path below the root; its files are the one file, or all those of the folder.
+A version of one is a list of what it holds, `files/<path>@<number>`; the contents are found by
+their digests. The highest number is what is published.
 """
 
-import shutil
-from collections.abc import Iterator
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from toolformer.ground.whole_files import beside, flush
-from warehouse.store.mirror import ONLY_FILE, Mirror
+from filelock import FileLock
+
+from toolformer.ground.digests import hex_digest_of_file
+from toolformer.ground.whole_files import replacing, replacing_folder, write_whole
+from warehouse.errors import StoreConflictError, StoreError
 from warehouse.store.objects import ObjectStore
 
-_FILES = "files/"
+FILES, OBJECTS = "files/", "objects/"
+_LOGGER = logging.getLogger(__name__)
+_DIGEST_BYTES = 32
+# A store answers many small requests at a time as fast as one.
+_AT_A_TIME = 16
 
 
 class MirroredFiles:
@@ -20,12 +30,16 @@ class MirroredFiles:
     Args:
         store: where they are published.
         root: the copies lie below it.
-        cache: folder of this machine, for the record of the copies.
+        cache: folder of this machine, for the record of which version each copy is.
     """
 
     def __init__(self, store: ObjectStore, root: Path, cache: Path):
+        self._store = store
         self._root = root
-        self._mirror = Mirror(store, cache, _FileLayout(root))
+        self._cache = cache
+        # The version of a path when this process last looked at it: what it decided then is right
+        # as long as no other one follows.
+        self._seen: dict[Path, int] = {}
 
     def bring(self, path: Path) -> bool:
         """Brings the copy of a file or folder up to date; returns whether there is one.
@@ -34,11 +48,18 @@ class MirroredFiles:
             StoreError: the store does not answer, or what it has is damaged.
             OSError: the disk refused.
         """
-        return self._mirror.look(self._place(path)) is not None
+        newest = self._newest(path)
+        self._bring(path, newest)
+        self._seen[path] = newest
+        return newest > 0
 
     def bring_below(self, folder: Path) -> None:
-        """Brings the copies of all places below a folder up to date."""
-        self._mirror.refresh(f"{self._place(folder)}/")
+        """Brings the copies of all that is published below a folder up to date.
+
+        Raises: See `bring`.
+        """
+        for place, newest in newest_files(self._store, self._place(folder)).items():
+            self._bring(self._path(place), newest)
 
     def publish(self, path: Path) -> None:
         """Publishes a file or a folder as it is now, unless it is published so.
@@ -47,21 +68,149 @@ class MirroredFiles:
             StoreConflictError: another machine has published since this process looked.
             StoreError: the store does not answer.
         """
-        with self._mirror.publishing(self._place(path), dict(_contents(path))):
-            pass
-
-    def copies(self) -> list[str]:
-        """The places of which this machine has a copy."""
-        return self._mirror.copies(_FILES)
+        with self._lock(path):
+            newest = self._newest(path)
+            place = self._place(path)
+            if self._seen.get(path, newest) != newest:
+                raise _conflict(place, self._store.url)
+            published = files_of_version(self._store, version_name(place, newest)) if newest else {}
+            contents = dict(_contents(path))
+            digests = {name: _digest(file) for name, file in contents.items()}
+            if not newest or published != digests:
+                # What the place has already is named by its version, so it stays.
+                kept = set(published.values())
+                missing = [name for name, digest in digests.items() if digest not in kept]
+                with ThreadPoolExecutor(_AT_A_TIME) as pool:
+                    paths = (_object(digests[name]) for name in missing)
+                    files = (contents[name] for name in missing)
+                    list(pool.map(self._store.put_file, files, paths))
+                newest += 1
+                content = json.dumps({"files": digests}, sort_keys=True).encode()
+                try:
+                    self._store.put_new(version_name(place, newest), content)
+                except StoreConflictError as error:
+                    raise _conflict(place, self._store.url) from error
+            self._record(path, newest)
+            self._seen[path] = newest
 
     def is_newer(self, path: Path) -> bool:
-        """Whether another machine has published a place since this one did or fetched it."""
-        place = self._place(path)
-        pointer = self._mirror.store.pointer(place)
-        return pointer is not None and pointer.tag != self._mirror.tag(place)
+        """Whether another machine has published a path since this one did or fetched it."""
+        return self._newest(path) != self._copied(path)
+
+    def has_foreign(self) -> bool:
+        """Whether anything is published that this machine has no copy of."""
+        return any(
+            not self._copied(self._path(place)) for place in newest_files(self._store, FILES)
+        )
+
+    def _newest(self, path: Path) -> int:
+        return newest_files(self._store, self._place(path.parent)).get(self._place(path), 0)
+
+    def _bring(self, path: Path, newest: int) -> None:
+        if newest == 0 or self._has_copy(path, newest):
+            return
+        with self._lock(path):
+            # Another process of this machine may have brought or published it meanwhile.
+            newest = self._newest(path)
+            if not self._has_copy(path, newest):
+                self._fetch(path, newest)
+                self._record(path, newest)
+
+    def _has_copy(self, path: Path, number: int) -> bool:
+        return self._copied(path) == number and path.exists()
+
+    def _lock(self, path: Path) -> FileLock:
+        record = self._record_file(path)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(record.with_name(f"{record.name}.lock"), thread_local=False)
+
+    def _fetch(self, path: Path, number: int) -> None:
+        files = files_of_version(self._store, version_name(self._place(path), number))
+        if "" in files:
+            with replacing(path) as temporary:
+                self._fetch_file(files[""], temporary)
+                size = temporary.stat().st_size
+        else:
+            with replacing_folder(path) as temporary:
+                for name, digest in files.items():
+                    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                    self._fetch_file(digest, temporary / name)
+                size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+        _LOGGER.info("fetched %s: %s bytes", self._place(path), f"{size:,}")
+
+    def _fetch_file(self, digest: str, target: Path) -> None:
+        try:
+            self._store.fetch(_object(digest), target)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"The object '{_object(digest)}' is missing in {self._store.url!r}, though "
+                f"'{target.name}' is published with it: something else removed it. Put it back "
+                "from a copy, or remove that version and build again what it stood for."
+            ) from error
+        if _digest(target) != digest:
+            target.unlink(missing_ok=True)
+            raise StoreError(
+                f"The object '{_object(digest)}' in {self._store.url!r} is not what was stored: "
+                "its bytes have another digest. Remove it and what names it, then build that again."
+            )
+
+    def _copied(self, path: Path) -> int:
+        """The version that this machine's copy is; 0 where there is none."""
+        try:
+            return int(self._record_file(path).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _record(self, path: Path, number: int) -> None:
+        write_whole(self._record_file(path), str(number))
+
+    def _record_file(self, path: Path) -> Path:
+        return self._cache / self._place(path)
 
     def _place(self, path: Path) -> str:
-        return _FILES + path.relative_to(self._root).as_posix()
+        return FILES if path == self._root else FILES + path.relative_to(self._root).as_posix()
+
+    def _path(self, place: str) -> Path:
+        return self._root / place.removeprefix(FILES)
+
+
+def version_name(place: str, number: int) -> str:
+    """The name of the object that lists a version of a place."""
+    return f"{place}@{number:08d}"
+
+
+def newest_files(store: ObjectStore, folder: str) -> dict[str, int]:
+    """The newest version of each place below a folder of the store, by place.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    found: dict[str, int] = {}
+    for stored in store.listed(folder.rstrip("/")):
+        place, _, number = stored.path.rpartition("@")
+        if number.isdecimal():
+            found[place] = max(found.get(place, 0), int(number))
+    return found
+
+
+def files_of_version(store: ObjectStore, version: str) -> Mapping[str, str]:
+    """The BLAKE2b digests of a version's files, by their names within it; '' is the one file.
+
+    Args:
+        store: where it is published.
+        version: see `version_name`.
+
+    Raises:
+        StoreError: the store does not answer, or the list is none of ours.
+    """
+    try:
+        stored = json.loads(store.read(version) or b"")
+        return {str(file): str(digest) for file, digest in stored["files"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"'{version}' in {store.url!r} is not what this project wrote there: {error}. Remove "
+            "that object, then build again what it stood for."
+        ) from error
 
 
 def _contents(path: Path) -> Iterator[tuple[str, Path]]:
@@ -73,32 +222,16 @@ def _contents(path: Path) -> Iterator[tuple[str, Path]]:
         yield "", path
 
 
-class _FileLayout:
-    def __init__(self, root: Path):
-        self._root = root
+def _object(digest: str) -> str:
+    return f"{OBJECTS}{digest[:2]}/{digest}"
 
-    def holds(self, place: str) -> bool:
-        return self.near(place).exists()
 
-    def near(self, place: str) -> Path:
-        return self._root / place.removeprefix(_FILES)
+def _digest(file: Path) -> str:
+    return hex_digest_of_file(file, size=_DIGEST_BYTES)
 
-    def settle(self, place: str, fetched: Path) -> None:
-        target = self.near(place)
-        only = fetched / ONLY_FILE
-        if only.exists():
-            only.replace(target)
-        else:
-            outgoing = beside(target)
-            if target.exists():
-                target.rename(outgoing)
-            fetched.rename(target)
-            shutil.rmtree(outgoing, ignore_errors=True)
-        flush(target.parent)
 
-    def drop(self, place: str) -> None:
-        path = self.near(place)
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def _conflict(place: str, url: str) -> StoreConflictError:
+    return StoreConflictError(
+        f"'{place}' in {url!r} was written by another machine while this one worked on it. What "
+        "that one wrote stands. Run the same again; what is up to date is kept."
+    )

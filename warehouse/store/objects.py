@@ -1,56 +1,40 @@
-"""An object store: contents that never change, and pointers that say which of them a place has.
+"""An object store below a URL: files that never change, found by listing their names.
 
-    objects/<first two digits>/<BLAKE2b digest>    the bytes of a file
-    places/<place>                                 {"files": {"<name>": "<digest>"}, "swap": …}
+    <table>/shard=<shard>/<slice>@<number>-<digest>.parquet    as in the folder of a warehouse
+    <table>/shard=<shard>/<slice>@<number>                     says whose the number is
+    files/<path>@<number>                   {"files": {"<name within>": "<BLAKE2b digest>"}}
+    objects/<first two digits>/<digest>     the bytes of a file
 
-A pointer is swapped by a conditional put: whoever has not seen its newest state is refused. A
-store that does not check the condition loses what others wrote, so it is recognised and refused.
-Does not know what a place is; `mirror.py` does.
+A name is written once: whoever comes second with `put_new` is refused. A store that does not check
+that loses what others wrote, so it is recognised and refused.
+Does not know what the names stand for; `slice_store.py` and `files.py` do.
 """
 
 import datetime
-import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tenacity
 
-from toolformer.ground.digests import hex_digest_of_file
-from toolformer.ground.whole_files import flush
 from warehouse.errors import StoreConflictError, StoreError
 
 _T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 
-_DIGEST_BYTES = 32
-_OBJECTS, _PLACES, _PROBES = "objects/", "places/", "probes/"
+_PROBES = "probes/"
 # A store that does not answer is asked again for so long: one that restarts is back by then.
 PATIENCE_SECONDS = 300.0
 # The first answer: an address that is wrong will not come right.
 _FIRST_PATIENCE_SECONDS = 30.0
 _REQUEST_SECONDS = 60
 _EXTRA = "pip install 'obstore>=0.12,<0.13'"
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """What a place has.
-
-    Attributes:
-        files: the BLAKE2b digest of each file's bytes, by the file's name within the place.
-        tag: the store's mark of this state of the pointer (ETag).
-        swap: the mark of the swap that wrote it; no two are the same.
-    """
-
-    files: Mapping[str, str]
-    tag: str
-    swap: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +51,7 @@ class _UnreachableError(StoreError):
 
 
 class ObjectStore:
-    """Objects and pointers below a URL.
+    """Objects below a URL.
 
     Args:
         url: such as `s3://bucket/prefix`. Credentials and endpoint come from the environment, by
@@ -84,7 +68,7 @@ class ObjectStore:
         self._store = _opened(url)
 
     def check(self) -> None:
-        """Refuses a store that cannot be reached, or that ignores the condition of a put.
+        """Refuses a store that cannot be reached, or that lets a name be written twice.
 
         Raises:
             StoreError: with what is wrong.
@@ -94,164 +78,133 @@ class ObjectStore:
         path = f"{_PROBES}{secrets.token_hex(8)}"
         patience = min(self._patience, _FIRST_PATIENCE_SECONDS)
 
-        def put(mode: Any) -> Any:
-            return self._asked(lambda: obstore.put(self._store, path, b"", mode=mode), patience)
+        def put() -> None:
+            self._asked(lambda: obstore.put(self._store, path, b"", mode="create"), patience)
 
-        put("create")
+        put()
         try:
-            for mode in ("create", {"e_tag": '"0123456789abcdef0123456789abcdef"'}):
-                try:
-                    put(mode)
-                except StoreConflictError:
-                    continue
-                raise StoreError(
-                    f"The object store {self.url!r} ignores the condition of a put (If-None-Match "
-                    "or If-Match): two machines would overwrite each other's results without a "
-                    "word. Expected a store with conditional writes, such as Amazon S3, MinIO, "
-                    "Ceph from Squid on, or Cloudflare R2. Use another, or a shared folder."
-                )
+            put()
+        except StoreConflictError:
+            return
         finally:
-            self._asked(lambda: obstore.delete(self._store, path))
+            self.remove([path])
+        raise StoreError(
+            f"The object store {self.url!r} ignores the condition of a put (If-None-Match): two "
+            "machines would overwrite each other's results without a word. Expected a store with "
+            "conditional writes, such as Amazon S3, MinIO, Ceph from Squid on, or Cloudflare R2. "
+            "Use another, or a shared folder."
+        )
 
-    def pointer(self, place: str) -> Pointer | None:
-        """What a place has; None where it has nothing.
-
-        Raises:
-            StoreError: the store does not answer, or the pointer is none of ours.
-        """
-        import obstore
-
-        def get() -> tuple[bytes, str] | None:
-            try:
-                result = obstore.get(self._store, _PLACES + place)
-                return bytes(result.bytes()), result.meta["e_tag"] or ""
-            except FileNotFoundError as error:
-                _check_bucket(error, self.url)
-                return None
-
-        found = self._asked(get)
-        if found is None:
-            return None
-        content, tag = found
-        try:
-            stored = json.loads(content)
-            files = {str(name): str(digest) for name, digest in stored["files"].items()}
-            return Pointer(files, tag, stored["swap"])
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"'{_PLACES}{place}' in {self.url!r} is not what this project wrote there: "
-                f"{error}. Remove that object, then build again what it stood for."
-            ) from error
-
-    def tags(self, prefix: str = "") -> dict[str, str]:
-        """The marks of all pointers whose places begin so, by place."""
-        return {
-            meta["path"].removeprefix(_PLACES): meta["e_tag"] or ""
-            for meta in self._listed(_PLACES + prefix)
-        }
-
-    def swap(self, place: str, files: Mapping[str, str], expected: str | None) -> str:
-        """Gives a place other files, if its pointer is as it was seen.
-
-        Args:
-            place: whose.
-            files: see `Pointer`; the objects are there.
-            expected: the mark that was seen; None where there was no pointer.
-
-        Returns:
-            The new mark.
+    def listed(self, folder: str = "") -> list[StoredObject]:
+        """All objects below a folder, by path.
 
         Raises:
-            StoreConflictError: another wrote it meanwhile; nothing has changed.
             StoreError: the store does not answer.
         """
         import obstore
 
-        swap = secrets.token_hex(8)
-        content = json.dumps({"files": dict(files), "swap": swap}, sort_keys=True).encode()
-        mode: Any = "create" if expected is None else {"e_tag": expected}
-        try:
-            result = self._asked(
-                lambda: obstore.put(
-                    self._store, _PLACES + place, content, mode=mode, use_multipart=False
-                )
-            )
-            return result["e_tag"] or ""
-        except StoreConflictError as error:
-            # A put whose answer was lost is sent again, and then refused for its own sake.
-            now = self.pointer(place)
-            if now is not None and now.swap == swap:
-                return now.tag
-            raise StoreConflictError(
-                f"'{place}' in {self.url!r} was written by another machine while this one worked "
-                "on it. What that one wrote stands. Run the same again; what is up to date is kept."
-            ) from error
+        def listed() -> list[StoredObject]:
+            return [
+                StoredObject(meta["path"], meta["size"], meta["last_modified"])
+                for chunk in obstore.list(self._store, prefix=folder or None)
+                for meta in chunk
+            ]
 
-    def remove(self, place: str) -> None:
-        """Removes a pointer; its objects stay until they are swept."""
+        return sorted(self._asked(listed), key=lambda stored: stored.path)
+
+    def put_new(self, path: str, content: bytes) -> None:
+        """Writes an object whose name nobody has written yet.
+
+        Raises:
+            StoreConflictError: it is there, with other content.
+            StoreError: the store does not answer.
+        """
         import obstore
 
-        def delete() -> None:
-            try:
-                obstore.delete(self._store, _PLACES + place)
-            except FileNotFoundError as error:
-                _check_bucket(error, self.url)
+        try:
+            self._asked(lambda: obstore.put(self._store, path, content, mode="create"))
+        except StoreConflictError:
+            # A put whose answer was lost is sent again, and then refused for its own sake.
+            if self.read(path) != content:
+                raise
 
-        self._asked(delete)
-
-    def put_file(self, path: Path, there: Collection[str] = ()) -> str:
-        """Stores the bytes of a file; returns their BLAKE2b digest.
-
-        Args:
-            path: the file.
-            there: digests that need not be stored again.
+    def put_file(self, file: Path, path: str) -> None:
+        """Writes the bytes of a file.
 
         An object that is there already is written again: its time is that of its last use then,
         which `sweep` goes by.
         """
         import obstore
 
-        digest = hex_digest_of_file(path, size=_DIGEST_BYTES)
-        if digest not in there:
-            self._asked(lambda: obstore.put(self._store, _object_path(digest), path))
-        return digest
+        self._asked(lambda: obstore.put(self._store, path, file))
 
-    def fetch(self, digest: str, target: Path) -> None:
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a small object; None where there is none.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        import obstore
+
+        def get() -> bytes | None:
+            try:
+                return bytes(obstore.get(self._store, path).bytes())
+            except FileNotFoundError as error:
+                _check_bucket(error, self.url)
+                return None
+
+        return self._asked(get)
+
+    def fetch(self, path: str, target: Path) -> None:
         """Writes an object into a new file.
 
         Raises:
-            StoreError: the object is missing, or is not what was stored.
+            FileNotFoundError: there is no such object.
+            StoreError: the store does not answer.
             OSError: the disk refused.
         """
         import obstore
 
         def get() -> None:
-            try:
-                stream = obstore.get(self._store, _object_path(digest)).stream()
-            except FileNotFoundError as error:
-                _check_bucket(error, self.url)
-                raise StoreError(
-                    f"The object '{_object_path(digest)}' is missing in {self.url!r}, though a "
-                    "pointer names it: something else removed it. Put it back from a copy, or "
-                    f"remove the pointer of '{target.name}' and build again what it stood for."
-                ) from error
             with target.open("wb") as file:
-                for chunk in stream:
+                for chunk in obstore.get(self._store, path).stream():
                     file.write(chunk)
 
         self._asked(get)
-        if hex_digest_of_file(target, size=_DIGEST_BYTES) != digest:
-            target.unlink(missing_ok=True)
-            raise StoreError(
-                f"The object '{_object_path(digest)}' in {self.url!r} is not what was stored: its "
-                "bytes have another digest. Remove it and what points to it, then build that again."
-            )
-        flush(target)
 
-    def objects(self) -> Iterator[StoredObject]:
-        """All contents, whether or not a pointer names them."""
-        for meta in self._listed(_OBJECTS):
-            yield StoredObject(meta["path"], meta["size"], meta["last_modified"])
+    def move(self, names: list[str], target: str = "", *, source: str = "") -> None:
+        """Moves objects from one folder to another; a kill between leaves them in both.
+
+        Args:
+            names: of the objects within their folder.
+            target: the folder they go to, with a slash; by default the uppermost.
+            source: the folder they are in, likewise.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        import obstore
+
+        for name in names:
+            self._asked(partial(obstore.copy, self._store, source + name, target + name))
+        self.remove([source + name for name in names])
+
+    def remove(self, paths: list[str]) -> None:
+        """Removes objects, as far as they are there.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        import obstore
+
+        def delete() -> None:
+            try:
+                obstore.delete(self._store, paths)
+            except FileNotFoundError as error:
+                _check_bucket(error, self.url)
+
+        if paths:
+            self._asked(delete)
 
     def now(self) -> datetime.datetime:
         """The time by the clock of the store, which `StoredObject.written` goes by."""
@@ -259,37 +212,14 @@ class ObjectStore:
 
         path = f"{_PROBES}{secrets.token_hex(8)}"
 
-        def told() -> datetime.datetime:
+        def written() -> datetime.datetime:
             obstore.put(self._store, path, b"")
             try:
                 return obstore.head(self._store, path)["last_modified"]
             finally:
                 obstore.delete(self._store, path)
 
-        return self._asked(told)
-
-    def remove_objects(self, paths: list[str]) -> None:
-        """Removes contents that nothing refers to."""
-        import obstore
-
-        if paths:
-            self._asked(lambda: obstore.delete(self._store, paths))
-
-    def _listed(self, prefix: str) -> list[Any]:
-        import obstore
-
-        # The store lists by whole names, and the last of the prefix may be a part of one.
-        folder = prefix.rpartition("/")[0]
-
-        def listed() -> list[Any]:
-            return [
-                meta
-                for chunk in obstore.list(self._store, prefix=f"{folder}/")
-                for meta in chunk
-                if meta["path"].startswith(prefix)
-            ]
-
-        return self._asked(listed)
+        return self._asked(written)
 
     def _asked(self, request: Callable[[], _T], patience: float | None = None) -> _T:
         """The answer to a request, which is made again while the store does not answer."""
@@ -311,15 +241,6 @@ class ObjectStore:
                 return request()
 
         return asked(once)
-
-
-def _object_path(digest: str) -> str:
-    return f"{_OBJECTS}{digest[:2]}/{digest}"
-
-
-def digest_in(path: str) -> str:
-    """The BLAKE2b digest in the path of an object."""
-    return path.rpartition("/")[2]
 
 
 def _opened(url: str) -> Any:

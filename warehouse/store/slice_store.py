@@ -1,27 +1,48 @@
 """What the warehouse asks of the place where its slices are published.
 
-In a folder, a slice is published by its file's name, as `versions.py` says. With an object store
-the folder is this machine's copy, and a slice is published by its pointer there.
+Its versions have the same names in a folder and in an object store (`versions.py`). With an object
+store the folder is this machine's copy of what is published there.
 """
 
-from collections.abc import Collection
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from toolformer.ground.whole_files import beside
 from warehouse import damage
-from warehouse.errors import StoreConflictError
-from warehouse.layout import list_slices, slice_folder, slice_path
+from warehouse.errors import StoreConflictError, StoreError
+from warehouse.layout import EMPTY_SHARD, list_slices, shard_of, slice_folder, table_folder
 from warehouse.layout_version import LAYOUT_FILE, check_layout, layout_error, record_layout
-from warehouse.schema import ALL, tables
-from warehouse.versions import newest_version, publish, superseded, versions
+from warehouse.schema import ALL, table_schema, tables
+from warehouse.versions import (
+    is_intact,
+    newest_versions,
+    number_of,
+    numbered,
+    publish,
+    put_in_place,
+    slice_of,
+    superseded,
+    version_key,
+    version_name,
+    versions,
+    versions_among,
+)
 
 if TYPE_CHECKING:
+    from warehouse.store.files import MirroredFiles
     from warehouse.store.objects import ObjectStore
 
-_SLICES, _RETIRED = "slices/", "retired/"
-# Of fewer shards the slices are listed shard by shard, else all slices at once.
+_LOGGER = logging.getLogger(__name__)
+_RETIRED = "retired"
+# Of fewer shards the slices are listed shard by shard, else all of a table at once.
 _MANY_SHARDS = 16
+# A store answers many small requests at a time as fast as one.
+_AT_A_TIME = 16
 
 
 class SliceStore(Protocol):
@@ -119,26 +140,30 @@ class FolderStore:
 class MirroredStore:
     """Slices are published in an object store; the folder is this machine's copy of them.
 
+    A version has the same name in both, with its digest. It counts once its number is taken: by an
+    object of that name without the digest, which holds the name of the version, and whose put fails
+    where another has taken the number. Then its writer removes its version.
+
     Args:
         store: where they are published.
         folder: of the warehouse.
-        cache: folder of this machine, for the record of the copies.
+        files: of the same store, with copies in the folder or above it.
     """
 
-    def __init__(self, store: "ObjectStore", folder: Path, cache: Path):
-        from warehouse.store.files import MirroredFiles
-        from warehouse.store.mirror import Mirror
-
+    def __init__(self, store: "ObjectStore", folder: Path, files: "MirroredFiles"):
+        self._store = store
         self._folder = folder
-        self._mirror = Mirror(store, cache, _SliceLayout(folder))
-        self._files = MirroredFiles(store, folder, cache)
+        self._files = files
+        # The newest version of a slice when this process last looked at it by name: what it decided
+        # then is right as long as no other one follows.
+        self._seen: dict[tuple[str, str, str], str | None] = {}
 
     def record_layout(self) -> None:
         """See `SliceStore.record_layout`."""
         file = self._folder / LAYOUT_FILE
         if not self._files.bring(file):
-            if self._mirror.store.tags(_SLICES):
-                raise layout_error(self._mirror.store.url, "none")
+            if any(self._store.listed(table) for table in tables()):
+                raise layout_error(self._store.url, "none")
             record_layout(self._folder)
             with suppress(StoreConflictError):
                 self._files.publish(file)
@@ -147,46 +172,85 @@ class MirroredStore:
 
     def look(self, table: str, shard: str, name: str) -> None:
         """See `SliceStore.look`."""
-        self._mirror.look(_place(table, shard, name))
+        folder = slice_folder(self._folder, table, shard, name)
+        published = self._refresh(folder, lambda path: slice_of(path) == name)
+        self._seen[table, shard, name] = published[-1].name if published else None
 
     def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
         """See `SliceStore.bring`."""
-        prefixes = [_SLICES]
-        if shards is not None and len(shards) < _MANY_SHARDS:
-            prefixes = [f"{_SLICES}{shard}/" for shard in sorted({*shards, ALL})]
-        for prefix in prefixes:
-            self._mirror.refresh(prefix, lambda place: _is_among(place, tables, shards))
+        folders: list[Path] = []
+        for table in sorted(tables):
+            keys = {ALL} if table_schema(table).is_cross_shard else shards
+            if keys is None or len(keys) > _MANY_SHARDS:
+                folders.append(table_folder(self._folder, table))
+            else:
+                folders += (slice_folder(self._folder, table, key, ALL) for key in sorted(keys))
+
+        def is_wanted(path: Path) -> bool:
+            return shards is None or shard_of(path) in {*shards, ALL}
+
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            list(pool.map(lambda folder: self._refresh(folder, is_wanted), folders))
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """See `SliceStore.publish`."""
         folder = slice_folder(self._folder, table, shard, name)
-        with self._mirror.publishing(_place(table, shard, name), {"": temporary}):
-            publish(temporary, folder, name)
+        keys = self._keys(self._key(folder))
+        published = versions_among(self._versions(keys), name)
+        newest = published[-1].name if published else None
+        if self._seen.get((table, shard, name), newest) != newest:
+            raise self._conflict(folder, name)
+        number = number_of(newest) + 1
+        # What somebody else removed leaves its number behind.
+        while self._key(folder / numbered(name, number)) in keys:
+            number += 1
+        path = folder / version_name(name, number, temporary)
+        self._store.put_file(temporary, self._key(path))
+        try:
+            self._store.put_new(self._key(_number_file(path)), path.name.encode())
+        except StoreConflictError as error:
+            self._store.remove([self._key(path)])
+            raise self._conflict(folder, name) from error
+        put_in_place(temporary, path)
+        self._seen[table, shard, name] = path.name
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
         """See `SliceStore.shards_with`."""
-        shards: dict[str, set[str]] = {table: set() for table in tables}
-        for place in self._mirror.store.tags(_SLICES):
-            table, shard, _ = _address(place)
-            if table in shards:
-                shards[table].add(shard)
-        return set.intersection(*shards.values())
+        folders = [table_folder(self._folder, table) for table in tables]
+        return set.intersection(*(set(map(shard_of, self._published(each))) for each in folders))
 
     def retired(self) -> set[str]:
         """See `SliceStore.retired`."""
-        return {place.split("/")[1] for place in self._mirror.store.tags(_RETIRED)}
+        return {key.split("/")[1].rpartition("-")[0] for key in self._keys(_RETIRED)}
 
     def retire(self, shard: str) -> Path | None:
         """See `SliceStore.retire`. What is aside lies in the store alone, in no folder."""
-        self._move(_SLICES, _RETIRED, shard)
+        published = self._of_shard(shard)
+        number = len(self._retired_folders(shard)) + 1
+        for path in published:
+            self._store.move(self._keys_of(path), f"{_RETIRED}/{shard}-{number}/")
+            path.unlink(missing_ok=True)
+            self._seen.pop((path.parent.parent.name, shard, slice_of(path) or ""), None)
 
     def restore(self, shard: str) -> int:
         """See `SliceStore.restore`."""
-        return self._move(_RETIRED, _SLICES, shard)
+        moved = 0
+        for folder in reversed(self._retired_folders(shard)):
+            keys = self._keys(folder)
+            there = set(map(version_key, self._of_shard(shard)))
+            aside = versions_among(self._folder / key.removeprefix(f"{folder}/") for key in keys)
+            for path in newest_versions(aside):
+                if version_key(path) not in there:
+                    self._store.move(self._keys_of(path), source=f"{folder}/")
+                    moved += 1
+            self._store.remove(self._keys(folder))
+        return moved
 
-    def copies(self) -> list[str]:
-        """The places of which this machine has a copy."""
-        return self._mirror.copies("")
+    def has_foreign(self) -> bool:
+        """Whether the store has slices that the folder has not."""
+        folders = [table_folder(self._folder, table) for table in tables()]
+        published = [path for folder in folders for path in self._published(folder)]
+        return any(not path.exists() for path in newest_versions(versions_among(published)))
 
     def publish_all(self) -> int:
         """Publishes what the folder has; returns how many slices.
@@ -195,62 +259,117 @@ class MirroredStore:
             StoreError: the store does not answer; those before are published.
         """
         self.record_layout()
-        found = [info for table in tables() for info in list_slices(self._folder, table)]
-        for info in found:
-            place = _place(info.table, info.shard, info.name)
-            with self._mirror.publishing(place, {"": info.path}):
-                pass
+        found = [info.path for table in tables() for info in list_slices(self._folder, table)]
+        for path in found:
+            self._store.put_file(path, self._key(path))
+            self._store.put_new(self._key(_number_file(path)), path.name.encode())
         return len(found)
 
-    def _move(self, source: str, target: str, shard: str) -> int:
-        places = self._mirror.store.tags(f"{source}{shard}/")
-        for place in places:
-            self._mirror.move(place, target + place.removeprefix(source))
-        return len(places)
+    def _refresh(
+        self, folder: Path, is_wanted: Callable[[Path], bool] = lambda _: True
+    ) -> list[Path]:
+        """Brings the copies of slices below a folder up to date; returns the newest versions.
 
+        Raises:
+            StoreError: the store does not answer, or what it has is damaged.
+            OSError: the disk refused.
+        """
+        # First: what another process of this machine publishes later is in the store by then.
+        copies = [path for path in _copies(folder) if is_wanted(path)]
+        published = versions_among(filter(is_wanted, self._published(folder)))
+        newest = {version_key(path): path for path in newest_versions(published)}
+        for path in set(copies).difference(published):
+            # Retired; what was swept in the store stays here for whoever reads it.
+            following = newest.get(version_key(path))
+            if following is None or path > following:
+                path.unlink(missing_ok=True)
+        missing = [path for path in newest.values() if not path.exists()]
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            fetched = sum(pool.map(self._fetch, missing))
+        if missing:
+            _LOGGER.info(
+                "fetched %s in %s: %s bytes", len(missing), self._key(folder), f"{fetched:,}"
+            )
+        return list(newest.values())
 
-class _SliceLayout:
-    """Each slice as a version of its own: the stamp is the time at which it came here."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def holds(self, place: str) -> bool:
-        table, shard, name = _address(place)
-        return slice_path(self._folder, table, shard, name) is not None
-
-    def near(self, place: str) -> Path:
-        table, shard, name = _address(place)
-        return slice_folder(self._folder, table, shard, name) / f"{name}.parquet"
-
-    def settle(self, place: str, fetched: Path) -> None:
-        from warehouse.store.mirror import ONLY_FILE
-
-        table, shard, name = _address(place)
-        folder = slice_folder(self._folder, table, shard, name)
-        publish(fetched / ONLY_FILE, folder, name)
-        for old in superseded(versions(folder, name)):
+    def _fetch(self, path: Path) -> int:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = beside(path)
+        try:
+            self._store.fetch(self._key(path), temporary)
+            if not is_intact(temporary, path.name):
+                raise StoreError(
+                    f"The object '{self._key(path)}' in {self._store.url!r} is not what was "
+                    "stored: its bytes have another digest. Remove it, then build again what it "
+                    "stood for."
+                )
+            size = temporary.stat().st_size
+            put_in_place(temporary, path)
+        except FileNotFoundError:
+            # Retired meanwhile.
+            return 0
+        finally:
+            temporary.unlink(missing_ok=True)
+        for old in superseded(versions(path.parent, slice_of(path))):
             old.unlink(missing_ok=True)
+        return size
 
-    def drop(self, place: str) -> None:
-        if not place.startswith(_SLICES):
-            return
-        table, shard, name = _address(place)
-        folder = slice_folder(self._folder, table, shard, name)
-        while (path := newest_version(folder, name)) is not None:
-            path.unlink(missing_ok=True)
+    def _published(self, folder: Path) -> list[Path]:
+        """Where the versions below a folder lie, or would lie, on this machine."""
+        return self._versions(self._keys(self._key(folder)))
+
+    def _versions(self, keys: Iterable[str]) -> list[Path]:
+        """The versions among these objects whose numbers are theirs."""
+        paths = {self._folder / key for key in keys if key.count("/") == 2}
+        found = [path for path in paths if slice_of(path) and shard_of(path)]
+        of_number = Counter(map(_number_file, found))
+        return [
+            path
+            for path in found
+            if _number_file(path) in paths
+            and (of_number[_number_file(path)] == 1 or self._has_its_number(path))
+        ]
+
+    def _has_its_number(self, path: Path) -> bool:
+        return self._store.read(self._key(_number_file(path))) == path.name.encode()
+
+    def _keys_of(self, path: Path) -> list[str]:
+        """The objects of a version."""
+        return [self._key(path), self._key(_number_file(path))]
+
+    def _of_shard(self, shard: str) -> list[Path]:
+        names = [name for name, schema in tables().items() if not schema.is_cross_shard]
+        folders = [slice_folder(self._folder, name, shard, ALL) for name in names]
+        return [path for folder in folders for path in self._published(folder)]
+
+    def _retired_folders(self, shard: str) -> list[str]:
+        """Where a shard's slices were moved, by time."""
+        found = {"/".join(key.split("/")[:2]) for key in self._keys(_RETIRED)}
+        of_shard = [each for each in found if each.rpartition("-")[0] == f"{_RETIRED}/{shard}"]
+        return sorted(of_shard, key=lambda each: int(each.rpartition("-")[2]))
+
+    def _keys(self, folder: str) -> list[str]:
+        return [stored.path for stored in self._store.listed(folder)]
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
+
+    def _conflict(self, folder: Path, name: str) -> StoreConflictError:
+        return StoreConflictError(
+            f"'{self._key(folder / name)}' in {self._store.url!r} was written by another machine "
+            "while this one worked on it. What that one wrote stands. Run the same again; what is "
+            "up to date is kept."
+        )
 
 
-def _place(table: str, shard: str, name: str) -> str:
-    # By shard first: a stage asks for the slices of one.
-    return f"{_SLICES}{shard}/{table}/{name}"
+def _number_file(path: Path) -> Path:
+    """What says that the number of a version is taken."""
+    return path.with_name(numbered(slice_of(path) or "", number_of(path.name)))
 
 
-def _is_among(place: str, tables: Collection[str], shards: Collection[str] | None) -> bool:
-    table, shard, _ = _address(place)
-    return table in tables and (shards is None or shard == ALL or shard in shards)
-
-
-def _address(place: str) -> tuple[str, str, str]:
-    shard, table, name = place.removeprefix(_SLICES).split("/")
-    return table, shard, name
+def _copies(folder: Path) -> list[Path]:
+    """The versions that lie in the folder of a table or of a slice."""
+    if folder.name.startswith("shard="):
+        return versions(folder)
+    folders = (each for each in folder.glob("shard=*") if each.name != f"shard={EMPTY_SHARD}")
+    return [path for each in folders for path in versions(each)]

@@ -1,18 +1,20 @@
-"""Removes the contents of an object store that no pointer names any more.
+"""Removes from an object store what nobody reads any more: superseded versions, contents unnamed.
 
-Old versions stay for a while: a machine may be fetching one, and a writer stores its contents
-before its pointer. Goes by the store's own clock.
+Old versions stay for a while: a machine may be fetching one, and a writer stores contents before
+the version that names them. Goes by the store's own clock.
 """
 
 import datetime
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, pairwise
+from pathlib import Path
 
-from warehouse.store.objects import ObjectStore, digest_in
+from warehouse.store.files import FILES, OBJECTS, files_of_version
+from warehouse.store.objects import ObjectStore, StoredObject
+from warehouse.versions import number_of, numbered, slice_of
 
 KEPT = datetime.timedelta(days=1)
-# A request of the store's protocol removes at most so many.
-_AT_A_TIME = 1000
-_POINTERS_AT_A_TIME = 16
+_AT_A_TIME = 16
 
 
 def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, int]:
@@ -20,7 +22,8 @@ def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, 
 
     Args:
         store: what to sweep.
-        kept: how long contents stay after they were last written.
+        kept: how long contents stay after they were last written, and versions after another one
+            took their place.
 
     Returns:
         How many objects were removed, and their bytes.
@@ -29,23 +32,50 @@ def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, 
         StoreError: the store does not answer.
     """
     limit = store.now() - kept
-    # Listed before the pointers are read: what is written from now on is younger than the limit.
-    old = [each for each in store.objects() if each.written < limit]
-    named = _named(store) if old else set[str]()
-    unnamed = [each for each in old if digest_in(each.path) not in named]
-    for start in range(0, len(unnamed), _AT_A_TIME):
-        store.remove_objects([each.path for each in unnamed[start : start + _AT_A_TIME]])
-    return len(unnamed), sum(each.bytes for each in unnamed)
+    # Listed before the versions that name them: what is written from now on is younger.
+    contents = [stored for stored in store.listed(OBJECTS) if stored.written < limit]
+    listed = store.listed()
+    removable = _superseded(listed, limit)
+    store.remove([stored.path for stored in removable])
+    kept_paths = {stored.path for stored in listed}.difference(stored.path for stored in removable)
+    named = _named(store, [path for path in kept_paths if path.startswith(FILES)])
+    unnamed = [stored for stored in contents if stored.path.rpartition("/")[2] not in named]
+    store.remove([stored.path for stored in unnamed])
+    removed = removable + unnamed
+    return len(removed), sum(stored.bytes for stored in removed)
 
 
-def _named(store: ObjectStore) -> set[str]:
-    """The digests that pointers name."""
-    named: set[str] = set()
-    is_complete = False
-    # A pointer that is gone by now may have been moved to a place that was not listed yet.
-    while not is_complete:
-        with ThreadPoolExecutor(_POINTERS_AT_A_TIME) as pool:
-            pointers = list(pool.map(store.pointer, store.tags()))
-        named.update(digest for each in pointers if each for digest in each.files.values())
-        is_complete = all(pointers)
-    return named
+def _superseded(listed: list[StoredObject], limit: datetime.datetime) -> list[StoredObject]:
+    """What belongs to numbers that another one followed before the limit, or to none since then.
+
+    A version of a slice counts once its number is taken, a version of a file is its number.
+    """
+    numbers = [stored for stored in listed if _number_of(stored) == stored.path]
+    gone = {
+        old.path
+        for _, of_place in groupby(numbers, lambda stored: stored.path.rpartition("@")[0])
+        for old, following in pairwise(of_place)
+        if following.written < limit
+    }
+    kept = {stored.path for stored in numbers} - gone
+    return [
+        stored
+        for stored in listed
+        if (number := _number_of(stored))
+        and (number in gone or (number not in kept and stored.written < limit))
+    ]
+
+
+def _number_of(stored: StoredObject) -> str | None:
+    """The object that says whose the number of a version is; None for what is no version."""
+    path = Path(stored.path)
+    if name := slice_of(path):
+        return path.with_name(numbered(name, number_of(path.name))).as_posix()
+    return stored.path if "@" in path.name else None
+
+
+def _named(store: ObjectStore, versions: list[str]) -> set[str]:
+    """The digests of the contents that versions of files name."""
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        lists = pool.map(lambda version: files_of_version(store, version), versions)
+        return {digest for files in lists for digest in files.values()}

@@ -22,7 +22,7 @@ from (
     select
         table_name,
         regexp_extract_all(file_name, '/shard=([^/]+)/', 1)
-        || regexp_extract_all(file_name, '/([^/]+)@\d{16}-[0-9a-f]{16}\.parquet$', 1) as place,
+        || regexp_extract_all(file_name, '/([^/]+)@\d{8}-[0-9a-f]{16}\.parquet$', 1) as place,
         decode(value)::json as metadata
     from stored
     where decode(key) = 'toolformer'

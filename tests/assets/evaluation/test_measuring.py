@@ -70,7 +70,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     store = Warehouse(home.warehouse, home.database)
     store.prepare()
 
-    def run(
+    def measured(
         *, modes=MODES, tool: BaseTool | None = None, force: bool = False, **evaluation: Any
     ) -> tuple[Measuring, list[str]]:
         with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in range(20)]
@@ -83,30 +83,31 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             },
             origin="test",
         )
-        work = Measuring(
-            store,
-            home,
-            settings,
-            Toolbox({"Calculator": tool or Sum()}, {}, {}),
-            SimpleNamespace(load=lambda *_: model, hold_device=lambda *_: "cpu"),  # type: ignore[arg-type]
-            [],
-            logging.getLogger("test"),  # type: ignore[arg-type]
-            force,
+        run: Any = SimpleNamespace(
+            settings=settings,
+            home=home,
+            warehouse=store,
+            force=force,
+            log=logging.getLogger("test"),
+            load_model=lambda _: model,
+            hold_device=lambda: "cpu",
+            progress=lambda *_: lambda done, total: None,
         )
+        work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
         work.measure("own", EvaluatedModel("base", directory), modes)
         return work, model.contexts
 
-    return run
+    return measured
 
 
 def scores(work: Measuring) -> dict[tuple[str, str], float | None]:
-    rows = work.warehouse.query("select item_id, mode, score from evaluation_results").rows()
+    rows = work.run.warehouse.query("select item_id, mode, score from evaluation_results").rows()
     return {(item, mode): score for item, mode, score in rows}
 
 
 def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
     work, asked = measure()
-    names = {each.name for each in work.warehouse.slices(TABLE) if each.name != "empty"}
+    names = {each.name for each in work.run.warehouse.slices(TABLE) if each.name != "empty"}
     assert names == {
         f"own.base.{mode}.{part:04d}" for mode in ("disabled", "enabled") for part in range(3)
     }
@@ -122,7 +123,9 @@ def test_another_k_asks_only_for_what_it_adds(measure):
     measure()
     work, _ = measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
     assert work.states == {"own with base": {"up to date": 6, "done": 3}}
-    by_k = work.warehouse.query("select distinct mode, call_top_k from evaluation_results").rows()
+    by_k = work.run.warehouse.query(
+        "select distinct mode, call_top_k from evaluation_results"
+    ).rows()
     assert sorted(by_k) == [("disabled", 0), ("enabled", 10), ("k-1", 1)]
 
 
@@ -133,7 +136,7 @@ def test_another_least_probability_asks_again_with_calls_and_a_study_of_k_does_w
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely))
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
-    rows = work.warehouse.query(
+    rows = work.run.warehouse.query(
         "select distinct mode, call_top_k, least_call_probability from evaluation_results"
     ).rows()
     assert sorted(rows) == [("disabled", 0, 0.0), ("enabled", 10, 0.2), ("k-10", 10, 0.0)]
@@ -202,7 +205,7 @@ def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(m
 def test_items_that_are_gone_and_older_slices_leave_no_rows_behind(measure, file: Path):
     work, _ = measure()
     old = frame(TABLE, {"benchmark": "own", "item_id": "old"})
-    work.warehouse.replace_slice(TABLE, ALL, "own.base", old, metadata={FINGERPRINT: "x"})
+    work.run.warehouse.replace_slice(TABLE, ALL, "own.base", old, metadata={FINGERPRINT: "x"})
     write(file, 3)
     work, _ = measure()
     assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
@@ -229,7 +232,7 @@ def test_a_run_killed_after_items_moved_leaves_none_twice(
     monkeypatch.setattr(Answers, "bring_up_to_date", killed_behind_the_first)
     with pytest.raises(KeyboardInterrupt):
         measure()
-    rows = work.warehouse.query("select item_id, mode from evaluation_results").rows()
+    rows = work.run.warehouse.query("select item_id, mode from evaluation_results").rows()
     assert rows
     assert len(rows) == len(set(rows))
 
@@ -291,7 +294,7 @@ def test_a_part_that_another_run_works_on_comes_last(measure, monkeypatch: pytes
         return bring_up_to_date(answers)
 
     work, _ = measure(items=1)
-    lock: FileLock = work.home.slice_lock(TABLE, ALL, "own.base.disabled.0000")
+    lock: FileLock = work.run.home.slice_lock(TABLE, ALL, "own.base.disabled.0000")
     lock.acquire()
     monkeypatch.setattr(Answers, "bring_up_to_date", noted)
     measure()
@@ -304,7 +307,7 @@ def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Pat
     work.measure("unseen-tool", EvaluatedModel("base", tmp_path / "model"), MODES)
 
     def versions(benchmark: str, mode: str) -> dict[str, str] | None:
-        stored = work.warehouse.slice_metadata(TABLE, ALL, f"{benchmark}.base.{mode}.0000")
+        stored = work.run.warehouse.slice_metadata(TABLE, ALL, f"{benchmark}.base.{mode}.0000")
         assert stored is not None
         named = json.loads(stored[PARTS]).get("tool_versions")
         return None if named is None else json.loads(named)

@@ -11,6 +11,7 @@ import pytest
 from assets.evaluation import studies
 from assets.evaluation.measured import TABLE
 from assets.evaluation.measuring import Measuring
+from assets.run import Workspace
 from dagster_project.definitions import definitions
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.home import Home
@@ -20,16 +21,14 @@ from dagster_project.wiring.evaluated_models import EvaluatedModel
 from tests.warehouse.rows import frame
 from toolformer.evaluation.modes import Mode
 from warehouse.schema import ALL
-from warehouse.warehouse import Warehouse
 
 
 class Measured:
     """Stands for `Measuring`: two items of every benchmark, the first one right."""
 
     def __init__(self, root: Path, settings: Settings):
-        self.home, self.settings, self.force = Home(root), settings, False
-        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
-        self.warehouse.prepare()
+        self.run: Any = Workspace(settings, Home(root))
+        self.run.force = False
         self.tools = SimpleNamespace(tools={"Calculator": None, "QA": None})
         self.states: dict[str, Counter[str]] = {}
 
@@ -43,7 +42,9 @@ class Measured:
             ]
             place = f"{name}.{model.name}.{mode.name}.0000"
             metadata = {FINGERPRINT: place}
-            self.warehouse.replace_slice(TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata)
+            self.run.warehouse.replace_slice(
+                TABLE, ALL, place, frame(TABLE, *rows), metadata=metadata
+            )
         self.states[f"{name} with {model.name}"] = Counter(done=len(modes))
 
 

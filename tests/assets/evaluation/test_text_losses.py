@@ -1,8 +1,9 @@
 """Losses of texts with the real embedded model, where the settings say bfloat16."""
 
-import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -43,11 +44,16 @@ def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
     store = Warehouse(home.warehouse, home.database)
     store.prepare()
     holder = ModelHolder()
-    measuring = Measuring(
-        *(store, home, settings, Toolbox({}, {}, {}), holder, []),
-        logging.getLogger("test"),  # type: ignore[arg-type]
+    run: Any = SimpleNamespace(
+        settings=settings,
+        home=home,
+        warehouse=store,
         force=False,
+        load_model=lambda path, precision: holder.load(path, settings, home, precision=precision),
+        hold_device=lambda: holder.hold_device(settings, home),
+        progress=lambda *_: lambda done, total: None,
     )
+    measuring = Measuring(run, Toolbox({}, {}, {}), [])
     try:
         measuring.measure("own", EvaluatedModel("base", embedded_model_path), [DISABLED])
     finally:

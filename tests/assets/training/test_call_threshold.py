@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 
+from assets.run import Workspace
 from assets.training.call_threshold import CALL_THRESHOLD, call_threshold
 from assets.training.development_texts import DevelopmentText, development_texts
 from dagster_project.fingerprints import FINGERPRINT, PARTS
@@ -115,9 +116,8 @@ def calibrated(
 
 
 def texts_of(home: Home) -> list[DevelopmentText]:
-    store = Warehouse(home.warehouse, home.database)
     settings = Settings.model_validate(OVERRIDES)
-    return development_texts(store, [SHARD], byte_tokenizer(), settings)
+    return development_texts(Workspace(settings, home), [SHARD], byte_tokenizer())
 
 
 def store_documents(store: Warehouse, names: Iterable[str], **changes: str) -> None:

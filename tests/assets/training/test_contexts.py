@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from assets.corpus import configured_sources
+from assets.run import Workspace
 from assets.training.planned_training import planned_training
 from assets.training.training_set import training_set
 from dagster_project.definitions import definitions
@@ -156,7 +157,7 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
     tokenizer = byte_tokenizer()
     for variant in VARIANTS:
         loaded = home.settings().load(variant=variant)
-        rows = planned_training(loaded, home.home, home.warehouse).rows.rows
+        rows = planned_training(Workspace(loaded, home.home)).rows.rows
         call = SPELLED if variant in ("calls", "shuffled") else ""
         assert {tokenizer.decode(list(row.ids)) for row in rows} == {
             f"{asked}\n2 + 2 ={call} 4.",
@@ -177,7 +178,7 @@ def test_texts_for_the_development_perplexity_have_their_context(home: ContextHo
     metadata = {FINGERPRINT: "by hand"}
     home.warehouse.replace_slice("training_texts", ALL, ALL, made, metadata=metadata)
     loaded = home.settings(max_tokens=21).load()
-    development = planned_training(loaded, home.home, home.warehouse).development
+    development = planned_training(Workspace(loaded, home.home)).development
     # Twenty tokens: a long context loses its beginning, a long text its end.
     expected = [" is 2 + 2?\n2 + 2 = 4."[-20:], LONG[:20]]
     assert list(map(byte_tokenizer().decode, development)) == expected

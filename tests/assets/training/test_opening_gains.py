@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
 from assets.training.opening_gains import Measured, measure_openings
 from dagster_project.home import Home
@@ -89,8 +90,7 @@ def measured(model, tool: BaseTool, tmp_path: Path, texts=None) -> Measured:
         texts_of(model) if texts is None else texts,
         {tool.name: tool},
         lambda: model,
-        Settings.model_validate(OVERRIDES),
-        Home(tmp_path),
+        Workspace(Settings.model_validate(OVERRIDES), Home(tmp_path)),
         progress_of=lambda step: lambda done, total: None,
     )
 

@@ -8,8 +8,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.training import finetuned_model, finetuning, training_inputs, training_set
-from assets.training.finetuned_model import FinetunedModel
+from assets.run import Workspace
+from assets.training import (
+    finetuning,
+    model_output,
+    model_training,
+    training_inputs,
+    training_set,
+)
+from assets.training.finetuned_model import is_finetuned
+from assets.training.model_training import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
@@ -116,9 +124,8 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (directory / "README.md").write_text("a card")
 
     monkeypatch.setattr(FinetunedModel, "_train", train)
-    monkeypatch.setattr(finetuned_model, "check_undamaged", lambda *_: None)
-    monkeypatch.setattr(finetuned_model, "write_model_card", write_card)
-    monkeypatch.setattr(finetuned_model, "planned_training", lambda *_: Mock(summary="2 texts"))
+    monkeypatch.setattr(model_output, "write_model_card", write_card)
+    monkeypatch.setattr(model_training, "planned_training", lambda _: Mock(summary="2 texts"))
     return folders
 
 
@@ -153,7 +160,7 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     def are_there(steps: int = 5) -> list[bool]:
         overrides = [overrides_of(tmp_path, number, steps) for number in (1, 2)]
         loaded = [SettingsResource(overrides=each).load() for each in overrides]
-        return [finetuned_model.is_finetuned(each, Home(tmp_path), home) for each in loaded]
+        return [is_finetuned(Workspace(each, Home(tmp_path))) for each in loaded]
 
     assert are_there() == [False, False]
     finetune(tmp_path, number=1)

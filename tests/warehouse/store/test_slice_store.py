@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
+from warehouse.layout import list_slices
 from warehouse.layout_version import LAYOUT_FILE, LAYOUT_VERSION
-from warehouse.schema import table_schema
+from warehouse.schema import table_schema, tables
 from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import ObjectStore
 from warehouse.store.slice_store import MirroredStore
@@ -27,14 +28,18 @@ class Machine:
 
     def __init__(self, url: str, folder: Path):
         self.objects = ObjectStore(url, patience=2.0)
-        self.store = MirroredStore(self.objects, folder / "warehouse", folder / "copies")
+        self.files = MirroredFiles(self.objects, folder, folder / "copies")
+        self.store = MirroredStore(self.objects, folder / "warehouse", self.files)
         self.warehouse = Warehouse(folder / "warehouse", folder / "w.duckdb", self.store)
 
     def write(self, tokens: int, *, name: str = NAME, shard: str = SHARD) -> None:
-        self.warehouse.replace_slice(TABLE, shard, name, _costs(tokens, shard), metadata={})
+        # As the run is in what a stage stores: what two machines make has different digests.
+        run = {"run": self.warehouse.folder.parent.name}
+        self.warehouse.replace_slice(TABLE, shard, name, _costs(tokens, shard), metadata=run)
 
     def fetched(self) -> list[str]:
-        return [place for place in self.store.copies() if place.startswith("slices/")]
+        found = [info for table in tables() for info in list_slices(self.warehouse.folder, table)]
+        return [f"{info.table}/{info.shard}/{info.name}" for info in found]
 
     def tokens(self) -> list[int]:
         return self.warehouse.query(f"select tokens_fed from {TABLE}")["tokens_fed"].to_list()
@@ -75,13 +80,13 @@ def test_only_what_a_statement_reads_is_fetched(
     assert two.fetched() == []
     statement = f"select tokens_fed from {TABLE}"
     assert two.warehouse.query(statement, shards={SHARD}).height == 1
-    assert two.fetched() == [f"slices/{SHARD}/{TABLE}/{NAME}"]
+    assert two.fetched() == [f"{TABLE}/{SHARD}/{NAME}"]
     limited = two.warehouse.limited_to({SHARD, others[0]})
     assert limited.query(statement).height == 2
     with caplog.at_level(logging.INFO, "warehouse.store"):
         assert two.warehouse.query(statement).height == 20
-    assert [record.message.split(":")[0] for record in caplog.records] == ["fetched 18 in slices/"]
-    assert {place.split("/")[2] for place in two.fetched()} == {TABLE}
+    assert [record.message.split(":")[0] for record in caplog.records] == [f"fetched 18 in {TABLE}"]
+    assert {place.split("/")[0] for place in two.fetched()} == {TABLE}
 
 
 def test_a_machine_that_brings_slices_knows_their_layout(
@@ -103,7 +108,7 @@ def test_a_store_of_another_layout_is_refused(
     assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
     file = one.warehouse.folder / LAYOUT_FILE
     file.write_text("7\n")
-    MirroredFiles(one.objects, one.warehouse.folder, tmp_path / "one" / "copies").publish(file)
+    one.files.publish(file)
     three = Machine(bucket, tmp_path / "three")
     for machine in (two, three):
         with pytest.raises(LayoutError, match="has layout version 7"):
@@ -114,7 +119,7 @@ def test_a_store_of_another_layout_is_refused(
 def test_a_store_with_slices_and_no_layout_is_refused(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     one.write(7)
-    one.objects.remove(f"files/{LAYOUT_FILE}")
+    one.objects.remove([f"files/warehouse/{LAYOUT_FILE}@00000001"])
     with pytest.raises(LayoutError, match="has layout version none"):
         two.warehouse.prepare()
 
@@ -122,7 +127,7 @@ def test_a_store_with_slices_and_no_layout_is_refused(machines: tuple[Machine, M
 def test_a_look_at_one_slice_brings_it(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     one.write(7)
-    assert two.warehouse.slice_metadata(TABLE, SHARD, NAME) == {}
+    assert two.warehouse.slice_metadata(TABLE, SHARD, NAME) == {"run": "one"}
     assert two.tokens() == [7]
     one.write(8)
     assert two.warehouse.read_slices(TABLE, SHARD)["tokens_fed"].to_list() == [8]
@@ -194,19 +199,96 @@ def test_a_retired_shard_leaves_all_machines_and_comes_back(
     assert one.warehouse.retired_shards() == set()
 
 
-def test_a_machine_whose_clock_is_behind_still_reads_the_newest_slice(
+def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    for tokens in (5, 6, 7):
+        one.write(tokens)
+    two.store.bring({TABLE})
+    one.warehouse.retire_shard(SHARD)
+    one.write(8)
+    # Its number is lower than that of the copy of the retired one.
+    two.store.bring({TABLE})
+    assert two.tokens() == [8]
+    assert one.warehouse.restore_shard(SHARD) == 0
+    assert one.tokens() == [8]
+    assert one.warehouse.retired_shards() == set()
+
+
+def test_of_two_that_take_the_same_number_one_is_refused(
     machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = machines
-    one.write(7)
-    two.store.bring({TABLE})
-    monkeypatch.setattr("warehouse.versions._now", lambda: 1_000_000_000)
-    two.warehouse.slice_version(TABLE, SHARD, NAME)
+    put_new = two.objects.put_new
+
+    def put_after_the_other(path: str, content: bytes) -> None:
+        one.write(7)
+        put_new(path, content)
+
+    two.warehouse.prepare()
+    monkeypatch.setattr(two.objects, "put_new", put_after_the_other)
+    with pytest.raises(StoreConflictError, match="was written by another machine"):
+        two.write(9)
+    assert one.tokens() == two.tokens() == [7]
+    assert two.fetched() == [f"{TABLE}/{SHARD}/{NAME}"]
+
+
+def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = machines
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    one.warehouse.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(one.objects, "put_new", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.write(7)
+    assert len(one.objects.listed(TABLE)) == 1
+    assert one.tokens() == two.tokens() == []
+    # Now there are two versions with one number.
     two.write(8)
-    monkeypatch.undo()
+    assert one.tokens() == two.tokens() == [8]
+    two.write(9)
+    assert sweep(one.objects, kept=datetime.timedelta(seconds=-5))[0] == 3
+    assert one.tokens() == two.tokens() == [9]
+
+
+def test_a_number_that_lost_its_version_is_passed_over(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    one.write(7)
+    _, stored = one.objects.listed(TABLE)
+    one.objects.remove([stored.path])
+    assert two.tokens() == []
+    two.write(8)
     assert two.tokens() == [8]
-    one.store.bring({TABLE})
-    assert one.tokens() == [8]
+
+
+def test_a_slice_that_is_damaged_in_the_store_is_refused(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    one.write(7)
+    _, stored = one.objects.listed(TABLE)
+    one.objects.remove([stored.path])
+    one.objects.put_new(stored.path, b"other")
+    with pytest.raises(StoreError, match=f"'{stored.path}'.*is not what was stored"):
+        two.tokens()
+    assert two.fetched() == []
+    assert not list(two.warehouse.folder.rglob("*.tmp"))
+
+
+def test_names_of_strangers_in_the_store_are_no_slices(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    one.write(7)
+    digest = "0123456789abcdef"
+    for name in ("x.parquet", f"below/x@00000009-{digest}.parquet", f"{NAME}@9.parquet"):
+        one.objects.put_new(f"{TABLE}/shard={SHARD}/{name}", b"other")
+    one.objects.put_new(f"{TABLE}/shard=A b/x@00000009-{digest}.parquet", b"other")
+    assert two.tokens() == [7]
 
 
 def test_an_upload_that_fails_changes_nothing(
@@ -227,7 +309,7 @@ def test_an_upload_that_fails_changes_nothing(
     assert not list(one.warehouse.folder.rglob("*.tmp"))
 
 
-def test_the_sweep_removes_old_contents_that_nothing_names(
+def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
     machines: tuple[Machine, Machine], tmp_path: Path
 ) -> None:
     one, two = machines
@@ -235,12 +317,18 @@ def test_the_sweep_removes_old_contents_that_nothing_names(
         one.write(tokens)
     one.write(5, shard="shard-00001")
     one.warehouse.retire_shard("shard-00001")
-    # Four slices and the layout version.
-    assert len(list(one.objects.objects())) == 5
+    settings = tmp_path / "one" / "toolformer.yaml"
+    for text in ("a: 1", "a: 2"):
+        settings.write_text(text)
+        one.files.publish(settings)
     assert sweep(one.objects) == (0, 0)
     removed, freed = sweep(one.objects, kept=datetime.timedelta(seconds=-5))
-    assert removed == 2
+    # Two versions of a slice and their numbers, one version of the file, and its content.
+    assert removed == 6
     assert freed > 0
     one.warehouse.restore_shard("shard-00001")
     two.store.bring({TABLE})
     assert sorted(two.tokens()) == [5, 9]
+    copy = tmp_path / "two" / "toolformer.yaml"
+    assert two.files.bring(copy)
+    assert copy.read_text() == "a: 2"

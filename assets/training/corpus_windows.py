@@ -1,24 +1,43 @@
-"""The windows of C without calls, as training and calibration draw from them.
+"""The windows of C* and those of C without calls, as training and calibration draw from them.
 
 Does not choose among them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from assets.inputs import Input
+from assets.run import Workspace
 from assets.shard_texts import contexts_in, documents_in, windows_of
-from dagster_project.settings.sections import Settings
+from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.training.augmented_text import AugmentedText, TextKey
-from warehouse.warehouse import Warehouse
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
+
+
+def windows_with_calls(
+    work: Workspace, built: Mapping[int, Mapping[str, Input]]
+) -> Iterator[AugmentedText]:
+    """C*, the newest round first: of texts that are equal the first stays.
+
+    Args:
+        work: has the rows.
+        built: the shards of C* of each round, the newest round first.
+    """
+    for number, of_round in built.items():
+        for shard in sorted(of_round):
+            rows = work.warehouse.read_slice("augmented_texts", shard, name_in_round(number, ALL))
+            for row in rows.iter_rows(named=True):
+                calls = tuple(KeptCall(**call) for call in row["calls"])
+                yield AugmentedText(**{**row, "calls": calls})
 
 
 def windows_without_calls(
-    warehouse: Warehouse,
+    work: Workspace,
     shards: Sequence[str],
     tokenizer: Tokenizer,
-    settings: Settings,
     *,
     with_calls: Mapping[TextKey, str],
     is_wanted: Callable[[str], bool],
@@ -26,9 +45,9 @@ def windows_without_calls(
     """The windows of some documents that hold no call, shard by shard.
 
     Args:
-        warehouse, shards: where the documents are.
+        work: has the rows.
+        shards: where the documents are.
         tokenizer: of the base model; every annotator has the same vocabulary.
-        settings: of the run.
         with_calls: text of every window of C* in these shards.
         is_wanted: whether a document's windows are wanted, by its id.
 
@@ -39,11 +58,17 @@ def windows_without_calls(
         ToolformerError: the windows with calls are cut in another way; a plain one could overlap
             with them.
     """
-    window_tokens, most = settings.corpus.window_tokens, settings.corpus.max_windows_per_text
+    corpus, newest_round = work.settings.corpus, work.settings.training_rounds[0]
     for shard in shards:
-        documents, contexts = documents_in(warehouse, shard), contexts_in(warehouse, shard)
-        wanted = {key: each for key, each in documents.items() if is_wanted(key)}
-        for window in windows_of(wanted, tokenizer, window_tokens=window_tokens, most=most):
+        documents = documents_in(work.warehouse, shard)
+        contexts = contexts_in(work.warehouse, shard)
+        windows = windows_of(
+            {key: each for key, each in documents.items() if is_wanted(key)},
+            tokenizer,
+            window_tokens=corpus.window_tokens,
+            most=corpus.max_windows_per_text,
+        )
+        for window in windows:
             key = TextKey(window.document_id, window.index)
             if with_calls.get(key, window.text) != window.text:
                 raise other_window_error(key, shard)
@@ -55,7 +80,7 @@ def windows_without_calls(
                     text=window.text,
                     calls=(),
                     window_offset=window.start,
-                    round=settings.training_rounds[0],
+                    round=newest_round,
                     context=contexts.get(key),
                 )
                 yield window, text

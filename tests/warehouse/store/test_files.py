@@ -1,0 +1,125 @@
+"""Files and folders of two machines over one object store."""
+
+from pathlib import Path
+
+import pytest
+
+from warehouse.errors import StoreConflictError, StoreError
+from warehouse.store.files import MirroredFiles
+from warehouse.store.objects import ObjectStore
+
+
+class Machine:
+    """A home with copies of what is in a store."""
+
+    def __init__(self, url: str, root: Path):
+        self.objects = ObjectStore(url, patience=2.0)
+        self.root = root
+        self.files = MirroredFiles(self.objects, root, root / "cache")
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture
+def machines(bucket: str, tmp_path: Path) -> tuple[Machine, Machine]:
+    return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
+
+
+def test_a_folder_comes_as_it_is_with_what_was_removed_gone(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    one.write("index/a", "1")
+    one.write("index/below/b", "2")
+    one.files.publish(one.root / "index")
+    assert two.files.bring(two.root / "index")
+    assert (two.root / "index" / "below" / "b").read_text() == "2"
+    (one.root / "index" / "a").unlink()
+    one.files.publish(one.root / "index")
+    two.files.bring_below(two.root)
+    assert [path.name for path in (two.root / "index").iterdir()] == ["below"]
+
+
+def test_what_is_not_published_has_no_copy(machines: tuple[Machine, Machine]) -> None:
+    one, _ = machines
+    assert not one.files.bring(one.root / "index")
+    assert not one.files.has_foreign()
+
+
+def test_who_has_not_seen_the_newest_version_is_refused(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    for machine in machines:
+        machine.files.bring(machine.root / "m.json")
+    one.files.publish(one.write("m.json", "1"))
+    mine = two.write("m.json", "2")
+    with pytest.raises(StoreConflictError, match=r"'files/m.json'.*written by another machine"):
+        two.files.publish(mine)
+    assert two.files.is_newer(mine)
+    assert two.files.has_foreign()
+    assert two.files.bring(mine)
+    assert mine.read_text() == "1"
+    assert not two.files.is_newer(mine)
+
+
+def test_of_two_that_publish_at_once_one_is_refused(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = machines
+    put_file = two.objects.put_file
+
+    def put_after_the_other(file: Path, path: str) -> None:
+        one.files.publish(one.write("m.json", "1"))
+        put_file(file, path)
+
+    monkeypatch.setattr(two.objects, "put_file", put_after_the_other)
+    with pytest.raises(StoreConflictError):
+        two.files.publish(two.write("m.json", "2"))
+
+
+def test_what_is_published_already_is_not_published_again(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, _ = machines
+    for _ in range(2):
+        one.files.publish(one.write("m.json", "1"))
+    assert [stored.path for stored in one.objects.listed("files")] == ["files/m.json@00000001"]
+
+
+def test_copies_of_a_store_that_was_filled_anew_are_replaced(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    for text in ("1", "2", "3"):
+        one.files.publish(one.write("m.json", text))
+    copy = two.root / "m.json"
+    two.files.bring(copy)
+    one.objects.remove([stored.path for stored in one.objects.listed()])
+    MirroredFiles(one.objects, one.root, one.root / "new").publish(one.write("m.json", "anew"))
+    two.files.bring(copy)
+    assert copy.read_text() == "anew"
+
+
+@pytest.mark.parametrize(
+    ("folder", "content", "message"),
+    [
+        ("objects", b"other", "is not what was stored"),
+        ("objects", None, "is missing in 's3://"),
+        ("files", b"hello", "is not what this project wrote"),
+    ],
+)
+def test_damage_in_the_store_is_named(
+    machines: tuple[Machine, Machine], folder: str, content: bytes | None, message: str
+) -> None:
+    one, two = machines
+    one.files.publish(one.write("m.json", "1"))
+    [stored] = one.objects.listed(folder)
+    one.objects.remove([stored.path])
+    if content is not None:
+        one.objects.put_new(stored.path, content)
+    with pytest.raises(StoreError, match=message):
+        two.files.bring(two.root / "m.json")
+    assert not (two.root / "m.json").exists()
