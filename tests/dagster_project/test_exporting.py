@@ -17,6 +17,7 @@ from dagster_project.commands import building, export_formats
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
+from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import run_command
 from tests.warehouse.rows import CALL, SHARD, frame
@@ -451,8 +452,9 @@ def test_a_build_ends_with_the_logs_where_that_is_switched_on(
     monkeypatch.setattr(building, "raise_all", failed)
     options = RunOptions.of(None, [f"runs.delta_logs={is_on}".lower()])
     found = Home.find()
-    with pytest.raises(RunFailedError, match="shard-00007"):
-        building._build(options, found, options.load_settings(found), [], on_ray=False)
+    settings = options.load_settings(found)
+    with dagster_instance(found) as instance, pytest.raises(RunFailedError, match="shard-00007"):
+        building._build(instance, options, found, settings, [], on_ray=False)
     assert bool(list(home.rglob("_delta_log"))) == is_on
 
 

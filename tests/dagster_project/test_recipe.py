@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from assets.run import Workspace
 from dagster_project.cli import main
 from dagster_project.commands import console, recipe, rounds
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from tests.warehouse.rows import frame
 from warehouse.warehouse import Warehouse
@@ -35,8 +35,8 @@ class Stages:
         assert settings.sampling.round == 2
         self.done.append(f"train {settings.training.variant}")
 
-    def is_trained(self, settings: Settings, _home: Home, _store: Warehouse) -> bool:
-        return settings.training.variant in self.trained
+    def is_trained(self, workspace: Workspace) -> bool:
+        return workspace.settings.training.variant in self.trained
 
     def evaluate(
         self, options: RunOptions, *, benchmarks: tuple[str, ...], models: tuple[str, ...]

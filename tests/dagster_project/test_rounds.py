@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from assets.run import Workspace
 from dagster_project.cli import main
 from dagster_project.commands import console, rounds
 from dagster_project.commands.options import RunOptions
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
-from dagster_project.settings.sections import Settings
 from tests.warehouse.rows import SAMPLED, SHARD, frame
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
@@ -71,9 +71,9 @@ class Project:
         chosen = CallThreshold(0.5, None, 10, 8, 8)
         self.calibration(number).write_text(call_threshold_text(chosen))
 
-    def is_trained(self, settings: Settings, _home: Home, _store: Warehouse) -> bool:
-        assert settings.training.variant == "calls"
-        return settings.sampling.round in self.trained
+    def is_trained(self, workspace: Workspace) -> bool:
+        assert workspace.settings.training.variant == "calls"
+        return workspace.settings.sampling.round in self.trained
 
     def plan(self, options: RunOptions, _home: Home, _shards: tuple[str, ...]) -> bool:
         number = options.overrides["sampling"]["round"]
