@@ -170,7 +170,8 @@ class _PartitionOutput(SliceOutput):
             _, shard, name = self.address
             address = "stage_costs", shard, f"{name}.{made.costs[0].stage}"
             costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
-            publish(self.run, address, typed_frame("stage_costs", costs), {})
+            # With the fingerprint: of two machines that make the same at once, one may store them.
+            publish(self.run, address, typed_frame("stage_costs", costs), wanted.metadata())
         return replace(made, metadata={**made.metadata, RUN: self.run.context.run.run_id})
 
 
