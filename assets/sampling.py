@@ -119,12 +119,12 @@ def _proposals(partition: Partition) -> object:
     kind, tool = partition.settings.sampling.proposals, partition.tool
     if kind == "none" or not tool.makes_proposals:
         return None
-    return [kind, getattr(tool, "proposals_version", tool.version)]
+    return [kind, tool.proposals_version or tool.version]
 
 
 def _sampling_version(partition: Partition) -> str:
     """What preselection and parsing depend on; an index, which only changes answers, does not."""
-    return getattr(partition.tool, "sampling_version", partition.tool.version)
+    return partition.tool.sampling_version or partition.tool.version
 
 
 def _state(partition: Partition, geometry: Mapping[str, str]) -> str:

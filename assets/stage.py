@@ -19,7 +19,7 @@ from dagster_project.wiring.toolbox import Toolbox
 from toolformer.errors import ToolformerError
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.manifest import ShardEntry
-from tools.protocol import Tool
+from tools.base import Tool
 from tools.registry import TOOL_NAMES
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema

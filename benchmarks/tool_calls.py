@@ -23,7 +23,8 @@ import polars as pl
 from benchmarks.machine import machine, versions
 from dagster_project.commands import console
 from dagster_project.home import Home, home_folder
-from tools.protocol import Document, Tool
+from tools.base import Tool
+from tools.protocol import Document
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import Passage

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ECHO = '''
-from tools.base import BaseTool
+from tools.base import Tool
 
 
-class Echo(BaseTool):
+class Echo(Tool):
     """Repeats its arguments."""
 
     name = "Echo"

@@ -6,8 +6,8 @@ Does not run them.
 from collections.abc import Sequence
 
 from toolformer.errors import UnservedGenerationError
+from tools.base import Tool
 from tools.calendar import Calendar
-from tools.protocol import Tool
 from tools.registry import check_usable
 from tools.syntax import is_tool_name
 
@@ -19,7 +19,7 @@ def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
     prompt has no address.
 
     Args:
-        tools: Tools of this project, or others that follow `tools.protocol.Tool`.
+        tools: Tools of this project, or others that are subclasses of `tools.base.Tool`.
 
     Returns:
         The tools, in their order.
@@ -31,14 +31,14 @@ def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
     """
     by_name: dict[str, Tool] = {}
     for tool in tools:
-        name = getattr(tool, "name", None)
-        if isinstance(tool, type) or not isinstance(name, str) or not hasattr(tool, "call_batch"):
+        if not isinstance(tool, Tool):
             raise UnservedGenerationError(
                 f"tools has {tool!r}, which is no tool. Expected tools that are ready for use, as "
-                "in tools=[Calculator()]; derive your own from tools.base.BaseTool, or wrap a "
+                "in tools=[Calculator()]; derive your own from tools.base.Tool, or wrap a "
                 "function in tools.yours.function_tool.FunctionTool."
             )
-        if not is_tool_name(name) or name in by_name:
+        name = getattr(tool, "name", None)
+        if not isinstance(name, str) or not is_tool_name(name) or name in by_name:
             problem = "cannot be written in a call" if name not in by_name else "is there twice"
             raise UnservedGenerationError(
                 f"tools has a tool named {name!r}, a name that {problem}. Expected one tool for "

@@ -1,4 +1,4 @@
-"""The defaults that most tools share.
+"""What a tool is: its methods, with the defaults that most tools share.
 
 Does not know any tool, and does not enforce deadlines: `tools.running.execution` does.
 """
@@ -12,22 +12,26 @@ from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import check_arguments
 
 
-class BaseTool(ABC):
-    """A tool that answers one call at a time, is always available and takes every text.
+class Tool(ABC):
+    """A tool: text in, text out (paper, section 3).
 
-    Subclasses set the first three attributes and implement `call`. The version names every setting
-    on which results depend, so that a tool with other settings has another version. A tool whose
-    `preselect`, `parse_arguments` and `check_place` depend on fewer of them may say which in an
-    attribute `sampling_version`: where that stays, its calls are made again and not sampled again.
-    One that has `proposals` may say in `proposals_version` what these depend on.
+    Subclasses set the first three attributes, or have properties of these names, and implement
+    `call`. The rest is that of a tool that answers one call at a time, is always available and
+    takes every text.
 
     Attributes:
         name: As written in calls.
-        version: Part of every fingerprint.
+        version: Part of every fingerprint. It names every setting on which results depend, so that
+            a tool with other settings has another version.
         description: One sentence for people.
         takes_arguments: Whether anything can stand between the brackets of a call.
         prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
         needs_network: Whether answering takes more than this machine.
+        sampling_version: What `preselect`, `parse_arguments` and `check_place` depend on: where it
+            stays, calls are made again and not sampled again. None for the version.
+        proposals_version: What `proposals` depend on; None for the version.
+        start_seconds: How much longer than its deadline a call may take because what answers it has
+            to be started.
     """
 
     name: str
@@ -36,11 +40,19 @@ class BaseTool(ABC):
     takes_arguments: bool = True
     prompt: str | Traversable | None = None
     needs_network: bool = False
+    sampling_version: str | None = None
+    proposals_version: str | None = None
+    start_seconds: float = 0.0
 
     @property
     def makes_proposals(self) -> bool:
         """Whether the class has `proposals` of its own."""
-        return type(self).proposals is not BaseTool.proposals
+        return type(self).proposals is not Tool.proposals
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether the class answers several calls at once by a `call_batch` of its own."""
+        return type(self).call_batch is not Tool.call_batch
 
     def parse_arguments(self, text: str) -> str:
         """Collapse white space and refuse what cannot stand inside a call.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import add, mul, neg, pos, sub
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolCallError, ToolSettingsError
 from tools.number_rules import preselect_by_numbers
 from tools.proposing.numbers import propose_numbers
@@ -33,7 +33,7 @@ _ALLOWED_CHARACTERS = frozenset("0123456789.,+-*/() ")
 _OTHER_OPERATORS = frozenset("%^&|~@<>=!")
 
 
-class Calculator(BaseTool):
+class Calculator(Tool):
     """Works out an expression of numbers, `+ - * /` and brackets.
 
     The paper leaves the syntax open. Here: brackets and signs are allowed; commas between digits

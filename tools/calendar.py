@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from toolformer.ground.day_names import MONTHS, WEEKDAYS
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.dates import propose_dates
 from tools.protocol import Document, Preselection, Proposal
@@ -23,7 +23,7 @@ _DATE_AT_START = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
 _DATE_WITHOUT_HYPHENS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 
 
-class Calendar(BaseTool):
+class Calendar(Tool):
     """Says what day it is.
 
     Args:

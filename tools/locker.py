@@ -4,11 +4,11 @@ Not in the registry: no setting can name it, so no calls of it are sampled or tr
 """
 
 from toolformer.ground.digests import number_digest
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.protocol import Document
 
 
-class Locker(BaseTool):
+class Locker(Tool):
     """Tells the number of a person's locker; every text counts as a person's name.
 
     Args:

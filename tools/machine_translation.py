@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.phrases import propose_translations
 from tools.protocol import Document, Preselection, Proposal
@@ -33,7 +33,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _MOST_KEPT = 100_000
 
 
-class MachineTranslation(BaseTool):
+class MachineTranslation(Tool):
     """Translates a phrase of any language into English.
 
     Args:
@@ -132,7 +132,7 @@ class MachineTranslation(BaseTool):
             The phrase on one line.
 
         Raises:
-            CallSyntaxError: As `BaseTool.parse_arguments`.
+            CallSyntaxError: As `Tool.parse_arguments`.
         """
         return super().parse_arguments(single_line(text))
 

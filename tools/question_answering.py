@@ -99,7 +99,7 @@ class QA(RetrievalTool):
             The question on one line.
 
         Raises:
-            CallSyntaxError: As `BaseTool.parse_arguments`, and with reason `too_long`.
+            CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
         """
         question = super().parse_arguments(strip_quotes(single_line(text)))
         if len(question) > LONGEST_QUESTION:

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.protocol import Tool
 from tools.yours.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(

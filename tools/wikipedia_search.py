@@ -125,7 +125,7 @@ class WikiSearch(RetrievalTool):
             The search term on one line.
 
         Raises:
-            CallSyntaxError: As `BaseTool.parse_arguments`, and with reason `too_long`.
+            CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
         """
         query = super().parse_arguments(strip_quotes(single_line(text)))
         if len(query) > LONGEST_QUERY:

@@ -23,8 +23,8 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer.ground.whole_files import write_whole
 from toolformer.training.variants import PLAIN
+from tools.base import Tool
 from tools.model_identity import model_identity
-from tools.protocol import Tool
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

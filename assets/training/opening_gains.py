@@ -24,7 +24,8 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from tools.protocol import Tool, ToolCall
+from tools.base import Tool
+from tools.protocol import ToolCall
 from tools.running.deadlines import GIVEN_UP
 from tools.yours.plugins import parse_arguments
 

@@ -19,8 +19,8 @@ from dagster_project.expected_errors import explained
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import options_of, prompt_of
+from tools.base import Tool
 from tools.errors import ToolError
-from tools.protocol import Tool
 from tools.registry import create_tool
 from tools.yours.contract import RULES, ContractFinding, check_contract
 from tools.yours.trial import Trial

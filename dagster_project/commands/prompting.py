@@ -41,8 +41,9 @@ from toolformer.losses import ScoredCall
 from toolformer.samples import SampledCall
 from toolformer.shard_scoring import ShardScoring
 from toolformer.sources.manifest import Manifest
+from tools.base import Tool
 from tools.prompting import fill_prompt
-from tools.protocol import Document, Tool, ToolCall
+from tools.protocol import Document, ToolCall
 from tools.registry import check_usable
 
 if TYPE_CHECKING:

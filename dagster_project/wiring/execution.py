@@ -1,7 +1,6 @@
 """How calls are made, as the settings say: with deadline and cache, cut, and without leaks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,8 @@ from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.toolbox import execution_limits, result_cache
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
-from tools.protocol import Document, Tool
+from tools.base import Tool
+from tools.protocol import Document
 from tools.running.execution import execute_calls
 from tools.running.leak_check import LeakCheck
 
@@ -58,7 +58,16 @@ def answered_calls(
     check_of = cache(lambda document_id: LeakCheck(texts[document_id]))
     answers = []
     for (_, document, offset), result in zip(calls, results, strict=True):
-        answer = {"repeated_before": None, "repeated_after": None, **asdict(result)}
+        answer = {
+            "status": "failed" if result.result is None else "executed",
+            "result": result.result,
+            "reason": result.reason,
+            "message": result.message,
+            "duration_ms": result.seconds * 1000,
+            "from_cache": result.from_cache,
+            "repeated_before": None,
+            "repeated_after": None,
+        }
         if result.result is not None:
             cut = cut_result(tokenizer, result.result, max_tokens=execution.max_result_tokens)
             check = check_of(document.document_id)

@@ -13,8 +13,9 @@ from typing import Any
 from dagster_project.fingerprints import FINGERPRINT, PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
-from tools.errors import MissingAnswerError, ReplayError, ToolCallError, ToolUnavailableError
-from tools.protocol import Document, Preselection, Proposal, Tool
+from tools.base import Tool
+from tools.errors import MissingAnswerError, ReplayError, ToolUnavailableError
+from tools.protocol import Document, Preselection, Proposal
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -28,7 +29,7 @@ _PLACE = (
 )
 
 
-class ReplayedTool:
+class ReplayedTool(Tool):
     """What a tool answered in a home, and what it does before it is called.
 
     Args:
@@ -43,8 +44,6 @@ class ReplayedTool:
             under other settings.
         ToolUnavailableError: it has no answers of the tool.
     """
-
-    needs_network = False
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class ReplayedTool:
             # Another one than in a build, since it takes its date from elsewhere.
             self.version = open_original().version
         proposals = self._only("proposals", samples)
-        self.makes_proposals = proposals is not None
+        self._makes_proposals = proposals is not None
         self.proposals_version = proposals[1] if proposals else self.sampling_version
         self.prompt = self._prompt(self._only("prompt", samples))
 
@@ -121,16 +120,6 @@ class ReplayedTool:
         """
         raise self._missing("only calls of a build are replayed")
 
-    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer nothing; see `call`."""
-        return [self.call(*request) for request in requests]
-
-    def prepare(self) -> None:
-        """Load nothing."""
-
-    def check_available(self) -> None:
-        """A replay is always available."""
-
     def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
         """Keep nothing: the home does."""
         return None
@@ -152,19 +141,24 @@ class ReplayedTool:
         self._original.check_place(arguments, before=before, after=after)
 
     @property
-    def description(self) -> str:
+    def makes_proposals(self) -> bool:
+        """Whether it made proposals when its calls were sampled."""
+        return self._makes_proposals
+
+    @property
+    def description(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """One sentence for people."""
         return f"Answers as it did in '{self._home.root}'."
 
     @property
-    def takes_arguments(self) -> bool:
+    def takes_arguments(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Tool.takes_arguments`."""
         return self._original.takes_arguments
 
     @cached_property
     def _original(self) -> Tool:
         original = self._open_original()
-        version = getattr(original, "sampling_version", None) or original.version
+        version = original.sampling_version or original.version
         if version != self.sampling_version:
             raise ReplayError(
                 f"{self.name} samples calls by another rule ({version!r}) than when "

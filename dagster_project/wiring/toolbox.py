@@ -14,6 +14,7 @@ from dagster_project.wiring.model_holder import ModelHolder, process_holder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.replay import ReplayedTool
 from dagster_project.wiring.retriever import open_retriever, searches_vectors
+from tools.base import Tool
 from tools.errors import (
     MissingDependencyError,
     PromptError,
@@ -23,7 +24,6 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.prompting import SHORT, load_prompt, load_short_prompt
-from tools.protocol import Tool
 from tools.registry import (
     check_tool_name,
     check_usable,

@@ -10,10 +10,10 @@ pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 MODULE = '''
 import os, time, zlib
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.prompting import draft_prompt
 
-class Wild(BaseTool):
+class Wild(Tool):
     """Chooses by its arguments what to do."""
     name, version, description = "Wild", "1", "Answers, or not."
     prompt = (

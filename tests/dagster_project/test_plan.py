@@ -21,9 +21,9 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.warehouse.rows import remove_slice
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.sources.manifest import ShardEntry
+from tools.base import Tool
 from tools.locker import Locker
 from tools.prompting import load_prompt
-from tools.protocol import Tool
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.wikipedia_search import WikiSearch

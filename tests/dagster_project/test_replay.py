@@ -119,7 +119,7 @@ class BuiltHome:
         stored = pl.DataFrame([{"digest": digest, "text": prompt}])
         self.warehouse.replace_slice("prompts", ALL, digest, stored, metadata={})
         made_of = {
-            "tool_version": getattr(tool, "sampling_version", tool.version),
+            "tool_version": tool.sampling_version or tool.version,
             "prompt": digest,
             "proposals": None,
             "arguments": arguments,

@@ -28,7 +28,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.ground.beside_models import CALL_THRESHOLD_FILE
 from toolformer_generation import toolformer_generate
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.calculator import Calculator
 from tools.calendar import Calendar
 from tools.errors import ToolCallError
@@ -47,7 +47,7 @@ print(tokenizer.decode(output[0]))
 """
 
 
-class Friend(BaseTool):
+class Friend(Tool):
     """A user's own tool; what it answers is no line of a call before it is cleaned."""
 
     name = "Friend"

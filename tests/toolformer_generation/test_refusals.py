@@ -5,7 +5,7 @@ from transformers.generation import BaseStreamer
 
 from toolformer.errors import UnservedGenerationError
 from toolformer_generation import toolformer_generate
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.calculator import Calculator
 from tools.errors import ToolUnavailableError
 
@@ -31,7 +31,7 @@ class Silent(BaseStreamer):
         pass
 
 
-class Away(BaseTool):
+class Away(Tool):
     name = "Away"
     version = "1"
     description = "Is never there."
@@ -45,6 +45,23 @@ class Away(BaseTool):
 
 class Misnamed(Away):
     name = "not-a-name"
+
+
+class Unnamed(Tool):
+    version = "1"
+    description = "Has no name."
+
+    def call(self, arguments, document):
+        raise AssertionError
+
+
+class LikeATool:
+    """Has the methods of a tool and is no subclass."""
+
+    name = "LikeATool"
+
+    def call_batch(self, requests):
+        raise AssertionError
 
 
 def generate(model, **changes):
@@ -82,6 +99,8 @@ def generate(model, **changes):
         ({"tools": ["Calculator"]}, "tools has 'Calculator', which is no tool"),
         ({"tools": [Calculator]}, "ready for use, as in tools="),
         ({"tools": [print]}, "which is no tool"),
+        ({"tools": [LikeATool()]}, "derive your own from tools.base.Tool"),
+        ({"tools": [Unnamed()]}, "None, a name that cannot be written"),
         ({"tools": [Calculator(), Calculator()]}, "'Calculator', a name that is there twice"),
         ({"tools": [Misnamed()]}, "'not-a-name', a name that cannot be written"),
     ],

@@ -2,8 +2,9 @@
 
 from itertools import islice
 
+from tools.base import Tool
 from tools.errors import ToolBugError
-from tools.protocol import Document, Proposal, Tool
+from tools.protocol import Document, Proposal
 
 
 def proposals_of(tool: Tool, document: Document) -> list[Proposal]:

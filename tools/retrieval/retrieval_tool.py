@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolCallError
-from tools.protocol import Document, Outcome
+from tools.protocol import Document, ToolResult
 from tools.retrieval.passage_ranking import Hit
 
 # A passage as it can be kept: passage_id, title, section, text, url, score.
@@ -27,7 +27,7 @@ StoredPassage = Mapping[str, str | float]
 # Runs one step on distinct inputs: its name, the inputs, whether outcomes are worth keeping, and
 # the step itself, which takes several inputs and gives an answer or an error for each.
 StepRunner: TypeAlias = Callable[
-    [str, list[Any], bool, Callable[[list[Any]], list[Any]]], list[Outcome]
+    [str, list[Any], bool, Callable[[list[Any]], list[Any]]], list[ToolResult]
 ]
 
 
@@ -89,7 +89,7 @@ class Reader(Protocol):
         ...
 
 
-class RetrievalTool(BaseTool):
+class RetrievalTool(Tool):
     """A tool in the three steps above. Subclasses give `look_up`, `select` and `read`.
 
     Attributes:
@@ -142,8 +142,8 @@ class RetrievalTool(BaseTool):
         """
         outcomes = answer_from_passages(self, requests, _run_plainly)
         return [
-            outcome.answer
-            if outcome.reason is None or isinstance(outcome.answer, ToolCallError)
+            outcome.result
+            if outcome.reason is None or isinstance(outcome.result, ToolCallError)
             else ToolCallError(
                 outcome.reason,
                 f"{self.name} has no answer to {query[:60]!r} outside the call's own text "
@@ -167,7 +167,7 @@ def stored_passage(hit: Hit) -> StoredPassage:
 
 def answer_from_passages(
     tool: RetrievalTool, requests: Sequence[tuple[str, Document]], run_step: StepRunner
-) -> list[Outcome]:
+) -> list[ToolResult]:
     """Take requests through the three steps, each distinct input once.
 
     Args:
@@ -185,17 +185,17 @@ def answer_from_passages(
     poor = [
         place
         for place, each in enumerate(chosen)
-        if each.reason is None and found[place].answer and not each.answer
+        if each.reason is None and found[place].result and not each.result
     ]
     queries = [requests[place][0] for place in poor]
     deeper = _run_distinct("look_up_deeper", queries, True, tool.look_up_deeper, run_step)
     again = _select(tool, [requests[place] for place in poor], deeper, run_step)
     for place, looked_up, selected in zip(poor, deeper, again, strict=True):
         found[place], chosen[place] = looked_up, selected
-    answered = [place for place, each in enumerate(chosen) if each.reason is None and each.answer]
+    answered = [place for place, each in enumerate(chosen) if each.reason is None and each.result]
     readings = _run_distinct(
         "read",
-        [(requests[place][0], chosen[place].answer) for place in answered],
+        [(requests[place][0], chosen[place].result) for place in answered],
         tool.keeps_readings,
         tool.read,
         run_step,
@@ -203,7 +203,7 @@ def answer_from_passages(
     outcomes = [
         each
         if each.reason is not None
-        else Outcome(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
+        else ToolResult(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
         for each, looked_up in zip(chosen, found, strict=True)
     ]
     for place, reading in zip(answered, readings, strict=True):
@@ -218,14 +218,14 @@ def answer_from_passages(
 def _select(
     tool: RetrievalTool,
     requests: Sequence[tuple[str, Document]],
-    found: Sequence[Outcome],
+    found: Sequence[ToolResult],
     run_step: StepRunner,
-) -> list[Outcome]:
+) -> list[ToolResult]:
     """The passages that may answer each request; failures of the step before are passed on."""
     there = [place for place, outcome in enumerate(found) if outcome.reason is None]
     selected = run_step(
         "select",
-        [(requests[place][0], found[place].answer, requests[place][1]) for place in there],
+        [(requests[place][0], found[place].result, requests[place][1]) for place in there],
         False,
         lambda inputs: [tool.select(*each) for each in inputs],
     )
@@ -241,7 +241,7 @@ def _run_distinct(
     is_kept: bool,
     work: Callable[[list[Any]], list[Any]],
     run_step: StepRunner,
-) -> list[Outcome]:
+) -> list[ToolResult]:
     """Run a step once for inputs that are equal."""
     keys = [json.dumps(each) for each in inputs]
     distinct = dict(zip(keys, inputs, strict=True))
@@ -252,12 +252,12 @@ def _run_distinct(
 
 def _run_plainly(
     _step: str, inputs: list[Any], _is_kept: bool, work: Callable[[list[Any]], list[Any]]
-) -> list[Outcome]:
+) -> list[ToolResult]:
     """Run a step without limits; a refusal of the tool's own stands in for the answer."""
     answers = work(inputs) if inputs else []
     return [
-        Outcome(answer, answer.reason, 0.0)
+        ToolResult(answer, answer.reason, 0.0)
         if isinstance(answer, ToolCallError)
-        else Outcome(answer, None, 0.0)
+        else ToolResult(answer, None, 0.0)
         for answer in answers
     ]

@@ -28,7 +28,7 @@ from tools.errors import (
     ToolUnavailableError,
     reason_word,
 )
-from tools.protocol import LONGEST_MESSAGE, Outcome
+from tools.protocol import LONGEST_MESSAGE, ToolResult
 from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Limits:
                 raise ValueError(f"{name} is {getattr(self, name)!r}. Expected at least 1.")
 
 
-_NOT_MADE = Outcome(None, GIVEN_UP, 0.0, is_lasting=False)
+_NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
 
 
 class Calls(Generic[RequestT]):
@@ -115,7 +115,7 @@ class Calls(Generic[RequestT]):
             reraise=True,
         )
 
-    def make(self, requests: Sequence[RequestT]) -> list[Outcome]:
+    def make(self, requests: Sequence[RequestT]) -> list[ToolResult]:
         """Make calls, as one batch where the tool has a method for batches.
 
         A batch that raises, comes back too short, or takes longer than its calls may together (at
@@ -145,7 +145,7 @@ class Calls(Generic[RequestT]):
 
     def _make_batch(
         self, call_batch: Callable[[list[RequestT]], list[Any]], batch: list[RequestT]
-    ) -> list[Outcome]:
+    ) -> list[ToolResult]:
         deadlines = min(len(batch), MOST_DEADLINES_PER_BATCH)
         answers, seconds = self._attempt(
             partial(call_batch, batch), self._deadline_seconds * deadlines
@@ -172,7 +172,7 @@ class Calls(Generic[RequestT]):
             outcomes[place] = outcome
         return outcomes
 
-    def _make_singly(self, requests: Sequence[RequestT]) -> list[Outcome]:
+    def _make_singly(self, requests: Sequence[RequestT]) -> list[ToolResult]:
         outcomes = []
         for request in requests:
             if self._is_given_up:
@@ -191,29 +191,29 @@ class Calls(Generic[RequestT]):
             answer = ToolTimeoutError(f"{self._name} took longer than {deadline_seconds:g} s.")
         return answer, perf_counter() - began
 
-    def _outcome(self, answer: object, seconds: float) -> Outcome:
+    def _outcome(self, answer: object, seconds: float) -> ToolResult:
         if isinstance(answer, WHOLE_TOOL_ERRORS):
             raise answer
         outcome = self._read(answer, seconds)
         self._count(is_failure=not outcome.is_lasting and outcome.reason != "tool_error")
         return outcome
 
-    def _read(self, answer: object, seconds: float) -> Outcome:
+    def _read(self, answer: object, seconds: float) -> ToolResult:
         if isinstance(answer, TimeoutError):
-            return Outcome(None, "timeout", seconds, is_lasting=False)
+            return ToolResult(None, "timeout", seconds, is_lasting=False)
         if isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
             reason, message = reason_word(answer.reason), str(answer.message)
             if reason != answer.reason:
                 message = f"{answer.reason!r}: {message}"
             message = clean_result(message[:LONGEST_MESSAGE]) or None
-            return Outcome(None, reason, seconds, is_lasting, message=message)
+            return ToolResult(None, reason, seconds, is_lasting, message=message)
         if isinstance(answer, ConnectionError):
-            return Outcome(None, "transient_error", seconds, is_lasting=False)
+            return ToolResult(None, "transient_error", seconds, is_lasting=False)
         if isinstance(answer, BaseException) or answer is None:
             self._report_once(answer)
-            return Outcome(None, "tool_error", seconds, is_lasting=False)
-        return Outcome(answer, None, seconds)
+            return ToolResult(None, "tool_error", seconds, is_lasting=False)
+        return ToolResult(answer, None, seconds)
 
     def _count(self, *, is_failure: bool) -> None:
         """Count failures in a row, and give the tool up when they are too many."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tools.base import BaseTool
-from tools.protocol import Document, Outcome, Tool, ToolResult
+from tools.base import Tool
+from tools.protocol import Document, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
@@ -75,7 +75,7 @@ def execute_calls(
         )
     else:
         outcomes = _call_all(tool, requests, limits, cache, progress, failures)
-    return [_result(outcome) for outcome in outcomes]
+    return [_cleaned(outcome) for outcome in outcomes]
 
 
 def _call_all(
@@ -85,7 +85,7 @@ def _call_all(
     cache: ResultCache | None,
     progress: _Progress,
     failures: Counter[str] | None,
-) -> list[Outcome]:
+) -> list[ToolResult]:
     calls = Calls[_Request](
         tool.name,
         lambda request: checked_answer(tool.call(*request)),
@@ -95,7 +95,7 @@ def _call_all(
         limits=replace(
             limits,
             # A tool in its own process keeps the deadline itself, and may have to start it first.
-            deadline_seconds=limits.deadline_seconds + getattr(tool, "start_seconds", 0.0),
+            deadline_seconds=limits.deadline_seconds + tool.start_seconds,
         ),
         failures=failures,
     )
@@ -150,7 +150,7 @@ def _run_step(
     inputs: list[Any],
     is_kept: bool,
     work: Callable[[list[Any]], list[Any]],
-) -> list[Outcome]:
+) -> list[ToolResult]:
     """Run one step of a retrieval tool, in batches under a deadline."""
     if step != "read":
         # The others take a moment.
@@ -176,9 +176,9 @@ def _run_step(
 
 def _in_batches(
     calls: Calls[Any], requests: Sequence[Any], batch_size: int, progress: _Progress
-) -> list[Outcome]:
+) -> list[ToolResult]:
     progress(0, len(requests))
-    outcomes: list[Outcome] = []
+    outcomes: list[ToolResult] = []
     for start in range(0, len(requests), batch_size):
         outcomes += calls.make(requests[start : start + batch_size])
         progress(len(outcomes), len(requests))
@@ -197,7 +197,7 @@ def _with_cache(
     calls: Calls[Any],
     batch_size: int,
     progress: _Progress,
-) -> list[Outcome]:
+) -> list[ToolResult]:
     """Make the calls that the cache lacks, each distinct one once; keep them batch by batch."""
     distinct = list(dict.fromkeys(keys))
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
@@ -220,21 +220,15 @@ def _with_cache(
     return outcomes
 
 
-def _result(outcome: Outcome) -> ToolResult:
-    duration_ms = outcome.seconds * 1000
+def _cleaned(outcome: ToolResult) -> ToolResult:
     if outcome.reason is not None:
-        return ToolResult(
-            "failed", None, outcome.reason, duration_ms, outcome.from_cache, outcome.message
-        )
-    cleaned = clean_result(outcome.answer)
-    if not cleaned:
-        return ToolResult("failed", None, "empty_result", duration_ms, outcome.from_cache)
-    return ToolResult("executed", cleaned, None, duration_ms, outcome.from_cache)
+        return outcome
+    cleaned = clean_result(outcome.result) or None
+    return replace(outcome, result=cleaned, reason="empty_result" if cleaned is None else None)
 
 
 def _batch_method(tool: Tool) -> Callable[[list[_Request]], list[Any]] | None:
-    is_own = getattr(type(tool), "call_batch", None) is not BaseTool.call_batch
-    if not getattr(tool, "has_batches", is_own):
+    if not tool.has_batches:
         return None
 
     def call_batch(requests: list[_Request]) -> list[Any]:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -58,15 +59,10 @@ def _described(attribute: str) -> Any:
     return property(lambda tool: tool.described(attribute))
 
 
-class IsolatedTool:
-    """A tool whose code runs in a worker; see `tools.protocol.Tool` for its members.
+class IsolatedTool(Tool):
+    """A tool whose code runs in a worker; see `tools.base.Tool` for its members.
 
     The worker is started at first use, and anew after it was killed or died.
-
-    Attributes:
-        start_seconds: How much longer than its deadline a call may take because the worker is
-            started anew.
-        has_batches: Whether the tool answers several calls at once by a method of its own.
 
     Args:
         name: What the tool is registered as.
@@ -82,16 +78,17 @@ class IsolatedTool:
         ToolSettingsError: By any method, when it does not take its options.
     """
 
-    name: str = _described("name")
-    version: str = _described("version")
-    sampling_version: str = _described("sampling_version")
-    proposals_version: str = _described("proposals_version")
-    description: str = _described("description")
-    prompt: str | None = _described("prompt")
-    needs_network: bool = _described("needs_network")
-    makes_proposals: bool = _described("makes_proposals")
-    takes_arguments: bool = _described("takes_arguments")
-    has_batches: bool = _described("has_batches")
+    name = _described("name")
+    version = _described("version")
+    sampling_version = _described("sampling_version")
+    proposals_version = _described("proposals_version")
+    description = _described("description")
+    prompt = _described("prompt")
+    needs_network = _described("needs_network")
+    makes_proposals = _described("makes_proposals")  # pyright: ignore[reportIncompatibleMethodOverride]
+    takes_arguments = _described("takes_arguments")
+    has_batches = _described("has_batches")  # pyright: ignore[reportIncompatibleMethodOverride]
+    start_seconds = _START_SECONDS
 
     def __init__(
         self,
@@ -104,7 +101,6 @@ class IsolatedTool:
         environment: Sequence[str] = (),
     ) -> None:
         self._registered_name = name
-        self.start_seconds = _START_SECONDS
         self.target = target
         self.options = dict(options or {})
         self.deadline_seconds = deadline_seconds

@@ -6,7 +6,8 @@ Does not decode, and keeps no answers: a text that is written now is not written
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from tools.protocol import Document, Tool, ToolCall
+from tools.base import Tool
+from tools.protocol import Document, ToolCall
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 

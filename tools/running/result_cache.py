@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.ground.digests import hex_digest
-from tools.protocol import Outcome
+from tools.protocol import ToolResult
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ResultCache:
         self._cache: Any = None
         self._is_usable = True
 
-    def get(self, keys: Sequence[str]) -> list[Outcome | None]:
+    def get(self, keys: Sequence[str]) -> list[ToolResult | None]:
         """What is kept under keys; None where nothing is.
 
         Args:
@@ -52,7 +52,7 @@ class ResultCache:
             lambda cache: [_outcome(cache, key) for key in keys], [None] * len(keys)
         )
 
-    def keep(self, outcomes: Mapping[str, Outcome]) -> None:
+    def keep(self, outcomes: Mapping[str, ToolResult]) -> None:
         """Keep outcomes that the same calls would come to again; the others are not kept."""
 
         def write(cache: Any) -> None:
@@ -60,7 +60,7 @@ class ResultCache:
             with cache.transact():
                 for key, outcome in outcomes.items():
                     if outcome.is_lasting:
-                        content = [outcome.answer, outcome.reason, outcome.message]
+                        content = [outcome.result, outcome.reason, outcome.message]
                         cache.set(key, json.dumps([*content, _digest(key, content)]))
 
         self._guarded(write, None)
@@ -120,7 +120,7 @@ def _disk() -> type:
     return Disk
 
 
-def _outcome(cache: Any, key: str) -> Outcome | None:
+def _outcome(cache: Any, key: str) -> ToolResult | None:
     """Read a value back; one that was altered, or that this module did not write, is none."""
     try:
         stored = cache.get(key)
@@ -133,7 +133,7 @@ def _outcome(cache: Any, key: str) -> Outcome | None:
     except (TypeError, ValueError, zlib.error) as error:
         _LOGGER.warning("A stored tool result was altered (%s); its call is made again.", error)
         return None
-    return Outcome(answer, reason, 0.0, from_cache=True, message=message)
+    return ToolResult(answer, reason, 0.0, from_cache=True, message=message)
 
 
 def _digest(key: str, content: list[str | None]) -> str:

@@ -21,7 +21,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -33,7 +33,7 @@ from tools.errors import (
     TransientToolError,
     reason_word,
 )
-from tools.protocol import LONGEST_MESSAGE, Document, Tool
+from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
 from tools.yours.plugins import parse_arguments, place_of
@@ -115,12 +115,12 @@ def _description(tool: Tool) -> dict[str, Any]:
     return {
         "name": tool.name,
         "version": tool.version,
-        "sampling_version": getattr(tool, "sampling_version", tool.version),
-        "proposals_version": getattr(tool, "proposals_version", tool.version),
+        "sampling_version": tool.sampling_version or tool.version,
+        "proposals_version": tool.proposals_version or tool.version,
         "makes_proposals": tool.makes_proposals,
         "description": tool.description,
         "takes_arguments": tool.takes_arguments,
-        "has_batches": getattr(type(tool), "call_batch", None) is not BaseTool.call_batch,
+        "has_batches": tool.has_batches,
         "needs_network": bool(tool.needs_network),
         "prompt": tool.prompt
         if tool.prompt is None or isinstance(tool.prompt, str)

@@ -14,7 +14,7 @@ from typing import Self
 from pydantic import validate_call
 
 from toolformer.ground.digests import hex_digest
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.prompting import draft_prompt
 from tools.protocol import Document
@@ -28,7 +28,7 @@ _LARGEST_WHOLE = 1e15
 _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
 
-class FunctionTool(BaseTool):
+class FunctionTool(Tool):
     """A tool that calls a function; `from_function` and `from_json_schema` make one.
 
     Args:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from toolformer.ground.digests import hex_digest
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import (
     MissingDependencyError,
     ToolCallError,
@@ -32,7 +32,7 @@ from tools.yours.parameters import parameters_of_schema
 from tools.yours.typed_arguments import Parameter
 
 
-class McpTool(BaseTool):
+class McpTool(Tool):
     """One tool of an MCP server that is started here and spoken to over its standard streams.
 
     Name, version of the server and the tool's schema are part of the version. When the server

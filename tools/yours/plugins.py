@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
     ToolError,
     ToolRegistrationError,
     ToolUnavailableError,
 )
-from tools.protocol import Tool
 from tools.syntax import check_arguments, is_tool_name
 
 ENTRY_POINT_GROUP = "toolformer.tools"
@@ -119,7 +118,7 @@ def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
         )
 
 
-def load_plugin(plugin: Plugin) -> type[BaseTool] | BaseTool:
+def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
     """Import what a plugin's target names.
 
     Args:
@@ -146,13 +145,13 @@ def load_plugin(plugin: Plugin) -> type[BaseTool] | BaseTool:
                 f"the module {module_name} has no {attributes!r}",
                 f"Correct its target {plugin.target!r} ({plugin.origin})",
             ) from error
-    if isinstance(found, BaseTool) or (isinstance(found, type) and issubclass(found, BaseTool)):
+    if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
         return found
     raise ToolUnavailableError(
         plugin.name,
         f"{plugin.target} is {type(found).__name__} {getattr(found, '__name__', found)!r}, "
         "not a tool",
-        "Derive the class from tools.base.BaseTool, or wrap the function in a "
+        "Derive the class from tools.base.Tool, or wrap the function in a "
         "tools.yours.function_tool.FunctionTool",
     )
 

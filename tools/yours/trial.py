@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
     MissingDependencyError,
@@ -22,7 +23,7 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.prompting import demonstrations_of
-from tools.protocol import Document, Tool
+from tools.protocol import Document
 from tools.syntax import parse_sample
 from tools.yours.nasty_arguments import NASTY_ARGUMENTS
 from tools.yours.plugins import place_of

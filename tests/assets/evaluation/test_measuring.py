@@ -21,7 +21,7 @@ from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
 from tests.warehouse.rows import frame
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolTimeoutError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -31,7 +31,7 @@ BASE_MODEL = EvaluatedModel("base", Path("model"))
 QUESTIONS = 5
 
 
-class Sum(BaseTool):
+class Sum(Tool):
     """Answers 1; nothing while it is down, or down for these arguments."""
 
     name = "Calculator"
@@ -71,7 +71,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     store.prepare()
 
     def measured(
-        *, modes=MODES, tool: BaseTool | None = None, force: bool = False, **evaluation: Any
+        *, modes=MODES, tool: Tool | None = None, force: bool = False, **evaluation: Any
     ) -> tuple[Measuring, list[str]]:
         with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in range(20)]
         model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in range(20))])

@@ -15,7 +15,7 @@ from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.benchmarks.unseen_tool import UnseenTool
 from toolformer.evaluation.modes import DISABLED, Mode, enabled
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolRegistrationError, ToolTimeoutError, ToolUnavailableError
 from tools.locker import Locker
 from tools.registry import create_tool
@@ -126,7 +126,7 @@ def test_a_prompt_that_leaves_no_room_is_a_reason_and_no_stop(benchmark: Questio
         assert rows["right", mode]["score"] is not None
 
 
-class Broken(BaseTool):
+class Broken(Tool):
     """Has an answer to nothing but 6 * 7."""
 
     name = "Calculator"

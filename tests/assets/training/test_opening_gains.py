@@ -16,7 +16,7 @@ from toolformer.calls import CallFormat, call_ids
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolCall
 from tools.running.deadlines import MOST_FAILURES_IN_A_ROW
@@ -44,7 +44,7 @@ OVERRIDES = {
 WEIGHTS = list(window_weights(8, are_linear=True))
 
 
-class Search(BaseTool):
+class Search(Tool):
     """Answers by a table, but never with the article that asks."""
 
     name = "Search"
@@ -85,7 +85,7 @@ def texts_of(model) -> list[DevelopmentText]:
     ]
 
 
-def measured(model, tool: BaseTool, tmp_path: Path, texts=None) -> Measured:
+def measured(model, tool: Tool, tmp_path: Path, texts=None) -> Measured:
     return measure_openings(
         texts_of(model) if texts is None else texts,
         {tool.name: tool},

@@ -2,14 +2,14 @@ import itertools
 
 import pytest
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolBugError
 from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Proposal
 from tools.registry import create_tool
 
 
-class Proposing(BaseTool):
+class Proposing(Tool):
     name, version, description = "Proposing", "1", "Proposes what it is told to."
 
     def __init__(self, *found):
@@ -22,7 +22,7 @@ class Proposing(BaseTool):
         return iter(self.found)
 
 
-class Silent(BaseTool):
+class Silent(Tool):
     name, version, description = "Silent", "1", "Proposes nothing."
 
     def call(self, arguments, document):

@@ -9,7 +9,7 @@ from tools.running.deadlines import Calls, Limits
 
 
 def reasons(outcomes):
-    return [outcome.reason or outcome.answer for outcome in outcomes]
+    return [outcome.reason or outcome.result for outcome in outcomes]
 
 
 def test_what_calls_need_is_loaded_once_before_them_and_outside_their_deadlines():

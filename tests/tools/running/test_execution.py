@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.calculator import Calculator
 from tools.errors import (
     MissingDependencyError,
@@ -38,7 +38,7 @@ ERRORS = {
 }
 
 
-class Echo(BaseTool):
+class Echo(Tool):
     """Answers with its arguments; some words make it misbehave."""
 
     name = "Echo"
@@ -96,9 +96,8 @@ def test_results_stand_in_the_order_of_the_requests(tool_class, texts, size):
     results = execute(tool_class(), texts, batch_size=size)
     assert outcomes(results) == [text.replace("refuse", "refused") for text in texts]
     for result in results:
-        assert (result.status == "executed") == (result.result is not None)
         assert (result.reason is None) == (result.result is not None)
-        assert result.duration_ms >= 0
+        assert result.seconds >= 0
         assert not result.from_cache
 
 
@@ -165,7 +164,7 @@ def test_a_call_that_hangs_is_a_timeout_and_loses_no_other(tool_class):
     results = execute(tool, ["a", "hang", "b", "hang", "c"], deadline_seconds=0.1)
     tool.never.set()
     assert outcomes(results) == ["a", "timeout", "b", "timeout", "c"]
-    assert results[1].duration_ms >= 100
+    assert results[1].seconds >= 0.1
     assert time.perf_counter() - started < 5
 
 
@@ -224,7 +223,7 @@ def test_a_batch_method_gets_batches_of_the_given_size():
 
 def test_the_time_of_a_batch_is_shared_among_its_calls():
     results = execute(BatchEcho(), list("abcd"))
-    assert len({result.duration_ms for result in results}) == 1
+    assert len({result.seconds for result in results}) == 1
 
 
 def test_a_batch_that_answers_too_few_calls_is_made_one_by_one(caplog):

@@ -28,11 +28,11 @@ from tools.running.worker_process import has_namespaces
 
 MODULE = '''
 import ctypes, os, socket, subprocess, sys, time
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, TransientToolError
 from tools.protocol import Preselection, Proposal
 
-class Wild(BaseTool):
+class Wild(Tool):
     """Does what its argument says."""
     name, version, description = "Wild", "1", "Does anything."
     prompt = "its prompt"

@@ -1,13 +1,13 @@
 """Calls of tools while texts are decoded."""
 
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.errors import ToolTimeoutError
 from tools.protocol import Document, ToolCall
 from tools.running.deadlines import MOST_FAILURES_IN_A_ROW, Limits
 from tools.running.pending_calls import call_runner
 
 
-class Down(BaseTool):
+class Down(Tool):
     """Never answers in time."""
 
     name, version, description = "Down", "1", "Is down."

@@ -14,7 +14,7 @@ from tools.running.isolation import IsolatedTool
 
 MODULE = """
 import json, os, subprocess, sys, time
-from tools.base import BaseTool
+from tools.base import Tool
 
 def write_everywhere(line):
     for descriptor in range(3, 64):
@@ -33,7 +33,7 @@ for descriptor in range(3, 64):
         pass
 '''
 
-class Meddler(BaseTool):
+class Meddler(Tool):
     name, version, description = "Meddler", "1", "Meddles."
 
     def call(self, arguments, document):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.tools.test_question_answering import CANAL, FirstWordReader, FixedRetriever
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.calculator import Calculator
 from tools.errors import (
     CallSyntaxError,
@@ -31,7 +31,7 @@ EXAMPLES = [
 DEADLINE = 10.0
 
 
-class Echo(BaseTool):
+class Echo(Tool):
     """Repeats its arguments; subclasses break one rule each."""
 
     name = "Echo"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.outside import ECHO
-from tools.base import BaseTool
+from tools.base import Tool
 from tools.calculator import Calculator
 from tools.errors import (
     CallSyntaxError,
@@ -216,7 +216,7 @@ def test_a_class_inside_a_class_is_found(outside):
     assert create_tool("Echo", targets={"Echo": "echo_module:Box.Inner"}).name == "Echo"
 
 
-class Careless(BaseTool):
+class Careless(Tool):
     """Parses as its argument says."""
 
     name = "Careless"

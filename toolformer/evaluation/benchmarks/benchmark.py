@@ -4,12 +4,13 @@ Does not read files, run a model, or cut calls out of an output.
 """
 
 import datetime
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
-from tools.protocol import Tool
+from tools.base import Tool
 
 LeftOutReason: TypeAlias = Literal["mask_not_last", "answer_not_one_number"]
 
@@ -88,36 +89,24 @@ class StopRule:
     stop_texts: tuple[str, ...] = ()
 
 
-class Benchmark(Protocol):
-    """A set of questions with its protocol (paper, section 4.2)."""
+class Benchmark(ABC):
+    """A set of questions with its protocol (paper, section 4.2).
 
-    @property
-    def name(self) -> str:
-        """Stable name in kebab-case, as it stands in results."""
-        ...
+    Attributes:
+        name: Stable name in kebab-case, as it stands in results.
+        blocked_tools: Tools that must not be called, since they would give the answer away.
+        further_tools: Tools that can be called here besides those of the run, and by no other
+            benchmark.
+        stop_rule: When an answer ends.
+        version: Part of fingerprints: changes whenever prompts, choice of items or scoring change.
+            What the files hold is not in it.
+    """
 
-    @property
-    def blocked_tools(self) -> tuple[str, ...]:
-        """Tools that must not be called, since they would give the answer away."""
-        ...
-
-    @property
-    def further_tools(self) -> tuple[Tool, ...]:
-        """Tools that can be called here besides those of the run, and by no other benchmark."""
-        ...
-
-    @property
-    def stop_rule(self) -> StopRule:
-        """When an answer ends."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Part of fingerprints: changes whenever prompts, choice of items or scoring change.
-
-        What the files hold is not in it.
-        """
-        ...
+    name: str
+    blocked_tools: tuple[str, ...] = ()
+    further_tools: tuple[Tool, ...] = ()
+    stop_rule: StopRule
+    version: str = "1"
 
     def files(self) -> Sequence[Path]:
         """The files that are read, for fingerprints; none where the questions are generated.
@@ -126,8 +115,9 @@ class Benchmark(Protocol):
             BenchmarkNotFoundError: There is nothing at the path.
             BenchmarkFileError: The folder holds no file of this benchmark.
         """
-        ...
+        return []
 
+    @abstractmethod
     def items(self) -> Iterator[BenchmarkEntry]:
         """Reads the questions one by one, in the order of the files.
 
@@ -138,8 +128,8 @@ class Benchmark(Protocol):
             BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. What
                 stands before a damaged part may have been yielded.
         """
-        ...
 
+    @abstractmethod
     def score(self, item: BenchmarkItem, output: str) -> bool:
         """Tells whether an output is right.
 
@@ -147,4 +137,3 @@ class Benchmark(Protocol):
             item: One of `items`.
             output: The completion without the prompt and without calls.
         """
-        ...

@@ -3,17 +3,15 @@
 Does not generate the questions itself (see `toolformer.evaluation.dateset`).
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.dateset import generate_dateset, sample_dateset
 from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
-from tools.protocol import Tool
 
 
-class Dateset:
+class Dateset(Benchmark):
     """Questions about dates, each with a presumed today.
 
     Args:
@@ -23,18 +21,12 @@ class Dateset:
     """
 
     name = "dateset"
-    blocked_tools: tuple[str, ...] = ()
-    further_tools: tuple[Tool, ...] = ()
 
     def __init__(self, *, seed: int, count: int | None = None, max_new_tokens: int = 40) -> None:
         self.stop_rule = StopRule(max_new_tokens)
         self.version = f"1 seed={seed} count={count}"
         self._seed = seed
         self._count = count
-
-    def files(self) -> Sequence[Path]:
-        """None: the questions are generated."""
-        return []
 
     def items(self) -> Iterator[BenchmarkItem]:
         """Generates the questions; see `Benchmark`.

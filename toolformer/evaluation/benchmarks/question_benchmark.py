@@ -3,18 +3,18 @@
 Does not know any benchmark, and does not open files.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
 from toolformer.evaluation.benchmarks.benchmark import (
+    Benchmark,
     BenchmarkEntry,
     BenchmarkItem,
     LeftOutItem,
     RejectedItem,
-    StopRule,
 )
 from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
@@ -24,13 +24,12 @@ from toolformer.evaluation.benchmarks.rows import (
     LeftOutRowError,
     Row,
 )
-from tools.protocol import Tool
 
 # A file is of an unknown format when none of its first rows is of a known one.
 _CHECKED_ROWS = 100
 
 
-class QuestionBenchmark(ABC):
+class QuestionBenchmark(Benchmark):
     """A benchmark that is read from a file, or from the files of a folder.
 
     Attributes:
@@ -42,21 +41,12 @@ class QuestionBenchmark(ABC):
         path: The file or folder.
     """
 
-    name: str
-    blocked_tools: tuple[str, ...] = ()
-    further_tools: tuple[Tool, ...] = ()
-    stop_rule: StopRule
-    version: str = "1"
     formats: tuple[tuple[str, Callable[[Row], Asked]], ...]
     id_columns: tuple[str, ...] = ("id",)
     folder_patterns: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    @abstractmethod
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """Tells whether an output is right; see `Benchmark`."""
 
     @abstractmethod
     def prompt(self, asked: Asked) -> str:

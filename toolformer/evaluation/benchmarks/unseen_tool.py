@@ -4,12 +4,12 @@ The paper has no such benchmark. Does not know the tool itself: it is handed ove
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.scoring import score_math
 from toolformer.ground.digests import number_digest
-from tools.protocol import Document, Tool, ToolCall
+from tools.base import Tool
+from tools.protocol import Document, ToolCall
 from tools.syntax import format_call
 
 _ITEMS = 200
@@ -29,7 +29,7 @@ Reed Shaw Stone Wood
 """
 
 
-class UnseenTool:
+class UnseenTool(Benchmark):
     """The numbers of people's lockers, which nothing but a call tells.
 
     The prompt says what the tool does, shows two calls with their results, and ends where a third
@@ -44,19 +44,14 @@ class UnseenTool:
     """
 
     name = "unseen-tool"
-    blocked_tools: tuple[str, ...] = ()
     # The prompt ends where the number belongs, so few words come before it.
     stop_rule = StopRule(max_new_tokens=16)
 
     def __init__(self, tool: Tool, *, seed: int) -> None:
-        self.further_tools: tuple[Tool, ...] = (tool,)
+        self.further_tools = (tool,)
         self.version = f"1 seed={seed} {tool.name}={tool.version}"
         self._tool = tool
         self._seed = seed
-
-    def files(self) -> Sequence[Path]:
-        """None: the questions are generated."""
-        return []
 
     def items(self) -> Iterator[BenchmarkItem]:
         """Generates the 200 questions; see `Benchmark`."""
