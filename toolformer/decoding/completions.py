@@ -106,6 +106,8 @@ class TraceStep:
             opened no call.
         call_probability: its probability there; None where there is no rank. Other batches change
             its last digits, so it is not compared.
+        log_probability: of the token itself, in nats, where the model chose it.
+        top: the likeliest tokens there with their log probabilities, as many as were asked for.
     """
 
     token: int
@@ -113,6 +115,8 @@ class TraceStep:
     kind: TokenKind
     call_rank: int | None
     call_probability: float | None = field(compare=False)
+    log_probability: float | None = field(default=None, compare=False)
+    top: tuple[tuple[str, float], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,20 @@
 Does not choose tokens, feed a model or run tools.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from toolformer.decoding.completions import (
     Completion,
     DecodedCall,
+    DecodingParameters,
     StopReason,
     TokenKind,
     TraceStep,
     UndoneCall,
 )
+from toolformer.forward.row_cache import RowCache
 from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 
@@ -33,6 +35,7 @@ class NextTokens:
     Attributes:
         logits: shape `(vocabulary,)`.
         ranked: the likeliest tokens, best first.
+        log_probabilities: of these, in nats.
         call_rank: rank of the token that opens a call, from 1; where ` [` is several tokens, of the
             first of them.
         call_log_probability: of the same token, in nats.
@@ -40,8 +43,15 @@ class NextTokens:
 
     logits: "torch.Tensor"
     ranked: list[int]
+    log_probabilities: list[float]
     call_rank: int
     call_log_probability: float
+
+    def log_probability(self, token: int) -> float:
+        """Of a token, in nats."""
+        if token in self.ranked:
+            return self.log_probabilities[self.ranked.index(token)]
+        return float(self.logits.log_softmax(dim=-1)[token])
 
 
 @dataclass(slots=True)
@@ -82,21 +92,53 @@ class OpenCall:
     request: ToolCall | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RowSettings:
+    """How one text is decoded.
+
+    Attributes:
+        parameters: those of decoding.
+        parse_arguments: see `toolformer.decoding.decoder.complete`.
+        stop_texts: the output ends before the first of these that appears outside calls.
+        top_tokens: so many of the likeliest tokens are recorded at each step.
+    """
+
+    parameters: DecodingParameters
+    parse_arguments: Callable[[str, str], str] | None = None
+    stop_texts: tuple[str, ...] = ()
+    top_tokens: int = 0
+
+    @property
+    def ranked_tokens(self) -> int:
+        """How many of the likeliest tokens have to be known."""
+        return max(self.parameters.call_top_k, self.top_tokens)
+
+
 class DecodingRow:
     """One text of a batch.
 
     Attributes:
         index: place of its prompt among all prompts.
+        settings: how it is decoded.
         pending: tokens that are chosen, but not fed yet.
         opening: the beginning of a call that may be about to open.
         is_refused: whether no call may be opened just here, because its opening was too unlikely.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         stopped_by: why the text has ended; None while it goes on.
+        cache: its keys and values while it waits for the result of a call.
     """
 
-    def __init__(self, index: int, prompt: str, prompt_ids: Sequence[int], tokenizer: Tokenizer):
+    def __init__(
+        self,
+        index: int,
+        prompt: str,
+        prompt_ids: Sequence[int],
+        tokenizer: Tokenizer,
+        settings: RowSettings,
+    ):
         self.index = index
+        self.settings = settings
         self.pending = list(prompt_ids)
         self._prompt_ids = tuple(prompt_ids)
         self.opening: Opening | None = None
@@ -104,6 +146,7 @@ class DecodingRow:
         self.open_call: OpenCall | None = None
         self.is_banned = False
         self.stopped_by: StopReason | None = None
+        self.cache: RowCache | None = None
         self._prompt = prompt
         self._tokenizer = tokenizer
         # Tokens outside calls, cut where the calls stand: one more than there are calls.
@@ -118,9 +161,32 @@ class DecodingRow:
         return len(self._prompt_ids) - 1
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it can go on only with the result of its call."""
+        return self.open_call is not None and self.open_call.request is not None
+
+    def awaited(self) -> tuple[OpenCall, ToolCall, "RowCache"]:
+        """The call that it waits for, and its keys and values meanwhile.
+
+        Raises:
+            ValueError: it waits for no result, or still takes part in its batch.
+        """
+        call, cache = self.open_call, self.cache
+        if call is None or call.request is None or cache is None:
+            raise ValueError(
+                f"Text {self.index} waits for no result. Expected one that `take_out` returned."
+            )
+        return call, call.request, cache
+
+    @property
     def calls_so_far(self) -> int:
         """Calls with a result."""
         return len(self._calls)
+
+    @property
+    def undone_calls(self) -> tuple[UndoneCall, ...]:
+        """Calls that were taken back."""
+        return tuple(self._undone)
 
     @property
     def tokens_outside_calls(self) -> int:
@@ -131,6 +197,17 @@ class DecodingRow:
     def ids(self) -> list[int]:
         """All tokens of the text, from the start token to those that are not fed yet."""
         return [*self._prompt_ids, *(step.token for step in self._trace if step.kind != "undone")]
+
+    @property
+    def settled_steps(self) -> Sequence[TraceStep]:
+        """The trace up to the call that is being written, which may still be taken back."""
+        return self._trace[: self.open_call.trace_start] if self.open_call else self._trace
+
+    def segment(self, index: int) -> str:
+        """The text behind so many calls and before the next one, as far as it is decoded."""
+        text = self._tokenizer.decode(self._segments[index])
+        is_cut = self.stopped_by == "stop_text" and index == len(self._segments) - 1
+        return text[: self.stop_offset] if is_cut else text
 
     @property
     def is_inside_character(self) -> bool:
@@ -152,12 +229,21 @@ class DecodingRow:
         self,
         token: int,
         kind: TokenKind,
+        expected: NextTokens | None = None,
         call_rank: int | None = None,
         call_probability: float | None = None,
     ) -> None:
-        """Add a step to the trace."""
-        text = self._tokenizer.token_text(token)
-        self._trace.append(TraceStep(token, text, kind, call_rank, call_probability))
+        """Add a step to the trace; `expected` is what the model expected there."""
+        text = self._tokenizer.token_text
+        log_probability, top = None, ()
+        if expected is not None:
+            log_probability = expected.log_probability(token)
+            likeliest = expected.ranked[: self.settings.top_tokens]
+            top = tuple((text(one), expected.log_probability(one)) for one in likeliest)
+        step = TraceStep(
+            token, text(token), kind, call_rank, call_probability, log_probability, top
+        )
+        self._trace.append(step)
 
     def add_outside(self, token: int) -> None:
         """Add a token to the text outside calls."""
@@ -183,7 +269,7 @@ class DecodingRow:
         """
         self.open_call = OpenCall(tuple(open_ids), before, length, len(self._trace))
         for token in open_ids:
-            self.record(token, "trigger", call_rank, call_probability)
+            self.record(token, "trigger", before, call_rank, call_probability)
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""
@@ -213,19 +299,20 @@ class DecodingRow:
         self.is_banned = True
         return call
 
-    def stop_offset(self, stop_texts: tuple[str, ...]) -> int | None:
+    @property
+    def stop_offset(self) -> int | None:
         """Where the first stop text begins in the text since the last call."""
+        stop_texts = self.settings.stop_texts
         if not stop_texts:
             return None
         text = self._tokenizer.decode(self._segments[-1])
         offsets = [text.find(stop_text) for stop_text in stop_texts]
         return min((offset for offset in offsets if offset >= 0), default=None)
 
-    def completion(self, stop_texts: tuple[str, ...]) -> Completion:
-        """The finished text."""
-        segments = [self._tokenizer.decode(segment) for segment in self._segments]
-        if self.stopped_by == "stop_text":
-            segments[-1] = segments[-1][: self.stop_offset(stop_texts)]
+    @property
+    def completion(self) -> Completion:
+        """The text as far as it is decoded, without the call that is being written."""
+        segments = [self.segment(index) for index in range(len(self._segments))]
         text, offset, calls = segments[0], len(segments[0]), []
         for (request, result, call_text), segment in zip(self._calls, segments[1:], strict=True):
             calls.append(
@@ -238,7 +325,7 @@ class DecodingRow:
             text=text,
             text_without_calls="".join(segments),
             calls=tuple(calls),
-            undone_calls=tuple(self._undone),
+            undone_calls=self.undone_calls,
             stopped_by=self.stopped_by or "length",
             trace=tuple(self._trace),
         )

@@ -115,48 +115,51 @@ class RowCache:
         positions[positions >= length] = _HIDDEN
         self._lengths[row] = length
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other rows; those kept are numbered anew, in the order given."""
+    def take(self, rows: Sequence[int]) -> "RowCache":
+        """A cache of some of its rows, in the order given; its own stay as they are."""
         import torch
 
+        taken = RowCache(self._model, 0)
         index = torch.tensor(list(rows), dtype=torch.long)
-        self._positions = self._positions[index]
-        self._lengths = [self._lengths[row] for row in rows]
+        taken._cache, taken._positions = self._cache, self._positions[index]
+        taken._lengths = [self._lengths[row] for row in rows]
         on_device = index.to(self._model.device)
-        self._replace(lambda states: states[on_device])
+        taken._replace(lambda states: states[on_device])
+        return taken
 
-    def join(self, other: "RowCache") -> None:
-        """Take in the rows of another cache, behind its own; the other one is used up."""
+    @classmethod
+    def joined(cls, caches: Sequence["RowCache"]) -> "RowCache":
+        """A cache of the rows of all these, which have at least one each; they are used up."""
         import torch
         from torch.nn.functional import pad
         from transformers import DynamicCache
 
-        if not self._lengths:
-            self._cache, self._positions = other._cache, other._positions
-            self._lengths = other._lengths
-            return
-        for each in (self, other):
-            each._throw_out_hidden()
-        width = max(self.keys, other.keys)
-        self._positions = torch.cat(
-            [pad(each._positions, (0, width - each.keys), value=_HIDDEN) for each in (self, other)]
+        if len(caches) == 1:
+            return caches[0]
+        for cache in caches:
+            cache._throw_out_hidden()
+        width = max(cache.keys for cache in caches)
+        joined = cls(caches[0]._model, 0)
+        joined._positions = torch.cat(
+            [pad(cache._positions, (0, width - cache.keys), value=_HIDDEN) for cache in caches]
         )
+        joined._lengths = [length for cache in caches for length in cache._lengths]
 
-        def joined(own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-            return torch.cat(
-                [pad(each, (0, 0, 0, width - each.shape[2])) for each in (own, others)]
-            )
+        def side_by_side(states: Sequence[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([pad(each, (0, 0, 0, width - each.shape[2])) for each in states])
 
-        layers: list[Any] = list(self._cache.layers)
-        of_other: list[Any] = list(other._cache.layers)
+        layers: Any = zip(*(cache._cache.layers for cache in caches), strict=True)
         with torch.inference_mode():
-            self._cache = DynamicCache(
+            joined._cache = DynamicCache(
                 [
-                    (joined(layer.keys, its.keys), joined(layer.values, its.values))
-                    for layer, its in zip(layers, of_other, strict=True)
+                    (
+                        side_by_side([one.keys for one in of_caches]),
+                        side_by_side([one.values for one in of_caches]),
+                    )
+                    for of_caches in layers
                 ]
             )
-        self._lengths = [*self._lengths, *other._lengths]
+        return joined
 
     def _throw_out_hidden(self) -> None:
         import torch

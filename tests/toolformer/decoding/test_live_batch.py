@@ -1,0 +1,340 @@
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.fakes import ScriptedModel, taught_model
+from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.decoder import complete
+from toolformer.decoding.live_batch import BatchClosedError, LiveBatch, QueueFullError
+from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
+from toolformer.errors import SequenceTooLongError
+
+pytestmark = pytest.mark.slow
+
+LESSONS = (
+    "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",
+    "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5, I say.",
+    "And yesterday it was a day [QA(day?) -> Monday] Monday, I say.",
+    "See the note [7] there, I say.",
+)
+PROMPTS = (
+    "6 times 7 is",
+    "Half of 9 is",
+    "And yesterday",
+    "See the note",
+    "6 times",
+    "Half of the note is a day",
+)
+
+
+def parameters(**changes) -> DecodingParameters:
+    values = {
+        "max_new_tokens": 30,
+        "call_top_k": 10,
+        "max_calls": 1,
+        "max_call_tokens": 32,
+        "max_result_tokens": 32,
+        "tools": ("Calculator", "QA"),
+    }
+    return DecodingParameters(**{**values, **changes})
+
+
+def result_of(call) -> str:
+    return f"{call.arguments} = 1"
+
+
+def request(prompt: str, *, run_call=result_of, stop_texts=(), top=0, **changes) -> LiveRequest:
+    return LiveRequest(
+        prompt, parameters(**changes), run_call, lambda _tool, text: text, stop_texts, top
+    )
+
+
+class Listener:
+    """What a text sent."""
+
+    def __init__(self):
+        self.pieces: list[LivePiece] = []
+        self._end: queue.Queue[LiveEnd] = queue.Queue()
+
+    def __call__(self, sent: LivePiece | LiveEnd) -> None:
+        if isinstance(sent, LiveEnd):
+            self._end.put(sent)
+        else:
+            self.pieces.append(sent)
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    def end(self) -> LiveEnd:
+        return self._end.get(timeout=20)
+
+
+@pytest.fixture
+def started() -> Iterator:
+    batches = []
+
+    def start(model, *, max_active=8, max_waiting=100) -> LiveBatch:
+        batch = LiveBatch(model, max_active=max_active, max_waiting=max_waiting)
+        batch.start()
+        batches.append(batch)
+        return batch
+
+    yield start
+    for batch in batches:
+        batch.close(0)
+
+
+def wait_until(condition) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until, "it never came to be so"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("splits_opening", [False, True], ids=["one token", "two tokens"])
+def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, splits_opening):
+    model = taught_model(LESSONS, splits_opening=splits_opening)
+    draw = random.Random(3)
+    choices = [
+        (
+            draw.choice(PROMPTS),
+            {
+                "max_new_tokens": draw.randint(1, 30),
+                "call_top_k": draw.choice([0, 1, 10, 20]),
+                "max_calls": draw.choice([1, 3]),
+                "tools": draw.choice([(), ("QA",), ("Calculator", "QA")]),
+            },
+        )
+        for _ in range(64)
+    ]
+    batch = started(model, max_active=9)
+
+    def slow_result(call) -> str:
+        time.sleep(draw.random() / 50)
+        return result_of(call)
+
+    listeners = [Listener() for _ in choices]
+    for listener, (prompt, changes) in zip(listeners, choices, strict=True):
+        time.sleep(draw.random() / 100)
+        batch.submit(request(prompt, run_call=slow_result, **changes), listener)
+    ends = [listener.end() for listener in listeners]
+    alone = [
+        complete(
+            model,
+            [prompt],
+            parameters=parameters(**changes),
+            run_calls=lambda requests: [result_of(call) for _, call in requests],
+            parse_arguments=lambda _tool, text: text,
+        )[0]
+        for prompt, changes in choices
+    ]
+    assert [end.completion for end in ends] == alone
+    assert [listener.text for listener in listeners] == [each.text for each in alone]
+    for listener, end, completion in zip(listeners, ends, alone, strict=True):
+        calls = [piece.call for piece in listener.pieces if piece.call]
+        assert (tuple(calls), tuple(call.call for call in calls)) == (end.calls, completion.calls)
+        undone = [piece.undone for piece in listener.pieces if piece.undone]
+        assert tuple(undone) == completion.undone_calls
+    assert sum(len(each.calls) for each in alone) > 5
+    assert any(each.undone_calls for each in alone)
+    assert (batch.active, batch.waiting) == (0, 0)
+
+
+def test_a_tool_that_hangs_holds_up_its_own_text_alone(started):
+    batch = started(taught_model(LESSONS), max_active=2)
+    released = threading.Event()
+
+    def hanging(call) -> str:
+        assert released.wait(20)
+        return "42"
+
+    hung, others = Listener(), [Listener() for _ in range(5)]
+    batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), hung)
+    for listener in others:
+        batch.submit(request(PROMPTS[1], call_top_k=1), listener)
+    assert all(listener.end().calls for listener in others)
+    assert (hung.text, batch.active) == ("", 1)
+    released.set()
+    end = hung.end()
+    assert end.completion is not None
+    assert end.completion.text == " [Calculator(6 * 7) -> 42] 42, I say."
+    assert [call.call.result for call in end.calls] == ["42"]
+
+
+def test_a_tool_that_fails_has_its_call_taken_back(started, caplog):
+    batch = started(taught_model(LESSONS))
+
+    def failing(call) -> str:
+        raise RuntimeError("no such number")
+
+    listener = Listener()
+    batch.submit(request(PROMPTS[0], run_call=failing, call_top_k=1), listener)
+    end = listener.end()
+    assert end.completion is not None
+    assert end.calls == ()
+    assert [piece.undone.reason for piece in listener.pieces if piece.undone] == ["no_result"]
+    assert listener.text == end.completion.text
+    assert "no such number" in caplog.text
+
+
+def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started):
+    batch = started(taught_model(LESSONS), max_active=1)
+    called, released = threading.Event(), threading.Event()
+
+    def hanging(call) -> str:
+        called.set()
+        assert released.wait(20)
+        return "42"
+
+    hung, queued, following = Listener(), Listener(), Listener()
+    text = batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), hung)
+    waiting = batch.submit(request(PROMPTS[1]), queued)
+    batch.submit(request(PROMPTS[3]), following)
+    assert called.wait(20)
+    assert (batch.active, batch.waiting) == (1, 2)
+    waiting.cancel()
+    assert queued.end() == LiveEnd(None)
+    text.cancel()
+    assert hung.end() == LiveEnd(None)
+    assert following.end().completion is not None
+    released.set()
+    wait_until(lambda: (batch.active, batch.waiting) == (0, 0))
+
+
+def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(started):
+    batch = started(taught_model(LESSONS), max_active=1, max_waiting=1)
+    released = threading.Event()
+    hold = {"run_call": lambda call: str(released.wait(20)), "call_top_k": 1}
+    batch.submit(request(PROMPTS[0], **hold), Listener())
+    wait_until(lambda: batch.active == 1)
+    batch.submit(request(PROMPTS[0], **hold), Listener())
+    with pytest.raises(QueueFullError, match="at most 1"):
+        batch.submit(request(PROMPTS[0]), Listener())
+    with pytest.raises(SequenceTooLongError, match="tokens"):
+        batch.submit(request("6 times " * 1000), Listener())
+    released.set()
+
+
+def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started):
+    batch = started(taught_model(LESSONS))
+    listener, late = Listener(), Listener()
+    entered = threading.Event()
+
+    def slow(call) -> str:
+        entered.set()
+        time.sleep(0.05)
+        return "42"
+
+    batch.submit(request(PROMPTS[0], run_call=slow, call_top_k=1), listener)
+    assert entered.wait(20)
+    batch.close(20)
+    assert listener.end().calls
+    with pytest.raises(BatchClosedError, match="closing"):
+        batch.submit(request(PROMPTS[0]), late)
+
+
+def test_what_does_not_finish_in_time_is_canceled(started):
+    batch = started(taught_model(LESSONS))
+    released = threading.Event()
+    listener = Listener()
+    hanging = request(PROMPTS[0], run_call=lambda call: str(released.wait(20)), call_top_k=1)
+    batch.submit(hanging, listener)
+    began = time.monotonic()
+    batch.close(0.2)
+    assert time.monotonic() - began < 5
+    assert listener.end() == LiveEnd(None)
+    released.set()
+
+
+def test_a_defect_ends_the_texts_and_not_the_batch(started, caplog):
+    model = taught_model(LESSONS)
+    batch = started(model)
+    hidden_states = model.hidden_states
+
+    def broken(*_args, **_named):
+        raise MemoryError("no room for the keys")
+
+    model.hidden_states = broken
+    listener, following = Listener(), Listener()
+    batch.submit(request(PROMPTS[0]), listener)
+    assert isinstance(listener.end().error, MemoryError)
+    model.hidden_states = hidden_states
+    batch.submit(request(PROMPTS[0]), following)
+    assert following.end().completion is not None
+    assert "could not be decoded" in caplog.text
+
+
+def test_a_listener_that_raises_costs_its_own_text_alone(started, caplog):
+    batch = started(taught_model(LESSONS))
+
+    def gone(sent) -> None:
+        raise RuntimeError("the loop is closed")
+
+    listener = Listener()
+    batch.submit(request(PROMPTS[0]), gone)
+    batch.submit(request(PROMPTS[0]), listener)
+    assert listener.end().completion is not None
+    wait_until(lambda: batch.active == 0)
+
+
+@pytest.mark.parametrize(
+    ("rest", "stop_texts", "expected"),
+    [
+        (" a.\nb.\n\nc", ("\n\n",), " a.\nb."),
+        (" a. Qu and Q: b", ("Q:", "R:"), " a. Qu and "),
+        (" a Q", ("Q:",), " a Q"),
+        (" a.", (), " a."),
+    ],
+)
+def test_pieces_hold_back_what_may_become_a_stop_text(started, rest, stop_texts, expected):
+    batch = started(ScriptedModel([f"So{rest}"]))
+    listener = Listener()
+    batch.submit(request("So", stop_texts=stop_texts, max_new_tokens=60), listener)
+    end = listener.end()
+    assert end.completion is not None
+    assert (listener.text, end.completion.text) == (expected, expected)
+    assert len(listener.pieces) > 1
+    assert not any(stop_text in piece.text for piece in listener.pieces for stop_text in stop_texts)
+
+
+def test_pieces_end_within_no_character(started):
+    lesson = "So é, 日本 and 🎉."
+    listener = Listener()
+    started(taught_model([lesson])).submit(request("So", max_new_tokens=60), listener)
+    assert listener.end().completion is not None
+    assert "So" + listener.text == lesson
+    assert [piece.text for piece in listener.pieces][:3] == [" ", "é", ","]
+
+
+def test_steps_have_the_log_probabilities_of_the_model(started):
+    model = taught_model(LESSONS)
+    listener = Listener()
+    started(model).submit(
+        request(PROMPTS[0], call_top_k=1, top=3, run_call=lambda _: "42"), listener
+    )
+    completion = listener.end().completion
+    assert completion is not None
+    steps = [step for piece in listener.pieces for step in piece.steps]
+    assert steps == list(completion.trace[: len(steps)])
+    ids = [model.bos_id, *model.tokenizer.encode(PROMPTS[0])]
+    for step in steps:
+        with torch.inference_mode():
+            logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+        expected = logits.float().log_softmax(dim=-1)
+        if step.kind == "forced":
+            assert (step.log_probability, step.top) == (None, ())
+        else:
+            assert step.log_probability == pytest.approx(float(expected[step.token]), abs=1e-4)
+            likeliest = expected.topk(3)
+            texts = [model.tokenizer.token_text(int(token)) for token in likeliest.indices]
+            assert [text for text, _ in step.top] == texts
+            assert [each for _, each in step.top] == pytest.approx(
+                likeliest.values.tolist(), abs=1e-4
+            )
+        ids.append(step.token)

@@ -1,0 +1,329 @@
+"""Texts that are decoded together, step by step; others enter and leave between two steps.
+
+    step     1 2 3 4 5 6 7 8 9
+    rows     A A A A A A D D D D        D enters where A has ended
+             B B B ->    B B B B        B waits beside the batch for the result of its call,
+             C C C C C C C C C C        with its keys and values; the others go on
+
+Does not run calls: the caller takes out the rows that wait for a result, and hands them back.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from toolformer.calls import call_open_ids, cut_result
+from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.decoding_row import DecodingRow, NextTokens, OpenCall, Opening
+from toolformer.decoding.triggers import (
+    BLOCKED_TOOL,
+    END_OF_TEXT,
+    NO_RESULT,
+    TOO_LONG,
+    may_open,
+    next_emission,
+    read_open_call,
+)
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_cache import RowCache
+from tools.errors import CallSyntaxError
+from tools.syntax import CALL_CLOSE
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DecodingBatch:
+    """The texts that are being decoded, with their keys and values.
+
+    Args:
+        model: the model.
+        end_ids: tokens after which nothing follows.
+
+    Attributes:
+        rows: that take part in the next step.
+    """
+
+    def __init__(self, model: LanguageModel, end_ids: frozenset[int]):
+        self._model = model
+        self._tokenizer = model.tokenizer
+        self._open_ids = call_open_ids(model.tokenizer)
+        self._end_ids = end_ids
+        self.rows: list[DecodingRow] = []
+        # Its rows are those of `rows`, in that order.
+        self._cache = RowCache(model, 0)
+
+    def enter(self, rows: Sequence[DecodingRow], opening: RowCache) -> None:
+        """Take new rows in: feed what is pending of each, and choose its next token.
+
+        Args:
+            rows: at least one.
+            opening: keys and values of what all of them begin with, which is not pending any more.
+        """
+        self._join(rows, opening.copies(len(rows)))
+
+    def resume(self, rows: Sequence[DecodingRow]) -> None:
+        """Take rows in again that `answer` was called for: their results are fed in one piece.
+
+        Args:
+            rows: at least one.
+        """
+        caches = [row.cache for row in rows if row.cache is not None]
+        for row in rows:
+            row.cache = None
+        self._join(rows, RowCache.joined(caches))
+
+    def step(self) -> None:
+        """Feed the pending token of every row, and choose the next one."""
+        self._feed(self.rows, self._cache)
+
+    def take_out(self, others: Sequence[DecodingRow] = ()) -> list[DecodingRow]:
+        """Take out the rows that have ended, and those that wait for the result of a call.
+
+        Args:
+            others: that are to leave besides.
+
+        Returns:
+            The rows that wait, each with its keys and values.
+        """
+        stays = [
+            place
+            for place, row in enumerate(self.rows)
+            if row.stopped_by is None and not row.is_waiting and row not in others
+        ]
+        if len(stays) == len(self.rows):
+            return []
+        waiting = []
+        for place, row in enumerate(self.rows):
+            if row.is_waiting and row not in others:
+                row.cache = self._cache.take([place])
+                waiting.append(row)
+        self.rows = [self.rows[place] for place in stays]
+        self._cache = self._cache.take(stays) if stays else RowCache(self._model, 0)
+        return waiting
+
+    def answer(self, row: DecodingRow, result: str | None) -> None:
+        """Put the result of a call behind its arrow, or take the call back where there is none.
+
+        Args:
+            row: one that `take_out` returned. It can `enter` again, unless it has ended.
+            result: free of call markers.
+
+        Raises:
+            ValueError: the row waits for no result.
+        """
+        call, request, cache = row.awaited()
+        limit = row.settings.parameters.max_result_tokens
+        inserted = cut_result(self._tokenizer, result, max_tokens=limit) if result else ""
+        if inserted:
+            forced = self._tokenizer.encode_pieces([f" {inserted}", CALL_CLOSE])
+            row.close(call, request, inserted, forced)
+        else:
+            expected = self._undo(row, 0, cache, NO_RESULT)
+            self._advance(row, expected, 0, cache)
+
+    def _join(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
+        self._feed(rows, cache)
+        self._cache = RowCache.joined([self._cache, cache]) if self.rows else cache
+        self.rows += rows
+
+    def _feed(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
+        expected = self._next_tokens(cache.feed([row.pending for row in rows]), rows)
+        for place, row in enumerate(rows):
+            row.pending = []
+            self._advance(row, expected[place], place, cache)
+
+    def _next_tokens(self, logits: "torch.Tensor", rows: Sequence[DecodingRow]) -> list[NextTokens]:
+        """What is expected behind each row of logits, shape `(rows, vocabulary)`."""
+        import torch
+
+        # At least two: the opening may be banned.
+        wanted = max(max(row.settings.ranked_tokens for row in rows), 2)
+        count = min(wanted, logits.shape[1])
+        values, ranked = logits.topk(count)
+        of_opening = logits[:, self._open_ids[:1]]
+        rank = (logits > of_opening).sum(dim=1, keepdim=True) + 1
+        normaliser = logits.logsumexp(dim=1, keepdim=True)
+        log_probabilities = torch.cat([of_opening, values], dim=1) - normaliser
+        # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
+        numbers = torch.cat([ranked, rank, log_probabilities.double()], dim=1).tolist()
+        return [
+            NextTokens(
+                row_logits,
+                ranked=list(map(int, row_numbers[:count])),
+                call_rank=int(row_numbers[count]),
+                call_log_probability=row_numbers[count + 1],
+                log_probabilities=row_numbers[count + 2 :],
+            )
+            for row_logits, row_numbers in zip(logits, numbers, strict=True)
+        ]
+
+    def _advance(self, row: DecodingRow, expected: NextTokens, place: int, cache: RowCache) -> None:
+        """Choose the next token; twice or three times where a call cannot even begin."""
+        while not row.pending and row.stopped_by is None:
+            call, reason = row.open_call, None
+            if row.opening is not None:
+                expected = self._go_on_opening(row, row.opening, expected, place, cache)
+            elif call is None:
+                self._choose_outside(row, expected, cache.length(place))
+            else:
+                reason = self._choose_inside(row, call, expected)
+            if call is None and row.open_call and not row.settings.parameters.enabled_tools:
+                reason = BLOCKED_TOOL
+            if reason is not None:
+                expected = self._undo(row, place, cache, reason)
+
+    def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
+        parameters = row.settings.parameters
+        is_disabled = parameters.is_disabled or row.is_banned or row.is_inside_character
+        if len(self._open_ids) > 1:
+            is_disabled |= row.is_refused or row.calls_so_far >= parameters.max_calls
+            row.is_refused = False
+            self._choose_outside_split(row, expected, length, is_disabled=is_disabled)
+            return
+        (open_id,) = self._open_ids
+        rank, probability = expected.call_rank, math.exp(expected.call_log_probability)
+        token = next_emission(
+            expected.ranked,
+            open_token=open_id,
+            call_top_k=parameters.call_top_k,
+            calls_so_far=row.calls_so_far,
+            max_calls=parameters.max_calls,
+            is_disabled=is_disabled or probability < parameters.least_call_probability,
+        )
+        if token == open_id:
+            row.open([token], expected, length=length, call_rank=rank, call_probability=probability)
+            # Not fed where no tool is left to call: the bracket is undone at once.
+            row.pending = [token] if parameters.enabled_tools else []
+            return
+        self._emit(row, token, expected, rank, probability)
+
+    def _choose_outside_split(
+        self, row: DecodingRow, expected: NextTokens, length: int, *, is_disabled: bool
+    ) -> None:
+        """The same where ` [` is several tokens: its probability is the product of theirs.
+
+        It cannot be larger than that of the first token, so only where this one is likely enough
+        are the others looked at, by feeding the opening on trial. Outside calls its last token is
+        banned behind the others: there ` [` as a whole was refused.
+        """
+        parameters = row.settings.parameters
+        first, last = self._open_ids[0], self._open_ids[-1]
+        log_probability = expected.call_log_probability
+        if not is_disabled and may_open(
+            expected.call_rank,
+            math.exp(log_probability),
+            call_top_k=parameters.call_top_k,
+            least_call_probability=parameters.least_call_probability,
+        ):
+            row.opening = Opening(expected, length, fed=1, log_probability=log_probability)
+            row.pending = [first]
+            return
+        banned = last if row.ends_with(self._open_ids[:-1]) else None
+        token = next(token for token in expected.ranked if token != banned)
+        self._emit(row, token, expected)
+
+    def _go_on_opening(
+        self,
+        row: DecodingRow,
+        opening: Opening,
+        expected: NextTokens,
+        place: int,
+        cache: RowCache,
+    ) -> NextTokens:
+        """Feed the next token of an opening on trial, open the call, or take the trial back.
+
+        Returns:
+            What is expected where the text goes on.
+        """
+        parameters = row.settings.parameters
+        token = self._open_ids[opening.fed]
+        opening.log_probability += float(expected.logits.log_softmax(dim=-1)[token])
+        opening.fed += 1
+        if opening.fed < len(self._open_ids):
+            row.pending = [token]
+            return expected
+        row.opening = None
+        others = opening.before.logits.log_softmax(dim=-1).clone()
+        others[self._open_ids[0]] = float("-inf")
+        rank = int((others > opening.log_probability).sum()) + 1
+        probability = math.exp(opening.log_probability)
+        if may_open(
+            rank,
+            probability,
+            call_top_k=parameters.call_top_k,
+            least_call_probability=parameters.least_call_probability,
+        ):
+            row.open(
+                self._open_ids,
+                opening.before,
+                length=opening.length,
+                call_rank=rank,
+                call_probability=probability,
+            )
+            row.pending = [token] if parameters.enabled_tools else []
+            return expected
+        cache.forget(place, opening.length)
+        row.is_refused = True
+        return opening.before
+
+    def _emit(
+        self,
+        row: DecodingRow,
+        token: int,
+        expected: NextTokens,
+        rank: int | None = None,
+        probability: float | None = None,
+    ) -> None:
+        """Add a token outside calls, and see whether the text ends with it."""
+        row.record(token, "sampled", expected, rank, probability)
+        if token in self._end_ids:
+            row.stopped_by = "end_of_text"
+            return
+        row.add_outside(token)
+        if row.stop_offset is not None:
+            row.stopped_by = "stop_text"
+        elif row.tokens_outside_calls >= row.settings.parameters.max_new_tokens:
+            row.stopped_by = "length"
+        else:
+            row.pending = [token]
+
+    def _choose_inside(self, row: DecodingRow, call: OpenCall, expected: NextTokens) -> str | None:
+        """Choose a token of a call; the reason where the call cannot go on."""
+        parameters = row.settings.parameters
+        token = expected.ranked[0]
+        if not call.tokens and token in (masked := self._masked_starts(parameters)):
+            logits = expected.logits.clone()
+            logits[masked] = float("-inf")
+            token = int(logits.argmax())
+        row.record(token, "sampled", expected)
+        if token in self._end_ids:
+            return END_OF_TEXT
+        call.tokens.append(token)
+        try:
+            call.request = read_open_call(
+                self._tokenizer.decode(call.tokens),
+                enabled_tools=parameters.enabled_tools,
+                blocked_tools=parameters.blocked_tools,
+                parse_arguments=row.settings.parse_arguments,
+            )
+        except CallSyntaxError as error:
+            return error.reason
+        if call.request is None and len(call.tokens) > parameters.max_call_tokens:
+            return TOO_LONG
+        row.pending = [token]
+        return None
+
+    def _masked_starts(self, parameters: DecodingParameters) -> list[int]:
+        """First tokens of the names of blocked tools, which no enabled one begins with."""
+        enabled = set(map(self._first_token, parameters.enabled_tools))
+        return sorted(set(map(self._first_token, parameters.blocked_tools)) - enabled)
+
+    def _first_token(self, tool_name: str) -> int:
+        return self._tokenizer.encode(f"{tool_name}(")[0]
+
+    def _undo(self, row: DecodingRow, place: int, cache: RowCache, reason: str) -> NextTokens:
+        """Take the open call back; what the model expected in its place."""
+        call = row.undo(reason)
+        cache.forget(place, call.length)
+        return call.before

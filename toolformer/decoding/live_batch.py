@@ -1,0 +1,245 @@
+"""Continuous batching: texts join a batch that is being decoded, and leave it as they end.
+
+A text pauses behind the arrow of a call while its tool runs in a thread, and the others go on; the
+result is then fed in one piece. What a text gets does not depend on the others, but for the last
+digits of its numbers.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from toolformer.decoding.decoder import check_length, end_of_text_ids
+from toolformer.decoding.decoding_batch import DecodingBatch
+from toolformer.decoding.decoding_row import DecodingRow, RowSettings
+from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
+from toolformer.errors import ToolformerError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_cache import RowCache
+from tools.protocol import ToolCall
+
+_LOGGER = logging.getLogger(__name__)
+# Tokens of prompts that are fed between two steps, padding included: the others wait for them.
+_ENTERING_TOKENS = 2048
+
+
+class QueueFullError(ToolformerError):
+    """As many texts wait as may."""
+
+
+class BatchClosedError(ToolformerError):
+    """No text is taken in any more."""
+
+
+class LiveBatch:
+    """Decodes texts in a thread of its own; its methods can be called from any thread.
+
+    Args:
+        model: the model; nobody else uses it meanwhile.
+        max_active: texts that are decoded at the same time, those that wait for a tool included.
+        max_waiting: texts that wait for a place.
+    """
+
+    def __init__(self, model: LanguageModel, *, max_active: int, max_waiting: int):
+        self._model = model
+        self._max_active, self._max_waiting = max_active, max_waiting
+        self._batch = self._new_batch()
+        self._changed = threading.Condition()
+        self._queue: deque[LiveText] = deque()
+        self._texts: dict[DecodingRow, LiveText] = {}
+        # Results that tools have given since the last step, with the seconds that they took.
+        self._results: list[tuple[LiveText, str | None, float]] = []
+        self._tools = ThreadPoolExecutor(max_active, thread_name_prefix="call")
+        self._ends_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
+
+    @property
+    def active(self) -> int:
+        """Texts that are being decoded."""
+        return len(self._texts)
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for a place."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Begin to decode."""
+        self._thread.start()
+
+    def submit(
+        self, request: LiveRequest, listener: Callable[[LivePiece | LiveEnd], None]
+    ) -> LiveText:
+        """Have a text continued.
+
+        Args:
+            request: what is asked.
+            listener: gets the pieces, and at last one end; called in the thread that decodes, so it
+                must return at once.
+
+        Returns:
+            The text, which can be canceled.
+
+        Raises:
+            SequenceTooLongError: the prompt leaves no room for its continuation.
+            QueueFullError: as many texts wait as may.
+            BatchClosedError: `close` was called.
+        """
+        settings = RowSettings(
+            request.parameters,
+            request.parse_arguments,
+            request.stop_texts,
+            request.top_log_probabilities,
+        )
+        ids = [self._model.bos_id, *self._model.tokenizer.encode(request.prompt)]
+        row = DecodingRow(0, request.prompt, ids, self._model.tokenizer, settings)
+        check_length(self._model, row)
+        text = LiveText(request, row, listener, self._wake)
+        with self._changed:
+            if self._ends_at is not None:
+                raise BatchClosedError(
+                    "The server is closing. Expected no further text; ask later."
+                )
+            if len(self._queue) >= self._max_waiting:
+                raise QueueFullError(
+                    f"{len(self._queue)} texts wait already. Expected at most {self._max_waiting}; "
+                    "ask again in a moment."
+                )
+            self._queue.append(text)
+            self._changed.notify()
+        return text
+
+    def close(self, seconds: float) -> None:
+        """Take no further text in, and return when those that are there have ended.
+
+        Args:
+            seconds: after so many, what has not ended is canceled.
+        """
+        with self._changed:
+            self._ends_at = time.monotonic() + seconds
+            self._changed.notify()
+        self._thread.join()
+        self._tools.shutdown(wait=False, cancel_futures=True)
+
+    def _new_batch(self) -> DecodingBatch:
+        return DecodingBatch(self._model, end_of_text_ids(self._model))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            try:
+                self._drop_canceled()
+                self._take_results()
+                self._let_enter()
+                if self._batch.rows:
+                    self._batch.step()
+                    self._send_on(self._batch.rows)
+            except Exception as error:
+                # Memory ran out, or there is a defect: these texts end, and others can be taken in.
+                _LOGGER.exception("%s texts could not be decoded", len(self._texts))
+                self._batch = self._new_batch()
+                for text in list(self._texts.values()):
+                    self._end(text, error)
+
+    def _wait_for_work(self) -> bool:
+        """Wait until there is something to do; whether there is, and not only the end."""
+        with self._changed:
+            while True:
+                left = None
+                if self._ends_at is not None:
+                    left = self._ends_at - time.monotonic()
+                    texts = (*self._queue, *self._texts.values())
+                    if not texts:
+                        return False
+                    for text in texts if left <= 0 else ():
+                        text.is_canceled = True
+                if self._has_work():
+                    return True
+                self._changed.wait(left)
+
+    def _has_work(self) -> bool:
+        can_enter = bool(self._queue) and len(self._texts) < self._max_active
+        texts = (*self._queue, *self._texts.values())
+        is_any_canceled = any(text.is_canceled for text in texts)
+        return bool(self._batch.rows or self._results) or can_enter or is_any_canceled
+
+    def _drop_canceled(self) -> None:
+        with self._changed:
+            canceled = [text for text in self._queue if text.is_canceled]
+            self._queue = deque(text for text in self._queue if not text.is_canceled)
+        canceled += [text for text in self._texts.values() if text.is_canceled]
+        self._batch.take_out([text.row for text in canceled])
+        for text in canceled:
+            self._end(text)
+
+    def _take_results(self) -> None:
+        with self._changed:
+            results, self._results = self._results, []
+        rows = []
+        for text, result, seconds in results:
+            if text.row not in self._texts:
+                # Canceled meanwhile.
+                continue
+            calls_before = text.row.calls_so_far
+            self._batch.answer(text.row, result)
+            if text.row.calls_so_far > calls_before:
+                text.answered(seconds)
+            rows.append(text.row)
+        if resumed := [row for row in rows if row.stopped_by is None]:
+            self._batch.resume(resumed)
+        self._send_on(rows)
+
+    def _let_enter(self) -> None:
+        entering: list[DecodingRow] = []
+        with self._changed:
+            longest = 0
+            while self._queue and len(self._texts) < self._max_active:
+                longest = max(longest, len(self._queue[0].row.pending))
+                if entering and longest * (len(entering) + 1) > _ENTERING_TOKENS:
+                    break
+                text = self._queue.popleft()
+                self._texts[text.row] = text
+                entering.append(text.row)
+        if entering:
+            nothing = RowCache(self._model, 1)
+            self._batch.enter(entering, nothing)
+            self._send_on(entering)
+
+    def _make_call(self, text: LiveText, call: ToolCall) -> None:
+        began = time.perf_counter()
+        result = None
+        try:
+            result = text.request.run_call(call)
+        except Exception:
+            _LOGGER.exception("A call of %s failed", call.tool_name)
+        seconds = time.perf_counter() - began
+        with self._changed:
+            self._results.append((text, result, seconds))
+            self._changed.notify()
+
+    def _send_on(self, rows: Sequence[DecodingRow]) -> None:
+        """Send what is new of some rows, and have the calls made that are complete."""
+        for row in rows:
+            text = self._texts[row]
+            try:
+                text.send_pieces()
+            except Exception:
+                _LOGGER.exception("A text has nobody who takes it")
+                text.is_canceled = True
+            if row.stopped_by is not None:
+                del self._texts[row]
+        for row in self._batch.take_out():
+            self._tools.submit(self._make_call, self._texts[row], row.awaited()[1])
+
+    def _end(self, text: LiveText, error: Exception | None = None) -> None:
+        self._texts.pop(text.row, None)
+        try:
+            text.send_end(error)
+        except Exception:
+            _LOGGER.exception("A text has nobody who takes its end")
