@@ -314,6 +314,42 @@ def complete(
     )
 
 
+@app.command()
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; beyond this machine needs TOOLFORMER_API_KEY."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 8000,
+    max_active: Annotated[
+        int, typer.Option(min=1, help="Most texts that are decoded at the same time.")
+    ] = 32,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Most texts that wait for a place; more are refused.")
+    ] = 64,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Write the texts of prompts into the log, too.")
+    ] = False,
+    tools: ToolNames = None,
+    model: ModelName = None,
+    preset: Preset = None,
+    changes: Changes = None,
+) -> None:
+    """Serve the model with live calls: OpenAI's API for completions, and a page at /."""
+    from dagster_project.commands.options import RunOptions
+    from dagster_project.commands.serving import serve_model
+
+    serve_model(
+        RunOptions.of(preset, changes, tools=names_in(tools)),
+        model_name=model,
+        host=host,
+        port=port,
+        max_active=max_active,
+        max_waiting=max_waiting,
+        logs_prompts=log_prompts,
+    )
+
+
 @app.command("lm-eval")
 def lm_eval(
     tasks: Annotated[

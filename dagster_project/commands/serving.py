@@ -1,0 +1,93 @@
+"""`toolformer serve`: a model with live calls, for clients of OpenAI's API and for a browser.
+
+Does not parse the command line, and answers no request.
+"""
+
+import os
+from importlib.util import find_spec
+
+from dagster_project.commands import console
+from dagster_project.commands.completing import model_directory
+from dagster_project.commands.options import RunOptions
+from dagster_project.home import Home
+from dagster_project.web_guard import in_url
+from dagster_project.wiring.call_threshold import least_call_probability
+from dagster_project.wiring.model_holder import ModelHolder
+from dagster_project.wiring.toolbox import open_toolbox
+from toolformer.decoding.completions import CLOSED
+from toolformer.errors import ToolformerError
+
+_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def serve_model(
+    options: RunOptions,
+    *,
+    model_name: str | None,
+    host: str,
+    port: int,
+    max_active: int,
+    max_waiting: int,
+    logs_prompts: bool,
+) -> None:
+    """Serve a model until SIGTERM or SIGINT."""
+    check_installed()
+
+    from toolformer.decoding.live_batch import LiveBatch
+    from toolformer_server.app import make_app
+    from toolformer_server.gate import KEY_VARIABLE, check_access
+    from toolformer_server.request_log import log_to_standard_error
+    from toolformer_server.running import Server, bound_socket
+    from toolformer_server.served import Served
+
+    key = os.environ.get(KEY_VARIABLE) or None
+    check_access(host, key)
+    log_to_standard_error()
+    # Before the model, which takes its time to load.
+    with bound_socket(host, port) as bound:
+        home = Home.find()
+        settings = options.load_settings(home)
+        holder = ModelHolder()
+        toolbox = open_toolbox(
+            settings, home, named=options.tools or None, while_decoding=True, holder=holder
+        )
+        directory = model_directory(model_name, settings, home)
+        try:
+            model = holder.load(directory, settings, home)
+            for tool in toolbox.tools.values():
+                tool.prepare()
+            least = least_call_probability(directory, settings) if toolbox.tools else CLOSED
+            served = Served(
+                name=directory.name,
+                batch=LiveBatch(model, max_active=max_active, max_waiting=max_waiting),
+                settings=settings,
+                toolbox=toolbox,
+                least_call_probability=least,
+                context_length=model.context_length,
+                max_active=max_active,
+            )
+            app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
+            address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
+            names = ", ".join(toolbox.tools) or "no tools"
+            started = f"{address} serves {served.name} with {names}. Ctrl-C ends it."
+            served.batch.start()
+            try:
+                Server(app, served, on_start=lambda: console.say(started)).run([bound])
+            finally:
+                served.close(0)
+        finally:
+            holder.release()
+
+
+def check_installed() -> None:
+    """Tell before anything is loaded that a package is missing.
+
+    Raises:
+        ToolformerError: names the command that installs it.
+    """
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            raise ToolformerError(
+                f"`toolformer serve` needs the package {package}, which is not installed. Run "
+                "`pip install -e '.[serve]'` in the clone."
+            )

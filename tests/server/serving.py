@@ -1,0 +1,116 @@
+"""A real server in a thread, or in a process of its own, over the fake engine."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx2 as httpx
+
+from dagster_project.commands import console
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.toolbox import Toolbox
+from tests.server.fake_engine import FakeBatch
+from tools.calculator import Calculator
+from tools.calendar import Calendar
+
+
+def made_served(batch: FakeBatch, name: str = "tiny/model"):
+    from toolformer_server.served import Served
+
+    tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
+    unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
+    # Of a tool that was given up, were failures not counted anew.
+    toolbox = Toolbox(tools, {}, unavailable, failures=Counter(Calculator=20))
+    return Served(
+        name=name,
+        batch=batch,  # pyright: ignore[reportArgumentType]
+        settings=Settings.model_validate({"decoding": {"max_new_tokens": 7}}),
+        toolbox=toolbox,
+        least_call_probability=0.25,
+        context_length=512,
+        max_active=batch.max_active,
+    )
+
+
+def happens(what: Callable[[], object], *, seconds: float = 5) -> bool:
+    """Whether something becomes true in time."""
+    until = time.monotonic() + seconds
+    while not what() and time.monotonic() < until:
+        time.sleep(0.01)
+    return bool(what())
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers.
+
+    Attributes:
+        client: asks it.
+        batch: decodes.
+    """
+
+    client: httpx.Client
+    batch: FakeBatch
+    server: object
+
+    @property
+    def port(self) -> int:
+        return self.client.base_url.port or 0
+
+    def complete(self, prompt="6 * 7", **fields) -> httpx.Response:
+        return self.client.post("/v1/completions", json={"prompt": prompt, **fields})
+
+
+@contextlib.contextmanager
+def serving(
+    batch: FakeBatch | None = None,
+    *,
+    name: str = "tiny/model",
+    key: str | None = None,
+    logs_prompts: bool = False,
+    closing_seconds: float = 0.0,
+) -> Iterator[Running]:
+    """Serve until the block is left."""
+    from toolformer_server.app import make_app
+    from toolformer_server.running import Server, bound_socket
+
+    batch = batch or FakeBatch()
+    served = made_served(batch, name)
+    app = make_app(served, bound_to="127.0.0.1", key=key, logs_prompts=logs_prompts)
+    bound = bound_socket("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    started = threading.Event()
+    server = Server(app, served, on_start=started.set, closing_seconds=closing_seconds)
+    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+        try:
+            yield Running(client, batch, server)
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
+            thread.join(15)
+    assert not thread.is_alive()
+
+
+def main() -> None:
+    """Serve in this process; the address is printed."""
+    from toolformer_server.app import make_app
+    from toolformer_server.request_log import log_to_standard_error
+    from toolformer_server.running import Server, bound_socket
+
+    log_to_standard_error()
+    served = made_served(FakeBatch())
+    app = make_app(served, bound_to="127.0.0.1", key=None, logs_prompts=False)
+    bound = bound_socket("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    server = Server(app, served, on_start=lambda: console.say(address), closing_seconds=20)
+    server.run([bound])
+
+
+if __name__ == "__main__":
+    main()

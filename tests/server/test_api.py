@@ -1,0 +1,423 @@
+"""The API: each field, each error, whole answers and streams."""
+
+import datetime
+import json
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
+
+from tests.server.fake_engine import ANSWER, CALL, FakeBatch
+from tests.server.serving import Running, happens, serving
+
+
+@pytest.fixture(scope="module")
+def running():
+    with serving() as started:
+        yield started
+
+
+def events(answer) -> list[dict]:
+    """The events of a stream, without the last."""
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in answer.text.split("\n\n") if line]
+    assert lines.pop() == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def error_of(answer) -> dict:
+    """The error of an answer, which has OpenAI's shape."""
+    assert set(answer.json()) == {"error"}, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+# Answers
+
+
+def test_a_whole_answer_has_the_text_with_its_calls_and_without(running: Running):
+    answer = running.complete()
+    assert answer.status_code == 200
+    assert len(answer.headers["x-request-id"]) == 32
+    body = answer.json()
+    assert (body["object"], body["model"]) == ("text_completion", "tiny/model")
+    (choice,) = body["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (ANSWER, "stop")
+    assert choice["logprobs"] is None
+    assert choice["toolformer"]["text_without_calls"] == ANSWER.replace(CALL, "")
+    (call,) = choice["toolformer"]["calls"]
+    assert call.pop("milliseconds") >= 0
+    assert call == {
+        "tool": "Calculator",
+        "arguments": "6 * 7",
+        "result": "42",
+        "text": CALL,
+        "character_offset": 6,
+        "undone": False,
+    }
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+
+
+def test_a_call_that_was_taken_back_is_listed_with_its_reason(running: Running):
+    (choice,) = running.complete("undo").json()["choices"]
+    assert choice["text"] == ANSWER.replace(CALL, "")
+    (call,) = choice["toolformer"]["calls"]
+    assert (call["undone"], call["reason"], call["tool"]) == (True, "no_result", None)
+    assert call["text"] == " [Calculator(1 / 0) ->"
+
+
+def test_each_prompt_of_a_list_has_a_choice(running: Running):
+    body = running.complete(["6 * 7", "undo"]).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1]
+    assert body["choices"][0]["text"] != body["choices"][1]["text"]
+    assert body["usage"]["prompt_tokens"] == 4
+
+
+def test_a_stream_has_the_calls_as_events_of_their_own(running: Running):
+    *parts, last, usage = events(
+        running.complete(stream=True, stream_options={"include_usage": True})
+    )
+    choices = [part["choices"][0] for part in parts]
+    assert "".join(choice["text"] for choice in choices) == ANSWER
+    assert {choice["finish_reason"] for choice in choices} == {None}
+    (call,) = [choice for choice in choices if choice["toolformer"]]
+    assert (call["text"], call["toolformer"]["call"]["result"]) == (CALL, "42")
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["choices"][0]["text"] == ""
+    assert last["choices"][0]["toolformer"] == {"text_without_calls": " It is 42."}
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 5)
+    assert len({part["id"] for part in parts}) == 1
+
+
+def test_probabilities_of_tokens_and_of_calls_are_the_same_in_a_stream(running: Running):
+    fields = {"logprobs": 2, "call_probabilities": True}
+    (choice,) = running.complete(**fields).json()["choices"]
+    tokens = choice["toolformer"]["tokens"]
+    assert tokens[0] == {"text": " It", "kind": "sampled", "call_probability": 0.125}
+    assert [token["kind"] for token in tokens[2:4]] == ["trigger", "forced"]
+    logprobs = choice["logprobs"]
+    assert "".join(logprobs["tokens"]) == ANSWER
+    assert logprobs["token_logprobs"] == [-0.5, -0.5, -0.5, None, -0.5]
+    # What is impossible is no infinity, which JSON does not have.
+    assert logprobs["top_logprobs"][0] == {" It": -0.5, " other": -9999.0}
+    assert logprobs["top_logprobs"][3] == {}
+    assert logprobs["text_offset"] == [0, 3, 6, 8, 32]
+    *parts, _last = events(running.complete(**fields, stream=True))
+    streamed = [part["choices"][0] for part in parts]
+    assert [one for part in streamed for one in part["toolformer"]["tokens"]] == tokens
+    for name, values in logprobs.items():
+        assert [value for part in streamed for value in part["logprobs"][name]] == values
+
+
+def test_echo_puts_the_prompt_in_front(running: Running):
+    assert running.complete(echo=True).json()["choices"][0]["text"] == "6 * 7" + ANSWER
+    parts = events(running.complete(echo=True, stream=True))
+    assert "".join(part["choices"][0]["text"] for part in parts) == "6 * 7" + ANSWER
+
+
+def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
+    running.complete(
+        model="tiny/model",
+        max_tokens=3,
+        stop=["!", "?"],
+        logprobs=4,
+        tools=["Calendar"],
+        call_top_k=2,
+        min_call_probability=0.5,
+        max_calls=3,
+    )
+    request = running.batch.requests[-1]
+    parameters = request.parameters
+    assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
+    assert (parameters.max_calls, parameters.least_call_probability) == (3, 0.5)
+    assert parameters.tools == ("Calendar",)
+    assert (request.stop_texts, request.top_log_probabilities) == (("!", "?"), 4)
+    running.complete()
+    parameters = running.batch.requests[-1].parameters
+    assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
+    assert (parameters.least_call_probability, parameters.tools) == (
+        0.25,
+        ("Calculator", "Calendar"),
+    )
+
+
+def test_tools_off_makes_no_call(running: Running):
+    (choice,) = running.complete(tools="off").json()["choices"]
+    assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])
+    assert running.batch.requests[-1].parameters.is_disabled
+
+
+def test_the_calendar_takes_the_day_that_is_given(running: Running):
+    from tools.protocol import ToolCall
+
+    running.complete(today="2024-05-31")
+    answer = running.batch.requests[-1].run_call(ToolCall("Calendar", ""))
+    assert answer is not None
+    assert "May 31, 2024" in answer
+    running.complete()
+    present = datetime.datetime.now().astimezone().strftime("%Y")
+    assert present in (running.batch.requests[-1].run_call(ToolCall("Calendar", "")) or "")
+
+
+def test_a_tool_that_stopped_working_undoes_the_call_and_nothing_else(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    from tools.calculator import Calculator
+    from tools.errors import ToolDiedError
+
+    def die(*_):
+        raise ToolDiedError("it is gone")
+
+    monkeypatch.setattr(Calculator, "call", die)
+    assert running.complete().status_code == 200
+    assert "no call of Calculator can be answered: it is gone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 0, "n": 1, "best_of": 1, "presence_penalty": 0.0, "logit_bias": {}},
+        {"temperature": None, "suffix": None, "stop": None, "max_tokens": None, "tools": None},
+        {"top_p": 0.5, "seed": -3, "user": "me"},
+        {"stop": "42", "logprobs": 0},
+    ],
+)
+def test_fields_that_ask_for_greedy_decoding_are_taken(running: Running, fields: dict):
+    assert running.complete(**fields).status_code == 200
+
+
+@pytest.mark.parametrize("prompt", ["", "\x00\x1b[31m\x7f", "ü 🦉 \u202e", "a\r\ndata: x\n\n"])
+def test_any_text_is_a_prompt(running: Running, prompt: str):
+    assert running.complete(prompt, echo=True).json()["choices"][0]["text"].startswith(prompt)
+    first = events(running.complete(prompt, echo=True, stream=True))[0]
+    assert first["choices"][0]["text"] == (prompt or " It")
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "said"),
+    [
+        ({"temperature": 0.7}, "temperature", "temperature is 0.7. Expected 0, since decoding is"),
+        ({"temperature": True}, "temperature", "Expected 0"),
+        ({"n": 2}, "n", "n is 2. Expected 1, since greedy"),
+        ({"best_of": 3}, "best_of", "Expected 1"),
+        ({"suffix": "x"}, "suffix", "Expected null"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias", "Expected nothing"),
+        ({"frequency_penalty": -1}, "frequency_penalty", "Expected 0"),
+        ({"prompt": [1, 2, 3]}, "prompt", "tokens are not taken"),
+        ({"prompt": []}, "prompt", "prompt is []. Expected a text"),
+        ({"prompt": ["a"] * 5}, "prompt", "has 5 texts. Expected at most 4"),
+        ({"prompt": "a" * 20_001}, "prompt", "has 20001 tokens"),
+        ({"max_tokens": 0}, "max_tokens", "max_tokens is 0. Expected a whole number from 1"),
+        ({"max_tokens": "5"}, "max_tokens", "max_tokens is '5'"),
+        ({"max_tokens": 2.0}, "max_tokens", "max_tokens is 2.0"),
+        ({"max_tokens": 10**30}, "max_tokens", "Expected at most 512"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "up to 4 of them"),
+        ({"stop": ""}, "stop", "a text of 1 to 100"),
+        ({"logprobs": 6}, "logprobs", "from 0 to 5"),
+        ({"logprobs": 1, "echo": True}, "echo", "Leave out one of them"),
+        ({"stream": "yes"}, "stream", "Expected true or false"),
+        ({"stream_options": {"usage": True}}, "stream_options", "include_usage"),
+        ({"tools": ["Calculater"]}, "tools", "'Calculater' here. Did you mean 'Calculator'?"),
+        ({"tools": ["QA"]}, "tools", "there is no index. Make one."),
+        ({"tools": [{"type": "function"}]}, "tools", "a list of names"),
+        ({"call_top_k": -1}, "call_top_k", "call_top_k is -1"),
+        ({"min_call_probability": 1.5}, "min_call_probability", "a number from 0 to 1"),
+        ({"max_calls": 101}, "max_calls", "up to 100"),
+        ({"today": "2024-02-30"}, "today", "a date, YYYY-MM-DD"),
+        ({"today": "20240229"}, "today", "a date, YYYY-MM-DD"),
+        ({"call_probabilities": 1}, "call_probabilities", "true or false"),
+        ({"max_token": 5}, "max_token", "no field 'max_token'. Did you mean 'max_tokens'?"),
+        ({"xyzzy": 5}, "xyzzy", "Expected one of model, prompt"),
+    ],
+)
+def test_a_field_that_cannot_be_served_is_refused_by_name(running, fields, param, said):
+    answer = running.complete(**fields)
+    assert answer.status_code == 400
+    error = error_of(answer)
+    assert (error["param"], error["type"]) == (param, "invalid_request_error")
+    assert said in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "The body is not JSON"),
+        (b"", "The body is not JSON"),
+        (b"[1, 2]", "The body is [1, 2]. Expected a JSON object"),
+        (b"null", "The body is None"),
+        (b'{"prompt": "a", "top_p": NaN}', "The body is not JSON"),
+        (b'{"prompt": "a", "top_p": 1e999}', "top_p is inf"),
+        (b'{"prompt": "\\ud800"}', "The body is not JSON"),
+        (b'{"prompt": "\xff"}', "The body is not JSON"),
+        (b"[" * 500_000, "recursion limit"),
+        (b'{"prompt": ' + b"[" * 150 + b"]" * 150 + b"}", "Expected a text"),
+        (b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", "The body is not JSON"),
+        (b"{}", "prompt is missing. Expected a text"),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(running: Running, content: bytes, said: str):
+    answer = running.client.post(
+        "/v1/completions", content=content, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert said in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_only_json_is_taken(running: Running, kind: str):
+    answer = running.client.post(
+        "/v1/completions", content=b'{"prompt": "a"}', headers={"content-type": kind}
+    )
+    assert answer.status_code == 415
+    assert "Expected application/json" in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_large_body_is_refused_whether_or_not_it_tells_its_length(running, is_told):
+    body = b'{"prompt": "' + b"a" * 10_000_000 + b'"}'
+    answer = running.client.post(
+        "/v1/completions",
+        content=body if is_told else (body[at : at + 65536] for at in range(0, len(body), 65536)),
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 413
+    assert "Expected at most 1048576 bytes" in error_of(answer)["message"]
+
+
+def test_other_addresses_methods_and_models_are_refused(running: Running):
+    client = running.client
+    for answer in (client.get("/nothing"), client.post("/v1/chat/completions", json={})):
+        assert answer.status_code in (404, 405)
+        assert error_of(answer)["message"].endswith(".")
+    assert client.get("/v1/chat").status_code == 404
+    assert client.get("/v1/completions").status_code == 405
+    assert client.delete("/v1/models").status_code == 405
+    for answer in (running.complete(model="gpt-4"), client.get("/v1/models/gpt-4")):
+        assert answer.status_code == 404
+        assert error_of(answer)["code"] == "model_not_found"
+
+
+def test_a_bug_is_a_500_with_a_request_id_and_no_traceback(running, caplog):
+    answer = running.complete("fail")
+    assert answer.status_code == 500
+    error = error_of(answer)
+    assert answer.headers["x-request-id"] in error["message"]
+    assert "the batch has a bug" not in answer.text
+    assert "the batch has a bug" in caplog.text
+    streamed = running.complete("fail", stream=True)
+    assert json.loads(streamed.text.removeprefix("data: "))["error"]["type"] == "server_error"
+
+
+def test_a_bug_of_the_server_itself_is_a_500_too(running, caplog, monkeypatch):
+    from toolformer_server.exchange import Exchange
+
+    monkeypatch.setattr(Exchange, "_begin", None)
+    answer = running.complete()
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] in error_of(answer)["message"]
+    # The log is written behind the answer.
+    assert happens(lambda: "'NoneType' object is not callable" in caplog.text)
+
+
+def test_a_full_queue_is_a_429_and_frees_what_the_request_had():
+    with serving(FakeBatch(max_active=3, max_waiting=0)) as full:
+        with full.client.stream(
+            "POST", "/v1/completions", json={"prompt": "slow", "stream": True, "max_tokens": 512}
+        ):
+            refused = full.complete(["slow"] * 3, max_tokens=512)
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) > 0
+            assert error_of(refused)["type"] == "rate_limit_error"
+        assert full.batch.is_idle_soon()
+        assert full.complete().status_code == 200
+
+
+# What else is there
+
+
+def test_models_are_described_with_their_tools(running: Running):
+    answer = running.client.get("/v1/models").json()
+    (model,) = answer["data"]
+    assert (answer["object"], model["id"], model["object"]) == ("list", "tiny/model", "model")
+    said = model["toolformer"]
+    assert said["tools"] == ["Calculator", "Calendar"]
+    assert "no index" in said["unavailable"]["QA"]
+    assert (said["min_call_probability"], said["max_tokens"]) == (0.25, 512)
+    datetime.date.fromisoformat(said["today"])
+    assert running.client.get("/v1/models/tiny/model").json() == model
+
+
+def test_the_page_is_served_with_a_policy_that_keeps_others_out(running: Running):
+    answer = running.client.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    assert answer.headers["cache-control"] == "no-cache"
+    for path in ("/../app.py", "/%2e%2e/app.py", "//etc/passwd", "/__init__.py"):
+        assert running.client.get(path).status_code == 404
+
+
+def test_metrics_count_requests_tokens_and_calls():
+    with serving() as counted:
+        counted.complete()
+        counted.complete("undo")
+        for stream in (True, False):
+            counted.complete("fail", stream=stream)
+        counted.client.get("/made-up-1")
+        text = counted.client.get("/metrics").text
+    for line in (
+        'toolformer_requests_total{path="/v1/completions",status="200"} 3.0',
+        'toolformer_requests_total{path="/v1/completions",status="500"} 1.0',
+        'toolformer_requests_total{path="other",status="404"} 1.0',
+        "toolformer_tokens_decoded_total 8.0",
+        'toolformer_calls_total{outcome="answered",tool="Calculator"} 1.0',
+        'toolformer_calls_total{outcome="undone",tool="Calculator"} 1.0',
+        'toolformer_tool_seconds_count{tool="Calculator"} 1.0',
+        "toolformer_first_token_seconds_count 2.0",
+        "toolformer_active 0.0",
+        "toolformer_waiting 0.0",
+    ):
+        assert line in text
+
+
+def test_the_description_of_the_api_names_the_fields(running: Running):
+    described = json.dumps(running.client.get("/openapi.json").json())
+    assert "min_call_probability" in described
+
+
+# The official client
+
+
+def test_the_official_client_completes_streams_and_reads_errors(running: Running):
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(
+        base_url=f"{running.client.base_url}/v1", api_key="none", max_retries=0
+    ) as client:
+        assert [model.id for model in client.models.list()] == ["tiny/model"]
+        assert client.models.retrieve("tiny/model").owned_by == "toolformer"
+        asked = {"model": "tiny/model", "prompt": "6 * 7", "temperature": 0}
+        whole = client.completions.create(
+            **asked, logprobs=2, extra_body={"tools": ["Calculator"], "max_calls": 1}
+        )
+        assert whole.choices[0].text == ANSWER
+        assert whole.choices[0].finish_reason == "stop"
+        assert whole.choices[0].logprobs.token_logprobs[0] == -0.5
+        assert whole.choices[0].toolformer["calls"][0]["result"] == "42"
+        assert whole.usage.total_tokens == 8
+        parts = list(
+            client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+        )
+        assert "".join(part.choices[0].text for part in parts if part.choices) == ANSWER
+        assert parts[-1].usage.prompt_tokens == 3
+        with pytest.raises(openai.BadRequestError, match=r"Expected 0") as caught:
+            client.completions.create(**{**asked, "temperature": 1})
+        assert caught.value.param == "temperature"
+        with pytest.raises(openai.NotFoundError):
+            client.completions.create(**{**asked, "model": "gpt-4"})
+        with pytest.raises(openai.APIError, match="The server failed"):
+            list(client.completions.create(**{**asked, "prompt": "fail"}, stream=True))

@@ -1,0 +1,131 @@
+"""The server's life: the command, the log, and how it ends."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
+
+from starlette.testclient import TestClient
+
+from dagster_project.commands import serving as command
+from tests.conftest import REPOSITORY
+from tests.dagster_project.command_line import run_command
+from tests.fakes import ScriptedModel
+from tests.server import serving as started_here
+from tests.server.fake_engine import FakeBatch
+from tests.server.serving import serving
+from toolformer_server.request_log import REQUESTS, JsonLines
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_runs_finish_and_refuses_what_comes(told: int):
+    process = subprocess.Popen(
+        [sys.executable, "-m", started_here.__name__],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        slow = {"prompt": "slow", "max_tokens": 150, "stream": True}
+        with (
+            httpx.Client(base_url=address, timeout=20, trust_env=False) as client,
+            client.stream("POST", "/v1/completions", json=slow) as stream,
+        ):
+            lines = stream.iter_lines()
+            next(lines)
+            process.send_signal(told)
+            time.sleep(0.2)
+            health = client.get("/health")
+            assert (health.status_code, health.json()) == (503, {"status": "closing"})
+            refused = client.post("/v1/completions", json={"prompt": "6 * 7"})
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"]
+            assert refused.json()["error"]["code"] == "closing"
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    logged = [json.loads(line) for line in said.splitlines()]
+    assert sorted(line["status"] for line in logged) == [200, 503, 503]
+
+
+def test_what_runs_too_long_is_cancelled_and_says_so():
+    with serving(closing_seconds=0.2) as running:
+        answers = []
+        slow = threading.Thread(
+            target=lambda: answers.append(running.complete("slow", max_tokens=512))
+        )
+        slow.start()
+        assert started_here.happens(lambda: running.batch.active)
+    slow.join(10)
+    assert answers[0].status_code == 503
+    assert answers[0].json()["error"]["code"] == "closing"
+
+
+@pytest.mark.parametrize("logs_prompts", [False, True])
+def test_a_request_is_one_line_of_json_with_its_prompt_only_where_asked(caplog, logs_prompts):
+    caplog.set_level(logging.INFO, REQUESTS.name)
+    with serving(logs_prompts=logs_prompts) as running:
+        request_id = running.complete("6 * 7 \n\x00").headers["x-request-id"]
+    (record,) = (one for one in caplog.records if one.name == REQUESTS.name)
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    fields = json.loads(line)
+    assert fields["request_id"] == request_id
+    assert (fields["path"], fields["status"]) == ("/v1/completions", 200)
+    assert (fields["prompt_tokens"], fields["completion_tokens"], fields["calls"]) == (4, 5, 1)
+    assert 0 < fields["first_token_seconds"] <= fields["seconds"]
+    assert ("6 * 7" in line) == logs_prompts
+
+
+def test_the_command_serves_the_model_of_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from toolformer.decoding import live_batch
+    from toolformer_server.running import Server
+
+    answers = []
+
+    def ask(server: Server, sockets) -> None:
+        port = sockets[0].getsockname()[1]
+        client = TestClient(server.config.app, base_url=f"http://127.0.0.1:{port}")
+        answers.append(client.get("/v1/models"))
+        server._on_start()
+
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(live_batch, "LiveBatch", FakeBatch)
+    monkeypatch.setattr(command, "model_directory", lambda *_: tmp_path / "small")
+    monkeypatch.setattr(command.ModelHolder, "load", lambda *_: ScriptedModel([]))
+    monkeypatch.setattr(Server, "run", ask)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
+    asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.least_call_probability=0.5"]
+    outcome = run_command(capsys, "serve", *asked)
+    assert outcome.code == 0, outcome.err
+    assert "serves small with Calculator. Ctrl-C ends it." in outcome.out
+    (model,) = answers[0].json()["data"]
+    assert (model["id"], model["toolformer"]["tools"]) == ("small", ["Calculator"])
+    assert model["toolformer"]["min_call_probability"] == 0.5
+
+
+def test_what_is_missing_is_said_before_anything_is_loaded(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TOOLFORMER_API_KEY", raising=False)
+    refused = run_command(capsys, "serve", "--host", "0.0.0.0")
+    assert refused.is_one_paragraph_naming("--host 0.0.0.0", "TOOLFORMER_API_KEY")
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    missing = run_command(capsys, "serve")
+    assert missing.is_one_paragraph_naming("the package fastapi", "pip install -e '.[serve]'")

@@ -1,0 +1,110 @@
+"""The addresses of the server."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from toolformer_server.api_errors import ApiError, internal
+from toolformer_server.bodies import CompletionBody, parsed_body, read_body
+from toolformer_server.exchange import Exchange
+from toolformer_server.gate import Gate
+from toolformer_server.metrics import CONTENT_TYPE, Metrics
+from toolformer_server.request_record import LEFT
+from toolformer_server.served import Served
+
+_PAGE = Path(__file__).parent / "page"
+_STATUS_WORDS = {
+    404: "There is nothing at this address. Expected /v1/completions, /v1/models, /health, "
+    "/metrics or /.",
+    405: "This address does not take the method. POST to /v1/completions; GET the others.",
+}
+
+
+def make_app(served: Served, *, bound_to: str, key: str | None, logs_prompts: bool) -> ASGIApp:
+    """The application, behind its gate.
+
+    Args:
+        served: the model.
+        bound_to: the address or name that the server was told to bind to.
+        key: what clients must know; None where all may ask.
+        logs_prompts: whether the log has the texts of prompts.
+    """
+    metrics = Metrics(lambda: served.batch.active, lambda: served.batch.waiting)
+    # Its pages of documentation would load scripts from elsewhere.
+    app = FastAPI(title="toolformer", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.exception_handlers |= {
+        ApiError: _tell,
+        HTTPException: _tell_of_address,
+        ClientDisconnect: _tell_nobody,
+        Exception: _tell_of_bug,
+    }
+
+    @app.get("/health")
+    async def health() -> Response:
+        if served.is_closing:
+            return JSONResponse({"status": "closing"}, 503)
+        batch = served.batch
+        return JSONResponse(
+            {
+                "status": "ok",
+                "model": served.name,
+                "active": batch.active,
+                "waiting": batch.waiting,
+            }
+        )
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    @app.get("/v1/models")
+    async def list_models() -> Response:
+        return JSONResponse({"object": "list", "data": [served.description]})
+
+    @app.get("/v1/models/{name:path}")
+    async def show_model(name: str) -> Response:
+        served.check_name(name)
+        return JSONResponse(served.description)
+
+    @app.post("/v1/completions", openapi_extra=_taken_body())
+    async def complete(request: Request) -> Response:
+        body = parsed_body(await read_body(request))
+        record = request.state.record
+        if logs_prompts:
+            record.further["prompts"] = body.prompts
+        return await Exchange(served, body, record).answer(request.receive)
+
+    page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
+    # Not mounted: that would answer for methods that the other addresses do not take.
+    app.routes.extend(Route(path, StaticFiles(directory=_PAGE, html=True)) for path in page)
+    return Gate(app, bound_to=bound_to, key=key, free_paths={"/health", *page}, metrics=metrics)
+
+
+def _taken_body() -> dict[str, Any]:
+    schema = CompletionBody.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def _tell(_: Request, error: Any) -> Response:
+    return error.response
+
+
+async def _tell_of_address(_: Request, error: Any) -> Response:
+    message = _STATUS_WORDS.get(error.status_code, f"{error.detail}.")
+    return ApiError(error.status_code, message).response
+
+
+async def _tell_nobody(request: Request, _: Any) -> Response:
+    request.state.record.has_left = True
+    return Response(status_code=LEFT)
+
+
+async def _tell_of_bug(request: Request, _: Any) -> Response:
+    return internal(request.state.record.request_id).response

@@ -1,0 +1,190 @@
+"""The model that is served with its tools, and how a request is decoded with them.
+
+Does not decode.
+"""
+
+import datetime
+import logging
+import reprlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dagster_project.settings.sections import Settings
+from dagster_project.wiring.live_calls import decoding_parameters, live_tools
+from dagster_project.wiring.toolbox import Toolbox
+from toolformer.decoding.live_batch import LiveBatch
+from toolformer.decoding.live_text import LiveRequest
+from toolformer_server.api_errors import ApiError
+from toolformer_server.bodies import CompletionBody, nearest
+from tools.errors import ToolError
+from tools.protocol import ToolCall
+
+_LOGGER = logging.getLogger(__name__)
+_MOST_NEW_TOKENS = 4096
+
+
+@dataclass
+class Served:
+    """A model in a running batch, and its tools.
+
+    Attributes:
+        name: its id.
+        batch: decodes it.
+        settings: of the server.
+        toolbox: its tools, opened for decoding and prepared.
+        least_call_probability: that the opening of a call must have.
+        context_length: of the model, in tokens.
+        max_active: most texts that are decoded at the same time.
+        created: when it was started, in seconds since 1970.
+        is_closing: whether requests are refused.
+    """
+
+    name: str
+    batch: LiveBatch
+    settings: Settings
+    toolbox: Toolbox
+    least_call_probability: float
+    context_length: int
+    max_active: int
+    created: int = field(default_factory=lambda: int(time.time()))
+    is_closing: bool = False
+
+    def close(self, seconds: float) -> None:
+        """Refuse what comes, and let what runs finish for so long."""
+        self.is_closing = True
+        self.batch.close(seconds)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """As OpenAI describes a model, and what it does with calls."""
+        decoding = self.settings.decoding
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "toolformer",
+            "toolformer": {
+                "tools": list(self.toolbox.tools),
+                "unavailable": dict(self.toolbox.unavailable),
+                "call_top_k": decoding.call_top_k,
+                "min_call_probability": self.least_call_probability,
+                "max_calls": decoding.max_calls,
+                "context_length": self.context_length,
+                "max_tokens": self.most_new_tokens,
+                "today": _present_day().isoformat(),
+            },
+        }
+
+    @property
+    def most_new_tokens(self) -> int:
+        """The largest `max_tokens`."""
+        return min(_MOST_NEW_TOKENS, self.context_length)
+
+    def live_requests(self, body: CompletionBody) -> list[LiveRequest]:
+        """What the batch is asked, a text for each prompt.
+
+        Raises:
+            ApiError: this model and its tools cannot do what was asked.
+        """
+        self.check_name(body.model)
+        if len(body.prompts) > self.max_active:
+            raise ApiError(
+                400,
+                f"prompt has {len(body.prompts)} texts. Expected at most {self.max_active}; send "
+                "the others in another request.",
+                param="prompt",
+            )
+        if (body.max_tokens or 0) > self.most_new_tokens:
+            raise ApiError(
+                400,
+                f"max_tokens is {body.max_tokens}. Expected at most {self.most_new_tokens}.",
+                param="max_tokens",
+            )
+        if body.echo and body.logprobs is not None:
+            raise ApiError(
+                400,
+                "echo and logprobs together ask for probabilities of the prompt, which are not "
+                "worked out. Leave out one of them.",
+                param="echo",
+            )
+        toolbox = self._asked_tools(body)
+        given = body.min_call_probability
+        parameters = decoding_parameters(
+            self.settings,
+            tuple(toolbox.tools),
+            max_new_tokens=body.max_tokens,
+            call_top_k=body.call_top_k,
+            least_call_probability=self.least_call_probability if given is None else given,
+        )
+        if body.max_calls is not None:
+            parameters = replace(parameters, max_calls=body.max_calls)
+        date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
+        requests = []
+        for prompt in body.prompts:
+            # Failures are counted anew: a tool that was down must be asked again later.
+            tools = live_tools(
+                replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
+            )
+            requests.append(
+                LiveRequest(
+                    prompt=prompt,
+                    parameters=parameters,
+                    run_call=_one_call(tools.run_calls),
+                    parse_arguments=tools.parse_arguments,
+                    stop_texts=body.stop_texts,
+                    top_log_probabilities=body.logprobs or 0,
+                )
+            )
+        return requests
+
+    def check_name(self, name: str | None) -> None:
+        """Refuse to be another model.
+
+        Raises:
+            ApiError: this one has another name.
+        """
+        if name not in (None, self.name):
+            raise ApiError(
+                404,
+                f"There is no model {reprlib.repr(name)}. Expected {self.name!r}.",
+                param="model",
+                code="model_not_found",
+            )
+
+    def tool_of(self, call: str) -> str:
+        """The tool whose name the text of a call begins with; `unknown` for none of these."""
+        name = call.lstrip(" [").partition("(")[0]
+        return name if name in self.toolbox.tools else "unknown"
+
+    def _asked_tools(self, body: CompletionBody) -> Toolbox:
+        known, unavailable = self.toolbox.tools, self.toolbox.unavailable
+        if body.tools is None:
+            return self.toolbox
+        names = () if body.tools == "off" else body.tools
+        for name in names:
+            if name not in known:
+                reason = unavailable.get(name) or nearest(name, known)
+                message = f"There is no tool {reprlib.repr(name)} here. {reason}"
+                raise ApiError(400, message, param="tools")
+        return replace(self.toolbox, tools={name: known[name] for name in known if name in names})
+
+
+def _one_call(
+    run_calls: Callable[[list[tuple[int, ToolCall]]], Any],
+) -> Callable[[ToolCall], str | None]:
+    def run_call(call: ToolCall) -> str | None:
+        try:
+            return run_calls([(0, call)])[0]
+        except ToolError as error:
+            # The tool stopped working. Elsewhere that ends a run; other requests go on.
+            _LOGGER.warning("no call of %s can be answered: %s", call.tool_name, error)
+            return None
+
+    return run_call
+
+
+def _present_day() -> datetime.date:
+    return datetime.datetime.now().astimezone().date()
