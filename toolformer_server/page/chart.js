@@ -1,0 +1,71 @@
+// The probability of opening a call at each token, as a line over a logarithmic axis.
+
+const NAMESPACE = "http://www.w3.org/2000/svg";
+const HEIGHT = 150;
+const MARGIN = { left: 54, right: 4, top: 16, bottom: 22 };
+// Smaller probabilities stand at the lower edge.
+const LEAST = 1e-5;
+const DECADES = [1, 0.1, 0.01, 1e-3, 1e-4, LEAST];
+
+function svg(name, attributes, text) {
+  const made = document.createElementNS(NAMESPACE, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const written = (text, x, y) => svg("text", { x, y, "text-anchor": "end" }, text);
+const short = (probability) => String(Number(probability.toPrecision(2)));
+
+// Draws into an element and returns the same in words. `tokens` are those of the answer; inside
+// calls they have no probability.
+export function drawChart(place, tokens, { min_call_probability: threshold }) {
+  const points = tokens.filter((token) => token.call_probability !== null);
+  const width = Math.max(place.clientWidth, 200);
+  const bottom = HEIGHT - MARGIN.bottom;
+  const inside = width - MARGIN.left - MARGIN.right;
+  const x = (index) => MARGIN.left + (inside * (index + 0.5)) / Math.max(points.length, 20);
+  const y = (probability) => {
+    const share = Math.log(Math.max(probability, LEAST)) / Math.log(LEAST);
+    return MARGIN.top + share * (bottom - MARGIN.top);
+  };
+  const across = (probability, name) =>
+    svg("line", { class: name, x1: MARGIN.left, x2: width - MARGIN.right, y1: y(probability),
+      y2: y(probability) });
+
+  const drawing = svg("svg", { width, height: HEIGHT, role: "img",
+    "aria-labelledby": "chart-title chart-text" });
+  for (const decade of DECADES) {
+    const label = decade === LEAST ? "less" : short(decade);
+    drawing.append(across(decade, "grid"), written(label, MARGIN.left - 6, y(decade) + 4));
+  }
+  const axis = points.length > 1 ? `token 1 to ${points.length}` : "token";
+  drawing.append(written(axis, width - MARGIN.right, HEIGHT - 5));
+  if (threshold > 0) {
+    const label = `threshold ${short(threshold)}`;
+    drawing.append(across(threshold, "threshold"),
+      written(label, width - MARGIN.right, y(threshold) - 5));
+  }
+  drawing.append(svg("polyline", { class: "line", points: points
+    .map((point, index) => `${x(index)},${y(point.call_probability)}`).join(" ") }));
+  points.forEach((point, index) => {
+    const name = point.kind === "sampled" ? "point" : "point opened";
+    const dot = svg("circle", { class: name, cx: x(index), cy: y(point.call_probability), r: 3 });
+    const told = `token ${index + 1} “${point.text}”: ${short(point.call_probability)}`;
+    dot.append(svg("title", {}, told));
+    drawing.append(dot);
+  });
+  place.replaceChildren(drawing);
+  return inWords(points, threshold);
+}
+
+function inWords(points, threshold) {
+  const rule = threshold > 0 ? `threshold ${short(threshold)}` : "no threshold";
+  if (!points.length) return `No probabilities so far, ${rule}.`;
+  const probabilities = points.map((point) => point.call_probability);
+  const highest = Math.max(...probabilities);
+  const token = probabilities.indexOf(highest) + 1;
+  const opened = points.filter((point) => point.kind !== "sampled").length;
+  const dots = opened ? " Dots mark where a call was opened." : "";
+  return `Highest ${short(highest)} at token ${token}, ${rule}.${dots}`;
+}

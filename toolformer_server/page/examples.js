@@ -1,0 +1,30 @@
+// Beginnings of texts for which a tool helps. Of those whose tool the server has, the first six
+// are shown.
+
+const SHOWN = 6;
+const EXAMPLES = [
+  { tool: "Calculator", text: "If Anna has 1,240 apples and gives away 456, she has" },
+  { tool: "Calculator", text: "The bakery sold 12 trays of 36 rolls. In all, it sold" },
+  { tool: "Calendar", text: "Today is" },
+  { tool: "QA", text: "The novel Pride and Prejudice was written by" },
+  { tool: "WikiSearch", text: "The Great Barrier Reef lies off the coast of" },
+  { tool: "MT", text: "The title of the novel La casa junto al mar means" },
+  { tool: "Calculator", text: "Of the 650 pupils, 182 come by bus, a share of" },
+  { tool: "Calendar", text: "The library is closed on Sundays, and today is" },
+  { tool: "QA", text: "Marie Curie was born in the city of" },
+  { tool: "WikiSearch", text: "Penicillin was discovered in the year" },
+  { tool: "MT", text: "The sign says “Salida de emergencia”, which means" },
+];
+const WITHOUT_TOOL = [
+  { tool: null, text: "The capital of Norway is" },
+  { tool: null, text: "Water boils at a temperature of" },
+  { tool: null, text: "The days of the week are Monday," },
+  { tool: null, text: "A year has twelve months, and a month has" },
+  { tool: null, text: "The first people on the moon were" },
+  { tool: null, text: "For a simple bread you need flour," },
+];
+
+export function fittingExamples(tools) {
+  const fitting = EXAMPLES.filter(({ tool }) => tools.includes(tool));
+  return [...fitting, ...WITHOUT_TOOL].slice(0, SHOWN);
+}

@@ -1,0 +1,243 @@
+// The page on which a person watches calls happen. What the model or a tool wrote becomes text
+// nodes only, never markup.
+
+import { drawChart } from "./chart.js";
+import { fittingExamples } from "./examples.js";
+import { completion, setKey, soleModel } from "./server.js";
+
+const at = (id) => document.getElementById(id);
+// What /v1/models says of the model; null until the server has answered.
+let model = null;
+// Aborts both requests of the text that is being written; null where none is.
+let running = null;
+// The text with calls that is shown, and the frame that draws its chart.
+let shown = null;
+let drawing = 0;
+const WRITING = "Writing…";
+// Long enough for screen readers to take it up; then nobody reads it a second time.
+const ANNOUNCED_MS = 5000;
+
+function element(name, className, ...children) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+// Errors
+
+function showError(error) {
+  const sentences = [...at("errors").children].map((row) => row.textContent);
+  // Two requests that fail for one reason say it once.
+  if (!sentences.includes(error.message)) at("errors").append(element("p", "", error.message));
+  if (error.status === 401) {
+    at("key-form").hidden = false;
+    at("key").focus();
+  }
+}
+
+// Model, settings, examples
+
+async function loadModel() {
+  model = await soleModel();
+  const { tools, unavailable = {}, max_tokens } = model.toolformer;
+  at("model").textContent = model.id;
+  at("most-tokens").max = max_tokens;
+  at("most-tokens").value = Math.min(at("most-tokens").value, max_tokens);
+  at("tools").replaceChildren(at("tools").querySelector("legend"), ...tools.map(toolChoice));
+  if (!tools.length) at("tools").append(element("span", "faint", "The server has none."));
+  const missing = Object.keys(unavailable);
+  at("unavailable").hidden = !missing.length;
+  at("unavailable").replaceChildren(
+    element("summary", "", `Not available here: ${missing.join(", ")}`),
+    ...Object.values(unavailable).map((reason) => element("p", "", reason)),
+  );
+  showExamples(tools);
+}
+
+function toolChoice(name) {
+  const box = element("input");
+  Object.assign(box, { type: "checkbox", name: "tool", value: name, checked: true });
+  return element("label", "", box, ` ${name}`);
+}
+
+function showExamples(tools) {
+  at("examples").replaceChildren(...fittingExamples(tools).map(({ tool, text }) => {
+    const button = element("button", "example", element("span", "", `${text} …`));
+    button.type = "button";
+    if (tool) button.append(element("small", "faint", tool));
+    button.addEventListener("click", () => {
+      at("prompt").value = text;
+      continueText();
+    });
+    return element("li", "", button);
+  }));
+}
+
+async function connect() {
+  try {
+    await loadModel();
+  } catch (error) {
+    showError(error);
+    showExamples([]);
+  }
+}
+
+// One text: two requests, what comes of them, how they end
+
+async function continueText() {
+  if (!at("ask").reportValidity()) return;
+  running?.abort();
+  const mine = (running = new AbortController());
+  at("errors").replaceChildren();
+  at("key-form").hidden = true;
+  at("stop").disabled = false;
+  say(WRITING);
+  // On a phone the examples stand below the answers.
+  at("status").scrollIntoView({ block: "nearest" });
+  try {
+    if (!model) await loadModel();
+    if (!mine.signal.aborted) await writeBoth(mine.signal);
+  } catch (error) {
+    if (!mine.signal.aborted) showError(error);
+  }
+  if (running === mine) rest();
+}
+
+async function writeBoth(signal) {
+  const body = {
+    model: model.id,
+    prompt: at("prompt").value,
+    max_tokens: Number(at("most-tokens").value),
+  };
+  const chosen = [...document.querySelectorAll("[name=tool]:checked")].map((box) => box.value);
+  const tools = chosen.length ? chosen : "off";
+  at("answers").hidden = false;
+  shown = beginText("with", body.prompt);
+  refreshChart();
+  const began = performance.now();
+  await Promise.all([
+    write({ ...body, tools, call_probabilities: true }, shown, signal),
+    write({ ...body, tools: "off" }, beginText("without", body.prompt), signal),
+  ]);
+  if (!signal.aborted) sayEnd(shown, performance.now() - began);
+}
+
+function beginText(id, prompt) {
+  at(id).replaceChildren(element("span", "prompt", prompt));
+  at(id).classList.add("writing");
+  return { pane: at(id), tokens: [], calls: [], finish: null };
+}
+
+// A failure is shown, so that the other text goes on.
+async function write(body, text, signal) {
+  try {
+    for await (const { choices } of completion(body, signal)) {
+      if (signal.aborted) return;
+      for (const choice of choices) addChunk(choice, text);
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    const isBegun = text.pane.childNodes.length > 1;
+    text.pane.append(element("em", "faint", isBegun ? " (broke off)" : " (no answer)"));
+    showError(error);
+  }
+  text.pane.classList.remove("writing");
+}
+
+function addChunk({ text, finish_reason, toolformer = {} }, written) {
+  if (toolformer.call) {
+    written.calls.push(toolformer.call);
+    // The text of a call begins with the space in front of it.
+    written.pane.append(" ", callElement(toolformer.call));
+  } else if (text) {
+    written.pane.append(text);
+  }
+  if (toolformer.tokens?.length) {
+    written.tokens.push(...toolformer.tokens);
+    refreshChart();
+  }
+  written.finish = finish_reason ?? written.finish;
+}
+
+function callElement(call) {
+  if (call.undone) {
+    const reason = ` taken back: ${call.reason.replaceAll("_", " ")}`;
+    return element(
+      "mark", "call undone", unseen("Call: "), element("del", "", call.text.trim()),
+      element("span", "reason", reason),
+    );
+  }
+  const time = call.milliseconds.toLocaleString("en", { maximumSignificantDigits: 2 });
+  return element(
+    "mark", "call", unseen("Call: "), element("b", "tool", call.tool),
+    element("span", "arguments", `(${call.arguments})`), " → ",
+    element("span", "result", call.result), element("span", "time", ` ${time} ms`),
+  );
+}
+
+const unseen = (text) => element("span", "unseen", text);
+
+function stop() {
+  if (!running) return;
+  running.abort();
+  rest();
+  say("Stopped.");
+}
+
+function rest() {
+  running = null;
+  for (const pane of document.querySelectorAll(".writing")) pane.classList.remove("writing");
+  if (at("status").textContent === WRITING) say("");
+  // A disabled button would lose the focus to the beginning of the page.
+  if (document.activeElement === at("stop")) at("continue").focus();
+  at("stop").disabled = true;
+}
+
+function say(sentence) {
+  at("status").textContent = sentence;
+}
+
+// Screen readers get the text when it is whole, not token by token.
+function sayEnd({ pane, calls, finish }, milliseconds) {
+  if (!finish) return;
+  const answered = calls.filter((call) => !call.undone).length;
+  const parts = [`${answered} call${answered === 1 ? "" : "s"}`];
+  if (calls.length > answered) parts.push(`${calls.length - answered} taken back`);
+  parts.push(`${(milliseconds / 1000).toFixed(1)} s`);
+  say(`${finish === "length" ? "All new tokens used" : "The text ended"}: ${parts.join(", ")}.`);
+  at("announcement").textContent = pane.textContent;
+  setTimeout(() => at("announcement").replaceChildren(), ANNOUNCED_MS);
+}
+
+// At most one drawing per frame.
+function refreshChart() {
+  cancelAnimationFrame(drawing);
+  drawing = requestAnimationFrame(() => {
+    at("chart-text").textContent = drawChart(at("chart"), shown.tokens, model.toolformer);
+  });
+}
+
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  continueText();
+});
+at("stop").addEventListener("click", stop);
+at("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setKey(at("key").value);
+  at("key").value = "";
+  at("key-form").hidden = true;
+  at("errors").replaceChildren();
+  at("prompt").focus();
+  connect();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") stop();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) {
+    event.preventDefault();
+    continueText();
+  }
+});
+addEventListener("resize", () => shown && refreshChart());
+connect();

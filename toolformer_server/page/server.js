@@ -1,0 +1,77 @@
+// What the page asks of the server. Addresses are relative, so that a prefix in front of the page
+// is in front of them too.
+
+const KEY = "toolformer-api-key";
+
+// A failure with a sentence for the person; `status` is the answer's, or undefined without answer.
+export class ServerError extends Error {
+  constructor(sentence, status) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+export function setKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+// The one model of the server, as /v1/models describes it.
+export async function soleModel() {
+  const response = await ask("v1/models");
+  return (await response.json()).data[0];
+}
+
+// The chunks of a streamed completion.
+export async function* completion(body, signal) {
+  const response = await ask("v1/completions", {
+    method: "POST",
+    body: JSON.stringify({ ...body, stream: true }),
+    signal,
+  });
+  for await (const data of events(response)) {
+    if (data === "[DONE]") return;
+    const chunk = JSON.parse(data);
+    if (chunk.error) throw new ServerError(chunk.error.message);
+    yield chunk;
+  }
+  throw new ServerError("The answer broke off before its end. Try again.");
+}
+
+async function ask(path, options = {}) {
+  const headers = options.body ? { "Content-Type": "application/json" } : {};
+  const key = sessionStorage.getItem(KEY);
+  if (key) headers.Authorization = `Bearer ${key}`;
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServerError("The server does not answer. See whether it still runs, and try again.");
+  }
+  if (response.ok) return response;
+  // What stands in front of the server may answer with something else than JSON.
+  const { error } = await response.json().catch(() => ({}));
+  const sentence = error?.message ?? `The server answered with status ${response.status}.`;
+  throw new ServerError(sentence, response.status);
+}
+
+// The data of server-sent events; each of ours is one line.
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    let piece;
+    try {
+      piece = await reader.read();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ServerError("The connection to the server was lost. Try again.");
+    }
+    if (piece.done) return;
+    const lines = (rest + piece.value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line.startsWith("data: ")) yield line.slice("data: ".length).trimEnd();
+    }
+  }
+}
