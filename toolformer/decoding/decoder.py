@@ -234,10 +234,12 @@ def check_length(model: LanguageModel, row: DecodingRow) -> None:
     Raises:
         SequenceTooLongError: it cannot.
     """
-    most = longest_prompt_tokens(model, row.settings.parameters)
+    parameters = row.settings.parameters
+    most = longest_prompt_tokens(model, parameters)
     if row.prompt_tokens > most:
         raise SequenceTooLongError(
-            f"Prompt {row.index} has {row.prompt_tokens} tokens. Expected at most {most}, so that "
-            f"it fits the model's {model.context_length} together with "
-            "max_new_tokens and the longest call. Shorten the prompt or lower these."
+            f"A prompt has {row.prompt_tokens} tokens. Expected at most {max(most, 0)}: of the "
+            f"model's {model.context_length}, the new tokens ({parameters.max_new_tokens}) and the "
+            f"longest {parameters.max_calls} calls need the others. Shorten the prompt or lower "
+            "max_new_tokens or max_calls."
         )

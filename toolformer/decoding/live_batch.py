@@ -85,7 +85,7 @@ class LiveBatch:
 
         Raises:
             SequenceTooLongError: the prompt leaves no room for its continuation.
-            QueueFullError: as many texts wait as may.
+            QueueFullError: no place is free, and as many texts wait as may.
             BatchClosedError: `close` was called.
         """
         settings = RowSettings(
@@ -103,7 +103,8 @@ class LiveBatch:
                 raise BatchClosedError(
                     "The server is closing. Expected no further text; ask later."
                 )
-            if len(self._queue) >= self._max_waiting:
+            free = self._max_active - len(self._texts)
+            if len(self._queue) >= free + self._max_waiting:
                 raise QueueFullError(
                     f"{len(self._queue)} texts wait already. Expected at most {self._max_waiting}; "
                     "ask again in a moment."

@@ -13,6 +13,7 @@ from toolformer.decoding.decoder import complete
 from toolformer.decoding.live_batch import BatchClosedError, LiveBatch, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
 from toolformer.errors import SequenceTooLongError
+from toolformer.forward.language_model import LanguageModel
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,11 @@ class Listener:
 
     def end(self) -> LiveEnd:
         return self._end.get(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def taught() -> LanguageModel:
+    return taught_model(LESSONS)
 
 
 @pytest.fixture
@@ -146,8 +152,8 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, spli
     assert (batch.active, batch.waiting) == (0, 0)
 
 
-def test_a_tool_that_hangs_holds_up_its_own_text_alone(started):
-    batch = started(taught_model(LESSONS), max_active=2)
+def test_a_tool_that_hangs_holds_up_its_own_text_alone(started, taught):
+    batch = started(taught, max_active=2)
     released = threading.Event()
 
     def hanging(call) -> str:
@@ -167,8 +173,8 @@ def test_a_tool_that_hangs_holds_up_its_own_text_alone(started):
     assert [call.call.result for call in end.calls] == ["42"]
 
 
-def test_a_tool_that_fails_has_its_call_taken_back(started, caplog):
-    batch = started(taught_model(LESSONS))
+def test_a_tool_that_fails_has_its_call_taken_back(started, taught, caplog):
+    batch = started(taught)
 
     def failing(call) -> str:
         raise RuntimeError("no such number")
@@ -183,8 +189,8 @@ def test_a_tool_that_fails_has_its_call_taken_back(started, caplog):
     assert "no such number" in caplog.text
 
 
-def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started):
-    batch = started(taught_model(LESSONS), max_active=1)
+def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started, taught):
+    batch = started(taught, max_active=1)
     called, released = threading.Event(), threading.Event()
 
     def hanging(call) -> str:
@@ -207,8 +213,8 @@ def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started):
     wait_until(lambda: (batch.active, batch.waiting) == (0, 0))
 
 
-def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(started):
-    batch = started(taught_model(LESSONS), max_active=1, max_waiting=1)
+def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(started, taught):
+    batch = started(taught, max_active=1, max_waiting=1)
     released = threading.Event()
     hold = {"run_call": lambda call: str(released.wait(20)), "call_top_k": 1}
     batch.submit(request(PROMPTS[0], **hold), Listener())
@@ -221,8 +227,19 @@ def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(started):
     released.set()
 
 
-def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started):
-    batch = started(taught_model(LESSONS))
+def test_a_free_place_needs_none_in_the_queue(started, taught):
+    batch = started(taught, max_active=2, max_waiting=0)
+    released = threading.Event()
+    hold = {"run_call": lambda call: str(released.wait(20)), "call_top_k": 1}
+    batch.submit(request(PROMPTS[0], **hold), Listener())
+    batch.submit(request(PROMPTS[0], **hold), Listener())
+    with pytest.raises(QueueFullError, match="at most 0"):
+        batch.submit(request(PROMPTS[0]), Listener())
+    released.set()
+
+
+def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started, taught):
+    batch = started(taught)
     listener, late = Listener(), Listener()
     entered = threading.Event()
 
@@ -239,8 +256,8 @@ def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started):
         batch.submit(request(PROMPTS[0]), late)
 
 
-def test_what_does_not_finish_in_time_is_canceled(started):
-    batch = started(taught_model(LESSONS))
+def test_what_does_not_finish_in_time_is_canceled(started, taught):
+    batch = started(taught)
     released = threading.Event()
     listener = Listener()
     hanging = request(PROMPTS[0], run_call=lambda call: str(released.wait(20)), call_top_k=1)
@@ -252,26 +269,24 @@ def test_what_does_not_finish_in_time_is_canceled(started):
     released.set()
 
 
-def test_a_defect_ends_the_texts_and_not_the_batch(started, caplog):
-    model = taught_model(LESSONS)
-    batch = started(model)
-    hidden_states = model.hidden_states
+def test_a_defect_ends_the_texts_and_not_the_batch(started, taught, caplog, monkeypatch):
+    batch = started(taught)
 
     def broken(*_args, **_named):
         raise MemoryError("no room for the keys")
 
-    model.hidden_states = broken
     listener, following = Listener(), Listener()
-    batch.submit(request(PROMPTS[0]), listener)
-    assert isinstance(listener.end().error, MemoryError)
-    model.hidden_states = hidden_states
+    with monkeypatch.context() as patched:
+        patched.setattr(taught, "hidden_states", broken)
+        batch.submit(request(PROMPTS[0]), listener)
+        assert isinstance(listener.end().error, MemoryError)
     batch.submit(request(PROMPTS[0]), following)
     assert following.end().completion is not None
     assert "could not be decoded" in caplog.text
 
 
-def test_a_listener_that_raises_costs_its_own_text_alone(started, caplog):
-    batch = started(taught_model(LESSONS))
+def test_a_listener_that_raises_costs_its_own_text_alone(started, taught, caplog):
+    batch = started(taught)
 
     def gone(sent) -> None:
         raise RuntimeError("the loop is closed")
@@ -312,27 +327,26 @@ def test_pieces_end_within_no_character(started):
     assert [piece.text for piece in listener.pieces][:3] == [" ", "é", ","]
 
 
-def test_steps_have_the_log_probabilities_of_the_model(started):
-    model = taught_model(LESSONS)
+def test_steps_have_the_log_probabilities_of_the_model(started, taught):
     listener = Listener()
-    started(model).submit(
+    started(taught).submit(
         request(PROMPTS[0], call_top_k=1, top=3, run_call=lambda _: "42"), listener
     )
     completion = listener.end().completion
     assert completion is not None
     steps = [step for piece in listener.pieces for step in piece.steps]
     assert steps == list(completion.trace[: len(steps)])
-    ids = [model.bos_id, *model.tokenizer.encode(PROMPTS[0])]
+    ids = [taught.bos_id, *taught.tokenizer.encode(PROMPTS[0])]
     for step in steps:
         with torch.inference_mode():
-            logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            logits = taught.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
         expected = logits.float().log_softmax(dim=-1)
         if step.kind == "forced":
             assert (step.log_probability, step.top) == (None, ())
         else:
             assert step.log_probability == pytest.approx(float(expected[step.token]), abs=1e-4)
             likeliest = expected.topk(3)
-            texts = [model.tokenizer.token_text(int(token)) for token in likeliest.indices]
+            texts = [taught.tokenizer.token_text(int(token)) for token in likeliest.indices]
             assert [text for text, _ in step.top] == texts
             assert [each for _, each in step.top] == pytest.approx(
                 likeliest.values.tolist(), abs=1e-4
