@@ -143,7 +143,7 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
     compressed = build(tmp_path / "index", 2_000)
     information = passage_index_information(compressed)
     assert information is not None
-    assert information["index"] == "IVF38,PQ64"
+    assert information["index"] == "IVF38,PQ64np"
     shares = []
     for word in WORDS:
         exact_vectors = near(exact, f"the {word}", depth=100)[1]
