@@ -48,11 +48,12 @@ def main() -> None:
 
 
 def _prompts(count: int) -> list[str]:
-    from toolformer.evaluation.dateset import generate_dateset, sample_dateset
-    from toolformer.evaluation.prompts import question_prompt
+    """Beginnings of 30 words of the texts that come with the project."""
+    from toolformer.sources.files import STARTER_TEXTS, built_in_path
 
-    items = sample_dateset(generate_dateset(seed=0), count, 0)
-    return [question_prompt(item.question) for item in items]
+    file = built_in_path(STARTER_TEXTS) / "starter_texts.jsonl"
+    texts = [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()]
+    return [" ".join(text.split()[:30]) for text in texts[:count]]
 
 
 def _engine(options: argparse.Namespace) -> dict[str, Any]:
