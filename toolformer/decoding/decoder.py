@@ -110,7 +110,7 @@ def complete(
     known = _known_without_calls(model, rows, without_calls, parameters)
     left = [row for row in rows if row.index not in known]
     for row in left:
-        check_length(model, row)
+        check_length(model, row, f"Prompt {row.index}")
     _decode(
         model,
         left,
@@ -228,8 +228,8 @@ def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> tuple[
     return len(shared), opening
 
 
-def check_length(model: LanguageModel, row: DecodingRow) -> None:
-    """Make sure that the model can take a prompt and what may follow.
+def check_length(model: LanguageModel, row: DecodingRow, name: str) -> None:
+    """Make sure that the model can take a prompt, named so in the error, and what may follow.
 
     Raises:
         SequenceTooLongError: it cannot.
@@ -238,7 +238,7 @@ def check_length(model: LanguageModel, row: DecodingRow) -> None:
     most = longest_prompt_tokens(model, parameters)
     if row.prompt_tokens > most:
         raise SequenceTooLongError(
-            f"A prompt has {row.prompt_tokens} tokens. Expected at most {max(most, 0)}: of the "
+            f"{name} has {row.prompt_tokens} tokens. Expected at most {max(most, 0)}: of the "
             f"model's {model.context_length}, the new tokens ({parameters.max_new_tokens}) and the "
             f"longest {parameters.max_calls} calls need the others. Shorten the prompt or lower "
             "max_new_tokens or max_calls."

@@ -96,7 +96,7 @@ class LiveBatch:
         )
         ids = [self._model.bos_id, *self._model.tokenizer.encode(request.prompt)]
         row = DecodingRow(0, request.prompt, ids, self._model.tokenizer, settings)
-        check_length(self._model, row)
+        check_length(self._model, row, "The prompt")
         text = LiveText(request, row, listener, self._wake)
         with self._changed:
             if self._ends_at is not None:
