@@ -37,7 +37,6 @@ class Served:
         toolbox: its tools, opened for decoding and prepared.
         least_call_probability: that the opening of a call must have.
         context_length: of the model, in tokens.
-        max_active: most texts that are decoded at the same time.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
     """
@@ -48,7 +47,6 @@ class Served:
     toolbox: Toolbox
     least_call_probability: float
     context_length: int
-    max_active: int
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
 
@@ -90,11 +88,12 @@ class Served:
             ApiError: this model and its tools cannot do what was asked.
         """
         self.check_name(body.model)
-        if len(body.prompts) > self.max_active:
+        most = self.batch.max_active
+        if len(body.prompts) > most:
             raise ApiError(
                 400,
-                f"prompt has {len(body.prompts)} texts. Expected at most {self.max_active}; send "
-                "the others in another request.",
+                f"prompt has {len(body.prompts)} texts. Expected at most {most}; send the others "
+                "in another request.",
                 param="prompt",
             )
         if (body.max_tokens or 0) > self.most_new_tokens:

@@ -68,7 +68,6 @@ def serve_model(
                 toolbox=toolbox,
                 least_call_probability=least,
                 context_length=model.context_length,
-                max_active=max_active,
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"

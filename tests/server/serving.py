@@ -32,7 +32,6 @@ def made_served(batch: FakeBatch, name: str = "tiny/model"):
         toolbox=toolbox,
         least_call_probability=0.25,
         context_length=512,
-        max_active=batch.max_active,
     )
 
 

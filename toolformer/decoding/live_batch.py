@@ -41,11 +41,14 @@ class LiveBatch:
         model: the model; nobody else uses it meanwhile.
         max_active: texts that are decoded at the same time, those that wait for a tool included.
         max_waiting: texts that wait for a place.
+
+    Attributes:
+        max_active: as given.
     """
 
     def __init__(self, model: LanguageModel, *, max_active: int, max_waiting: int):
         self._model = model
-        self._max_active, self._max_waiting = max_active, max_waiting
+        self.max_active, self._max_waiting = max_active, max_waiting
         self._batch = self._new_batch()
         self._changed = threading.Condition()
         self._queue: deque[LiveText] = deque()
@@ -103,7 +106,7 @@ class LiveBatch:
                 raise BatchClosedError(
                     "The server is closing. Expected no further text; ask later."
                 )
-            free = self._max_active - len(self._texts)
+            free = self.max_active - len(self._texts)
             if len(self._queue) >= free + self._max_waiting:
                 raise QueueFullError(
                     f"{len(self._queue)} texts wait already. Expected at most {self._max_waiting}; "
@@ -165,7 +168,7 @@ class LiveBatch:
                 self._changed.wait(left)
 
     def _has_work(self) -> bool:
-        can_enter = bool(self._queue) and len(self._texts) < self._max_active
+        can_enter = bool(self._queue) and len(self._texts) < self.max_active
         texts = (*self._queue, *self._texts.values())
         is_any_canceled = any(text.is_canceled for text in texts)
         return bool(self._batch.rows or self._results) or can_enter or is_any_canceled
@@ -200,7 +203,7 @@ class LiveBatch:
         entering: list[DecodingRow] = []
         with self._changed:
             longest = 0
-            while self._queue and len(self._texts) < self._max_active:
+            while self._queue and len(self._texts) < self.max_active:
                 longest = max(longest, len(self._queue[0].row.pending))
                 if entering and longest * (len(entering) + 1) > _ENTERING_TOKENS:
                     break
