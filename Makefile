@@ -73,8 +73,8 @@ faults: $(STAMP)  ## Kills, full disks, crossings, flipped bits; half an hour (S
 	$(BIN)/python -m tests.faults $(if $(SHORT),--short) $(FAULTS)
 
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.
-bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look; ABLATE=1: each reduction off)
-	$(BIN)/python -m benchmarks.engine $(if $(QUICK),--quick) $(if $(ABLATE),--ablate) $(BENCH)
+bench: $(STAMP)  ## Engine against the literal one (QUICK=1: a look)
+	$(BIN)/python -m benchmarks.engine $(if $(QUICK),--quick) $(BENCH)
 
 check: $(STAMP)  ## Format, lint, spelling, types, import rules: what CI checks beside the tests
 	$(BIN)/ruff format --check .

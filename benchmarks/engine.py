@@ -8,7 +8,6 @@ and scored at their places in the text. Texts and model are the same.
 
     python -m benchmarks.engine [--quick] [--json FILE] [--documents FILE] [--model DIR]
                                 [--tool NAME] [--result-tokens N]
-    python -m benchmarks.engine --ablate [--json FILE]
 
 The documents are the first 64 with at least 4 numbers, cut to 256 tokens: (c) runs on all, or on
 as many as 45 minutes allow; (b) and (b') on the first 16 (WikiSearch) and 4 (Calculator), (a) on 2.
@@ -58,9 +57,6 @@ def main(arguments: list[str] | None = None) -> None:
         help="2 documents of 96 tokens, k=4, m=2, baselines on 1: a minute or two, for a look only",
     )
     parser.add_argument(
-        "--ablate", action="store_true", help="switch each reduction off alone, and nothing else"
-    )
-    parser.add_argument(
         "--tool", choices=[tool.name for tool in paper_workloads()], help="this tool alone"
     )
     parser.add_argument(
@@ -76,12 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     # The file is written at the very end; what is wrong with its place is told now.
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json: there is no folder {options.json.parent}")
-    if options.ablate:
-        from benchmarks.ablations import run_ablations
-
-        figures = run_ablations(options.model, options.documents, quick=options.quick, say=_say)
-    else:
-        figures = _measure(options)
+    figures = _measure(options)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 

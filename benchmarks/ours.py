@@ -5,7 +5,7 @@ Does not measure.
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +14,13 @@ from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefix_cache import PromptPrefix
 from toolformer.forward.row_losses import common_opening
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
 from toolformer.samples import SampledCall
-from toolformer.sampling import sample_calls, sample_shard
+from toolformer.sampling import sample_shard
 from tools.protocol import ToolCall
 
 # `scoring.lowest_threshold`: what a build prunes at.
@@ -54,12 +52,8 @@ def sample(
     model: LanguageModel,
     tool: ToolWorkload,
     documents: Sequence[Window],
-    *,
-    windows_per_batch: int | None = None,
-    is_constrained: bool = True,
 ) -> list[SampledCall]:
     """Positions and samples of one tool."""
-    parameters = replace(tool.parameters(), is_constrained=is_constrained)
     with tempfile.TemporaryDirectory() as folder:
         return sample_shard(
             model,
@@ -68,34 +62,12 @@ def sample(
             tool_name=tool.name,
             takes_arguments=True,
             parse_arguments=accept_arguments,
-            parameters=parameters,
-            windows_per_batch=windows_per_batch,
+            parameters=tool.parameters(),
+            windows_per_batch=None,
             window_tokens=max(len(document.ids) for document in documents),
             checkpoint=Checkpoint(Path(folder) / "sampling", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
         )
-
-
-def sample_again(
-    model: LanguageModel, prefix: PromptPrefix, tool: ToolWorkload, documents: Sequence[Window]
-) -> list[SampledCall]:
-    """As `sample`, in one batch and behind a prompt that is fed already."""
-    return sample_calls(
-        model,
-        prefix,
-        documents,
-        tool_name=tool.name,
-        takes_arguments=True,
-        parse_arguments=accept_arguments,
-        parameters=tool.parameters(),
-        token_budget=pack_tokens(model, documents),
-    )
-
-
-def pack_tokens(model: LanguageModel, documents: Sequence[Window]) -> int:
-    """Most tokens that the engine packs together on this device."""
-    longest = max(len(document.ids) for document in documents)
-    return choose_pack_tokens(model, window_tokens=longest)
 
 
 def score(
@@ -105,19 +77,15 @@ def score(
     calls: Sequence[ScoredCall],
     *,
     full_losses: bool = False,
-    token_budget: int | None = None,
-    text_losses: TextLosses | None = None,
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
-    if text_losses is None:
-        text_losses = TextLosses(model, documents, token_budget=token_budget)
     with tempfile.TemporaryDirectory() as folder:
         return score_calls(
             model,
             _by_key(documents),
-            text_losses,
+            TextLosses(model, documents, token_budget=None),
             calls,
-            parameters=ScoringParameters(CallFormat(), tool.form, token_budget),
+            parameters=ScoringParameters(CallFormat(), tool.form, None),
             pruning=Pruning(
                 LOWEST_THRESHOLD, {call.call_id for call in calls} if full_losses else set()
             ),

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 
-from benchmarks.backfill import Browser, launch
+from tests.cluster.browser import Browser, launch
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.cluster.observed import (
