@@ -98,8 +98,9 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     import datetime
 
     from toolformer.decoding.completions import DecodingParameters
+    from toolformer.decoding.decoding_row import RowSettings
     from toolformer.decoding.live_batch import LiveBatch
-    from toolformer.decoding.live_text import LiveEnd, LiveRequest
+    from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
     from tools.protocol import Document
     from tools.running.deadlines import Limits
     from tools.running.pending_calls import call_runner
@@ -110,21 +111,19 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     parameters = DecodingParameters(NEW_TOKENS, 10, 1, 64, 32, tools=tuple(tools))
     ended = threading.Semaphore(0)
     ends: list[LiveEnd] = []
+    pieces: list[LivePiece] = []
 
-    def listen(sent: object) -> None:
-        if isinstance(sent, LiveEnd):
+    def listen(sent: LivePiece | LiveEnd) -> None:
+        if isinstance(sent, LivePiece):
+            pieces.append(sent)
+        else:
             ends.append(sent)
             ended.release()
 
     batch = LiveBatch(model, max_active=len(prompts), max_waiting=len(prompts))
+    settings = RowSettings(parameters, lambda name, text: parse_arguments(tools[name], text))
     requests = [
-        LiveRequest(
-            prompt,
-            parameters,
-            lambda call: run_calls([(0, call)])[0],
-            lambda name, text: parse_arguments(tools[name], text),
-        )
-        for prompt in prompts
+        LiveRequest(prompt, settings, lambda call: run_calls([(0, call)])[0]) for prompt in prompts
     ]
     for request in requests:
         batch.submit(request, listen)
@@ -137,7 +136,7 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     completions = [end.completion for end in ends if end.completion is not None]
     chosen = sum(step.kind != "forced" for each in completions for step in each.trace)
     calls = sum(len(each.calls) + len(each.undone_calls) for each in completions)
-    of_tools = sum(call.seconds for end in ends for call in end.calls)
+    of_tools = sum(piece.call.seconds for piece in pieces if piece.call)
     print(f"  {calls} calls opened, {of_tools:.2f} s of tools")
     return chosen, seconds
 
@@ -238,6 +237,7 @@ def _memory(options: argparse.Namespace) -> dict[str, Any]:
 
     from tests.fakes import tiny_model
     from toolformer.decoding.completions import DecodingParameters
+    from toolformer.decoding.decoding_row import RowSettings
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.decoding.live_text import LiveEnd, LiveRequest
 
@@ -245,7 +245,7 @@ def _memory(options: argparse.Namespace) -> dict[str, Any]:
     batch.start()
     places = threading.Semaphore(64)
     parameters = DecodingParameters(8, 10, 1, 16, 16, tools=("QA",))
-    request = LiveRequest("So", parameters, lambda _: "42", lambda _, text: text)
+    request = LiveRequest("So", RowSettings(parameters, lambda _, text: text), lambda _: "42")
     mebibytes = []
     for number in range(options.requests):
         places.acquire()

@@ -3,8 +3,7 @@
     [pad pad] prompt | text … [ Calculator(6 * 7) -> 42 ] | text … end [pad]
     as it was given    as `toolformer.decoding` decodes it
 
-Does not decode: it tells the decoder what `generate` was told. What that cannot do is refused in
-`refusals`.
+It tells the decoder what `generate` was told. What that cannot do is refused in `refusals`.
 """
 
 import copy
@@ -23,9 +22,9 @@ from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.training.finetuning import RECORD_FILE
-from toolformer_generation.given_tools import tools_by_name
-from toolformer_generation.refusals import check_served
+from toolformer_generation.refusals import check_served, tools_by_name
 from tools.base import Tool
+from tools.calendar import Calendar
 from tools.protocol import Document
 from tools.running.deadlines import Limits
 from tools.running.pending_calls import call_runner
@@ -113,7 +112,7 @@ def toolformer_generate(
     attention_mask = check_served(
         model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
     )
-    named = tools_by_name(tools or ())
+    named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools or ()).items()}
     directory = Path(model.name_or_path) if model.name_or_path else None
     # Without tools there is nothing to open, and nothing to be said of it.
     given = least_call_probability if named else CLOSED
@@ -145,6 +144,13 @@ def toolformer_generate(
         end_ids=_end_ids(language_model, generation_config.eos_token_id),
     )
     return _returned(input_ids, completions, generation_config, language_model)
+
+
+def _for_prompts(tool: Tool) -> Tool:
+    """A Calendar that reads the date of an address reads the given one: a prompt has no address."""
+    if isinstance(tool, Calendar) and tool.date_source == "url" and tool.today is None:
+        return Calendar(date_source="published_on")
+    return tool
 
 
 def _language_model(
@@ -214,8 +220,8 @@ def _prompt_ids(
 def _own_start(tokenizer: Tokenizer) -> list[int]:
     """What the tokenizer puts in front of every text: often nothing, else its start token."""
     bare, whole = tokenizer.encode("a"), tokenizer.backend.encode("a")
-    places = range(len(whole))
-    return whole[: next((at for at in places if whole[at : at + len(bare)] == bare), 0)]
+    starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+    return whole[: next(starts, 0)]
 
 
 def _end_ids(model: LanguageModel, given: int | Sequence[int] | None) -> frozenset[int]:

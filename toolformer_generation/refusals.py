@@ -1,14 +1,13 @@
-"""What can be asked of `generate` and is refused, since decoding with calls cannot do it.
-
-Does not decode, and says nothing about tools.
-"""
+"""What can be asked of `generate` and is refused, since decoding with calls cannot do it."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import UnservedGenerationError
+from tools.base import Tool
+from tools.registry import check_usable
+from tools.syntax import is_tool_name
 
 if TYPE_CHECKING:
     import torch
@@ -44,20 +43,50 @@ def check_served(
     Raises:
         UnservedGenerationError: names what was asked for, and what to do.
     """
-    refusals = chain(
-        _of_search(generation_config),
-        _of_steps(generation_config, logits_processor, stopping_criteria),
-        _of_outputs(generation_config),
+    config = generation_config
+    for refusals in (
+        _of_search(config),
+        _of_steps(config, logits_processor, stopping_criteria),
         _of_inputs(input_ids, model_kwargs),
-    )
-    for problem, remedy in refusals:
-        raise UnservedGenerationError(f"generate with toolformer_generate got {problem}. {remedy}")
+    ):
+        for problem, remedy in refusals:
+            raise UnservedGenerationError(
+                f"generate with toolformer_generate got {problem}. {remedy}"
+            )
     if model.training:
         raise UnservedGenerationError(
             "The model is in training mode, in which dropout makes its tokens random. Expected "
             "evaluation mode; call model.eval()."
         )
     return model_kwargs.get("attention_mask")
+
+
+def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """The tools, in their order, by the names that calls have.
+
+    Raises:
+        UnservedGenerationError: one is no tool, has a name that cannot be called, or has the name
+            of another.
+        ToolUnavailableError, MissingDependencyError: one cannot run here.
+    """
+    by_name: dict[str, Tool] = {}
+    for tool in tools:
+        if not isinstance(tool, Tool):
+            raise UnservedGenerationError(
+                f"tools has {tool!r}, which is no tool. Expected tools that are ready for use, as "
+                "in tools=[Calculator()]; derive your own from tools.base.Tool, or wrap a "
+                "function in tools.yours.function_tool.FunctionTool."
+            )
+        name = getattr(tool, "name", None)
+        if not isinstance(name, str) or not is_tool_name(name) or name in by_name:
+            problem = "cannot be written in a call" if name not in by_name else "is there twice"
+            raise UnservedGenerationError(
+                f"tools has a tool named {name!r}, a name that {problem}. Expected one tool for "
+                "each name, of ASCII letters, digits and '_', without a digit in front."
+            )
+        check_usable(tool, name)
+        by_name[name] = tool
+    return by_name
 
 
 def _of_search(config: Any) -> Iterator[_Refusal]:
@@ -87,25 +116,21 @@ def _of_steps(
     config: Any, logits_processor: Sequence[Any], stopping_criteria: Sequence[Any]
 ) -> Iterator[_Refusal]:
     for name in _held_back():
-        yield f"{name}", "Texts are decoded in one piece by one model; leave it out."
+        yield name, "Texts are decoded in one piece by one model; leave it out."
     if logits_processor:
         yield (
             f"{_types(logits_processor)}, which change the probabilities",
             "The decoder takes the model's own; leave out what asks for them, such as "
             "repetition_penalty or min_new_tokens, also in the model's generation_config.json.",
         )
-    others = [each for each in stopping_criteria if not _is_of_config(each, config)]
+    others = [criterion for criterion in stopping_criteria if not _is_of_config(criterion, config)]
     if others:
         yield (
             f"{_types(others)} among the stopping criteria",
             "A text ends at max_new_tokens or eos_token_id; leave other criteria out.",
         )
-
-
-def _of_outputs(config: Any) -> Iterator[_Refusal]:
-    asked = [name for name in _OUTPUTS if getattr(config, name, None)]
-    if asked:
-        yield f"{', '.join(asked)}", "Only sequences are returned; leave it out."
+    if outputs := [name for name in _OUTPUTS if getattr(config, name, None)]:
+        yield ", ".join(outputs), "Only sequences are returned; leave it out."
     if config.cache_implementation not in (None, "dynamic"):
         yield (
             f"cache_implementation={config.cache_implementation!r}",
@@ -116,7 +141,7 @@ def _of_outputs(config: Any) -> Iterator[_Refusal]:
 def _of_inputs(input_ids: "torch.Tensor", model_kwargs: Mapping[str, Any]) -> Iterator[_Refusal]:
     given = {name: value for name, value in model_kwargs.items() if value is not None}
     if others := sorted(given.keys() - _PREPARED):
-        yield f"{', '.join(others)}", "The model is fed input_ids alone; leave it out."
+        yield ", ".join(others), "The model is fed input_ids alone; leave it out."
     if getattr(given.get("past_key_values"), "_is_user_defined", False):
         yield "past_key_values", "The decoder starts from the prompt; leave it out."
     mask = given.get("attention_mask")

@@ -1,10 +1,8 @@
 r"""What a task asks of the model, and the answers to it.
 
-    asked      a prompt, and {"until": ["\n", ".", ","], "do_sample": False}
-    decoded    " about 42 [Calculator(1.5 * 28) -> 42], I think"
-    answered   " about 42"            without calls, and cut at the `,` that stands outside them
-
-Does not decode, and knows no class of the harness.
+asked      a prompt, and {"until": ["\n", ".", ","], "do_sample": False}
+decoded    " about 42 [Calculator(1.5 * 28) -> 42], I think"
+answered   " about 42"            without calls, and cut at the `,` that stands outside them
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +12,7 @@ from toolformer.decoding.completions import Completion
 from toolformer.errors import UnservedGenerationError
 
 # What the harness's own models take where a task says nothing.
-_MOST_NEW_TOKENS = 256
+_MAX_NEW_TOKENS = 256
 # The names that tasks have for it; the harness reads them in this order.
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 # Without sampling these change nothing.
@@ -51,12 +49,12 @@ class Generation(NamedTuple):
             raise _refused(asked, "a search with beams", "Set num_beams: 1 in the task.")
         if others := sorted(left.keys() - set(_OF_SAMPLING)):
             raise _refused(asked, ", ".join(others), "Leave it out of the task.")
-        most = int(lengths[0]) if lengths else _MOST_NEW_TOKENS
-        if most < 1:
-            raise _refused(asked, f"{most} new tokens", "Expected at least one.")
+        max_new_tokens = int(lengths[0]) if lengths else _MAX_NEW_TOKENS
+        if max_new_tokens < 1:
+            raise _refused(asked, f"{max_new_tokens} new tokens", "Expected at least one.")
         # An empty text would end every answer before its first character.
         texts = (until,) if isinstance(until, str) else until
-        return cls(tuple(text for text in texts if text), most)
+        return cls(tuple(text for text in texts if text), max_new_tokens)
 
 
 Decode: TypeAlias = Callable[[Sequence[str], Generation], Sequence[Completion]]

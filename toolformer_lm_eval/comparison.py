@@ -1,7 +1,4 @@
-"""The results of the harness without and with calls, side by side.
-
-Does not score: the harness did.
-"""
+"""The results of the harness without and with calls, side by side."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

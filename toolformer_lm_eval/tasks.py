@@ -78,17 +78,16 @@ def output_types(
         named: tasks, groups and tags; a group may say more of its members than their names.
         index: what the harness knows of each name.
     """
-    for each in named:
-        of_group = {} if isinstance(each, str) else dict(each)
-        name = each if isinstance(each, str) else str(of_group.get("group") or of_group["task"])
+    for member in named:
+        given = {} if isinstance(member, str) else dict(member)
+        name = member if isinstance(member, str) else str(given.get("group") or given["task"])
         entry = index.get(name)
-        if entry is None:
-            found = of_group
-        else:
-            changes = {key: of_group[key] for key in of_group if key not in ("task", "group")}
-            found = {**(entry.cfg or {"task": sorted(entry.tags)}), **changes}
-        members = found.get("task")
+        config = given
+        if entry is not None:
+            changes = {key: given[key] for key in given if key not in ("task", "group")}
+            config = {**(entry.cfg or {"task": sorted(entry.tags)}), **changes}
+        members = config.get("task")
         if isinstance(members, list):
             yield from output_types(members, index)
         else:
-            yield name, found.get("output_type", _GENERATING) if found else None
+            yield name, config.get("output_type", _GENERATING) if config else None

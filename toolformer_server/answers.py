@@ -1,19 +1,14 @@
-"""Answers in OpenAI's shape for completions, with the calls beside the text.
+"""Choices in OpenAI's shape for completions, with the calls beside the text."""
 
-Does not decode, and sends nothing.
-"""
-
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from toolformer.decoding.completions import Completion, TraceStep
 from toolformer.decoding.live_text import LivePiece, TimedCall
 from toolformer_server.bodies import CompletionBody
 
 # JSON has no infinity; this is what OpenAI writes for it.
-_LEAST_LOG_PROBABILITY = -9999.0
+_MIN_LOG_PROBABILITY = -9999.0
 _FINISH_REASONS = {"end_of_text": "stop", "stop_text": "stop", "length": "length"}
 _OF_CALLS = ("tool", "arguments", "result", "character_offset", "milliseconds")
 
@@ -36,19 +31,19 @@ class Choice:
 
     def echo(self) -> dict[str, Any] | None:
         """The chunk in front of all others, where the prompt is to be repeated."""
-        return _choice(self._index, self._echo) if self._echo else None
+        return self._made(self._echo) if self._echo else None
 
     def part(self, piece: LivePiece) -> dict[str, Any]:
         """The chunk of a piece."""
-        of_calls: dict[str, Any] = {}
+        ours: dict[str, Any] = {}
         if piece.call is not None:
-            of_calls["call"] = _answered(piece.call)
+            ours["call"] = _answered(piece.call)
         if piece.undone is not None:
             text, reason = piece.undone
             nothing = dict.fromkeys(_OF_CALLS)
-            of_calls["call"] = {**nothing, "text": text, "reason": reason, "undone": True}
+            ours["call"] = {**nothing, "text": text, "reason": reason, "undone": True}
         if self._body.call_probabilities:
-            of_calls["tokens"] = [
+            ours["tokens"] = [
                 {"text": step.text, "kind": step.kind, "call_probability": step.call_probability}
                 for step in piece.steps
             ]
@@ -57,79 +52,48 @@ class Choice:
             kept = [step for step in piece.steps if step.kind != "undone"]
             logprobs = _log_probabilities(kept, self._offset, len(piece.text))
         self._offset += len(piece.text)
-        part = _choice(self._index, piece.text, logprobs=logprobs, of_calls=of_calls)
+        part = self._made(piece.text, ours, logprobs=logprobs)
         self._parts.append(part)
         return part
 
     def end(self, completion: Completion) -> dict[str, Any]:
         """The last chunk."""
-        return _choice(
-            self._index,
-            "",
-            finish_reason=_FINISH_REASONS[completion.stopped_by],
-            of_calls={"text_without_calls": completion.text_without_calls},
+        return self._made(
+            "", {"text_without_calls": completion.text_without_calls}, ended=completion
         )
 
     def whole(self, completion: Completion) -> dict[str, Any]:
         """All of it."""
-        of_calls = {
+        parts = [part["toolformer"] for part in self._parts]
+        ours: dict[str, Any] = {
             "text_without_calls": completion.text_without_calls,
-            "calls": [part["toolformer"]["call"] for part in self._parts if _has_call(part)],
+            "calls": [part["call"] for part in parts if "call" in part],
         }
         if self._body.call_probabilities:
-            of_calls["tokens"] = [
-                token for part in self._parts for token in part["toolformer"]["tokens"]
-            ]
+            ours["tokens"] = [token for part in parts for token in part["tokens"]]
         logprobs = None
         if self._body.logprobs is not None:
             logprobs = _log_probabilities([], 0, 0)
             for part in self._parts:
                 for name, values in part["logprobs"].items():
                     logprobs[name] += values
-        return _choice(
-            self._index,
-            self._echo + completion.text,
-            finish_reason=_FINISH_REASONS[completion.stopped_by],
-            logprobs=logprobs,
-            of_calls=of_calls,
-        )
+        return self._made(self._echo + completion.text, ours, logprobs=logprobs, ended=completion)
 
-
-class Envelope:
-    """What stands around the choices of one request."""
-
-    def __init__(self, model: str) -> None:
-        self._fields = {
-            "id": f"cmpl-{uuid4().hex}",
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model,
+    def _made(
+        self,
+        text: str,
+        ours: Mapping[str, Any] | None = None,
+        *,
+        logprobs: Mapping[str, Any] | None = None,
+        ended: Completion | None = None,
+    ) -> dict[str, Any]:
+        return {
+            "index": self._index,
+            "text": text,
+            "finish_reason": ended and _FINISH_REASONS[ended.stopped_by],
+            "logprobs": logprobs,
+            "toolformer": {**(ours or {})},
         }
-
-    def of(self, choices: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
-        """An answer or a chunk."""
-        return {**self._fields, "choices": choices, **further}
-
-
-def _choice(
-    index: int,
-    text: str,
-    *,
-    finish_reason: str | None = None,
-    logprobs: Mapping[str, Any] | None = None,
-    of_calls: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    return {
-        "index": index,
-        "text": text,
-        "finish_reason": finish_reason,
-        "logprobs": logprobs,
-        "toolformer": dict(of_calls or {}),
-    }
-
-
-def _has_call(part: Mapping[str, Any]) -> bool:
-    return "call" in part["toolformer"]
 
 
 def _answered(timed: TimedCall) -> dict[str, Any]:
@@ -163,4 +127,4 @@ def _log_probabilities(
 
 
 def _finite(log_probability: float | None) -> float | None:
-    return None if log_probability is None else max(log_probability, _LEAST_LOG_PROBABILITY)
+    return None if log_probability is None else max(log_probability, _MIN_LOG_PROBABILITY)

@@ -1,7 +1,4 @@
-"""Errors in the shape that clients of OpenAI's API read.
-
-Does not decide when there is one.
-"""
+"""Errors in the shape that clients of OpenAI's API read."""
 
 from starlette.responses import JSONResponse
 

@@ -16,7 +16,7 @@ from toolformer_server.bodies import CompletionBody, parsed_body, read_body
 from toolformer_server.exchange import Exchange
 from toolformer_server.gate import Gate
 from toolformer_server.metrics import CONTENT_TYPE, Metrics
-from toolformer_server.request_record import LEFT
+from toolformer_server.request_log import LEFT
 from toolformer_server.served import Served
 
 _PAGE = Path(__file__).parent / "page"

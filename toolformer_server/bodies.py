@@ -1,7 +1,4 @@
-"""What `POST /v1/completions` takes, and what is wrong with a body that it does not take.
-
-Does not know the model or its tools.
-"""
+"""What `POST /v1/completions` takes, and what is wrong with a body that it does not take."""
 
 import asyncio
 import datetime
@@ -24,9 +21,9 @@ from starlette.requests import Request
 from dagster_project.web_guard import media_type
 from toolformer_server.api_errors import ApiError
 
-MOST_BODY_BYTES = 2**20
+MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 30
-MOST_STOP_TEXTS = 4
+MAX_STOP_TEXTS = 4
 _StopText = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -59,8 +56,8 @@ class CompletionBody(BaseModel):
         description="a text, or a list of texts; tokens are not taken"
     )
     max_tokens: int | None = Field(None, ge=1, description="a whole number from 1 on")
-    stop: _StopText | Annotated[list[_StopText], Field(max_length=MOST_STOP_TEXTS)] | None = Field(
-        None, description=f"a text of 1 to 100 characters, or up to {MOST_STOP_TEXTS} of them"
+    stop: _StopText | Annotated[list[_StopText], Field(max_length=MAX_STOP_TEXTS)] | None = Field(
+        None, description=f"a text of 1 to 100 characters, or up to {MAX_STOP_TEXTS} of them"
     )
     stream: bool | None = Field(None, description="true or false")
     stream_options: StreamOptions | None = Field(
@@ -118,17 +115,17 @@ async def read_body(request: Request) -> bytes:
     if (given := media_type(request.headers)) != "application/json":
         raise ApiError(415, f"The content type is {given!r}. Expected application/json.")
     too_large = ApiError(
-        413, f"The body is too large. Expected at most {MOST_BODY_BYTES} bytes.", code="too_large"
+        413, f"The body is too large. Expected at most {MAX_BODY_BYTES} bytes.", code="too_large"
     )
     # Before any of it is read; h11 has checked that it is a number.
-    if int(request.headers.get("content-length", 0)) > MOST_BODY_BYTES:
+    if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for piece in request.stream():
                 body += piece
-                if len(body) > MOST_BODY_BYTES:
+                if len(body) > MAX_BODY_BYTES:
                     raise too_large
     except TimeoutError as error:
         raise ApiError(

@@ -1,15 +1,14 @@
-"""One `POST /v1/completions`: its texts go into the batch, and what comes of them to the client.
-
-Does not read the request.
-"""
+"""One `POST /v1/completions`: its texts go into the batch, and what comes of them to the client."""
 
 import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive
@@ -18,10 +17,10 @@ from toolformer.decoding.completions import Completion
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveText
 from toolformer.errors import SequenceTooLongError
-from toolformer_server.answers import Choice, Envelope
+from toolformer_server.answers import Choice
 from toolformer_server.api_errors import ApiError, closing, internal
 from toolformer_server.bodies import CompletionBody
-from toolformer_server.request_record import LEFT, RequestRecord
+from toolformer_server.request_log import LEFT, RequestRecord
 from toolformer_server.served import Served
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,7 +45,12 @@ class Exchange:
         self._choices = [Choice(*item, body) for item in enumerate(body.prompts)]
         self._completions: dict[int, Completion] = {}
         self._is_over = False
-        self._envelope = Envelope(served.name)
+        self._envelope = {
+            "id": f"cmpl-{uuid4().hex}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": served.name,
+        }
 
     async def answer(self, receive: Receive) -> Response:
         """The answer, whole or as a stream.
@@ -72,11 +76,12 @@ class Exchange:
         choices = [
             choice.whole(self._completions[index]) for index, choice in enumerate(self._choices)
         ]
-        return JSONResponse(self._envelope.of(choices, usage=self._record.usage))
+        return JSONResponse(self._enveloped(choices, usage=self._record.usage))
+
+    def _enveloped(self, choices: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
+        return {**self._envelope, "choices": choices, **further}
 
     async def _begin(self) -> None:
-        if self._served.is_closing:
-            raise closing()
         try:
             for index, request in enumerate(self._served.live_requests(self._body)):
                 # In a thread: a long prompt takes a while to be cut into tokens.
@@ -84,7 +89,7 @@ class Exchange:
                     self._served.batch.submit, request, partial(self._arrive, index)
                 )
                 self._texts.append(text)
-                self._record.count_prompt(text.prompt_tokens)
+                self._record.prompt_tokens += text.prompt_tokens
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
             raise _refused(error) from error
         finally:
@@ -118,8 +123,8 @@ class Exchange:
         try:
             while len(self._completions) < len(self._texts):
                 index, item = await self._arrivals.get()
-                self._record.count(item, self._served.tool_of)
                 if isinstance(item, LivePiece):
+                    self._record.count(item, self._served.tool_of)
                     yield self._choices[index].part(item)
                 elif item.completion is None:
                     self._is_over = True
@@ -145,11 +150,11 @@ class Exchange:
         try:
             for choice in self._choices:
                 if echo := choice.echo():
-                    yield _event(self._envelope.of([echo]))
+                    yield _event(self._enveloped([echo]))
             async for part in self._parts():
-                yield _event(self._envelope.of([part]))
+                yield _event(self._enveloped([part]))
             if self._body.stream_options and self._body.stream_options.include_usage:
-                yield _event(self._envelope.of([], usage=self._record.usage))
+                yield _event(self._enveloped([], usage=self._record.usage))
             yield "data: [DONE]\n\n"
         except ApiError as error:
             yield _event(error.body)

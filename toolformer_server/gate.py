@@ -1,11 +1,9 @@
-"""In front of the application: who may ask, request ids, the log, the headers of every answer.
-
-Does not look at bodies.
-"""
+"""In front of the application: who may ask, request ids, the log, the headers of every answer."""
 
 import hmac
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,12 +11,11 @@ from dagster_project.web_guard import LOOPBACK, foreign_page, wrong_host
 from toolformer.errors import ToolformerError
 from toolformer_server.api_errors import ApiError, internal
 from toolformer_server.metrics import Metrics
-from toolformer_server.request_log import REQUESTS
-from toolformer_server.request_record import LEFT, RequestRecord
+from toolformer_server.request_log import LEFT, RequestRecord
 
 KEY_VARIABLE = "TOOLFORMER_API_KEY"
 _LOGGER = logging.getLogger(__name__)
-_LONGEST_PATH = 200
+_MAX_PATH = 200
 # Other paths count as one: a stranger must not be able to make up any number of them.
 _COUNTED_PATHS = ("/", "/health", "/metrics", "/v1/completions", "/v1/models")
 _HEADERS = [
@@ -45,10 +42,11 @@ def check_access(host: str, key: str | None) -> None:
         )
 
 
+@dataclass(frozen=True)
 class Gate:
     """Lets requests through to the application, and writes down what became of them.
 
-    Args:
+    Attributes:
         app: the application.
         bound_to: the address or name that the server was told to bind to.
         key: what clients must know; None where all may ask.
@@ -56,26 +54,17 @@ class Gate:
         metrics: count the requests.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        bound_to: str,
-        key: str | None,
-        free_paths: Collection[str],
-        metrics: Metrics,
-    ) -> None:
-        self._app = app
-        self._bound_to = bound_to
-        self._key = key
-        self._free_paths = free_paths
-        self._metrics = metrics
+    app: ASGIApp
+    bound_to: str
+    key: str | None
+    free_paths: Collection[str]
+    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        record = RequestRecord(self._metrics)
+            return await self.app(scope, receive, send)
+        record = RequestRecord(self.metrics)
         scope.setdefault("state", {})["record"] = record
         status = 0
 
@@ -83,13 +72,13 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                of_request = (b"x-request-id", record.request_id.encode())
-                message["headers"] = [*message["headers"], *_HEADERS, of_request]
+                request_id = (b"x-request-id", record.request_id.encode())
+                message["headers"] = [*message["headers"], *_HEADERS, request_id]
             await send(message)
 
         try:
             refusal = self._refusal(scope)
-            app = self._app if refusal is None else refusal.response
+            app = self.app if refusal is None else refusal.response
             await app(scope, receive, send_with_headers)
         except Exception:
             _LOGGER.exception(
@@ -98,17 +87,20 @@ class Gate:
             if not status:
                 await internal(record.request_id).response(scope, receive, send_with_headers)
         finally:
-            self._write_down(scope["path"], LEFT if record.has_left else status, record)
+            path, status = scope["path"], LEFT if record.has_left else status
+            counted = path if path in _COUNTED_PATHS else "other"
+            self.metrics.requests.labels(counted, str(status)).inc()
+            record.write_down(path[:_MAX_PATH], status)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
-        if reason := wrong_host(scope, bound_to=self._bound_to):
+        if reason := wrong_host(scope, bound_to=self.bound_to):
             return ApiError(421, f"Refused: {reason}", code="wrong_host")
         if reason := foreign_page(scope):
             return ApiError(403, f"Refused: {reason}", code="foreign_page")
-        if self._key is None or scope["path"] in self._free_paths:
+        if self.key is None or scope["path"] in self.free_paths:
             return None
         given = dict(scope["headers"]).get(b"authorization", b"")
-        if hmac.compare_digest(given, f"Bearer {self._key}".encode()):
+        if hmac.compare_digest(given, f"Bearer {self.key}".encode()):
             return None
         return ApiError(
             401,
@@ -116,8 +108,3 @@ class Gate:
             f"server's {KEY_VARIABLE}.",
             code="invalid_api_key",
         )
-
-    def _write_down(self, path: str, status: int, record: RequestRecord) -> None:
-        counted = path if path in _COUNTED_PATHS else "other"
-        self._metrics.requests.labels(counted, str(status)).inc()
-        REQUESTS.info("request", extra={"fields": record.fields(path[:_LONGEST_PATH], status)})

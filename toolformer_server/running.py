@@ -1,7 +1,4 @@
-"""The server's life: it listens, serves, and ends when it is told to.
-
-Does not load the model.
-"""
+"""The server's life: it listens, serves, and ends when it is told to."""
 
 import socket
 import threading

@@ -1,29 +1,24 @@
-"""The model that is served with its tools, and how a request is decoded with them.
-
-Does not decode.
-"""
+"""The model that is served with its tools, and how a request is decoded with them."""
 
 import datetime
-import logging
 import reprlib
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.live_calls import decoding_parameters, live_tools
+from dagster_project.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from dagster_project.wiring.toolbox import Toolbox
+from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
 from toolformer_server.api_errors import ApiError
 from toolformer_server.bodies import CompletionBody, nearest
-from tools.errors import ToolError
 from tools.protocol import ToolCall
 
-_LOGGER = logging.getLogger(__name__)
-_MOST_NEW_TOKENS = 4096
+_MAX_NEW_TOKENS = 4096
 
 
 @dataclass
@@ -71,15 +66,15 @@ class Served:
                 "min_call_probability": self.least_call_probability,
                 "max_calls": decoding.max_calls,
                 "context_length": self.context_length,
-                "max_tokens": self.most_new_tokens,
+                "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),
             },
         }
 
     @property
-    def most_new_tokens(self) -> int:
+    def max_new_tokens(self) -> int:
         """The largest `max_tokens`."""
-        return min(_MOST_NEW_TOKENS, self.context_length)
+        return min(_MAX_NEW_TOKENS, self.context_length)
 
     def live_requests(self, body: CompletionBody) -> list[LiveRequest]:
         """What the batch is asked, a text for each prompt.
@@ -88,18 +83,17 @@ class Served:
             ApiError: this model and its tools cannot do what was asked.
         """
         self.check_name(body.model)
-        most = self.batch.max_active
-        if len(body.prompts) > most:
+        if len(body.prompts) > self.batch.max_active:
             raise ApiError(
                 400,
-                f"prompt has {len(body.prompts)} texts. Expected at most {most}; send the others "
-                "in another request.",
+                f"prompt has {len(body.prompts)} texts. Expected at most {self.batch.max_active}; "
+                "send the others in another request.",
                 param="prompt",
             )
-        if (body.max_tokens or 0) > self.most_new_tokens:
+        if (body.max_tokens or 0) > self.max_new_tokens:
             raise ApiError(
                 400,
-                f"max_tokens is {body.max_tokens}. Expected at most {self.most_new_tokens}.",
+                f"max_tokens is {body.max_tokens}. Expected at most {self.max_new_tokens}.",
                 param="max_tokens",
             )
         if body.echo and body.logprobs is not None:
@@ -127,16 +121,10 @@ class Served:
             tools = live_tools(
                 replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
             )
-            requests.append(
-                LiveRequest(
-                    prompt=prompt,
-                    parameters=parameters,
-                    run_call=_one_call(tools.run_calls),
-                    parse_arguments=tools.parse_arguments,
-                    stop_texts=body.stop_texts,
-                    top_log_probabilities=body.logprobs or 0,
-                )
+            row_settings = RowSettings(
+                parameters, tools.parse_arguments, body.stop_texts, body.logprobs or 0
             )
+            requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools)))
         return requests
 
     def check_name(self, name: str | None) -> None:
@@ -171,18 +159,8 @@ class Served:
         return replace(self.toolbox, tools={name: known[name] for name in known if name in names})
 
 
-def _one_call(
-    run_calls: Callable[[list[tuple[int, ToolCall]]], Any],
-) -> Callable[[ToolCall], str | None]:
-    def run_call(call: ToolCall) -> str | None:
-        try:
-            return run_calls([(0, call)])[0]
-        except ToolError as error:
-            # The tool stopped working. Elsewhere that ends a run; other requests go on.
-            _LOGGER.warning("no call of %s can be answered: %s", call.tool_name, error)
-            return None
-
-    return run_call
+def _run_call(tools: LiveTools, call: ToolCall) -> str | None:
+    return tools.run_calls([(0, call)])[0]
 
 
 def _present_day() -> datetime.date:

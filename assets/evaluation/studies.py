@@ -22,12 +22,12 @@ from dagster_project.plots.evaluation_figures import (
 )
 from dagster_project.plots.files import plot_links
 from dagster_project.settings.sections import BASE, Settings
-from dagster_project.wiring.call_threshold import with_calls
 from dagster_project.wiring.evaluated_models import (
     EvaluatedModel,
     evaluated_model,
     name_of_variant,
 )
+from dagster_project.wiring.live_calls import with_calls
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import (
     DISABLED,

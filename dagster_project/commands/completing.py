@@ -1,10 +1,11 @@
-"""`toolformer complete`: continue a text with live calls.
-
-Does not parse the command line.
-"""
+"""`toolformer complete`: continue a text with live calls."""
 
 import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -12,11 +13,64 @@ from dagster_project.home import Home
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.annotator import finetuned_model_directory, is_trained
-from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.model_holder import ModelHolder, base_model_directory
 from dagster_project.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.decoding.completions import CLOSED, Completion
 from toolformer.errors import ToolformerError
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class LiveModel:
+    """A model of a home and its tools, for a command that decodes.
+
+    Attributes:
+        settings: of the run.
+        toolbox: opened for decoding.
+        directory: of the model.
+        least_call_probability: that the opening of a call must have.
+        load: gives the model; the first time it takes long.
+    """
+
+    settings: Settings
+    toolbox: Toolbox
+    directory: Path
+    least_call_probability: float
+    load: "Callable[[], LanguageModel]"
+
+
+@contextmanager
+def live_model(
+    options: RunOptions,
+    settings: Settings,
+    home: Home,
+    *,
+    model_name: str | None,
+    with_tools: bool = True,
+) -> Iterator[LiveModel]:
+    """The model that a command names, with its tools; it is let go behind the block.
+
+    Raises:
+        ToolformerError: there is no such model, or its calibration is damaged.
+    """
+    from dagster_project.wiring.live_calls import least_call_probability
+
+    holder = ModelHolder()
+    toolbox = Toolbox({}, {}, {})
+    if with_tools:
+        toolbox = open_toolbox(
+            settings, home, named=options.tools or None, while_decoding=True, holder=holder
+        )
+    directory = model_directory(model_name, settings, home)
+    least = least_call_probability(directory, settings) if toolbox.tools else CLOSED
+    try:
+        yield LiveModel(
+            settings, toolbox, directory, least, lambda: holder.load(directory, settings, home)
+        )
+    finally:
+        holder.release()
 
 
 def complete_text(
@@ -36,31 +90,20 @@ def complete_text(
     home = Home.find()
     settings = options.load_settings(home)
     date = given_date(today)
-    holder = ModelHolder()
-    toolbox = open_toolbox(
-        settings, home, named=options.tools or None, while_decoding=True, holder=holder
-    )
-    if not with_calls:
-        toolbox = Toolbox({}, {}, {})
-    directory = model_directory(model_name, settings, home)
-    try:
-        tools = live_tools(toolbox, settings, [text], [date])
+    with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
+        tools = live_tools(live.toolbox, settings, [text], [date])
         (completion,) = complete(
-            holder.load(directory, settings, home),
+            live.load(),
             [text],
             parameters=decoding_parameters(
                 settings,
-                tuple(toolbox.tools),
+                tuple(live.toolbox.tools),
                 max_new_tokens=max_new_tokens,
-                least_call_probability=(
-                    least_call_probability(directory, settings) if toolbox.tools else CLOSED
-                ),
+                least_call_probability=live.least_call_probability,
             ),
             run_calls=tools.run_calls,
             parse_arguments=tools.parse_arguments,
         )
-    finally:
-        holder.release()
     console.say(text + completion.text)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")

@@ -130,12 +130,30 @@ def _tokens_of(recomputation: Recomputation) -> Iterator[RenderableType]:
         title_style="bold",
         show_footer=True,
     )
-    for column, total in zip(_COLUMNS, _totals(recomputation), strict=True):
-        table.add_column(column, footer=total, justify="left" if column == "token" else "right")
-    for cells, gain in zip(_token_rows(recomputation), recomputation.gains, strict=True):
+    losses = recomputation.losses
+    sums = (
+        losses.loss_without_call,
+        losses.loss_call_without_result,
+        losses.loss_with_result,
+        losses.loss_with_swapped_result,
+        recomputation.decision.loss_reduction,
+    )
+    footers = ("weighted loss", "", *map(_number, sums))
+    for column, footer in zip(_COLUMNS, footers, strict=True):
+        table.add_column(column, footer=footer, justify="left" if column == "token" else "right")
+    for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True):
+        numbers = (
+            token.weight,
+            token.without_call,
+            token.call_without_result,
+            token.with_result,
+            token.with_swapped_result,
+        )
+        # Quoted, so that spaces and line breaks are seen.
+        cells = (json.dumps(token.text, ensure_ascii=False), *map(_number, numbers), f"{gain:+.3f}")
         colour = _HELPED if gain > 0 else _HURT
         style = colour if abs(gain) >= _TELLING else ""
-        table.add_row(*(Text(cell) for cell in cells), style=style)
+        table.add_row(*map(Text, cells), style=style)
     yield Text()
     yield table
     if recomputation.other is not None:
@@ -143,7 +161,9 @@ def _tokens_of(recomputation: Recomputation) -> Iterator[RenderableType]:
     yield Text("gain: weight times how much the result raises log p; together L⁻ - L⁺.")
     yield Text(f"Model: {recomputation.model}, {recomputation.precision}.")
     colour = _HELPED if recomputation.is_same_decision else _HURT
-    yield Text(f"{_verdict(recomputation)}. {recomputation.remark}", style=colour)
+    decision = recomputation.decision
+    verdict = _in_words(decision.is_kept, decision.reason)
+    yield Text(f"{verdict}. {recomputation.remark}", style=colour)
 
 
 def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -240,36 +260,6 @@ def _decision_of(call: Mapping[str, Any]) -> str:
             return "no text follows the call"
 
 
-def _token_rows(recomputation: Recomputation) -> list[list[str]]:
-    """The cells of `_COLUMNS`, a row for each token."""
-    return [
-        [
-            # Quoted, so that spaces and line breaks are seen.
-            json.dumps(token.text, ensure_ascii=False),
-            _number(token.weight),
-            _number(token.without_call),
-            _number(token.call_without_result),
-            _number(token.with_result),
-            _number(token.with_swapped_result),
-            f"{gain:+.3f}",
-        ]
-        for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True)
-    ]
-
-
-def _totals(recomputation: Recomputation) -> list[str]:
-    """The weighted sums below `_COLUMNS`."""
-    losses = recomputation.losses
-    sums = (
-        losses.loss_without_call,
-        losses.loss_call_without_result,
-        losses.loss_with_result,
-        losses.loss_with_swapped_result,
-        recomputation.decision.loss_reduction,
-    )
-    return ["weighted loss", "", *map(_number, sums)]
-
-
 def _written(call: Mapping[str, Any], result: str | None) -> tuple[str, str]:
     """The call as it is written, up to its arrow and from there on; a sample that is no call."""
     if call["arguments"] is None:
@@ -297,10 +287,6 @@ def _context(call: Mapping[str, Any]) -> tuple[str, str]:
 def _other_result(other: OtherResult) -> str:
     remark = "" if other.loss is not None else "; its loss is not stored"
     return f"{other.result} (of {other.call_id}{remark})"
-
-
-def _verdict(recomputation: Recomputation) -> str:
-    return _in_words(recomputation.decision.is_kept, recomputation.decision.reason)
 
 
 def _in_words(is_kept: bool, reason: str) -> str:

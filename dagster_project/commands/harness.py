@@ -1,32 +1,25 @@
-"""`toolformer lm-eval`: tasks of lm-evaluation-harness without and with live calls.
-
-Does not parse the command line, and does not score.
-"""
+"""`toolformer lm-eval`: tasks of lm-evaluation-harness without and with live calls."""
 
 import datetime
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from dagster_project.commands import console
-from dagster_project.commands.completing import given_date, model_directory
+from dagster_project.commands.completing import LiveModel, given_date, live_model
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.progress import progress_of
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.call_threshold import least_call_probability
 from dagster_project.wiring.live_calls import decoding_parameters, live_tools
-from dagster_project.wiring.model_holder import ModelHolder
-from dagster_project.wiring.toolbox import Toolbox, open_toolbox
-from toolformer.decoding.completions import CLOSED, Completion
+from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.whole_files import write_whole
 from toolformer_lm_eval.answers import Answers, Generation
 from toolformer_lm_eval.comparison import Outcome, samples, summary
@@ -61,24 +54,19 @@ class Continuation:
     leaves room for a call, so that both continue the same.
 
     Attributes:
-        toolbox: opened for decoding.
-        settings: of the run.
+        live: the model and its tools.
         today: what the Calendar takes for today.
-        least_call_probability: that the opening of a call must have.
         blocked_tools: those that may not be called.
         cut: the prompts that lost something.
     """
 
-    toolbox: Toolbox
-    settings: Settings
+    live: LiveModel
     today: datetime.date
-    least_call_probability: float
     blocked_tools: Sequence[str] = ()
     cut: set[str] = field(default_factory=set)
 
     def decode(
         self,
-        model: LanguageModel,
         prompts: Sequence[str],
         way: Generation,
         *,
@@ -88,7 +76,6 @@ class Continuation:
         """Continue prompts in one batch.
 
         Args:
-            model: any.
             prompts: all that are to be continued in the same way.
             way: how.
             with_calls: whether tools may be called.
@@ -101,45 +88,43 @@ class Continuation:
         known = None
         if without_calls is not None:
             known = [without_calls.completions[prompt, way] for prompt in prompts]
-        mode = ON if with_calls else OFF
-        dates = [self.today] * len(prompts)
-        tools = live_tools(self.toolbox, self.settings, prompts, dates)
+        live, dates = self.live, [self.today] * len(prompts)
+        tools = live_tools(live.toolbox, live.settings, prompts, dates)
         return complete(
-            model,
+            live.load(),
             prompts,
             parameters=decoding_parameters(
-                self.settings,
-                tuple(self.toolbox.tools) if with_calls else (),
+                live.settings,
+                tuple(live.toolbox.tools) if with_calls else (),
                 max_new_tokens=way.max_new_tokens,
-                least_call_probability=self.least_call_probability,
+                least_call_probability=live.least_call_probability,
                 blocked_tools=self.blocked_tools,
             ),
             run_calls=tools.run_calls,
             parse_arguments=tools.parse_arguments,
-            prompt_ids=self._fitting(model, prompts, way),
+            prompt_ids=self._fitting(prompts, way),
             stop_texts=way.until,
             without_calls=known,
-            progress=progress_of("answering", _LOGGER, detail=mode),
+            progress=progress_of("answering", _LOGGER, detail=ON if with_calls else OFF),
         )
 
-    def _fitting(
-        self, model: LanguageModel, prompts: Sequence[str], way: Generation
-    ) -> list[list[int]]:
+    def _fitting(self, prompts: Sequence[str], way: Generation) -> list[list[int]]:
+        model = self.live.load()
         parameters = decoding_parameters(
-            self.settings, tuple(self.toolbox.tools), max_new_tokens=way.max_new_tokens
+            self.live.settings, tuple(self.live.toolbox.tools), max_new_tokens=way.max_new_tokens
         )
-        most = longest_prompt_tokens(model, parameters)
-        if most < 1:
+        max_tokens = longest_prompt_tokens(model, parameters)
+        if max_tokens < 1:
             raise SequenceTooLongError(
                 f"The task asks for up to {way.max_new_tokens} new tokens. With a call, they leave "
                 f"no room for a prompt in the model's {model.context_length}. Lower max_gen_toks "
                 "in a copy of the task, and name its folder with --include-path."
             )
-        ids = [model.tokenizer.encode(prompt) for prompt in prompts]
+        encoded = [model.tokenizer.encode(prompt) for prompt in prompts]
         self.cut.update(
-            prompt for prompt, of_it in zip(prompts, ids, strict=True) if len(of_it) > most
+            prompt for prompt, ids in zip(prompts, encoded, strict=True) if len(ids) > max_tokens
         )
-        return [of_it[-most:] for of_it in ids]
+        return [ids[-max_tokens:] for ids in encoded]
 
 
 def compare_on_tasks(
@@ -161,33 +146,22 @@ def compare_on_tasks(
         check_tool_name(name, targets=settings.tools.targets)
     # Before the model, which may have to be converted first.
     manager = open_tasks(tasks.names, tasks.include_path)
-    holder = ModelHolder()
-    toolbox = open_toolbox(
-        settings, home, named=options.tools or None, while_decoding=True, holder=holder
-    )
-    directory = model_directory(model_name, settings, home)
+    with live_model(options, settings, home, model_name=model_name) as live:
+        # Only now: they need what is checked above.
+        from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
 
-    # Only now: they need what is checked above.
-    from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
+        from toolformer_lm_eval.adapter import HarnessModel
 
-    from toolformer_lm_eval.adapter import HarnessModel
-
-    # Its decorator hides the parameters from type checkers.
-    evaluate: Callable[..., Any] = simple_evaluate
-    least = least_call_probability(directory, settings) if toolbox.tools else CLOSED
-    continuation = Continuation(
-        toolbox, settings, today=date, least_call_probability=least, blocked_tools=blocked_tools
-    )
-    modes: dict[str, Outcome] = {}
-    try:
+        # Its decorator hides the parameters from type checkers.
+        evaluate: Callable[..., Any] = simple_evaluate
+        continuation = Continuation(live, today=date, blocked_tools=blocked_tools)
+        modes: dict[str, Outcome] = {}
         with console.progress_bars():
             for mode in (OFF, ON) if with_calls else (OFF,):
+                # The model is loaded only when the harness has read the data.
                 answers = Answers(
-                    # The model is loaded only now that the harness has read the data.
-                    lambda prompts, way, mode=mode: continuation.decode(
-                        holder.load(directory, settings, home),
-                        prompts,
-                        way,
+                    partial(
+                        continuation.decode,
                         with_calls=mode == ON,
                         without_calls=modes[OFF].answers if mode == ON else None,
                     )
@@ -201,8 +175,6 @@ def compare_on_tasks(
                     bootstrap_iters=0,
                 )
                 modes[mode] = Outcome(results or {}, answers)
-    finally:
-        holder.release()
     rows = summary(modes)
     console.frame(pl.DataFrame(rows, infer_schema_length=None))
     if continuation.cut:
@@ -211,19 +183,19 @@ def compare_on_tasks(
             "and call, and lost their beginnings.)"
         )
     if output is not None:
-        told = {
-            "model": str(directory),
-            "model_identity": model_identity(directory),
+        report = {
+            "model": str(live.directory),
+            "model_identity": model_identity(live.directory),
             "limit": tasks.limit,
             "decoding": {
                 **settings.decoding.model_dump(mode="json"),
-                "least_call_probability": least,
+                "least_call_probability": live.least_call_probability,
             },
-            "tools": list(toolbox.tools),
+            "tools": list(live.toolbox.tools),
             "blocked_tools": list(blocked_tools),
             "prompts_cut": sorted(continuation.cut),
             "results": rows,
             "versions": modes[OFF].results["versions"],
             "samples": samples(modes),
         }
-        write_whole(output, json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n")
+        write_whole(output, json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n")

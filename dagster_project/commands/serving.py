@@ -1,21 +1,14 @@
-"""`toolformer serve`: a model with live calls, for clients of OpenAI's API and for a browser.
-
-Does not parse the command line, and answers no request.
-"""
+"""`toolformer serve`: a model with live calls, for clients of OpenAI's API and for a browser."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 from dagster_project.commands import console
-from dagster_project.commands.completing import model_directory
+from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
 from dagster_project.home import Home
 from dagster_project.web_guard import in_url
-from dagster_project.wiring.call_threshold import least_call_probability
-from dagster_project.wiring.model_holder import ModelHolder
-from dagster_project.wiring.toolbox import open_toolbox
-from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
 
 _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -48,38 +41,30 @@ def serve_model(
     with bound_socket(host, port) as bound:
         home = Home.find()
         settings = options.load_settings(home)
-        holder = ModelHolder()
-        toolbox = open_toolbox(
-            settings, home, named=options.tools or None, while_decoding=True, holder=holder
-        )
-        directory = model_directory(model_name, settings, home)
-        try:
+        with live_model(options, settings, home, model_name=model_name) as live:
             # In a thread that ends, and torch's pool of threads with it: a second pool beside that
             # of the thread that decodes slows decoding by a quarter.
             with ThreadPoolExecutor(1) as loading:
-                model = loading.submit(holder.load, directory, settings, home).result()
-            for tool in toolbox.tools.values():
+                model = loading.submit(live.load).result()
+            for tool in live.toolbox.tools.values():
                 tool.prepare()
-            least = least_call_probability(directory, settings) if toolbox.tools else CLOSED
             served = Served(
-                name=directory.name,
+                name=live.directory.name,
                 batch=LiveBatch(model, max_active=max_active, max_waiting=max_waiting),
                 settings=settings,
-                toolbox=toolbox,
-                least_call_probability=least,
+                toolbox=live.toolbox,
+                least_call_probability=live.least_call_probability,
                 context_length=model.context_length,
             )
             app = make_app(served, bound_to=host, key=key, logs_prompts=logs_prompts)
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
-            names = ", ".join(toolbox.tools) or "no tools"
+            names = ", ".join(live.toolbox.tools) or "no tools"
             started = f"{address} serves {served.name} with {names}. Ctrl-C ends it."
             served.batch.start()
             try:
                 Server(app, served, on_start=lambda: console.say(started)).run([bound])
             finally:
                 served.close(0)
-        finally:
-            holder.release()
 
 
 def check_installed() -> None:

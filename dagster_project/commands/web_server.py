@@ -1,9 +1,10 @@
 """Dagster's web server, with report and plots, behind a guard: only its own pages may ask it.
 
-Dagster asks nobody who they are, and a run executes what its configuration says. Does not tell
-people apart: who may open the port may do all.
+Dagster asks nobody who they are, and a run executes what its configuration says: who may open the
+port may do all.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,27 +20,27 @@ from dagster_project.report import ADDRESS as REPORT
 from dagster_project.web_guard import foreign_page, media_type, wrong_host
 
 
+@dataclass(frozen=True)
 class WebGuard:
     """Refuses, before the application sees it, what a page of another site may have sent.
 
-    Args:
+    Attributes:
         app: the application.
         bound_to: the address or name that the server was told to bind to.
     """
 
-    def __init__(self, app: ASGIApp, *, bound_to: str) -> None:
-        self._app = app
-        self._bound_to = bound_to
+    app: ASGIApp
+    bound_to: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the application, or with the reason for a refusal."""
-        answer = self._app
+        answer = self.app
         if scope["type"] in ("http", "websocket"):
             answer = self._refusal(scope) or answer
         await answer(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
-        reason = wrong_host(scope, bound_to=self._bound_to) or foreign_page(scope)
+        reason = wrong_host(scope, bound_to=self.bound_to) or foreign_page(scope)
         if reason is not None:
             return _refused(reason)
         return None if scope["type"] == "websocket" else _wrong_form(scope)

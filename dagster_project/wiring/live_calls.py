@@ -1,19 +1,34 @@
-"""Decoding with the tools of a home: for the command line and for the benchmarks.
-
-Does not decode.
-"""
+"""Decoding with the tools of a home: for the command line, the server and the benchmarks."""
 
 import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox, execution_limits
+from toolformer.decoding import call_threshold
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import RunCalls
+from toolformer.evaluation.modes import Mode, enabled
 from tools.protocol import Document
 from tools.running.pending_calls import call_runner
 from tools.yours.plugins import parse_arguments
+
+
+def least_call_probability(directory: Path, settings: Settings) -> float:
+    """What `decoding.least_call_probability` comes to for the model of a directory.
+
+    Raises:
+        ToolformerError: the model's calibration is damaged.
+    """
+    given = settings.decoding.least_call_probability
+    return call_threshold.least_call_probability(directory, given)
+
+
+def with_calls(directory: Path, settings: Settings) -> Mode:
+    """The mode `enabled` of the model of a directory, as the settings want it."""
+    return enabled(settings.decoding.call_top_k, least_call_probability(directory, settings))
 
 
 def decoding_parameters(

@@ -1,6 +1,6 @@
 """What question answering reads passages with: the base model, or a fusion-in-decoder checkpoint.
 
-Loads no model: each is loaded at the first question, under the lock of its device.
+Each model is loaded at the first question, under the lock of its device.
 """
 
 from pathlib import Path

@@ -6,8 +6,7 @@ import pytest
 
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import preset_values
-from dagster_project.wiring.call_threshold import with_calls
-from dagster_project.wiring.live_calls import decoding_parameters
+from dagster_project.wiring.live_calls import decoding_parameters, with_calls
 from dagster_project.wiring.sampling import proposed_calls, sampling_parameters
 from dagster_project.wiring.scoring import losses_wanted, scoring_parameters
 from tests.fakes import byte_tokenizer

@@ -7,8 +7,11 @@ import pytest
 
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import Settings, validated
-from dagster_project.wiring.call_threshold import least_call_probability, with_calls
-from dagster_project.wiring.live_calls import decoding_parameters
+from dagster_project.wiring.live_calls import (
+    decoding_parameters,
+    least_call_probability,
+    with_calls,
+)
 from toolformer.decoding.call_threshold import CallThreshold, call_threshold_text
 from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError

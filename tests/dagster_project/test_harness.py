@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dagster_project.commands import harness
+from dagster_project.commands import completing, harness
+from dagster_project.commands.completing import LiveModel
 from dagster_project.commands.harness import Continuation
 from dagster_project.commands.options import RunOptions
 from dagster_project.settings.sections import Settings
@@ -23,7 +24,7 @@ CALL = "6 * 7 is [Calculator(6 * 7) -> 42] 42."
 ROOM = 1 + 20 + 10 + 3
 
 
-def continuation(**changes):
+def continuation(model, **changes):
     settings = Settings.model_validate(
         {
             "decoding": {"call_top_k": 1, "max_calls": 1, "max_call_tokens": 20},
@@ -31,28 +32,28 @@ def continuation(**changes):
         }
     )
     toolbox = Toolbox({"Calculator": Calculator()}, {}, {})
-    chosen = {"today": datetime.date(2024, 5, 3), "least_call_probability": 0.0, **changes}
-    return Continuation(toolbox, settings, **chosen)
+    live = LiveModel(settings, toolbox, Path(), 0.0, lambda: model)
+    return Continuation(live, today=datetime.date(2024, 5, 3), **changes)
 
 
 def test_a_call_is_made_in_one_mode_alone():
     model = ScriptedModel([CALL, "6 * 7 is: many."])
-    (off,) = continuation().decode(model, ["6 * 7 is"], WAY, with_calls=False)
-    (on,) = continuation().decode(model, ["6 * 7 is"], WAY, with_calls=True)
+    (off,) = continuation(model).decode(["6 * 7 is"], WAY, with_calls=False)
+    (on,) = continuation(model).decode(["6 * 7 is"], WAY, with_calls=True)
     assert (off.text, on.text) == (": many", " [Calculator(6 * 7) -> 42] 42")
-    blocking = continuation(blocked_tools=["Calculator"])
-    (blocked,) = blocking.decode(model, ["6 * 7 is"], WAY, with_calls=True)
+    blocking = continuation(model, blocked_tools=["Calculator"])
+    (blocked,) = blocking.decode(["6 * 7 is"], WAY, with_calls=True)
     assert blocked.text == ": many"
     assert [undone.reason for undone in blocked.undone_calls] == ["blocked_tool"]
 
 
 def test_what_is_known_without_calls_is_not_decoded_again():
     model = ScriptedModel(["The mill is old."])
-    way = continuation()
-    without = Answers(lambda prompts, _: way.decode(model, prompts, WAY, with_calls=False))
+    way = continuation(model)
+    without = Answers(lambda prompts, _: way.decode(prompts, WAY, with_calls=False))
     without.to([("The mill is", {"until": ["."], "max_gen_toks": 24})])
     model.contexts.clear()
-    (on,) = way.decode(model, ["The mill is"], WAY, with_calls=True, without_calls=without)
+    (on,) = way.decode(["The mill is"], WAY, with_calls=True, without_calls=without)
     assert on.text == " old"
     assert not model.contexts
 
@@ -62,13 +63,13 @@ def test_a_long_prompt_loses_its_beginning_alike_in_both_modes_and_is_counted(wi
     model = ScriptedModel(["is old.", "The mill is old."])
     # Room for the start token and the last two tokens of a prompt.
     model.context_length = 1 + 2 + WAY.max_new_tokens + ROOM
-    way = continuation()
-    (cut,) = way.decode(model, ["The mill is"], WAY, with_calls=with_calls)
+    way = continuation(model)
+    (cut,) = way.decode(["The mill is"], WAY, with_calls=with_calls)
     assert (cut.prompt, cut.text) == ("The mill is", " old")
     assert model.contexts[:3] == ["", "i", "is"]
     assert way.cut == {"The mill is"}
-    whole = continuation()
-    whole.decode(model, ["is"], WAY, with_calls=with_calls)
+    whole = continuation(model)
+    whole.decode(["is"], WAY, with_calls=with_calls)
     assert not whole.cut
 
 
@@ -76,7 +77,7 @@ def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused():
     model = ScriptedModel(["is old."])
     model.context_length = WAY.max_new_tokens + ROOM + 1
     with pytest.raises(SequenceTooLongError, match=r"up to 24 new tokens.*max_gen_toks"):
-        continuation().decode(model, ["is"], WAY, with_calls=False)
+        continuation(model).decode(["is"], WAY, with_calls=False)
 
 
 @pytest.mark.parametrize(("least", "is_called"), [(None, False), (0, True)])
@@ -100,13 +101,13 @@ def test_a_model_without_a_calibrated_value_makes_calls_only_where_rank_alone_is
     adapter = SimpleNamespace(HarnessModel=lambda answers: answers)
     monkeypatch.setitem(sys.modules, "toolformer_lm_eval.adapter", adapter)
     model = ScriptedModel([CALL, "6 * 7 is: many."])
-    for name, value in (
-        ("check_installed", None),
-        ("open_tasks", None),
-        ("model_directory", tmp_path),
-        ("ModelHolder.load", model),
+    for module, name, value in (
+        (harness, "check_installed", None),
+        (harness, "open_tasks", None),
+        (completing, "model_directory", tmp_path),
+        (completing, "ModelHolder.load", model),
     ):
-        monkeypatch.setattr(f"{harness.__name__}.{name}", lambda *_, value=value: value)
+        monkeypatch.setattr(f"{module.__name__}.{name}", lambda *_, value=value: value)
     options = RunOptions(
         overrides={"decoding": {"least_call_probability": least}}, tools=("Calculator",)
     )

@@ -52,11 +52,11 @@ class FakeText:
 
     def pieces(self):
         """Pieces, then how the text ended."""
-        request = self.request
+        request, settings = self.request, self.request.settings
         if request.prompt == "fail":
             raise ValueError("the batch has a bug")
         if request.prompt == "slow":
-            for _ in range(request.parameters.max_new_tokens):
+            for _ in range(settings.parameters.max_new_tokens):
                 time.sleep(STEP_SECONDS)
                 yield LivePiece(" on", (step(" on"),))
             return "length"
@@ -64,14 +64,19 @@ class FakeText:
             undone = UndoneCall(" [Calculator(1 / 0) ->", "no_result")
             yield LivePiece("", (step(undone.text, "undone"),), undone=undone)
         for place, word in enumerate(WORDS):
-            if place == 2 and request.prompt != "undo" and "Calculator" in request.parameters.tools:
+            if (
+                place == 2
+                and request.prompt != "undo"
+                and "Calculator" in settings.parameters.tools
+            ):
                 begun = time.perf_counter()
-                arguments = request.parse_arguments("Calculator", "6 * 7")
+                assert settings.parse_arguments is not None
+                arguments = settings.parse_arguments("Calculator", "6 * 7")
                 result = request.run_call(ToolCall("Calculator", arguments)) or ""
                 call = DecodedCall("Calculator", arguments, result, len(" It is"), CALL)
                 steps = (step(" [", "trigger"), step(CALL[2:], "forced", None))
                 yield LivePiece(CALL, steps, TimedCall(call, time.perf_counter() - begun))
-            if any(stop in word for stop in request.stop_texts):
+            if any(stop in word for stop in settings.stop_texts):
                 return "stop_text"
             yield LivePiece(word, (step(word),))
         return "end_of_text"
@@ -85,17 +90,16 @@ class FakeText:
                 self.listener(pieces[-1])
             end = LiveEnd(None)
         except StopIteration as stopped:
-            calls = tuple(piece.call for piece in pieces if piece.call)
             completion = Completion(
                 prompt=self.request.prompt,
                 text="".join(piece.text for piece in pieces),
                 text_without_calls="".join(piece.text for piece in pieces if not piece.call),
-                calls=tuple(timed.call for timed in calls),
+                calls=tuple(piece.call.call for piece in pieces if piece.call),
                 undone_calls=tuple(piece.undone for piece in pieces if piece.undone),
                 stopped_by=stopped.value,
                 trace=tuple(one for piece in pieces for one in piece.steps),
             )
-            end = LiveEnd(completion, calls)
+            end = LiveEnd(completion)
         except ValueError as error:
             end = LiveEnd(None, error=error)
         self.batch.ended(self)

@@ -32,6 +32,7 @@ MODEL = {
         "unavailable": {"WikiSearch": "The tool WikiSearch has no index."},
         "call_top_k": 10,
         "min_call_probability": 0.03,
+        "max_calls": 1,
         "max_tokens": 200,
     },
 }

@@ -129,13 +129,13 @@ def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
         max_calls=3,
     )
     request = running.batch.requests[-1]
-    parameters = request.parameters
+    parameters = request.settings.parameters
     assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
     assert (parameters.max_calls, parameters.least_call_probability) == (3, 0.5)
     assert parameters.tools == ("Calendar",)
-    assert (request.stop_texts, request.top_log_probabilities) == (("!", "?"), 4)
+    assert (request.settings.stop_texts, request.settings.top_tokens) == (("!", "?"), 4)
     running.complete()
-    parameters = running.batch.requests[-1].parameters
+    parameters = running.batch.requests[-1].settings.parameters
     assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
     assert (parameters.least_call_probability, parameters.tools) == (
         0.25,
@@ -146,7 +146,7 @@ def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
 def test_tools_off_makes_no_call(running: Running):
     (choice,) = running.complete(tools="off").json()["choices"]
     assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])
-    assert running.batch.requests[-1].parameters.is_disabled
+    assert running.batch.requests[-1].settings.parameters.is_disabled
 
 
 def test_the_calendar_takes_the_day_that_is_given(running: Running):
@@ -159,20 +159,6 @@ def test_the_calendar_takes_the_day_that_is_given(running: Running):
     running.complete()
     present = datetime.datetime.now().astimezone().strftime("%Y")
     assert present in (running.batch.requests[-1].run_call(ToolCall("Calendar", "")) or "")
-
-
-def test_a_tool_that_stopped_working_undoes_the_call_and_nothing_else(
-    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    from tools.calculator import Calculator
-    from tools.errors import ToolDiedError
-
-    def die(*_):
-        raise ToolDiedError("it is gone")
-
-    monkeypatch.setattr(Calculator, "call", die)
-    assert running.complete().status_code == 200
-    assert "no call of Calculator can be answered: it is gone" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_chart_is_told_in_words(page: Page):
     expect(page.locator("#status")).to_contain_text("ended")
     words = page.locator("#chart-text")
     expect(words).to_contain_text("Highest 0.42 at token 3, threshold 0.03.")
+    expect(words).to_contain_text("behind the last call: max_calls (1) is used up.")
     chart = page.get_by_role("img", name="Probability of opening a call")
     expect(chart.locator("circle")).to_have_count(11)
     expect(chart.locator("circle.opened")).to_have_count(1)
@@ -118,6 +119,7 @@ def test_undone_call_is_struck_through_with_its_reason(page: Page):
     call = page.locator("mark.undone")
     expect(call.locator("del")).to_have_text("[Calculator(1 / 0)")
     expect(call.locator(".reason")).to_have_text(" taken back: no result")
+    expect(page.locator("#chart-text")).to_contain_text("None opens behind a call that was taken")
     expect(page.locator("#status")).to_contain_text("0 calls, 1 taken back")
 
 

@@ -17,6 +17,7 @@ pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
 
 from starlette.testclient import TestClient
 
+from dagster_project.commands import completing
 from dagster_project.commands import serving as command
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import run_command
@@ -108,8 +109,8 @@ def test_the_command_serves_the_model_of_the_home(
 
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(live_batch, "LiveBatch", FakeBatch)
-    monkeypatch.setattr(command, "model_directory", lambda *_: tmp_path / "small")
-    monkeypatch.setattr(command.ModelHolder, "load", lambda *_: ScriptedModel([]))
+    monkeypatch.setattr(completing, "model_directory", lambda *_: tmp_path / "small")
+    monkeypatch.setattr(completing.ModelHolder, "load", lambda *_: ScriptedModel([]))
     monkeypatch.setattr(Server, "run", ask)
     monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
     asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.least_call_probability=0.5"]

@@ -129,7 +129,7 @@ def test_without_tools_there_is_one_column(run):
 
 def test_sampling_and_misspelt_names_are_refused_before_the_model_is_loaded(run, monkeypatch):
     monkeypatch.setattr(
-        "dagster_project.commands.harness.ModelHolder.load",
+        "dagster_project.commands.completing.ModelHolder.load",
         lambda *_arguments: pytest.fail("the model was loaded"),
     )
     code, _, err = run(do_sample="true")
@@ -142,7 +142,7 @@ def test_sampling_and_misspelt_names_are_refused_before_the_model_is_loaded(run,
 
 def test_a_task_of_likelihoods_is_refused_before_the_model_is_looked_for(run, monkeypatch):
     monkeypatch.setattr(
-        "dagster_project.commands.harness.model_directory",
+        "dagster_project.commands.completing.model_directory",
         lambda *_arguments: pytest.fail("the model was looked for"),
     )
     code, _, err = run(kind="multiple_choice")

@@ -3,13 +3,13 @@
     fed row:       start | x_0 x_1 … x_{n-2}
     chances row:     0     1   2  …   n-1      of ` [` in front of x_0 … x_{n-1}
 
-Does not choose a threshold; `call_threshold` does.
+`call_threshold` chooses from them.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from toolformer.calls import call_open_ids
 from toolformer.decoding.triggers import CallChance
@@ -21,6 +21,9 @@ from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
     import torch
+
+# Rank and log-probability, by row and position.
+_Ranked: TypeAlias = dict[tuple[int, int], tuple[int, float]]
 
 
 def call_chances(
@@ -58,39 +61,35 @@ def call_chances(
     done = 0
     with torch.inference_mode():
         for batch in batches:
-            of_batch = _of_batch(
-                model, [windows[index] for index in batch], call_top_k, token_budget
-            )
-            for index, of_window in zip(batch, of_batch, strict=True):
-                chances[index] = of_window
+            fed = [windows[index] for index in batch]
+            batch_chances = _batch_chances(model, fed, call_top_k, token_budget)
+            for index, window_chances in zip(batch, batch_chances, strict=True):
+                chances[index] = window_chances
             done += len(batch)
             progress(done, len(windows))
     return chances
 
 
-def _of_batch(
+def _batch_chances(
     model: LanguageModel, windows: Sequence[Window], call_top_k: int, token_budget: int
 ) -> list[list[CallChance]]:
     texts = ReadTexts(model, prompt_prefix(model, None), windows, token_budget=token_budget)
     first, *others = call_open_ids(model.tokenizer)
-    # Rank and log-probability by row and position.
-    found: dict[tuple[int, int], tuple[int, float]] = {}
+    ranked: _Ranked = {}
     for row, window in enumerate(windows):
-        places = [at for at, offset in enumerate(window.offsets) if offset is not None]
-        read = _read(model, texts.states[row][places], first)
-        found.update(((row, at), chance) for at, chance in zip(places, read, strict=True))
+        positions = [at for at, offset in enumerate(window.offsets) if offset is not None]
+        in_row = _rank(model, texts.states[row][positions], first)
+        ranked.update(((row, at), chance) for at, chance in zip(positions, in_row, strict=True))
     if others:
-        likely = {place: chance for place, chance in found.items() if chance[0] <= call_top_k}
-        found = _of_several_tokens(model, texts, likely) if likely else {}
+        likely = {place: chance for place, chance in ranked.items() if chance[0] <= call_top_k}
+        ranked = _rank_several_tokens(model, texts, likely) if likely else {}
     chances = [[CallChance(None, None)] * len(window.ids) for window in windows]
-    for (row, at), (rank, log_probability) in found.items():
+    for (row, at), (rank, log_probability) in ranked.items():
         chances[row][at] = CallChance(rank, math.exp(log_probability))
     return chances
 
 
-def _of_several_tokens(
-    model: LanguageModel, texts: ReadTexts, firsts: Mapping[tuple[int, int], tuple[int, float]]
-) -> dict[tuple[int, int], tuple[int, float]]:
+def _rank_several_tokens(model: LanguageModel, texts: ReadTexts, firsts: _Ranked) -> _Ranked:
     """The same of the whole opening, at the places where its first token is likely enough."""
     import torch
 
@@ -102,37 +101,33 @@ def _of_several_tokens(
     )
     for token, following in itertools.pairwise(open_ids):
         behind = keys.feed(range(len(joint)), [[token]] * len(joint))
-        factors = [factor for _, factor in _read(model, behind, following)]
+        factors = [factor for _, factor in _rank(model, behind, following)]
         joint = [sum(pair) for pair in zip(joint, factors, strict=True)]
-    ranked = _read(model, states, open_ids[0], instead=joint)
+    ranked = _rank(model, states, open_ids[0], log_probabilities=joint)
     return dict(zip(firsts, ranked, strict=True))
 
 
-def _read(
+def _rank(
     model: LanguageModel,
     states: "torch.Tensor",
     token: int,
     *,
-    instead: Sequence[float] | None = None,
+    log_probabilities: Sequence[float] | None = None,
 ) -> list[tuple[int, float]]:
-    """Rank and log-probability of a token behind each state.
+    """Rank and log-probability of a token behind each state, shape `(n, hidden)`.
 
-    Args:
-        model: of the states.
-        states: shape `(n, hidden)`.
-        token: its id.
-        instead: log-probabilities that take the place of the token's own.
+    Where `log_probabilities` are given, they take the place of the token's own.
     """
     import torch
 
-    read: list[tuple[int, float]] = []
+    ranked: list[tuple[int, float]] = []
     for start in range(0, len(states), LOGIT_ROWS):
         chunk = slice(start, start + LOGIT_ROWS)
         scores = model.logits(states[chunk]).log_softmax(dim=-1)
         own = scores[:, token].clone()
-        if instead is not None:
-            own = torch.tensor(instead[chunk], device=own.device)
+        if log_probabilities is not None:
+            own = torch.tensor(log_probabilities[chunk], device=own.device)
         scores[:, token] = float("-inf")
         ranks = (scores > own[:, None]).sum(dim=-1) + 1
-        read += zip(ranks.tolist(), own.tolist(), strict=True)
-    return read
+        ranked += zip(ranks.tolist(), own.tolist(), strict=True)
+    return ranked

@@ -4,8 +4,7 @@
     call:     x_0 … x_{p-1} [Tool(a) -> r] x_p x_{p+1} …       L(text with the call), from p on
               gain at p = L(text alone) - L(text with the call)
 
-The call is the one that decoding would write at p. Does not run tools, which the caller does in
-between, and does not choose places or thresholds.
+The call is the one that decoding would write at p. The caller runs the tools in between.
 """
 
 import math
@@ -69,8 +68,8 @@ def written_calls(
     """
     # One token behind the call, or in its place, ends the text.
     parameters = replace(parameters, max_new_tokens=1, max_calls=1, least_call_probability=0.0)
-    most = longest_prompt_tokens(model, parameters)
-    roomy = [place for place in places if place.position <= most]
+    max_prompt = longest_prompt_tokens(model, parameters)
+    roomy = [place for place in places if place.position <= max_prompt]
     written: dict[Place, ToolCall] = {}
 
     def note(calls: Sequence[tuple[int, ToolCall]]) -> list[None]:
@@ -79,7 +78,8 @@ def written_calls(
 
     complete(
         model,
-        [_text_in_front(windows[place.text], place.position) for place in roomy],
+        # What is fed are the tokens; nobody reads the prompts of these completions.
+        [""] * len(roomy),
         prompt_ids=[windows[place.text].ids[: place.position] for place in roomy],
         parameters=parameters,
         run_calls=note,
@@ -118,21 +118,21 @@ def call_gains(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    read = [windows[text] for text in dict.fromkeys(place.text for place in answered)]
+    texts = [windows[text] for text in dict.fromkeys(place.text for place in answered)]
     calls = {
         place: ScoredCall(
             call_id=f"{place.text} {place.position}",
             window=(windows[place.text].document_id, windows[place.text].index),
             position=place.position,
-            call=each.call,
-            result=each.result,
+            call=answered_call.call,
+            result=answered_call.result,
         )
-        for place, each in answered.items()
+        for place, answered_call in answered.items()
     }
     losses = score_calls(
         model,
-        {(window.document_id, window.index): window for window in read},
-        TextLosses(model, read, token_budget=token_budget),
+        {(window.document_id, window.index): window for window in texts},
+        TextLosses(model, texts, token_budget=token_budget),
         list(calls.values()),
         parameters=ScoringParameters(
             call_format, LossForm(Placement.INLINE, weights), token_budget
@@ -143,12 +143,8 @@ def call_gains(
     )
     gains = {}
     for place, call in calls.items():
-        of_call = losses[call.call_id]
-        with_result = of_call.loss_with_result
-        gain = math.nan if with_result is None else of_call.loss_without_call - with_result
+        call_losses = losses[call.call_id]
+        with_result = call_losses.loss_with_result
+        gain = math.nan if with_result is None else call_losses.loss_without_call - with_result
         gains[place] = gain if math.isfinite(gain) else 0.0
     return gains
-
-
-def _text_in_front(window: Window, position: int) -> str:
-    return window.text[: window.offsets[position]]

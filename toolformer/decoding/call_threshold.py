@@ -9,18 +9,19 @@ nats, was measured at each place where some t has it. Of all t the one is chosen
 where a text in which t opens no call gains 0. It gains most where calls help, and loses least where
 they do not: a call in a text without kept calls counts by the harm that it does there, not by being
 one. A t above all probabilities opens nothing, gains nothing and loses nothing: where no other has
-a larger score, it is chosen. Does not measure; `call_chances` and `call_gains` do.
+a larger score, it is chosen. `call_chances` and `call_gains` measure.
 """
 
-import bisect
 import functools
 import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from pydantic import TypeAdapter
 
 from toolformer.decoding.completions import CLOSED
 from toolformer.errors import ToolformerError
@@ -107,9 +108,8 @@ class CallThreshold:
         reason: why none was; None where one was.
         call_top_k: k that it was chosen for.
         texts_with_calls, texts_without_calls: that it was chosen on.
-        curve: what each threshold does at which that changes, from the smallest on; empty where
-            none was chosen.
-        made_from: the fingerprint that stands with it in its file.
+        curve: a point for each threshold at which something changes, ascending.
+        made_from: the fingerprint of its inputs.
     """
 
     least_call_probability: float | None
@@ -123,9 +123,8 @@ class CallThreshold:
     @property
     def chosen(self) -> CurvePoint | None:
         """What the chosen threshold does."""
-        return next(
-            (each for each in self.curve if each.threshold == self.least_call_probability), None
-        )
+        at = self.least_call_probability
+        return next((point for point in self.curve if point.threshold == at), None)
 
     @property
     def told(self) -> str:
@@ -200,22 +199,22 @@ def _curve(
     with_calls: Sequence[Sequence[Opening]], without_calls: Sequence[Sequence[Opening]]
 ) -> tuple[CurvePoint, ...]:
     """All thresholds at which something changes, from the smallest on; the last opens nothing."""
-    of_openings = {each.probability for text in (*with_calls, *without_calls) for each in text}
-    thresholds = sorted(of_openings)
+    texts = (*with_calls, *without_calls)
+    thresholds = sorted({opening.probability for openings in texts for opening in openings})
     if thresholds and thresholds[-1] < 1:
         thresholds.append(math.nextafter(thresholds[-1], 1))
     points = []
     for threshold in thresholds:
-        of_texts_with = _opened(with_calls, threshold)
-        of_texts_without = _opened(without_calls, threshold)
+        opened_with = _opened(with_calls, threshold)
+        opened_without = _opened(without_calls, threshold)
         points.append(
             CurvePoint(
                 threshold=threshold,
-                gain_with_calls=_mean_gain(of_texts_with, len(with_calls)),
-                gain_without_calls=_mean_gain(of_texts_without, len(without_calls)),
-                opened_with_calls=len(of_texts_with),
-                opened_without_calls=len(of_texts_without),
-                right=sum(each.is_right for each in of_texts_with),
+                gain_with_calls=_mean_gain(opened_with, len(with_calls)),
+                gain_without_calls=_mean_gain(opened_without, len(without_calls)),
+                opened_with_calls=len(opened_with),
+                opened_without_calls=len(opened_without),
+                right=sum(opening.is_right for opening in opened_with),
             )
         )
     return tuple(points)
@@ -223,50 +222,38 @@ def _curve(
 
 def _opened(texts: Sequence[Sequence[Opening]], threshold: float) -> list[Opening]:
     """The first openings of the texts that have one at a threshold."""
-    places = (
-        bisect.bisect_left(openings, threshold, key=lambda each: each.probability)
+    firsts = (
+        next((opening for opening in openings if opening.probability >= threshold), None)
         for openings in texts
     )
-    return [
-        openings[place]
-        for openings, place in zip(texts, places, strict=True)
-        if place < len(openings)
-    ]
+    return [opening for opening in firsts if opening is not None]
 
 
 def _mean_gain(opened: Sequence[Opening], texts: int) -> float:
     # Exactly rounded: thresholds that open the same calls have the same score.
-    return math.fsum(each.gain for each in opened) / texts
+    return math.fsum(opening.gain for opening in opened) / texts
 
 
 def call_threshold_text(chosen: CallThreshold) -> str:
-    """The file of a choice, as JSON; what it was made from stands in front."""
-    values = asdict(chosen)
-    return json.dumps({**values.pop("made_from"), **values}, indent=1) + "\n"
+    """The file of a choice, as JSON."""
+    return json.dumps(asdict(chosen), indent=1) + "\n"
 
 
 def read_call_threshold(directory: Path) -> CallThreshold | None:
-    """What was chosen for the model of a directory.
-
-    Returns:
-        The choice; None where nobody has looked.
+    """What was chosen for the model of a directory; None where nobody has looked.
 
     Raises:
         ToolformerError: the file is damaged.
     """
     file = directory / CALL_THRESHOLD_FILE
     try:
-        content = json.loads(file.read_bytes())
-        names = [each.name for each in fields(CallThreshold) if each.name != "made_from"]
-        values = {name: content[name] for name in names}
-        values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
-        made_from = {name: value for name, value in content.items() if name not in names}
-        stored = CallThreshold(**values, made_from=made_from)
+        stored = TypeAdapter(CallThreshold).validate_json(file.read_bytes())
         least = stored.least_call_probability
-        is_sound = isinstance(stored.reason, str) if least is None else 0 <= least <= 1
+        is_sound = stored.reason is not None if least is None else 0 <= least <= 1
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, LookupError, TypeError):
+    # Of pydantic, too.
+    except ValueError:
         is_sound, stored = False, None
     if not is_sound:
         raise ToolformerError(
@@ -296,11 +283,11 @@ def least_call_probability(directory: Path | None, given: float | None) -> float
     stored = read_call_threshold(directory) if directory else None
     if stored is not None and stored.least_call_probability is not None:
         return stored.least_call_probability
-    none = stored or CallThreshold(None, _NOT_LOOKED_AT, 0, 0, 0)
-    _tell_once(f"{directory or 'The model'}: {none.told}")
+    closed = stored or CallThreshold(None, _NOT_LOOKED_AT, 0, 0, 0)
+    _warn_once(f"{directory or 'The model'}: {closed.told}")
     return CLOSED
 
 
 @functools.cache
-def _tell_once(line: str) -> None:
+def _warn_once(line: str) -> None:
     _LOGGER.warning("%s", line)

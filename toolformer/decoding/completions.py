@@ -1,7 +1,4 @@
-"""What decoding takes and gives: its parameters, and the completions with their calls.
-
-Does not decode.
-"""
+"""What decoding takes and gives: its parameters, and the completions with their calls."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -11,6 +8,13 @@ TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 
 # A least probability that disables calls.
 CLOSED = 1.0
+_MINIMA = {
+    "max_new_tokens": 1,
+    "max_call_tokens": 1,
+    "max_result_tokens": 1,
+    "call_top_k": 0,
+    "max_calls": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,9 @@ class DecodingParameters:
     least_call_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "max_call_tokens", "max_result_tokens"):
-            _check_at_least(name, getattr(self, name), 1)
-        for name in ("call_top_k", "max_calls"):
-            _check_at_least(name, getattr(self, name), 0)
+        for name, minimum in _MINIMA.items():
+            if (value := getattr(self, name)) < minimum:
+                raise ValueError(f"{name} is {value}; expected at least {minimum}.")
         if not 0 <= self.least_call_probability <= 1:
             raise ValueError(
                 f"least_call_probability is {self.least_call_probability}; expected 0 to 1."
@@ -146,8 +149,3 @@ class Completion:
     def token_ids(self) -> tuple[int, ...]:
         """The tokens behind the prompt, calls and the token that ended the text included."""
         return tuple(step.token for step in self.trace if step.kind != "undone")
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}; expected at least {least}.")

@@ -6,42 +6,23 @@
 The prompts of one `complete` are decoded together (`decoding_batch`), and texts that end make room
 for others. What all prompts begin with, such as the instruction of a benchmark, is fed once.
 
-Does not know any tool: the caller runs the calls. Trigger and call syntax are in `triggers`, keys
-and values in `row_cache`.
+The caller runs the calls. Trigger and call syntax are in `triggers`, keys and values in
+`row_cache`.
 """
 
 from collections.abc import Callable, Sequence
 
 from toolformer.calls import call_open_ids
-from toolformer.decoding.completions import (
-    Completion,
-    DecodedCall,
-    DecodingParameters,
-    TraceStep,
-    UndoneCall,
-)
+from toolformer.decoding.completions import Completion, DecodingParameters
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
-from toolformer.decoding.triggers import CallChance, first_opening, next_emission
+from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.geometry import choose_rows
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_cache import RowCache
 from toolformer.forward.row_losses import common_opening
 from tools.protocol import ToolCall
-
-__all__ = [
-    "Completion",
-    "DecodedCall",
-    "DecodingParameters",
-    "RunCalls",
-    "TraceStep",
-    "UndoneCall",
-    "complete",
-    "end_of_text_ids",
-    "longest_prompt_tokens",
-    "next_emission",
-]
 
 # Others enter once at most this share of the places is taken; each time, all keys are copied.
 _REFILL_BELOW = 0.75
@@ -108,18 +89,14 @@ def complete(
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
     ]
     known = _known_without_calls(model, rows, without_calls, parameters)
-    left = [row for row in rows if row.index not in known]
-    for row in left:
+    unknown = [row for row in rows if row.index not in known]
+    for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
-    _decode(
-        model,
-        left,
-        batch=DecodingBatch(model, end_of_text_ids(model) if end_ids is None else end_ids),
-        parameters=parameters,
-        run_calls=run_calls,
-        rows_at_once=rows_at_once,
-        progress=progress or (lambda _done, _total: None),
-    )
+    if unknown:
+        batch = DecodingBatch(model, end_of_text_ids(model) if end_ids is None else end_ids)
+        row_tokens = max(len(row.pending) for row in unknown) + _max_new_tokens(model, parameters)
+        max_rows = rows_at_once or choose_rows(model, row_tokens=row_tokens)
+        _decode(unknown, batch, _shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
 
@@ -153,15 +130,15 @@ def _known_without_calls(
 
 def longest_prompt_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - _most_new_tokens(model, parameters)
+    return model.context_length - 1 - _max_new_tokens(model, parameters)
 
 
-def _most_new_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
+def _max_new_tokens(model: LanguageModel, parameters: DecodingParameters) -> int:
     if parameters.is_disabled:
         return parameters.max_new_tokens
     opening = len(call_open_ids(model.tokenizer))
-    of_a_call = opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
-    return parameters.max_new_tokens + parameters.max_calls * of_a_call
+    call = opening + parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
+    return parameters.max_new_tokens + parameters.max_calls * call
 
 
 def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
@@ -177,22 +154,14 @@ def end_of_text_ids(model: LanguageModel) -> frozenset[int]:
 
 
 def _decode(
-    model: LanguageModel,
     rows: Sequence[DecodingRow],
-    *,
     batch: DecodingBatch,
-    parameters: DecodingParameters,
+    opening: RowCache,
+    max_rows: int,
     run_calls: RunCalls,
-    rows_at_once: int | None,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Decode all rows to their ends."""
-    if not rows:
-        return
-    longest = max(len(row.pending) for row in rows)
-    row_tokens = longest + _most_new_tokens(model, parameters)
-    most = rows_at_once or choose_rows(model, row_tokens=row_tokens)
-    shared, opening = _shared_opening(model, rows)
+    """Decode all rows to their ends, behind the `opening` that all prompts share."""
     # Those of one feed are padded to the longest; the longest of all come first.
     waiting = sorted(rows, key=lambda row: len(row.pending), reverse=True)
     answered: list[DecodingRow] = []
@@ -200,40 +169,36 @@ def _decode(
     while batch.rows or waiting or answered:
         if answered:
             batch.resume(answered)
-        elif waiting and len(batch.rows) <= most * _REFILL_BELOW:
-            room = most - len(batch.rows)
+        elif waiting and len(batch.rows) <= max_rows * _REFILL_BELOW:
+            room = max_rows - len(batch.rows)
             entering, waiting = waiting[:room], waiting[room:]
             for row in entering:
-                row.pending = row.pending[shared:]
+                row.pending = row.pending[opening.length(0) :]
             batch.enter(entering, opening)
         else:
             batch.step()
         asking = batch.take_out()
         if asking:
-            results = run_calls([(row.index, row.awaited()[1]) for row in asking])
-            for row, result in zip(asking, results, strict=True):
+            results = run_calls([(row.index, call) for row, call in asking])
+            for (row, _), result in zip(asking, results, strict=True):
                 batch.answer(row, result)
-        answered = [row for row in asking if row.stopped_by is None]
+        answered = [row for row, _ in asking if row.stopped_by is None]
         ended_before, ended = ended, len(rows) - len(batch.rows) - len(waiting) - len(answered)
-        if ended > ended_before:
+        if progress is not None and ended > ended_before:
             progress(ended, len(rows))
 
 
-def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> tuple[int, RowCache]:
-    """What all prompts begin with, fed once: its length, and its keys and values."""
+def _shared_opening(model: LanguageModel, rows: Sequence[DecodingRow]) -> RowCache:
+    """Keys and values of what all prompts begin with, fed once."""
     shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
     opening = RowCache(model, 1)
     if shared:
         opening.feed([shared])
-    return len(shared), opening
+    return opening
 
 
 def check_length(model: LanguageModel, row: DecodingRow, name: str) -> None:
-    """Make sure that the model can take a prompt, named so in the error, and what may follow.
-
-    Raises:
-        SequenceTooLongError: it cannot.
-    """
+    """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
     most = longest_prompt_tokens(model, parameters)
     if row.prompt_tokens > most:

@@ -5,7 +5,7 @@
              B B B ->    B B B B        B waits beside the batch for the result of its call,
              C C C C C C C C C C        with its keys and values; the others go on
 
-Does not run calls: the caller takes out the rows that wait for a result, and hands them back.
+The caller takes out the rows that wait for a result, runs their calls, and hands them back.
 """
 
 import math
@@ -27,6 +27,7 @@ from toolformer.decoding.triggers import (
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.row_cache import RowCache
 from tools.errors import CallSyntaxError
+from tools.protocol import ToolCall
 from tools.syntax import CALL_CLOSE
 
 if TYPE_CHECKING:
@@ -77,50 +78,49 @@ class DecodingBatch:
         """Feed the pending token of every row, and choose the next one."""
         self._feed(self.rows, self._cache)
 
-    def take_out(self, others: Sequence[DecodingRow] = ()) -> list[DecodingRow]:
+    def take_out(self, others: Sequence[DecodingRow] = ()) -> list[tuple[DecodingRow, ToolCall]]:
         """Take out the rows that have ended, and those that wait for the result of a call.
 
         Args:
             others: that are to leave besides.
 
         Returns:
-            The rows that wait, each with its keys and values.
+            The rows that wait, each with its call; they have their keys and values.
         """
-        stays = [
-            place
-            for place, row in enumerate(self.rows)
-            if row.stopped_by is None and not row.is_waiting and row not in others
-        ]
-        if len(stays) == len(self.rows):
-            return []
-        waiting = []
+        stays, waiting = [], []
         for place, row in enumerate(self.rows):
-            if row.is_waiting and row not in others:
+            if row.stopped_by is not None or row in others:
+                continue
+            if row.awaited is None:
+                stays.append(place)
+            else:
                 row.cache = self._cache.take([place])
-                waiting.append(row)
-        self.rows = [self.rows[place] for place in stays]
-        self._cache = self._cache.take(stays) if stays else RowCache(self._model, 0)
+                waiting.append((row, row.awaited))
+        if len(stays) < len(self.rows):
+            self.rows = [self.rows[place] for place in stays]
+            self._cache = self._cache.take(stays) if stays else RowCache(self._model, 0)
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
         """Put the result of a call behind its arrow, or take the call back where there is none.
 
         Args:
-            row: one that `take_out` returned. It can `enter` again, unless it has ended.
+            row: one that `take_out` returned. It can `resume`, unless it has ended.
             result: free of call markers.
 
         Raises:
             ValueError: the row waits for no result.
         """
-        call, request, cache = row.awaited()
+        call, cache = row.open_call, row.cache
+        if call is None or call.request is None or cache is None:
+            raise ValueError(f"Text {row.index} waits for no result.")
         limit = row.settings.parameters.max_result_tokens
         inserted = cut_result(self._tokenizer, result, max_tokens=limit) if result else ""
         if inserted:
             forced = self._tokenizer.encode_pieces([f" {inserted}", CALL_CLOSE])
-            row.close(call, request, inserted, forced)
+            row.close(call, call.request, inserted, forced)
         else:
-            expected = self._undo(row, 0, cache, NO_RESULT)
-            self._advance(row, expected, 0, cache)
+            self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
 
     def _join(self, rows: Sequence[DecodingRow], cache: RowCache) -> None:
         self._feed(rows, cache)
@@ -138,7 +138,9 @@ class DecodingBatch:
         import torch
 
         # At least two: the opening may be banned.
-        wanted = max(max(row.settings.ranked_tokens for row in rows), 2)
+        wanted = max(
+            2, *(max(row.settings.parameters.call_top_k, row.settings.top_tokens) for row in rows)
+        )
         count = min(wanted, logits.shape[1])
         values, ranked = logits.topk(count)
         of_opening = logits[:, self._open_ids[:1]]
@@ -161,17 +163,17 @@ class DecodingBatch:
     def _advance(self, row: DecodingRow, expected: NextTokens, place: int, cache: RowCache) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
-            call, reason = row.open_call, None
+            reason = None
             if row.opening is not None:
                 expected = self._go_on_opening(row, row.opening, expected, place, cache)
-            elif call is None:
+            elif row.open_call is None:
                 self._choose_outside(row, expected, cache.length(place))
             else:
-                reason = self._choose_inside(row, call, expected)
-            if call is None and row.open_call and not row.settings.parameters.enabled_tools:
+                reason = self._choose_inside(row, row.open_call, expected)
+            if row.open_call and not row.settings.parameters.enabled_tools:
                 reason = BLOCKED_TOOL
-            if reason is not None:
-                expected = self._undo(row, place, cache, reason)
+            if row.open_call and reason is not None:
+                expected = self._undo(row, row.open_call, reason, place, cache)
 
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         parameters = row.settings.parameters
@@ -192,9 +194,7 @@ class DecodingBatch:
             is_disabled=is_disabled or probability < parameters.least_call_probability,
         )
         if token == open_id:
-            row.open([token], expected, length=length, call_rank=rank, call_probability=probability)
-            # Not fed where no tool is left to call: the bracket is undone at once.
-            row.pending = [token] if parameters.enabled_tools else []
+            self._open(row, expected, length, rank, probability)
             return
         self._emit(row, token, expected, rank, probability)
 
@@ -254,18 +254,20 @@ class DecodingBatch:
             call_top_k=parameters.call_top_k,
             least_call_probability=parameters.least_call_probability,
         ):
-            row.open(
-                self._open_ids,
-                opening.before,
-                length=opening.length,
-                call_rank=rank,
-                call_probability=probability,
-            )
-            row.pending = [token] if parameters.enabled_tools else []
+            self._open(row, opening.before, opening.length, rank, probability)
             return expected
         cache.forget(place, opening.length)
         row.is_refused = True
         return opening.before
+
+    def _open(
+        self, row: DecodingRow, before: NextTokens, length: int, rank: int, probability: float
+    ) -> None:
+        row.open(
+            self._open_ids, before, length=length, call_rank=rank, call_probability=probability
+        )
+        # Not fed where no tool is left to call: the bracket is undone at once.
+        row.pending = [self._open_ids[-1]] if row.settings.parameters.enabled_tools else []
 
     def _emit(
         self,
@@ -322,8 +324,10 @@ class DecodingBatch:
     def _first_token(self, tool_name: str) -> int:
         return self._tokenizer.encode(f"{tool_name}(")[0]
 
-    def _undo(self, row: DecodingRow, place: int, cache: RowCache, reason: str) -> NextTokens:
+    def _undo(
+        self, row: DecodingRow, call: OpenCall, reason: str, place: int, cache: RowCache
+    ) -> NextTokens:
         """Take the open call back; what the model expected in its place."""
-        call = row.undo(reason)
+        row.undo(call, reason)
         cache.forget(place, call.length)
         return call.before

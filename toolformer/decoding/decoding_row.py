@@ -1,7 +1,4 @@
-"""One text while it is decoded: its tokens, its calls, and the call that is being written.
-
-Does not choose tokens, feed a model or run tools.
-"""
+"""One text while it is decoded: its tokens, its calls, and the call that is being written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 # A character has at most four bytes, so it is spread over at most four tokens.
-_MOST_TOKENS_PER_CHARACTER = 4
+_MAX_TOKENS_PER_CHARACTER = 4
 _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -108,11 +105,6 @@ class RowSettings:
     stop_texts: tuple[str, ...] = ()
     top_tokens: int = 0
 
-    @property
-    def ranked_tokens(self) -> int:
-        """How many of the likeliest tokens have to be known."""
-        return max(self.parameters.call_top_k, self.top_tokens)
-
 
 class DecodingRow:
     """One text of a batch.
@@ -120,11 +112,13 @@ class DecodingRow:
     Attributes:
         index: place of its prompt among all prompts.
         settings: how it is decoded.
+        prompt_tokens: tokens of the prompt, without the start token.
         pending: tokens that are chosen, but not fed yet.
         opening: the beginning of a call that may be about to open.
         is_refused: whether no call may be opened just here, because its opening was too unlikely.
         open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
+        undone_calls: those that were taken back.
         stopped_by: why the text has ended; None while it goes on.
         cache: its keys and values while it waits for the result of a call.
     """
@@ -139,12 +133,13 @@ class DecodingRow:
     ):
         self.index = index
         self.settings = settings
+        self.prompt_tokens = len(prompt_ids) - 1
         self.pending = list(prompt_ids)
-        self._prompt_ids = tuple(prompt_ids)
         self.opening: Opening | None = None
         self.is_refused = False
         self.open_call: OpenCall | None = None
         self.is_banned = False
+        self.undone_calls: list[UndoneCall] = []
         self.stopped_by: StopReason | None = None
         self.cache: RowCache | None = None
         self._prompt = prompt
@@ -152,31 +147,12 @@ class DecodingRow:
         # Tokens outside calls, cut where the calls stand: one more than there are calls.
         self._segments: list[list[int]] = [[]]
         self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
-        self._undone: list[UndoneCall] = []
         self._trace: list[TraceStep] = []
 
     @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt, without the start token."""
-        return len(self._prompt_ids) - 1
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it can go on only with the result of its call."""
-        return self.open_call is not None and self.open_call.request is not None
-
-    def awaited(self) -> tuple[OpenCall, ToolCall, "RowCache"]:
-        """The call that it waits for, and its keys and values meanwhile.
-
-        Raises:
-            ValueError: it waits for no result, or still takes part in its batch.
-        """
-        call, cache = self.open_call, self.cache
-        if call is None or call.request is None or cache is None:
-            raise ValueError(
-                f"Text {self.index} waits for no result. Expected one that `take_out` returned."
-            )
-        return call, call.request, cache
+    def awaited(self) -> ToolCall | None:
+        """The call for whose result the text waits."""
+        return self.open_call and self.open_call.request
 
     @property
     def calls_so_far(self) -> int:
@@ -184,19 +160,9 @@ class DecodingRow:
         return len(self._calls)
 
     @property
-    def undone_calls(self) -> tuple[UndoneCall, ...]:
-        """Calls that were taken back."""
-        return tuple(self._undone)
-
-    @property
     def tokens_outside_calls(self) -> int:
         """Tokens of the output that belong to no call."""
         return sum(map(len, self._segments))
-
-    @property
-    def ids(self) -> list[int]:
-        """All tokens of the text, from the start token to those that are not fed yet."""
-        return [*self._prompt_ids, *(step.token for step in self._trace if step.kind != "undone")]
 
     @property
     def settled_steps(self) -> Sequence[TraceStep]:
@@ -212,18 +178,18 @@ class DecodingRow:
     @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
-        tail = self._segments[-1][-_MOST_TOKENS_PER_CHARACTER:]
+        tail = self._segments[-1][-_MAX_TOKENS_PER_CHARACTER:]
         return self._tokenizer.decode(tail).endswith(_REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
         self._trace = list(steps)
         self._segments = [[step.token for step in steps]]
-        self.pending = self.ids
+        self.pending += self._segments[0]
 
     def ends_with(self, tokens: Sequence[int]) -> bool:
-        """Whether the output outside calls ends with these tokens, one behind the other."""
-        return len(tokens) > 0 and self._segments[-1][-len(tokens) :] == list(tokens)
+        """Whether the output outside calls ends with these tokens, at least one."""
+        return self._segments[-1][-len(tokens) :] == list(tokens)
 
     def record(
         self,
@@ -239,11 +205,10 @@ class DecodingRow:
         if expected is not None:
             log_probability = expected.log_probability(token)
             likeliest = expected.ranked[: self.settings.top_tokens]
-            top = tuple((text(one), expected.log_probability(one)) for one in likeliest)
-        step = TraceStep(
-            token, text(token), kind, call_rank, call_probability, log_probability, top
+            top = tuple((text(other), expected.log_probability(other)) for other in likeliest)
+        self._trace.append(
+            TraceStep(token, text(token), kind, call_rank, call_probability, log_probability, top)
         )
-        self._trace.append(step)
 
     def add_outside(self, token: int) -> None:
         """Add a token to the text outside calls."""
@@ -258,15 +223,7 @@ class DecodingRow:
         call_rank: int,
         call_probability: float,
     ) -> None:
-        """Begin a call.
-
-        Args:
-            open_ids: the tokens that open it.
-            before: what the model expected in place of the first of them.
-            length: tokens that the model had seen before it.
-            call_rank: rank of the opening, from 1.
-            call_probability: of the opening.
-        """
+        """Begin a call; see `OpenCall`."""
         self.open_call = OpenCall(tuple(open_ids), before, length, len(self._trace))
         for token in open_ids:
             self.record(token, "trigger", before, call_rank, call_probability)
@@ -281,23 +238,15 @@ class DecodingRow:
         self._segments.append([])
         self.open_call = None
 
-    def undo(self, reason: str) -> OpenCall:
-        """Take the open call back: the text stands where it stood, and may open no other.
-
-        Raises:
-            ValueError: no call is open.
-        """
-        call = self.open_call
-        if call is None:
-            raise ValueError(f"Text {self.index} has no open call to undo. Expected `open` before.")
+    def undo(self, call: OpenCall, reason: str) -> None:
+        """Take the open call back: the text stands where it stood, and may open no other."""
         text = self._tokenizer.decode([*call.open_ids, *call.tokens])
-        self._undone.append(UndoneCall(text, reason))
+        self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
         self.pending = []
         self.open_call = None
         self.is_banned = True
-        return call
 
     @property
     def stop_offset(self) -> int | None:
@@ -325,7 +274,7 @@ class DecodingRow:
             text=text,
             text_without_calls="".join(segments),
             calls=tuple(calls),
-            undone_calls=self.undone_calls,
+            undone_calls=tuple(self.undone_calls),
             stopped_by=self.stopped_by or "length",
             trace=tuple(self._trace),
         )

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from toolformer.decoding.decoder import check_length, end_of_text_ids
 from toolformer.decoding.decoding_batch import DecodingBatch
-from toolformer.decoding.decoding_row import DecodingRow, RowSettings
+from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
@@ -73,15 +73,13 @@ class LiveBatch:
         """Begin to decode."""
         self._thread.start()
 
-    def submit(
-        self, request: LiveRequest, listener: Callable[[LivePiece | LiveEnd], None]
-    ) -> LiveText:
+    def submit(self, request: LiveRequest, send: Callable[[LivePiece | LiveEnd], None]) -> LiveText:
         """Have a text continued.
 
         Args:
             request: what is asked.
-            listener: gets the pieces, and at last one end; called in the thread that decodes, so it
-                must return at once.
+            send: gets the pieces, and at last one end; called in the thread that decodes, so it
+                must return at once, and raise nothing.
 
         Returns:
             The text, which can be canceled.
@@ -91,16 +89,10 @@ class LiveBatch:
             QueueFullError: no place is free, and as many texts wait as may.
             BatchClosedError: `close` was called.
         """
-        settings = RowSettings(
-            request.parameters,
-            request.parse_arguments,
-            request.stop_texts,
-            request.top_log_probabilities,
-        )
         ids = [self._model.bos_id, *self._model.tokenizer.encode(request.prompt)]
-        row = DecodingRow(0, request.prompt, ids, self._model.tokenizer, settings)
+        row = DecodingRow(0, request.prompt, ids, self._model.tokenizer, request.settings)
         check_length(self._model, row, "The prompt")
-        text = LiveText(request, row, listener, self._wake)
+        text = LiveText(request, row, send, self._wake)
         with self._changed:
             if self._ends_at is not None:
                 raise BatchClosedError(
@@ -148,39 +140,39 @@ class LiveBatch:
                 # Memory ran out, or there is a defect: these texts end, and others can be taken in.
                 _LOGGER.exception("%s texts could not be decoded", len(self._texts))
                 self._batch = self._new_batch()
-                for text in list(self._texts.values()):
-                    self._end(text, error)
+                texts, self._texts = list(self._texts.values()), {}
+                for text in texts:
+                    text.send(LiveEnd(None, error))
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; whether there is, and not only the end."""
         with self._changed:
             while True:
-                left = None
+                seconds_left = None
+                texts = (*self._queue, *self._texts.values())
                 if self._ends_at is not None:
-                    left = self._ends_at - time.monotonic()
-                    texts = (*self._queue, *self._texts.values())
                     if not texts:
                         return False
-                    for text in texts if left <= 0 else ():
-                        text.is_canceled = True
-                if self._has_work():
+                    seconds_left = self._ends_at - time.monotonic()
+                    if seconds_left <= 0:
+                        for text in texts:
+                            text.is_canceled = True
+                can_enter = self._queue and len(self._texts) < self.max_active
+                is_any_canceled = any(text.is_canceled for text in texts)
+                if self._batch.rows or self._results or can_enter or is_any_canceled:
                     return True
-                self._changed.wait(left)
-
-    def _has_work(self) -> bool:
-        can_enter = bool(self._queue) and len(self._texts) < self.max_active
-        texts = (*self._queue, *self._texts.values())
-        is_any_canceled = any(text.is_canceled for text in texts)
-        return bool(self._batch.rows or self._results) or can_enter or is_any_canceled
+                self._changed.wait(seconds_left)
 
     def _drop_canceled(self) -> None:
         with self._changed:
             canceled = [text for text in self._queue if text.is_canceled]
             self._queue = deque(text for text in self._queue if not text.is_canceled)
-        canceled += [text for text in self._texts.values() if text.is_canceled]
-        self._batch.take_out([text.row for text in canceled])
-        for text in canceled:
-            self._end(text)
+        active = [text for text in self._texts.values() if text.is_canceled]
+        self._batch.take_out([text.row for text in active])
+        for text in active:
+            del self._texts[text.row]
+        for text in (*canceled, *active):
+            text.send(LiveEnd(None))
 
     def _take_results(self) -> None:
         with self._changed:
@@ -193,7 +185,7 @@ class LiveBatch:
             calls_before = text.row.calls_so_far
             self._batch.answer(text.row, result)
             if text.row.calls_so_far > calls_before:
-                text.answered(seconds)
+                text.seconds.append(seconds)
             rows.append(text.row)
         if resumed := [row for row in rows if row.stopped_by is None]:
             self._batch.resume(resumed)
@@ -211,8 +203,7 @@ class LiveBatch:
                 self._texts[text.row] = text
                 entering.append(text.row)
         if entering:
-            nothing = RowCache(self._model, 1)
-            self._batch.enter(entering, nothing)
+            self._batch.enter(entering, RowCache(self._model, 1))
             self._send_on(entering)
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:
@@ -230,20 +221,8 @@ class LiveBatch:
     def _send_on(self, rows: Sequence[DecodingRow]) -> None:
         """Send what is new of some rows, and have the calls made that are complete."""
         for row in rows:
-            text = self._texts[row]
-            try:
-                text.send_pieces()
-            except Exception:
-                _LOGGER.exception("A text has nobody who takes it")
-                text.is_canceled = True
+            self._texts[row].send_new()
             if row.stopped_by is not None:
                 del self._texts[row]
-        for row in self._batch.take_out():
-            self._tools.submit(self._make_call, self._texts[row], row.awaited()[1])
-
-    def _end(self, text: LiveText, error: Exception | None = None) -> None:
-        self._texts.pop(text.row, None)
-        try:
-            text.send_end(error)
-        except Exception:
-            _LOGGER.exception("A text has nobody who takes its end")
+        for row, call in self._batch.take_out():
+            self._tools.submit(self._make_call, self._texts[row], call)

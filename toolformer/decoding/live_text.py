@@ -9,14 +9,8 @@ A call comes in one piece once it has its result: until then it may be taken bac
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from toolformer.decoding.completions import (
-    Completion,
-    DecodedCall,
-    DecodingParameters,
-    TraceStep,
-    UndoneCall,
-)
-from toolformer.decoding.decoding_row import DecodingRow
+from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
+from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from tools.protocol import ToolCall
 
 _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
@@ -28,20 +22,14 @@ class LiveRequest:
 
     Attributes:
         prompt: the text.
-        parameters: how to decode.
+        settings: how to decode.
         run_call: the result of a call, free of call markers, or None; called in a thread of its own
             and returns within the tool's deadline.
-        parse_arguments: see `toolformer.decoding.decoder.complete`.
-        stop_texts: the output ends before the first of these that appears outside calls.
-        top_log_probabilities: so many of the likeliest tokens are recorded at each step.
     """
 
     prompt: str
-    parameters: DecodingParameters
+    settings: RowSettings
     run_call: Callable[[ToolCall], str | None]
-    parse_arguments: Callable[[str, str], str]
-    stop_texts: tuple[str, ...] = ()
-    top_log_probabilities: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +64,10 @@ class LiveEnd:
 
     Attributes:
         completion: None where it was canceled or failed.
-        calls: those with a result.
         error: why it failed.
     """
 
     completion: Completion | None
-    calls: tuple[TimedCall, ...] = ()
     error: Exception | None = None
 
 
@@ -91,56 +77,46 @@ class LiveText:
     Args:
         request: what was asked.
         row: its place in the batch.
-        listener: gets the pieces and then the end.
+        send: gets the pieces and then the end; must not raise.
         wake: tells the batch that the text was canceled.
 
     Attributes:
-        request, row: as given.
+        request, row, send: as given.
+        prompt_tokens: without the start token.
         is_canceled: whether nobody waits for it any more.
+        seconds: how long the tools took, for each call with a result.
     """
 
     def __init__(
         self,
         request: LiveRequest,
         row: DecodingRow,
-        listener: Callable[[LivePiece | LiveEnd], None],
+        send: Callable[[LivePiece | LiveEnd], None],
         wake: Callable[[], None],
     ):
-        self.request, self.row = request, row
+        self.request, self.row, self.send = request, row, send
+        self.prompt_tokens = row.prompt_tokens
         self.is_canceled = False
-        self._listener, self._wake = listener, wake
+        self.seconds: list[float] = []
+        self._wake = wake
         self._steps_seen = 0
-        self._undone_seen = 0
+        self._calls_sent = 0
+        self._undone_sent = 0
         # Of the text since the last call: the steps that are held back, and what is sent of it.
         self._held_back: list[TraceStep] = []
-        self._sent_characters = 0
-        self._seconds: list[float] = []
-        self._calls: list[TimedCall] = []
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt, without the start token."""
-        return self.row.prompt_tokens
+        self._characters_sent = 0
 
     def cancel(self) -> None:
         """Give its place free within a step; its end has no completion."""
         self.is_canceled = True
         self._wake()
 
-    def answered(self, seconds: float) -> None:
-        """Note how long the tool took for the result that the row has got."""
-        self._seconds.append(seconds)
-
-    def send_pieces(self) -> None:
+    def send_new(self) -> None:
         """Send what is new, and the end where the text has ended."""
         for piece in self._new_pieces():
-            self._listener(piece)
+            self.send(piece)
         if self.row.stopped_by is not None:
-            self._listener(LiveEnd(self.row.completion, tuple(self._calls)))
-
-    def send_end(self, error: Exception | None = None) -> None:
-        """Send the end of a text that was canceled or failed."""
-        self._listener(LiveEnd(None, error=error))
+            self.send(LiveEnd(self.row.completion))
 
     def _new_pieces(self) -> Iterator[LivePiece]:
         steps = list(self.row.settled_steps[self._steps_seen :])
@@ -150,38 +126,36 @@ class LiveText:
             del steps[-1:]
         while steps:
             if steps[0].kind == "undone":
-                undone = _taken(steps, "undone")
-                yield LivePiece("", undone, undone=self.row.undone_calls[self._undone_seen])
-                self._undone_seen += 1
+                undone = self.row.undone_calls[self._undone_sent]
+                self._undone_sent += 1
+                yield LivePiece("", _take(steps, "undone"), undone=undone)
             elif steps[0].kind == "trigger":
                 yield from self._plain_piece(is_last=True)
-                yield self._call_piece(
-                    (*_taken(steps, "trigger"), *_taken(steps, "sampled"), *_taken(steps, "forced"))
-                )
+                call_steps = [
+                    step for kind in ("trigger", "sampled", "forced") for step in _take(steps, kind)
+                ]
+                call = self.row.completion.calls[self._calls_sent]
+                timed = TimedCall(call, self.seconds[self._calls_sent])
+                self._calls_sent += 1
+                self._characters_sent = 0
+                yield LivePiece(call.text, tuple(call_steps), call=timed)
             else:
-                self._held_back += _taken(steps, "sampled")
+                self._held_back += _take(steps, "sampled")
         yield from self._plain_piece(is_last=self.row.stopped_by is not None)
-
-    def _call_piece(self, steps: tuple[TraceStep, ...]) -> LivePiece:
-        number = len(self._calls)
-        call = self.row.completion.calls[number]
-        self._calls.append(TimedCall(call, self._seconds[number]))
-        self._sent_characters = 0
-        return LivePiece(call.text, steps, call=self._calls[-1])
 
     def _plain_piece(self, *, is_last: bool) -> Iterator[LivePiece]:
         """The text since the last piece; up to where more of it may belong to a stop text."""
-        text = self.row.segment(len(self._calls))
+        text = self.row.segment(self._calls_sent)
         if not is_last:
-            text = text[: len(text) - _uncertain(text, self.request.stop_texts)]
-        new = text[self._sent_characters :]
-        self._sent_characters += len(new)
+            text = text[: len(text) - _uncertain(text, self.request.settings.stop_texts)]
+        new = text[self._characters_sent :]
+        self._characters_sent += len(new)
         if new:
             steps, self._held_back = self._held_back, []
             yield LivePiece(new, tuple(steps))
 
 
-def _taken(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
+def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
     """Take the first steps out, as far as they are of one kind."""
     count = next((at for at, step in enumerate(steps) if step.kind != kind), len(steps))
     taken = tuple(steps[:count])

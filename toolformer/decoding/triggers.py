@@ -1,7 +1,6 @@
 """When decoding opens a call, and what the text inside an open call amounts to so far.
 
-Pure rules on ranked tokens and on text. Does not know models, tokenizers or caches, and runs no
-tool.
+Pure rules on ranked tokens and on text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -119,16 +118,9 @@ def first_opening(
     call_top_k: int,
     least_call_probability: float,
 ) -> int | None:
-    """The first step at which decoding would open a call; None where there is none.
-
-    Args:
-        chances: at each step of a text without calls.
-        call_top_k, least_call_probability: see `may_open`.
-    """
-    for at, chance in enumerate(chances):
-        if may_open(*chance, call_top_k=call_top_k, least_call_probability=least_call_probability):
-            return at
-    return None
+    """The first step of a text without calls at which decoding would open one; see `may_open`."""
+    rule = {"call_top_k": call_top_k, "least_call_probability": least_call_probability}
+    return next((at for at, chance in enumerate(chances) if may_open(*chance, **rule)), None)
 
 
 def first_openings(chances: Sequence[CallChance], *, call_top_k: int) -> list[int]:
@@ -136,10 +128,6 @@ def first_openings(chances: Sequence[CallChance], *, call_top_k: int) -> list[in
 
     Such a step has a larger probability than all before it that k allows: a larger one behind it
     is reached only by a threshold that passes this one by.
-
-    Args:
-        chances: at each step of a text without calls.
-        call_top_k: see `may_open`.
 
     Example:
         >>> chances = [CallChance(2, 0.1), CallChance(3, 0.05), CallChance(1, 0.4)]
@@ -188,7 +176,8 @@ def read_open_call(
     start = text.lstrip(" ")
     tool = next((name for name in enabled_tools if _agree(start, f"{name}(")), None)
     if tool is None:
-        raise _failure(_name_reason(start, blocked_tools), text)
+        is_blocked = any(_agree(start, f"{name}(") for name in blocked_tools)
+        raise _failure(BLOCKED_TOOL if is_blocked else NOT_A_CALL, text)
     if not start.startswith(f"{tool}("):
         return None
     # A longer name cannot share `Name(`, so the tool is certain from here on.
@@ -213,12 +202,6 @@ def read_open_call(
 def _agree(text: str, start: str) -> bool:
     """Whether `text` begins with `start`, or is on the way to it."""
     return text.startswith(start) or start.startswith(text)
-
-
-def _name_reason(start: str, blocked_tools: Sequence[str]) -> str:
-    if any(_agree(start, f"{name}(") for name in blocked_tools):
-        return BLOCKED_TOOL
-    return NOT_A_CALL
 
 
 def _failure(reason: str, text: str) -> CallSyntaxError:

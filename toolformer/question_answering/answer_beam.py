@@ -4,8 +4,7 @@
                  the Vistula | 1869 ⏎     the likeliest go on; those that are complete are counted
 
 A candidate is complete when the model ends its line behind it. What a narrow beam drops is the
-unlikely: a beginning is at least as probable as any answer that begins so. Does not feed tokens and
-does not choose candidates.
+unlikely: a beginning is at least as probable as any answer that begins so.
 """
 
 import math

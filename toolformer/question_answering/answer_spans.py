@@ -1,9 +1,7 @@
 """The stretches of a passage that can be an answer, and the tree of their tokens.
 
-    passage:  Warsaw (Polish: Warszawa) is the capital of Poland.
-    spans:    Warsaw | Polish | Warszawa | the capital | the capital of Poland | capital | …
-
-Does not score them.
+passage:  Warsaw (Polish: Warszawa) is the capital of Poland.
+spans:    Warsaw | Polish | Warszawa | the capital | the capital of Poland | capital | …
 """
 
 import re

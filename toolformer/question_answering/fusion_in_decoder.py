@@ -5,7 +5,7 @@
     question + passage 3 -> encoder -> states ┘
 
 The decoder writes the answer freely, the likeliest token at each step. Weights are read from a
-local directory and from safetensors only. Does not retrieve.
+local directory and from safetensors only.
 """
 
 import math

@@ -11,8 +11,7 @@ passages. (Lewis et al., 2020, marginalise the same way over a reader that write
     states:    (once for all)                                    predict q    predict a and the end
 
 What cannot be answered gets little probability from any passage. Questions are read together, as
-many as a pack holds: a step of the beam reads all weights, for one question or for many. Does not
-retrieve, and does not decide which probability is too little.
+many as a pack holds: a step of the beam reads all weights, for one question or for many.
 """
 
 import math
@@ -104,11 +103,12 @@ class LanguageModelReader:
 
     def version(self) -> str:
         """Settings and model."""
-        of = self._parameters
+        reading = self._parameters
         return (
-            f"language-model 1 passage_words={of.passage_words} answer_words={of.answer_words} "
-            f"beam_width={of.beam_width} least_probability={of.least_probability:g} "
-            f"question_weight={of.question_weight:g} model={self._identity()}"
+            f"language-model 1 passage_words={reading.passage_words} "
+            f"answer_words={reading.answer_words} beam_width={reading.beam_width} "
+            f"least_probability={reading.least_probability:g} "
+            f"question_weight={reading.question_weight:g} model={self._identity()}"
         )
 
     def check_available(self) -> None:

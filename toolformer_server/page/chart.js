@@ -17,9 +17,10 @@ function svg(name, attributes, text) {
 const written = (text, x, y) => svg("text", { x, y, "text-anchor": "end" }, text);
 const short = (probability) => String(Number(probability.toPrecision(2)));
 
-// Draws into an element and returns the same in words. `tokens` are those of the answer; inside
-// calls they have no probability.
-export function drawChart(place, tokens, { min_call_probability: threshold }) {
+// Draws into an element and returns the same in words. `tokens` and `calls` are those of the
+// answer; inside calls tokens have no probability.
+export function drawChart(place, { tokens, calls }, model) {
+  const threshold = model.min_call_probability;
   const points = tokens.filter((token) => token.call_probability !== null);
   const width = Math.max(place.clientWidth, 200);
   const bottom = HEIGHT - MARGIN.bottom;
@@ -56,7 +57,14 @@ export function drawChart(place, tokens, { min_call_probability: threshold }) {
     drawing.append(dot);
   });
   place.replaceChildren(drawing);
-  return inWords(points, threshold);
+  return inWords(points, threshold) + whyNoFurther(calls, model.max_calls);
+}
+
+// Why none opens, even where the line crosses the threshold.
+function whyNoFurther(calls, maxCalls) {
+  if (calls.some((call) => call.undone)) return " None opens behind a call that was taken back.";
+  const isUsedUp = calls.length && calls.length >= maxCalls;
+  return isUsedUp ? ` None opens behind the last call: max_calls (${maxCalls}) is used up.` : "";
 }
 
 function inWords(points, threshold) {

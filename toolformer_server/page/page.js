@@ -214,7 +214,7 @@ function sayEnd({ pane, calls, finish }, milliseconds) {
 function refreshChart() {
   cancelAnimationFrame(drawing);
   drawing = requestAnimationFrame(() => {
-    at("chart-text").textContent = drawChart(at("chart"), shown.tokens, model.toolformer);
+    at("chart-text").textContent = drawChart(at("chart"), shown, model.toolformer);
   });
 }
 

@@ -85,11 +85,6 @@ def test_trigger_agrees_with_the_vectors(vector):
     assert emitted == vector["expected"]["emit"]
 
 
-def test_top_k_of_zero_never_opens_a_call():
-    rule = {"open_token": 7, "call_top_k": 0, "calls_so_far": 0, "max_calls": 1}
-    assert next_emission([7, 3], is_disabled=False, **rule) == 3
-
-
 @given(st.permutations(range(6)), st.integers(0, 8), st.integers(0, 2), st.booleans())
 def test_trigger_is_greedy_apart_from_the_opening_token(ranked, k, calls_so_far, is_disabled):
     emitted = next_emission(
