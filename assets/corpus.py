@@ -163,14 +163,14 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
         active = bring_in_line(home, run.warehouse, context.instance)
         _report_unreported(run, active)
         register_evaluations(context.instance, loaded.evaluation)
-        refused = [each.source.path for each in update.rejected_sources]
-        unusable = [path for path in listed if path in refused]
+        unusable = [path for path in listed if path in update.rejected_sources]
         if unusable:
             remove_sources(home, [normalised_path(path) for path in unusable])
-    for rejected in update.rejected_sources:
-        context.log.error(f"{rejected.source.path}: {rejected.error}")
-    if update.rejected_sources and not active:
-        raise failure_of(ToolformerError(" ".join(str(r.error) for r in update.rejected_sources)))
+    rejected = {path: str(error) for path, error in update.rejected_sources.items()}
+    for path, why in rejected.items():
+        context.log.error(f"{path}: {why}")
+    if rejected and not active:
+        raise failure_of(ToolformerError(" ".join(rejected.values())))
     shards = pl.DataFrame(
         [(entry.key, entry.source, entry.records, entry.is_held_out) for entry in active],
         schema=[column.name for column in _SHARDS.columns],
@@ -185,9 +185,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
             "retired shards": ", ".join(entry.key for entry in update.retired) or "none",
             "restored shards": ", ".join(entry.key for entry in update.restored) or "none",
             "sources not listed": ", ".join(update.unlisted) or "none",
-            REJECTED_SOURCES: dg.MetadataValue.json(
-                {each.source.path: str(each.error) for each in update.rejected_sources}
-            ),
+            REJECTED_SOURCES: dg.MetadataValue.json(rejected),
             "records": sum(entry.records for entry in active),
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
         }

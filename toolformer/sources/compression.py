@@ -1,6 +1,6 @@
 """Byte streams of plain and compressed files that say so when they end too early or grow too far.
 
-Does not guess from the content: the file name decides.
+The file name tells the compression.
 """
 
 import bz2
@@ -14,6 +14,8 @@ _GZIP, _BZIP2, _ZSTANDARD = ".gz", ".bz2", ".zst"
 COMPRESSION_SUFFIXES = (_GZIP, _BZIP2, _ZSTANDARD)
 
 CHUNK_BYTES = 1 << 18
+# What a record costs beside its text: in its slice, as a row, in time.
+RECORD_BYTES = 500
 # Zstandard gives all output of its input at once, and makes up to 32,768 bytes of each.
 _ZSTANDARD_INPUT_BYTES = 1 << 10
 # What `zstd --long=27` writes and `zstd -d` reads; more is memory that a tiny file can ask for.
