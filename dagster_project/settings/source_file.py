@@ -54,7 +54,7 @@ def read_sources(file: Path) -> list[SourceSettings]:
 
 
 def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) -> None:
-    """Replace the entries of the file; to be called under `Home.corpus_lock`."""
+    """Replace the entries of the file; to be called under `Home.shards_lock`."""
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
     lines = "".join(f"\n  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
     write_whole(sources_file(settings_file), f"{_HEADER}{_KEY}:{lines or ' []'}\n")

@@ -1,7 +1,6 @@
 """Why records give no document, and how many of them did and did not."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -45,15 +44,6 @@ class Tally:
         self.records += 1
         if reason is not None:
             self.rejected[reason] += 1
-
-    @classmethod
-    def of(cls, parts: "Iterable[Tally]") -> "Tally":
-        """The sum of several."""
-        total = cls()
-        for part in parts:
-            total.records += part.records
-            total.rejected += part.rejected
-        return total
 
     def __str__(self) -> str:
         rejected = f", {self.rejected.total()} rejected: {self.reasons}" if self.rejected else ""

@@ -86,7 +86,7 @@ class Rejection:
 
     source: str
     source_offset: int
-    reason: Reason
+    reason: str
     excerpt: str
 
 
@@ -167,7 +167,7 @@ def parse_record(record: RawRecord, source: Source) -> list[ParsedDocument | Rej
     return [_parse_fields(record, source, fields)]
 
 
-def _rejection(record: RawRecord, reason: Reason, excerpt: object = None) -> Rejection:
+def _rejection(record: RawRecord, reason: str, excerpt: object = None) -> Rejection:
     shown = record.raw if excerpt is None else excerpt
     return Rejection(record.source, record.offset, reason, excerpt_of(shown))
 
