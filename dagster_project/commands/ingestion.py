@@ -33,7 +33,13 @@ def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
     Raises:
         ToolformerError: one of them cannot be used; it is not listed.
     """
-    home, options = Home.find(), RunOptions()
+    # One after the other: each says what it has added.
+    with Home.find().output_lock("ingest"):
+        _ingest(Home.find(), paths, reading)
+
+
+def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> None:
+    options = RunOptions()
     settings = options.load_settings(home)
     manifest = Manifest.load(home.sources)
     new = [source.path for source in new_sources(settings, paths, Path.cwd(), reading)]
@@ -43,13 +49,15 @@ def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
                 f"{path} is listed already. To read it otherwise, remove it (`toolformer sources "
                 "remove`) and ingest it again, or list it in toolformer.yaml: that entry holds."
             )
+    # Dagster's configuration takes no null.
+    given = {name: value for name, value in reading.items() if value is not None}
     with dagster_instance(home) as instance:
         run_job(
             instance,
             "prepare",
             resources=options.resources(),
             assets=["corpus_manifest"],
-            ops={"corpus_manifest": {"new_sources": new, "reading": dict(reading)}},
+            ops={"corpus_manifest": {"new_sources": new, "reading": given}},
         )
         rejected = rejected_sources(instance)
     _report(home, manifest, Manifest.load(home.sources).active_shards, new)

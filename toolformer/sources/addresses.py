@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from toolformer.sources.errors import SourceError
 
@@ -141,7 +141,7 @@ def _kind_of(filesystem: "AbstractFileSystem", path: str) -> str | None:
         return None
     except FSTimeoutError as error:
         raise TimeoutError(f"no answer within {_ANSWER_SECONDS:.0f} seconds") from error
-    return str(facts["type"])
+    return str(cast("dict[str, Any]", facts)["type"])
 
 
 def _words(error: Exception) -> str:
@@ -167,7 +167,7 @@ class _RemoteStream(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with _numbered_errors():
-            content = self._stream.read(len(buffer))
+            content = cast(bytes, self._stream.read(len(buffer)))
         buffer[: len(content)] = content
         return len(content)
 
