@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import SourceSettings, validated
-from dagster_project.settings.yaml_text import parsed, read_text
+from dagster_project.settings.yaml_text import read_yaml
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES
 
@@ -44,7 +44,7 @@ def read_sources(file: Path) -> list[SourceSettings]:
     """
     if not file.exists():
         return []
-    entries = parsed(read_text(file), origin=str(file)).get(_KEY)
+    entries = read_yaml(file).get(_KEY)
     if not isinstance(entries, list):
         raise SettingsError(
             f"{file} has no list `{_KEY}`. Expected it as the program writes it; move it aside, "
