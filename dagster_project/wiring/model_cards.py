@@ -25,10 +25,7 @@ _NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see wher
 
 
 def source_licences(settings: Settings) -> list[tuple[str, str]]:
-    """The name of each source of the settings, and the licence of its texts, or that it has none.
-
-    Cards of models and of datasets say it.
-    """
+    """The name of each source, and the licence of its texts or that none is stated, for cards."""
     return [
         (Path(source.path).name, source.license or _BUILT_IN_LICENCES.get(source.path, _NOT_STATED))
         for source in settings.corpus.sources or EMBEDDED_SOURCES

@@ -21,7 +21,6 @@ from toolformer.sources.manifest import (
     Manifest,
     ShardEntry,
     check_complete,
-    is_held_out,
     shard_key,
 )
 from toolformer.sources.source import Source
@@ -102,15 +101,9 @@ def update_manifest(
         What was done. A source that cannot be used is in `rejected_sources` and stops no other.
 
     Raises:
-        ValueError: `held_out_every` is negative.
         ManifestError: the manifest cannot be read, is missing, or is older than the texts.
         CorpusWriteError: the disk is full or the folder not writable.
     """
-    if held_out_every < 0:
-        raise ValueError(
-            f"held_out_every is {held_out_every}. Expected 0 for no held-out shards, or how many "
-            "shards there are to each held-out one. Correct the setting."
-        )
     return _Update(folder, stored, held_out_every).run(sources, store, progress)
 
 
@@ -264,7 +257,7 @@ class _Update:
         return {entry.digest: entry for entry in free}
 
     def _new_entry(self, name: str, shard: CutShard) -> ShardEntry:
-        number = self.manifest.next_number
+        number, every = self.manifest.next_number, self.held_out_every
         self.manifest.next_number += 1
         return ShardEntry(
             key=shard_key(number),
@@ -272,7 +265,7 @@ class _Update:
             first_record=shard.first_record,
             records=shard.records,
             digest=shard.digest,
-            is_held_out=is_held_out(number, every=self.held_out_every),
+            is_held_out=every > 0 and number % every == every - 1,
         )
 
     def retire(self, entries: list[ShardEntry]) -> None:

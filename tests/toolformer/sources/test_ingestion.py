@@ -251,8 +251,6 @@ def test_every_nth_shard_is_held_out_for_good(folder, source_of, write_jsonl):
     update(folder, source_of(path), held_out_every=5)
     held_out = [entry.is_held_out for entry in Manifest.load(folder).shards]
     assert held_out == [False, True, False, True, False]
-    with pytest.raises(ValueError, match="held_out_every is -1"):
-        update(folder, held_out_every=-1)
 
 
 def test_the_same_input_gives_the_same_shards_everywhere(tmp_path, source_of, write_jsonl):
