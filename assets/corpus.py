@@ -1,16 +1,17 @@
 """The corpus: shards cut from the sources (paper §4.1)."""
 
-from contextlib import nullcontext
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.documents import DOCUMENTS, store_texts, stored_texts
+from assets.documents import DOCUMENTS, records_read, store_texts, stored_texts
 from assets.failures import expected_errors, failure_of
 from assets.run import WITHOUT_MODEL, Run
-from assets.source_list import list_new_sources, remove_sources
+from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
 from dagster_project.home import Home
 from dagster_project.metadata import REJECTED_SOURCES, table_markdown
@@ -19,7 +20,13 @@ from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from dagster_project.shared_files import bring, changing_corpus, publish
 from toolformer.errors import ToolformerError
 from toolformer.sources.cutting import CutShard
-from toolformer.sources.ingestion import StoredTexts, update_manifest
+from toolformer.sources.errors import SourceError
+from toolformer.sources.ingestion import (
+    ManifestUpdate,
+    StoredTexts,
+    retire_source,
+    update_manifest,
+)
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from warehouse.warehouse import Warehouse
@@ -47,6 +54,10 @@ class NewSources(dg.Config):
     new_sources: list[str] = Field(
         default=[],
         description="files or folders of texts; one that cannot be used is taken out again",
+    )
+    reading: dict[str, Any] = Field(
+        default={},
+        description="how these are read, as in an entry of corpus.sources: {text_column: body}",
     )
 
 
@@ -124,6 +135,51 @@ def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
             )
 
 
+def retire_shards_of(
+    home: Home, warehouse: Warehouse, instance: dg.DagsterInstance, name: str
+) -> list[ShardEntry]:
+    """Take the shards of a source out of the corpus; under `Home.shards_lock`."""
+    retired = retire_source(home.sources, name, look_at_texts(home, warehouse))
+    bring_in_line(home, warehouse, instance)
+    return retired
+
+
+def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
+    """Cut the sources; of the new ones, those that cannot be used are not listed any more."""
+    context, home, corpus = run.context, run.home, run.settings.corpus
+    update = update_manifest(
+        home.sources,
+        configured_sources(run.settings),
+        held_out_every=corpus.held_out_every,
+        stored=look_at_texts(home, run.warehouse),
+        store=partial(_store_cut, run),
+        progress=lambda source, records: run.log.info(f"{source}: {records} records"),
+    )
+    _report_unreported(run, bring_in_line(home, run.warehouse, context.instance))
+    register_evaluations(context.instance, run.settings.evaluation)
+    _refuse_without_texts(run, update, new)
+    refused = [path for path in new if path in update.rejected_sources]
+    if refused:
+        remove_sources(home, [normalised_path(path) for path in refused])
+    return update
+
+
+def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]) -> None:
+    """Take the shards of sources out again that were listed by this run and hold no text."""
+    for path in paths:
+        active = Manifest.load(run.home.sources).active_shards
+        name = normalised_path(path)
+        tally = records_read(run.warehouse, [entry for entry in active if entry.source == name])
+        if path in update.rejected_sources or tally.usable:
+            continue
+        update.retired += retire_shards_of(run.home, run.warehouse, run.context.instance, name)
+        update.rejected_sources[path] = SourceError(
+            f"No record of the source {path!r} is usable: of {tally.records}, {tally.reasons}. "
+            "Expected at least one text. Correct the file, or how it is read (--format, "
+            "--text-column), and ingest it again."
+        )
+
+
 @dg.asset(
     group_name="prepare",
     kinds={"python", "json"},
@@ -140,37 +196,20 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
     A source that is missing or not listed keeps its shards.
     """
     home = Home.find()
-    with (
-        expected_errors(),
-        # A command that lists sources holds it already, and gives none to this run.
-        home.corpus_lock() if config.new_sources else nullcontext(),
-        home.shards_lock(),
-        changing_corpus(home),
-    ):
-        listed = list_new_sources(home, Run(context).settings, config.new_sources)
-        # With these.
-        run = Run(context)
-        loaded = run.settings
-        registered = set(context.instance.get_dynamic_partitions(SHARD))
-        update = update_manifest(
-            home.sources,
-            configured_sources(loaded),
-            held_out_every=loaded.corpus.held_out_every,
-            stored=look_at_texts(home, run.warehouse),
-            store=partial(_store_cut, run),
-            progress=lambda source, records: context.log.info(f"{source}: {records} records"),
-        )
-        active = bring_in_line(home, run.warehouse, context.instance)
-        _report_unreported(run, active)
-        register_evaluations(context.instance, loaded.evaluation)
-        refused = [each.source.path for each in update.rejected_sources]
-        unusable = [path for path in listed if path in refused]
-        if unusable:
-            remove_sources(home, [normalised_path(path) for path in unusable])
-    for rejected in update.rejected_sources:
-        context.log.error(f"{rejected.source.path}: {rejected.error}")
-    if update.rejected_sources and not active:
-        raise failure_of(ToolformerError(" ".join(str(r.error) for r in update.rejected_sources)))
+    with expected_errors(), home.shards_lock(), changing_corpus(home):
+        settings = Run(context).settings
+        new = new_sources(settings, config.new_sources, home.root, config.reading)
+        with listing(home, settings, new):
+            # With the new sources.
+            run = Run(context)
+            registered = set(context.instance.get_dynamic_partitions(SHARD))
+            update = _update(run, [source.path for source in new])
+        active = Manifest.load(home.sources).active_shards
+    rejected = {path: str(error) for path, error in update.rejected_sources.items()}
+    for path, why in rejected.items():
+        context.log.error(f"{path}: {why}")
+    if rejected and not active:
+        raise failure_of(ToolformerError(" ".join(rejected.values())))
     shards = pl.DataFrame(
         [(entry.key, entry.source, entry.records, entry.is_held_out) for entry in active],
         schema=[column.name for column in _SHARDS.columns],
@@ -185,9 +224,7 @@ def corpus_manifest(context: dg.AssetExecutionContext, config: NewSources) -> dg
             "retired shards": ", ".join(entry.key for entry in update.retired) or "none",
             "restored shards": ", ".join(entry.key for entry in update.restored) or "none",
             "sources not listed": ", ".join(update.unlisted) or "none",
-            REJECTED_SOURCES: dg.MetadataValue.json(
-                {each.source.path: str(each.error) for each in update.rejected_sources}
-            ),
+            REJECTED_SOURCES: dg.MetadataValue.json(rejected),
             "records": sum(entry.records for entry in active),
             "shards by source": dg.MetadataValue.md(table_markdown(shards, rows=50)),
         }

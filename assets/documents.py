@@ -4,6 +4,7 @@ An asset that no run makes by itself: `corpus_manifest` stores and reports its p
 """
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
@@ -19,6 +20,7 @@ from dagster_project.partitions import SHARDS
 from toolformer.errors import ToolformerError
 from toolformer.sources.ingestion import StoredTexts
 from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedSliceError
@@ -72,6 +74,21 @@ def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
     stored = warehouse.shards_with([DOCUMENTS, REJECTED_RECORDS])
     return StoredTexts(_VERSION, stored, warehouse.retired_shards())
+
+
+def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None) -> Tally:
+    """How many records gave a text, and why the others gave none.
+
+    Args:
+        warehouse: where the texts are stored.
+        entries: only these shards, whose records count and not their texts; None for all.
+    """
+    if entries is not None:
+        warehouse = warehouse.limited_to([entry.key for entry in entries])
+    counts: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
+    rejected = Counter({reason: count for reason, count in counts.items() if reason is not None})
+    records = counts.values() if entries is None else (entry.records for entry in entries)
+    return Tally(sum(records), rejected)
 
 
 def store_texts(

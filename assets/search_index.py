@@ -16,11 +16,10 @@ from dagster_project.metadata import PAGES_READ
 from dagster_project.progress import progress_of
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring, publish
-from toolformer.sources.article_lines import read_article_lines
+from toolformer.sources.articles import read_articles
 from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
 from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
-from toolformer.sources.wikipedia_dump import read_articles
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
 from warehouse.errors import StoreConflictError
@@ -55,10 +54,7 @@ def dump_passages(
         settings: say how long a passage is.
         tally: counts the pages of a dump, those that are left out with the reason.
     """
-    articles = chain.from_iterable(
-        read_articles(file, tally) if file.format == "wikipedia-dump" else read_article_lines(file)
-        for file in files
-    )
+    articles = chain.from_iterable(read_articles(file, tally) for file in files)
     numbers = count()
     for article in articles:
         yield from split_passages(

@@ -1,12 +1,17 @@
-"""The sources of a home that the program lists, and how one comes to them.
+"""The sources of a home that the program lists, and how one comes to them."""
 
-Does not cut anything.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from dagster_project.home import Home
-from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings, SourceSettings
+from dagster_project.settings.sections import (
+    EMBEDDED_SOURCES,
+    Settings,
+    SourceSettings,
+    validated,
+)
 from dagster_project.settings.settings_file import listed_sources
 from dagster_project.settings.source_file import (
     absolute_source,
@@ -17,30 +22,53 @@ from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import normalised_path
 
 
-def add_sources(
-    home: Home, settings: Settings, new: Sequence[SourceSettings]
+def new_sources(
+    settings: Settings, paths: Sequence[str], folder: Path, reading: Mapping[str, Any]
 ) -> list[SourceSettings]:
-    """List new sources, after those that nobody listed and that have shards.
-
-    These are the embedded ones, or a preset's: the first source that is listed takes their place,
-    and nothing that was computed is to be lost by it.
+    """Those of some sources that are not listed.
 
     Args:
-        home: under `Home.corpus_lock`.
+        settings: with what is listed.
+        paths: of the sources; relative ones are looked up from `folder`.
+        folder: absolute.
+        reading: how they are read, as an entry of `corpus.sources` says it.
+
+    Raises:
+        SettingsError: what is said of how they are read is not valid.
+    """
+    known = {source.path for source in settings.corpus.sources}
+    given = dict.fromkeys(absolute_source(path, folder) for path in paths)
+    entries = [{"path": path, **reading} for path in given if path not in known]
+    checked = validated({"corpus": {"sources": entries}}, origin="The new sources")
+    return list(checked.corpus.sources)
+
+
+@contextmanager
+def listing(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> Iterator[None]:
+    """List new sources in `sources.yaml`; where the block fails, it is as it was.
+
+    Behind those that nobody listed and that have shards: the embedded ones, or a preset's. The
+    first source that is listed takes their place, and nothing that was computed is to be lost by
+    it.
+
+    Args:
+        home: under `Home.shards_lock`.
         settings: without the new sources.
         new: that are not listed.
-
-    Returns:
-        Those that were added to the list.
     """
-    added = [*_implied(home, settings, new), *new]
-    if added:
-        write_added_sources(home.settings_file, [*added_sources(home.settings_file), *added])
-    return added
+    before = added_sources(home.settings_file)
+    if new:
+        write_added_sources(home.settings_file, [*before, *_implied(home, settings, new), *new])
+    try:
+        yield
+    except BaseException:
+        # A source that cannot be used must not stay listed and fail every later run.
+        write_added_sources(home.settings_file, before)
+        raise
 
 
 def _implied(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> list[SourceSettings]:
-    if not new or listed_sources(home.settings_file):
+    if listed_sources(home.settings_file):
         return []
     implied = settings.corpus.sources or EMBEDDED_SOURCES
     names = {normalised_path(source.path) for source in implied}
@@ -51,28 +79,10 @@ def _implied(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> l
 
 
 def remove_sources(home: Home, names: Sequence[str]) -> None:
-    """Take sources out of `sources.yaml`, by their normalised paths; under `Home.corpus_lock`."""
+    """Take sources out of `sources.yaml`, by their normalised paths; under `Home.shards_lock`."""
     kept = [
-        each
-        for each in added_sources(home.settings_file)
-        if normalised_path(each.path) not in names
+        source
+        for source in added_sources(home.settings_file)
+        if normalised_path(source.path) not in names
     ]
     write_added_sources(home.settings_file, kept)
-
-
-def list_new_sources(home: Home, settings: Settings, paths: Sequence[str]) -> list[str]:
-    """List sources with all that the settings say by default; under `Home.corpus_lock`.
-
-    Returns:
-        The paths of those that were not listed before.
-
-    Raises:
-        SettingsError: a file of the settings is not valid.
-    """
-    known = {source.path for source in settings.corpus.sources}
-    given = dict.fromkeys(absolute_source(path, home.root) for path in paths)
-    new = [path for path in given if path not in known]
-    if new:
-        sources = [SourceSettings(path=path) for path in new]  # pyright: ignore[reportCallIssue]
-        add_sources(home, settings, sources)
-    return new

@@ -172,15 +172,8 @@ class Home:
         """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
         return self.machine / "dagster"
 
-    def corpus_lock(self) -> FileLock:
-        """Held by a command that changes which sources are listed, from its first look to its end.
-
-        Then no command writes an older list of sources over another's.
-        """
-        return self._shared_lock("corpus")
-
     def shards_lock(self) -> FileLock:
-        """Held while manifest, warehouse and registered partitions are brought in line."""
+        """Held while the list of sources is changed, or manifest, warehouse and partitions are."""
         return self._shared_lock("shards")
 
     def remove_abandoned_files(self) -> None:

@@ -1,8 +1,7 @@
 """What came into the inbox: an entry that two looks in a row found the same.
 
 An entry is a file or a folder right below the inbox, and becomes a source of its own: a corpus is
-cut source by source, so what comes later changes no shard of what was there before. Does not read
-the texts, and does not know Dagster.
+cut source by source, so what comes later changes no shard of what was there before.
 """
 
 import hashlib

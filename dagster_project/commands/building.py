@@ -9,14 +9,14 @@ from dataclasses import replace
 import dagster as dg
 
 from assets.corpus import configured_sources, look_at_texts
-from assets.documents import MissingTextsError, stored_texts
+from assets.documents import MissingTextsError, records_read, stored_texts
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
 from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
-from dagster_project.commands.reporting import records_read, show_statistics
+from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.settings.sections import Settings
-from dagster_project.wiring.source_licences import source_licences
+from dagster_project.wiring.model_cards import source_licences
 from toolformer.exports.dataset_card import (
     CARD_FILE,
     KEPT_CALLS,

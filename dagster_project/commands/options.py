@@ -1,7 +1,4 @@
-"""What the flags of a command change for one run, and what all commands share.
-
-Does not parse the command line.
-"""
+"""What the flags of a command change for one run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -22,7 +22,7 @@ from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import DATESET, PERPLEXITY
 from dagster_project.settings.sections import BASE, FINETUNED, Settings
 from dagster_project.settings.settings_file import load_settings
-from dagster_project.settings.yaml_text import parsed, read_text
+from dagster_project.settings.yaml_text import read_yaml
 from dagster_project.wiring.evaluated_models import name_of_model
 from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.ground.whole_files import write_whole
@@ -154,7 +154,7 @@ def _write_settings(
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, _HEADER.format(preset=preset) + _yaml(values))
-    elif parsed(read_text(file), origin=str(file)) != values:
+    elif read_yaml(file) != values:
         raise SettingsError(
             f"{file} has other settings than these flags give. Run `toolformer recipe {preset}` "
             "without flags to go on with the file, or set TOOLFORMER_HOME to an empty folder."

@@ -3,11 +3,11 @@
 Does not parse the command line.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.documents import records_read
 from dagster_project.commands import console
 from dagster_project.home import Home
 from dagster_project.report.costs import cost_of_tools
@@ -84,13 +84,6 @@ def make_report(output: Path | None) -> None:
 def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
         console.say(f"{verdict.of}: {verdict.found.sentence}")
-
-
-def records_read(warehouse: Warehouse) -> Tally:
-    """How many records gave a text, and why the others gave none."""
-    records: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
-    rejected = Counter({reason: count for reason, count in records.items() if reason is not None})
-    return Tally(sum(records.values()), rejected)
 
 
 def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":

@@ -1,7 +1,7 @@
 """`toolformer sources`: the sources of the corpus, listed and removed.
 
 A source is removed here and nowhere else: one that is missing, or no longer listed in the settings,
-keeps its shards. Does not parse the command line.
+keeps its shards.
 """
 
 import shlex
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.corpus import bring_in_line, configured_sources, look_at_texts
+from assets.corpus import configured_sources, look_at_texts, retire_shards_of
 from assets.source_list import remove_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -29,7 +29,6 @@ from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.errors import ToolformerError
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files
-from toolformer.sources.ingestion import retire_source
 from toolformer.sources.manifest import Manifest, check_complete
 from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
 from warehouse.warehouse import Warehouse
@@ -74,28 +73,19 @@ def remove_source(given: str) -> None:
             user lists it.
     """
     home = Home.find()
-    with home.corpus_lock():
+    with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
         settings = RunOptions().load_settings(home)
         configured = settings.corpus.sources or EMBEDDED_SOURCES
         name = _known_name(given, configured, Manifest.load(home.sources))
         if any(normalised_path(source.path) == name for source in configured):
             _unlist(home, configured, name)
-        retired = retire_shards_of(home, name)
+        retired = retire_shards_of(home, open_warehouse(home), instance, name)
     console.say(
-        f"{name} is removed; its {retired} shards are kept aside, and come back with what was "
+        f"{name} is removed; its {len(retired)} shards are kept aside, and come back with what was "
         "computed from them when it is ingested again."
     )
     if not load_settings(home.settings_file).corpus.sources:
         console.say("No source is listed now: the next build uses the embedded corpus.")
-
-
-def retire_shards_of(home: Home, name: str) -> int:
-    """Take the shards of a source out of the corpus, and say how many; under `corpus_lock`."""
-    with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
-        warehouse = open_warehouse(home)
-        retired = retire_source(home.sources, name, look_at_texts(home, warehouse))
-        bring_in_line(home, warehouse, instance)
-    return len(retired)
 
 
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:

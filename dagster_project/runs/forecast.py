@@ -130,7 +130,7 @@ def _preparation(
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     return Preparation(
         cut=cut,
-        unusable={each.source.path: str(each.error) for each in rejected},
+        unusable={path: str(error) for path, error in rejected.items()},
         indexes=planned_indexes(tools, settings, home),
         is_converted=settings.language_model.path != "embedded" or embedded.exists(),
     )

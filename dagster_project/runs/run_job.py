@@ -162,6 +162,7 @@ def run_job(
     resources: dict[str, dict[str, Any]],
     assets: Sequence[str] | None = None,
     partitions: Sequence[str] = (),
+    ops: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Run a job in this process.
 
@@ -171,6 +172,7 @@ def run_job(
         resources: configuration by resource name.
         assets: only these of the job's assets.
         partitions: keys that are neighbours in the order of registration.
+        ops: configuration by asset.
 
     Raises:
         RunFailedError: with the descriptions of the failed steps.
@@ -189,6 +191,7 @@ def run_job(
             instance=instance,
             run_config={
                 "resources": {name: {"config": config} for name, config in resources.items()},
+                "ops": {name: {"config": config} for name, config in (ops or {}).items()},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
             partition_key=partitions[0] if len(partitions) == 1 else None,

@@ -21,7 +21,7 @@ from dagster_project.settings.sections import (
     validated,
 )
 from dagster_project.settings.source_file import absolute_path, absolute_source, added_sources
-from dagster_project.settings.yaml_text import parsed, read_text
+from dagster_project.settings.yaml_text import read_yaml
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT
 from tools.prompting import SHORT
@@ -277,8 +277,7 @@ def _inline(value: Any) -> str:
 def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
-    content = parsed(read_text(file), origin=str(file))
-    return {key: value for key, value in content.items() if value is not None}
+    return {key: value for key, value in read_yaml(file).items() if value is not None}
 
 
 def listed_sources(file: Path) -> list[str]:

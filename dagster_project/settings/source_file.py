@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.sections import SourceSettings, validated
-from dagster_project.settings.yaml_text import parsed, read_text
+from dagster_project.settings.yaml_text import read_yaml
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import BUILT_IN_SOURCES
 
@@ -44,7 +44,7 @@ def read_sources(file: Path) -> list[SourceSettings]:
     """
     if not file.exists():
         return []
-    entries = parsed(read_text(file), origin=str(file)).get(_KEY)
+    entries = read_yaml(file).get(_KEY)
     if not isinstance(entries, list):
         raise SettingsError(
             f"{file} has no list `{_KEY}`. Expected it as the program writes it; move it aside, "
@@ -54,7 +54,7 @@ def read_sources(file: Path) -> list[SourceSettings]:
 
 
 def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) -> None:
-    """Replace the entries of the file; to be called under `Home.corpus_lock`."""
+    """Replace the entries of the file; to be called under `Home.shards_lock`."""
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
     lines = "".join(f"\n  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
     write_whole(sources_file(settings_file), f"{_HEADER}{_KEY}:{lines or ' []'}\n")

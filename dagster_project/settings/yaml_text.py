@@ -1,7 +1,4 @@
-"""The text of a settings file, read, with mistakes explained.
-
-Does not know what the settings mean.
-"""
+"""Settings files as YAML, with mistakes explained."""
 
 from itertools import accumulate
 from pathlib import Path
@@ -17,20 +14,6 @@ from dagster_project.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
 _MOST_BRACKETS = 100
-
-
-def read_text(file: Path) -> str:
-    """The text of a settings file, with its line ends.
-
-    Raises:
-        SettingsError: it is no UTF-8.
-    """
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"{file} is not valid YAML: byte {error.start} is no UTF-8. Save it as UTF-8."
-        ) from error
 
 
 def loaded(text: str) -> Any:
@@ -52,27 +35,31 @@ def loaded(text: str) -> Any:
     return content
 
 
-def parsed(text: str, *, origin: str) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
     """What a settings file says; nothing for an empty one.
 
     Raises:
         SettingsError: it is not valid; with the line.
     """
+    text = ""
     try:
+        text = file.read_bytes().decode("utf-8-sig")
         content = loaded(text)
     except YAML_ERRORS as error:
         raise SettingsError(
-            f"{origin} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
+            f"{file} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
             "get a new one."
         ) from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError(f"{origin} holds no settings. Expected lines such as `preset: laptop`.")
+        raise SettingsError(f"{file} holds no settings. Expected lines such as `preset: laptop`.")
     return content
 
 
 def _explained(text: str, error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f": byte {error.start} is no UTF-8. Save it as UTF-8."
     if isinstance(error, RecursionError):
         return ": brackets are nested too deeply."
     if isinstance(error, ReaderError):

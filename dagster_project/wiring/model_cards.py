@@ -8,13 +8,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster_project.settings.sections import Settings
-from dagster_project.wiring.source_licences import APACHE, source_licences
+from dagster_project.settings.sections import EMBEDDED_SOURCES, Settings
 from toolformer.decoding.call_threshold import read_call_threshold
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.ground.whole_files import write_whole
+from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.model_card import CARD_FILE, CardFacts, model_card
+
+_APACHE = "apache-2.0"
+_BUILT_IN_LICENCES = {
+    STARTER_TEXTS: _APACHE,
+    WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia",
+}
+_NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
+
+
+def source_licences(settings: Settings) -> list[tuple[str, str]]:
+    """The name of each source, and the licence of its texts or that none is stated, for cards."""
+    return [
+        (Path(source.path).name, source.license or _BUILT_IN_LICENCES.get(source.path, _NOT_STATED))
+        for source in settings.corpus.sources or EMBEDDED_SOURCES
+    ]
 
 
 def write_model_card(
@@ -45,7 +60,7 @@ def write_model_card(
 def _license_of(base: Path) -> str | None:
     """What the card of the base model says; None where there is no card or no one word in it."""
     if base.name == EMBEDDED_MODEL_NAME:
-        return APACHE
+        return _APACHE
     from huggingface_hub import ModelCard
     from yaml import YAMLError
 

@@ -45,7 +45,6 @@ def test_every_path_is_shared_or_of_one_machine_under_the_same_name(tmp_path):
 def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_home(tmp_path):
     home = Home(tmp_path / "shared", tmp_path / "cache")
     shared = [
-        home.corpus_lock(),
         home.shards_lock(),
         home.slice_lock("documents", "shard-00000", "all"),
         home.output_lock("finetuned_model.toolformer"),
@@ -56,7 +55,6 @@ def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_hom
             pass
     names = {file.name for file in (home.root / "locks").iterdir()}
     assert names == {
-        "corpus.lock",
         "shards.lock",
         "documents.shard-00000.all.lock",
         "finetuned_model.toolformer.lock",

@@ -31,6 +31,7 @@ from dagster_project.settings.source_file import sources_file
 from tests.s3 import running_store
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from tests.warehouse.rows import frame
+from toolformer.errors import ToolformerError
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.warehouse import Warehouse
@@ -399,9 +400,9 @@ def test_a_failing_ingest_leaves_the_list_as_it_was(run, home: Home, write, monk
 
     def edited_meanwhile(*_arguments: object, **_settings: object) -> None:
         home.settings_file.write_text("sampling:\n  seed: 7\n")
-        raise RunFailedError("no luck")
+        raise ToolformerError("no luck")
 
-    monkeypatch.setattr("dagster_project.commands.ingestion.run_job", edited_meanwhile)
+    monkeypatch.setattr("assets.corpus.update_manifest", edited_meanwhile)
     assert run("ingest", str(a))[0] == 1
     assert listed_sources(home.settings_file) == [str(b)]
     assert load_settings(home.settings_file).sampling.seed == 7

@@ -140,7 +140,7 @@ def _dump(folder: Path, *parts: bytes) -> Path:
     return _written(folder / "a.xml", b"<mediawiki>", page % text, *parts)
 
 
-@_expected("xml_without_pages")
+@_expected("damaged_source")
 def xml_without_pages(folder: Path) -> Path:
     """16 MB of elements, none of them a page."""
     elements = b"<a><b c='d'/></a>" * _MEGABYTE

@@ -49,7 +49,7 @@ def main() -> None:
         store=count,
     )
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    errors = [str(rejected.error) for rejected in update.rejected_sources]
+    errors = [str(error) for error in update.rejected_sources.values()]
     result = {"texts": texts, "reasons": reasons, "errors": errors, "megabytes": grown >> 10}
     sys.stdout.write(json.dumps(result))
 

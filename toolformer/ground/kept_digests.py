@@ -1,7 +1,7 @@
 """Digests of all files of a folder, kept in a file `digests` among them.
 
 Its name has no suffix: JSON files are part of what a model is (`tools.model_identity`), and a model
-that gets digests later has to stay the same model. Does not repair.
+that gets digests later has to stay the same model.
 """
 
 import json

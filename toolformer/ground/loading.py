@@ -1,7 +1,4 @@
-"""What goes wrong while a model's files are opened, as one error that names them.
-
-Does not open them.
-"""
+"""What goes wrong while a model's files are opened, as one error that names them."""
 
 import os
 import textwrap

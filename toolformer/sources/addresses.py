@@ -1,19 +1,17 @@
 """The file systems that sources lie on: which are accepted, and what a broken one says.
 
 A remote driver raises whatever the libraries below it raise, and may try for minutes. Here all of
-that becomes an `OSError` or a `SourceError`, within a minute. Does not know what a source is.
+that becomes an `OSError` or a `SourceError`, within a minute where the driver is asynchronous.
 """
 
 import errno
 import io
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from toolformer.sources.errors import SourceError
 
@@ -40,8 +38,6 @@ _ANSWER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 18
 _LONGEST_REASON = 300
 
-Answer = TypeVar("Answer")
-
 
 def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
     """Where an address leads.
@@ -65,7 +61,8 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         # Not by `url_to_fs`: it takes `data:` and `::` in the name of a file for something else.
         # Not by `Path`, which raises for the home of an unknown user.
         path = Path(os.path.abspath(os.path.expanduser(address))).as_posix()  # noqa: PTH100, PTH111
-        return local, path, _kind_of_local(local, path)
+        kind = "file" if local.isfile(path) else "directory" if local.isdir(path) else None
+        return local, path, kind
     package = _PACKAGES_OF_SCHEME.get(match[1])
     if package is None or "::" in address:
         raise SourceError(
@@ -76,7 +73,8 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         )
     with errors_told(address):
         try:
-            return _within(_ANSWER_SECONDS, lambda: _look_up(address))
+            filesystem, path = _remote(address)
+            return filesystem, path, _kind_of(filesystem, path)
         except ImportError as error:
             raise SourceError(
                 f"The source {address!r} cannot be opened: {_words(error)}. Expected a local path "
@@ -91,11 +89,6 @@ def is_local(filesystem: "AbstractFileSystem") -> bool:
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(filesystem, LocalFileSystem)
-
-
-def is_in_s3(filesystem: "AbstractFileSystem") -> bool:
-    """Whether its files lie in an S3 store, which gives each version of one an ETag."""
-    return filesystem.protocol == "s3"
 
 
 def open_file(filesystem: "AbstractFileSystem", path: str) -> IO[bytes]:
@@ -124,22 +117,7 @@ def unreadable(name: str, error: Exception) -> SourceError:
     )
 
 
-def _kind_of_local(filesystem: "AbstractFileSystem", path: str) -> str | None:
-    if filesystem.isfile(path):
-        return "file"
-    return "directory" if filesystem.isdir(path) else None
-
-
-def _look_up(address: str) -> tuple["AbstractFileSystem", str, str | None]:
-    filesystem, path = _file_system_of(address)
-    try:
-        # Not by `isfile`, which says no where there is no network.
-        return filesystem, path, str(filesystem.info(path)["type"])
-    except FileNotFoundError:
-        return filesystem, path, None
-
-
-def _file_system_of(address: str) -> tuple["AbstractFileSystem", str]:
+def _remote(address: str) -> tuple["AbstractFileSystem", str]:
     if address.startswith(("s3://", "s3a://")):
         from toolformer.sources.s3_files import S3FileSystem
 
@@ -149,21 +127,21 @@ def _file_system_of(address: str) -> tuple["AbstractFileSystem", str]:
     return fsspec.url_to_fs(address)
 
 
-def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:
-    """The answer; a driver that is still trying by then is left to itself."""
-    future: Future[Answer] = Future()
+def _kind_of(filesystem: "AbstractFileSystem", path: str) -> str | None:
+    from fsspec.asyn import AsyncFileSystem, sync
+    from fsspec.exceptions import FSTimeoutError
 
-    def work() -> None:
-        try:
-            future.set_result(ask())
-        except Exception as error:  # noqa: BLE001  (raised again by `result`)
-            future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
+    # Not by `isfile`, which says no where there is no network.
     try:
-        return future.result(timeout=seconds)
-    except TimeoutError as error:
-        raise OSError(errno.ETIMEDOUT, f"no answer within {seconds:.0f} seconds") from error
+        if isinstance(filesystem, AsyncFileSystem):
+            facts = sync(filesystem.loop, filesystem._info, path, timeout=_ANSWER_SECONDS)
+        else:
+            facts = filesystem.info(path)
+    except FileNotFoundError:
+        return None
+    except FSTimeoutError as error:
+        raise TimeoutError(f"no answer within {_ANSWER_SECONDS:.0f} seconds") from error
+    return str(cast("dict[str, Any]", facts)["type"])
 
 
 def _words(error: Exception) -> str:
@@ -178,7 +156,8 @@ class _RemoteStream(io.RawIOBase):
 
     def __init__(self, filesystem: "AbstractFileSystem", path: str) -> None:
         super().__init__()
-        self._stream = _as_os_error(filesystem.open, path, "rb")
+        with _numbered_errors():
+            self._stream = filesystem.open(path, "rb")
 
     def readable(self) -> bool:
         return True
@@ -187,12 +166,14 @@ class _RemoteStream(io.RawIOBase):
         return bool(self._stream.seekable())
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        content = _as_os_error(self._stream.read, len(buffer))
+        with _numbered_errors():
+            content = cast(bytes, self._stream.read(len(buffer)))
         buffer[: len(content)] = content
         return len(content)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return _as_os_error(self._stream.seek, offset, whence)
+        with _numbered_errors():
+            return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
         return self._stream.tell()
@@ -203,8 +184,9 @@ class _RemoteStream(io.RawIOBase):
         super().close()
 
 
-def _as_os_error(work: Callable[..., Any], *arguments: object) -> Any:
+@contextmanager
+def _numbered_errors() -> Iterator[None]:
     try:
-        return work(*arguments)
+        yield
     except Exception as error:
         raise OSError(errno.EIO, _words(error)) from error

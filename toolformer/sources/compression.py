@@ -1,12 +1,13 @@
 """Byte streams of plain and compressed files that say so when they end too early or grow too far.
 
-Does not guess from the content: the file name decides.
+The file name tells the compression.
 """
 
 import bz2
 import gzip
 import io
-from typing import IO, cast
+from collections.abc import Iterator
+from typing import IO, Any
 
 from toolformer.sources.errors import ExpansionError
 
@@ -14,6 +15,8 @@ _GZIP, _BZIP2, _ZSTANDARD = ".gz", ".bz2", ".zst"
 COMPRESSION_SUFFIXES = (_GZIP, _BZIP2, _ZSTANDARD)
 
 CHUNK_BYTES = 1 << 18
+# What a record costs beside its text: in its slice, as a row, in time.
+RECORD_BYTES = 500
 # Zstandard gives all output of its input at once, and makes up to 32,768 bytes of each.
 _ZSTANDARD_INPUT_BYTES = 1 << 10
 # What `zstd --long=27` writes and `zstd -d` reads; more is memory that a tiny file can ask for.
@@ -97,9 +100,10 @@ class ByteStream(io.RawIOBase):
     they gathered when the data stop in the middle.
     """
 
-    def __init__(self, stream: IO[bytes], allowance: Allowance) -> None:
+    def __init__(self, chunks: Iterator[bytes], allowance: Allowance) -> None:
         super().__init__()
-        self._read = getattr(stream, "read1", stream.read)
+        self._chunks = chunks
+        self._rest = memoryview(b"")
         self.allowance = allowance
 
     def read(self, size: int = CHUNK_BYTES, /) -> bytes:
@@ -108,9 +112,14 @@ class ByteStream(io.RawIOBase):
         Raises:
             ExpansionError: the file holds too much.
         """
-        chunk = self._read(size)
-        self.allowance.spend(len(chunk))
-        return chunk
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = memoryview(chunk)
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        self.allowance.spend(len(piece))
+        return piece
 
     def readable(self) -> bool:
         """Always True."""
@@ -137,69 +146,52 @@ def decompressed(stream: IO[bytes], name: str, maximum_file_bytes: int | None = 
         ExpansionError beyond the limit.
     """
     suffix = split_compression(name)[1]
-    content = stream
-    if suffix == _GZIP:
-        content = gzip.GzipFile(fileobj=stream, mode="rb")
+    if suffix == _ZSTANDARD:
+        chunks = _zstandard_chunks(stream)
+    elif suffix == _GZIP:
+        chunks = _chunks(gzip.GzipFile(fileobj=stream, mode="rb"))
     elif suffix == _BZIP2:
-        content = bz2.BZ2File(stream, "rb")
-    elif suffix == _ZSTANDARD:
-        content = io.BufferedReader(ZstandardReader(stream), CHUNK_BYTES)
-    return ByteStream(cast(IO[bytes], content), Allowance(stream, maximum_file_bytes))
+        chunks = _chunks(bz2.BZ2File(stream, "rb"))
+    else:
+        chunks = _chunks(stream)
+    return ByteStream(chunks, Allowance(stream, maximum_file_bytes))
 
 
-class ZstandardReader(io.RawIOBase):
+def _chunks(stream: Any) -> Iterator[bytes]:
+    read = getattr(stream, "read1", stream.read)
+    while chunk := read(CHUNK_BYTES):
+        yield chunk
+
+
+def _zstandard_chunks(stream: IO[bytes]) -> Iterator[bytes]:
     """Decompresses concatenated Zstandard frames.
 
     The readers of fsspec and the `zstandard` package take a truncated file for a short one, and
     Arrow's loses what comes just before damage; this one raises EOFError, as gzip and bz2 do, and
     gives all that comes before.
+
+    Raises:
+        EOFError: the last frame is incomplete.
+        ExpansionError: a frame needs a window of more than 128 MiB.
+        OSError: the data are not Zstandard.
     """
+    import zstandard
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        import zstandard
-
-        super().__init__()
-        self._stream = stream
-        self._zstandard_error = zstandard.ZstdError
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW_BYTES)
-        self._frame = None
-        self._input = b""
-        self._output = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Always True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fills `buffer` and returns the number of bytes; 0 at the end.
-
-        Raises:
-            EOFError: the last frame is incomplete.
-            ExpansionError: a frame needs a window of more than 128 MiB.
-            OSError: the data are not Zstandard.
-        """
-        while not self._output:
-            if not self._input:
-                self._input = self._stream.read(_ZSTANDARD_INPUT_BYTES)
-                if not self._input:
-                    if self._frame is None:
-                        return 0
-                    raise EOFError("the Zstandard stream ends in the middle of a frame")
-            if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW_BYTES)
+    frame = None
+    while stored := stream.read(_ZSTANDARD_INPUT_BYTES):
+        while stored:
+            frame = frame or decompressor.decompressobj()
             try:
-                self._output = memoryview(self._frame.decompress(self._input))
-            except self._zstandard_error as error:
+                yield frame.decompress(stored)
+            except zstandard.ZstdError as error:
                 if "too much memory" in str(error):
                     raise ExpansionError(
                         "A Zstandard frame needs a window of over 128 MiB. Compress the file "
                         "again without --long"
                     ) from error
                 raise OSError(f"not a Zstandard stream: {error}") from error
-            self._input = self._frame.unused_data if self._frame.eof else b""
-            if self._frame.eof:
-                self._frame = None
-        count = min(len(buffer), len(self._output))
-        buffer[:count] = self._output[:count]
-        self._output = self._output[count:]
-        return count
+            stored = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError("the Zstandard stream ends in the middle of a frame")

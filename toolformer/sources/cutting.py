@@ -1,7 +1,6 @@
 """Cuts a source into shards: reads each record once, and stages the texts that it gives.
 
-The staged files belong to no shard yet, and go once the texts are stored elsewhere. Does not know
-the manifest.
+The staged files belong to no shard yet, and go once the texts are stored elsewhere.
 """
 
 import datetime
@@ -17,10 +16,20 @@ from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
 from toolformer.sources.readers import read_raw_records
 from toolformer.sources.records import ParsedDocument, RawRecord, Rejection, parse_record
-from toolformer.sources.source import RecordLayout, Source
+from toolformer.sources.source import Source
 
 # Part of every digest: bumped when the form of a raw record changes, or how records are cut.
 CUTTING_VERSION = 1
+# The fields of a source that say how its records are parsed, also part of every digest.
+_PARSED_BY = (
+    "format",
+    "text_column",
+    "url_column",
+    "date_column",
+    "title_column",
+    "context_column",
+    "maximum_text_bytes",
+)
 
 # Called with the name of a source and the number of raw records cut from it so far.
 Progress = Callable[[str, int], None]
@@ -34,7 +43,7 @@ class CutShard:
         path: the staged file of its texts.
         first_record: number of its first raw record within the source, from 0.
         records: how many raw records it holds.
-        digest: of its raw records and their layout, 32 hexadecimal digits.
+        digest: of its raw records and how they are parsed, 32 hexadecimal digits.
     """
 
     path: Path
@@ -72,32 +81,33 @@ def cut_source(
         SourceError: the source cannot be read.
         CorpusWriteError: the disk is full or the folder not writable.
     """
-    layout = source.layout(files[0].format)
+    source = source.with_format(files[0].format)
     records = read_raw_records(source, files)
     first_record = 0
     # A shard is staged as it is read: peek for its first record, count the rest.
     while (record := next(records, None)) is not None:
         of_shard = chain([record], islice(records, source.shard_size - 1))
-        shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, layout, of_shard)
+        shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, source, of_shard)
         yield shard
         first_record += shard.records
         progress(source.name, first_record)
 
 
 def _staged(
-    path: Path, first_record: int, layout: RecordLayout, records: Iterable[RawRecord]
+    path: Path, first_record: int, source: Source, records: Iterable[RawRecord]
 ) -> CutShard:
     import zstandard
 
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(_line({"version": CUTTING_VERSION, "layout": asdict(layout)}))
+    layout = {name: getattr(source, name) for name in _PARSED_BY}
+    digest.update(_line({"version": CUTTING_VERSION, "layout": layout}))
     count = 0
     try:
         with zstandard.open(path, "wb") as file:
             for record in records:
                 count += 1
                 digest.update(_line(asdict(record)))
-                for parsed in parse_record(record, layout):
+                for parsed in parse_record(record, source):
                     file.write(_line(asdict(parsed)))
     except OSError as error:
         raise write_error(path, error) from error

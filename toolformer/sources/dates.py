@@ -1,7 +1,4 @@
-"""Publication dates as sources write them, to calendar dates.
-
-Does not consult the clock: a date without its day, month or four-digit year is no date.
-"""
+"""Publication dates as sources write them, to calendar dates."""
 
 import datetime
 import re

@@ -1,7 +1,4 @@
-"""Errors of the sources.
-
-Does not cover malformed records: those are data (`toolformer.sources.records.Rejection`).
-"""
+"""Errors of the sources; malformed records are data (`toolformer.sources.records.Rejection`)."""
 
 from pathlib import Path
 
@@ -18,10 +15,6 @@ class SourceNotFoundError(SourceError, LookupError):
 
 class ExpansionError(SourceError):
     """A file grows beyond what its source allows when it is read."""
-
-
-class PagelessError(SourceError):
-    """XML without a page."""
 
 
 class ShardNotFoundError(SourceError, LookupError):

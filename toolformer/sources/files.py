@@ -1,7 +1,4 @@
-"""Which files a source consists of, in which format, and how to open them.
-
-Does not look into the files, apart from the few bytes that tell one version from another.
-"""
+"""Which files a source consists of, in which format, and how to open them."""
 
 import difflib
 import hashlib
@@ -16,13 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from toolformer.sources.addresses import (
-    errors_told,
-    is_in_s3,
-    is_local,
-    located,
-    open_file,
-)
+from toolformer.sources.addresses import errors_told, is_local, located, open_file
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
@@ -54,7 +45,8 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-_VERSION_KEYS = ("ETag", "etag", "e_tag", "mtime", "LastModified", "last_modified", "updated")
+_ETAG_KEYS = ("ETag", "etag", "e_tag")
+_VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +129,16 @@ def open_stored(file: SourceFile) -> IO[bytes]:
 def file_identity(file: SourceFile) -> str:
     """A digest that changes when the file does: name, size, time of change, first and last bytes.
 
-    Of a file in an S3 store: name, size and ETag, which changes with the bytes.
+    Where its store gives an ETag, which changes with the bytes, then name, size and ETag.
 
     Raises:
         SourceError: the file cannot be read.
     """
     with errors_told(file.name):
-        size, version = _size_and_version(file)
+        size, version, etag = _facts(file)
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(json.dumps([file.name, file.format, size, version]).encode())
-        if is_in_s3(file.filesystem):
+        digest.update(json.dumps([file.name, file.format, size, etag or version]).encode())
+        if etag:
             return digest.hexdigest()
         with open_stored(file) as stream:
             digest.update(stream.read(_DIGESTED_BYTES))
@@ -231,13 +223,17 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _size_and_version(file: SourceFile) -> tuple[int, str]:
+def _facts(file: SourceFile) -> tuple[int, str, str]:
+    """The size, the time of the last change and the ETag of a file, as far as they are known."""
     if is_local(file.filesystem):
         status = Path(file.path).stat()
-        return status.st_size, str(status.st_mtime_ns)
+        return status.st_size, str(status.st_mtime_ns), ""
     facts = file.filesystem.info(file.path)
-    version = next((facts[key] for key in _VERSION_KEYS if facts.get(key)), "")
-    return int(facts.get("size") or 0), str(version)
+    version, etag = (
+        str(next((facts[key] for key in keys if facts.get(key)), ""))
+        for keys in (_VERSION_KEYS, _ETAG_KEYS)
+    )
+    return int(facts.get("size") or 0), version, etag
 
 
 def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> SourceNotFoundError:

@@ -1,19 +1,17 @@
-"""Brings the manifest in line with a list of sources.
+"""Brings the manifest in line with a list of sources; one process at a time.
 
-Does not touch shards whose records are the same as before, whatever happened to their files. A
-source that is missing or not listed keeps its shards: a disk that is not mounted, or other settings
-for one run, must not cost what was computed from them. Only `retire_source` removes a source, and
-records that come back get their old shards.
+Shards whose records are the same as before stay, whatever happened to their files. A source that is
+missing or not listed keeps its shards: a disk that is not mounted, or other settings for one run,
+must not cost what was computed from them. Only `retire_source` removes a source, and records that
+come back get their old shards.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-from filelock import FileLock
 
 from toolformer.ground.digests import hex_digest
 from toolformer.sources.cutting import CUTTING_VERSION, CutShard, Progress, cut_source
@@ -23,7 +21,6 @@ from toolformer.sources.manifest import (
     Manifest,
     ShardEntry,
     check_complete,
-    is_held_out,
     shard_key,
 )
 from toolformer.sources.source import Source
@@ -55,19 +52,6 @@ class StoredTexts:
         return {*self.keys, *self.retired}
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedSource:
-    """A source that could not be used.
-
-    Attributes:
-        source: as it was given.
-        error: why; shards that were cut from it earlier stay.
-    """
-
-    source: Source
-    error: SourceError
-
-
 @dataclass(slots=True)
 class ManifestUpdate:
     """What an update did.
@@ -76,14 +60,15 @@ class ManifestUpdate:
         added: new shards.
         retired: shards that were active before and are not any more.
         restored: shards that were retired before and are active again.
-        rejected_sources: sources that could not be used, with the error.
+        rejected_sources: by path, why a source could not be used; shards that were cut from it
+            earlier stay.
         unlisted: names of sources that have active shards and were not listed.
     """
 
     added: list[ShardEntry] = field(default_factory=list)
     retired: list[ShardEntry] = field(default_factory=list)
     restored: list[ShardEntry] = field(default_factory=list)
-    rejected_sources: list[RejectedSource] = field(default_factory=list)
+    rejected_sources: dict[str, SourceError] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
 
 
@@ -116,17 +101,10 @@ def update_manifest(
         What was done. A source that cannot be used is in `rejected_sources` and stops no other.
 
     Raises:
-        ValueError: `held_out_every` is negative.
         ManifestError: the manifest cannot be read, is missing, or is older than the texts.
         CorpusWriteError: the disk is full or the folder not writable.
     """
-    if held_out_every < 0:
-        raise ValueError(
-            f"held_out_every is {held_out_every}. Expected 0 for no held-out shards, or how many "
-            "shards there are to each held-out one. Correct the setting."
-        )
-    with _locked(folder):
-        return _Update(folder, stored, held_out_every).run(sources, store, progress)
+    return _Update(folder, stored, held_out_every).run(sources, store, progress)
 
 
 def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEntry]:
@@ -135,17 +113,16 @@ def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEnt
     Raises:
         ManifestError, CorpusWriteError: see `update_manifest`.
     """
-    with _locked(folder):
-        update = _Update(folder, stored)
-        update.manifest.identities.pop(name, None)
-        update.retire(update.active(name))
-        update.manifest.save(folder)
-        return update.result.retired
+    update = _Update(folder, stored)
+    update.manifest.identities.pop(name, None)
+    update.retire(update.active(name))
+    update.manifest.save(folder)
+    return update.result.retired
 
 
 def stale_sources(
     folder: Path, sources: Sequence[Source], stored: StoredTexts
-) -> tuple[list[Source], list[RejectedSource]]:
+) -> tuple[list[Source], dict[str, SourceError]]:
     """The sources that `update_manifest` would cut anew, and those it cannot use; changes nothing.
 
     Raises:
@@ -156,24 +133,8 @@ def stale_sources(
     return stale, update.result.rejected_sources
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps others from changing the manifest of a folder; makes the folder.
-
-    Raises:
-        CorpusWriteError: the folder is not writable.
-    """
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(folder / "manifest.lock"))
-        except OSError as error:
-            raise write_error(folder, error) from error
-        yield
-
-
 class _Update:
-    """One update, under the lock."""
+    """One update."""
 
     def __init__(self, folder: Path, stored: StoredTexts, held_out_every: int = 0) -> None:
         self.folder = folder
@@ -195,7 +156,7 @@ class _Update:
                     tell = progress or (lambda _name, _records: None)
                     cut = list(cut_source(staging, source, files, tell))
                 except SourceError as error:
-                    self.result.rejected_sources.append(RejectedSource(source, error))
+                    self.result.rejected_sources[source.path] = error
                     continue
                 store(self._register(source.name, cut))
             self.manifest.identities[source.name] = identity
@@ -210,7 +171,7 @@ class _Update:
         staging = self.folder / STAGED
         try:
             shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(exist_ok=True)
+            staging.mkdir(parents=True)
         except OSError as error:
             raise write_error(staging, error) from error
         try:
@@ -235,7 +196,7 @@ class _Update:
                 self._claim(source, files)
                 identity = self._identity(source, files)
             except SourceError as error:
-                self.result.rejected_sources.append(RejectedSource(source, error))
+                self.result.rejected_sources[source.path] = error
                 continue
             before = self.active(source.name)
             is_complete = all(entry.key in self.stored.keys for entry in before)
@@ -296,7 +257,7 @@ class _Update:
         return {entry.digest: entry for entry in free}
 
     def _new_entry(self, name: str, shard: CutShard) -> ShardEntry:
-        number = self.manifest.next_number
+        number, every = self.manifest.next_number, self.held_out_every
         self.manifest.next_number += 1
         return ShardEntry(
             key=shard_key(number),
@@ -304,7 +265,7 @@ class _Update:
             first_record=shard.first_record,
             records=shard.records,
             digest=shard.digest,
-            is_held_out=is_held_out(number, every=self.held_out_every),
+            is_held_out=every > 0 and number % every == every - 1,
         )
 
     def retire(self, entries: list[ShardEntry]) -> None:

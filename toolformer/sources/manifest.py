@@ -1,7 +1,4 @@
-"""The list of all shards ever cut, and how a change of the sources changes it.
-
-Does not parse texts or know Dagster: a shard's key is a name here, and a partition above.
-"""
+"""The list of all shards ever cut; the key of a shard is its partition in Dagster."""
 
 import json
 from collections.abc import Iterable
@@ -135,11 +132,6 @@ def shard_key(number: int) -> str:
         'shard-00007'
     """
     return f"{_KEY_PREFIX}{number:05d}"
-
-
-def is_held_out(number: int, *, every: int) -> bool:
-    """Whether a new shard is kept from training: every n-th is, none where `every` is 0."""
-    return every > 0 and number % every == every - 1
 
 
 def manifest_path(folder: Path) -> Path:

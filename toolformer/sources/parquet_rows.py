@@ -1,14 +1,27 @@
 """Rows of a Parquet file, of the named columns, a few at a time.
 
 What a row group grows to is taken from the footer, and what its rows hold is counted as they come.
-A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there is. Does not read
-nested columns, which hold no text.
+A footer that lies can make Arrow hold a page of up to 2 GiB, the largest there is.
 """
 
+import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from toolformer.sources.compression import CHUNK_BYTES, Allowance
+from toolformer.sources.compression import (
+    CHUNK_BYTES,
+    RECORD_BYTES,
+    Allowance,
+    usual_file_bytes,
+)
+from toolformer.sources.errors import SourceError
+from toolformer.sources.records import (
+    LINE_BYTES_PER_TEXT_BYTE,
+    RawRecord,
+    excerpt_of,
+    missing_column_error,
+)
+from toolformer.sources.source import Source
 
 if TYPE_CHECKING:
     import pyarrow
@@ -18,27 +31,59 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 4
 
 
-def open_parquet(stream: IO[bytes]) -> "parquet.ParquetFile":
-    """Opens a file so that a row group's columns are not held whole.
+def read_rows(name: str, stream: IO[bytes], source: Source) -> Iterator[RawRecord]:
+    """Yields the rows of a Parquet file, with those of the source's columns that it has.
+
+    Args:
+        name: of the file, for records and errors.
+        stream: the file; to be closed by the caller.
+        source: names the columns and the limits.
 
     Raises:
-        pyarrow.ArrowException, OSError: it is no Parquet file.
-    """
-    from pyarrow import parquet
-
-    return parquet.ParquetFile(stream, pre_buffer=False, buffer_size=CHUNK_BYTES)
-
-
-def read_rows(
-    table: "parquet.ParquetFile", columns: list[str], allowance: Allowance
-) -> Iterator[tuple[Any, ...]]:
-    """Yields the cells of each row in the order of `columns`.
-
-    Raises:
+        SourceError: a required column is missing, or a column is there twice.
         ExpansionError: a row group grows beyond what is allowed; it is not read.
         OSError: without a number, the file is damaged; or the stream says so.
-        pyarrow.ArrowException: likewise.
     """
+    import pyarrow
+    from pyarrow import parquet
+
+    longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
+    stored = stream.seek(0, os.SEEK_END)
+    allowance = Allowance(stream, source.maximum_file_bytes or usual_file_bytes(stored))
+    try:
+        # Without these settings Arrow holds the columns of a row group whole.
+        table = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=CHUNK_BYTES)
+        columns = _columns_of(table, name, source)
+        for offset, row in enumerate(_rows(table, columns, allowance)):
+            size = sum(len(cell) for cell in row if isinstance(cell, str))
+            allowance.spend(RECORD_BYTES + size)
+            if size > longest:
+                yield RawRecord(name, offset, excerpt_of(row[0]), "too_long")
+            else:
+                yield RawRecord(name, offset, dict(zip(columns, row, strict=True)))
+    # Names of columns need not be UTF-8.
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise OSError(str(error)) from error
+
+
+def _columns_of(table: "parquet.ParquetFile", name: str, source: Source) -> list[str]:
+    present, rows = table.schema_arrow.names, table.metadata.num_rows
+    if rows and not set(source.required_columns.values()) <= set(present):
+        raise missing_column_error(name, source, present, rows)
+    columns = [column for column in source.columns if column in present]
+    for column in columns:
+        if present.count(column) > 1:
+            raise SourceError(
+                f"The Parquet file {name!r} has {present.count(column)} columns {column!r}. "
+                "Expected one. Rename the others in the file, or set another column."
+            )
+    return columns
+
+
+def _rows(
+    table: "parquet.ParquetFile", columns: list[str], allowance: Allowance
+) -> Iterator[tuple[Any, ...]]:
+    """Yields the cells of each row; of nested columns, which hold no text, only the type."""
     from pyarrow import types
 
     fields = [table.schema_arrow.field(name) for name in columns]

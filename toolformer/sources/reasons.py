@@ -1,32 +1,21 @@
-"""Why records give no document, and how many of them did and did not.
-
-Does not read records.
-"""
+"""Why records give no document, and how many of them did and did not."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-# Reasons that a reader gives, before a record is parsed.
-TRUNCATED_SOURCE = "truncated_source"
-DAMAGED_SOURCE = "damaged_source"
-TOO_LONG = "too_long"
-DECOMPRESSION_LIMIT = "decompression_limit"
-XML_WITHOUT_PAGES = "xml_without_pages"
+Unreadable = Literal["truncated_source", "damaged_source", "decompression_limit"]
+Reason = (
+    Unreadable
+    | Literal["too_long", "invalid_utf8", "invalid_json", "not_an_object", "empty_text"]
+    | Literal["missing_text", "text_not_a_string", "missing_context", "context_not_a_string"]
+    # Of pages of a Wikipedia dump.
+    | Literal["redirect", "not_an_article", "unparsable_markup", "no_text_after_markup"]
+    # Of records of a web archive.
+    | Literal["html_not_extracted", "http_error", "encoded_response", "not_text"]
+)
 # After it nothing of the file is read.
-UNREADABLE = frozenset({TRUNCATED_SOURCE, DAMAGED_SOURCE, DECOMPRESSION_LIMIT, XML_WITHOUT_PAGES})
-
-# Of pages of a Wikipedia dump.
-REDIRECT = "redirect"
-NOT_AN_ARTICLE = "not_an_article"
-UNPARSABLE_MARKUP = "unparsable_markup"
-NO_TEXT_AFTER_MARKUP = "no_text_after_markup"
-
-# Of records of a web archive.
-HTML_NOT_EXTRACTED = "html_not_extracted"
-HTTP_ERROR = "http_error"
-ENCODED_RESPONSE = "encoded_response"
-NOT_TEXT = "not_text"
+UNREADABLE: frozenset[Reason | None] = frozenset(get_args(Unreadable))
 
 
 @dataclass(slots=True)
@@ -55,15 +44,6 @@ class Tally:
         self.records += 1
         if reason is not None:
             self.rejected[reason] += 1
-
-    @classmethod
-    def of(cls, parts: "Iterable[Tally]") -> "Tally":
-        """The sum of several."""
-        total = cls()
-        for part in parts:
-            total.records += part.records
-            total.rejected += part.rejected
-        return total
 
     def __str__(self) -> str:
         rejected = f", {self.rejected.total()} rejected: {self.reasons}" if self.rejected else ""

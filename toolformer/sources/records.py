@@ -1,22 +1,24 @@
-"""One raw record of a source to documents or to the reason why there is none.
-
-Does not read files, and never raises for what a record contains.
-"""
+"""One raw record of a source to documents or to the reason why there is none."""
 
 import datetime
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from toolformer.ground.digests import hex_digest
+from toolformer.sources.articles import Article, article_of
 from toolformer.sources.dates import parse_publication_date
-from toolformer.sources.reasons import NO_TEXT_AFTER_MARKUP, TOO_LONG, UNPARSABLE_MARKUP
-from toolformer.sources.source import RecordLayout
-from toolformer.sources.wikipedia_dump import MINIMUM_SECTION_WORDS, article_of, reason_of_page
+from toolformer.sources.errors import SourceError
+from toolformer.sources.reasons import Reason
+from toolformer.sources.source import Source
 
 EXCERPT_CHARACTERS = 200
+# A line holds more than its text: other columns, and up to six bytes for an escaped character.
+LINE_BYTES_PER_TEXT_BYTE = 8
+# A shorter section gives the language model nothing to ask about.
+MINIMUM_SECTION_WORDS = 40
 
 # A value takes up to 72 bytes of memory, however short it is written.
 _MOST_VALUES = 3_000_000
@@ -42,7 +44,7 @@ class RawRecord:
     source: str
     offset: int
     raw: str | dict[str, Any]
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Rejection:
     Attributes:
         source: the file it comes from, as the user named it.
         source_offset: number of the raw record in that file, from 0.
-        reason: short snake_case word.
+        reason: one of `reasons.Reason`.
         excerpt: at most 200 printable characters of the record.
     """
 
@@ -122,60 +124,47 @@ def has_too_many_values(line: str) -> bool:
     return sum(map(line.count, "{[,")) > _MOST_VALUES
 
 
-def parse_record(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument | Rejection]:
+def parse_record(record: RawRecord, source: Source) -> list[ParsedDocument | Rejection]:
     """Parses one raw record.
 
     Args:
         record: as read from a source.
-        layout: the source's format and column names.
+        source: with the format of its files.
 
     Returns:
         One document or one rejection; for a page of a Wikipedia dump one document per section of
-        at least 40 words, or one rejection. Reasons: `invalid_json`, `not_an_object`,
-        `missing_text`, `text_not_a_string`, `empty_text`, `missing_context`,
-        `context_not_a_string`, `invalid_utf8`, `too_long`, `redirect`, `not_an_article`,
-        `no_text_after_markup`, `unparsable_markup`, `truncated_source`, `damaged_source`,
-        `decompression_limit`, `xml_without_pages`; of web archives `html_not_extracted`,
-        `http_error`, `encoded_response`, `not_text`.
+        at least 40 words, or one rejection.
     """
     if record.reason is not None:
         return [_rejection(record, record.reason)]
-    if layout.format == "wikipedia-dump":
-        return _parse_page(record, layout)
-    if layout.format == "text":
-        file_name = record.source.rpartition("/")[2]
-        return [_parse_fields(record, layout, text=record.raw, title=file_name)]
+    if source.format == "wikipedia-dump":
+        return _parse_page(record, source)
+    if source.format == "text":
+        fields = {"text": record.raw, "title": record.source.rpartition("/")[2]}
+        return [_parse_fields(record, source, fields)]
     row = record.raw
-    if layout.format == "warc" and isinstance(row, dict):
-        # Fetched on that day, so it was written no later.
-        fields = {"text": row["text"], "url": row["url"], "date": row["date"]}
-        return [_parse_fields(record, layout, title=None, **fields)]
     if isinstance(row, str):
         if _SURROGATE.search(row):
             return [_rejection(record, "invalid_utf8")]
         if has_too_many_values(row):
-            return [_rejection(record, TOO_LONG)]
+            return [_rejection(record, "too_long")]
         try:
             row = json.loads(row)
         except (ValueError, RecursionError):
             return [_rejection(record, "invalid_json")]
     if not isinstance(row, Mapping):
         return [_rejection(record, "not_an_object")]
-    return [
-        _parse_fields(
-            record,
-            layout,
-            text=row.get(layout.text_column),
-            context=_column(row, layout.context_column),
-            title=_column(row, layout.title_column),
-            url=_column(row, layout.url_column),
-            date=_column(row, layout.date_column),
-        )
-    ]
-
-
-def _column(row: Mapping[str, object], name: str | None) -> object:
-    return None if name is None else row.get(name)
+    if source.format == "warc":
+        return [_parse_fields(record, source, row)]
+    columns = {
+        "text": source.text_column,
+        "context": source.context_column,
+        "title": source.title_column,
+        "url": source.url_column,
+        "date": source.date_column,
+    }
+    fields = {field: row.get(name) for field, name in columns.items() if name is not None}
+    return [_parse_fields(record, source, fields)]
 
 
 def _rejection(record: RawRecord, reason: str, excerpt: object = None) -> Rejection:
@@ -184,22 +173,14 @@ def _rejection(record: RawRecord, reason: str, excerpt: object = None) -> Reject
 
 
 def _parse_fields(
-    record: RawRecord,
-    layout: RecordLayout,
-    *,
-    text: object,
-    context: object = None,
-    title: object,
-    url: object = None,
-    date: object = None,
+    record: RawRecord, source: Source, fields: Mapping[str, object]
 ) -> ParsedDocument | Rejection:
-    text = _parse_text(record, layout, "text", text)
+    text = _parse_text(record, source, "text", fields["text"])
     if isinstance(text, Rejection):
         return text
     if not text.strip():
         return _rejection(record, "empty_text")
-    is_named = layout.context_column is not None
-    context = _parse_text(record, layout, "context", context) if is_named else ""
+    context = _parse_text(record, source, "context", fields.get("context", ""))
     if isinstance(context, Rejection):
         return context
     return ParsedDocument(
@@ -207,16 +188,16 @@ def _parse_fields(
         text=text,
         # A record without a context says so with an empty one.
         context=context if context.strip() else None,
-        title=_label(title),
-        url=_label(url),
-        published_on=parse_publication_date(date),
+        title=_label(fields.get("title")),
+        url=_label(fields.get("url")),
+        published_on=parse_publication_date(fields.get("date")),
         source=record.source,
         source_offset=record.offset,
     )
 
 
 def _parse_text(
-    record: RawRecord, layout: RecordLayout, name: str, value: object
+    record: RawRecord, source: Source, name: Literal["text", "context"], value: object
 ) -> str | Rejection:
     if value is None:
         return _rejection(record, f"missing_{name}")
@@ -224,8 +205,8 @@ def _parse_text(
         return _rejection(record, f"{name}_not_a_string")
     if _SURROGATE.search(value):
         return _rejection(record, "invalid_utf8", value)
-    if len(value.encode()) > layout.maximum_text_bytes:
-        return _rejection(record, TOO_LONG, value)
+    if len(value.encode()) > source.maximum_text_bytes:
+        return _rejection(record, "too_long", value)
     return _CONTROL.sub("", value)
 
 
@@ -236,15 +217,13 @@ def _label(value: object) -> str | None:
     return " ".join(_SURROGATE.sub("�", _CONTROL.sub("", value)).split()) or None
 
 
-def _parse_page(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument | Rejection]:
+def _parse_page(record: RawRecord, source: Source) -> list[ParsedDocument | Rejection]:
     page = record.raw
     if not isinstance(page, dict):
         return [_rejection(record, "not_an_object")]
-    if (reason := _reason_of_page(page, layout)) is not None:
-        return [_rejection(record, reason, page["title"])]
-    article = article_of(page)
-    if article is None:
-        return [_rejection(record, UNPARSABLE_MARKUP, page["title"])]
+    article = article_of(page, source.maximum_text_bytes)
+    if not isinstance(article, Article):
+        return [_rejection(record, article, page["title"])]
     documents: list[ParsedDocument | Rejection] = [
         ParsedDocument(
             document_id=document_id(record.source, record.offset, number),
@@ -260,9 +239,33 @@ def _parse_page(record: RawRecord, layout: RecordLayout) -> list[ParsedDocument 
         for number, section in enumerate(article.sections)
         if len((text := _CONTROL.sub("", section.text)).split()) >= MINIMUM_SECTION_WORDS
     ]
-    return documents or [_rejection(record, NO_TEXT_AFTER_MARKUP, page["title"])]
+    return documents or [_rejection(record, "no_text_after_markup", page["title"])]
 
 
-def _reason_of_page(page: dict[str, Any], layout: RecordLayout) -> str | None:
-    is_long = len(page["text"].encode()) > layout.maximum_text_bytes
-    return reason_of_page(page) or (TOO_LONG if is_long else None)
+def missing_column_error(
+    name: str, source: Source, present: list[str], checked: int
+) -> SourceError:
+    """The error for records that have no column for the text, or for a context that is named.
+
+    Args:
+        name: of the source or file.
+        source: says which columns are required.
+        present: the columns that there are; none where no record has columns.
+        checked: records that were looked at.
+    """
+    if not present:
+        return SourceError(
+            f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object "
+            f"per line with the text in {source.text_column!r}. An array or a pretty-printed file "
+            "must be rewritten so, one object on each line (jq -c '.[]' does it)."
+        )
+    shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
+    content, column = next(
+        (content, column)
+        for content, column in source.required_columns.items()
+        if column not in present
+    )
+    return SourceError(
+        f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
+        f"columns are: {shown}. Set {content}_column to the one that holds the {content}."
+    )

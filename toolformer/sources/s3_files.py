@@ -2,14 +2,14 @@
 
 From open to close all bytes are of one version. Credentials, region and endpoint are obstore's own:
 `AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL` and so on, or the machine's role. Needs
-obstore, which is optional: to be imported where an address begins with `s3://`. Writes nothing.
+obstore, which is optional: to be imported where an address begins with `s3://`.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from fsspec.spec import AbstractBufferedFile
@@ -20,6 +20,9 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 from obstore.fsspec import FsspecStore
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 # How long a store that does not answer is asked again, before the source counts as unreadable.
 RETRY_SECONDS = 30.0
@@ -70,30 +73,19 @@ class S3FileSystem(FsspecStore):
     def _open(self, path: str, mode: str = "rb", **_settings: Any) -> "_PinnedFile":  # type: ignore[override]
         return _PinnedFile(self, path, mode)
 
-    def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
-        """Bytes of a file, as long as it is the version of this ETag.
-
-        Raises:
-            S3Error: it is not, or the store does not give them.
-        """
-        bucket, key = self._split_path(path)
-        with _errors_in_words(bucket):
-            try:
-                found = obstore.get(
-                    self._construct_store(bucket),
-                    key,
-                    options={"range": (start, end), "if_match": version},
-                )
-                return found.bytes().to_bytes()
-            except FileNotFoundError as error:
-                raise S3Error("it was deleted while it was read") from error
-
 
 class _PinnedFile(AbstractBufferedFile):
-    """A file of which all bytes are of the version that was opened."""
+    """A file of which all bytes are of the version that was opened, as its ETag tells."""
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return self.fs.read_range(self.path, start, end, self.details["e_tag"])
+        bucket, key = self.fs._split_path(self.path)
+        options: GetOptions = {"range": (start, end), "if_match": self.details["e_tag"]}
+        with _errors_in_words(bucket):
+            try:
+                answer = obstore.get(self.fs._construct_store(bucket), key, options=options)
+                return answer.bytes().to_bytes()
+            except FileNotFoundError as error:
+                raise S3Error("it was deleted while it was read") from error
 
 
 @contextmanager
@@ -110,15 +102,15 @@ def _errors_in_words(bucket: str) -> Iterator[None]:
 def _words(error: BaseError, bucket: str) -> str:
     if isinstance(error, PreconditionError):
         return "it was replaced while it was read"
-    told = str(error)
-    answer = _CODE.search(told)
+    text = str(error)
+    answer = _CODE.search(text)
     code, message = (answer[1], answer[2] or answer[1]) if answer else ("", "")
     if code == "NoSuchBucket":
         return f"the store has no bucket {bucket!r} (its address is in AWS_ENDPOINT_URL)"
-    if _METADATA_SERVICE in told:
+    if _METADATA_SERVICE in text:
         return f"there are no credentials for the store (set {_ENVIRONMENT})"
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         # A request for the head of a file is refused without a word.
         why = f" ({message})" if message else ""
         return f"the store refuses access to the bucket {bucket!r}{why} (check {_ENVIRONMENT})"
-    return message or told.partition("\n")[0]
+    return message or text.partition("\n")[0]

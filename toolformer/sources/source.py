@@ -1,11 +1,7 @@
-"""What a source is: a path, a format, the names of its columns.
+"""What a source is: a path, a format, the names of its columns."""
 
-Does not open anything.
-"""
-
-import difflib
 import posixpath
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, get_args
 
 from toolformer.sources.errors import SourceError
@@ -25,63 +21,27 @@ MAXIMUM_TEXT_BYTES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class RecordLayout:
-    """How a raw record is read: all that parsing needs to know about the source.
+class Source:
+    """Texts that the user points at; the settings check the numbers (`SourceSettings`).
 
     Attributes:
-        format: kind of file.
+        path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
+            source (`starter-texts`, `wikipedia-excerpt`).
+        format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
         text_column: name of the text column (JSONL, Parquet).
         url_column: name of the column with the address, or None to ignore addresses.
         date_column: name of the column with the publication date, or None to ignore dates.
         title_column: name of the column with the title, or None to ignore titles.
         context_column: name of the column with what stands in front of the text in training and is
             not annotated, or None for no context; where it is named, every record has it.
-        maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
-    """
-
-    format: SourceFormat
-    text_column: str = TEXT_COLUMN
-    url_column: str | None = URL_COLUMN
-    date_column: str | None = DATE_COLUMN
-    title_column: str | None = TITLE_COLUMN
-    context_column: str | None = None
-    maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that are read, text first, each once."""
-        named = (
-            *self.required_columns.values(),
-            self.url_column,
-            self.date_column,
-            self.title_column,
-        )
-        return list(dict.fromkeys(name for name in named if name is not None))
-
-    @property
-    def required_columns(self) -> dict[str, str]:
-        """The columns without which a source cannot be meant, by what they hold; text first."""
-        context = {} if self.context_column is None else {"context": self.context_column}
-        return {"text": self.text_column, **context}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Texts that the user points at.
-
-    Attributes:
-        path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
-            source (`starter-texts`, `wikipedia-excerpt`).
-        format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
-        text_column, url_column, date_column, title_column, context_column: see `RecordLayout`.
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
         maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
         maximum_file_bytes: bytes that a file may grow to when it is read, and 500 more for each
-            record; None for 64 MiB and 200 times what is stored.
+            record or line; None for 64 MiB and 200 times what is stored.
 
     Raises:
-        SourceError: a field is out of range or the format is unknown.
+        SourceError: the path is empty.
     """
 
     path: str
@@ -103,20 +63,6 @@ class Source:
                 "The path of a source is empty. Expected a file, a folder, a glob pattern or one "
                 f"of {', '.join(BUILT_IN_SOURCES)}. Give the source a path."
             )
-        if self.format not in ("auto", *SOURCE_FORMATS):
-            close = difflib.get_close_matches(self.format, SOURCE_FORMATS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise SourceError(
-                f"Source {self.path!r} has the unknown format {self.format!r}.{hint} Expected "
-                f"auto or one of {', '.join(SOURCE_FORMATS)}."
-            )
-        for name in ("limit", "shard_size", "maximum_text_bytes", "maximum_file_bytes"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise SourceError(
-                    f"Source {self.path!r} has {name} = {number}. Expected a whole number of at "
-                    "least 1. Correct it, or leave it out."
-                )
 
     @property
     def name(self) -> str:
@@ -128,8 +74,21 @@ class Source:
         """Whether the source comes with the program."""
         return self.path in BUILT_IN_SOURCES
 
-    def layout(self, source_format: SourceFormat) -> RecordLayout:
-        """The reading rules of this source for files of the given format.
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, text first, each once."""
+        optional = (self.url_column, self.date_column, self.title_column)
+        named = (*self.required_columns.values(), *optional)
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def required_columns(self) -> dict[str, str]:
+        """The columns without which a source cannot be meant, by what they hold; text first."""
+        context = {} if self.context_column is None else {"context": self.context_column}
+        return {"text": self.text_column, **context}
+
+    def with_format(self, source_format: SourceFormat) -> "Source":
+        """The source with the format of its files.
 
         Raises:
             SourceError: it names a context, and such files have no columns.
@@ -141,15 +100,7 @@ class Source:
                 f"{', '.join(FORMATS_WITH_COLUMNS)}. Leave context_column out, or write the texts "
                 "as JSON lines."
             )
-        return RecordLayout(
-            format=source_format,
-            text_column=self.text_column,
-            url_column=self.url_column,
-            date_column=self.date_column,
-            title_column=self.title_column,
-            context_column=self.context_column,
-            maximum_text_bytes=self.maximum_text_bytes,
-        )
+        return replace(self, format=source_format)
 
 
 def normalised_path(path: str) -> str:

@@ -1,21 +1,17 @@
 """Texts of web archives: WARC files, and the WET files that Common Crawl makes of them.
 
-Does not extract text from HTML, and reads no other compression than that of the file.
+Text is not extracted from HTML, and contents that are compressed by themselves are not read.
 """
 
 import sys
 from collections.abc import Iterator
 from email.message import Message
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from toolformer.sources.compression import CHUNK_BYTES, ByteStream
-from toolformer.sources.reasons import (
-    ENCODED_RESPONSE,
-    HTML_NOT_EXTRACTED,
-    HTTP_ERROR,
-    NOT_TEXT,
-    TOO_LONG,
-)
+from toolformer.sources.reasons import Reason
+from toolformer.sources.records import RawRecord, excerpt_of
+from toolformer.sources.source import Source
 
 if TYPE_CHECKING:
     from warcio.bufferedreaders import BufferedReader
@@ -28,33 +24,16 @@ _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _LONGEST_HEAD = 1 << 20
 
 
-class ArchivedText(NamedTuple):
-    """A record that has content.
-
-    Attributes:
-        number: of the record in its file, from 0; records without content count, too.
-        text: its text, bytes that are not of its character set kept as surrogate escapes; empty
-            where there is a reason.
-        url: the address it was fetched from.
-        date: when, as the archive says it.
-        reason: why its text is not read.
-    """
-
-    number: int
-    text: str
-    url: str | None
-    date: str | None
-    reason: str | None
-
-
-def read_web_archive(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[ArchivedText]:
+def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[RawRecord]:
     """Yields the records of an archive that have content, in order.
 
-    Texts are those of conversion records (WET), and plain text that a server or a file gave.
+    Texts are those of conversion records (WET), and plain text that a server or a file gave. Bytes
+    that are not of its character set are kept as surrogate escapes.
 
     Args:
+        name: of the file; the offsets count records without content, too.
         stream: the archive, decompressed.
-        maximum_text_bytes: longer texts are not read.
+        source: says how long a text may be.
 
     Raises:
         EOFError: the last record is not complete; those before it came.
@@ -74,12 +53,15 @@ def read_web_archive(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator
             record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
             if record.length is None or record.length > sys.maxsize:
                 raise OSError(f"record {number} does not say how long it is (Content-Length)")
-            found = _content(record, loader, checked, number, maximum_text_bytes)
+            content = _content(record, loader, checked, source.maximum_text_bytes)
             _read(record.raw_stream, checked)
             if record.raw_stream.limit:
                 raise EOFError(f"record {number} ends too early")
-            if found is not None:
-                yield found
+            if isinstance(content, dict):
+                yield RawRecord(name, number, content)
+            elif content is not None:
+                url = record.rec_headers.get_header("WARC-Target-URI")
+                yield RawRecord(name, number, excerpt_of(url), content)
             checked.begin_head()
             number += 1
     except ArchiveLoadFailed as error:
@@ -127,28 +109,29 @@ def _content(
     record: "ArcWarcRecord",
     loader: "ArcWarcRecordLoader",
     checked: _CheckedStream,
-    number: int,
     maximum_text_bytes: int,
-) -> ArchivedText | None:
+) -> dict[str, str | None] | Reason | None:
+    """The text of a record with address and day; why it is not read; None without content."""
     if record.rec_type not in _WITH_CONTENT:
         return None
     url = record.rec_headers.get_header("WARC-Target-URI")
-    date = record.rec_headers.get_header("WARC-Date")
     content_type, reason = record.content_type, None
     if record.rec_type == "response":
         content_type, reason = _answer(record, loader, url or "")
     reason = reason or _reason_of_type(content_type or "")
     if reason is not None:
-        return ArchivedText(number, "", url, date, reason)
+        return reason
     content = _read(record.content_stream(), checked, maximum_text_bytes + 1)
     if len(content) > maximum_text_bytes:
-        return ArchivedText(number, "", url, date, TOO_LONG)
-    return ArchivedText(number, _decoded(content, content_type or ""), url, date, None)
+        return "too_long"
+    date = record.rec_headers.get_header("WARC-Date")
+    # Fetched on that day, so it was written no later.
+    return {"text": _decoded(content, content_type or ""), "url": url, "date": date}
 
 
 def _answer(
     record: "ArcWarcRecord", loader: "ArcWarcRecordLoader", url: str
-) -> tuple[str | None, str | None]:
+) -> tuple[str | None, Reason | None]:
     """What a server's answer says of its type, and why it is not read."""
     try:
         # Also for `content_stream`, which puts chunks together.
@@ -156,21 +139,22 @@ def _answer(
             "response", url, record.raw_stream, record.length
         )
     except EOFError:
-        return None, HTTP_ERROR
+        return None, "http_error"
     headers = record.http_headers
     if headers is None:
-        return None, NOT_TEXT
+        return None, "not_text"
     if headers.get_statuscode() != "200":
-        return None, HTTP_ERROR
+        return None, "http_error"
     encoding = (headers.get_header("Content-Encoding") or "identity").strip().lower()
-    return headers.get_header("Content-Type"), None if encoding == "identity" else ENCODED_RESPONSE
+    reason = None if encoding == "identity" else "encoded_response"
+    return headers.get_header("Content-Type"), reason
 
 
-def _reason_of_type(content_type: str) -> str | None:
+def _reason_of_type(content_type: str) -> Reason | None:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in _HTML:
-        return HTML_NOT_EXTRACTED
-    return None if media_type == "text/plain" else NOT_TEXT
+        return "html_not_extracted"
+    return None if media_type == "text/plain" else "not_text"
 
 
 def _read(stream: Any, checked: _CheckedStream, most: int | None = None) -> bytes:

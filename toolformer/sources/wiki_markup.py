@@ -1,7 +1,6 @@
 """Wiki markup to plain text, section by section.
 
-Does not expand templates: they are dropped, apart from a few that stand for a word or a quantity
-inside a sentence.
+Templates are dropped, apart from a few that stand for a word or a quantity inside a sentence.
 """
 
 import re
@@ -78,7 +77,6 @@ _SHOWN_TEXT = {
     "spaced ndash": " – ",
 }
 _RANGE_WORDS = frozenset({"-", "–", "and", "by", "or", "to", "x", "×"})
-_LIST_MARKERS = {"li": "- "}
 _LANGUAGE_LINK = re.compile(r"[a-z]{2,3}(-[a-z]+)*$")
 
 # What the markup parser looks for the end of, and the end.
@@ -242,7 +240,7 @@ def _shown_tag(node: Any, media_namespaces: frozenset[str]) -> Iterator[str]:
     if name == "br":
         yield "\n"
     elif node.wiki_markup is not None and node.self_closing:
-        yield _LIST_MARKERS.get(name, "")
+        yield "- " if name == "li" else ""
     elif node.contents is not None:
         yield from _shown_all(node.contents.nodes, media_namespaces)
 

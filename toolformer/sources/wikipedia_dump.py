@@ -1,43 +1,16 @@
-"""Pages and articles of a Wikipedia XML dump, one at a time.
-
-Does not hold more than a chunk and its pages in memory, and does not read other projects' dumps.
-"""
+"""Pages of a Wikipedia XML dump, one at a time; no more than a chunk and its pages in memory."""
 
 import io
 import re
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 from xml.etree import ElementTree
 
-from toolformer.sources.compression import ByteStream, decompressed
-from toolformer.sources.errors import ExpansionError, PagelessError, SourceError
-from toolformer.sources.files import SourceFile, open_stored
-from toolformer.sources.reasons import (
-    NO_TEXT_AFTER_MARKUP,
-    NOT_AN_ARTICLE,
-    REDIRECT,
-    TOO_LONG,
-    UNPARSABLE_MARKUP,
-    Tally,
-)
-from toolformer.sources.source import MAXIMUM_TEXT_BYTES
-from toolformer.sources.wiki_markup import (
-    MEDIA_NAMESPACES,
-    ArticleSection,
-    is_costly,
-    sections_of,
-)
-
-# A shorter section gives the language model nothing to ask about.
-MINIMUM_SECTION_WORDS = 40
+from toolformer.sources.compression import ByteStream
+from toolformer.sources.wiki_markup import MEDIA_NAMESPACES
 
 _MEDIA_NAMESPACE_KEYS = frozenset({"-2", "6", "14"})
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*$")
-# What MediaWiki itself leaves unescaped in addresses.
-_URL_SAFE = ";@$!*(),/~:"
 _KEPT_OF_OTHER_PAGES = 200
 # Of other elements no text is kept.
 _FIELDS = {"title": "page", "ns": "page", "id": "page", "model": "revision", "text": "revision"}
@@ -48,36 +21,7 @@ _LONGEST_TAG, _LONGEST_FIELD = 4 << 20, 1_000
 _DEEPEST, _MOST_NAMESPACES = 100, 100
 
 
-@dataclass(frozen=True, slots=True)
-class Article:
-    """One article.
-
-    Attributes:
-        page_id: the wiki's number of the page.
-        title: as shown above the article.
-        url: its address.
-        sections: plain text by heading, the lead first.
-    """
-
-    page_id: int
-    title: str
-    url: str
-    sections: tuple[ArticleSection, ...]
-
-
-def article_url(title: str, base: str = "https://en.wikipedia.org/wiki/") -> str:
-    """The address of an article.
-
-    Example:
-        >>> article_url("Café au lait")
-        'https://en.wikipedia.org/wiki/Caf%C3%A9_au_lait'
-    """
-    return base + quote(title.replace(" ", "_"), safe=_URL_SAFE)
-
-
-def read_pages(
-    stream: ByteStream, *, maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
-) -> Iterator[dict[str, Any]]:
+def read_pages(stream: ByteStream, *, maximum_text_bytes: int) -> Iterator[dict[str, Any]]:
     """Yields the pages of a dump in order, of all namespaces.
 
     Memory does not grow with a page, a tag or the distance between pages.
@@ -93,9 +37,8 @@ def read_pages(
 
     Raises:
         xml.etree.ElementTree.ParseError: the XML is malformed or cut; pages before it came.
-        OSError: without a number, a tag or comment does not end, or the encoding cannot be read; or
-            the stream says so.
-        PagelessError: there is no page.
+        OSError: without a number, a tag or comment does not end, the encoding cannot be read, or
+            there is no page; or the stream says so.
         EOFError, ExpansionError: the stream says so.
     """
     target = _Pages(maximum_text_bytes)
@@ -115,7 +58,7 @@ def read_pages(
         yield from target.pages
         target.pages.clear()
     if not pages:
-        raise PagelessError("the XML has no page. Expected a Wikipedia dump (pages-articles)")
+        raise OSError("the XML has no page. Expected a Wikipedia dump (pages-articles)")
 
 
 class _Pages:
@@ -193,70 +136,6 @@ class _Pages:
             self.pages.append(
                 _page(self._fields) | {"base": self._base, "media": sorted(self._media)}
             )
-
-
-def reason_of_page(page: dict[str, Any]) -> str | None:
-    """Why a page is no article; None where it is one."""
-    if page["redirect"]:
-        return REDIRECT
-    return None if page["namespace"] == 0 and page["is_wikitext"] else NOT_AN_ARTICLE
-
-
-def article_of(page: dict[str, Any]) -> Article | None:
-    """Removes the markup of a page; None where the markup parser gives up on it."""
-    from mwparserfromhell.parser import ParserError
-
-    if is_costly(page["text"]):
-        return None
-    try:
-        sections = sections_of(page["text"], media_namespaces=frozenset(page["media"]))
-    except (ParserError, RecursionError):
-        return None
-    url = article_url(page["title"], page["base"])
-    return Article(page["page_id"], page["title"], url, tuple(sections))
-
-
-def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Article]:
-    """Yields the articles of a dump: no redirects, no other namespaces, none without text.
-
-    Args:
-        file: the dump, plain or compressed (`.bz2`, `.gz`, `.zst`), wherever it lies.
-        tally: counts all pages, those that are left out with the reason.
-
-    Raises:
-        SourceError: the file is not a dump, or is gone or damaged; articles before the damage came.
-    """
-    try:
-        with open_stored(file) as stream:
-            for page in read_pages(decompressed(stream, file.path)):
-                article = _article_or_reason(page)
-                if tally is not None:
-                    tally.count(article if isinstance(article, str) else None)
-                if isinstance(article, Article):
-                    yield article
-    except (
-        ElementTree.ParseError,
-        ExpansionError,
-        PagelessError,
-        EOFError,
-        OSError,
-        zlib.error,
-    ) as error:
-        raise SourceError(
-            f"The Wikipedia dump {file.name!r} cannot be read to its end: {error}. Expected a "
-            "complete XML dump (pages-articles). Fetch the file again."
-        ) from error
-
-
-def _article_or_reason(page: dict[str, Any]) -> Article | str:
-    if len(page["text"]) > MAXIMUM_TEXT_BYTES:
-        return TOO_LONG
-    if (reason := reason_of_page(page)) is not None:
-        return reason
-    article = article_of(page)
-    if article is None:
-        return UNPARSABLE_MARKUP
-    return article if article.sections else NO_TEXT_AFTER_MARKUP
 
 
 def _base_address(main_page: str) -> str | None:

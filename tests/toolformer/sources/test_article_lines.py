@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import zstandard
 
-from toolformer.sources.article_lines import read_article_lines
+from toolformer.sources.articles import read_articles
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source
@@ -41,7 +41,7 @@ def written(path, *records):
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "articles.jsonl.gz"])
 def test_kilt_has_sections_and_plain_articles_one(tmp_path, name):
-    otter, cafe = read_article_lines(written(tmp_path / name, KILT, "", PLAIN))
+    otter, cafe = read_articles(written(tmp_path / name, KILT, "", PLAIN))
     assert (otter.title, otter.url) == ("Otter", "https://en.wikipedia.org/wiki/Otter")
     assert [(each.heading, each.text) for each in otter.sections] == [
         ("", "Otters swim.\n\nThey dive."),
@@ -64,9 +64,9 @@ def test_kilt_has_sections_and_plain_articles_one(tmp_path, name):
     ],
 )
 def test_a_line_that_is_no_article_is_named(tmp_path, line):
-    articles = read_article_lines(written(tmp_path / "a.jsonl", PLAIN, line))
+    articles = read_articles(written(tmp_path / "a.jsonl", PLAIN, line))
     assert next(articles).title == "Café"
-    with pytest.raises(SourceError, match=r"Line 2 of .*a\.jsonl is no article"):
+    with pytest.raises(SourceError, match=r"a\.jsonl.* read to their end: line 2 is no article"):
         next(articles)
 
 
@@ -79,8 +79,8 @@ def test_a_damaged_file_is_named(tmp_path, suffix, compress):
     content[20:40] = bytes(20)
     (tmp_path / f"b.jsonl{suffix}").write_bytes(content)
     file = replace(file, path=str(tmp_path / f"b.jsonl{suffix}"))
-    with pytest.raises(SourceError, match=r"is no article"):
-        list(read_article_lines(file))
+    with pytest.raises(SourceError, match="cannot be read to their end"):
+        list(read_articles(file))
 
 
 def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
@@ -89,7 +89,7 @@ def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
     compressor = zstandard.ZstdCompressor().compressobj()
     cut = compressor.compress(content) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
     (tmp_path / "a.jsonl.zst").write_bytes(cut)
-    articles = read_article_lines(replace(file, path=str(tmp_path / "a.jsonl.zst")))
+    articles = read_articles(replace(file, path=str(tmp_path / "a.jsonl.zst")))
     assert next(articles).title == "Café"
     with pytest.raises(SourceError, match="ends in the middle of a frame"):
         next(articles)
@@ -98,5 +98,5 @@ def test_a_file_that_was_cut_off_after_a_whole_line_is_named(tmp_path):
 def test_a_file_that_went_meanwhile_is_named(tmp_path):
     file = written(tmp_path / "a.jsonl", PLAIN)
     (tmp_path / "a.jsonl").unlink()
-    with pytest.raises(SourceError, match=r"a\.jsonl.*FileNotFoundError"):
-        next(read_article_lines(file))
+    with pytest.raises(SourceError, match=r"a\.jsonl.*No such file"):
+        next(read_articles(file))

@@ -13,13 +13,18 @@ from toolformer.sources.records import (
     excerpt_of,
     parse_record,
 )
-from toolformer.sources.source import RecordLayout
-
-LAYOUT = RecordLayout("jsonl")
+from toolformer.sources.source import Source
 
 
-def parse_line(line: str, layout: RecordLayout = LAYOUT) -> ParsedDocument | Rejection:
-    (parsed,) = parse_record(RawRecord("texts.jsonl", 7, line), layout)
+def source_of_lines(**settings) -> Source:
+    return Source("texts.jsonl", format="jsonl", shard_size=1, **settings)
+
+
+LINES = source_of_lines()
+
+
+def parse_line(line: str, source: Source = LINES) -> ParsedDocument | Rejection:
+    (parsed,) = parse_record(RawRecord("texts.jsonl", 7, line), source)
     return parsed
 
 
@@ -40,11 +45,11 @@ def test_all_fields_of_a_record_are_taken():
 
 
 def test_columns_can_have_other_names_or_be_switched_off():
-    layout = RecordLayout(
-        "jsonl", text_column="content", url_column="link", date_column=None, title_column=None
+    source = source_of_lines(
+        text_column="content", url_column="link", date_column=None, title_column=None
     )
     line = json.dumps({"content": "Hi.", "link": "u", "date": "2013-09-18", "title": "T"})
-    document = parse_line(line, layout)
+    document = parse_line(line, source)
     assert isinstance(document, ParsedDocument)
     assert (document.text, document.url, document.published_on, document.title) == (
         "Hi.",
@@ -79,7 +84,7 @@ def test_malformed_record_is_rejected_with_its_reason(line, reason):
     assert rejection.excerpt.isprintable()
 
 
-WITH_CONTEXT = RecordLayout("jsonl", context_column="question", maximum_text_bytes=20)
+WITH_CONTEXT = source_of_lines(context_column="question", maximum_text_bytes=20)
 
 
 def test_a_context_stands_beside_its_text_as_written():
@@ -120,9 +125,9 @@ def test_a_record_with_an_unusable_context_is_rejected_with_its_reason(columns, 
 
 
 def test_text_over_the_limit_counts_bytes():
-    layout = RecordLayout("jsonl", maximum_text_bytes=10)
-    assert isinstance(parse_line('{"text": "ééééé"}', layout), ParsedDocument)
-    rejection = parse_line('{"text": "éééééé"}', layout)
+    source = source_of_lines(maximum_text_bytes=10)
+    assert isinstance(parse_line('{"text": "ééééé"}', source), ParsedDocument)
+    rejection = parse_line('{"text": "éééééé"}', source)
     assert isinstance(rejection, Rejection)
     assert rejection.reason == "too_long"
 

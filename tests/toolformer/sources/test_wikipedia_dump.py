@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
+from toolformer.sources.articles import article_url, read_articles
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import SourceFile, list_files
 from toolformer.sources.readers import read_raw_records
@@ -11,7 +12,6 @@ from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection, parse_record
 from toolformer.sources.source import Source
 from toolformer.sources.wiki_markup import ArticleSection, sections_of
-from toolformer.sources.wikipedia_dump import article_url, read_articles
 
 
 def dump_file(path: Path) -> SourceFile:
@@ -94,8 +94,8 @@ def dump(tmp_path: Path) -> Path:
 
 
 def parsed(source: Source) -> list[ParsedDocument | Rejection]:
-    layout = source.layout(list_files(source)[0].format)
-    return [item for raw in read_raw_records(source) for item in parse_record(raw, layout)]
+    source = source.with_format(list_files(source)[0].format)
+    return [item for raw in read_raw_records(source) for item in parse_record(raw, source)]
 
 
 def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source_of):
@@ -133,7 +133,7 @@ def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, source_of):
     *_, last = parsed(source_of(plain))
     assert isinstance(last, Rejection)
     assert (last.source_offset, last.reason) == (3, "truncated_source")
-    with pytest.raises(SourceError, match="cannot be read to its end"):
+    with pytest.raises(SourceError, match="cannot be read to their end"):
         list(read_articles(dump_file(plain)))
 
 
