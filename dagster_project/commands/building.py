@@ -21,9 +21,8 @@ from dagster_project.commands.sources import tell_about_sources
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
-from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
-from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.plan import BuildPlan, PlannedSlice, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
     dagster_instance,

@@ -1,8 +1,6 @@
-"""What a build would do, and why: each slice's stored fingerprint against the one it would get.
+"""What a build would do, and why: each slice's stored fingerprint against the one it would get."""
 
-Does not load a model and does not compute anything.
-"""
-
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +13,7 @@ from assets.stage import Partition, ShardStage
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
-from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -51,6 +49,31 @@ class PlannedSlice:
     seconds: float = 0.0
 
 
+def chosen_shards(
+    manifest: Manifest, shards: Sequence[str], settings: Settings
+) -> list[ShardEntry]:
+    """The active shards that were named, or else all, of which `sampling.shards` may leave few.
+
+    These few are the first of every source that are not held out, as many of each as of the others.
+
+    Raises:
+        ShardNotFoundError: a shard was named that is not active.
+    """
+    active, limit = manifest.active_shards, settings.sampling.shards
+    if shards:
+        return [manifest.entry(key) for key in dict.fromkeys(shards)]
+    if limit is None:
+        return active
+    counts: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    for entry in active:
+        if not entry.is_held_out:
+            numbers[entry.key] = counts[entry.source]
+            counts[entry.source] += 1
+    first = set(sorted(numbers, key=numbers.__getitem__)[:limit])
+    return [entry for entry in active if entry.key in first]
+
+
 class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
@@ -81,7 +104,10 @@ class BuildPlan:
         self._force = force
         self._outdated_tools = outdated_tools
         self._pipeline = pipeline
-        self._characters_of: dict[str, int] = {}
+
+    @cached_property
+    def _characters(self) -> Mapping[str, int]:
+        return dict(self._warehouse.ask("document_characters").iter_rows())
 
     @cached_property
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
@@ -139,7 +165,7 @@ class BuildPlan:
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
         if table not in _PASSES:
             return 0, 0.0
-        characters = self._characters(entry)
+        characters = self._characters.get(entry.key, entry.records * _CHARACTERS_PER_RECORD)
         if (tool, table) in self._rates:
             tokens_per_character, seconds_per_character = self._rates[tool, table]
             return int(tokens_per_character * characters), seconds_per_character * characters
@@ -152,17 +178,6 @@ class BuildPlan:
         else:
             tokens = samples * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
-
-    def _characters(self, entry: ShardEntry) -> int:
-        """Of the texts of a shard; an estimate where they are not there."""
-        if entry.key not in self._characters_of:
-            if self._warehouse.slice_metadata(DOCUMENTS, entry.key, ALL) is None:
-                characters = entry.records * _CHARACTERS_PER_RECORD
-            else:
-                texts = self._warehouse.read_slice(DOCUMENTS, entry.key, ALL)["text"]
-                characters = int(texts.str.len_chars().sum())
-            self._characters_of[entry.key] = characters
-        return self._characters_of[entry.key]
 
 
 def _measured_rates(
