@@ -241,24 +241,6 @@ def test_an_interrupt_says_that_nothing_is_lost(run, texts, monkeypatch):
     assert outcome.err.strip() == INTERRUPTED
 
 
-INTERRUPTED_WHILE_FREEING = """
-import signal, sys, time
-# What a background job of a shell does not have.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from dagster._core.errors import raise_execution_interrupts
-from dagster_project.commands.errors import errors_told
-
-class Freed:
-    def __del__(self):
-        print("ready", flush=True)
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
-            pass
-
-with errors_told():
-    {work}
-"""
-WORK = "Freed(); time.sleep(60)"
 INTERRUPTED_IN_A_STAGE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -292,12 +274,6 @@ def interrupted(code: str, *arguments: str) -> tuple[int, str]:
         finally:
             process.kill()
     return process.returncode, told.strip()
-
-
-@pytest.mark.parametrize("work", [WORK, f"with raise_execution_interrupts(): {WORK}"])
-def test_an_interrupt_arrives_also_where_python_ignores_errors(work):
-    code, told = interrupted(INTERRUPTED_WHILE_FREEING.format(work=work))
-    assert (code, told) == (130, INTERRUPTED)
 
 
 def test_an_interrupt_of_a_stage_shows_no_traceback_of_another_process(home: Path, texts: Path):
