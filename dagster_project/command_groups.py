@@ -1,7 +1,4 @@
-"""The commands that come in groups: `toolformer tools`, `sources`, `prompts` and `cluster`.
-
-Does not compute anything itself.
-"""
+"""The commands that come in groups: `toolformer tools`, `sources`, `prompts` and `cluster`."""
 
 from typing import Annotated
 

@@ -1,7 +1,4 @@
-"""Progress of long work, for whoever watches: log lines in a run, a line per stage in a command.
-
-Does not know what is counted.
-"""
+"""Progress of long work, for whoever watches: log lines in a run, a line per stage in a command."""
 
 import logging
 import time

@@ -1,7 +1,4 @@
-"""What the command line prints: tables, progress bars, errors. The only place that does.
-
-Does not compute.
-"""
+"""What the command line prints: tables, progress bars, errors. The only place that does."""
 
 import json
 import logging
