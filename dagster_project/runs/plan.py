@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import polars as pl
@@ -74,10 +74,11 @@ def chosen_shards(
     return [entry for entry in active if entry.key in first]
 
 
+@dataclass
 class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
-    Args:
+    Attributes:
         warehouse: what is stored.
         settings, toolbox: what is asked for.
         annotator: identity of the annotating model.
@@ -86,32 +87,22 @@ class BuildPlan:
         pipeline: the stages.
     """
 
-    def __init__(
-        self,
-        warehouse: Warehouse,
-        settings: Settings,
-        toolbox: Toolbox,
-        *,
-        annotator: str,
-        force: bool,
-        outdated_tools: Collection[str] = (),
-        pipeline: Pipeline = PIPELINE,
-    ):
-        self._warehouse = warehouse
-        self._settings = settings
-        self._toolbox = toolbox
-        self._annotator = annotator
-        self._force = force
-        self._outdated_tools = outdated_tools
-        self._pipeline = pipeline
+    warehouse: Warehouse
+    settings: Settings
+    toolbox: Toolbox
+    _: KW_ONLY
+    annotator: str
+    force: bool
+    outdated_tools: Collection[str] = ()
+    pipeline: Pipeline = PIPELINE
 
     @cached_property
     def _characters(self) -> Mapping[str, int]:
-        return dict(self._warehouse.ask("document_characters").iter_rows())
+        return dict(self.warehouse.ask("document_characters").iter_rows())
 
     @cached_property
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
-        return _measured_rates(self._warehouse, self._settings.sampling.round)
+        return _measured_rates(self.warehouse, self.settings.sampling.round)
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
         """Slices to be made for these shards, shard by shard in the order of the stages."""
@@ -120,22 +111,20 @@ class BuildPlan:
     def _of_shard(self, entry: ShardEntry) -> list[PlannedSlice]:
         planned: list[PlannedSlice] = []
         # Of texts that are not there yet it is known, too.
-        texts = self._warehouse.slice_metadata(DOCUMENTS, entry.key, ALL)
+        texts = self.warehouse.slice_metadata(DOCUMENTS, entry.key, ALL)
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
-        for stage in self._pipeline:
-            for partition in stage.partitions(
-                self._settings, entry, self._toolbox, self._annotator
-            ):
+        for stage in self.pipeline:
+            for partition in stage.partitions(self.settings, entry, self.toolbox, self.annotator):
                 name = partition.tool_name
                 inputs = {**self._of_other_tools(stage, partition), **made}
-                fingerprint = self._pipeline.fingerprint(stage, partition, inputs)
-                if stage.reads_indexes and name in self._outdated_tools:
+                fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
+                if stage.reads_indexes and name in self.outdated_tools:
                     fingerprint = fingerprint.with_part("tool_version", "with the index to come")
-                slice_name = stage.output_name(name, self._settings.sampling.round)
-                stored = self._warehouse.slice_metadata(stage.name, entry.key, slice_name)
-                reason = "forced" if self._force else fingerprint.difference(stored)
+                slice_name = stage.output_name(name, self.settings.sampling.round)
+                stored = self.warehouse.slice_metadata(stage.name, entry.key, slice_name)
+                reason = "forced" if self.force else fingerprint.difference(stored)
                 if reason is None and stored is not None:
                     # What the stages behind it will read.
                     made[stage.name, name] = stored[FINGERPRINT]
@@ -151,10 +140,10 @@ class BuildPlan:
         self, stage: ShardStage, partition: Partition
     ) -> dict[tuple[str, str], str]:
         """Rows of tools that this build does not touch: they are merged all the same."""
-        if not self._pipeline.is_merging(stage):
+        if not self.pipeline.is_merging(stage):
             return {}
-        merged, _ = self._pipeline.merged(
-            stage, partition, self._warehouse, besides=self._toolbox.tools.keys()
+        merged, _ = self.pipeline.merged(
+            stage, partition, self.warehouse, besides=self.toolbox.tools.keys()
         )
         return {
             (each.table, name): each.fingerprint
@@ -170,8 +159,8 @@ class BuildPlan:
             tokens_per_character, seconds_per_character = self._rates[tool, table]
             return int(tokens_per_character * characters), seconds_per_character * characters
         text_tokens = characters // _CHARACTERS_PER_TOKEN
-        windows = max(1, text_tokens // self._settings.corpus.window_tokens)
-        tool_settings = self._settings.tools.of(tool)
+        windows = max(1, text_tokens // self.settings.corpus.window_tokens)
+        tool_settings = self.settings.tools.of(tool)
         samples = windows * tool_settings.positions_per_text * tool_settings.calls_per_position
         if table == "candidate_calls":
             tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
