@@ -1,7 +1,4 @@
-"""The `toolformer` command: the same stages and settings as the Dagster UI, without a browser.
-
-Does not compute anything itself.
-"""
+"""The `toolformer` command: the same stages and settings as the Dagster UI, without a browser."""
 
 import gc
 import os
@@ -212,7 +209,7 @@ def rounds(
 
 @app.command()
 def recipe(
-    name: Annotated[RecipeName, typer.Argument(help="Of the recipe.")],
+    name: Annotated[RecipeName, typer.Argument(help="Recipe name.")],
     texts: Annotated[
         Path | None,
         typer.Option(
@@ -223,7 +220,7 @@ def recipe(
     benchmarks: Annotated[
         Path | None, typer.Option(help="Folder below which the files of the benchmarks lie.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of sampling and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of sampling and training.")] = 0,
 ) -> None:
     """From texts to a table: annotate in rounds, train a model and its controls, compare them."""
     from dagster_project.commands.recipe import run_recipe
@@ -240,7 +237,9 @@ def evaluate(
         str | None,
         typer.Option(help="Only these, comma-separated: base, finetuned, plain, your own …"),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most items of each benchmark.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
+    ] = None,
     list_all: Annotated[
         bool, typer.Option("--list", help="Name all benchmarks, and what they need; run none.")
     ] = False,
@@ -322,10 +321,10 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 8000,
     max_active: Annotated[
-        int, typer.Option(min=1, help="Most texts that are decoded at the same time.")
+        int, typer.Option(min=1, help="Maximum texts that are decoded at the same time.")
     ] = 32,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="Most texts that wait for a place; more are refused.")
+        int, typer.Option(min=1, help="Maximum texts that wait for a place; more are refused.")
     ] = 64,
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Write the texts of prompts into the log, too.")
@@ -355,7 +354,7 @@ def lm_eval(
     tasks: Annotated[
         str, typer.Option(help="Tasks that let the model write, comma-separated.", metavar="X,Y")
     ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Most items of each task.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum items of each task.")] = None,
     model: ModelName = None,
     tools: ToolNames = None,
     blocked_tools: Annotated[
@@ -418,7 +417,9 @@ def sql(
     file: Annotated[
         Path | None, typer.Option(help="File with the query.", metavar="QUERY.sql")
     ] = None,
-    output: Annotated[OutputFormat, typer.Option("--format", help="Of the result.")] = "table",
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="Format of the result.")
+    ] = "table",
 ) -> None:
     """Query every candidate call, its losses and the reason it was kept or dropped."""
     from dagster_project.commands.querying import show_rows

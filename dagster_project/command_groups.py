@@ -1,7 +1,4 @@
-"""The commands that come in groups: `toolformer tools`, `sources`, `prompts` and `cluster`.
-
-Does not compute anything itself.
-"""
+"""The commands that come in groups: `toolformer tools`, `sources`, `prompts` and `cluster`."""
 
 from typing import Annotated
 
@@ -107,14 +104,25 @@ def prompts_compare(
 @cluster_app.command("seed")
 def cluster_seed() -> None:
     """Put what this home holds into its object store (TOOLFORMER_STORE), which is empty yet."""
-    from dagster_project.commands.clustering import seed_store
+    from dagster_project.commands import console
+    from dagster_project.home import Home
+    from dagster_project.shared_files import seed
 
-    seed_store()
+    home = Home.find()
+    slices, others = seed(home)
+    console.say(
+        f"{home.store} has {slices} slices and {others} other files and folders of {home.root} "
+        "now. The home is this machine's copy of it from here on."
+    )
 
 
 @cluster_app.command("sweep")
 def cluster_sweep() -> None:
     """Remove old contents of the object store, a day after the last use; harmless at any time."""
-    from dagster_project.commands.clustering import sweep_store
+    from dagster_project.commands import console
+    from dagster_project.home import Home
+    from dagster_project.shared_files import shared_store
+    from warehouse.store.sweep import sweep
 
-    sweep_store()
+    removed, freed = sweep(shared_store(Home.find()))
+    console.say(f"Removed {removed} objects of {freed / 2**20:.1f} MiB that nothing names.")

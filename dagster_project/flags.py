@@ -1,7 +1,4 @@
-"""Options that several commands share, and what their values mean.
-
-Does not run anything.
-"""
+"""Options that several commands share, and what their values mean."""
 
 from typing import Annotated, Literal
 

@@ -3,10 +3,11 @@
 Shards are registered when the corpus is cut; benchmarks and models as the settings name them.
 """
 
-from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import IntegrityError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.evaluation_sections import EvaluationSettings
@@ -73,14 +74,7 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
     return dimensions[BENCHMARK], dimensions[MODEL]
 
 
+@retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(10), reraise=True)
 def _register(instance: dg.DagsterInstance, name: str, keys: list[str]) -> None:
-    from sqlalchemy.exc import IntegrityError
-
-    registered = set(instance.get_dynamic_partitions(name))
-    missing = [key for key in keys if key not in registered]
-    while missing:
-        # Another process may register the same keys at the same time.
-        with suppress(IntegrityError):
-            instance.add_dynamic_partitions(name, missing)
-        registered = set(instance.get_dynamic_partitions(name))
-        missing = [key for key in missing if key not in registered]
+    # It leaves out what is registered, but another process may do the same between look and write.
+    instance.add_dynamic_partitions(name, keys)

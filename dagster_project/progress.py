@@ -1,30 +1,18 @@
-"""Progress of long work, for whoever watches: log lines in a run, a line per stage in a command.
-
-Does not know what is counted.
-"""
+"""Progress of long work, for whoever watches: log lines in a run, a line per stage in a command."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 # Told steps done and steps in all; None where nobody knows how many there will be.
 ProgressCallback = Callable[[int, int | None], None]
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class ProgressReporter(Protocol):
-    """Shows how far a piece of work is."""
-
-    def start(self, stage: str, detail: str) -> ProgressCallback:
-        """Begin a piece of work; its callback is never told more steps than there are in all.
-
-        Args:
-            stage: what is being done, such as `sampling calls`; many pieces may belong to it.
-            detail: the piece, such as `shard-00003, Calendar`; may be empty.
-        """
-        ...
+# Begins a piece of work. It is given the stage, such as `sampling calls`, and the piece, such as
+# `shard-00003, Calendar`, which may be empty.
+ProgressReporter = Callable[[str, str], ProgressCallback]
 
 
 class LogReporter:
@@ -49,7 +37,7 @@ class LogReporter:
         self._stages: set[str] = set()
         self._last_line = time.monotonic()
 
-    def start(self, stage: str, detail: str) -> ProgressCallback:
+    def __call__(self, stage: str, detail: str) -> ProgressCallback:
         """Begin a piece of work."""
         description = f"{stage}: {detail}" if detail else stage
         if self._each_piece:
@@ -96,11 +84,11 @@ def progress_of(stage: str, log: logging.Logger, *, detail: str = "") -> Progres
     Where more is done than was planned, the plan grows: what is shown never overruns its total.
 
     Args:
-        stage, detail: see `ProgressReporter.start`.
+        stage, detail: see `ProgressReporter`.
         log: has the lines where no command shows progress.
     """
     reporter = _reporter or LogReporter(log.info)
-    show = reporter.start(stage, detail)
+    show = reporter(stage, detail)
 
     def report(done: int, total: int | None) -> None:
         show(done, None if total is None else max(done, total))

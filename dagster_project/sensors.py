@@ -1,7 +1,4 @@
-"""What runs by itself, once it is switched on in the UI: the inbox, and the stages of new shards.
-
-Both are off until then. Does not read texts and loads no model.
-"""
+"""What runs by itself once it is switched on in the UI: the inbox, and the stages of new shards."""
 
 import dagster as dg
 

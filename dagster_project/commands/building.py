@@ -1,7 +1,4 @@
-"""`toolformer build`: prepare the home, plan, and run the stages of the shards.
-
-Does not parse the command line.
-"""
+"""`toolformer build`: prepare the home, plan, and run the stages of the shards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +9,6 @@ from assets.corpus import configured_sources, look_at_texts
 from assets.documents import MissingTextsError, records_read, stored_texts
 from assets.pipeline import PIPELINE
 from dagster_project.commands import console
-from dagster_project.commands.delta_logs import refresh_delta_logs
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan
@@ -21,9 +17,8 @@ from dagster_project.commands.sources import tell_about_sources
 from dagster_project.expected_errors import RunFailedError
 from dagster_project.home import Home
 from dagster_project.partitions import SHARD
-from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
-from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.plan import BuildPlan, PlannedSlice, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import (
     dagster_instance,
@@ -188,12 +183,7 @@ def _build(
                 for shard in error.finished_shards
                 if shard in stages and (behind := _behind(stages[shard], error.failed_assets))
             }
-    try:
-        if settings.runs.delta_logs:
-            # Also where shards failed: what the others replaced is swept all the same.
-            refresh_delta_logs(home)
-    finally:
-        raise_all(failures)
+    raise_all(failures)
 
 
 def _planned_stages(plan: Sequence[PlannedSlice], home: Home) -> dict[str, tuple[str, ...]]:

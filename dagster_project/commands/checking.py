@@ -1,7 +1,4 @@
-"""The rules that tools keep, tried out: here, or in a process of its own, which a tool may end.
-
-Does not print.
-"""
+"""The rules that tools keep, tried out: here, or in a process of its own, which a tool may end."""
 
 import dataclasses
 import json

@@ -1,7 +1,4 @@
-"""What the command line prints: tables, progress bars, errors. The only place that does.
-
-Does not compute.
-"""
+"""What the command line prints: tables, progress bars, errors. The only place that does."""
 
 import json
 import logging
@@ -25,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from dagster_project.commands.findings import Finding
 from dagster_project.progress import LogReporter, ProgressCallback, shown_by
@@ -77,18 +75,13 @@ def show_log(name: str) -> None:
 def findings(found: list[Finding], *, as_json: bool) -> None:
     """Print what `doctor` found."""
     if as_json:
-        _OUT.print_json(data=[asdict(each) for each in found])
+        _OUT.print_json(data=[asdict(finding) for finding in found])
         return
-    table = Table("what", "state", "detail", "remedy", show_lines=False)
-    for each in found:
-        colour = _FINDING_COLOURS[each.status]
-        table.add_row(
-            escape(each.name),
-            f"[{colour}]{each.status}[/{colour}]",
-            escape(each.detail),
-            escape(each.remedy or ""),
-        )
-    _OUT.print(table)
+    shown = Table("what", "state", "detail", "remedy")
+    for finding in found:
+        status = Text(finding.status, style=_FINDING_COLOURS[finding.status])
+        shown.add_row(escape(finding.name), status, escape(finding.detail), escape(finding.remedy))
+    _OUT.print(shown)
 
 
 def frame(rows: "pl.DataFrame") -> None:
@@ -139,26 +132,6 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-class _Bars:
-    """A progress bar for each stage, with what it works on and the time left for that."""
-
-    def __init__(self, progress: Progress):
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def start(self, stage: str, detail: str) -> ProgressCallback:
-        """Show a piece of work by the bar of its stage."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(escape(stage), total=None, detail="")
-        task = self._tasks[stage]
-        self._progress.update(task, completed=0, total=None, detail=escape(detail))
-
-        def report(done: int, total: int | None) -> None:
-            self._progress.update(task, completed=done, total=total)
-
-        return report
-
-
 @contextmanager
 def progress_bars() -> Iterator[None]:
     """Show the progress of what happens inside the block: a bar for each stage.
@@ -181,5 +154,13 @@ def progress_bars() -> Iterator[None]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_ERR) as progress, shown_by(_Bars(progress)):
+    tasks: dict[str, TaskID] = {}
+
+    def start(stage: str, detail: str) -> ProgressCallback:
+        if stage not in tasks:
+            tasks[stage] = progress.add_task(escape(stage), total=None, detail="")
+        progress.update(tasks[stage], completed=0, total=None, detail=escape(detail))
+        return lambda done, total: progress.update(tasks[stage], completed=done, total=total)
+
+    with Progress(*columns, console=_ERR) as progress, shown_by(start):
         yield

@@ -1,7 +1,6 @@
 """Looks at what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything; only `repair` moves damaged files away, and
-`measure` loads the model to choose its precision anew.
+Only `repair` moves damaged files away, and `measure` loads the model to choose its precision anew.
 """
 
 import sys
@@ -43,41 +42,34 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     findings += guarded("locks", lambda: doctor_home.locks(home))
     settings, finding = _settings(home)
     findings.append(finding)
-    findings += guarded("language model", lambda: doctor_home.language_model(home, settings))
-    findings += guarded("precision", lambda: doctor_home.precision(home, settings))
-    findings += guarded("annotator", lambda: doctor_home.annotator(home, settings))
-    findings += guarded("Java", _java)
-    findings += guarded("Wikipedia index", lambda: doctor_home.wikipedia_index(home))
-    findings += guarded("passage index", lambda: doctor_home.passage_index(home, settings))
-    findings += guarded("tools", lambda: _tools(home, settings))
-    findings += guarded("isolation of tools", _isolation)
-    if has_all_texts:
-        findings += guarded("manifest", lambda: doctor_home.manifest(home))
-    findings += guarded("files", lambda: examine_files(home, settings, is_full=is_full))
+    looks = {
+        "language model": lambda: doctor_home.language_model(home, settings),
+        "precision": lambda: doctor_home.precision(home, settings),
+        "annotator": lambda: doctor_home.annotator(home, settings),
+        "Java": _java,
+        "Wikipedia index": lambda: doctor_home.wikipedia_index(home),
+        "passage index": lambda: doctor_home.passage_index(home, settings),
+        "tools": lambda: _tools(home, settings),
+        "isolation of tools": _isolation,
+        "manifest": lambda: doctor_home.manifest(home) if has_all_texts else iter(()),
+        "files": lambda: examine_files(home, settings, is_full=is_full),
+    }
+    for name, look in looks.items():
+        findings += guarded(name, look)
     return findings
 
 
 def repair(home: Home, *, is_full: bool = False) -> list[str]:
-    """Put aside what is damaged and can be made again.
+    """Put aside what is damaged and can be made again; one sentence for each thing.
 
     Call it before anything else reads the warehouse: `Warehouse.prepare` stops at a damaged slice.
-
-    Args:
-        home: the home to repair.
-        is_full: read everything, as `examine` does, and keep digests of what has none.
-
-    Returns:
-        One sentence for each thing that was done, or that was refused.
     """
     settings, _ = _settings(home)
     return list(repair_files(home, settings, is_full=is_full))
 
 
 def measure(home: Home) -> list[Finding]:
-    """Measure in which precision the base model annotates and trains faster here, and keep it.
-
-    Waits until no other run holds the device.
-    """
+    """Measure in which precision the base model annotates and trains faster here, and keep it."""
     settings, finding = _settings(home)
     if finding.status != "ok":
         return [finding]

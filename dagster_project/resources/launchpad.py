@@ -26,8 +26,8 @@ from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import Settings, merged, validated
-from dagster_project.settings.settings_file import load_settings, preset_values
+from dagster_project.settings.sections import Settings
+from dagster_project.settings.settings_file import load_settings
 from dagster_project.settings.tool_sections import PluginSettings, ToolsSettings
 from tools.errors import ToolRegistrationError
 from tools.registry import TOOL_NAMES
@@ -47,14 +47,7 @@ _BOUNDS: Mapping[type, tuple[str, str]] = {
 
 
 def settings_of_launchpad(home: Home) -> dg.ResourceDefinition:
-    """The resource `settings`, whose configuration names every setting.
-
-    Args:
-        home: whose values in force the descriptions tell, as they are now.
-
-    Returns:
-        A definition that gives a `SettingsResource`.
-    """
+    """A resource that gives a `SettingsResource`, whose configuration names every setting."""
     fields, state = SettingsResource.model_fields, _State.of(home)
 
     def settings(context: dg.InitResourceContext) -> SettingsResource:
@@ -66,7 +59,7 @@ def settings_of_launchpad(home: Home) -> dg.ResourceDefinition:
             "overrides": dg.Field(
                 _shape(Settings, (), state),
                 default_value={},
-                description=_joined(fields["overrides"].description, state.told),
+                description=_joined(fields["overrides"].description, state.note),
             ),
             "preset": dg.Field(
                 _enum(("preset",), tuple(PRESETS)),
@@ -85,17 +78,13 @@ class _State:
 
     Attributes:
         in_force: the values, nested as in toolformer.yaml; none where that is not valid.
-        of_round: those that the round of annotation changes.
-        of_preset: those of the preset alone.
-        tools: names that can stand under `tools`, beside the five and `others`.
-        told: where the values come from, or why there are none.
+        plugins: names that can stand under `tools`, beside the five and `others`.
+        note: where the values come from, or why there are none.
     """
 
     in_force: Mapping[str, Any]
-    of_round: Mapping[str, Any]
-    of_preset: Mapping[str, Any]
-    tools: tuple[str, ...]
-    told: str
+    plugins: tuple[str, ...]
+    note: str
 
     @classmethod
     def of(cls, home: Home) -> "_State":
@@ -103,56 +92,36 @@ class _State:
             settings = load_settings(home.settings_file)
             names = settings.tools.names
         except (SettingsError, ToolRegistrationError, OSError) as error:
-            return cls({}, {}, {}, (), f"the values in force are not known: {error}")
-        preset = validated(preset_values(settings.preset), origin="preset")
-        own = tuple(name for name in names if name not in TOOL_NAMES)
-        number = settings.sampling.round
-        implied = {"sampling": {"round": number, "annotator": settings.sampling.annotator}}
+            return cls({}, (), f"the values in force are not known: {error}")
+        plugins = tuple(name for name in names if name not in TOOL_NAMES)
+        values = settings.model_dump(mode="json", by_alias=True)
+        for name in plugins:
+            values["tools"][name] = settings.tools.of(name).model_dump(mode="json")
+        for name in (*plugins, "others"):
+            # Descriptions are stored with every job, and one of these may be a password.
+            values["tools"][name]["options"] = dict.fromkeys(values["tools"][name]["options"], "…")
         return cls(
-            _values(settings, own),
-            merged(implied, settings.rounds[number - 1]) if settings.rounds else {},
-            _values(preset, own),
-            own,
+            values,
+            plugins,
             "only what is written here wins over the file · values in force: those of "
             f"{home.settings_file} when the definitions were loaded; reload them after a change",
         )
 
-    def shown(self, path: tuple[str, ...]) -> str:
-        """The value in force, and who says so."""
+    def value(self, path: tuple[str, ...]) -> str:
+        """The value in force."""
         if not self.in_force:
             return ""
-        found, usual = _at(self.in_force, path), _at(self.of_preset, path)
-        text = json.dumps(found, ensure_ascii=False)
+        value: Any = self.in_force
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        text = json.dumps(value, ensure_ascii=False)
         if len(text) > _LONGEST_SHOWN:
             text = f"{text[:_LONGEST_SHOWN]}…"
-        if path == ("preset",):
-            return f"in force: {text}"
-        origin = "toolformer.yaml"
-        if _at(self.of_round, path) is not None:
-            origin = f"round {self.in_force['sampling']['round']}"
-        elif found == usual:
-            origin = f"preset {self.in_force['preset']}"
-        return f"in force: {text} ({origin})"
+        return f"in force: {text}"
 
 
 # Of entries that may have any name.
-_UNKNOWN = _State({}, {}, {}, (), "")
-
-
-def _values(settings: Settings, own: tuple[str, ...]) -> dict[str, Any]:
-    values = settings.model_dump(mode="json", by_alias=True)
-    for name in own:
-        values["tools"][name] = settings.tools.of(name).model_dump(mode="json")
-    for name in (*own, "others"):
-        # Descriptions are stored with every job, and one of these may be a password.
-        values["tools"][name]["options"] = dict.fromkeys(values["tools"][name]["options"], "…")
-    return values
-
-
-def _at(values: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        values = values.get(name) if isinstance(values, Mapping) else None
-    return values
+_UNKNOWN = _State({}, (), "")
 
 
 def _shape(
@@ -171,7 +140,7 @@ def _shape(
             description=_described(field, at, state),
         )
     if section is ToolsSettings:
-        for name in state.tools:
+        for name in state.plugins:
             fields[name] = dg.Field(
                 _shape(PluginSettings, (*path, name), state),
                 is_required=False,
@@ -229,7 +198,7 @@ def _described(field: FieldInfo, path: tuple[str, ...], state: _State) -> str:
         for kind, (name, words) in _BOUNDS.items()
         if isinstance(bound, kind)
     ]
-    return _joined(field.description, " and ".join(bounds), state.shown(path))
+    return _joined(field.description, " and ".join(bounds), state.value(path))
 
 
 def _joined(*parts: str | None) -> str:

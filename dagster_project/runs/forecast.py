@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from assets.corpus import configured_sources, look_at_texts
 from dagster_project.home import Home
-from dagster_project.runs.chosen_shards import chosen_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
-from dagster_project.runs.plan import BuildPlan, PlannedSlice
+from dagster_project.runs.plan import BuildPlan, PlannedSlice, chosen_shards
 from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import slice_store
 from dagster_project.wiring.annotator import Annotator
@@ -24,35 +23,15 @@ from toolformer.sources.source import Source
 from warehouse.warehouse import Warehouse
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """What `prepare` would do before the shards are built.
-
-    Attributes:
-        cut: sources that would be cut, for the first time or since their files are others.
-        unusable: sources that cannot be used, by path, with the reason.
-        indexes: that would be built.
-        is_converted: whether the base model is there; else it would be converted.
-    """
-
-    cut: Sequence[Source]
-    unusable: Mapping[str, str]
-    indexes: Sequence[PlannedIndex]
-    is_converted: bool
-
-    @property
-    def does_anything(self) -> bool:
-        """Whether there is anything to prepare."""
-        can_be_built = any(index.can_be_built for index in self.indexes)
-        return bool(self.cut or can_be_built or not self.is_converted)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """What a build would do.
 
     Attributes:
-        preparation: what comes before the shards.
+        cut: sources that would be cut first: they are new, or their files have changed.
+        unusable: sources that cannot be used, by path, with the reason.
+        indexes: that would be built first.
+        is_converted: whether the base model is there; else it would be converted first.
         shards: of the build, that are there.
         slices: to be made of these, in the order of the stages; none before the base model is
             there, since its identity is a part of what they are made of.
@@ -60,16 +39,25 @@ class Forecast:
         unknown_tools: tools that are planned once their index is there.
     """
 
-    preparation: Preparation
+    cut: Sequence[Source]
+    unusable: Mapping[str, str]
+    indexes: Sequence[PlannedIndex]
+    is_converted: bool
     shards: Sequence[ShardEntry]
-    slices: Sequence[PlannedSlice] = ()
-    unavailable: Mapping[str, str] | None = None
-    unknown_tools: Sequence[str] = ()
+    slices: Sequence[PlannedSlice]
+    unavailable: Mapping[str, str]
+    unknown_tools: Sequence[str]
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether nothing has to be done before the shards are built."""
+        can_be_built = any(index.can_be_built for index in self.indexes)
+        return self.is_converted and not (self.cut or can_be_built)
 
     @property
     def does_anything(self) -> bool:
         """Whether the build would change the home."""
-        return bool(self.slices or self.preparation.does_anything)
+        return bool(self.slices) or not self.is_prepared
 
 
 def forecast_build(
@@ -95,44 +83,38 @@ def forecast_build(
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
     warehouse = Warehouse(home.warehouse, home.database, slice_store(home))
-    preparation = _preparation(settings, home, warehouse, tools)
-    chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
-    if not preparation.is_converted:
-        return Forecast(preparation, chosen)
-    # Without its index a tool cannot be opened; with another one it is another tool.
-    missing = _searching(settings, tools, preparation.indexes, MISSING)
-    outdated = _searching(settings, tools, preparation.indexes, OUT_OF_DATE)
-    named = [name for name in tools if name not in missing] if tools else None
-    toolbox = open_toolbox(settings, home, named=named)
-    plan = BuildPlan(
-        warehouse,
-        settings,
-        toolbox,
-        annotator=Annotator.of(settings, home).identity,
-        force=force,
-        outdated_tools=outdated,
-    )
-    return Forecast(
-        preparation,
-        chosen,
-        plan.of(chosen),
-        {name: why for name, why in toolbox.unavailable.items() if name not in missing},
-        missing,
-    )
-
-
-def _preparation(
-    settings: Settings, home: Home, warehouse: Warehouse, tools: Collection[str]
-) -> Preparation:
     cut, rejected = stale_sources(
         home.sources, configured_sources(settings), look_at_texts(home, warehouse)
     )
+    indexes = planned_indexes(tools, settings, home)
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
-    return Preparation(
+    is_converted = settings.language_model.path != "embedded" or embedded.exists()
+    chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
+    # Without its index a tool cannot be opened; with another one it is another tool.
+    missing = _searching(settings, tools, indexes, MISSING) if is_converted else []
+    slices: list[PlannedSlice] = []
+    unavailable: Mapping[str, str] = {}
+    if is_converted:
+        named = [name for name in tools if name not in missing] if tools else None
+        toolbox = open_toolbox(settings, home, named=named)
+        unavailable = toolbox.unavailable
+        slices = BuildPlan(
+            warehouse,
+            settings,
+            toolbox,
+            annotator=Annotator.of(settings, home).identity,
+            force=force,
+            outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
+        ).of(chosen)
+    return Forecast(
         cut=cut,
         unusable={path: str(error) for path, error in rejected.items()},
-        indexes=planned_indexes(tools, settings, home),
-        is_converted=settings.language_model.path != "embedded" or embedded.exists(),
+        indexes=indexes,
+        is_converted=is_converted,
+        shards=chosen,
+        slices=slices,
+        unavailable={name: why for name, why in unavailable.items() if name not in missing},
+        unknown_tools=missing,
     )
 
 
@@ -140,6 +122,6 @@ def _searching(
     settings: Settings, tools: Collection[str], indexes: Sequence[PlannedIndex], reason: str
 ) -> list[str]:
     """The tools of a run that search an index that would be built for this reason."""
-    assets = [each.asset for each in indexes if each.reason == reason and each.can_be_built]
-    found = [name for asset in assets for name in tools_searching(asset, settings, tools)]
-    return list(dict.fromkeys(found))
+    assets = [index.asset for index in indexes if index.reason == reason and index.can_be_built]
+    names = [name for asset in assets for name in tools_searching(asset, settings, tools)]
+    return list(dict.fromkeys(names))

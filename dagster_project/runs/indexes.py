@@ -1,11 +1,7 @@
-"""The search indexes that the tools of a run need, and which of them are to be built first.
-
-Does not build them; the assets `wikipedia_index` and `passage_index` do.
-"""
+"""The search indexes that the tools of a run need, and which of them are to be built first."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from assets.passage_vectors import passage_index_fingerprint
 from assets.search_index import dump_files, wikipedia_index_fingerprint
@@ -62,14 +58,16 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
     """The indexes of a run that are missing or out of date; the arguments as of `indexes_of`."""
     planned = []
     for asset in indexes_of(tools, settings):
-        information_of = (
-            index_information if asset == WIKIPEDIA_INDEX else passage_index_information
-        )
-        folder = folder_of(asset, home)
-        bring(home, folder)
-        information = information_of(folder)
+        if asset == WIKIPEDIA_INDEX:
+            bring(home, home.wikipedia_index)
+            information = index_information(home.wikipedia_index)
+            fingerprint_of = wikipedia_index_fingerprint
+        else:
+            bring(home, home.passage_index)
+            information = passage_index_information(home.passage_index)
+            fingerprint_of = passage_index_fingerprint
         try:
-            fingerprint = _fingerprint(asset, settings)
+            fingerprint = fingerprint_of(settings, dump_files(settings)).digest
         except EXPECTED_ERRORS:
             # One that is there stays as it is.
             if information is None:
@@ -80,15 +78,3 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
         elif information[FINGERPRINT] != fingerprint:
             planned.append(PlannedIndex(asset, OUT_OF_DATE, can_be_built=True))
     return planned
-
-
-def folder_of(asset: str, home: Home) -> Path:
-    """Where an index lies."""
-    return home.wikipedia_index if asset == WIKIPEDIA_INDEX else home.passage_index
-
-
-def _fingerprint(asset: str, settings: Settings) -> str:
-    files = dump_files(settings)
-    if asset == WIKIPEDIA_INDEX:
-        return wikipedia_index_fingerprint(settings, files).digest
-    return passage_index_fingerprint(settings, files).digest

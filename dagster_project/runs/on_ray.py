@@ -1,7 +1,7 @@
 """Backfills of assets, handed to Dagster and followed to their end; a Ray cluster does their runs.
 
 The web server (`make ui`) takes them, as if they had been launched in the UI; its daemon launches
-and retries their runs. Does not prepare anything, and does not print.
+and retries their runs.
 """
 
 import json
@@ -20,10 +20,9 @@ from dagster._core.execution.backfill import (
 )
 
 from dagster_project.expected_errors import RunFailedError
-from dagster_project.home import Home
-from dagster_project.partitions import SHARD, shards_per_run
+from dagster_project.partitions import SHARD
 from dagster_project.ray.places import gpus_of, with_gpus
-from dagster_project.ray.records import unreadable
+from dagster_project.ray.run import unreadable
 from dagster_project.run_tags import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.planned_run import PlannedRun
 from dagster_project.runs.run_job import failure_of
@@ -42,7 +41,7 @@ mutation Launch($parameters: LaunchBackfillParams!) {
 _UI_ANSWERS_SECONDS = 120.0
 _SECONDS_BETWEEN_LOOKS = 2.0
 # Dagster's daemon records a heartbeat every 30 s. A head that is restarted is away for a minute.
-_MOST_SECONDS_WITHOUT_HEARTBEAT = 300.0
+_MAX_SECONDS_WITHOUT_HEARTBEAT = 300.0
 
 
 def ui_address() -> str:
@@ -64,24 +63,17 @@ def run_on_ray(
     Not one backfill for all: Dagster puts assets into the same run, with the model that they share,
     only where a backfill has the same partitions of them.
 
-    Args:
-        instance: whose records the cluster shares.
-        resources: configuration by resource name.
-        settings: of these runs.
-        planned: what is made; the runs of a backfill take neighbouring partitions, as many as the
-            backfill policy of the assets says.
-        tell: shows a line.
+    The runs of a backfill take neighbouring partitions, as many as the backfill policy of the
+    assets says, which follows `runs.shards_per_run` in toolformer.yaml.
 
     Returns:
         What the failed runs say.
 
     Raises:
         ToolformerError: nothing here launches runs on Ray, the UI does not take a backfill, or the
-            daemon gives no sign of life for `_MOST_SECONDS_WITHOUT_HEARTBEAT`.
+            daemon gives no sign of life for `_MAX_SECONDS_WITHOUT_HEARTBEAT`.
     """
     _check_launcher(instance)
-    _check_shards_per_run(settings)
-    _check_daemon(instance)
     backfills: list[str] = []
     try:
         for run in planned:
@@ -102,11 +94,7 @@ def _launch(
     settings: Settings,
     run: PlannedRun,
 ) -> str:
-    """Hand a backfill to the UI; returns its id.
-
-    Raises:
-        ToolformerError: the UI does not take it, or works on other records.
-    """
+    """Hand a backfill to the UI; returns its id."""
     config = {name: {"config": value} for name, value in resources.items()}
     # The queue counts by this tag (`tag_concurrency_limits`), before the launcher could set it.
     tags = with_gpus({}, gpus_of(settings, job=run.job, assets=run.assets))
@@ -179,7 +167,7 @@ def _followed(
             tell(line)
             shown = line
         silence = time.monotonic() - heartbeat_seen
-        if silence > _MOST_SECONDS_WITHOUT_HEARTBEAT:
+        if silence > _MAX_SECONDS_WITHOUT_HEARTBEAT:
             raise ToolformerError(
                 f"No heartbeat of Dagster's daemon was seen for {silence / 60:.0f} minutes, so "
                 f"this command waits no longer. Last seen: {shown} Runs that have begun go on, "
@@ -208,23 +196,17 @@ def _recorded(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfi
 
 
 def _state_of(backfills: Sequence[PartitionBackfill]) -> str:
-    """How many partitions of assets are made, asked for and failed."""
-    wanted = made = running = failed = 0
-    for backfill in backfills:
-        data = backfill.asset_backfill_data
-        if data is None:
-            continue
-        ended = data.materialized_subset | data.failed_and_downstream_subset
-        wanted += data.target_subset.num_partitions_and_non_partitioned_assets
-        made += data.materialized_subset.num_partitions_and_non_partitioned_assets
-        running += (data.requested_subset - ended).num_partitions_and_non_partitioned_assets
-        failed += data.failed_and_downstream_subset.num_partitions_and_non_partitioned_assets
-    states = [f"{made} of {wanted} partitions of assets made"]
-    if running:
-        states.append(f"{running} in runs that were launched")
-    if failed:
-        states.append(f"{failed} failed or behind one that failed")
-    return f"On Ray: {', '.join(states)}."
+    """How many partitions of assets are made and failed."""
+    data = [backfill.asset_backfill_data for backfill in backfills]
+
+    def count(subset: str) -> int:
+        subsets = [getattr(each, subset) for each in data if each is not None]
+        return sum(each.num_partitions_and_non_partitioned_assets for each in subsets)
+
+    failed = count("failed_and_downstream_subset")
+    note = f", {failed} failed or behind one that failed" if failed else ""
+    made, wanted = count("materialized_subset"), count("target_subset")
+    return f"On Ray: {made} of {wanted} partitions of assets made{note}."
 
 
 def _errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list[RunFailedError]:
@@ -275,26 +257,8 @@ def _pages_of(backfills: Sequence[str]) -> str:
     return " ".join(f"{ui_address()}/runs/b/{backfill}" for backfill in backfills)
 
 
-def _check_daemon(instance: dg.DagsterInstance) -> None:
-    """See that a daemon works on the records.
-
-    Raises:
-        ToolformerError: none does.
-    """
-    if time.time() - _newest_heartbeat(instance) > _MOST_SECONDS_WITHOUT_HEARTBEAT:
-        raise ToolformerError(
-            "No daemon of Dagster works on these records, so nothing would launch the runs. "
-            "Start `make ui` on the head, with the DAGSTER_HOME and the TOOLFORMER_HOME of "
-            "this command, and try again half a minute later."
-        )
-
-
 def _check_launcher(instance: dg.DagsterInstance) -> None:
-    """See that runs of this instance are done by Ray.
-
-    Raises:
-        ToolformerError: the extra is missing, or `dagster.yaml` names another launcher.
-    """
+    """Refuse an instance whose runs Ray does not do."""
     try:
         from dagster_project.ray.launcher import WatchedRayRunLauncher
     except ModuleNotFoundError as error:
@@ -308,20 +272,4 @@ def _check_launcher(instance: dg.DagsterInstance) -> None:
             f"The run launcher of {instance.root_directory}/dagster.yaml is "
             f"{type(launcher).__name__}; expected {WatchedRayRunLauncher.__name__}. Take "
             "deploy/ray/dagster.yaml as a model for it, and start `make ui` again."
-        )
-
-
-def _check_shards_per_run(settings: Settings) -> None:
-    """See that the runs take as many shards as this command was told.
-
-    Raises:
-        ToolformerError: a flag says another number than toolformer.yaml, which alone the backfill
-            policies of the assets come from.
-    """
-    of_home = shards_per_run(Home.find().settings_file)
-    if settings.runs.shards_per_run != of_home:
-        raise ToolformerError(
-            f"runs.shards_per_run is {settings.runs.shards_per_run} for this command, but on Ray "
-            f"runs take the {of_home} shards of toolformer.yaml. Change it there, and start "
-            "`make ui` again."
         )

@@ -1,10 +1,8 @@
-"""What a build would do, and why: each slice's stored fingerprint against the one it would get.
+"""What a build would do, and why: each slice's stored fingerprint against the one it would get."""
 
-Does not load a model and does not compute anything.
-"""
-
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import polars as pl
@@ -15,7 +13,7 @@ from assets.stage import Partition, ShardStage
 from dagster_project.fingerprints import FINGERPRINT
 from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox
-from toolformer.sources.manifest import ShardEntry
+from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -51,10 +49,36 @@ class PlannedSlice:
     seconds: float = 0.0
 
 
+def chosen_shards(
+    manifest: Manifest, shards: Sequence[str], settings: Settings
+) -> list[ShardEntry]:
+    """The active shards that were named, or else all, of which `sampling.shards` may leave few.
+
+    These few are the first of every source that are not held out, as many of each as of the others.
+
+    Raises:
+        ShardNotFoundError: a shard was named that is not active.
+    """
+    active, limit = manifest.active_shards, settings.sampling.shards
+    if shards:
+        return [manifest.entry(key) for key in dict.fromkeys(shards)]
+    if limit is None:
+        return active
+    counts: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    for entry in active:
+        if not entry.is_held_out:
+            numbers[entry.key] = counts[entry.source]
+            counts[entry.source] += 1
+    first = set(sorted(numbers, key=numbers.__getitem__)[:limit])
+    return [entry for entry in active if entry.key in first]
+
+
+@dataclass
 class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
-    Args:
+    Attributes:
         warehouse: what is stored.
         settings, toolbox: what is asked for.
         annotator: identity of the annotating model.
@@ -63,29 +87,22 @@ class BuildPlan:
         pipeline: the stages.
     """
 
-    def __init__(
-        self,
-        warehouse: Warehouse,
-        settings: Settings,
-        toolbox: Toolbox,
-        *,
-        annotator: str,
-        force: bool,
-        outdated_tools: Collection[str] = (),
-        pipeline: Pipeline = PIPELINE,
-    ):
-        self._warehouse = warehouse
-        self._settings = settings
-        self._toolbox = toolbox
-        self._annotator = annotator
-        self._force = force
-        self._outdated_tools = outdated_tools
-        self._pipeline = pipeline
-        self._characters_of: dict[str, int] = {}
+    warehouse: Warehouse
+    settings: Settings
+    toolbox: Toolbox
+    _: KW_ONLY
+    annotator: str
+    force: bool
+    outdated_tools: Collection[str] = ()
+    pipeline: Pipeline = PIPELINE
+
+    @cached_property
+    def _characters(self) -> Mapping[str, int]:
+        return dict(self.warehouse.ask("document_characters").iter_rows())
 
     @cached_property
     def _rates(self) -> Mapping[tuple[str, str], tuple[float, float]]:
-        return _measured_rates(self._warehouse, self._settings.sampling.round)
+        return _measured_rates(self.warehouse, self.settings.sampling.round)
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedSlice]:
         """Slices to be made for these shards, shard by shard in the order of the stages."""
@@ -94,22 +111,20 @@ class BuildPlan:
     def _of_shard(self, entry: ShardEntry) -> list[PlannedSlice]:
         planned: list[PlannedSlice] = []
         # Of texts that are not there yet it is known, too.
-        texts = self._warehouse.slice_metadata(DOCUMENTS, entry.key, ALL)
+        texts = self.warehouse.slice_metadata(DOCUMENTS, entry.key, ALL)
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
-        for stage in self._pipeline:
-            for partition in stage.partitions(
-                self._settings, entry, self._toolbox, self._annotator
-            ):
+        for stage in self.pipeline:
+            for partition in stage.partitions(self.settings, entry, self.toolbox, self.annotator):
                 name = partition.tool_name
                 inputs = {**self._of_other_tools(stage, partition), **made}
-                fingerprint = self._pipeline.fingerprint(stage, partition, inputs)
-                if stage.reads_indexes and name in self._outdated_tools:
+                fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
+                if stage.reads_indexes and name in self.outdated_tools:
                     fingerprint = fingerprint.with_part("tool_version", "with the index to come")
-                slice_name = stage.output_name(name, self._settings.sampling.round)
-                stored = self._warehouse.slice_metadata(stage.name, entry.key, slice_name)
-                reason = "forced" if self._force else fingerprint.difference(stored)
+                slice_name = stage.output_name(name, self.settings.sampling.round)
+                stored = self.warehouse.slice_metadata(stage.name, entry.key, slice_name)
+                reason = "forced" if self.force else fingerprint.difference(stored)
                 if reason is None and stored is not None:
                     # What the stages behind it will read.
                     made[stage.name, name] = stored[FINGERPRINT]
@@ -125,10 +140,10 @@ class BuildPlan:
         self, stage: ShardStage, partition: Partition
     ) -> dict[tuple[str, str], str]:
         """Rows of tools that this build does not touch: they are merged all the same."""
-        if not self._pipeline.is_merging(stage):
+        if not self.pipeline.is_merging(stage):
             return {}
-        merged, _ = self._pipeline.merged(
-            stage, partition, self._warehouse, besides=self._toolbox.tools.keys()
+        merged, _ = self.pipeline.merged(
+            stage, partition, self.warehouse, besides=self.toolbox.tools.keys()
         )
         return {
             (each.table, name): each.fingerprint
@@ -139,30 +154,19 @@ class BuildPlan:
     def _expected_cost(self, table: str, tool: str, entry: ShardEntry) -> tuple[int, float]:
         if table not in _PASSES:
             return 0, 0.0
-        characters = self._characters(entry)
+        characters = self._characters.get(entry.key, entry.records * _CHARACTERS_PER_RECORD)
         if (tool, table) in self._rates:
             tokens_per_character, seconds_per_character = self._rates[tool, table]
             return int(tokens_per_character * characters), seconds_per_character * characters
         text_tokens = characters // _CHARACTERS_PER_TOKEN
-        windows = max(1, text_tokens // self._settings.corpus.window_tokens)
-        tool_settings = self._settings.tools.of(tool)
+        windows = max(1, text_tokens // self.settings.corpus.window_tokens)
+        tool_settings = self.settings.tools.of(tool)
         samples = windows * tool_settings.positions_per_text * tool_settings.calls_per_position
         if table == "candidate_calls":
             tokens = 2 * text_tokens + samples * _TOKENS_PER_SAMPLE
         else:
             tokens = samples * _TOKENS_PER_SCORED_CALL
         return tokens, tokens / _TOKENS_PER_SECOND
-
-    def _characters(self, entry: ShardEntry) -> int:
-        """Of the texts of a shard; an estimate where they are not there."""
-        if entry.key not in self._characters_of:
-            if self._warehouse.slice_metadata(DOCUMENTS, entry.key, ALL) is None:
-                characters = entry.records * _CHARACTERS_PER_RECORD
-            else:
-                texts = self._warehouse.read_slice(DOCUMENTS, entry.key, ALL)["text"]
-                characters = int(texts.str.len_chars().sum())
-            self._characters_of[entry.key] = characters
-        return self._characters_of[entry.key]
 
 
 def _measured_rates(

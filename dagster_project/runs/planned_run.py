@@ -1,7 +1,4 @@
-"""Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`).
-
-Does not decide what is run.
-"""
+"""Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,11 +40,6 @@ def run_here(
 ) -> list[RunFailedError]:
     """Do runs in this process, one after the other, to the last even where one fails.
 
-    Args:
-        instance: records them.
-        resources: configuration by resource name.
-        planned: the runs.
-
     Returns:
         What the failed ones say.
 
@@ -82,10 +74,6 @@ def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]
 
 
 def raise_all(failures: Sequence[RunFailedError]) -> None:
-    """Raise what runs said, as one error, if any failed.
-
-    Raises:
-        RunFailedError: if so.
-    """
+    """Raise what runs said, as one `RunFailedError`, if any failed."""
     if failures:
         raise RunFailedError("\n".join(str(failure) for failure in failures))

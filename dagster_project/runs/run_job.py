@@ -1,7 +1,4 @@
-"""Runs started from the command line: in this process, recorded where the Dagster UI shows them.
-
-Does not print; the command line does.
-"""
+"""Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
 
 import errno
 import json
@@ -45,9 +42,7 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-
-
-# How SQLite tells it; the second when the log of a transaction cannot grow.
+# SQLite's words; the second when the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
 _DAMAGED = ("malformed", "not a database")
 
@@ -220,8 +215,7 @@ def failure_of(
     """What the failed steps of a run say; where none failed, what Dagster says of its end.
 
     Args:
-        events: of the run.
-        run_id: of the run.
+        events, run_id: of the run.
         shards: that it was over, if it was over shards.
     """
     messages: list[str] = []
@@ -231,41 +225,33 @@ def failure_of(
     for event in events:
         if event.is_run_failure:
             end = event.message
-        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            check = event.asset_check_evaluation_data
-            if check.blocking and not check.passed:
-                asset = check.asset_key.to_user_string()
-                messages.append(f"{asset}, check {check.check_name}: {check.description}")
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
-        # The step of a check is no asset, and the check itself has said what it found.
-        if data.error is not None and data.error.cls_name == "DagsterAssetCheckFailedError":
-            continue
         assets.append(str(event.step_key))
-        given = data.user_failure_data
-        if given is not None:
-            messages.append(given.description or "")
-            named = given.metadata.get("failed shards")
-            failed += str(named.value).split(", ") if named else []
+        failure = data.user_failure_data
+        if failure is not None:
+            messages.append(failure.description or "")
+            shards_failed = failure.metadata.get("failed shards")
+            failed += str(shards_failed.value).split(", ") if shards_failed else []
         elif data.error is not None:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
-    told = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
+    message = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
     finished = [shard for shard in shards if shard not in failed] if failed else []
-    return RunFailedError(told, finished, assets)
+    return RunFailedError(message, finished, assets)
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:
     """Sources that the last `corpus_manifest` could not use, by path, with the error."""
-    listed = _told_last(instance, "corpus_manifest", REJECTED_SOURCES)
+    listed = _last_metadata(instance, "corpus_manifest", REJECTED_SOURCES)
     return dict(listed.value) if isinstance(listed, dg.JsonMetadataValue) else {}  # type: ignore[arg-type]
 
 
 def pages_read(instance: dg.DagsterInstance) -> str | None:
     """What the last `wikipedia_index` read of a dump; None where it had nothing to read."""
-    told = _told_last(instance, "wikipedia_index", PAGES_READ)
-    return told.value if isinstance(told, dg.TextMetadataValue) else None
+    pages = _last_metadata(instance, "wikipedia_index", PAGES_READ)
+    return pages.value if isinstance(pages, dg.TextMetadataValue) else None
 
 
 def was_made(instance: dg.DagsterInstance, asset: str) -> bool:
@@ -273,7 +259,7 @@ def was_made(instance: dg.DagsterInstance, asset: str) -> bool:
     return instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
 
 
-def _told_last(instance: dg.DagsterInstance, asset: str, name: str) -> dg.MetadataValue | None:
+def _last_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> dg.MetadataValue | None:
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
     materialized = event.asset_materialization if event else None
     return materialized.metadata.get(name) if materialized else None

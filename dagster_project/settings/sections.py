@@ -2,7 +2,7 @@
 
 The longest sections stand in `tool_sections.py`, `training_sections.py` and
 `evaluation_sections.py`. No other place has default numbers; `presets.py` names what a smaller
-set-up changes. Does not read or write files; `settings_file.py` does.
+set-up changes.
 """
 
 from collections.abc import Mapping
@@ -310,7 +310,7 @@ class DecodingSettings(Section):
 
 
 class RunsSettings(Section):
-    """How work is divided into runs, and what a build does after them; changes no row."""
+    """How work is divided into runs; changes no row."""
 
     shards_per_run: int = Field(
         64,
@@ -318,11 +318,6 @@ class RunsSettings(Section):
         le=10_000,
         description="shards that a run of a backfill or of `build --on ray` takes at most, so that "
         "a model is loaded once for them; reload the definitions after a change",
-    )
-    delta_logs: bool = Field(
-        False,
-        description="`toolformer build` ends with what `toolformer export delta` does, also where "
-        "shards failed",
     )
 
 
@@ -363,49 +358,43 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _tools_of_sources_are_known(self) -> "Settings":
-        problems: list[InitErrorDetails] = []
         for number, source in enumerate(self.corpus.sources):
-            unknown = sorted(
-                set(source.tools or ()) - set(self.tools.names if source.tools else ())
-            )
-            if unknown:
-                error = f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}"
-                problems.append(
-                    {
-                        "type": "value_error",
-                        "loc": ("corpus", "sources", number, "tools"),
-                        "input": source.tools,
-                        "ctx": {"error": error},
-                    }
+            # The names of tools are only looked for where a source has some.
+            if source.tools and (unknown := sorted({*source.tools} - {*self.tools.names})):
+                raise _invalid(
+                    ("corpus", "sources", number, "tools"),
+                    source.tools,
+                    f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}",
                 )
-        if problems:
-            raise ValidationError.from_exception_data("Settings", problems)
         return self
 
     @model_validator(mode="after")
     def _losses_suffice_for_thresholds(self) -> "Settings":
         lowest = self.scoring.lowest_threshold
-        problems: list[InitErrorDetails] = [
-            {
-                "type": "value_error",
-                "loc": ("tools", name, "filtering_threshold"),
-                "input": threshold,
-                "ctx": {
-                    "error": f"below scoring.lowest_threshold ({lowest:g}) losses are left out; "
-                    "lower that too, and the calls are scored again"
-                },
-            }
-            for name in (*ToolsSettings.model_fields, *(self.tools.model_extra or {}))
-            if (threshold := self.tools.of(name).filtering_threshold) < lowest
-        ]
-        if problems:
-            raise ValidationError.from_exception_data("Settings", problems)
+        for name in (*ToolsSettings.model_fields, *(self.tools.model_extra or {})):
+            if (threshold := self.tools.of(name).filtering_threshold) < lowest:
+                raise _invalid(
+                    ("tools", name, "filtering_threshold"),
+                    threshold,
+                    f"below scoring.lowest_threshold ({lowest:g}) losses are left out; lower that "
+                    "too, and the calls are scored again",
+                )
         return self
 
     @property
     def training_rounds(self) -> tuple[int, ...]:
         """The rounds of annotation that are trained on, the newest first."""
         return tuple(sorted(set(self.training.rounds or [self.sampling.round]), reverse=True))
+
+
+def _invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:
+    problem: InitErrorDetails = {
+        "type": "value_error",
+        "loc": path,
+        "input": value,
+        "ctx": {"error": error},
+    }
+    return ValidationError.from_exception_data("Settings", [problem])
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -421,10 +410,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
-    """Check values and make settings of them.
+    """Check values, nested as in toolformer.yaml, and make settings of them.
 
     Args:
-        values: nested, as in toolformer.yaml.
         origin: where they come from, for the error.
 
     Raises:

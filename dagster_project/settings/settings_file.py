@@ -1,10 +1,11 @@
 """`toolformer.yaml`: the settings of a home, written with comments at first use.
 
 Every setting stands there as a commented line with the preset's value, so that the file shows what
-can be set and a change of the preset still reaches what was not touched. Does not define settings.
+can be set and a change of the preset still reaches what was not touched.
 """
 
 import datetime
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,7 @@ from pydantic import BaseModel
 
 from dagster_project.settings.errors import SettingsError
 from dagster_project.settings.presets import PRESETS
-from dagster_project.settings.sections import (
-    BASE,
-    FINETUNED,
-    Settings,
-    merged,
-    validated,
-)
+from dagster_project.settings.sections import BASE, FINETUNED, Settings, merged, validated
 from dagster_project.settings.source_file import absolute_path, absolute_source, added_sources
 from dagster_project.settings.yaml_text import read_yaml
 from toolformer.ground.whole_files import write_whole
@@ -260,18 +255,12 @@ def _section_lines(name: str, section: BaseModel, *, indent: int) -> list[str]:
 
 
 def _inline(value: Any) -> str:
-    import json
-
     def plain(item: Any) -> Any:
         if isinstance(item, BaseModel):
             return item.model_dump(exclude_defaults=True)
-        if isinstance(item, tuple):
-            return [plain(each) for each in item]
-        if isinstance(item, datetime.date):
-            return item.isoformat()
-        return dict(item) if isinstance(item, Mapping) else item
+        return item.isoformat() if isinstance(item, datetime.date) else dict(item)
 
-    return json.dumps(plain(value), ensure_ascii=False)
+    return json.dumps(value, default=plain, ensure_ascii=False)
 
 
 def _read(file: Path) -> dict[str, Any]:

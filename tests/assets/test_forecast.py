@@ -73,13 +73,13 @@ def test_a_build_does_what_was_planned_and_then_nothing(
 
     first = forecast(home)
     assert not home.home.sources.exists()
-    assert [source.path for source in first.preparation.cut] == [str(corpus_file)]
-    assert first.preparation.indexes == []
+    assert [source.path for source in first.cut] == [str(corpus_file)]
+    assert first.indexes == []
     assert not first.shards
     assert not first.slices
     home.prepare()
     prepared = forecast(home, **part)
-    assert not prepared.preparation.does_anything
+    assert prepared.is_prepared
     assert {each.reason for each in prepared.slices} == {"missing"}
     assert {each.slice_name for each in prepared.slices} == {"all", "Calculator", "Calendar"}
     home.build(**part)
@@ -117,7 +117,7 @@ def test_another_index_is_built_and_asked_again_as_planned(
     assert not forecast(home, **part).does_anything
     home.change_settings({"wikipedia_index": {"passage_words": 60}})
     changed = forecast(home, **part)
-    assert [(each.asset, each.reason) for each in changed.preparation.indexes] == [
+    assert [(each.asset, each.reason) for each in changed.indexes] == [
         ("wikipedia_index", "out of date")
     ]
     assert {(each.table, each.reason) for each in changed.slices} == {

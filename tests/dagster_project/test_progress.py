@@ -14,7 +14,7 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[int, int | None]] = []
 
-    def start(self, stage: str, detail: str) -> ProgressCallback:
+    def __call__(self, stage: str, detail: str) -> ProgressCallback:
         return lambda done, total: self.told.append((done, total))
 
 

@@ -102,13 +102,13 @@ class Cluster:
         backfill = backfill.with_status(status)
         self.instance.update_backfill(backfill.with_error(error) if error else backfill)
 
-    def request(self) -> None:
-        """The asset of the first backfill is asked for, and not yet made."""
+    def make(self) -> None:
+        """The asset of the first backfill is made."""
         backfill = self.instance.get_backfill("backfill1")
         assert backfill is not None
         assert backfill.asset_backfill_data is not None
         data = backfill.asset_backfill_data
-        data = data._replace(requested_subset=data.target_subset)
+        data = data._replace(materialized_subset=data.target_subset)
         self.instance.update_backfill(backfill._replace(asset_backfill_data=data))
 
     def run(
@@ -200,11 +200,11 @@ def test_assets_without_partitions_are_a_backfill_of_all_there_is(
 
 
 def test_how_far_the_backfill_is_is_told_when_it_changes(cluster: Cluster, told: list[str]):
-    cluster.events = [lambda: cluster.request(), *[lambda: None] * 3, cluster.end]
+    cluster.events = [lambda: cluster.make(), *[lambda: None] * 3, cluster.end]
     run(cluster, told)
     assert told[1:] == [
         "On Ray: 0 of 1 partitions of assets made.",
-        "On Ray: 0 of 1 partitions of assets made, 1 in runs that were launched.",
+        "On Ray: 1 of 1 partitions of assets made.",
     ]
 
 
@@ -410,25 +410,9 @@ def test_a_ui_of_another_home_is_refused(cluster: Cluster, told: list[str]):
         run(cluster, told)
 
 
-def test_another_number_of_shards_than_that_of_the_file_is_refused(
-    cluster: Cluster, told: list[str]
-):
-    settings = validated({"runs": {"shards_per_run": 7}}, origin="test")
-    with pytest.raises(ToolformerError, match=r"7 for this command.*64 shards of toolformer.yaml"):
-        run(cluster, told, settings=settings)
-    assert cluster.launched == []
-
-
 def test_another_launcher_is_refused_with_the_file_to_change(told: list[str]):
     with (
         dg.DagsterInstance.ephemeral() as plain,
         pytest.raises(ToolformerError, match=r"deploy/ray/dagster\.yaml"),
     ):
         run(Cluster(plain), told)
-
-
-def test_without_a_daemon_nothing_is_handed_over(cluster: Cluster, told: list[str]):
-    cluster.instance.wipe_daemon_heartbeats()
-    with pytest.raises(ToolformerError, match="No daemon"):
-        run(cluster, told)
-    assert cluster.launched == []

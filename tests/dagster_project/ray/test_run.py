@@ -12,7 +12,7 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
-from dagster_project.ray.run import Watch, why_over
+from dagster_project.ray.run import watch, why_over
 
 _SOON = 0.01
 
@@ -42,10 +42,14 @@ class Seen:
 
 def watched(*answers: str | Exception | None) -> Seen:
     seen = Seen(*answers)
-    watch = Watch(seen.look, seen.end, seconds=_SOON)
-    watch.start()
+    is_done = threading.Event()
+    watching = threading.Thread(
+        target=watch, args=(seen.look, seen.end, is_done), kwargs={"seconds": _SOON}
+    )
+    watching.start()
     assert seen.has_looked_often.wait(10)
-    watch.stop()
+    is_done.set()
+    watching.join()
     return seen
 
 

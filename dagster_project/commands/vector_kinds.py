@@ -1,0 +1,369 @@
+"""The kinds of test vectors, and the function of the pipeline that each of them tries.
+
+A function takes the inputs of a case by name, and returns the value found for each expected one.
+The kinds from `window` on try rules that the paper does not have.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+from toolformer.augmentation import KeptCall, augmented_text, one_call_per_position
+from toolformer.decoding.call_threshold import MeasuredText, Opening, choose_call_threshold
+from toolformer.decoding.triggers import (
+    CallChance,
+    first_opening,
+    first_openings,
+    may_open,
+    next_emission,
+)
+from toolformer.evaluation import scoring
+from toolformer.filtering import Baseline, CallLosses, FilterDecision, decide
+from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
+from toolformer.loss_weights import (
+    losses_of_positions,
+    token_weights,
+    weighted_loss,
+    window_weights,
+)
+from toolformer.positions import choose_positions, proposed_positions
+from tools.errors import CallSyntaxError
+from tools.protocol import Document, Proposal
+from tools.registry import create_tool
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.syntax import CALL_OPEN, clean_result, remove_calls
+
+# The paper's rule, which the trigger's cases follow: at most one call per input (section 4.2).
+_MAX_CALLS = 1
+_DEADLINE_SECONDS = 10.0
+# What a weight may differ from its fraction by in floating point.
+_EXACT = 1e-12
+
+
+class CaseError(ValueError):
+    """A case does not have the form that its kind needs."""
+
+
+Values = dict[str, Any]
+
+
+def _weights(t: Sequence[int] | None = None, tokens_left: Sequence[int] | None = None) -> Values:
+    if tokens_left is not None and t is None:
+        return {"weight_sum": [weighted_loss([1.0] * count) for count in tokens_left]}
+    if t is None or tokens_left is not None:
+        raise CaseError("expected one of the inputs 't' and 'tokens_left'")
+    weights = token_weights(max(t) + 1)
+    chosen = [weights[place] for place in t]
+    return {
+        # Before they are divided by their sum, the first of them is 1.
+        "unnormalised": [weight / weights[0] for weight in chosen],
+        "normalised": chosen,
+        "fractions": _fractions(chosen),
+    }
+
+
+def _filter(**inputs: Any) -> Values:
+    found = _filtered(PAPERS_FORM, Baseline.MINIMUM, **inputs)
+    del found["reason"]
+    return {**found, "L_minus": min(found["L_empty"], found["L_call_only"])}
+
+
+def _filtered(
+    form: LossForm,
+    baseline: Baseline,
+    *,
+    n_tokens: int,
+    position: int,
+    tau_f: float | str,
+    logp_empty: Sequence[float | str],
+    logp_call_only: Sequence[float | str],
+    logp_call_result: Sequence[float | str],
+) -> Values:
+    """Losses and decision of a call, from the log-probabilities of all tokens of its text."""
+    losses = [
+        [-float(value) for value in values]
+        for values in (logp_empty, logp_call_only, logp_call_result)
+    ]
+    if {len(values) for values in losses} != {n_tokens} or not 0 <= position <= n_tokens:
+        raise CaseError("the log-probabilities, position and n_tokens do not fit each other")
+    if form.placement is Placement.INLINE and any(
+        values[:position] != losses[0][:position] for values in losses
+    ):
+        raise CaseError("the tokens in front of a call at its place do not see it, yet they differ")
+    used = form.tokens_used(n_tokens, position)
+    without, call_only, with_result = (
+        losses_of_positions(values, [position], form.weights)[0] for values in losses
+    )
+    decision = decide(
+        CallLosses(
+            loss_without_call=without,
+            loss_with_result=with_result,
+            loss_call_without_result=call_only,
+            tokens_used=used,
+        ),
+        filtering_threshold=float(tau_f),
+        baseline=baseline,
+    )
+    return {
+        "tokens_used": used,
+        "weight_sum": weighted_loss([1.0] * used, form.weights),
+        "L_empty": without,
+        "L_call_only": call_only,
+        "L_plus": with_result,
+        **_decided(decision),
+    }
+
+
+def _decided(decision: FilterDecision) -> Values:
+    reduction = decision.loss_reduction
+    return {
+        "diff": float("nan") if reduction is None else reduction,
+        "keep": decision.is_kept,
+        "reason": decision.reason.value,
+    }
+
+
+def _positions(p_api: Sequence[float | str], tau_s: float | str, k: int) -> Values:
+    probabilities = [float(value) for value in p_api]
+    return {
+        "positions": choose_positions(
+            probabilities, sampling_threshold=float(tau_s), positions_per_text=k
+        )
+    }
+
+
+def _merge(tokens: Sequence[str], calls: Sequence[Mapping[str, Any]]) -> Values:
+    text = "".join(tokens)
+    merged = one_call_per_position(
+        _kept_call(tokens, number, **call) for number, call in enumerate(calls)
+    )
+    augmented = augmented_text(text, merged)
+    if remove_calls(augmented, [(call.character_offset, call.text) for call in merged]) != text:
+        raise CaseError("the text without its calls is another one")
+    return {"text": augmented}
+
+
+def _kept_call(
+    tokens: Sequence[str],
+    number: int,
+    *,
+    position: int,
+    tool: str,
+    args: str,
+    result: str,
+    diff: float | str,
+) -> KeptCall:
+    if not 0 <= position <= len(tokens):
+        raise CaseError(f"call {number + 1} has position {position}, outside the text")
+    cleaned = clean_result(result)
+    if not cleaned:
+        raise CaseError(f"call {number + 1} has an empty result, which no kept call has")
+    return KeptCall(
+        call_id=str(number),
+        position=position,
+        character_offset=len("".join(tokens[:position])),
+        tool=tool,
+        arguments=args,
+        result=cleaned,
+        loss_reduction=float(diff),
+    )
+
+
+def _trigger(ranked_tokens: Sequence[str], k: int, calls_so_far: int, disabled: bool) -> Values:
+    if not isinstance(disabled, bool):
+        raise CaseError(f"disabled is {disabled!r}, neither true nor false")
+    token = next_emission(
+        ranked_tokens,
+        open_token=CALL_OPEN,
+        call_top_k=k,
+        calls_so_far=calls_so_far,
+        max_calls=_MAX_CALLS,
+        is_disabled=disabled,
+    )
+    return {"emit": token}
+
+
+def _calculator(args: str) -> Values:
+    return _answered("Calculator", {}, args, Document("vectors", ""))
+
+
+def _calendar(date: str) -> Values:
+    document = Document("vectors", "", published_on=datetime.date.fromisoformat(date))
+    return _answered("Calendar", {"date_source": "published_on"}, "", document)
+
+
+def _answered(
+    name: str, options: Mapping[str, object], arguments: str, document: Document
+) -> Values:
+    """Let a tool answer as the pipeline does: parsed, executed, cleaned."""
+    tool = create_tool(name, options)
+    try:
+        parsed = tool.parse_arguments(arguments)
+    except CallSyntaxError:
+        return {"result": None}
+    limits = Limits(deadline_seconds=_DEADLINE_SECONDS)
+    (answer,) = execute_calls(tool, [(parsed, document)], limits=limits)
+    if answer.reason in ("tool_error", "timeout"):
+        # No answer by accident is not the refusal that a case may ask for.
+        raise CaseError(f"{name} failed with {answer.reason}")
+    return {"result": answer.result}
+
+
+def _score(scorer: Callable[[str, Any], bool], *, prediction: str, gold: Any) -> Values:
+    return {"correct": scorer(prediction, gold)}
+
+
+def _window(window_tokens: int, window_weights: str, tokens_left: Sequence[int]) -> Values:
+    form = LossForm(weights=_weights_of_window(window_tokens, window_weights))
+    return {
+        "fractions": _fractions(form.weights),
+        "tokens_used": [form.tokens_used(count, 0) for count in tokens_left],
+        "weight_sum": [weighted_loss([1.0] * count, form.weights) for count in tokens_left],
+    }
+
+
+def _weights_of_window(tokens: int, shape: str) -> tuple[float, ...]:
+    if shape not in ("linear", "uniform"):
+        raise CaseError(f"window_weights is {shape!r}, neither 'linear' nor 'uniform'")
+    return window_weights(tokens, are_linear=shape == "linear")
+
+
+def _form(
+    placement: str, window_tokens: int, window_weights: str, baseline: str, **inputs: Any
+) -> Values:
+    form = LossForm(Placement(placement), _weights_of_window(window_tokens, window_weights))
+    return _filtered(form, Baseline(baseline), **inputs)
+
+
+def _decision(
+    tau_f: float | str,
+    tau_c: float | str | None,
+    baseline: str,
+    tokens_used: int,
+    L_empty: float | str,  # noqa: N803
+    L_call_only: float | str | None,  # noqa: N803
+    L_plus: float | str,  # noqa: N803
+    L_swapped: float | str | None,  # noqa: N803
+) -> Values:
+    losses = CallLosses(
+        loss_without_call=float(L_empty),
+        loss_with_result=float(L_plus),
+        loss_call_without_result=_float_or_none(L_call_only),
+        tokens_used=tokens_used,
+        loss_with_swapped_result=_float_or_none(L_swapped),
+    )
+    decision = decide(
+        losses,
+        filtering_threshold=float(tau_f),
+        contrast_threshold=_float_or_none(tau_c),
+        baseline=Baseline(baseline),
+    )
+    return {"contrast": losses.contrast, **_decided(decision)}
+
+
+def _proposed(
+    proposals: Sequence[tuple[int, str]], start: int, text: str, offsets: Sequence[int]
+) -> Values:
+    arguments = proposed_positions(
+        [Proposal(offset, arguments) for offset, arguments in proposals],
+        start=start,
+        text=text,
+        offsets=offsets,
+    )
+    return {"positions": [list(item) for item in arguments.items()]}
+
+
+def _choice(
+    p_api: Sequence[float | str],
+    allowed: Sequence[bool],
+    proposed: Sequence[int],
+    tau_s: float | str,
+    k: int,
+) -> Values:
+    if len(allowed) != len(p_api):
+        raise CaseError(f"allowed has {len(allowed)} values, p_api {len(p_api)}")
+    positions = choose_positions(
+        [float(value) for value in p_api],
+        sampling_threshold=float(tau_s),
+        positions_per_text=k,
+        is_allowed=allowed,
+        proposed=proposed,
+    )
+    return {"positions": positions}
+
+
+def _opening(chances: Sequence[Any], k: int, least_call_probability: float | str) -> Values:
+    calls, limit = _chances(chances), float(least_call_probability)
+    opens = [may_open(*call, call_top_k=k, least_call_probability=limit) for call in calls]
+    first = first_opening(calls, call_top_k=k, least_call_probability=limit)
+    return {"opens": opens, "first": first}
+
+
+def _call_threshold(texts: Sequence[Mapping[str, Any]], k: int) -> Values:
+    measured = [text for values in texts for text in _measured_texts(k, **values)]
+    chosen = choose_call_threshold(measured, call_top_k=k)
+    return {
+        "threshold": chosen.least_call_probability,
+        "curve": [list(astuple(point)) for point in chosen.curve],
+    }
+
+
+def _measured_texts(
+    call_top_k: int,
+    *,
+    times: int,
+    call_positions: Sequence[int],
+    chances: Sequence[Any],
+    gains: Sequence[float],
+) -> list[MeasuredText]:
+    calls = _chances(chances)
+    if len(gains) != len(calls):
+        raise CaseError(f"there are {len(gains)} gains for {len(calls)} chances")
+    openings = [
+        Opening(calls[at].probability or 0.0, gains[at], at in call_positions)
+        for at in first_openings(calls, call_top_k=call_top_k)
+    ]
+    return [MeasuredText(openings, has_calls=bool(call_positions))] * times
+
+
+def _chances(values: Sequence[Any]) -> list[CallChance]:
+    return [CallChance(rank, _float_or_none(probability)) for rank, probability in values]
+
+
+def _float_or_none(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _fractions(weights: Sequence[float]) -> list[str]:
+    """Weights as fractions such as `1/3`; one that is none as it is."""
+    fractions = [Fraction(weight).limit_denominator(1_000_000) for weight in weights]
+    return [
+        str(fraction) if abs(float(fraction) - weight) <= _EXACT else repr(weight)
+        for fraction, weight in zip(fractions, weights, strict=True)
+    ]
+
+
+KINDS: dict[str, Callable[..., Values]] = {
+    "weights": _weights,
+    "filter": _filter,
+    "positions": _positions,
+    "merge": _merge,
+    "trigger": _trigger,
+    "calculator": _calculator,
+    "calendar": _calendar,
+    "score_lama": partial(_score, scoring.score_lama),
+    "score_math": partial(_score, scoring.score_math),
+    "score_qa": partial(_score, scoring.score_qa),
+    "score_mlqa": partial(_score, scoring.score_mlqa),
+    "window": _window,
+    "form": _form,
+    "decision": _decision,
+    "proposed": _proposed,
+    "choice": _choice,
+    "opening": _opening,
+    "call_threshold": _call_threshold,
+}
