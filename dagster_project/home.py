@@ -153,11 +153,6 @@ class Home:
         return self.machine / "cache" / "tool_results"
 
     @property
-    def digests(self) -> Path:
-        """Digests of the user's own models; of the machine, since they are named by their path."""
-        return self.machine / "digests"
-
-    @property
     def report(self) -> Path:
         """The report that the UI opens."""
         return self.root / "report.html"
@@ -185,7 +180,7 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
-        for folder in (self.root, self.warehouse, self.sources, self.precisions, self.digests):
+        for folder in (self.root, self.warehouse, self.sources, self.precisions):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
         # The model card and the calibration are written into a model that is there.

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
-from warehouse.damage import damaged_slices
 from warehouse.descriptions import describe
 from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.layout import damaged_slices
 from warehouse.needs import (
     METADATA_VIEW,
     STATISTICS_VIEWS,
@@ -182,29 +182,20 @@ def write_database(folder: Path, database_file: Path) -> bool:
         DamagedSliceError: A slice cannot be read, so its table has no view.
         SlicesChangingError: Slices were moved away at every attempt.
     """
-    if is_current(folder, database_file):
+    stamp = database_file.with_name(f"{database_file.name}.views")
+    fingerprint = _fingerprint(folder)
+    if database_file.exists() and stamp.exists() and stamp.read_text() == fingerprint:
         return False
     try:
         with replacing(database_file, is_durable=False) as temporary:
             _build_database(folder, temporary)
-        write_whole(_stamp(database_file), _fingerprint(folder), is_durable=False)
+        write_whole(stamp, fingerprint, is_durable=False)
     except OSError as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
             "of its folder; the rows themselves are intact."
         ) from error
     return True
-
-
-def is_current(folder: Path, database_file: Path) -> bool:
-    """Returns whether the database file is there, with the views of this code and this folder."""
-    stamp = _stamp(database_file)
-    is_there = database_file.exists() and stamp.exists()
-    return is_there and stamp.read_text() == _fingerprint(folder)
-
-
-def _stamp(database_file: Path) -> Path:
-    return database_file.with_name(f"{database_file.name}.views")
 
 
 def _build_database(folder: Path, file: Path) -> None:

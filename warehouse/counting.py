@@ -111,7 +111,7 @@ def lists_in_footers(name: str, metadata: str) -> str:
             case
                 when stored is null then error(
                     'Slice ''' || file_name || ''' is not whole: its counts are missing. '
-                    || 'Run `toolformer doctor --repair`.'
+                    || 'Remove it, then run `toolformer build`.'
                 )
                 when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
                     then error('Slice ''' || file_name || ''' is damaged.')

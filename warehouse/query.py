@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.damage import files_of
 from warehouse.errors import QueryError, SlicesChangingError
 from warehouse.needs import everything, needs_of
 from warehouse.reading import (
@@ -20,7 +19,6 @@ from warehouse.reading import (
     refuse_damaged,
     refused,
 )
-from warehouse.schema import tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -91,7 +89,7 @@ def _run(
             with open_views(folder, needs, files, remembers=shards is None) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
-            if needs == everything() or not all(files_of(folder, name) for name in tables()):
+            if needs == everything():
                 raise refused(error) from error
             # Once more with every view, so that DuckDB says which name may have been meant.
             needs = everything()

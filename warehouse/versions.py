@@ -146,6 +146,17 @@ def is_intact(path: Path, version: str | None = None) -> bool:
     return has_digest(version or path.name, hex_digest_of_file(path, size=_DIGEST_BYTES))
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a version cannot be read, or has not the bytes that it was written with."""
+    try:
+        return not is_intact(path)
+    except FileNotFoundError:
+        # Swept or moved meanwhile.
+        return False
+    except OSError:
+        return True
+
+
 def has_digest(version: str, digest: str) -> bool:
     """Whether a version was written with this digest, by its file name."""
     match = _VERSION.fullmatch(version)

@@ -1,7 +1,7 @@
 """Looks at what is available on this machine and in a home, and says how to get what is missing.
 
-Does not load a model, start Java or change anything; only `repair` moves damaged files away, and
-`measure` loads the model to choose its precision anew.
+Does not load a model, start Java or change anything; only `measure` loads the model, to choose its
+precision anew.
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dagster_project.commands import doctor_home
-from dagster_project.commands.doctor_damage import examine_files, repair_files
+from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded
 from dagster_project.commands.machine import examine_machine
 from dagster_project.home import Home
@@ -20,7 +20,7 @@ from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
 
-__all__ = ["Finding", "examine", "measure", "repair"]
+__all__ = ["Finding", "examine", "measure"]
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
@@ -55,22 +55,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
         findings += guarded("manifest", lambda: doctor_home.manifest(home))
     findings += guarded("files", lambda: examine_files(home, settings, is_full=is_full))
     return findings
-
-
-def repair(home: Home, *, is_full: bool = False) -> list[str]:
-    """Put aside what is damaged and can be made again.
-
-    Call it before anything else reads the warehouse: `Warehouse.prepare` stops at a damaged slice.
-
-    Args:
-        home: the home to repair.
-        is_full: read everything, as `examine` does, and keep digests of what has none.
-
-    Returns:
-        One sentence for each thing that was done, or that was refused.
-    """
-    settings, _ = _settings(home)
-    return list(repair_files(home, settings, is_full=is_full))
 
 
 def measure(home: Home) -> list[Finding]:

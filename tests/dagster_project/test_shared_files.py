@@ -30,7 +30,7 @@ from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.layout_version import record_layout
+from warehouse.layout import record_layout
 from warehouse.schema import tables
 from warehouse.versions import digest_of
 

@@ -242,7 +242,7 @@ def test_a_disk_that_refuses_is_told(filled: Warehouse):
 def test_a_slice_without_a_footer_is_told(filled: Warehouse):
     [info] = list_slices(filled.folder, "documents")
     info.path.write_bytes(b"PAR1")
-    with pytest.raises(DamagedSliceError, match="doctor --repair"):
+    with pytest.raises(DamagedSliceError, match=r"Remove it, then run `toolformer build`"):
         refresh_delta_log(filled.folder, "documents")
     assert actions(filled) == []
 
