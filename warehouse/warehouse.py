@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from warehouse import catalogue, layout, slices
 from warehouse.connection import sql_name
 from warehouse.counting import COUNTS, counts_text
-from warehouse.delta_log import DeltaCommit, refresh_delta_log
+from warehouse.delta_log import refresh_delta_log
 from warehouse.layout import LAYOUT_FILE, SliceInfo, list_slices, split_round
 from warehouse.needs import needs_of
 from warehouse.query import fetch_rows, run_query
@@ -314,16 +314,20 @@ class Warehouse:
         self._store.bring(list(tables()))
         return write_standalone_database(self.folder, file, round_number=round_number)
 
-    def refresh_delta_logs(self) -> list[DeltaCommit]:
-        """Brings the Delta Lake logs of all tables up to date; returns what was committed.
+    def refresh_delta_logs(self) -> dict[str, tuple[int, int] | None] | None:
+        """Brings the Delta Lake logs of all tables up to date.
 
         With an object store, all slices are fetched first: the logs are over this machine's copy.
+
+        Returns:
+            By table what `refresh_delta_log` returned; None where no table has rows.
 
         Raises: See `refresh_delta_log`.
         """
         self._store.bring(list(tables()))
-        commits = (refresh_delta_log(self.folder, table) for table in tables())
-        return [commit for commit in commits if commit is not None]
+        if not any(list_slices(self.folder, table) for table in tables()):
+            return None
+        return {table: refresh_delta_log(self.folder, table) for table in tables()}
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""
