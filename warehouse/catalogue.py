@@ -2,7 +2,6 @@
 
 The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
 for people, which is written anew beside and renamed, and never opened again by this code.
-Does not run queries.
 """
 
 import glob
@@ -34,7 +33,6 @@ from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 if TYPE_CHECKING:
     import duckdb
 
-_MAXIMUM_ATTEMPTS = 4
 _OVER_TABLES = (*STATISTICS_VIEWS, *TABLE_MACROS)
 
 
@@ -164,7 +162,7 @@ def _options(schema: TableSchema) -> str:
     return f"union_by_name = true, {partitioning}"
 
 
-def write_database(folder: Path, database_file: Path) -> bool:
+def write_database(folder: Path, database_file: Path) -> None:
     """Writes the database file with all views, unless the one there is up to date.
 
     What the file was made from is remembered in a small file beside it, because opening the
@@ -174,53 +172,40 @@ def write_database(folder: Path, database_file: Path) -> bool:
         folder: Folder of the warehouse.
         database_file: The file for people and their tools.
 
-    Returns:
-        Whether it was written.
-
     Raises:
         StorageError: The disk refused the write.
         DamagedSliceError: A slice cannot be read, so its table has no view.
-        SlicesChangingError: Slices were moved away at every attempt.
+        SlicesChangingError: Slices were moved away meanwhile.
     """
+    import duckdb
+
     stamp = database_file.with_name(f"{database_file.name}.views")
     fingerprint = _fingerprint(folder)
     if database_file.exists() and stamp.exists() and stamp.read_text() == fingerprint:
-        return False
+        return
     try:
-        with replacing(database_file, is_durable=False) as temporary:
-            _build_database(folder, temporary)
+        with (
+            replacing(database_file, is_durable=False) as temporary,
+            open_connection(temporary) as connection,
+        ):
+            # One transaction: each comment alone would bind its view again on a commit.
+            connection.begin()
+            create_views(connection, everything(), _lasting_sources(folder))
+            describe(connection, "view")
+            connection.commit()
         write_whole(stamp, fingerprint, is_durable=False)
     except OSError as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
             "of its folder; the rows themselves are intact."
         ) from error
-    return True
-
-
-def _build_database(folder: Path, file: Path) -> None:
-    import duckdb
-
-    failure: duckdb.Error | None = None
-    for _ in range(_MAXIMUM_ATTEMPTS):
-        file.unlink(missing_ok=True)
-        try:
-            with open_connection(file) as connection:
-                # One transaction: each comment alone would bind its view again on a commit.
-                connection.begin()
-                create_views(connection, everything(), _lasting_sources(folder))
-                describe(connection, "view")
-                connection.commit()
-        except duckdb.Error as error:
-            failure = error
-            if damaged := damaged_slices(folder):
-                raise damaged_error(damaged) from error
-        else:
-            return
-    raise SlicesChangingError(
-        f"The views cannot be created: {failure}. No slice is damaged: check the free space, "
-        "and if a build is running, run the command again after it."
-    ) from failure
+    except duckdb.Error as error:
+        if damaged := damaged_slices(folder):
+            raise damaged_error(damaged) from error
+        raise SlicesChangingError(
+            f"The views cannot be created: {error}. No slice is damaged: check the free space, "
+            "and if a build is running, run the command again."
+        ) from error
 
 
 def _lasting_sources(folder: Path) -> dict[str, Source]:

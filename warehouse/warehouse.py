@@ -16,11 +16,10 @@ from warehouse.counting import COUNTS, counts_text
 from warehouse.delta_log import refresh_delta_log
 from warehouse.layout import LAYOUT_FILE, SliceInfo, list_slices, split_round
 from warehouse.needs import needs_of
-from warehouse.query import fetch_rows, run_query
+from warehouse.query import fetch_rows, run_query, stream_query
 from warehouse.schema import tables
 from warehouse.standalone import write_standalone_database
 from warehouse.store.slice_store import SliceStore
-from warehouse.streaming import stream_query
 
 if TYPE_CHECKING:
     import polars as pl
