@@ -120,7 +120,7 @@ def _run(
 def stream_query(
     folder: Path, sql: str, parameters: Mapping[str, object] | None = None
 ) -> Iterator["pa.RecordBatchReader"]:
-    """Runs a query of the project; its rows can be read inside the block, more than fit into memory.
+    """Runs a query of the project; its rows can be read inside the block, however many.
 
     It is not repeated where slices were moved away: its first rows are used by then.
 
