@@ -5,18 +5,17 @@ the home, those of the manifest and of an index beside them. They are taken in t
 no two processes wait for each other: a device, the corpus, the shards, the manifest, a slice or
 another output. Who holds one may wait for a later one only: a command that changes the sources
 loads no model while it does.
-
-Does not know what is in the files.
 """
 
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from dagster_project.locks import check_locks, file_lock, without_secrets
+from dagster_project.locks import check_locks, file_lock
 from dagster_project.settings.errors import SettingsError
 from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
@@ -56,9 +55,11 @@ class Home:
                 open.
         """
         cache, store = (os.environ.get(f"TOOLFORMER_{name}") for name in ("CACHE", "STORE"))
-        if store and without_secrets(store) != store:
+        address = urlsplit(store or "")
+        if address.password or address.query:
+            # Without what may be a secret.
             raise SettingsError(
-                f"TOOLFORMER_STORE is {without_secrets(store)!r}, with a password or a query part. "
+                f"TOOLFORMER_STORE names {address.hostname!r} with a password or a query part. "
                 "Expected an address such as s3://bucket/prefix, and the credentials in "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )

@@ -11,13 +11,14 @@ import pytest
 
 from assets.corpus import bring_in_line
 from assets.documents import store_texts, stored_texts
-from dagster_project.copies import mirrored_files, object_store
 from dagster_project.home import Home
 from dagster_project.settings.sections import SourceSettings
 from dagster_project.settings.source_file import added_sources, write_added_sources
 from dagster_project.shared_files import (
     bring,
     changing_corpus,
+    mirrored_files,
+    object_store,
     publish,
     seed,
     share_settings,
