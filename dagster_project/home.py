@@ -11,7 +11,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -23,6 +22,9 @@ from toolformer.training.variants import CALLS
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
 _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
+
+# Where an address may have one.
+_SECRET = re.compile(r"//.*(?::.*@|\?)")
 
 
 def home_folder() -> Path:
@@ -55,13 +57,11 @@ class Home:
                 open.
         """
         cache, store = (os.environ.get(f"TOOLFORMER_{name}") for name in ("CACHE", "STORE"))
-        address = urlsplit(store or "")
-        if address.password or address.query:
-            # Without what may be a secret.
+        if store and _SECRET.search(store):
             raise SettingsError(
-                f"TOOLFORMER_STORE names {address.hostname!r} with a password or a query part. "
-                "Expected an address such as s3://bucket/prefix, and the credentials in "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+                "TOOLFORMER_STORE is an address with a password or a query part. Expected one such "
+                "as s3://bucket/prefix, and the credentials in AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY."
             )
         root = home_folder()
         folder = Path(cache).expanduser().absolute() if cache else None
