@@ -99,11 +99,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 
 def metadata_of(sources: Mapping[str, Source]) -> str:
-    """Returns the SQL that selects what is stored with each slice beside its rows.
-
-    Args:
-        sources: Of each table: `listed_source` or `lasting_source`; at least one.
-    """
+    """Returns the SQL that selects what is stored with each slice beside its rows."""
     of_tables = (
         f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
         for name, source in sources.items()
@@ -167,10 +163,6 @@ def write_database(folder: Path, database_file: Path) -> None:
 
     What the file was made from is remembered in a small file beside it, because opening the
     database would fail while somebody else has it open.
-
-    Args:
-        folder: Folder of the warehouse.
-        database_file: The file for people and their tools.
 
     Raises:
         StorageError: The disk refused the write.

@@ -149,13 +149,7 @@ def list_slices(folder: Path, table: str, shard: str | None = None) -> list[Slic
 
 
 def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
-    """Returns the newest versions of a table's slices, that without rows among them.
-
-    Args:
-        folder: Folder of the warehouse.
-        table: Name of the table.
-        shards: Only the slices of these, where the table is cut by shard; by default all.
-    """
+    """Returns the newest versions of a table's slices, that without rows among them."""
     empty = empty_slice_path(folder, table)
     keys = None if shards is None or table_schema(table).is_cross_shard else shards
     paths = [info.path for info in list_slices(folder, table) if keys is None or info.shard in keys]
@@ -163,12 +157,7 @@ def files_of(folder: Path, table: str, shards: Collection[str] | None = None) ->
 
 
 def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
-    """Returns the slices whose bytes are not those that were written, by path.
-
-    Args:
-        folder: Folder of the warehouse.
-        table_names: Tables to look at; None is all.
-    """
+    """Returns the slices whose bytes are not those that were written, by path."""
     names = tables() if table_names is None else table_names
     return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
 
@@ -205,12 +194,7 @@ def check_layout(folder: Path) -> None:
 
 
 def layout_error(place: Path | str, version: str) -> LayoutError:
-    """Returns the error for slices of another layout.
-
-    Args:
-        place: Folder of the warehouse, or the URL of the store.
-        version: Of its layout.
-    """
+    """Returns the error for slices of another layout."""
     return LayoutError(
         f"The warehouse '{place}' has layout version {version}, expected {LAYOUT_VERSION}: its "
         "slices cannot be read by this version of toolformer. Begin anew: copy toolformer.yaml "

@@ -124,11 +124,6 @@ def stream_query(
 
     It is not repeated where slices were moved away: its first rows are used by then.
 
-    Args:
-        folder: Folder of the warehouse.
-        sql: One select statement; values stand in it as `$name`.
-        parameters: The values.
-
     Yields:
         The batches, with their schema. Sorting spills to the disk beside the slices.
 

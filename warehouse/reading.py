@@ -29,11 +29,6 @@ Files = Mapping[str, Sequence[Path]]
 def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
     """Returns the newest versions of the slices that are read.
 
-    Args:
-        folder: Folder of the warehouse.
-        needs: What is read.
-        shards: Only the slices of these, of tables that are cut by shard; by default all.
-
     Raises:
         DamagedSliceError: The rows of one of them are not as they were written.
     """

@@ -67,13 +67,7 @@ def replace_slice(
     metadata: Mapping[str, str],
     publish: Publish,
 ) -> int:
-    """Replaces a slice by the rows of a frame; arguments and errors as of the warehouse's method.
-
-    Args:
-        folder: Folder of the warehouse.
-        table, shard, name, frame, metadata: See `Warehouse.replace_slice`.
-        publish: Makes a finished file the newest version of the slice.
-    """
+    """Replaces a slice by the rows of a frame; see `Warehouse.replace_slice`."""
     from warehouse.validation import check_calls, check_path_agreement, conform
 
     if shard == EMPTY_SHARD:

@@ -21,10 +21,6 @@ _REMEDY = "Nothing was written; correct the rows and write the slice again."
 def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with exactly the table's types.
 
-    Args:
-        schema: The table.
-        frame: Rows; columns in any order, optional ones may be missing.
-
     Raises:
         SliceValidationError: A column is unknown, missing or of a type that cannot be meant.
     """
@@ -131,14 +127,7 @@ def _key_of(schema: TableSchema, row: dict[str, object]) -> str:
 def constraint_error(
     schema: TableSchema, columns: Iterable[str], problem: str, row: dict[str, object]
 ) -> SliceValidationError:
-    """Returns the error for a row that breaks a constraint of the table.
-
-    Args:
-        schema: The table.
-        columns: Columns that the constraint is about.
-        problem: What is wrong, as a clause.
-        row: The first row that breaks it.
-    """
+    """Returns the error for a row that breaks a constraint of the table."""
     values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
     meaning = " ".join(
         f"{name}: {schema.column(name).description}"

@@ -185,11 +185,7 @@ class Warehouse:
         return list_slices(self.folder, table, shard)
 
     def shards_with(self, table_names: Collection[str]) -> set[str]:
-        """Returns the shards that have slices of all these tables; fetches none of them.
-
-        Args:
-            table_names: Tables that are cut by shard, at least one.
-        """
+        """Returns the shards that have slices of all these tables; fetches none of them."""
         return self._store.shards_with(table_names)
 
     def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
@@ -250,10 +246,6 @@ class Warehouse:
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order.
 
-        Args:
-            name: Of a file in `warehouse/views`.
-            round_number: Only the rows of this sampling round, without the column `round`.
-
         Raises: See `query`.
         """
         if round_number is None:
@@ -265,11 +257,6 @@ class Warehouse:
         self, name: str, *, shards: Collection[str] | None = None, **values: object
     ) -> "pl.DataFrame":
         """Returns the rows of a query of the project.
-
-        Args:
-            name: Of a file in `warehouse/queries`.
-            shards: See `query`.
-            values: What stands in it as `$name`.
 
         Raises: See `query`.
         """
@@ -298,12 +285,7 @@ class Warehouse:
         )
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
-        """Gives the rows of a query of the project batch by batch; see `stream_query`.
-
-        Args:
-            name: Of a file in `warehouse/queries`.
-            values: What stands in it as `$name`.
-        """
+        """Gives the rows of a query of the project batch by batch; see `stream_query`."""
         sql = _text_of(name)
         self._store.bring(needs_of(sql).tables)
         return stream_query(self.folder, sql, values)

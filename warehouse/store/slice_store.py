@@ -8,7 +8,6 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from warehouse.layout import (
     table_folder,
 )
 from warehouse.schema import ALL, table_schema, tables
+from warehouse.store.objects import ObjectStore, in_parallel
 from warehouse.versions import (
     is_intact,
     newest_versions,
@@ -44,14 +44,11 @@ from warehouse.versions import (
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
-    from warehouse.store.objects import ObjectStore
 
 _LOGGER = logging.getLogger(__name__)
 _RETIRED = "retired"
 # Of fewer shards the slices are listed shard by shard, else all of a table at once.
 _MANY_SHARDS = 16
-# A store answers many small requests at a time as fast as one.
-_AT_A_TIME = 16
 
 
 class SliceStore:
@@ -155,7 +152,7 @@ class MirroredStore(SliceStore):
         files: of the same store, with copies in the folder or above it.
     """
 
-    def __init__(self, store: "ObjectStore", folder: Path, files: "MirroredFiles"):
+    def __init__(self, store: ObjectStore, folder: Path, files: "MirroredFiles"):
         super().__init__(folder)
         self._store = store
         self._files = files
@@ -194,17 +191,17 @@ class MirroredStore(SliceStore):
         def is_wanted(path: Path) -> bool:
             return shards is None or shard_of(path) in {*shards, ALL}
 
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            list(pool.map(lambda folder: self._refresh(folder, is_wanted), folders))
+        in_parallel(lambda folder: self._refresh(folder, is_wanted), folders)
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """See `SliceStore.publish`."""
         folder = slice_folder(self._folder, table, shard, name)
+        place = self._key(folder / name)
         keys = self._keys(self._key(folder))
         published = versions_among(self._versions(keys), name)
         newest = published[-1].name if published else None
         if self._seen.get((table, shard, name), newest) != newest:
-            raise self._conflict(folder, name)
+            raise self._store.conflict(place)
         number = number_of(newest) + 1
         # What somebody else removed leaves its number behind.
         while self._key(folder / numbered(name, number)) in keys:
@@ -215,7 +212,7 @@ class MirroredStore(SliceStore):
             self._store.put_new(self._key(_number_file(path)), path.name.encode())
         except StoreConflictError as error:
             self._store.remove([self._key(path)])
-            raise self._conflict(folder, name) from error
+            raise self._store.conflict(place) from error
         put_in_place(temporary, path)
         self._seen[table, shard, name] = path.name
 
@@ -298,8 +295,7 @@ class MirroredStore(SliceStore):
             if following is None or path > following:
                 path.unlink(missing_ok=True)
         missing = [path for path in newest.values() if not path.exists()]
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            fetched = sum(pool.map(self._fetch, missing))
+        fetched = sum(in_parallel(self._fetch, missing))
         if missing:
             _LOGGER.info(
                 "fetched %s in %s: %s bytes", len(missing), self._key(folder), f"{fetched:,}"
@@ -356,13 +352,6 @@ class MirroredStore(SliceStore):
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
-
-    def _conflict(self, folder: Path, name: str) -> StoreConflictError:
-        return StoreConflictError(
-            f"'{self._key(folder / name)}' in {self._store.url!r} was written by another machine "
-            "while this one worked on it. What that one wrote stands. Run the same again; what is "
-            "up to date is kept."
-        )
 
 
 def _number_file(path: Path) -> Path:
