@@ -224,7 +224,6 @@ class ObjectStore:
 
     def _asked(self, request: Callable[[], _T], patience: float | None = None) -> _T:
         """The answer to a request, which is made again while the store does not answer."""
-
         import tenacity
 
         def tell(state: "tenacity.RetryCallState") -> None:
