@@ -3,7 +3,6 @@
 An asset that no run makes by itself: `corpus_manifest` stores and reports its partitions.
 """
 
-import datetime
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -134,8 +133,7 @@ def store_texts(
         DOCUMENTS: typed_frame(DOCUMENTS, rows),
         REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
     }
-    made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    metadata = {**fingerprint.metadata(), RUN: run_id, "made_at": made_at}
+    metadata = {**fingerprint.metadata(), RUN: run_id}
     for table in missing:
         store_slice(warehouse, (table, entry.key, ALL), frames[table], metadata)
     return _reported(entry, frames[DOCUMENTS], frames[REJECTED_RECORDS])

@@ -183,9 +183,7 @@ class SliceOutput(Output):
         wanted.check_unchanged(self.wanted())
         for table in self.beside:
             publish(self.run, (table, shard, name), made.beside[table], wanted.metadata())
-        made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        metadata = {**wanted.metadata(), **made.metadata, "made_at": made_at}
-        publish(self.run, self.address, made.rows, metadata)
+        publish(self.run, self.address, made.rows, {**wanted.metadata(), **made.metadata})
         return made.state
 
 
@@ -222,13 +220,14 @@ def store_slice(
         warehouse: where.
         address: table, shard and name of the slice.
         rows: of its table.
-        metadata: stored with them.
+        metadata: stored with them, and the time.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.
     """
+    made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
-        warehouse.replace_slice(*address, rows, metadata=metadata)
+        warehouse.replace_slice(*address, rows, metadata={**metadata, "made_at": made_at})
     except StoreConflictError:
         stored = warehouse.slice_metadata(*address) or {}
         # Made of the same by another machine, it has the same rows.

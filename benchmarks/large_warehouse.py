@@ -1,42 +1,21 @@
-"""A warehouse of any size, drawn at random by a seed.
+"""Slices of a warehouse of any size, drawn at random by a seed.
 
 Rows are written as every stage writes its own, so slices have the real schema, constraints and
 footers, and shares near those of real builds. Texts and calls have no meaning.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from warehouse.schema import ALL, table_schema
-from warehouse.warehouse import Warehouse
 
 _TOOLS = ("Calculator", "Calendar", "QA", "WikiSearch", "MT")
-_SHARDS = 80
-_CANDIDATES_PER_DOCUMENT = 25
 # Shares of the samples, near those of the runs in docs/results.md.
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
 _PLACE = ("document_id", "window", "position")
-
-
-def fill(store: Warehouse, rows: int) -> None:
-    """Fill an empty warehouse, saying each finished shard.
-
-    Args:
-        store: prepared, without slices.
-        rows: candidate calls; about one in a hundred is kept.
-    """
-    generator = np.random.default_rng(0)
-    per_slice = rows // (_SHARDS * len(_TOOLS))
-    for number in range(_SHARDS):
-        shard = f"shard-{number:05d}"
-        ids = identifiers(generator, max(per_slice // _CANDIDATES_PER_DOCUMENT, 1))
-        for table, name, frame in shard_frames(generator, shard, ids, per_slice):
-            store.replace_slice(table, shard, name, frame, metadata={})
-        print(f"{shard} of {_SHARDS}", file=sys.stderr)
 
 
 def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:

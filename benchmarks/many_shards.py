@@ -11,7 +11,6 @@ than seconds where other programs share the cores.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import polars as pl
 
@@ -31,13 +29,9 @@ from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerp
 from assets.pipeline import PIPELINE
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
-from dagster_project.definitions import definitions
 from dagster_project.fingerprints import Fingerprint
 from dagster_project.home import Home
 from dagster_project.partitions import register_shards
-from dagster_project.resources.settings import SettingsResource
-from dagster_project.resources.toolbox import ToolboxResource
-from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
 from dagster_project.settings.sections import Settings, validated
@@ -197,28 +191,6 @@ def _look_at_sources(home: Home) -> int:
     return len(changed)
 
 
-def _decide(home: Home) -> int:
-    """Materialise `filtered_calls` of all shards in one run; gives how many calls were decided."""
-    os.environ["TOOLFORMER_HOME"] = str(home.root)
-    keys = [entry.key for entry in Manifest.load(home.sources).active_shards]
-    defined = definitions()
-    with dg.DagsterInstance.ephemeral() as instance:
-        register_shards(instance, keys)
-        result = dg.materialize(
-            [defined.get_assets_def("filtered_calls")],
-            instance=instance,
-            tags={RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]},
-            resources={
-                **(defined.resources or {}),
-                "settings": SettingsResource(force=True),
-                "toolbox": ToolboxResource(tools=list(_TOOLS)),
-            },
-        )
-    events = result.get_asset_materialization_events()
-    counts = [event.materialization.metadata["scored"].value for event in events]
-    return sum(int(str(count)) for count in counts)
-
-
 def _register(home: Home) -> int:
     keys = [entry.key for entry in Manifest.load(home.sources).active_shards]
     with dagster_instance(home) as instance:
@@ -238,7 +210,6 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "plan of an unchanged build": _plan,
     "register the partitions": _register,
     "register them again": _register,
-    "decide on all calls anew": _decide,
 }
 
 

@@ -24,19 +24,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from filelock import Timeout
+from filelock import BaseFileLock, Timeout
 
 from benchmarks.machine import machine
 from dagster_project.home import Home
 from dagster_project.wiring.warehouse import open_warehouse
-from warehouse.errors import DamagedSliceError
+from warehouse.errors import DamagedSliceError, StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -105,49 +105,36 @@ def _write(trial: Trial, process: str, ready: Barrier, told: Any) -> None:
     conflicts = 0
     ready.wait(_START_SECONDS)
     for shard in order:
-        if trial.takes_locks:
-            conflicts += _add_under_lock(home, warehouse, shard)
-        else:
-            conflicts += _add_until_published(warehouse, shard)
+        lock = home.slice_lock(_TABLE, shard, ALL) if trial.takes_locks else nullcontext()
+        if isinstance(lock, BaseFileLock):
+            conflicts += _is_held(lock)
+        with lock:
+            while not _add(warehouse, shard):
+                conflicts += 1
     told.put(("conflicts", conflicts))
 
 
-def _add_under_lock(home: Home, warehouse: Warehouse, shard: str) -> int:
-    lock, waits = home.slice_lock(_TABLE, shard, ALL), 0
+def _is_held(lock: BaseFileLock) -> bool:
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0).lock.release()
     except Timeout:
-        waits = 1
-        lock.acquire()
-    try:
-        _add(warehouse, shard)
-    finally:
-        lock.release()
-    return waits
+        return True
+    return False
 
 
-def _add_until_published(warehouse: Warehouse, shard: str) -> int:
-    # Only stores of objects refuse a publication.
-    from warehouse.errors import StoreConflictError
-
-    refused = 0
-    while True:
-        try:
-            _add(warehouse, shard)
-        except StoreConflictError:
-            refused += 1
-            continue
-        return refused
-
-
-def _add(warehouse: Warehouse, shard: str) -> None:
+def _add(warehouse: Warehouse, shard: str) -> bool:
+    """Adds one; returns whether the store took it, which refuses what was written meanwhile."""
     found = warehouse.slice_version(_TABLE, shard, ALL)
     number = int(found[1]["number"]) if found else 0
     if found and _number(warehouse.read_slice(_TABLE, shard, ALL)) is None:
         raise RuntimeError(f"A writer read a torn slice of {shard}.")
     # As the run is in what a stage stores: what two processes make has different digests.
     metadata = {"number": str(number + 1), "run": str(os.getpid())}
-    warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, number + 1), metadata=metadata)
+    try:
+        warehouse.replace_slice(_TABLE, shard, ALL, _rows(shard, number + 1), metadata=metadata)
+    except StoreConflictError:
+        return False
+    return True
 
 
 def _read(trial: Trial, process: str, ready: Barrier, told: Any, over: Event) -> None:
@@ -217,29 +204,25 @@ def run(trial: Trial) -> dict[str, float]:
 
 
 @contextmanager
-def _place(name: str, work: Path, options: argparse.Namespace) -> Iterator[dict[str, str]]:
-    """The environment of one place; servers that it needs run until the end of the block."""
-    with ExitStack() as stack:
-        if name.startswith("folder"):
-            environment = {"TOOLFORMER_HOME": str(work / "home"), "TOOLFORMER_STORE": ""}
-        else:
-            store = options.store or stack.enter_context(_own_store())
-            environment = {
-                "TOOLFORMER_HOME": str(work / "{process}" / "home"),
-                "TOOLFORMER_STORE": f"{store}/{work.name}",
-            }
-        environment["TOOLFORMER_CACHE"] = str(work / "{process}" / "cache")
-        yield environment
-
-
-@contextmanager
-def _own_store() -> Iterator[str]:
+def _place(name: str, work: Path, store: str | None) -> Iterator[dict[str, str]]:
+    """The environment of one place; a server that it needs runs until the end of the block."""
     from tests.s3 import running_store
 
-    with running_store() as store:
-        os.environ.update(store.environment)
-        store.make_bucket("contract")
-        yield "s3://contract"
+    environment = {
+        "TOOLFORMER_HOME": str(work / "home"),
+        "TOOLFORMER_STORE": "",
+        "TOOLFORMER_CACHE": str(work / "{process}" / "cache"),
+    }
+    with ExitStack() as stack:
+        if name == "s3":
+            if store is None:
+                server = stack.enter_context(running_store())
+                os.environ.update(server.environment)
+                server.make_bucket("contract")
+                store = "s3://contract"
+            environment["TOOLFORMER_HOME"] = str(work / "{process}" / "home")
+            environment["TOOLFORMER_STORE"] = f"{store}/{work.name}"
+        yield environment
 
 
 def main() -> None:
@@ -259,7 +242,7 @@ def main() -> None:
     for name in options.places:
         with (
             tempfile.TemporaryDirectory(prefix="toolformer-contract-") as work,
-            _place(name, Path(work), options) as environment,
+            _place(name, Path(work), options.store) as environment,
         ):
             trial = Trial(
                 environment,

@@ -83,29 +83,20 @@ def doctor(
     full: Annotated[
         bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
     ] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Put damaged files aside, to be made again.")
-    ] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure anew what `precision: auto` is.")
     ] = False,
 ) -> None:
     """What is available here, and how to get what is missing; exit code 1 if files are damaged."""
-    from dagster_project.commands.doctor import Finding, examine
+    from dagster_project.commands.doctor import examine
     from dagster_project.commands.doctor import measure as measure_precisions
-    from dagster_project.commands.doctor import repair as repair_home
     from dagster_project.home import Home
 
     home = Home.find()
-    found = [
-        Finding("repair", "ok", line)
-        for line in (repair_home(home, is_full=full) if repair else ())
-    ]
-    if measure:
-        found += measure_precisions(home)
-    found += examine(home, is_full=full)
-    console.findings(found, as_json=as_json)
-    if any(finding.files for finding in found):
+    findings = measure_precisions(home) if measure else []
+    findings += examine(home, is_full=full)
+    console.findings(findings, as_json=as_json)
+    if any(finding.files for finding in findings):
         raise typer.Exit(1)
 
 

@@ -5,8 +5,6 @@ the home, those of the manifest and of an index beside them. They are taken in t
 no two processes wait for each other: a device, the corpus, the shards, the manifest, a slice or
 another output. Who holds one may wait for a later one only: a command that changes the sources
 loads no model while it does.
-
-Does not know what is in the files.
 """
 
 import os
@@ -16,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dagster_project.locks import check_locks, file_lock, without_secrets
+from dagster_project.locks import check_locks, file_lock
 from dagster_project.settings.errors import SettingsError
 from toolformer.ground.whole_files import remove_abandoned
 from toolformer.training.variants import CALLS
@@ -24,6 +22,9 @@ from toolformer.training.variants import CALLS
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
 _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
+
+# Where an address may have one.
+_SECRET = re.compile(r"//.*(?::.*@|\?)")
 
 
 def home_folder() -> Path:
@@ -56,11 +57,11 @@ class Home:
                 open.
         """
         cache, store = (os.environ.get(f"TOOLFORMER_{name}") for name in ("CACHE", "STORE"))
-        if store and without_secrets(store) != store:
+        if store and _SECRET.search(store):
             raise SettingsError(
-                f"TOOLFORMER_STORE is {without_secrets(store)!r}, with a password or a query part. "
-                "Expected an address such as s3://bucket/prefix, and the credentials in "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+                "TOOLFORMER_STORE is an address with a password or a query part. Expected one such "
+                "as s3://bucket/prefix, and the credentials in AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY."
             )
         root = home_folder()
         folder = Path(cache).expanduser().absolute() if cache else None
@@ -153,11 +154,6 @@ class Home:
         return self.machine / "cache" / "tool_results"
 
     @property
-    def digests(self) -> Path:
-        """Digests of the user's own models; of the machine, since they are named by their path."""
-        return self.machine / "digests"
-
-    @property
     def report(self) -> Path:
         """The report that the UI opens."""
         return self.root / "report.html"
@@ -178,7 +174,7 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
-        for folder in (self.root, self.warehouse, self.sources, self.precisions, self.digests):
+        for folder in (self.root, self.warehouse, self.sources, self.precisions):
             remove_abandoned(folder.glob("*.tmp"))
         remove_abandoned(self.plots.rglob("*.tmp"))
         # The model card and the calibration are written into a model that is there.

@@ -3,14 +3,11 @@
 Those in a folder that many machines share depend on the file system between them, so it is tried
 first. With an object store each machine locks for itself, and the store refuses the second of two
 publications.
-
-Does not know what is locked; `dagster_project.home` names it.
 """
 
 import errno
 import functools
 import os
-import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,12 +16,8 @@ from filelock import FileLock
 from toolformer.errors import ToolformerError
 from toolformer.ground.whole_files import beside
 
-_MOUNTS = Path("/proc/self/mounts")
 # Of NFS and Lustre: each machine locks for itself.
-_LOCKS_OF_ONE_MACHINE = {
-    *("nolock", "local_lock=all", "local_lock=flock"),
-    *("localflock", "noflock"),
-}
+_LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
 
 
 class LockError(ToolformerError):
@@ -78,9 +71,9 @@ def why_locks_fail(folder: Path) -> str | None:
     Whether another machine is refused too, a machine cannot try alone: how the folder is mounted
     tells.
     """
-    told = _LOCKS_OF_ONE_MACHINE.intersection(_mount_options(folder))
-    if told:
-        return f"it is mounted with {', '.join(sorted(told))}, so each machine locks for itself"
+    options = _LOCKS_OF_ONE_MACHINE.intersection(_mount_options(folder))
+    if options:
+        return f"it is mounted with {', '.join(sorted(options))}, so each machine locks for itself"
     import fcntl
 
     probe = beside(folder / "trial")
@@ -103,26 +96,13 @@ def why_locks_fail(folder: Path) -> str | None:
 
 def _mount_options(folder: Path) -> list[str]:
     """Options of the file system that a folder lies on; none where the system does not tell."""
+    import psutil
+
     try:
-        mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+        mounts = psutil.disk_partitions(all=True)
     except OSError:
         return []
-    place, options = Path(), []
-    for line in mounts:
-        _, point, _, told, *_ = line.split(" ")
-        mounted = Path(point.replace("\\040", " "))
-        # Of two at one place the later one is on top.
-        if folder.resolve().is_relative_to(mounted) and len(mounted.parts) >= len(place.parts):
-            place, options = mounted, told.split(",")
-    return options
-
-
-def without_secrets(address: str) -> str:
-    """The address of a store without its password and its query, which may have one.
-
-    Example:
-        >>> without_secrets("s3://ada:secret@bucket/prefix?token=secret")
-        's3://ada@bucket/prefix?…'
-    """
-    address = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1@", address)
-    return re.sub(r"\?.*", "?…", address)
+    above = [mount for mount in mounts if folder.resolve().is_relative_to(mount.mountpoint)]
+    # Of two at one place the later one is on top.
+    nearest = max(reversed(above), key=lambda mount: len(mount.mountpoint), default=None)
+    return nearest.opts.split(",") if nearest else []

@@ -1,16 +1,16 @@
 """What machines share without a shared folder: the home's files, by way of an object store.
 
 Where `TOOLFORMER_STORE` names none, the home is the shared folder itself and nothing is done here.
-Slices are the warehouse's own business. Does not know what is in the files.
+Slices are the warehouse's own business.
 """
 
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_project.copies import copies_folder, mirrored_files, object_store
 from dagster_project.home import Home
 from dagster_project.settings.sections import SourceSettings
 from dagster_project.settings.source_file import (
@@ -18,6 +18,7 @@ from dagster_project.settings.source_file import (
     sources_file,
     write_added_sources,
 )
+from toolformer.ground.digests import hex_digest
 from toolformer.ground.whole_files import write_whole
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.layout import EMPTY_SHARD
@@ -30,6 +31,42 @@ if TYPE_CHECKING:
 SEED_COMMAND = "toolformer cluster seed"
 # In the folder of a warehouse that is a copy of an object store: its URL.
 _COPY_FILE = "copy-of"
+
+
+@functools.cache
+def object_store(url: str) -> "ObjectStore":
+    """The store of a URL; tried out once a process.
+
+    Raises:
+        StoreError: it cannot be reached, or cannot be trusted.
+    """
+    from warehouse.store.objects import ObjectStore
+
+    store = ObjectStore(url)
+    store.check()
+    return store
+
+
+@functools.cache
+def mirrored_files(root: Path, machine: Path, url: str) -> "MirroredFiles":
+    """The files of a store and their copies in a home.
+
+    Args:
+        root: `$TOOLFORMER_HOME`.
+        machine: `$TOOLFORMER_CACHE`.
+        url: of the store.
+
+    Raises:
+        StoreError: see `object_store`.
+    """
+    from warehouse.store.files import MirroredFiles
+
+    return MirroredFiles(object_store(url), root, _copies_folder(machine, url))
+
+
+def _copies_folder(machine: Path, url: str) -> Path:
+    """Where a machine records its copies of what is in a store."""
+    return machine / "copies" / hex_digest(url, size=4)
 
 
 def slice_store(home: Home) -> "MirroredStore | None":
@@ -108,7 +145,7 @@ def share_settings(home: Home) -> None:
 def _share(home: Home, file: Path) -> None:
     files = _files(home)
     # As it was when this machine and the store last agreed.
-    agreed = copies_folder(home.machine, str(home.store)) / f"{file.stem}-agreed.yaml"
+    agreed = _copies_folder(home.machine, str(home.store)) / f"{file.stem}-agreed.yaml"
     if _bytes(file) == _bytes(agreed):
         files.bring(file)
     elif files.is_newer(file) and file == sources_file(home.settings_file):

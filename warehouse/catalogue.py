@@ -2,7 +2,6 @@
 
 The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
 for people, which is written anew beside and renamed, and never opened again by this code.
-Does not run queries.
 """
 
 import glob
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING
 from toolformer.ground.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counts_text, from_footers
-from warehouse.damage import damaged_slices
 from warehouse.descriptions import describe
 from warehouse.errors import SlicesChangingError, StorageError
+from warehouse.layout import damaged_slices
 from warehouse.needs import (
     METADATA_VIEW,
     STATISTICS_VIEWS,
@@ -34,7 +33,6 @@ from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 if TYPE_CHECKING:
     import duckdb
 
-_MAXIMUM_ATTEMPTS = 4
 _OVER_TABLES = (*STATISTICS_VIEWS, *TABLE_MACROS)
 
 
@@ -101,11 +99,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 
 def metadata_of(sources: Mapping[str, Source]) -> str:
-    """Returns the SQL that selects what is stored with each slice beside its rows.
-
-    Args:
-        sources: Of each table: `listed_source` or `lasting_source`; at least one.
-    """
+    """Returns the SQL that selects what is stored with each slice beside its rows."""
     of_tables = (
         f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
         for name, source in sources.items()
@@ -164,72 +158,46 @@ def _options(schema: TableSchema) -> str:
     return f"union_by_name = true, {partitioning}"
 
 
-def write_database(folder: Path, database_file: Path) -> bool:
+def write_database(folder: Path, database_file: Path) -> None:
     """Writes the database file with all views, unless the one there is up to date.
 
     What the file was made from is remembered in a small file beside it, because opening the
     database would fail while somebody else has it open.
 
-    Args:
-        folder: Folder of the warehouse.
-        database_file: The file for people and their tools.
-
-    Returns:
-        Whether it was written.
-
     Raises:
         StorageError: The disk refused the write.
         DamagedSliceError: A slice cannot be read, so its table has no view.
-        SlicesChangingError: Slices were moved away at every attempt.
+        SlicesChangingError: Slices were moved away meanwhile.
     """
-    if is_current(folder, database_file):
-        return False
+    import duckdb
+
+    stamp = database_file.with_name(f"{database_file.name}.views")
+    fingerprint = _fingerprint(folder)
+    if database_file.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+        return
     try:
-        with replacing(database_file, is_durable=False) as temporary:
-            _build_database(folder, temporary)
-        write_whole(_stamp(database_file), _fingerprint(folder), is_durable=False)
+        with (
+            replacing(database_file, is_durable=False) as temporary,
+            open_connection(temporary) as connection,
+        ):
+            # One transaction: each comment alone would bind its view again on a commit.
+            connection.begin()
+            create_views(connection, everything(), _lasting_sources(folder))
+            describe(connection, "view")
+            connection.commit()
+        write_whole(stamp, fingerprint, is_durable=False)
     except OSError as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
             "of its folder; the rows themselves are intact."
         ) from error
-    return True
-
-
-def is_current(folder: Path, database_file: Path) -> bool:
-    """Returns whether the database file is there, with the views of this code and this folder."""
-    stamp = _stamp(database_file)
-    is_there = database_file.exists() and stamp.exists()
-    return is_there and stamp.read_text() == _fingerprint(folder)
-
-
-def _stamp(database_file: Path) -> Path:
-    return database_file.with_name(f"{database_file.name}.views")
-
-
-def _build_database(folder: Path, file: Path) -> None:
-    import duckdb
-
-    failure: duckdb.Error | None = None
-    for _ in range(_MAXIMUM_ATTEMPTS):
-        file.unlink(missing_ok=True)
-        try:
-            with open_connection(file) as connection:
-                # One transaction: each comment alone would bind its view again on a commit.
-                connection.begin()
-                create_views(connection, everything(), _lasting_sources(folder))
-                describe(connection, "view")
-                connection.commit()
-        except duckdb.Error as error:
-            failure = error
-            if damaged := damaged_slices(folder):
-                raise damaged_error(damaged) from error
-        else:
-            return
-    raise SlicesChangingError(
-        f"The views cannot be created: {failure}. No slice is damaged: check the free space, "
-        "and if a build is running, run the command again after it."
-    ) from failure
+    except duckdb.Error as error:
+        if damaged := damaged_slices(folder):
+            raise damaged_error(damaged) from error
+        raise SlicesChangingError(
+            f"The views cannot be created: {error}. No slice is damaged: check the free space, "
+            "and if a build is running, run the command again."
+        ) from error
 
 
 def _lasting_sources(folder: Path) -> dict[str, Source]:

@@ -85,10 +85,6 @@ def confine(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
 
     DuckDB still lets a statement *write* below `folder`; who runs a foreign statement checks its
     kind first.
-
-    Args:
-        connection: Connection that has its views.
-        folder: The one folder that may be read.
     """
     # Patterns are compared as they are written, so the escaped form has to be named too.
     allowed = ", ".join(sql_literal(text) for text in (str(folder), glob.escape(str(folder))))

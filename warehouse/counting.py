@@ -60,12 +60,7 @@ def counts_text(name: str) -> str:
 
 
 def footer_entries(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, str]:
-    """Counts the rows of a table and returns what stands of them in a slice's footer, by key.
-
-    Args:
-        connection: Has the table, with the rows of one slice.
-        table: Name of the table.
-    """
+    """Counts the rows of a table and returns what stands of them in a slice's footer, by key."""
     entries = {}
     for name in counts_of(table):
         statement = (
@@ -89,21 +84,12 @@ def from_footers(name: str, metadata: str) -> str:
 
 
 def rows_of_lists(lists: str) -> str:
-    """Returns the SQL that selects counts from their lists.
-
-    Args:
-        lists: SQL behind `from`, with the lists as `counted`.
-    """
+    """Returns the SQL that selects counts from their lists."""
     return f"select counted.* from (select unnest(counted) as counted from {lists})"
 
 
 def lists_in_footers(name: str, metadata: str) -> str:
-    """Returns the SQL that selects the counts of each slice as a list: `file_name`, `counted`.
-
-    Args:
-        name: Of the counts.
-        metadata: See `from_footers`.
-    """
+    """Returns the SQL that selects the counts of each slice as a list: `file_name`, `counted`."""
     start = _DIGEST_CHARACTERS + 1
     return f"""
         select
@@ -111,7 +97,7 @@ def lists_in_footers(name: str, metadata: str) -> str:
             case
                 when stored is null then error(
                     'Slice ''' || file_name || ''' is not whole: its counts are missing. '
-                    || 'Run `toolformer doctor --repair`.'
+                    || 'Remove it, then run `toolformer build`.'
                 )
                 when left(stored, {_DIGEST_CHARACTERS}) <> md5(substring(stored, {start}))
                     then error('Slice ''' || file_name || ''' is damaged.')

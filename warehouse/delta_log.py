@@ -1,10 +1,8 @@
 """Delta Lake logs over the slices as they are, for programs that read Delta tables.
 
-`<table>/_delta_log/<number>.json` adds and removes files; whoever reads all of them in order knows
-the newest versions of the slices. Here only the next refresh reads a log. The lines are written
-without the package `deltalake`: few kinds of them are enough, the package has 140 MB, and it
+`<table>/_delta_log/<number>.json` adds and removes files; all of them in order name the newest
+versions of the slices. The lines are written without the package `deltalake`, which has 140 MB and
 writes no table that asks other writers to keep away.
-Does not choose when a log is refreshed.
 """
 
 import json
@@ -12,21 +10,18 @@ import os
 import re
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolformer.ground.whole_files import beside, flush, remove_abandoned
-from warehouse.errors import DeltaLogError, SlicesChangingError, StorageError
-from warehouse.layout import SliceInfo, list_slices, table_folder
+from warehouse.errors import DeltaLogError, StorageError
+from warehouse.layout import list_slices, table_folder
 from warehouse.schema import TableSchema, table_schema
-from warehouse.slices import damaged_error
 from warehouse.versions import names_in
 
 LOG_FOLDER = "_delta_log"
 
 _COMMIT = re.compile(r"\d{20}\.json")
-_ATTEMPTS = 20
 # Readers look at the first number alone. A writer has to refuse features that it does not know: an
 # optimizer of tables would put rows of its own between the slices.
 _PROTOCOL = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["toolformer"]}
@@ -36,57 +31,33 @@ _CONFIGURATION = {
     # Whoever adds a checkpoint would remove the commits before it, which a refresh reads.
     "delta.enableExpiredLogCleanup": "false",
 }
-# SQL types and their names in Delta Lake.
-_TYPES = {"varchar": "string", "bigint": "long"} | {
-    name: name for name in ("integer", "double", "boolean", "date")
-}
+# Names in Delta Lake of SQL types that have another one there.
+_TYPES = {"varchar": "string", "bigint": "long"}
 _STRUCT_FIELD = re.compile(r"(\w+) (\w+)")
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaCommit:
-    """What one refresh wrote into the log of a table.
-
-    Attributes:
-        table: Its name.
-        version: Number of the commit, counted from 0.
-        added, removed: How many files the table has gained and lost.
-    """
-
-    table: str
-    version: int
-    added: int
-    removed: int
-
-
-def refresh_delta_log(folder: Path, table: str) -> DeltaCommit | None:
+def refresh_delta_log(folder: Path, table: str) -> tuple[int, int] | None:
     """Makes the log of a table name the newest versions of its slices, and no other file.
 
-    Any number of processes may do so at once.
-
-    Args:
-        folder: Folder of the warehouse.
-        table: Name of the table; one without rows has a log with its columns.
+    Any number of processes may do so at once. A table without rows has a log with its columns.
 
     Returns:
-        What was committed; None where the log was up to date.
+        How many files were added and removed; None where the log was up to date.
 
     Raises:
         UnknownTableError: There is no such table.
         DeltaLogError: The log is not one that this project wrote.
-        DamagedSliceError: A slice cannot be read.
-        SlicesChangingError: Others were ahead at every attempt.
         StorageError: The disk refused the write; the log is as it was.
     """
     log = table_folder(folder, table) / LOG_FOLDER
     try:
         log.mkdir(parents=True, exist_ok=True)
         remove_abandoned(log.glob("*.tmp"))
-        for _ in range(_ATTEMPTS):
+        while True:
             try:
-                return _refresh_once(folder, table_schema(table), log)
-            except (FileExistsError, FileNotFoundError):
-                # Another process committed, or a slice was moved away: both are seen next time.
+                return _commit_changes(folder, table_schema(table), log)
+            except FileExistsError:
+                # Another process has committed since the log was read.
                 continue
     except OSError as error:
         raise StorageError(
@@ -94,19 +65,9 @@ def refresh_delta_log(folder: Path, table: str) -> DeltaCommit | None:
             "space of its folder, which has to allow hard links, and run the same again; the rows "
             "are intact, and the log is as it was."
         ) from error
-    raise SlicesChangingError(
-        f"Others changed table '{table}' or its Delta Lake log at every attempt. Run the same "
-        "again, or after the build."
-    )
 
 
-def _refresh_once(folder: Path, schema: TableSchema, log: Path) -> DeltaCommit | None:
-    """Commits what has changed since the last commit.
-
-    Raises:
-        FileExistsError: Another process has committed since the log was read.
-        FileNotFoundError: A slice was moved away since it was listed.
-    """
+def _commit_changes(folder: Path, schema: TableSchema, log: Path) -> tuple[int, int] | None:
     # The log comes first: then the slices are at least as new as what it names, and whoever
     # commits in between takes the number of this commit.
     commits, metadata, known = _read_log(log)
@@ -123,12 +84,13 @@ def _refresh_once(folder: Path, schema: TableSchema, log: Path) -> DeltaCommit |
     for path in removed:
         actions.append({"remove": {"path": path, "deletionTimestamp": now, "dataChange": True}})
     for path in added:
-        actions.append({"add": {"path": path, **_file_facts(schema, slices[path])}})
+        file = {"path": path, "partitionValues": {}, "size": slices[path].bytes}
+        actions.append({"add": {**file, "modificationTime": now, "dataChange": True}})
     if not actions:
         return None
     actions.insert(0, {"commitInfo": {"timestamp": now, "operation": "toolformer export delta"}})
     _put_if_absent(log / _commit_name(commits), actions)
-    return DeltaCommit(schema.name, commits, len(added), len(removed))
+    return len(added), len(removed)
 
 
 def _read_log(log: Path) -> tuple[int, dict[str, Any], set[str]]:
@@ -183,7 +145,9 @@ def _put_if_absent(target: Path, actions: list[dict[str, Any]]) -> None:
 
 
 def _described(schema: TableSchema) -> dict[str, Any]:
-    fields = [_field(each.name, each.type, comment=each.description) for each in schema.columns]
+    fields = [
+        _field(column.name, column.type, comment=column.description) for column in schema.columns
+    ]
     return {
         "name": schema.name,
         "description": schema.description,
@@ -196,38 +160,10 @@ def _described(schema: TableSchema) -> dict[str, Any]:
 
 
 def _field(name: str, sql_type: str, **metadata: str) -> dict[str, Any]:
+    delta_type: str | dict[str, Any] = _TYPES.get(sql_type, sql_type)
+    if sql_type.startswith("struct("):
+        fields = _STRUCT_FIELD.findall(sql_type.removeprefix("struct("))
+        struct = {"type": "struct", "fields": [_field(*field) for field in fields]}
+        delta_type = {"type": "array", "elementType": struct, "containsNull": True}
     # A slice that is older than a column has no value in it, whatever `schema.sql` asks for.
-    return {"name": name, "type": _delta_type(sql_type), "nullable": True, "metadata": metadata}
-
-
-def _delta_type(sql_type: str) -> str | dict[str, Any]:
-    if not sql_type.startswith("struct("):
-        return _TYPES[sql_type]
-    found = _STRUCT_FIELD.findall(sql_type.removeprefix("struct("))
-    struct = {"type": "struct", "fields": [_field(name, kind) for name, kind in found]}
-    return {"type": "array", "elementType": struct, "containsNull": True}
-
-
-def _file_facts(schema: TableSchema, info: SliceInfo) -> dict[str, Any]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with info.path.open("rb") as file:
-            statistics: dict[str, Any] = {
-                "numRecords": pyarrow.parquet.read_metadata(file).num_rows
-            }
-    # A footer of flipped bits can ask for any amount of memory.
-    except (pyarrow.ArrowException, MemoryError) as error:
-        raise damaged_error([info.path]) from error
-    if not schema.is_cross_shard:
-        # So a reader who asks for one shard opens its files alone.
-        shard = {"shard": info.shard}
-        statistics |= {"minValues": shard, "maxValues": shard, "nullCount": {"shard": 0}}
-    return {
-        "partitionValues": {},
-        "size": info.bytes,
-        "modificationTime": info.path.stat().st_mtime_ns // 1_000_000,
-        "dataChange": True,
-        "stats": json.dumps(statistics),
-    }
+    return {"name": name, "type": delta_type, "nullable": True, "metadata": metadata}

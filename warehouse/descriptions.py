@@ -67,12 +67,7 @@ def parse_view_description(text: str) -> ViewDescription:
 
 
 def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "view"]) -> None:
-    """Puts the descriptions beside tables, views, macros and their columns.
-
-    Args:
-        connection: Has all of them.
-        kind: What the tables of `schema.sql` are here.
-    """
+    """Puts the descriptions beside tables, views, macros and their columns."""
     for schema in tables().values():
         comments = {view_name(column.name): column.description for column in schema.columns}
         comments |= {

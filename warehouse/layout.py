@@ -2,19 +2,20 @@
 
 `<folder>/<table>/shard=<shard>/<slice>@<version>.parquet` (`versions.py`); a file being written
 stands there too and ends in `.tmp`. Other files are nobody's rows, whatever they are called.
-Does not read or write rows.
+A zero-row slice under `shard=none` lets a view exist over a table without rows.
 """
 
 import glob
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.ground.whole_files import remove_abandoned
-from warehouse.errors import SliceNameError
+from toolformer.ground.whole_files import remove_abandoned, write_whole
+from warehouse.errors import LayoutError, SliceNameError
 from warehouse.schema import ALL, table_schema, tables
 from warehouse.versions import (
+    is_damaged,
     names_in,
     newest_version,
     newest_versions,
@@ -24,10 +25,13 @@ from warehouse.versions import (
     versions_among,
 )
 
-EMPTY_SHARD = "none"
-"""Directory key of the zero-row slice that lets a view exist over a table without rows."""
+EMPTY_SHARD, EMPTY_SLICE = "none", "empty"
+"""Directory key and name of the zero-row slice."""
 
-EMPTY_SLICE = "empty"
+LAYOUT_VERSION = 1
+"""Raised when stored slices cannot be read, or counted, like those that are written now."""
+
+LAYOUT_FILE = "layout-version"
 COUNTS_FOLDER = ".counts"
 """Folder of the counts that were read before (`remembered.py`)."""
 
@@ -144,14 +148,18 @@ def list_slices(folder: Path, table: str, shard: str | None = None) -> list[Slic
     return found
 
 
-def foreign_files(folder: Path, table_names: Iterable[str]) -> list[Path]:
-    """Returns the Parquet files in the folders of these tables that are no version of a slice."""
-    return sorted(
-        directory / name
-        for directory, names in _listed(folder, table_names)
-        for name in names
-        if name.endswith(".parquet") and slice_of(directory / name) is None
-    )
+def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
+    """Returns the newest versions of a table's slices, that without rows among them."""
+    empty = empty_slice_path(folder, table)
+    keys = None if shards is None or table_schema(table).is_cross_shard else shards
+    paths = [info.path for info in list_slices(folder, table) if keys is None or info.shard in keys]
+    return paths if empty is None else [empty, *paths]
+
+
+def damaged_slices(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
+    """Returns the slices whose bytes are not those that were written, by path."""
+    names = tables() if table_names is None else table_names
+    return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
 
 
 def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
@@ -159,19 +167,49 @@ def remove_stale_files(folder: Path, database_file: Path) -> list[Path]:
     candidates = [*folder.glob(".spill.*.tmp"), *(folder / COUNTS_FOLDER).glob("*.tmp")]
     candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
     removed: list[Path] = []
-    for directory, names in _listed(folder, tables()):
-        candidates += (directory / name for name in names if name.endswith(".tmp"))
-        removed += superseded(versions_among(directory / name for name in names))
+    for table in tables():
+        for directory in table_folder(folder, table).glob("shard=*"):
+            # Listed once: a warehouse has a folder for each table and shard.
+            paths = [directory / name for name in names_in(directory)]
+            candidates += (path for path in paths if path.suffix == ".tmp")
+            removed += superseded(versions_among(paths))
     for path in removed:
         path.unlink(missing_ok=True)
     return removed + remove_abandoned(candidates)
 
 
-def _listed(folder: Path, table_names: Iterable[str]) -> Iterator[tuple[Path, list[str]]]:
-    """Yields the folders of slices with the names in them, each listed once.
+def check_layout(folder: Path) -> None:
+    """Refuses a warehouse of another layout; one without slices may have none yet.
 
-    Patterns are many times as slow, and a warehouse has a folder for each table and shard.
+    Raises:
+        LayoutError: It has another version, or slices and no version.
     """
-    for table in table_names:
-        for directory in table_folder(folder, table).glob("shard=*"):
-            yield directory, names_in(directory)
+    file = folder / LAYOUT_FILE
+    version = file.read_text(errors="replace").strip() if file.exists() else "none"
+    if version == str(LAYOUT_VERSION):
+        return
+    slices = (path for path in folder.glob("*/shard=*/*.parquet") if shard_of(path) != EMPTY_SHARD)
+    if version != "none" or any(slices):
+        raise layout_error(folder, version)
+
+
+def layout_error(place: Path | str, version: str) -> LayoutError:
+    """Returns the error for slices of another layout."""
+    return LayoutError(
+        f"The warehouse '{place}' has layout version {version}, expected {LAYOUT_VERSION}: its "
+        "slices cannot be read by this version of toolformer. Begin anew: copy toolformer.yaml "
+        "into an empty folder, then run `TOOLFORMER_HOME=FOLDER toolformer build` (with an object "
+        "store, set TOOLFORMER_STORE to an empty prefix too)."
+    )
+
+
+def record_layout(folder: Path) -> None:
+    """Writes the version into a warehouse that has none yet.
+
+    Raises: See `check_layout`.
+    """
+    check_layout(folder)
+    file = folder / LAYOUT_FILE
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(file, f"{LAYOUT_VERSION}\n")

@@ -1,16 +1,16 @@
 """Runs one reading statement over the views.
 
 The versions of the slices are chosen once, before the statement runs, so each slice is read as it
-was at one moment. Does not write: only a single select is accepted, and the connection sees no file
-outside the warehouse and no network.
+was at one moment. Of foreign statements only a single select is accepted, and the connection sees
+no file outside the warehouse and no network.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.damage import files_of
 from warehouse.errors import QueryError, SlicesChangingError
 from warehouse.needs import everything, needs_of
 from warehouse.reading import (
@@ -20,16 +20,17 @@ from warehouse.reading import (
     refuse_damaged,
     refused,
 )
-from warehouse.schema import tables
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
+    import pyarrow as pa
 
 _T = TypeVar("_T")
 
-MAXIMUM_ATTEMPTS = 4
-"""One run and three repetitions."""
+# One run and three repetitions.
+_MAX_ATTEMPTS = 4
+_ROWS_PER_BATCH = 4096
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
@@ -85,13 +86,13 @@ def _run(
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
-    for _ in range(MAXIMUM_ATTEMPTS):
+    for _ in range(_MAX_ATTEMPTS):
         files = chosen_files(folder, needs, shards)
         try:
             with open_views(folder, needs, files, remembers=shards is None) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
-            if needs == everything() or not all(files_of(folder, name) for name in tables()):
+            if needs == everything():
                 raise refused(error) from error
             # Once more with every view, so that DuckDB says which name may have been meant.
             needs = everything()
@@ -110,9 +111,46 @@ def _run(
             raise refused(error) from error
     raise SlicesChangingError(
         f"Slices of {', '.join(sorted(needs.tables))} were moved away during each of "
-        f"{MAXIMUM_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
+        f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
         "the build."
     ) from failure
+
+
+@contextmanager
+def stream_query(
+    folder: Path, sql: str, parameters: Mapping[str, object] | None = None
+) -> Iterator["pa.RecordBatchReader"]:
+    """Runs a query of the project; its rows can be read inside the block, however many.
+
+    It is not repeated where slices were moved away: its first rows are used by then.
+
+    Yields:
+        The batches, with their schema. Sorting spills to the disk beside the slices.
+
+    Raises:
+        DamagedSliceError: A slice cannot be read.
+        SlicesChangingError: A slice was moved away while rows were read.
+        QueryError: DuckDB refused the statement, or could not go on with it.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    needs = needs_of(sql)
+    files = chosen_files(folder, needs)
+    try:
+        with open_views(folder, needs, files) as connection:
+            relation = connection.sql(sql, params=dict(parameters or {}))
+            yield relation.to_arrow_reader(_ROWS_PER_BATCH)
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        # An error of whoever reads comes by here as well.
+        if not are_there(files):
+            raise SlicesChangingError(
+                "Slices were moved away while their rows were read: a build runs. Run the same "
+                "again, or after the build."
+            ) from error
+        if isinstance(error, duckdb.Error):
+            raise refused(error) from error
+        raise
 
 
 def _selection(

@@ -1,7 +1,4 @@
-"""Opens the views over chosen versions of slices, for statements that read.
-
-Does not run statements.
-"""
+"""Opens the views over chosen versions of slices, for statements that read."""
 
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,13 +10,14 @@ from toolformer.ground.whole_files import beside
 from warehouse.catalogue import create_views, listed_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
-from warehouse.damage import files_of, is_damaged
 from warehouse.descriptions import describe
 from warehouse.errors import QueryError
+from warehouse.layout import files_of
 from warehouse.needs import Needs, everything
 from warehouse.remembered import remembered_counts
 from warehouse.schema import table_schema
-from warehouse.slices import damaged_error
+from warehouse.slices import damaged_error, ensure_empty_slice
+from warehouse.versions import is_damaged
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,14 +29,11 @@ Files = Mapping[str, Sequence[Path]]
 def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
     """Returns the newest versions of the slices that are read.
 
-    Args:
-        folder: Folder of the warehouse.
-        needs: What is read.
-        shards: Only the slices of these, of tables that are cut by shard; by default all.
-
     Raises:
         DamagedSliceError: The rows of one of them are not as they were written.
     """
+    for table in needs.tables:
+        ensure_empty_slice(folder, table)
     files = {table: files_of(folder, table, shards) for table in needs.tables}
     # Before anything is decoded: flipped bits can decode to other rows. What is read of footers
     # has digests of its own.

@@ -19,6 +19,7 @@ from warehouse.errors import (
     DamagedSliceError,
     SliceNameError,
     SliceNotFoundError,
+    SlicesChangingError,
     SliceValidationError,
     StorageError,
     StoreError,
@@ -33,17 +34,22 @@ from warehouse.layout import (
     split_round,
 )
 from warehouse.schema import TableSchema, table_schema
-from warehouse.versions import digest_of, has_digest, is_intact, publish, superseded, versions
+from warehouse.versions import (
+    digest_of,
+    has_digest,
+    is_damaged,
+    publish,
+    superseded,
+    versions,
+)
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
 _T = TypeVar("_T")
-# Takes the file, the folder of the slice and its name.
-Publish = Callable[[Path, Path, str], object]
-
-REPAIR_COMMAND = "toolformer doctor --repair"
+# Makes a finished file the newest version of a slice.
+Publish = Callable[[Path], object]
 
 _METADATA_KEY = "toolformer"
 _ATTEMPTS = 3
@@ -59,28 +65,9 @@ def replace_slice(
     frame: "pl.DataFrame",
     *,
     metadata: Mapping[str, str],
-    publish: Publish = publish,
+    publish: Publish,
 ) -> int:
-    """Replaces a slice by the rows of a frame, in the frame's order.
-
-    Args:
-        folder: Folder of the warehouse.
-        table: Name of the table.
-        shard: Shard key, the directory.
-        name: Name of the slice, the file.
-        frame: The rows; columns are matched by name.
-        metadata: Facts stored in the file beside the rows, such as the fingerprint.
-        publish: Makes a finished file the newest version of a slice.
-
-    Returns:
-        The number of rows written.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
-        SliceValidationError: A row breaks a constraint; the old slice is untouched.
-        StorageError: The disk refused the write; the old slice is untouched.
-    """
+    """Replaces a slice by the rows of a frame; see `Warehouse.replace_slice`."""
     from warehouse.validation import check_calls, check_path_agreement, conform
 
     if shard == EMPTY_SHARD:
@@ -102,21 +89,17 @@ def ensure_empty_slice(folder: Path, table: str) -> None:
         StorageError: The disk refused the write.
     """
     path = empty_slice_path(folder, table)
-    if path is not None and _is_sound(path):
+    if path is not None and not is_damaged(path):
         return
     schema = table_schema(table)
     place = slice_folder(folder, table, EMPTY_SHARD, EMPTY_SLICE)
-    _write_version(place, EMPTY_SLICE, schema, schema.polars_schema.to_frame(), {})
-    # Damaged ones would go on to be read.
+    rows = schema.polars_schema.to_frame()
+    _write_version(
+        place, EMPTY_SLICE, schema, rows, {}, lambda file: publish(file, place, EMPTY_SLICE)
+    )
+    # Views would go on to read a damaged one.
     for old in versions(place)[:-1]:
         old.unlink(missing_ok=True)
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        return is_intact(path)
-    except OSError:
-        return False
 
 
 def _write_version(
@@ -125,7 +108,7 @@ def _write_version(
     schema: TableSchema,
     frame: "pl.DataFrame",
     metadata: Mapping[str, str],
-    publish: Publish = publish,
+    publish: Publish,
 ) -> None:
     """Writes checked rows and makes them the newest version of a slice.
 
@@ -163,7 +146,7 @@ def _write_version(
                 f"dictionary_size_limit {dictionary_size}, kv_metadata {{{named}}})",
                 {"path": str(temporary), **entries},
             )
-            publish(temporary, place, name)
+            publish(temporary)
         except StoreError:
             raise
         except (duckdb.IOException, OSError) as error:
@@ -174,24 +157,15 @@ def _write_version(
         old.unlink(missing_ok=True)
 
 
-def slice_metadata(folder: Path, table: str, shard: str, name: str) -> dict[str, str] | None:
-    """Returns the metadata written with a slice; None where there is no slice.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
-        DamagedSliceError: The file is not as it was written.
-    """
-    found = slice_version(folder, table, shard, name)
-    return None if found is None else found[1]
-
-
 def slice_version(
     folder: Path, table: str, shard: str, name: str
 ) -> tuple[str, dict[str, str]] | None:
     """Returns the newest version of a slice by its file name, and its metadata; None without one.
 
-    Raises: See `slice_metadata`.
+    Raises:
+        UnknownTableError: There is no such table.
+        SliceNameError: The shard or the name cannot be part of a path.
+        DamagedSliceError: The file is not as it was written.
     """
     return _of_newest(folder, table, shard, name, lambda path: (path.name, _stored_metadata(path)))
 
@@ -200,20 +174,21 @@ def _of_newest(
     folder: Path, table: str, shard: str, name: str, read: Callable[[Path], _T]
 ) -> _T | None:
     """Reads the newest version of a slice; None where there is no slice."""
-    path = slice_path(folder, table, shard, name)
     for _ in range(_ATTEMPTS):
+        path = slice_path(folder, table, shard, name)
         if path is None:
             return None
         try:
             return read(path)
         except FileNotFoundError:
             # Moved aside, or swept after another took its place.
-            path = slice_path(folder, table, shard, name)
+            continue
         except OSError as error:
             raise damaged_error([path]) from error
-    if path is None:
-        return None
-    raise damaged_error([path])
+    raise SlicesChangingError(
+        f"Slice '{name}' of table '{table}' and shard '{shard}' was moved away at every attempt "
+        "to read it. Run the same again, or after the build."
+    )
 
 
 def _stored_metadata(path: Path) -> dict[str, str]:
@@ -239,10 +214,8 @@ def read_slice(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame
     """Returns the rows of one slice in the order they were written.
 
     Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard or the name cannot be part of a path.
         SliceNotFoundError: The slice does not exist.
-        DamagedSliceError: The file is not as it was written.
+    Further: See `slice_version`.
     """
     import polars as pl
 
@@ -270,19 +243,7 @@ def _rows(path: Path) -> "pl.DataFrame":
 def read_slices(
     folder: Path, table: str, shard: str, *, round_number: int | None = None
 ) -> "pl.DataFrame":
-    """Returns the rows of all slices of one shard, by slice name; no rows where there is none.
-
-    Args:
-        folder: Folder of the warehouse.
-        table: Name of the table.
-        shard: Shard key.
-        round_number: Only the slices of this sampling round; by default those of all rounds.
-
-    Raises:
-        UnknownTableError: There is no such table.
-        SliceNameError: The shard cannot be part of a path.
-        DamagedSliceError: A file is not as it was written.
-    """
+    """Returns the rows of all slices of one shard, by slice name; see `Warehouse.read_slices`."""
     import polars as pl
 
     frames = [
@@ -294,13 +255,13 @@ def read_slices(
 
 
 def damaged_error(paths: list[Path]) -> DamagedSliceError:
-    """Returns the error that names damaged slices and the way to repair them."""
+    """Returns the error that names damaged slices and what to do about them."""
     names = ", ".join(f"'{path}'" for path in paths)
     noun = "Slice" if len(paths) == 1 else "Slices"
     return DamagedSliceError(
-        f"{noun} {names} cannot be used: the content is not what this project wrote there. Run "
-        f"`{REPAIR_COMMAND}` to put damaged slices aside, then build their shards again; "
-        "everything else is intact."
+        f"{noun} {names} cannot be used: the content is not what this project wrote there. Remove "
+        f"{'it' if len(paths) == 1 else 'them'}, then run `toolformer build`, which makes again "
+        "what is missing. `toolformer doctor --full` shows whether anything else is damaged."
     )
 
 

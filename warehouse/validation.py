@@ -1,8 +1,8 @@
 """Checks a frame before it is written: what the constraints of `schema.sql` cannot see.
 
 These are columns and types (DuckDB would fill, cast and round in silence), the agreement of rows
-with the path they go to, and everything inside `calls`, which no CHECK can look into.
-Does not check NOT NULL, CHECK and PRIMARY KEY: DuckDB does, and `slices.py` reports them.
+with the path they go to, and everything inside `calls`, which no CHECK can look into. DuckDB checks
+NOT NULL, CHECK and PRIMARY KEY, and `slices.py` reports them.
 """
 
 import difflib
@@ -20,10 +20,6 @@ _REMEDY = "Nothing was written; correct the rows and write the slice again."
 
 def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with exactly the table's types.
-
-    Args:
-        schema: The table.
-        frame: Rows; columns in any order, optional ones may be missing.
 
     Raises:
         SliceValidationError: A column is unknown, missing or of a type that cannot be meant.
@@ -88,13 +84,12 @@ def check_calls(schema: TableSchema, frame: pl.DataFrame) -> None:
 
 
 def _check_calls_of(schema: TableSchema, column: str, frame: pl.DataFrame) -> None:
-    lengths = pl.col("text").str.len_chars()
     exploded = (
         frame.lazy()
         .filter(pl.col(column).list.len() > 0)
         .select(
-            *(pl.col(key) for key in schema.primary_key),
-            lengths.alias("text_length"),
+            *schema.primary_key,
+            pl.col("text").str.len_chars().alias("text_length"),
             pl.col(column).alias("call"),
         )
         .explode("call")
@@ -102,58 +97,37 @@ def _check_calls_of(schema: TableSchema, column: str, frame: pl.DataFrame) -> No
     )
     _reject(schema, column, exploded, pl.col("call").is_null(), "holds a NULL in place of a call")
     fields = [field.name for field in exploded.schema["call"].fields]  # pyright: ignore[reportAttributeAccessIssue]
-    calls = exploded.unnest("call", separator=".").rename(
-        {f"call.{field}": f"calls.{field}" for field in fields}
-    )
+    calls = exploded.unnest("call", separator=".")
     for field in fields:
-        _reject(
-            schema,
-            column,
-            calls,
-            pl.col(f"calls.{field}").is_null(),
-            f"holds a call without {field}",
-        )
-    offset = pl.col("calls.character_offset")
+        is_missing = pl.col(f"call.{field}").is_null()
+        _reject(schema, column, calls, is_missing, f"holds a call without {field}")
     keys = list(schema.primary_key)
-    _reject(
-        schema,
-        column,
-        calls,
-        (offset < 0) | (offset > pl.col("text_length")),
-        "holds a call whose character_offset lies outside the text",
-    )
-    _reject(
-        schema,
-        column,
-        calls,
-        (offset < offset.shift(1).over(keys)).fill_null(value=False),
-        "holds calls that are not sorted by character_offset",
-    )
-    _reject(
-        schema,
-        column,
-        calls,
-        pl.struct(*keys, "calls.position").is_duplicated(),
-        "holds two calls at one position",
-    )
+    offset = pl.col("call.character_offset")
+    for condition, problem in (
+        (
+            (offset < 0) | (offset > pl.col("text_length")),
+            "holds a call whose character_offset lies outside the text",
+        ),
+        (
+            (offset < offset.shift(1).over(keys)).fill_null(value=False),
+            "holds calls that are not sorted by character_offset",
+        ),
+        (
+            pl.struct(*keys, "call.position").is_duplicated(),
+            "holds two calls at one position",
+        ),
+    ):
+        _reject(schema, column, calls, condition, problem)
 
 
-def describe_row(schema: TableSchema, row: dict[str, object]) -> str:
-    """Returns the key of a row as text for an error message."""
+def _key_of(schema: TableSchema, row: dict[str, object]) -> str:
     return ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key if key in row)
 
 
 def constraint_error(
     schema: TableSchema, columns: Iterable[str], problem: str, row: dict[str, object]
 ) -> SliceValidationError:
-    """Returns the error for a row that breaks a constraint of the table.
-
-    Args:
-        schema: The table.
-        columns: Columns that the constraint is about.
-        problem: What is wrong, as a clause.
-        row: The first row that breaks it.
-    """
+    """Returns the error for a row that breaks a constraint of the table."""
     values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
     meaning = " ".join(
         f"{name}: {schema.column(name).description}"
@@ -161,7 +135,7 @@ def constraint_error(
         if name in schema.column_names
     )
     return SliceValidationError(
-        f"Table '{schema.name}': {problem}. First such row: {describe_row(schema, row)}, "
+        f"Table '{schema.name}': {problem}. First such row: {_key_of(schema, row)}, "
         f"with {values}. {meaning} {_REMEDY}"
     )
 
@@ -241,9 +215,9 @@ def _reject(
     if broken.is_empty():
         return
     row = broken.row(0, named=True)
-    example = row.get("call", {k: v for k, v in row.items() if k.startswith("calls.")})
+    example = row.get("call", {k: v for k, v in row.items() if k.startswith("call.")})
     raise SliceValidationError(
         f"Column '{column}' of table '{schema.name}' {problem}. First such row: "
-        f"{describe_row(schema, row)}, with {_shown(example)}. "
+        f"{_key_of(schema, row)}, with {_shown(example)}. "
         f"{schema.column(column).description} {_REMEDY}"
     )

@@ -47,12 +47,7 @@ def versions(folder: Path, name: str | None = None) -> list[Path]:
 
 
 def versions_among(paths: Iterable[Path], name: str | None = None) -> list[Path]:
-    """Returns the versions among files, those of a slice side by side and the newest last.
-
-    Args:
-        paths: Of the files.
-        name: Of the one slice; None is all.
-    """
+    """Returns the versions among files, those of a slice side by side and the newest last."""
     found = [(version_key(path), path.name, path) for path in paths]
     return [path for key, _, path in sorted(found) if key[1] and (name is None or key[1] == name)]
 
@@ -71,11 +66,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def newest_versions(paths: Iterable[Path]) -> list[Path]:
-    """Returns of each slice the newest version.
-
-    Args:
-        paths: As `versions_among` returns them.
-    """
+    """Returns the newest version of each slice, from what `versions_among` returned."""
     return [list(of_slice)[-1] for _, of_slice in groupby(paths, version_key)]
 
 
@@ -101,27 +92,19 @@ def number_of(version: str | None) -> int:
     return int(match["number"]) if match else 0
 
 
-def publish(temporary: Path, folder: Path, name: str) -> Path:
+def publish(temporary: Path, folder: Path, name: str) -> None:
     """Makes a finished file the newest version of a slice.
-
-    Args:
-        temporary: The file, on the same disk.
-        folder: Where the slice lies.
-        name: Of the slice.
-
-    Returns:
-        Where it is now.
 
     Raises:
         OSError: The file system refused; the slice is as it was.
     """
     newest = newest_version(folder, name)
     number = number_of(newest and newest.name) + 1
-    return put_in_place(temporary, folder / version_name(name, number, temporary))
+    put_in_place(temporary, folder / version_name(name, number, temporary))
 
 
-def put_in_place(temporary: Path, path: Path) -> Path:
-    """Gives a finished file the path of a version, for good; returns it.
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Gives a finished file the path of a version, for good.
 
     Raises:
         OSError: The file system refused.
@@ -129,21 +112,27 @@ def put_in_place(temporary: Path, path: Path) -> Path:
     flush(temporary)
     temporary.rename(path)
     flush(path.parent)
-    return path
 
 
 def is_intact(path: Path, version: str | None = None) -> bool:
-    """Whether a version has the bytes that it was written with.
-
-    Args:
-        path: The file.
-        version: Its name as a version, where it has another one yet.
+    """Whether a file has the bytes that its version, by default its own name, was written with.
 
     Raises:
         FileNotFoundError: It is gone.
         OSError: It cannot be read.
     """
     return has_digest(version or path.name, hex_digest_of_file(path, size=_DIGEST_BYTES))
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a version cannot be read, or has not the bytes that it was written with."""
+    try:
+        return not is_intact(path)
+    except FileNotFoundError:
+        # Swept or moved meanwhile.
+        return False
+    except OSError:
+        return True
 
 
 def has_digest(version: str, digest: str) -> bool:
@@ -158,11 +147,7 @@ def digest_of(content: bytes) -> str:
 
 
 def superseded(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yields the versions whose place another took so long ago that nobody reads them.
-
-    Args:
-        paths: See `newest_versions`.
-    """
+    """Yields those of `versions_among` that were replaced so long ago that nobody reads them."""
     limit = time.time() - _KEPT_SECONDS
     for _, of_slice in groupby(paths, version_key):
         for old, new in pairwise(list(of_slice)):

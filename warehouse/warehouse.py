@@ -1,6 +1,6 @@
 """The warehouse as the rest of the project sees it: one object over one folder.
 
-Does not hold anything open between calls, so any number of processes may use the same folder.
+Nothing is held open between calls, so any number of processes may use the same folder.
 """
 
 from collections import Counter
@@ -10,24 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import catalogue, damage, slices
+from warehouse import catalogue, layout, slices
 from warehouse.connection import sql_name
 from warehouse.counting import COUNTS, counts_text
-from warehouse.delta_log import DeltaCommit, refresh_delta_log
-from warehouse.layout import (
-    SliceInfo,
-    empty_slice_path,
-    list_slices,
-    remove_stale_files,
-    split_round,
-)
-from warehouse.layout_version import LAYOUT_FILE, check_layout
+from warehouse.delta_log import refresh_delta_log
+from warehouse.layout import LAYOUT_FILE, SliceInfo, list_slices, split_round
 from warehouse.needs import needs_of
-from warehouse.query import fetch_rows, run_query
+from warehouse.query import fetch_rows, run_query, stream_query
 from warehouse.schema import tables
 from warehouse.standalone import write_standalone_database
-from warehouse.store.slice_store import FolderStore, SliceStore
-from warehouse.streaming import stream_query
+from warehouse.store.slice_store import SliceStore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,8 +50,8 @@ class Warehouse:
     ):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
-        check_layout(self.folder)
-        self._store = store or FolderStore(self.folder)
+        layout.check_layout(self.folder)
+        self._store = store or SliceStore(self.folder)
         self._shards = shards
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
@@ -79,17 +71,11 @@ class Warehouse:
             DamagedSliceError: The database file is out of date and a slice cannot be read.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_stale_files(self.folder, self.database_file)
+        layout.remove_stale_files(self.folder, self.database_file)
         self._store.record_layout()
         for table in tables():
             slices.ensure_empty_slice(self.folder, table)
         catalogue.write_database(self.folder, self.database_file)
-
-    @property
-    def has_foreign_database(self) -> bool:
-        """Whether the database file reads another folder, as in a copy, or has older views."""
-        is_there = self.database_file.exists()
-        return is_there and not catalogue.is_current(self.folder, self.database_file)
 
     def wrong_counts(self) -> list[str]:
         """Returns the counts in footers that are not those of the rows; there should be none.
@@ -144,7 +130,7 @@ class Warehouse:
             slice_name,
             frame,
             metadata=metadata,
-            publish=lambda file, *_: self._store.publish(file, table, shard, slice_name),
+            publish=lambda file: self._store.publish(file, table, shard, slice_name),
         )
 
     def slice_metadata(self, table: str, shard: str, slice_name: str) -> dict[str, str] | None:
@@ -153,8 +139,8 @@ class Warehouse:
         Raises:
             DamagedSliceError: The file is truncated or no Parquet file.
         """
-        self._store.look(table, shard, slice_name)
-        return slices.slice_metadata(self.folder, table, shard, slice_name)
+        version = self.slice_version(table, shard, slice_name)
+        return None if version is None else version[1]
 
     def slice_version(
         self, table: str, shard: str, slice_name: str
@@ -199,11 +185,7 @@ class Warehouse:
         return list_slices(self.folder, table, shard)
 
     def shards_with(self, table_names: Collection[str]) -> set[str]:
-        """Returns the shards that have slices of all these tables; fetches none of them.
-
-        Args:
-            table_names: Tables that are cut by shard, at least one.
-        """
+        """Returns the shards that have slices of all these tables; fetches none of them."""
         return self._store.shards_with(table_names)
 
     def slice_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
@@ -215,13 +197,13 @@ class Warehouse:
         """Returns the shards whose slices were moved aside."""
         return self._store.retired()
 
-    def retire_shard(self, shard: str) -> Path | None:
-        """Moves all slices of a shard aside; returns their new folder, None where there is none.
+    def retire_shard(self, shard: str) -> None:
+        """Moves all slices of a shard aside.
 
         Raises:
             StorageError: The file system refused.
         """
-        return self._store.retire(shard)
+        self._store.retire(shard)
 
     def restore_shard(self, shard: str) -> int:
         """Moves the slices of a retired shard back; returns how many, 0 where there are none.
@@ -250,31 +232,19 @@ class Warehouse:
             QueryError: The statement is no single select or DuckDB refused it.
             DamagedSliceError: A slice of a table in the statement cannot be read.
             SlicesChangingError: Slices were replaced at every attempt.
-            StorageError: The warehouse was not prepared and cannot be.
+            StorageError: A zero-row slice is missing and cannot be written.
         """
         shards = self._shards if shards is None else shards
-        self._make_readable(needs_of(sql).tables, shards)
+        self._store.bring(needs_of(sql).tables, shards)
         return run_query(self.folder, sql, parameters, shards=shards)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of one select statement; see `query`."""
-        self._make_readable(needs_of(sql).tables)
+        self._store.bring(needs_of(sql).tables)
         return fetch_rows(self.folder, sql)
-
-    def _make_readable(
-        self, table_names: Collection[str], shards: Collection[str] | None = None
-    ) -> None:
-        self._store.bring(table_names, shards)
-        for table in table_names:
-            if empty_slice_path(self.folder, table) is None:
-                slices.ensure_empty_slice(self.folder, table)
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order.
-
-        Args:
-            name: Of a file in `warehouse/views`.
-            round_number: Only the rows of this sampling round, without the column `round`.
 
         Raises: See `query`.
         """
@@ -287,11 +257,6 @@ class Warehouse:
         self, name: str, *, shards: Collection[str] | None = None, **values: object
     ) -> "pl.DataFrame":
         """Returns the rows of a query of the project.
-
-        Args:
-            name: Of a file in `warehouse/queries`.
-            shards: See `query`.
-            values: What stands in it as `$name`.
 
         Raises: See `query`.
         """
@@ -320,47 +285,34 @@ class Warehouse:
         )
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
-        """Gives the rows of a query of the project batch by batch; see `stream_query`.
-
-        Args:
-            name: Of a file in `warehouse/queries`.
-            values: What stands in it as `$name`.
-        """
+        """Gives the rows of a query of the project batch by batch; see `stream_query`."""
         sql = _text_of(name)
-        self._make_readable(needs_of(sql).tables)
+        self._store.bring(needs_of(sql).tables)
         return stream_query(self.folder, sql, values)
 
     def write_standalone(self, file: Path, *, round_number: int | None = None) -> dict[str, int]:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
-        self._make_readable(list(tables()))
+        self._store.bring(list(tables()))
         return write_standalone_database(self.folder, file, round_number=round_number)
 
-    def refresh_delta_logs(self) -> list[DeltaCommit]:
-        """Brings the Delta Lake logs of all tables up to date; returns what was committed.
+    def refresh_delta_logs(self) -> dict[str, tuple[int, int] | None] | None:
+        """Brings the Delta Lake logs of all tables up to date.
 
         With an object store, all slices are fetched first: the logs are over this machine's copy.
+
+        Returns:
+            By table what `refresh_delta_log` returned; None where no table has rows.
 
         Raises: See `refresh_delta_log`.
         """
         self._store.bring(list(tables()))
-        commits = (refresh_delta_log(self.folder, table) for table in tables())
-        return [commit for commit in commits if commit is not None]
+        if not any(list_slices(self.folder, table) for table in tables()):
+            return None
+        return {table: refresh_delta_log(self.folder, table) for table in tables()}
 
     def damaged_slices(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the slices that are not as they were written; None looks at all tables."""
-        return damage.damaged_slices(self.folder, table_names)
-
-    def set_aside(self, path: Path) -> Path:
-        """Moves a damaged slice out of the warehouse and returns where it went.
-
-        Raises:
-            SliceNotFoundError: The path is no file of the warehouse.
-            StorageError: The file system refused.
-        """
-        target = damage.set_aside(self.folder, path)
-        for table in tables():
-            slices.ensure_empty_slice(self.folder, table)
-        return target
+        return layout.damaged_slices(self.folder, table_names)
 
 
 def _text_of(query: str) -> str:

@@ -68,7 +68,7 @@ class Measured(SliceOutput):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BenchmarkPart:
     """A part of a benchmark's items, as a model answers them in one mode.
 
     Attributes:
@@ -128,7 +128,7 @@ class Answers(Measured):
         questions: asks them; one for all modes of the part.
     """
 
-    part: Part
+    part: BenchmarkPart
     questions: Questions
 
     def wanted(self) -> Wanted:

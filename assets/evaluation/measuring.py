@@ -18,8 +18,8 @@ from assets.evaluation.measured import (
     EMPTY,
     TABLE,
     Answers,
+    BenchmarkPart,
     Measured,
-    Part,
     item_count,
     questions_digest,
 )
@@ -130,7 +130,7 @@ class Measuring:
         tools = self.tools.with_further(benchmark.further_tools)
         parts = [
             [
-                Part(
+                BenchmarkPart(
                     *(self.run, tools, benchmark, model, mode, number, of_part),
                     asked=len(of_part[: max(most - start, 0)]),
                 )
@@ -170,7 +170,7 @@ class Measuring:
         seed = self.run.settings.evaluation.seed
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
-    def _in_turn(self, waiting: list[list[Part]]) -> Iterator[list[Part]]:
+    def _in_turn(self, waiting: list[list[BenchmarkPart]]) -> Iterator[list[BenchmarkPart]]:
         """Parts, each in all modes; those that another run works on come last."""
         while waiting:
             free = (
@@ -195,7 +195,7 @@ class Measuring:
         benchmark: Benchmark,
         model: EvaluatedModel,
         items: Sequence[BenchmarkItem],
-        parts: Iterable[Sequence[Part]],
+        parts: Iterable[Sequence[BenchmarkPart]],
     ) -> None:
         """Leave no rows of other items or of another model, in whatever mode.
 
@@ -225,7 +225,7 @@ class Measuring:
         benchmark: Benchmark,
         model: EvaluatedModel,
         items: Sequence[BenchmarkItem],
-        not_asked: Mapping[str, Part],
+        not_asked: Mapping[str, BenchmarkPart],
         slice_name: str,
     ) -> bool:
         """Whether a slice holds rows of other items, of another model, or of other settings."""

@@ -1,6 +1,7 @@
 """Looks at what is available on this machine and in a home, and says how to get what is missing.
 
-Only `repair` moves damaged files away, and `measure` loads the model to choose its precision anew.
+Does not load a model, start Java or change anything; only `measure` loads the model, to choose its
+precision anew.
 """
 
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dagster_project.commands import doctor_home
-from dagster_project.commands.doctor_damage import examine_files, repair_files
+from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.findings import INSTALL, Finding, guarded
 from dagster_project.commands.machine import examine_machine
 from dagster_project.home import Home
@@ -19,7 +20,7 @@ from warehouse.errors import StoreError
 
 _PACKAGES = ("dagster", "duckdb", "polars", "torch", "transformers", "pyserini", "faiss-cpu")
 
-__all__ = ["Finding", "examine", "measure", "repair"]
+__all__ = ["Finding", "examine", "measure"]
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
@@ -57,15 +58,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     for name, look in looks.items():
         findings += guarded(name, look)
     return findings
-
-
-def repair(home: Home, *, is_full: bool = False) -> list[str]:
-    """Put aside what is damaged and can be made again; one sentence for each thing.
-
-    Call it before anything else reads the warehouse: `Warehouse.prepare` stops at a damaged slice.
-    """
-    settings, _ = _settings(home)
-    return list(repair_files(home, settings, is_full=is_full))
 
 
 def measure(home: Home) -> list[Finding]:

@@ -1,6 +1,5 @@
 """The trial of the store's contract counts what it says."""
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,7 @@ def test_rows_that_disagree_are_torn():
 
 @pytest.mark.slow
 def test_nothing_is_lost_in_a_folder_under_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    options = argparse.Namespace(store=None)
-    with store_contract._place("folder", tmp_path, options) as environment:
+    with store_contract._place("folder", tmp_path, None) as environment:
         for name in environment:
             monkeypatch.setenv(name, "")
         figures = run(Trial(environment, True, writers=2, readers=1, slices=2, increments=2))

@@ -575,14 +575,14 @@ def test_statistics_name_the_round_where_there_are_two(run, home: Path, rows: No
         assert f"{of}: none of 1 kept calls is shown, since chance was not measured" in out
 
 
-def test_damage_is_named_and_repaired(run, home: Path, rows: None):
+def test_damage_is_named_and_gone_with_the_file(run, home: Path, rows: None):
     folder = home / "warehouse" / "candidate_calls" / f"shard={SHARD}"
     [damaged] = folder.glob("Calculator@*.parquet")
     damaged.write_bytes(damaged.read_bytes()[:-10])
     outcome = run("sql", "from candidate_calls")
-    assert outcome.is_one_paragraph_naming(damaged.name, "doctor --repair")
-    assert run("doctor", "--repair").code == 0
-    assert not damaged.exists()
+    assert outcome.is_one_paragraph_naming(damaged.name, "Remove it")
+    assert run("doctor").code == 1
+    damaged.unlink()
     assert run("sql", "from candidate_calls").code == 0
 
 
@@ -611,10 +611,6 @@ def test_the_full_examination_names_damaged_files_and_ends_with_1(run, home: Pat
     assert outcome.code == 1
     files = [file for each in json.loads(outcome.out) for file in each["files"]]
     assert files == [str(folder / "model.safetensors")]
-    repaired = run("doctor", "--full", "--repair", "--json")
-    assert repaired.code == 0
-    assert "train" in json.loads(repaired.out)[0]["detail"]
-    assert not folder.exists()
 
 
 def test_vectors_pass(run):

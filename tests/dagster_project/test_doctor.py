@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from dagster_project.commands import doctor_damage, doctor_home, machine
-from dagster_project.commands.doctor import Finding, examine, repair
+from dagster_project.commands.doctor import Finding, examine
 from dagster_project.home import Home
 from tests.warehouse.rows import SHARD, frame
 from toolformer.forward import precision
@@ -290,59 +290,43 @@ def test_shards_without_their_texts_are_named(home):
     assert found.detail == "the texts of 1 of 1 shards are missing: shard-00001"
 
 
-def test_a_truncated_slice_is_named_and_put_aside(home):
+def test_a_truncated_slice_is_named_until_it_is_removed(home):
     path = filled_warehouse(home)
     assert finding(home, "slices").detail == "no damage in 2 slices"
-    assert repair(home) == []
     truncate(path)
     found = finding(home, "slices")
     assert found.status == "warning"
     assert f"documents/shard={SHARD}/{path.name}" in found.detail
-    assert "--repair" in found.remedy
-    (sentence,) = repair(home)
-    assert f"documents/shard={SHARD}/{path.name}" in sentence
-    assert str(home.root / "damaged") in sentence
+    assert found.remedy.startswith("Remove these files in ")
+    assert found.files == (str(path),)
+    path.unlink()
     assert finding(home, "slices").detail == "no damage in 1 slice"
     warehouse = Warehouse(home.warehouse, home.database)
     assert warehouse.query("select * from documents").height == 0
     assert warehouse.query("select * from candidate_calls").height == 1
 
 
-def test_a_damaged_empty_slice_is_repaired_too(home):
+def test_a_damaged_empty_slice_is_made_again(home):
     filled_warehouse(home)
     truncate(next(home.warehouse.glob("filtered_calls/shard=none/*.parquet")))
     assert finding(home, "slices").status == "warning"
-    assert len(repair(home)) == 1
     Warehouse(home.warehouse, home.database).prepare()
     assert finding(home, "slices").status == "ok"
 
 
-def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_repaired(home):
+def test_the_database_of_a_copied_home_reads_the_copy_once_it_is_opened(home):
     filled_warehouse(home)
     copy = Home(home.root.with_name("copy"))
     shutil.copytree(home.root, copy.root)
     shutil.rmtree(home.root)
-    assert finding(copy, "database").status == "warning"
-    assert repair(copy) == [f"Wrote {copy.database} anew."]
-    assert [each.name for each in examine(copy)].count("database") == 0
+    Warehouse(copy.warehouse, copy.database).prepare()
     with duckdb.connect(copy.database, read_only=True) as connection:
         assert connection.execute("select count(*) from documents").fetchone() == (1,)
 
 
-def test_a_slice_that_is_gone_by_the_time_of_its_repair_is_left_out(home, monkeypatch):
-    path = filled_warehouse(home)
-    monkeypatch.setattr(Warehouse, "damaged_slices", lambda self: [path.with_name("x.parquet")])
-    assert repair(home) == []
-
-
-def test_repairing_a_home_that_does_not_exist_does_nothing(home):
-    assert repair(home) == []
-    assert not home.root.exists()
-
-
 def test_large_tables_are_left_out_and_named(home, monkeypatch):
     filled_warehouse(home)
-    monkeypatch.setattr(doctor_damage, "_MOST_BYTES_READ", 0)
+    monkeypatch.setattr(doctor_damage, "_MAX_BYTES_READ", 0)
     found = finding(home, "slices")
     assert found.status == "ok"
     assert "not looked at, for their size: candidate_calls, documents" in found.detail
@@ -352,7 +336,6 @@ def test_a_home_that_is_a_file_is_a_finding(tmp_path):
     file = tmp_path / "home"
     file.touch()
     assert finding(Home(file), "home").status == "missing"
-    assert repair(Home(file)) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

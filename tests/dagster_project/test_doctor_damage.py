@@ -1,4 +1,4 @@
-"""A bit that flips in stored data is found, and what is damaged is put aside."""
+"""A bit that flips in stored data is found."""
 
 import json
 import random
@@ -13,12 +13,12 @@ import pytest
 
 from assets.run import Workspace
 from assets.training.model_training import FinetunedModel
-from dagster_project.commands.doctor import Finding, examine, repair
+from dagster_project.commands.doctor import Finding, examine
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings, validated
 from dagster_project.settings.settings_file import load_settings
-from dagster_project.wiring.model_damage import check_undamaged, digests_file
+from dagster_project.wiring.model_damage import check_undamaged
 from dagster_project.wiring.model_holder import ModelHolder
 from tests.corpora import cut_corpus
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
@@ -126,7 +126,6 @@ def test_a_sound_home_is_said_to_be_and_stays_as_it_is(home):
     ):
         name = f"files of {folder if isinstance(folder, str) else f'the model {folder}'}"
         assert finding(home, name, is_full=True) == Finding(name, "ok", "as they were written")
-    assert repair(home) == repair(home, is_full=True) == []
     assert tree(home.root) == before
 
 
@@ -138,7 +137,8 @@ def test_a_flipped_bit_is_found_and_only_named(home, name, seed):
     (found,) = damaged(home)
     assert found.files == (str(home.root / name),)
     assert Path(name).name in found.detail
-    assert "toolformer doctor --full --repair" in found.remedy
+    assert found.remedy.startswith("Remove ")
+    assert str(home.root / name).startswith(found.remedy.removeprefix("Remove ").split(";")[0])
     assert tree(home.root) == before
 
 
@@ -149,11 +149,7 @@ def test_a_flipped_bit_in_digests_is_told_from_one_in_the_files(home):
     )
     (found,) = damaged(home)
     assert found.files == (str(directory / DIGESTS_FILE),)
-    written = (directory / "model.safetensors").stat().st_mtime_ns
-    assert len(repair(home, is_full=True)) == 2
-    assert (directory / "model.safetensors").stat().st_mtime_ns == written
-    assert (home.root / "damaged" / FINETUNED / DIGESTS_FILE).is_file()
-    assert damaged(home) == []
+    assert found.remedy.startswith(f"Remove {directory / DIGESTS_FILE}:")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -168,35 +164,18 @@ def test_without_reading_a_file_that_is_gone_or_cut_is_found(home, folder, chang
             file.mkdir()
     (found,) = damaged(home, is_full=False)
     assert found.files == (str(file),)
-    assert "`toolformer doctor --repair`" in found.remedy
-    (sentence,) = repair(home)
-    assert str(home.root / "damaged" / folder) in sentence
-    assert not (home.root / folder).exists()
+    assert found.remedy.startswith(f"Remove {home.root / folder};")
+    shutil.rmtree(home.root / folder)
     assert damaged(home, is_full=False) == []
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_damaged_folder_is_put_aside_whole_and_beside_an_earlier_one(home, folder):
-    copy = home.root / "copy"
-    shutil.copytree(home.root / folder, copy)
-    for number in ("", "-2"):
-        file = next(file for file in (home.root / folder).iterdir() if file.suffix != ".json")
-        flip(next((home.root / folder).glob("*[sf][sa]*"), file), 1)
-        before = {name: content for name, (_, content) in tree(home.root / folder).items()}
-        (sentence,) = repair(home, is_full=True)
-        aside = home.root / "damaged" / f"{folder}{number}"
-        assert f"as {aside}; " in sentence
-        assert sorted(before.values()) == sorted(content for _, content in tree(aside).values())
-        shutil.copytree(copy, home.root / folder)
-    assert damaged(home) == []
 
 
 @pytest.mark.parametrize("table", ["documents", "rejected_records"])
 def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, table):
     (path,) = (home.warehouse / table / "shard=shard-00000").iterdir()
     truncate(path)
-    (sentence,) = repair(home)
-    assert "the next build makes it again" in sentence
+    (found,) = damaged(home)
+    assert "the next build makes them again" in found.remedy
+    path.unlink()
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
     assert finding(home, "manifest").status == "ok"
@@ -217,10 +196,6 @@ def test_files_without_permission_are_findings_and_left_where_they_are(home, mon
     for each, place in zip(found, FOLDERS, strict=True):
         assert Path(each.files[0]).is_relative_to(home.root / place)
     assert all("Permission denied" in each.detail for each in found)
-    before = tree(home.root)
-    sentences = repair(home, is_full=True)
-    assert all(each.startswith("Could not repair ") for each in sentences), sentences
-    assert tree(home.root) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"files": 1, "digest": 2}', b"{"])
@@ -230,46 +205,34 @@ def test_digests_that_cannot_be_understood_are_a_finding(home, content):
     assert found.files == (str(home.passage_index / DIGESTS_FILE),)
 
 
-def test_a_home_of_earlier_code_passes_and_gets_digests_when_it_is_repaired(home):
-    identities = {}
+def test_a_folder_without_digests_is_taken_as_it_is(home):
     for folder in FOLDERS:
         (home.root / folder / DIGESTS_FILE).unlink()
-        identities[folder] = model_identity(home.root / folder)
     assert damaged(home) == damaged(home, is_full=False) == []
     notices = [each for each in examine(home, is_full=True) if "no digests" in each.detail]
     assert len(notices) == len(FOLDERS)
     assert {each.status for each in notices} == {"ok"}
-    assert repair(home) == []
-    assert len(repair(home, is_full=True)) == len(FOLDERS)
-    for folder in FOLDERS:
-        assert damaged_files(home.root / folder) == {}
-        # The slices of the home stay up to date.
-        assert model_identity(home.root / folder) == identities[folder]
-    flip(home.root / EMBEDDED / "model.safetensors", 3)
-    assert len(damaged(home)) == 1
 
 
 def test_a_model_of_the_user_is_compared_and_never_touched(home, tmp_path):
     model = put_model(tmp_path / "gptj")
     home.settings_file.write_text(f"language_model:\n  path: {model}\n")
     before = tree(model)
-    (sentence,) = repair(home, is_full=True)
-    assert "Kept the digests of 4 files" in sentence
+    assert damaged(home) == []
     assert tree(model) == before
-    assert digests_file(model, home).parent == home.root / "digests"
+    keep_digests(model)
     flip(model / "model.safetensors", 1)
     before = tree(model)
     (found,) = damaged(home)
     assert found.files == (str(model / "model.safetensors"),)
     assert found.remedy.startswith("Restore these files")
-    assert repair(home, is_full=True) == []
     assert tree(model) == before
     with pytest.raises(DamagedModelError, match="Restore these files"):
         check_undamaged(model, home)
 
 
 @pytest.mark.parametrize("content", ["{", "\xff", '{"version": 1}', "folder", "null byte"])
-def test_a_broken_manifest_stops_neither_the_examination_nor_the_repair(home, content):
+def test_a_broken_manifest_does_not_stop_the_examination(home, content):
     path = manifest_path(home.sources)
     written = path.read_text()
     path.unlink()
@@ -281,27 +244,20 @@ def test_a_broken_manifest_stops_neither_the_examination_nor_the_repair(home, co
         path.write_bytes(content.encode("latin-1"))
     flip(home.root / EMBEDDED / "config.json", 1)
     assert str(home.root / EMBEDDED / "config.json") in damaged(home)[0].files
-    (sentence,) = repair(home, is_full=True)
-    assert sentence.startswith("Put aside ")
 
 
-@pytest.mark.parametrize("name", ["warehouse", "sources", "models", "indexes", "damaged"])
-def test_a_file_where_a_folder_belongs_stops_neither(home, name):
+@pytest.mark.parametrize("name", ["warehouse", "sources", "models", "indexes"])
+def test_a_file_where_a_folder_belongs_does_not_stop_it(home, name):
     shutil.rmtree(home.root / name, ignore_errors=True)
     (home.root / name).write_text("not a folder")
     for path in (home.passage_index, home.root / FINETUNED):
         if path.is_dir():
             truncate(next(each for each in path.iterdir() if each.suffix == ".json"))
     assert len(damaged(home)) <= 3
-    before = tree(home.root)
-    sentences = repair(home, is_full=True)
-    if name == "damaged":
-        assert all(each.startswith("Could not repair the ") for each in sentences), sentences
-        assert tree(home.root) == before
 
 
 def test_slices_of_any_size_are_read_in_full(home, monkeypatch):
-    monkeypatch.setattr("dagster_project.commands.doctor_damage._MOST_BYTES_READ", 0)
+    monkeypatch.setattr("dagster_project.commands.doctor_damage._MAX_BYTES_READ", 0)
     filled_warehouse(home)
     path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
     truncate(path)
@@ -324,7 +280,7 @@ def test_a_flipped_bit_is_found_before_a_model_is_loaded(home, directory):
     assert model_identity(path) == identity
     holder = ModelHolder()
     for load in (holder.load, partial(holder.load_in, "bfloat16")):
-        with pytest.raises(DamagedModelError, match=r"model\.safetensors.*--full --repair"):
+        with pytest.raises(DamagedModelError, match=r"model\.safetensors.*Remove "):
             load(path, settings_of(path), home)
     holder.release()
 
@@ -363,17 +319,13 @@ def test_of_a_large_model_only_sizes_are_compared_before_it_is_loaded(home, monk
         check_undamaged(path, home)
 
 
-def test_a_converted_model_of_the_cache_is_examined_and_put_aside_there(home, tmp_path):
+def test_a_converted_model_of_the_cache_is_examined(home, tmp_path):
     split = Home(home.root, tmp_path / "cache")
     split.machine.mkdir()
     shutil.move(home.root / EMBEDDED, split.machine / EMBEDDED)
     flip(split.machine / EMBEDDED / "model.safetensors", 1)
     (found,) = damaged(split)
     assert found.files == (str(split.machine / EMBEDDED / "model.safetensors"),)
-    (done,) = repair(split, is_full=True)
-    assert str(split.machine / "damaged" / EMBEDDED) in done
-    assert (split.machine / "damaged" / EMBEDDED / "model.safetensors").is_file()
-    assert not (home.root / "damaged").exists()
 
 
 def test_a_model_without_digests_is_taken_as_it_is(home):

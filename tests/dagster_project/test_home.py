@@ -102,13 +102,15 @@ def test_a_folder_may_have_any_other_character(environment, tmp_path):
     assert Home.find().root == folder
 
 
-@pytest.mark.parametrize("store", ["s3://key:secret@bucket/corpus", "s3://bucket?token=secret"])
+@pytest.mark.parametrize(
+    "store",
+    ["s3://key:secret@bucket/corpus", "s3://bucket?token=secret", "s3://a:se?secret@b/c?d=secret"],
+)
 def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(environment, store):
     environment(STORE=store)
     with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY") as raised:
         Home.find()
-    assert "=secret" not in str(raised.value)
-    assert ":secret" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["models/toolformer/README.md", "warehouse/layout-version"])

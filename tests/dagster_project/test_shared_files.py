@@ -11,13 +11,14 @@ import pytest
 
 from assets.corpus import bring_in_line
 from assets.documents import store_texts, stored_texts
-from dagster_project.copies import mirrored_files, object_store
 from dagster_project.home import Home
 from dagster_project.settings.sections import SourceSettings
 from dagster_project.settings.source_file import added_sources, write_added_sources
 from dagster_project.shared_files import (
     bring,
     changing_corpus,
+    mirrored_files,
+    object_store,
     publish,
     seed,
     share_settings,
@@ -30,7 +31,7 @@ from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.layout_version import record_layout
+from warehouse.layout import record_layout
 from warehouse.schema import tables
 from warehouse.versions import digest_of
 

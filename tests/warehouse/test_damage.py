@@ -5,8 +5,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import SHARD, TEXT, frame
-from warehouse.errors import DamagedSliceError, SliceNotFoundError
+from tests.warehouse.rows import SHARD, frame
+from warehouse.errors import DamagedSliceError
 from warehouse.warehouse import Warehouse
 
 
@@ -71,7 +71,7 @@ def test_damaged_slice_is_named_with_the_remedy_by_every_stage(
     with pytest.raises(DamagedSliceError) as caught:
         read(warehouse)
     assert str(slice_file) in str(caught.value)
-    assert "toolformer doctor --repair" in str(caught.value)
+    assert "Remove it, then run `toolformer build`" in str(caught.value)
     assert warehouse.damaged_slices() == [slice_file]
 
 
@@ -120,14 +120,10 @@ def test_folder_in_the_place_of_a_slice_is_damage(
     with pytest.raises(DamagedSliceError, match=slice_file.name):
         read(warehouse)
     assert warehouse.damaged_slices() == [slice_file]
-    warehouse.set_aside(slice_file)
-    assert warehouse.slices("documents") == []
 
 
 @pytest.mark.parametrize("name", ["all.parquet", "mine.parquet", "a@b.parquet"])
-def test_foreign_file_is_no_slice_and_is_told_of(
-    warehouse: Warehouse, slice_file: Path, tmp_path: Path, name: str
-) -> None:
+def test_foreign_file_is_no_slice(warehouse: Warehouse, slice_file: Path, name: str) -> None:
     foreign = slice_file.with_name(name)
     rows = frame("documents", {"document_id": "foreign"})
     rows.write_parquet(foreign)
@@ -136,7 +132,7 @@ def test_foreign_file_is_no_slice_and_is_told_of(
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         assert connection.execute("select count(*) from documents").fetchall() == [(500,)]
     assert [info.path for info in warehouse.slices("documents")] == [slice_file]
-    assert warehouse.damaged_slices() == [foreign]
+    assert warehouse.damaged_slices() == []
 
 
 def test_view_over_a_damaged_table_names_the_slice(warehouse: Warehouse, slice_file: Path) -> None:
@@ -157,38 +153,13 @@ def test_intact_slices_are_not_called_damaged(warehouse: Warehouse, slice_file: 
     assert warehouse.damaged_slices() == []
 
 
-def test_set_aside_slice_makes_the_table_readable_again(
-    warehouse: Warehouse, slice_file: Path
-) -> None:
-    rows = frame("documents", {"shard": "shard-00001"})
-    warehouse.replace_slice("documents", "shard-00001", "all", rows, metadata={})
-    slice_file.write_bytes(truncated(slice_file.read_bytes()))
-    second = slice_file.with_name(f"{slice_file.stem}-2.parquet").name
-    for number, name in enumerate([slice_file.name, second]):
-        target = warehouse.set_aside(slice_file)
-        assert target.name == name
-        assert target.is_file()
-        assert not target.is_relative_to(warehouse.folder)
-        assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
-        assert warehouse.damaged_slices() == []
-        if number == 0:
-            slice_file.write_bytes(b"")
-
-
-def test_damaged_zero_row_slice_is_found_and_made_again(warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_damaged_zero_row_slice_is_made_again(warehouse: Warehouse, *, is_prepared: bool) -> None:
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
-    with pytest.raises(DamagedSliceError, match=empty.name):
-        warehouse.query("select * from documents")
     assert warehouse.damaged_slices() == [empty]
-    warehouse.set_aside(empty)
-    assert warehouse.query("select * from documents").height == 0
-
-
-def test_prepare_makes_a_damaged_zero_row_slice_again(warehouse: Warehouse) -> None:
-    [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
-    empty.write_bytes(b"PAR1")
-    warehouse.prepare()
+    if is_prepared:
+        warehouse.prepare()
     assert warehouse.query("select * from documents").height == 0
 
 
@@ -201,11 +172,3 @@ def test_prepare_names_a_damaged_slice_only_when_it_has_to_read_it(
     warehouse.database_file.unlink()
     with pytest.raises(DamagedSliceError, match=slice_file.name):
         warehouse.prepare()
-
-
-def test_file_outside_the_warehouse_is_not_set_aside(warehouse: Warehouse, tmp_path: Path) -> None:
-    other = tmp_path / "other.parquet"
-    other.write_text("mine")
-    with pytest.raises(SliceNotFoundError, match=r"other\.parquet"):
-        warehouse.set_aside(other)
-    assert other.exists()

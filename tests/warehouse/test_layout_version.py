@@ -9,7 +9,7 @@ from tests.warehouse.rows import SHARD, frame
 from warehouse.connection import MACROS
 from warehouse.counting import COUNTS, counts_text
 from warehouse.errors import LayoutError
-from warehouse.layout_version import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 

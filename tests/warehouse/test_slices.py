@@ -9,9 +9,9 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame
 from toolformer.ground.whole_files import beside
-from warehouse import damage
 from warehouse.errors import SliceNotFoundError, SliceValidationError
 from warehouse.schema import table_schema, tables
+from warehouse.store import slice_store
 from warehouse.warehouse import Warehouse
 
 METADATA = {"fingerprint": "ab'c\"d", "settings": '{"τ_f": 1.0}'}
@@ -103,7 +103,6 @@ import resource, sys, pathlib
 import polars as pl
 from tests.warehouse.rows import SHARD, frame
 from warehouse.errors import WarehouseError
-from warehouse import damage
 from warehouse.warehouse import Warehouse
 home = pathlib.Path(sys.argv[1])
 warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
@@ -173,17 +172,16 @@ def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse)
         write_documents(warehouse, TEXT, shard=shard)
         calls = frame("candidate_calls", {"shard": shard, "call_id": shard})
         warehouse.replace_slice("candidate_calls", shard, "Calculator", calls, metadata={})
-    target = warehouse.retire_shard(SHARD)
-    assert target == warehouse.folder.parent / "retired" / f"{SHARD}-1"
-    [kept] = (target / "documents" / f"shard={SHARD}").iterdir()
+    warehouse.retire_shard(SHARD)
+    assert warehouse.retired_shards() == {SHARD}
+    [kept] = (warehouse.folder.parent / "retired" / "documents" / f"shard={SHARD}").iterdir()
     assert pl.read_parquet(kept)["text"].to_list() == [TEXT]
     shards = warehouse.query(
         "select shard from documents union all select shard from candidate_calls"
     )
     assert shards["shard"].to_list() == ["shard-00001"] * 2
-    assert warehouse.retire_shard(SHARD) is None
-    write_documents(warehouse, TEXT)
-    assert warehouse.retire_shard(SHARD) == target.with_name(f"{SHARD}-2")
+    warehouse.retire_shard(SHARD)
+    assert kept.exists()
 
 
 def test_restored_shard_has_its_newest_slices_and_keeps_what_was_made_anew(
@@ -202,7 +200,7 @@ def test_restored_shard_has_its_newest_slices_and_keeps_what_was_made_anew(
     assert warehouse.read_slice("documents", SHARD, "all")["text"].to_list() == [TEXT]
     rows = warehouse.query("select arguments from candidate_calls")
     assert rows["arguments"].to_list() == ["2 + 2"]
-    assert not list((warehouse.folder.parent / "retired").iterdir())
+    assert warehouse.retired_shards() == set()
 
     warehouse.retire_shard(SHARD)
     calls("3 + 3")
@@ -217,8 +215,8 @@ def test_restoring_goes_on_after_a_kill(
     write_documents(warehouse, TEXT)
     rows = frame("candidate_calls")
     warehouse.replace_slice("candidate_calls", SHARD, "Calculator", rows, metadata={})
-    target = warehouse.retire_shard(SHARD)
-    genuine, moved = damage._move, []
+    warehouse.retire_shard(SHARD)
+    genuine, moved = slice_store._move, []
 
     def killed(source: Path, goal: Path) -> None:
         if moved:
@@ -227,13 +225,12 @@ def test_restoring_goes_on_after_a_kill(
         genuine(source, goal)
 
     with monkeypatch.context() as patch:
-        patch.setattr(damage, "_move", killed)
+        patch.setattr(slice_store, "_move", killed)
         with pytest.raises(KeyboardInterrupt):
             warehouse.restore_shard(SHARD)
     assert warehouse.restore_shard(SHARD) == 1
     assert warehouse.query("select count(*) from documents, candidate_calls").item() == 1
-    assert target is not None
-    assert not target.exists()
+    assert warehouse.retired_shards() == set()
 
 
 def test_home_with_odd_characters_works(tmp_path: Path) -> None:

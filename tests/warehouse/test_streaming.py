@@ -8,7 +8,7 @@ import pytest
 
 from tests.warehouse.rows import SHARD, frame
 from warehouse.errors import DamagedSliceError, QueryError, SlicesChangingError
-from warehouse.streaming import stream_query
+from warehouse.query import stream_query
 from warehouse.warehouse import Warehouse
 
 SQL = "select call_id from filtered_calls where round = $round order by call_id"

@@ -14,12 +14,11 @@ from toolformer.ground.whole_files import write_whole
 DIGESTS_FILE = "digests"
 
 
-def keep_digests(folder: Path, file: Path | None = None) -> int:
+def keep_digests(folder: Path) -> int:
     """Write down size and digest of all files of a folder; returns how many there are.
 
     Args:
         folder: its hidden files do not count, nor what is no part of a model.
-        file: where to; `digests` in the folder by default.
 
     Raises:
         OSError: something cannot be read, or the file cannot be written.
@@ -34,18 +33,15 @@ def keep_digests(folder: Path, file: Path | None = None) -> int:
     }
     # With a digest of its own, so that damage to it is not taken for damage to the files.
     content = {"digest": hex_digest(json.dumps(files)), "files": files}
-    write_whole(file or folder / DIGESTS_FILE, json.dumps(content, indent=1) + "\n")
+    write_whole(folder / DIGESTS_FILE, json.dumps(content, indent=1) + "\n")
     return len(files)
 
 
-def damaged_files(
-    folder: Path, file: Path | None = None, *, most_bytes: int | None = None
-) -> dict[str, str] | None:
+def damaged_files(folder: Path, *, most_bytes: int | None = None) -> dict[str, str] | None:
     """Find the files that are not as they were when their digests were kept.
 
     Args:
         folder: the folder.
-        file: as for `keep_digests`.
         most_bytes: of a folder with more than this only names and sizes are compared; None reads
             all files, 0 none.
 
@@ -56,7 +52,7 @@ def damaged_files(
     Raises:
         OSError: a file cannot be read.
     """
-    file = file or folder / DIGESTS_FILE
+    file = folder / DIGESTS_FILE
     try:
         content = json.loads(file.read_bytes())
         files = {name: (int(size), digest) for name, (size, digest) in content["files"].items()}

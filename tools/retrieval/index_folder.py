@@ -77,8 +77,7 @@ def check_files(directory: Path, tool_name: str) -> None:
         raise ToolUnavailableError(
             tool_name,
             f"the index in {directory} is damaged: {described(damaged)}",
-            "Run `toolformer doctor --repair`: it puts the index aside, and the next build makes "
-            "it again",
+            f"Remove {directory}; the next build makes it again",
         )
 
 

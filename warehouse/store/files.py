@@ -7,7 +7,6 @@ their digests. The highest number is what is published.
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock
@@ -15,13 +14,11 @@ from filelock import FileLock
 from toolformer.ground.digests import hex_digest_of_file
 from toolformer.ground.whole_files import replacing, replacing_folder, write_whole
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.store.objects import ObjectStore
+from warehouse.store.objects import ObjectStore, in_parallel
 
 FILES, OBJECTS = "files/", "objects/"
 _LOGGER = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
-# A store answers many small requests at a time as fast as one.
-_AT_A_TIME = 16
 
 
 class MirroredFiles:
@@ -72,24 +69,23 @@ class MirroredFiles:
             newest = self._newest(path)
             place = self._place(path)
             if self._seen.get(path, newest) != newest:
-                raise _conflict(place, self._store.url)
+                raise self._store.conflict(place)
             published = files_of_version(self._store, version_name(place, newest)) if newest else {}
             contents = dict(_contents(path))
             digests = {name: _digest(file) for name, file in contents.items()}
             if not newest or published != digests:
                 # What the place has already is named by its version, so it stays.
                 kept = set(published.values())
-                missing = [name for name, digest in digests.items() if digest not in kept]
-                with ThreadPoolExecutor(_AT_A_TIME) as pool:
-                    paths = (_object(digests[name]) for name in missing)
-                    files = (contents[name] for name in missing)
-                    list(pool.map(self._store.put_file, files, paths))
+                in_parallel(
+                    lambda name: self._store.put_file(contents[name], _object(digests[name])),
+                    [name for name, digest in digests.items() if digest not in kept],
+                )
                 newest += 1
                 content = json.dumps({"files": digests}, sort_keys=True).encode()
                 try:
                     self._store.put_new(version_name(place, newest), content)
                 except StoreConflictError as error:
-                    raise _conflict(place, self._store.url) from error
+                    raise self._store.conflict(place) from error
             self._record(path, newest)
             self._seen[path] = newest
 
@@ -228,10 +224,3 @@ def _object(digest: str) -> str:
 
 def _digest(file: Path) -> str:
     return hex_digest_of_file(file, size=_DIGEST_BYTES)
-
-
-def _conflict(place: str, url: str) -> StoreConflictError:
-    return StoreConflictError(
-        f"'{place}' in {url!r} was written by another machine while this one worked on it. What "
-        "that one wrote stands. Run the same again; what is up to date is kept."
-    )

@@ -1,23 +1,32 @@
-"""What the warehouse asks of the place where its slices are published.
+"""Where the slices of a warehouse are published: in its folder, or in an object store.
 
-Its versions have the same names in a folder and in an object store (`versions.py`). With an object
-store the folder is this machine's copy of what is published there.
+Versions have the same names in both (`versions.py`). With an object store the folder is this
+machine's copy of what is published there.
 """
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from toolformer.ground.whole_files import beside
-from warehouse import damage
-from warehouse.errors import StoreConflictError, StoreError
-from warehouse.layout import EMPTY_SHARD, list_slices, shard_of, slice_folder, table_folder
-from warehouse.layout_version import LAYOUT_FILE, check_layout, layout_error, record_layout
+from warehouse.errors import StorageError, StoreConflictError, StoreError
+from warehouse.layout import (
+    EMPTY_SHARD,
+    LAYOUT_FILE,
+    check_layout,
+    layout_error,
+    list_slices,
+    record_layout,
+    shard_of,
+    slice_folder,
+    table_folder,
+)
 from warehouse.schema import ALL, table_schema, tables
+from warehouse.store.objects import ObjectStore, in_parallel
 from warehouse.versions import (
     is_intact,
     newest_versions,
@@ -35,18 +44,26 @@ from warehouse.versions import (
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
-    from warehouse.store.objects import ObjectStore
 
 _LOGGER = logging.getLogger(__name__)
 _RETIRED = "retired"
 # Of fewer shards the slices are listed shard by shard, else all of a table at once.
 _MANY_SHARDS = 16
-# A store answers many small requests at a time as fast as one.
-_AT_A_TIME = 16
 
 
-class SliceStore(Protocol):
-    """Where slices are published; the files that are read lie in a folder in any case."""
+class SliceStore:
+    """Slices are published in a folder, for all machines that see it.
+
+    What is read lies in that folder in any case.
+
+    Args:
+        folder: of the warehouse.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        # Below it the slices of retired shards lie as they lay in the warehouse.
+        self._retired = folder.parent / "retired"
 
     def record_layout(self) -> None:
         """Makes sure that the layout of the slices is this one, and is recorded.
@@ -54,11 +71,10 @@ class SliceStore(Protocol):
         Raises:
             LayoutError: they are of another layout.
         """
-        ...
+        record_layout(self._folder)
 
     def look(self, table: str, shard: str, name: str) -> None:
         """Makes sure that the folder has the newest version of a slice."""
-        ...
 
     def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
         """Makes sure that the folder has the newest versions of the slices of these tables.
@@ -67,7 +83,6 @@ class SliceStore(Protocol):
             tables: names of tables.
             shards: only the slices of these, of tables that are cut by shard; by default all.
         """
-        ...
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """Makes a finished file the newest version of a slice.
@@ -76,68 +91,55 @@ class SliceStore(Protocol):
             StoreConflictError: another machine published one since this process looked.
             OSError: the slice is as it was.
         """
-        ...
-
-    def shards_with(self, tables: Collection[str]) -> set[str]:
-        """The shards that have slices of all these tables."""
-        ...
-
-    def retired(self) -> set[str]:
-        """The shards whose slices were moved aside."""
-        ...
-
-    def retire(self, shard: str) -> Path | None:
-        """Moves the slices of a shard aside; returns their new folder, None where there is none."""
-        ...
-
-    def restore(self, shard: str) -> int:
-        """Moves the slices of a retired shard back; returns how many."""
-        ...
-
-
-class FolderStore:
-    """Slices are published in a folder, for all machines that see it.
-
-    Args:
-        folder: of the warehouse.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def record_layout(self) -> None:
-        """See `SliceStore.record_layout`."""
-        record_layout(self._folder)
-
-    def look(self, table: str, shard: str, name: str) -> None:
-        """Does nothing: the folder is what is published."""
-
-    def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
-        """Does nothing: the folder is what is published."""
-
-    def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
-        """See `SliceStore.publish`."""
         publish(temporary, slice_folder(self._folder, table, shard, name), name)
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
-        """See `SliceStore.shards_with`."""
+        """Returns the shards that have slices of all these tables."""
         shards = [{info.shard for info in list_slices(self._folder, table)} for table in tables]
         return set.intersection(*shards)
 
     def retired(self) -> set[str]:
-        """See `SliceStore.retired`."""
-        return damage.retired_shards(self._folder)
+        """Returns the shards whose slices were moved aside."""
+        return {str(shard_of(path)) for path in self._retired.glob("*/shard=*/*.parquet")}
 
-    def retire(self, shard: str) -> Path | None:
-        """See `SliceStore.retire`."""
-        return damage.retire_shard(self._folder, shard)
+    def retire(self, shard: str) -> None:
+        """Moves the slices of a shard aside, in place of those that were moved there before.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        for table in _cut_by_shard():
+            folder, aside = (
+                slice_folder(root, table, shard, ALL) for root in (self._folder, self._retired)
+            )
+            for path in newest_versions(versions(folder)):
+                name = slice_of(path)
+                for old in (*versions(folder, name)[:-1], *versions(aside, name)):
+                    old.unlink(missing_ok=True)
+                _move(path, aside / path.name)
 
     def restore(self, shard: str) -> int:
-        """See `SliceStore.restore`."""
-        return damage.restore_shard(self._folder, shard)
+        """Moves the slices of a retired shard back; returns how many.
+
+        A slice that was made anew meanwhile stays as it is. A kill leaves what the next call moves.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        moved = 0
+        for table in _cut_by_shard():
+            folder, aside = (
+                slice_folder(root, table, shard, ALL) for root in (self._folder, self._retired)
+            )
+            for path in versions(aside):
+                if not versions(folder, slice_of(path)):
+                    _move(path, folder / path.name)
+                    moved += 1
+            shutil.rmtree(aside, ignore_errors=True)
+        return moved
 
 
-class MirroredStore:
+class MirroredStore(SliceStore):
     """Slices are published in an object store; the folder is this machine's copy of them.
 
     A version has the same name in both, with its digest. It counts once its number is taken: by an
@@ -150,9 +152,9 @@ class MirroredStore:
         files: of the same store, with copies in the folder or above it.
     """
 
-    def __init__(self, store: "ObjectStore", folder: Path, files: "MirroredFiles"):
+    def __init__(self, store: ObjectStore, folder: Path, files: "MirroredFiles"):
+        super().__init__(folder)
         self._store = store
-        self._folder = folder
         self._files = files
         # The newest version of a slice when this process last looked at it by name: what it decided
         # then is right as long as no other one follows.
@@ -189,17 +191,17 @@ class MirroredStore:
         def is_wanted(path: Path) -> bool:
             return shards is None or shard_of(path) in {*shards, ALL}
 
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            list(pool.map(lambda folder: self._refresh(folder, is_wanted), folders))
+        in_parallel(lambda folder: self._refresh(folder, is_wanted), folders)
 
     def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
         """See `SliceStore.publish`."""
         folder = slice_folder(self._folder, table, shard, name)
+        place = self._key(folder / name)
         keys = self._keys(self._key(folder))
         published = versions_among(self._versions(keys), name)
         newest = published[-1].name if published else None
         if self._seen.get((table, shard, name), newest) != newest:
-            raise self._conflict(folder, name)
+            raise self._store.conflict(place)
         number = number_of(newest) + 1
         # What somebody else removed leaves its number behind.
         while self._key(folder / numbered(name, number)) in keys:
@@ -210,47 +212,56 @@ class MirroredStore:
             self._store.put_new(self._key(_number_file(path)), path.name.encode())
         except StoreConflictError as error:
             self._store.remove([self._key(path)])
-            raise self._conflict(folder, name) from error
+            raise self._store.conflict(place) from error
         put_in_place(temporary, path)
         self._seen[table, shard, name] = path.name
 
     def shards_with(self, tables: Collection[str]) -> set[str]:
         """See `SliceStore.shards_with`."""
         folders = [table_folder(self._folder, table) for table in tables]
-        return set.intersection(*(set(map(shard_of, self._published(each))) for each in folders))
+        shards = [{str(shard_of(path)) for path in self._published(each)} for each in folders]
+        return set.intersection(*shards)
 
     def retired(self) -> set[str]:
         """See `SliceStore.retired`."""
-        return {key.split("/")[1].rpartition("-")[0] for key in self._keys(_RETIRED)}
+        return {str(shard_of(Path(key))) for key in self._keys(_RETIRED)}
 
-    def retire(self, shard: str) -> Path | None:
+    def retire(self, shard: str) -> None:
         """See `SliceStore.retire`. What is aside lies in the store alone, in no folder."""
-        published = self._of_shard(shard)
-        number = len(self._retired_folders(shard)) + 1
-        for path in published:
-            self._store.move(self._keys_of(path), f"{_RETIRED}/{shard}-{number}/")
-            path.unlink(missing_ok=True)
-            self._seen.pop((path.parent.parent.name, shard, slice_of(path) or ""), None)
+        for table in _cut_by_shard():
+            folder = slice_folder(self._folder, table, shard, ALL)
+            published = self._published(folder)
+            newest = newest_versions(published)
+            names = {slice_of(path) for path in newest}
+            aside = self._keys(f"{_RETIRED}/{self._key(folder)}")
+            older = [key for key in aside if Path(key).name.partition("@")[0] in names]
+            for path in set(published).difference(newest):
+                older += self._keys_of(path)
+            self._store.remove(older)
+            for path in newest:
+                self._store.move(self._keys_of(path), f"{_RETIRED}/")
+                path.unlink(missing_ok=True)
+                self._seen.pop((table, shard, slice_of(path) or ""), None)
 
     def restore(self, shard: str) -> int:
         """See `SliceStore.restore`."""
         moved = 0
-        for folder in reversed(self._retired_folders(shard)):
-            keys = self._keys(folder)
-            there = set(map(version_key, self._of_shard(shard)))
-            aside = versions_among(self._folder / key.removeprefix(f"{folder}/") for key in keys)
-            for path in newest_versions(aside):
-                if version_key(path) not in there:
-                    self._store.move(self._keys_of(path), source=f"{folder}/")
+        for table in _cut_by_shard():
+            folder = slice_folder(self._folder, table, shard, ALL)
+            keys = self._keys(f"{_RETIRED}/{self._key(folder)}")
+            names = {slice_of(path) for path in self._published(folder)}
+            for path in versions_among(folder / Path(key).name for key in keys):
+                if slice_of(path) not in names:
+                    self._store.move(self._keys_of(path), source=f"{_RETIRED}/")
                     moved += 1
-            self._store.remove(self._keys(folder))
+            self._store.remove(keys)
         return moved
 
     def has_foreign(self) -> bool:
         """Whether the store has slices that the folder has not."""
         folders = [table_folder(self._folder, table) for table in tables()]
-        published = [path for folder in folders for path in self._published(folder)]
-        return any(not path.exists() for path in newest_versions(versions_among(published)))
+        newest = (newest_versions(self._published(folder)) for folder in folders)
+        return not all(path.exists() for paths in newest for path in paths)
 
     def publish_all(self) -> int:
         """Publishes what the folder has; returns how many slices.
@@ -259,11 +270,11 @@ class MirroredStore:
             StoreError: the store does not answer; those before are published.
         """
         self.record_layout()
-        found = [info.path for table in tables() for info in list_slices(self._folder, table)]
-        for path in found:
+        paths = [info.path for table in tables() for info in list_slices(self._folder, table)]
+        for path in paths:
             self._store.put_file(path, self._key(path))
             self._store.put_new(self._key(_number_file(path)), path.name.encode())
-        return len(found)
+        return len(paths)
 
     def _refresh(
         self, folder: Path, is_wanted: Callable[[Path], bool] = lambda _: True
@@ -276,7 +287,7 @@ class MirroredStore:
         """
         # First: what another process of this machine publishes later is in the store by then.
         copies = [path for path in _copies(folder) if is_wanted(path)]
-        published = versions_among(filter(is_wanted, self._published(folder)))
+        published = list(filter(is_wanted, self._published(folder)))
         newest = {version_key(path): path for path in newest_versions(published)}
         for path in set(copies).difference(published):
             # Retired; what was swept in the store stays here for whoever reads it.
@@ -284,8 +295,7 @@ class MirroredStore:
             if following is None or path > following:
                 path.unlink(missing_ok=True)
         missing = [path for path in newest.values() if not path.exists()]
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            fetched = sum(pool.map(self._fetch, missing))
+        fetched = sum(in_parallel(self._fetch, missing))
         if missing:
             _LOGGER.info(
                 "fetched %s in %s: %s bytes", len(missing), self._key(folder), f"{fetched:,}"
@@ -315,19 +325,19 @@ class MirroredStore:
         return size
 
     def _published(self, folder: Path) -> list[Path]:
-        """Where the versions below a folder lie, or would lie, on this machine."""
+        """Where the versions below a folder lie, or would lie, on this machine; newest last."""
         return self._versions(self._keys(self._key(folder)))
 
     def _versions(self, keys: Iterable[str]) -> list[Path]:
-        """The versions among these objects whose numbers are theirs."""
+        """The versions among these objects whose numbers are theirs, as `versions_among` does."""
         paths = {self._folder / key for key in keys if key.count("/") == 2}
-        found = [path for path in paths if slice_of(path) and shard_of(path)]
-        of_number = Counter(map(_number_file, found))
+        candidates = versions_among(path for path in paths if shard_of(path))
+        writers = Counter(map(_number_file, candidates))
         return [
             path
-            for path in found
+            for path in candidates
             if _number_file(path) in paths
-            and (of_number[_number_file(path)] == 1 or self._has_its_number(path))
+            and (writers[_number_file(path)] == 1 or self._has_its_number(path))
         ]
 
     def _has_its_number(self, path: Path) -> bool:
@@ -337,29 +347,11 @@ class MirroredStore:
         """The objects of a version."""
         return [self._key(path), self._key(_number_file(path))]
 
-    def _of_shard(self, shard: str) -> list[Path]:
-        names = [name for name, schema in tables().items() if not schema.is_cross_shard]
-        folders = [slice_folder(self._folder, name, shard, ALL) for name in names]
-        return [path for folder in folders for path in self._published(folder)]
-
-    def _retired_folders(self, shard: str) -> list[str]:
-        """Where a shard's slices were moved, by time."""
-        found = {"/".join(key.split("/")[:2]) for key in self._keys(_RETIRED)}
-        of_shard = [each for each in found if each.rpartition("-")[0] == f"{_RETIRED}/{shard}"]
-        return sorted(of_shard, key=lambda each: int(each.rpartition("-")[2]))
-
     def _keys(self, folder: str) -> list[str]:
         return [stored.path for stored in self._store.listed(folder)]
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
-
-    def _conflict(self, folder: Path, name: str) -> StoreConflictError:
-        return StoreConflictError(
-            f"'{self._key(folder / name)}' in {self._store.url!r} was written by another machine "
-            "while this one worked on it. What that one wrote stands. Run the same again; what is "
-            "up to date is kept."
-        )
 
 
 def _number_file(path: Path) -> Path:
@@ -371,5 +363,20 @@ def _copies(folder: Path) -> list[Path]:
     """The versions that lie in the folder of a table or of a slice."""
     if folder.name.startswith("shard="):
         return versions(folder)
-    folders = (each for each in folder.glob("shard=*") if each.name != f"shard={EMPTY_SHARD}")
-    return [path for each in folders for path in versions(each)]
+    paths = (path for shard in folder.glob("shard=*") for path in versions(shard))
+    return [path for path in paths if shard_of(path) != EMPTY_SHARD]
+
+
+def _cut_by_shard() -> list[str]:
+    return [name for name, schema in tables().items() if not schema.is_cross_shard]
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot move '{source}' to '{target}': {error}. Check the permissions and the free "
+            "space of the folder, then run the command again."
+        ) from error

@@ -1,20 +1,19 @@
 """Removes from an object store what nobody reads any more: superseded versions, contents unnamed.
 
 Old versions stay for a while: a machine may be fetching one, and a writer stores contents before
-the version that names them. Goes by the store's own clock.
+the version that names them.
 """
 
 import datetime
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 
 from warehouse.store.files import FILES, OBJECTS, files_of_version
-from warehouse.store.objects import ObjectStore, StoredObject
+from warehouse.store.objects import ObjectStore, StoredObject, in_parallel
 from warehouse.versions import number_of, numbered, slice_of
 
 KEPT = datetime.timedelta(days=1)
-_AT_A_TIME = 16
 
 
 def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, int]:
@@ -31,7 +30,7 @@ def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, 
     Raises:
         StoreError: the store does not answer.
     """
-    limit = store.now() - kept
+    limit = datetime.datetime.now(datetime.UTC) - kept
     # Listed before the versions that name them: what is written from now on is younger.
     contents = [stored for stored in store.listed(OBJECTS) if stored.written < limit]
     listed = store.listed()
@@ -76,6 +75,5 @@ def _number_of(stored: StoredObject) -> str | None:
 
 def _named(store: ObjectStore, versions: list[str]) -> set[str]:
     """The digests of the contents that versions of files name."""
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        lists = pool.map(lambda version: files_of_version(store, version), versions)
-        return {digest for files in lists for digest in files.values()}
+    lists = in_parallel(partial(files_of_version, store), versions)
+    return {digest for files in lists for digest in files.values()}

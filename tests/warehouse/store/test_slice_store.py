@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
-from warehouse.layout import list_slices
-from warehouse.layout_version import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION, list_slices
 from warehouse.schema import table_schema, tables
 from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import ObjectStore
