@@ -34,8 +34,7 @@ def main() -> None:
     from dagster_project.settings.sections import DecodingSettings, ExecutionSettings
     from toolformer.decoding.completions import Completion, DecodingParameters
     from toolformer.decoding.decoder import complete
-    from toolformer.evaluation.dateset import generate_dateset, sample_dateset
-    from toolformer.evaluation.prompts import question_prompt
+    from toolformer.evaluation.benchmarks.dateset import Dateset
     from toolformer.forward.embedded_model import ensure_embedded_model
     from tools.protocol import Document
     from tools.registry import create_tool
@@ -43,8 +42,8 @@ def main() -> None:
     from tools.running.pending_calls import call_runner
     from tools.yours.plugins import parse_arguments
 
-    items = sample_dateset(generate_dateset(seed=SEED), options.items, SEED)
-    prompts = [question_prompt(item.question) for item in items]
+    items = list(Dateset(seed=SEED, count=options.items).items())
+    prompts = [item.prompt for item in items]
     askers = [
         Document(document_id=item.item_id, text=prompt, published_on=item.current_date)
         for item, prompt in zip(items, prompts, strict=True)

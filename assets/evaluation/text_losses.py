@@ -3,12 +3,12 @@
 Does not store anything.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
-from toolformer.evaluation.perplexity import perplexity_row
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
@@ -60,7 +60,6 @@ def measure_losses(
         losses = token_losses(model, [list(windows[index].ids) for index in batch])
         for index, of_window in zip(batch, losses, strict=True):
             window = windows[index]
-            row = perplexity_row(of_window)
             rows.append(
                 {
                     "item_id": f"{window.document_id}-{window.index}",
@@ -71,10 +70,20 @@ def measure_losses(
                     "prompt": window.text,
                     "output": "",
                     "gold": "",
-                    "score": row.mean_loss,
-                    "score_weight": float(row.tokens),
-                    "reason": row.reason,
+                    **mean_loss(of_window),
                 }
             )
         progress(len(rows), len(windows))
     return sorted(rows, key=lambda row: row["item_id"])
+
+
+def mean_loss(losses: Sequence[float]) -> dict:
+    """The mean over the tokens of a window, in nats; none, and why, where there is no number."""
+    if not losses:
+        return {"score": None, "score_weight": 0.0, "reason": "empty"}
+    is_finite = all(map(math.isfinite, losses))
+    return {
+        "score": math.fsum(losses) / len(losses) if is_finite else None,
+        "score_weight": float(len(losses)),
+        "reason": None if is_finite else "non_finite_loss",
+    }
