@@ -1,7 +1,4 @@
-"""How the plots of the UI look: colours, panels, text, and the file formats.
-
-Does not know what a plot shows.
-"""
+"""How the plots of the UI look: colours, panels, text, and the file formats."""
 
 import io
 import textwrap
@@ -26,6 +23,7 @@ FAINT = "#8c959f"
 GRID = "#e3e6ea"
 _PAGE_COLOURS = {TEXT: "--text", FAINT: "--faint", GRID: "--line"}
 PALE = 0.35
+SMALL = {"fontsize": 8.5, "color": TEXT}
 COLUMNS = 3
 
 _RESOLUTION = 110
@@ -108,13 +106,23 @@ def add_legend(figure: Any, signs: Collection[Mapping[str, Any]]) -> None:
     )
 
 
-def style_axes(axes: Any) -> None:
+def style_axes(axes: Any, *, has_grid: bool = False) -> None:
     """Leave out what carries no information."""
     axes.set_facecolor("white")
+    if has_grid:
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(FAINT)
     axes.tick_params(labelsize=8.5, colors=TEXT)
+
+
+def hide_bottom(axes: Any) -> None:
+    """Leave out a horizontal axis whose values are written beside the bars."""
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def no_data(title: str) -> "Figure":
