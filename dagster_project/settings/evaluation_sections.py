@@ -84,7 +84,6 @@ class EvaluationSettings(Section):
         (0, 1, 3, 10), min_length=1, description="k of the trigger, for the study of it (table 9)"
     )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
-    dateset_new_tokens: int = Field(40, ge=5, description="longest answer, in tokens")
     batch_size: int | None = Field(
         None,
         ge=1,

@@ -1,7 +1,4 @@
-"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured.
-
-Does not run them. The perplexity of held-out shards is none of these.
-"""
+"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured."""
 
 from pathlib import Path
 
@@ -26,11 +23,7 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
     """
     evaluation = settings.evaluation
     if name == DATESET:
-        return Dateset(
-            seed=evaluation.seed,
-            count=evaluation.dateset_items,
-            max_new_tokens=evaluation.dateset_new_tokens,
-        )
+        return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
     if name == SUMS:
         return Sums()
     if name == UNSEEN_TOOL:

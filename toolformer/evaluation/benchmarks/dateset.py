@@ -49,13 +49,12 @@ class Dateset(Benchmark):
     Args:
         seed: Selects dates and questions.
         count: How many questions, with every kind among them; None for all 9,400.
-        max_new_tokens: The most tokens of an answer.
     """
 
     name = "dateset"
+    stop_rule = StopRule(max_new_tokens=40)
 
-    def __init__(self, *, seed: int, count: int | None = None, max_new_tokens: int = 40) -> None:
-        self.stop_rule = StopRule(max_new_tokens)
+    def __init__(self, *, seed: int, count: int | None = None) -> None:
         self.version = f"1 seed={seed} count={count}"
         self._seed = seed
         self._count = count
