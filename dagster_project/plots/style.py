@@ -27,7 +27,6 @@ SMALL = {"fontsize": 8.5, "color": TEXT}
 COLUMNS = 3
 
 _RESOLUTION = 110
-_PALETTE_COLOURS = 96
 _PANEL_WIDTH = 3.1
 _LABEL_WIDTH = 1.0
 _TITLE_HEIGHT = 0.28
@@ -141,19 +140,8 @@ def with_note(figure: "Figure", note: str) -> "Figure":
 
 def png_of(figure: "Figure") -> bytes:
     """Draw a figure as a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    size = canvas.get_width_height()
-    picture = Image.frombuffer("RGBA", size, bytes(canvas.buffer_rgba()), "raw", "RGBA", 0, 1)
-    picture = picture.convert("RGB")
     content = io.BytesIO()
-    # A palette instead of full colour: a third of the bytes, which every reader of the UI loads.
-    picture.quantize(_PALETTE_COLOURS, dither=Image.Dither.NONE).save(
-        content, format="png", optimize=True
-    )
+    figure.savefig(content, format="png")
     return content.getvalue()
 
 
