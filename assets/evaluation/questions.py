@@ -91,10 +91,8 @@ class Questions:
             progress=progress,
         )
         if mode.is_disabled:
-            self._without_calls = {
-                item.item_id: completion
-                for item, completion in zip(short, completions, strict=True)
-            }
+            ids = (item.item_id for item in short)
+            self._without_calls = dict(zip(ids, completions, strict=True))
         answers = {
             item.item_id: self._answer(item, completion, has_failed=index in failed)
             for index, (item, completion) in enumerate(zip(short, completions, strict=True))
