@@ -15,8 +15,12 @@ from dagster_project.plots.figures import (
     threshold_plot,
 )
 from dagster_project.plots.files import plot_links
-from dagster_project.report.costs import cost_of_tools
-from dagster_project.report.verdicts import Verdict, examples_above_chance, verdicts_of
+from dagster_project.report.verdicts import (
+    Verdict,
+    cost_of_tools,
+    examples_above_chance,
+    verdicts_of,
+)
 
 CALL_STATISTICS = Stage(
     name="call_statistics", version="1", settings=("sampling.round", "costs.price_per_hour")

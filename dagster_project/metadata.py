@@ -1,7 +1,4 @@
-"""What a person sees of a table in the UI: a preview of its rows, and its columns.
-
-Does not read the warehouse and draws no plots; `plots/figures.py` does.
-"""
+"""What a person sees of a table in the UI: a preview of its rows, and its columns."""
 
 import json
 import re
@@ -10,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from warehouse.schema import TableSchema, table_schema, view_name
+from warehouse.schema import table_schema, view_name
 
 # Of `corpus_manifest`: the sources that could not be used, by path, with the error.
 REJECTED_SOURCES = "rejected sources"
@@ -58,13 +55,11 @@ def table_markdown(frame: pl.DataFrame, *, rows: int = 5, width: int = 60) -> st
 def column_schema(table: str) -> dg.TableSchema:
     """The columns of a table with types, meaning and constraints.
 
-    Args:
-        table: name of the table.
-
     Raises:
         UnknownTableError: `schema.sql` defines no table of that name.
     """
     schema = table_schema(table)
+    key = ", ".join(map(view_name, schema.primary_key))
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -78,15 +73,12 @@ def column_schema(table: str) -> dg.TableSchema:
             )
             for column in schema.columns
         ],
-        constraints=dg.TableConstraints(other=[_key_constraint(schema)]),
+        constraints=dg.TableConstraints(other=[f"primary key ({key})"]),
     )
 
 
 def table_metadata(table: str) -> dict[str, Any]:
     """The metadata of an asset's definition whose rows are a table of the warehouse.
-
-    Args:
-        table: name of the table.
 
     Raises:
         UnknownTableError: `schema.sql` defines no table of that name.
@@ -95,10 +87,6 @@ def table_metadata(table: str) -> dict[str, Any]:
         "dagster/column_schema": column_schema(table),
         "dagster/table_name": table,
     }
-
-
-def _key_constraint(schema: TableSchema) -> str:
-    return f"primary key ({', '.join(map(view_name, schema.primary_key))})"
 
 
 def _line(cells: Any) -> str:

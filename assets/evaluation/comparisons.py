@@ -1,11 +1,7 @@
-"""Scores with intervals, and which of them are compared with which (paper §4.2, tables 3 to 7).
+"""Scores with intervals, and which of them are compared with which (paper §4.2, tables 3 to 7)."""
 
-Does not compute an interval; `toolformer.evaluation.intervals` does.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,7 +9,7 @@ import polars as pl
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.inputs import InputChangedError, Shared, Wanted, look_at
+from assets.inputs import InputChangedError, Wanted, look_at
 from assets.outputs import Made, SliceOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
@@ -61,67 +57,63 @@ def compare(run: Run) -> list[str]:
 # A run that measures meanwhile stores a part every few minutes; comparing takes seconds.
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
 def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
-    makers = {"score_intervals": _intervals, "paired_differences": _differences}
-    cells = Shared(partial(_cells, run, name))
-    for table, rows_of in makers.items():
-        _Comparison(
-            run=run, address=(table, ALL, name), metric=metric, cells=cells, rows_of=rows_of
-        ).bring_up_to_date()
+    _Comparison(run=run, address=("score_intervals", ALL, name), metric=metric).bring_up_to_date()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Comparison(SliceOutput):
-    """The intervals of a benchmark, or its differences.
-
-    Attributes:
-        metric: of the benchmark.
-        cells: the scores, read once for both tables.
-        rows_of: computes them, given the scores and the seed of the resamples.
-    """
+    """The intervals of a benchmark, and beside them its differences."""
 
     metric: Metric
-    cells: Shared
-    rows_of: Callable[[Cells, Metric, int], list[dict]]
 
     @property
     def benchmark(self) -> str:
         """Its name."""
         return self.address[2]
 
+    @property
+    def beside(self) -> Sequence[str]:
+        """See `SliceOutput.beside`."""
+        return ("paired_differences",)
+
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        looked_at = [
-            look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, each.name)
-            for each in self.run.warehouse.slices(EVALUATION_RESULTS.name)
-            if each.name.startswith(f"{self.benchmark}.")
-        ]
-        inputs = tuple(each for each in looked_at if each is not None)
+        slices = (
+            look_at(self.run.warehouse, EVALUATION_RESULTS.name, ALL, stored.name)
+            for stored in self.run.warehouse.slices(EVALUATION_RESULTS.name)
+            if stored.name.startswith(f"{self.benchmark}.")
+        )
+        inputs = tuple(filter(None, slices))
         parts = {"scores": {each.slice_name: each.fingerprint for each in inputs}}
         return Wanted(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
 
-    def compute(self, wanted: Wanted) -> Made:
+    def compute(self, wanted: Wanted) -> Made:  # noqa: ARG002
         """See `SliceOutput.compute`."""
-        cells: Cells = self.cells.of(wanted.versions)
+        scores = self.run.warehouse.ask("item_scores", benchmark=self.benchmark)
+        by_cell = scores.partition_by("model", "mode", as_dict=True)
+        cells = {_Cell(*key): frame for key, frame in by_cell.items()}
+        seed = self.run.settings.evaluation.seed
         try:
-            rows = self.rows_of(cells, self.metric, self.run.settings.evaluation.seed)
+            intervals = _intervals(cells, self.metric, seed)
+            differences = _differences(cells, self.metric, seed)
         except ValueError as error:
             raise ToolformerError(
                 f"The scores of {self.benchmark!r} cannot be compared: {error}"
             ) from error
+        return Made(
+            self._frame("score_intervals", intervals),
+            beside={"paired_differences": self._frame("paired_differences", differences)},
+        )
+
+    def _frame(self, table: str, rows: Iterable[dict]) -> pl.DataFrame:
         same = {"benchmark": self.benchmark, "metric": self.metric}
-        return Made(typed_frame(self.address[0], [{**same, **row} for row in rows]))
-
-
-def _cells(run: Run, benchmark: str) -> Cells:
-    scores = run.warehouse.ask("item_scores", benchmark=benchmark)
-    by_cell = scores.partition_by("model", "mode", as_dict=True)
-    return {_Cell(*key): frame for key, frame in by_cell.items()}
+        return typed_frame(table, [{**same, **row} for row in rows])
 
 
 def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
     rows = []
     for cell, frame in cells.items():
-        found = score_interval(
+        interval = score_interval(
             frame["score"].to_numpy(), frame["score_weight"].to_numpy(), metric=metric, seed=seed
         )
         rows.append(
@@ -129,7 +121,7 @@ def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
                 **cell._asdict(),
                 "items": frame.height,
                 "share_with_call": frame["has_call"].mean(),
-                **asdict(found),
+                **asdict(interval),
             }
         )
     return rows
@@ -141,7 +133,7 @@ def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
         both = cells[cell].join(cells[other], on=["item_id", "question"], suffix="_of_other")
         if both.is_empty():
             continue
-        found = paired_difference(
+        difference = paired_difference(
             both["score"].to_numpy(),
             both["score_of_other"].to_numpy(),
             both["score_weight"].to_numpy(),
@@ -153,7 +145,7 @@ def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
                 **cell._asdict(),
                 "other_model": other.model,
                 "other_mode": other.mode,
-                **asdict(found),
+                **asdict(difference),
             }
         )
     return rows
@@ -165,7 +157,7 @@ def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
     One model in two modes; two models in the same mode, disabled or enabled; and what a model does
     with calls against what base and `plain` of its round, the baselines, do without.
     """
-    in_order = sorted((_Cell(*cell) for cell in cells), key=_place)
+    in_order = sorted((_Cell(*cell) for cell in cells), key=_rank)
     for other, cell in combinations(in_order, 2):
         is_same_mode = cell.mode == other.mode and cell.mode in _MODES
         is_same_model = cell.model == other.model and other.mode in _MODES
@@ -179,10 +171,10 @@ def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
                 yield cell, other
 
 
-def _place(cell: _Cell) -> tuple[int, str, int, str]:
+def _rank(cell: _Cell) -> tuple[int, str, int, str]:
     """Controls before the models that are judged by them, and disabled before enabled."""
     kind = cell.model.partition("-round-")[0]
     order = (BASE, *(name for name in MODELS_OF_A_HOME[2:]), MODELS_OF_A_HOME[1])
-    of_model = order.index(kind) if kind in order else len(order)
-    of_mode = _MODES.index(cell.mode) if cell.mode in _MODES else len(_MODES)
-    return of_model, cell.model, of_mode, cell.mode
+    model_rank = order.index(kind) if kind in order else len(order)
+    mode_rank = _MODES.index(cell.mode) if cell.mode in _MODES else len(_MODES)
+    return model_rank, cell.model, mode_rank, cell.mode

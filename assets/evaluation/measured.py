@@ -18,24 +18,19 @@ from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.stage import EVALUATION_RESULTS, questions_fingerprint
 from assets.inputs import Wanted
 from assets.outputs import Made, SliceOutput
-from assets.run import Run
 from assets.shard_texts import typed_frame
 from dagster_project.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from dagster_project.progress import ProgressCallback
 from dagster_project.wiring.evaluated_models import EvaluatedModel
-from dagster_project.wiring.toolbox import Toolbox
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import hex_digest
 from tools.model_identity import model_identity
-from warehouse.schema import ALL
 
 TABLE = EVALUATION_RESULTS.name
 DONE_BUT_FAILED = "done, but tools were down for some items; the next run asks these again"
 _UNFINISHED_OF = "unfinished_of"
-# The fingerprint of a slice whose rows were taken out.
-EMPTY = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,73 +62,38 @@ class Measured(SliceOutput):
         return typed_frame(TABLE, [{**same, **row} for row in rows])
 
 
-@dataclass(frozen=True, slots=True)
-class BenchmarkPart:
-    """A part of a benchmark's items, as a model answers them in one mode.
-
-    Attributes:
-        run: that asks.
-        tools: of the run and of the benchmark.
-        benchmark, model, mode: of the answers.
-        number: of the part, from 0.
-        items: of the part.
-        asked: how many of these this run asks, from the first on.
-    """
-
-    run: Run
-    tools: Toolbox
-    benchmark: Benchmark
-    model: EvaluatedModel
-    mode: Mode
-    number: int
-    items: list[BenchmarkItem]
-    asked: int
-
-    @property
-    def slice_name(self) -> str:
-        """Name of its slice."""
-        return f"{self.benchmark.name}.{self.model.name}.{self.mode.name}.{self.number:04d}"
-
-    def fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
-        """Of the answers to some of its items."""
-        callable_tools = {} if self.mode.is_disabled else self.tools.tools
-        return questions_fingerprint(
-            questions_digest(self.benchmark, items),
-            len(items),
-            self.mode,
-            self.run.settings,
-            model_identity(self.model.directory),
-            blocked_tools=self.benchmark.blocked_tools,
-            tool_versions={name: tool.version for name, tool in callable_tools.items()},
-        )
-
-    def held_items(self) -> list[BenchmarkItem]:
-        """Those that its slice holds, of this model under these settings; else none."""
-        stored = self.run.warehouse.slice_metadata(TABLE, ALL, self.slice_name) or {}
-        held = self.items[: item_count(stored)]
-        digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
-        return held if self.fingerprint(held).digest in digests else []
-
-    def wanted_items(self) -> list[BenchmarkItem]:
-        """Those that are asked, and never fewer than its slice holds."""
-        return max(self.items[: self.asked], self.held_items(), key=len)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Answers(Measured):
-    """The answers to a part of a benchmark.
+    """The answers to a part of a benchmark's items, in one mode.
 
     Attributes:
-        part: which.
         questions: asks them; one for all modes of the part.
+        mode: how the model is used.
+        items: of the part.
+        count: how many of these this run asks, from the first on.
     """
 
-    part: BenchmarkPart
     questions: Questions
+    mode: Mode
+    items: Sequence[BenchmarkItem]
+    count: int
+
+    @property
+    def held_items(self) -> Sequence[BenchmarkItem]:
+        """Those that its slice holds, of this model under these settings; else none."""
+        stored = self.stored() or {}
+        held = self.items[: item_count(stored)]
+        digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
+        return held if self._fingerprint(held).digest in digests else []
+
+    @property
+    def _wanted_items(self) -> Sequence[BenchmarkItem]:
+        """Those that are asked, and never fewer than its slice holds."""
+        return max(self.items[: self.count], self.held_items, key=len)
 
     def wanted(self) -> Wanted:
         """See `Output.wanted`."""
-        return Wanted(self.part.fingerprint(self.part.wanted_items()))
+        return Wanted(self._fingerprint(self._wanted_items))
 
     def compute(self, wanted: Wanted) -> Made:
         """See `SliceOutput.compute`."""
@@ -141,8 +101,8 @@ class Answers(Measured):
         loaded = self.run.load_model(self.model.directory)
         rows = self.questions.ask(
             loaded,
-            self.part.mode,
-            self.part.wanted_items(),
+            self.mode,
+            self._wanted_items,
             known=self._answered(digest),
             progress=self.progress,
         )
@@ -154,6 +114,20 @@ class Answers(Measured):
         unfinished = wanted.fingerprint.with_part("failed_calls", failed)
         metadata = {**unfinished.metadata(), _UNFINISHED_OF: digest}
         return Made(frame, metadata, DONE_BUT_FAILED)
+
+    def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
+        """Of the answers to some of its items."""
+        benchmark = self.questions.benchmark
+        callable_tools = {} if self.mode.is_disabled else self.questions.tools.tools
+        return questions_fingerprint(
+            questions_digest(benchmark, items),
+            len(items),
+            self.mode,
+            self.run.settings,
+            model_identity(self.model.directory),
+            blocked_tools=benchmark.blocked_tools,
+            tool_versions={name: tool.version for name, tool in callable_tools.items()},
+        )
 
     def _answered(self, digest: str) -> dict[str, Mapping[str, object]]:
         """Rows by item of a slice in which some calls had failed because a tool was down."""

@@ -1,30 +1,21 @@
 """A model measured by a benchmark, part by part, each part and mode a slice of its own.
 
-A part that is finished stays when a run is killed. Of two runs over the same benchmark each takes
-the parts that the other does not work on. Does not ask questions itself.
+A part that is finished stays when a run is killed.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import dagster as dg
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from assets.evaluation.measured import (
-    EMPTY,
-    TABLE,
-    Answers,
-    BenchmarkPart,
-    Measured,
-    item_count,
-    questions_digest,
-)
-from assets.evaluation.measured_texts import Losses
+from assets.evaluation.measured import TABLE, Answers, Measured, item_count, questions_digest
 from assets.evaluation.questions import Questions
+from assets.evaluation.text_losses import Losses
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.shard_texts import typed_frame
@@ -45,6 +36,8 @@ from warehouse.schema import ALL
 _ITEMS_PER_PART = 250
 # Of the rows that a benchmark leaves out, so many are named.
 _NAMED = 5
+# The fingerprint of a slice whose rows were taken out.
+_EMPTY = ""
 
 
 @dataclass(slots=True)
@@ -115,49 +108,56 @@ class Measuring:
             progress=self.run.progress("evaluating", model.name, name),
             held_out=self.held_out,
         )
-        # Before the device is waited for: there may be no text.
-        losses.documents()
         self._bring_up_to_date(losses)
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
-        most = min(self.run.settings.evaluation.items or len(items), len(items))
-        is_all = most == len(items)
-        self.items_asked[name] = f"all {most}" if is_all else f"the first {most} of {len(items)}"
-        asked = f"{self.items_asked[name]} items"
-        show = self.run.progress("evaluating", model.name, name, asked)
-        tools = self.tools.with_further(benchmark.further_tools)
-        parts = [
-            [
-                BenchmarkPart(
-                    *(self.run, tools, benchmark, model, mode, number, of_part),
-                    asked=len(of_part[: max(most - start, 0)]),
-                )
-                for mode in modes
-            ]
-            for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART))
-            for of_part in [items[start : start + _ITEMS_PER_PART]]
-        ]
-        self._empty_stale(benchmark, model, items, parts)
-        total, done = most * len(modes), 0
-        for of_modes in self._in_turn([of_modes for of_modes in parts if of_modes[0].asked]):
+        count = min(self.run.settings.evaluation.items or len(items), len(items))
+        is_all = count == len(items)
+        self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
+        answers = self._answers(benchmark, items, count, model, modes)
+        not_asked = {part.address[2]: part for part in answers if not part.count}
+        self._empty_stale(benchmark, model, items, not_asked)
+        for part in answers:
+            if part.count:
+                self._bring_up_to_date(part)
+                part.progress(part.count, None)
+
+    def _answers(
+        self,
+        benchmark: Benchmark,
+        items: Sequence[BenchmarkItem],
+        count: int,
+        model: EvaluatedModel,
+        modes: Sequence[Mode],
+    ) -> list[Answers]:
+        """All parts in all modes, of which the first `count` items are asked."""
+        name = benchmark.name
+        show = self.run.progress("evaluating", model.name, name, f"{self.items_asked[name]} items")
+        answers: list[Answers] = []
+        total, done = count * len(modes), 0
+        for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
+            part = items[start : start + _ITEMS_PER_PART]
+            asked = len(part[: max(count - start, 0)])
             questions = Questions(benchmark, self.tools, self.run.settings)
-            for part in of_modes:
-                self._bring_up_to_date(
+            for mode in modes:
+                answers.append(
                     Answers(
-                        address=(TABLE, ALL, part.slice_name),
+                        address=(TABLE, ALL, f"{name}.{model.name}.{mode.name}.{number:04d}"),
                         run=self.run,
                         name=name,
                         model=model,
-                        part=part,
-                        questions=questions,
                         # The whole, and not the part, is what somebody waits for.
                         progress=partial(_show_total, show, done, total),
+                        questions=questions,
+                        mode=mode,
+                        items=part,
+                        count=asked,
                     )
                 )
-                done += part.asked
-                show(done, total)
+                done += asked
+        return answers
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
         """In a random order that stays, so that the first ones and each part are fair samples."""
@@ -170,54 +170,28 @@ class Measuring:
         seed = self.run.settings.evaluation.seed
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
-    def _in_turn(self, waiting: list[list[BenchmarkPart]]) -> Iterator[list[BenchmarkPart]]:
-        """Parts, each in all modes; those that another run works on come last."""
-        while waiting:
-            free = (
-                place
-                for place, of_modes in enumerate(waiting)
-                if not any(self._is_taken(part.slice_name) for part in of_modes)
-            )
-            yield waiting.pop(next(free, 0))
-
-    def _is_taken(self, slice_name: str) -> bool:
-        try:
-            with self._lock(slice_name).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-
-    def _lock(self, slice_name: str) -> FileLock:
-        return self.run.home.slice_lock(TABLE, ALL, slice_name)
-
     def _empty_stale(
         self,
         benchmark: Benchmark,
         model: EvaluatedModel,
         items: Sequence[BenchmarkItem],
-        parts: Iterable[Sequence[BenchmarkPart]],
+        not_asked: Mapping[str, Answers],
     ) -> None:
         """Leave no rows of other items or of another model, in whatever mode.
 
         A run that is stopped, and a mode that this one does not ask in, would leave them beside
         the new ones. So would a run of fewer items those that were asked under other settings.
         """
-        not_asked = {
-            part.slice_name: part for of_modes in parts for part in of_modes if not part.asked
-        }
         is_stale = partial(self._is_stale, benchmark, model, items, not_asked)
-        prefix = f"{benchmark.name}.{model.name}"
         for each in self.run.warehouse.slices(TABLE):
-            if f"{each.name}.".startswith(f"{prefix}.") and is_stale(each.name):
+            if each.name.startswith(f"{benchmark.name}.{model.name}."):
+                lock = self.run.home.slice_lock(TABLE, ALL, each.name)
                 # Another run that has the lock is about to replace it.
-                with (
-                    suppress(Timeout, StoreConflictError),
-                    self._lock(each.name).acquire(timeout=0),
-                ):
+                with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
                     if is_stale(each.name):
                         empty = typed_frame(TABLE, [])
                         self.run.warehouse.replace_slice(
-                            TABLE, ALL, each.name, empty, metadata={FINGERPRINT: EMPTY}
+                            TABLE, ALL, each.name, empty, metadata={FINGERPRINT: _EMPTY}
                         )
 
     def _is_stale(
@@ -225,22 +199,26 @@ class Measuring:
         benchmark: Benchmark,
         model: EvaluatedModel,
         items: Sequence[BenchmarkItem],
-        not_asked: Mapping[str, BenchmarkPart],
+        not_asked: Mapping[str, Answers],
         slice_name: str,
     ) -> bool:
         """Whether a slice holds rows of other items, of another model, or of other settings."""
         stored = self.run.warehouse.slice_metadata(TABLE, ALL, slice_name)
-        if stored is None or stored[FINGERPRINT] == EMPTY:
+        if stored is None or stored[FINGERPRINT] == _EMPTY:
             return False
         if slice_name in not_asked:
-            return not not_asked[slice_name].held_items()
-        made_of = json.loads(stored.get(PARTS, "{}"))
-        number = slice_name.rpartition(".")[2]
-        start = int(number) * _ITEMS_PER_PART if number.isdecimal() else len(items)
+            return not not_asked[slice_name].held_items
+        start = int(slice_name.rpartition(".")[2]) * _ITEMS_PER_PART
         held = items[start : start + item_count(stored)]
-        is_asked = made_of.get("questions") == json.dumps(questions_digest(benchmark, held))
-        identity = [model_identity(model.directory), self.run.settings.language_model.bos_token]
-        return not is_asked or made_of.get("language_model") != json.dumps(identity)
+        parts = {
+            "questions": questions_digest(benchmark, held),
+            "language_model": [
+                model_identity(model.directory),
+                self.run.settings.language_model.bos_token,
+            ],
+        }
+        made_of = json.loads(stored.get(PARTS, "{}"))
+        return any(made_of.get(name) != json.dumps(part) for name, part in parts.items())
 
     def _bring_up_to_date(self, output: Measured) -> None:
         state = output.bring_up_to_date()
@@ -253,11 +231,11 @@ def _show_total(
     show(before + so_far, total)
 
 
-def told(states: Mapping[str, int]) -> str:
+def describe_states(states: Mapping[str, int]) -> str:
     """How many slices were made how, in words.
 
     Example:
-        >>> told({"up to date": 1, "done": 2})
+        >>> describe_states({"up to date": 1, "done": 2})
         '2 done, 1 up to date'
     """
     in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))

@@ -1,7 +1,4 @@
-"""A benchmark's questions, asked in one mode (paper §4.2).
-
-Does not know any benchmark, and does not decide what is right: the benchmark does.
-"""
+"""A benchmark's questions, asked in one mode (paper §4.2)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +10,7 @@ from dagster_project.wiring.toolbox import Toolbox
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.modes import ENABLED, Mode
+from toolformer.evaluation.modes import Mode
 from toolformer.forward.language_model import LanguageModel
 from tools.errors import ToolUnavailableError
 from tools.running.deadlines import GIVEN_UP, MOST_FAILURES_IN_A_ROW
@@ -25,17 +22,19 @@ PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
 class Questions:
     """Items of a benchmark, asked of one model in one mode after the other.
 
-    What the model wrote is remembered: up to its first call a text is the same as without calls,
-    and one that does not begin to call a tool is the same without this tool. That is not decoded
-    again.
+    What the model wrote without calls is remembered: up to its first call a text is the same with
+    them, which is not decoded again.
+
+    Attributes:
+        benchmark: as given.
+        tools: those of the run and of the benchmark.
     """
 
     def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
-        self._benchmark = benchmark
-        self._tools = tools.with_further(benchmark.further_tools)
+        self.benchmark = benchmark
+        self.tools = tools.with_further(benchmark.further_tools)
         self._settings = settings
         self._without_calls: dict[str, Completion] = {}
-        self._with_calls: dict[str, Completion] = {}
 
     def ask(
         self,
@@ -62,13 +61,12 @@ class Questions:
         Raises:
             ToolUnavailableError: a tool had no answer 20 times in a row.
         """
-        same = self._same_without(mode.without_tool)
-        asked = [item for item in items if item.item_id not in known and item.item_id not in same]
+        asked = [item for item in items if item.item_id not in known]
         short, long = self._by_length(model, asked)
         failed: set[int] = set()
         prompts = [item.prompt for item in short]
         tools = live_tools(
-            self._tools,
+            self.tools,
             self._settings,
             prompts,
             [item.current_date or self._settings.evaluation.today for item in short],
@@ -79,53 +77,33 @@ class Questions:
             prompts,
             parameters=decoding_parameters(
                 self._settings,
-                () if mode.is_disabled else tuple(self._tools.tools),
-                max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+                () if mode.is_disabled else tuple(self.tools.tools),
+                max_new_tokens=self.benchmark.stop_rule.max_new_tokens,
                 call_top_k=mode.call_top_k,
                 least_call_probability=mode.least_call_probability,
-                blocked_tools=(*self._benchmark.blocked_tools, *filter(None, [mode.without_tool])),
+                blocked_tools=(*self.benchmark.blocked_tools, *filter(None, [mode.without_tool])),
             ),
             run_calls=tools.run_calls,
             parse_arguments=tools.parse_arguments,
-            stop_texts=self._benchmark.stop_rule.stop_texts,
+            stop_texts=self.benchmark.stop_rule.stop_texts,
             without_calls=self._known_without_calls(short),
             rows_at_once=self._settings.evaluation.batch_size,
             progress=progress,
         )
-        written = {item.item_id: each for item, each in zip(short, completions, strict=True)}
         if mode.is_disabled:
-            self._without_calls = written
-        elif mode.name == ENABLED and not failed:
-            self._with_calls = written
-        written |= same
-        failures = {short[place].item_id for place in failed}
-        made = {
-            item.item_id: self._answer(
-                item, written[item.item_id], has_failed=item.item_id in failures
-            )
-            for item in items
-            if item.item_id in written
+            ids = (item.item_id for item in short)
+            self._without_calls = dict(zip(ids, completions, strict=True))
+        answers = {
+            item.item_id: self._answer(item, completion, has_failed=index in failed)
+            for index, (item, completion) in enumerate(zip(short, completions, strict=True))
         }
-        made |= {item.item_id: {"reason": PROMPT_TOO_LONG} for item in long}
+        answers |= {item.item_id: {"reason": PROMPT_TOO_LONG} for item in long}
         return [
             {**known[item.item_id]}
             if item.item_id in known
-            else {**_question(item), **_used(mode), **made[item.item_id]}
+            else {**_question(item, mode), **answers[item.item_id]}
             for item in items
         ]
-
-    def _same_without(self, tool: str | None) -> dict[str, Completion]:
-        """Texts in which no call begins as one of this tool would, so that none could be masked."""
-        if tool is None:
-            return {}
-        return {
-            item_id: completion
-            for item_id, completion in self._with_calls.items()
-            if not any(
-                call.text.lstrip(" [").startswith(tool[0])
-                for call in (*completion.calls, *completion.undone_calls)
-            )
-        }
 
     def _known_without_calls(self, items: Sequence[BenchmarkItem]) -> list[Completion] | None:
         if any(item.item_id not in self._without_calls for item in items):
@@ -140,19 +118,19 @@ class Questions:
         parameters = decoding_parameters(
             self._settings,
             ("any",),
-            max_new_tokens=self._benchmark.stop_rule.max_new_tokens,
+            max_new_tokens=self.benchmark.stop_rule.max_new_tokens,
             call_top_k=1,
         )
-        most = longest_prompt_tokens(model, parameters)
+        max_tokens = longest_prompt_tokens(model, parameters)
         parts: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
         for item in items:
-            parts[len(model.tokenizer.encode(item.prompt)) > most].append(item)
+            parts[len(model.tokenizer.encode(item.prompt)) > max_tokens].append(item)
         return parts
 
     def _answer(self, item: BenchmarkItem, completion: Completion, *, has_failed: bool) -> dict:
         call = completion.calls[0] if completion.calls else None
         undone = completion.undone_calls[0] if completion.undone_calls else None
-        is_right = self._benchmark.score(item, completion.text_without_calls)
+        is_right = self.benchmark.score(item, completion.text_without_calls)
         return {
             "output": completion.text,
             "answer": completion.text_without_calls,
@@ -167,7 +145,7 @@ class Questions:
         }
 
 
-def _note_failure(failed: set[int], place: int, tool: str, reason: str | None) -> None:
+def _note_failure(failed: set[int], index: int, tool: str, reason: str | None) -> None:
     """Note whose call found its tool down; raise where the tool was given up."""
     if reason == GIVEN_UP:
         raise ToolUnavailableError(
@@ -177,10 +155,10 @@ def _note_failure(failed: set[int], place: int, tool: str, reason: str | None) -
             f"check {tool}`), then run the same again",
         )
     if reason in MAY_PASS:
-        failed.add(place)
+        failed.add(index)
 
 
-def _question(item: BenchmarkItem) -> dict:
+def _question(item: BenchmarkItem, mode: Mode) -> dict:
     return {
         "item_id": item.item_id,
         "item_group": item.group,
@@ -188,11 +166,6 @@ def _question(item: BenchmarkItem) -> dict:
         "gold": json.dumps(item.gold, ensure_ascii=False),
         "score_weight": 1.0,
         "metric": "accuracy",
-    }
-
-
-def _used(mode: Mode) -> dict:
-    return {
         "mode": mode.name,
         "call_top_k": mode.call_top_k,
         "least_call_probability": mode.least_call_probability,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import dagster as dg
 import polars as pl
 
-from assets.evaluation.measuring import Measuring, told
+from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL, Run
@@ -101,7 +101,7 @@ def _report(measuring: Measuring, key: str, model: EvaluatedModel) -> None:
     left_out = measuring.left_out(name, model)
     measuring.run.context.add_asset_metadata(
         {
-            "state": told(measuring.states[f"{name} with {model.name}"]),
+            "state": describe_states(measuring.states[f"{name} with {model.name}"]),
             "items asked": measuring.items_asked[name],
             "dagster/partition_row_count": int(summary["items"].sum()),
             **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},

@@ -35,7 +35,6 @@ EVALUATION_RESULTS = Stage(
         "evaluation.models",
         "evaluation.items",
         "evaluation.dateset_items",
-        "evaluation.dateset_new_tokens",
         "evaluation.call_top_ks",
         "decoding.call_top_k",
         "decoding.least_call_probability",
@@ -92,14 +91,7 @@ def losses_fingerprint(
     held_out_documents: Mapping[str, str],
     file: str | None,
 ) -> Fingerprint:
-    """Of a model's losses of the held-out texts, or of a text file.
-
-    Args:
-        settings: of the run.
-        model: identity of the model.
-        held_out_documents: fingerprints of the held-out shards.
-        file: digest of the text file; None for the held-out texts.
-    """
+    """Of a model's losses of held-out shards, by their fingerprints, or of a text file's digest."""
     parts = {
         "language_model": [model, settings.language_model.bos_token],
         "held_out_documents": dict(held_out_documents),

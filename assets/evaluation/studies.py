@@ -1,15 +1,14 @@
 """The paper's studies: what scores owe to k of the trigger, the tools, the size of the model."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 import polars as pl
 
 from assets.evaluation.comparisons import compare
-from assets.evaluation.measuring import Measuring, told
+from assets.evaluation.measuring import Measuring, describe_states
 from assets.failures import expected_errors
 from assets.run import WITH_MODEL
 from dagster_project.expected_errors import EXPECTED_ERRORS, explained
@@ -42,130 +41,105 @@ from tools.model_identity import SAFETENSORS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-_study = partial(
-    dg.asset,
-    group_name="studies",
-    kinds={"pytorch", "matplotlib"},
-    deps=["finetuned_model", "call_threshold"],
-    # They have no rows of their own.
-    code_version="1",
-    required_resource_keys=WITH_MODEL,
-)
+# Plots and tables, by heading.
+Shown: TypeAlias = tuple[Mapping[str, "Figure"], Mapping[str, pl.DataFrame]]
 
 
-@contextmanager
-def _measuring(context: dg.AssetExecutionContext) -> Iterator[Measuring]:
-    """What a study measures with; expected errors of the block become failures.
+def _study(show: Callable[[Measuring], Shown]) -> dg.AssetsDefinition:
+    """An asset that measures, and shows what its scores say; it has no rows of its own."""
 
-    Raises:
-        ToolformerError: there is nothing to study.
-    """
-    with expected_errors():
-        measuring = Measuring.open(context)
-        if not _question_benchmarks(measuring.run.settings):
-            raise ToolformerError(
-                "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
-                "study. Name some (`toolformer evaluate --list` shows them)."
+    @dg.asset(
+        name=show.__name__,
+        description=inspect.getdoc(show),
+        group_name="studies",
+        kinds={"pytorch", "matplotlib"},
+        deps=["finetuned_model", "call_threshold"],
+        code_version="1",
+        required_resource_keys=WITH_MODEL,
+    )
+    def study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with expected_errors():
+            measuring = Measuring.open(context)
+            if not _question_benchmarks(measuring.run.settings):
+                raise ToolformerError(
+                    "No benchmark of evaluation.benchmarks has questions, so there is nothing to "
+                    "study. Name some (`toolformer evaluate --list` shows them)."
+                )
+            plots, tables = show(measuring)
+            markdown = {name: table_markdown(rows, rows=120) for name, rows in tables.items()}
+            states = measuring.states.items()
+            return dg.MaterializeResult(
+                metadata={
+                    **plot_links(measuring.run.home, show.__name__, plots),
+                    **{name: dg.MetadataValue.md(table) for name, table in markdown.items()},
+                    **{f"state of {name}": describe_states(counts) for name, counts in states},
+                }
             )
-        yield measuring
+
+    return study
 
 
-def _shown(
-    measuring: Measuring, study: str, plots: Mapping[str, "Figure"], tables: dict[str, pl.DataFrame]
-) -> dg.MaterializeResult:
-    """What a study shows; plots and tables by heading."""
-    with expected_errors():
-        return dg.MaterializeResult(
-            metadata={
-                **plot_links(measuring.run.home, study, plots),
-                **{
-                    heading: dg.MetadataValue.md(table_markdown(rows, rows=120))
-                    for heading, rows in tables.items()
-                },
-                **{f"state of {name}": told(each) for name, each in measuring.states.items()},
-            }
-        )
-
-
-@_study()
-def call_top_k_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@_study
+def call_top_k_study(measuring: Measuring) -> Shown:
     """Scores by k of the trigger, where the model calls a tool and where it does not (table 9).
 
     Of the finetuned model that `training.variant` names, on the benchmarks of the settings. The
     rows are in `evaluation_results`; the view `call_calibration` shows them.
     """
-    with _measuring(context) as measuring:
-        settings = measuring.run.settings
-        (model,) = _models(measuring, _finetuned(settings))
-        modes = modes_by_k(
-            settings.evaluation.call_top_ks, with_calls=with_calls(model.directory, settings)
-        )
-        calibration = _measured(measuring, {model: modes}, "call_calibration")
-        return _shown(
-            measuring,
-            "call_top_k_study",
-            {"scores by k": calibration_plot(calibration)},
-            {"table": calibration},
-        )
+    settings = measuring.run.settings
+    (model,) = _models(measuring, _finetuned(settings))
+    modes = modes_by_k(
+        settings.evaluation.call_top_ks, with_calls=with_calls(model.directory, settings)
+    )
+    calibration = _measured(measuring, {model: modes}, "call_calibration")
+    return {"scores by k": calibration_plot(calibration)}, {"table": calibration}
 
 
-@_study()
-def tool_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@_study
+def tool_study(measuring: Measuring) -> Shown:
     """Scores with all tools, without each one, and without any.
 
     Of the finetuned model that `training.variant` names, on the benchmarks of the settings. A
     benchmark that blocks a tool anyway is the same without it.
     """
-    with _measuring(context) as measuring:
-        settings = measuring.run.settings
-        (model,) = _models(measuring, _finetuned(settings))
-        modes = modes_without_each(
-            measuring.tools.tools, with_calls=with_calls(model.directory, settings)
-        )
-        scores = _measured(measuring, {model: modes}, "evaluation_table")
-        by_tool = scores.with_columns(
-            without_tool=pl.when(mode=DISABLED.name)
-            .then(pl.lit(EVERY_TOOL))
-            .otherwise(pl.col("mode").str.strip_prefix("without-"))
-            .replace(ENABLED, None)
-        )
-        differences = measuring.run.warehouse.view("evaluation_difference").filter(
-            pl.col("mode").str.starts_with("without-"),
-            model=model.name,
-            other_model=model.name,
-            other_mode=ENABLED,
-        )
-        return _shown(
-            measuring,
-            "tool_study",
-            {"scores without a tool": tool_ablation_plot(by_tool)},
-            {"against all tools": differences},
-        )
+    settings = measuring.run.settings
+    (model,) = _models(measuring, _finetuned(settings))
+    modes = modes_without_each(
+        measuring.tools.tools, with_calls=with_calls(model.directory, settings)
+    )
+    scores = _measured(measuring, {model: modes}, "evaluation_table")
+    by_tool = scores.with_columns(
+        without_tool=pl.when(mode=DISABLED.name)
+        .then(pl.lit(EVERY_TOOL))
+        .otherwise(pl.col("mode").str.strip_prefix("without-"))
+        .replace(ENABLED, None)
+    )
+    differences = measuring.run.warehouse.view("evaluation_difference").filter(
+        pl.col("mode").str.starts_with("without-"),
+        model=model.name,
+        other_model=model.name,
+        other_mode=ENABLED,
+    )
+    plot = tool_ablation_plot(by_tool)
+    return {"scores without a tool": plot}, {"against all tools": differences}
 
 
-@_study()
-def model_size_study(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+@_study
+def model_size_study(measuring: Measuring) -> Shown:
     """Scores with and without calls by the size of the model (§4.4).
 
     Of the base model, the finetuned one and those of `evaluation.models`, on the benchmarks of the
     settings.
     """
-    with _measuring(context) as measuring:
-        settings = measuring.run.settings
-        models = _models(measuring, BASE, _finetuned(settings), *settings.evaluation.models)
-        modes = {model: [DISABLED, with_calls(model.directory, settings)] for model in models}
-        scores = _measured(measuring, modes, "evaluation_table")
-        sizes = {model.name: parameter_count(model.directory.glob(SAFETENSORS)) for model in models}
-        by_size = scores.with_columns(
-            parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
-        )
-        return _shown(
-            measuring,
-            "model_size_study",
-            {"scores by size": model_size_plot(by_size)},
-            {"table": by_size},
-        )
+    settings = measuring.run.settings
+    models = _models(measuring, BASE, _finetuned(settings), *settings.evaluation.models)
+    modes = {model: [DISABLED, with_calls(model.directory, settings)] for model in models}
+    scores = _measured(measuring, modes, "evaluation_table")
+    sizes = {model.name: parameter_count(model.directory.glob(SAFETENSORS)) for model in models}
+    by_size = scores.with_columns(
+        parameters=pl.col("model").replace_strict(sizes, return_dtype=pl.Int64)
+    )
+    return {"scores by size": model_size_plot(by_size)}, {"table": by_size}
 
 
 def _finetuned(settings: Settings) -> str:

@@ -1,34 +1,26 @@
-"""Scores laid out as the paper lays them out: models below each other, benchmarks side by side.
-
-Does not read the warehouse.
-"""
+"""Scores laid out as the paper lays them out: models below each other, benchmarks side by side."""
 
 import polars as pl
 
 from toolformer.evaluation.modes import ENABLED
 
-_OTHER = "other"
-
 
 def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """The view `evaluation_table` as one table per heading of the paper.
-
-    Args:
-        table: the view.
 
     Returns:
         By heading, in the paper's order: a column with model and mode, and one per benchmark with
         the score in percent (of texts the perplexity), its 95 % interval and of how many items.
     """
     score, low, high = (pl.col(name).round(1) for name in ("score", "low", "high"))
-    of_paper = pl.col("source") == "paper"
+    is_paper = pl.col("source") == "paper"
     labelled = table.with_columns(
-        pl.col("family").fill_null(_OTHER),
-        pl.when(of_paper)
+        pl.col("family").fill_null("other"),
+        pl.when(is_paper)
         .then(pl.format("paper: {}", "model"))
         .otherwise(pl.format("{}, {}", "model", "mode"))
         .alias("model"),
-        pl.when(of_paper)
+        pl.when(is_paper)
         .then(score.cast(pl.String))
         .otherwise(pl.format("{} ({} to {}), {} items", score, low, high, "items"))
         .alias("cell"),

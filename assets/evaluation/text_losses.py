@@ -1,80 +1,143 @@
-"""The losses of windows of a text, of which some are chosen at random (paper §4.3).
+"""The losses of a text as an output: of the held-out shards, or of a text file (paper §4.3)."""
 
-Does not store anything.
-"""
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
-from collections.abc import Callable, Iterable
-
-from dagster_project.settings.sections import Settings
+from assets.evaluation.measured import Measured
+from assets.evaluation.stage import losses_fingerprint
+from assets.inputs import Input, Wanted, fingerprints_of, slice_inputs
+from assets.outputs import Made
+from assets.shard_texts import documents_in, windows_of
+from dagster_project.settings.evaluation_sections import PERPLEXITY
+from dagster_project.wiring.benchmarks import read_text, text_file
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
-from toolformer.evaluation.perplexity import perplexity_row
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import choose_pack_tokens
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.windows import Window
-from toolformer.ground.digests import digest
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import Window, split_into_windows
+from toolformer.ground.digests import digest, hex_digest_of_file
 from toolformer.losses import token_losses
+from tools.model_identity import model_identity
 
 
-def measure_losses(
-    model: LanguageModel,
-    texts: Iterable[Window],
-    settings: Settings,
-    *,
-    progress: Callable[[int, int], None],
-) -> list[dict]:
-    """The mean loss of each window, with calls disabled.
+@dataclass(frozen=True, kw_only=True)
+class Losses(Measured):
+    """The losses of a text, or of the held-out shards, with calls disabled.
 
-    Args:
-        model: any.
-        texts: windows, of which `evaluation.perplexity_windows` are chosen.
-        settings: of the run.
-        progress: told windows done and windows in all.
-
-    Returns:
-        Rows of `evaluation_results` without benchmark, model and precision.
-
-    Raises:
-        ToolformerError: there is no window.
+    Attributes:
+        held_out: keys of these shards.
     """
-    # A random choice that does not change when other windows come or go.
-    seed = settings.evaluation.seed
-    windows = sorted(
-        texts,
-        key=lambda window: digest(seed, window.document_id, window.index, size=8, separator=" "),
-    )[: settings.evaluation.perplexity_windows]
-    if not windows:
-        raise ToolformerError(
-            "The text is empty, so there is no loss to measure. Expected a text in UTF-8; correct "
-            "the path in evaluation.texts."
+
+    held_out: Sequence[str]
+
+    def wanted(self) -> Wanted:
+        """See `Output.wanted`.
+
+        Raises:
+            ToolformerError: there is no held-out shard.
+        """
+        settings, documents = self.run.settings, self._documents()
+        fingerprint = losses_fingerprint(
+            settings,
+            # Of the model that is there now: another run may train it while this one waits.
+            model_identity(self.model.directory),
+            held_out_documents=fingerprints_of(documents),
+            file=None if documents else hex_digest_of_file(text_file(self.name, settings)),
         )
-    rows = []
-    batches = plan_batches(
-        [len(window.ids) for window in windows],
-        token_budget=settings.scoring.token_budget
-        or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
-        is_padded=not model.packs_rows,
-    )
-    for batch in batches:
-        losses = token_losses(model, [list(windows[index].ids) for index in batch])
-        for index, of_window in zip(batch, losses, strict=True):
-            window = windows[index]
-            row = perplexity_row(of_window)
-            rows.append(
-                {
-                    "item_id": f"{window.document_id}-{window.index}",
-                    "mode": DISABLED.name,
-                    "call_top_k": DISABLED.call_top_k,
-                    "least_call_probability": DISABLED.least_call_probability,
-                    "metric": "perplexity",
-                    "prompt": window.text,
-                    "output": "",
-                    "gold": "",
-                    "score": row.mean_loss,
-                    "score_weight": float(row.tokens),
-                    "reason": row.reason,
-                }
+        return Wanted(fingerprint, tuple(documents.values()))
+
+    def compute(self, wanted: Wanted) -> Made:
+        """See `SliceOutput.compute`."""
+        model = self.run.load_model(self.model.directory, precision="float32")
+        shards = sorted(document.shard for document in wanted.inputs)
+        windows = self._chosen(self._windows(model.tokenizer, shards))
+        settings = self.run.settings
+        batches = plan_batches(
+            [len(window.ids) for window in windows],
+            token_budget=settings.scoring.token_budget
+            or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
+            is_padded=not model.packs_rows,
+        )
+        rows: list[dict] = []
+        for batch in batches:
+            rows += _loss_rows(model, [windows[index] for index in batch])
+            self.progress(len(rows), len(windows))
+        return Made(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
+
+    def _documents(self) -> dict[str, Input]:
+        """The held-out shards, where perplexity is measured on them; else none."""
+        if self.name != PERPLEXITY:
+            return {}
+        documents = slice_inputs(self.run.warehouse, "documents", self.held_out)
+        if not documents:
+            raise ToolformerError(
+                "There is no held-out shard with documents, so perplexity has nothing to measure. "
+                "Cut the corpus into at least corpus.held_out_every shards (a smaller "
+                "corpus.shard_size before the first ingest, or a smaller held_out_every) and build "
+                "them, or leave `perplexity` out of evaluation.benchmarks."
             )
-        progress(len(rows), len(windows))
-    return sorted(rows, key=lambda row: row["item_id"])
+        return documents
+
+    def _windows(self, tokenizer: Tokenizer, shards: Sequence[str]) -> Iterable[Window]:
+        settings = self.run.settings
+        window_tokens = settings.corpus.window_tokens
+        if self.name != PERPLEXITY:
+            text = read_text(self.name, settings)
+            return split_into_windows(self.name, text, tokenizer, window_tokens=window_tokens)
+        return chain.from_iterable(
+            windows_of(
+                documents_in(self.run.warehouse, shard), tokenizer, window_tokens=window_tokens
+            )
+            for shard in shards
+        )
+
+    def _chosen(self, windows: Iterable[Window]) -> list[Window]:
+        """A random choice that does not change when other windows come or go."""
+        evaluation = self.run.settings.evaluation
+
+        def rank(window: Window) -> bytes:
+            key = (evaluation.seed, window.document_id, window.index)
+            return digest(*key, size=8, separator=" ")
+
+        chosen = sorted(windows, key=rank)[: evaluation.perplexity_windows]
+        if not chosen:
+            raise ToolformerError(
+                "The text is empty, so there is no loss to measure. Expected a text in UTF-8; "
+                "correct the path in evaluation.texts."
+            )
+        return chosen
+
+
+def _loss_rows(model: LanguageModel, windows: Sequence[Window]) -> list[dict]:
+    """Rows of `evaluation_results` without benchmark, model and precision."""
+    losses = token_losses(model, [list(window.ids) for window in windows])
+    return [
+        {
+            "item_id": f"{window.document_id}-{window.index}",
+            "mode": DISABLED.name,
+            "call_top_k": DISABLED.call_top_k,
+            "least_call_probability": DISABLED.least_call_probability,
+            "metric": "perplexity",
+            "prompt": window.text,
+            "output": "",
+            "gold": "",
+            **mean_loss(window_losses),
+        }
+        for window, window_losses in zip(windows, losses, strict=True)
+    ]
+
+
+def mean_loss(losses: Sequence[float]) -> dict:
+    """The mean over the tokens of a window, in nats; none, and why, where there is no number."""
+    if not losses:
+        return {"score": None, "score_weight": 0.0, "reason": "empty"}
+    is_finite = all(map(math.isfinite, losses))
+    return {
+        "score": math.fsum(losses) / len(losses) if is_finite else None,
+        "score_weight": float(len(losses)),
+        "reason": None if is_finite else "non_finite_loss",
+    }

@@ -1,7 +1,4 @@
-"""`toolformer evaluate`: measure models, and print scores and differences with intervals.
-
-Does not parse the command line.
-"""
+"""`toolformer evaluate`: measure models, and print scores and differences with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""`toolformer stats` and `toolformer report`: print what the views say, or make a page of it.
-
-Does not parse the command line.
-"""
+"""`toolformer stats` and `toolformer report`: print what the views say, or make a page of it."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,8 +7,12 @@ from typing import TYPE_CHECKING
 from assets.documents import records_read
 from dagster_project.commands import console
 from dagster_project.home import Home
-from dagster_project.report.costs import cost_of_tools
-from dagster_project.report.verdicts import Verdict, examples_above_chance, verdicts_of
+from dagster_project.report.verdicts import (
+    Verdict,
+    cost_of_tools,
+    examples_above_chance,
+    verdicts_of,
+)
 from dagster_project.settings.sections import Settings
 from dagster_project.settings.settings_file import load_settings
 from dagster_project.wiring.warehouse import open_warehouse

@@ -1,7 +1,4 @@
-"""The plot of how the least probability of a call was chosen.
-
-Does not choose.
-"""
+"""The plot of how the least probability of a call was chosen."""
 
 from typing import TYPE_CHECKING
 
@@ -9,8 +6,8 @@ import polars as pl
 
 from dagster_project.plots.style import (
     FAINT,
-    GRID,
     RUN_COLOURS,
+    SMALL,
     TEXT,
     add_legend,
     new_figure,
@@ -37,9 +34,6 @@ def call_threshold_plot(
             in which a call opens: the columns of `toolformer.decoding.call_threshold.CurvePoint`.
         chosen: the threshold with the largest sum of both gains.
         texts_with_calls, texts_without_calls: that the numbers are of.
-
-    Returns:
-        The figure.
     """
     # A logarithmic axis has no 0.
     rows = frame.filter(pl.col("threshold") > 0).sort("threshold")
@@ -61,9 +55,7 @@ def call_threshold_plot(
     )
     for number, (name, label, values) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, 2, number)
-        style_axes(axes)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
+        style_axes(axes, has_grid=True)
         axes.set_xscale("log")
         axes.axhline(0, color=FAINT, linewidth=0.8)
         for kind, colour in _COLOURS.items():
@@ -79,8 +71,8 @@ def call_threshold_plot(
             )
         if chosen > 0:
             axes.axvline(chosen, color=TEXT, linewidth=1, linestyle=":")
-        axes.set_xlabel("least probability of ` [`", fontsize=8.5, color=TEXT)
-        axes.set_ylabel(label, fontsize=8.5, color=TEXT)
+        axes.set_xlabel("least probability of ` [`", **SMALL)
+        axes.set_ylabel(label, **SMALL)
     return with_note(
         figure,
         f"First calls, as the model writes them, in {texts_with_calls} development texts with kept "

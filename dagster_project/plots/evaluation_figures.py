@@ -1,12 +1,7 @@
-"""The plots of what calls gain.
-
-Does not read the warehouse and computes no statistics: each plot shows the scores, the intervals
-and the verdicts of its frame. Colours, panels and the file format are in `style.py`.
-"""
+"""The plots of what calls gain: scores, intervals and verdicts as they stand in a frame."""
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from math import log10
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -17,8 +12,10 @@ from dagster_project.plots.style import (
     GRID,
     PALE,
     RUN_COLOURS,
+    SMALL,
     TEXT,
     add_legend,
+    hide_bottom,
     new_figure,
     no_data,
     panels_of,
@@ -34,10 +31,7 @@ EVERY_TOOL = "every tool"
 _BLUE, _ORANGE, _GREEN, *_ = RUN_COLOURS
 _VERDICT_COLOURS = {"better": _GREEN, "worse": _ORANGE, "unclear": FAINT}
 _MARKERS = "osD^v"
-_SMALL = {"fontsize": 8.5, "color": TEXT}
 _ERROR_BAR = {"elinewidth": 1.3, "capsize": 2.5, "capthick": 1.1}
-# Share of the logarithmic axis that a model's upright name needs.
-_NAME_WIDTH = 0.075
 _NAME_HEIGHT_PER_CHARACTER = 0.065  # inches
 
 
@@ -49,9 +43,6 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
             interval), items, verdict (better, worse, unclear). Benchmarks and comparisons stand in
             the order of their first rows.
         title: of the figure.
-
-    Returns:
-        The figure.
     """
     if frame.is_empty():
         return no_data(title)
@@ -80,7 +71,7 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
     low, high = min(*frame["low"], -1.0), max(*frame["high"], 1.0)
     margin = 0.05 * (high - low)
     axes.set(xlim=(low - margin, high + margin), ylim=(bottom, 0.0))
-    axes.set_xlabel("percentage points", **_SMALL)
+    axes.set_xlabel("percentage points", **SMALL)
     if len(comparisons) > 1:
         sign = {"color": TEXT, "linestyle": "none", "markersize": 5.5}
         add_legend(
@@ -97,9 +88,6 @@ def calibration_plot(frame: pl.DataFrame) -> "Figure":
         frame: of one model the view `call_calibration`: benchmark, call_top_k, score,
             score_with_call, score_without_call, share_with_call (shares between 0 and 1; NULL
             where there is no such item).
-
-    Returns:
-        A figure with one panel per benchmark.
     """
     title = "Scores by k of the trigger"
     if frame.is_empty():
@@ -124,8 +112,8 @@ def calibration_plot(frame: pl.DataFrame) -> "Figure":
         axes.set_xlim(-0.6, len(places) - 0.4)
         axes.set_xticks(list(places.values()), [str(k) for k in places])
         if number % COLUMNS == 0:
-            axes.set_ylabel("score (%)", **_SMALL)
-        axes.set_xlabel("k", **_SMALL)
+            axes.set_ylabel("score (%)", **SMALL)
+        axes.set_xlabel("k", **SMALL)
     add_legend(figure, lines.values())
     return with_note(figure, "Bars, with the scale on the right: share of items with a call")
 
@@ -137,9 +125,6 @@ def tool_ablation_plot(frame: pl.DataFrame) -> "Figure":
         frame: of one model benchmark, without_tool (NULL with all tools, `EVERY_TOOL` without
             calls), score, low, high (percent, with the 95 % interval). Tools stand in the order of
             their first rows.
-
-    Returns:
-        A figure with one panel per benchmark.
     """
     title = "Scores without a tool"
     if frame.is_empty():
@@ -163,15 +148,14 @@ def tool_ablation_plot(frame: pl.DataFrame) -> "Figure":
             score = row["score"].item()
             # Where the dashed line would run through the number, the number covers it.
             behind = {"facecolor": "white", "linewidth": 0, "pad": 0.8}
-            label = {"va": "center", "bbox": behind, **_SMALL}
+            label = {"va": "center", "bbox": behind, **SMALL}
             axes.text(row["high"].item() + 0.04 * highest, place, f"{score:.1f}", **label)
             if name is None:
                 axes.axvline(score, color=_BLUE, linewidth=0.9, linestyle=(0, (4, 2)))
         axes.set(xlim=(0, highest * 1.25), ylim=(0.5 - len(order), 0.5))
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
+        hide_bottom(axes)
         axes.set_yticks([-place for place in range(len(order))], [looks[name][0] for name in order])
-        axes.tick_params(axis="y", length=0, labelleft=number % COLUMNS == 0)
+        axes.tick_params(labelleft=number % COLUMNS == 0)
     return with_note(figure, "Scores in percent with 95 % intervals; dashed: with all tools")
 
 
@@ -181,20 +165,12 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
     Args:
         frame: benchmark, model, parameters, mode (disabled, enabled), score, low, high (percent,
             with the 95 % interval).
-
-    Returns:
-        A figure with one panel per benchmark. Models of nearly the same size stand side by side.
     """
     title = "Scores by size of the model"
     if frame.is_empty():
         return no_data(title)
     models = frame.select("model", "parameters").unique().sort("parameters", "model")
-    sizes = models["parameters"].to_list()
-    gap = _NAME_WIDTH * max(log10(sizes[-1] / sizes[0]), 1.0)
-    places = _side_by_side(sizes, gap)
-    place_of = dict(zip(models["model"], places, strict=True))
-    # The axis spans a decade at least.
-    margin = max(gap, (1 - places[-1] + places[0]) / 2)
+    places = {model: place for place, model in enumerate(models["model"])}
     names = [f"{model} ({_short_count(size)})" for model, size in models.iter_rows()]
     name_height = _NAME_HEIGHT_PER_CHARACTER * max(map(len, names))
     figure, panels = panels_of(_distinct(frame, "benchmark"), title, height=1.95 + name_height)
@@ -203,24 +179,24 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
         "enabled": {"label": "calls on", "color": _BLUE, "marker": "o", "markersize": 4.5},
     }
     for number, axes, rows in _filled(panels, frame):
-        for (mode, style), shift in zip(modes.items(), (-gap / 8, gap / 8), strict=True):
+        for (mode, style), shift in zip(modes.items(), (-0.1, 0.1), strict=True):
             of_mode = rows.filter(mode=mode).sort("score", "model")
-            here = [place_of[model] + shift for model in of_mode["model"]]
+            here = [places[model] + shift for model in of_mode["model"]]
             points = {"linestyle": "none", **style, **_ERROR_BAR}
             axes.errorbar(here, of_mode["score"], _reach(of_mode), **points)
             # A line through a base model and its finetuned one would show no growth in size.
             best = of_mode.unique("parameters", keep="last").sort("parameters")
-            here = [place_of[model] + shift for model in best["model"]]
+            here = [places[model] + shift for model in best["model"]]
             axes.plot(here, best["score"], color=style["color"], linewidth=1.6)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_ylim(bottom=0)
-        axes.set_xlim(places[0] - margin, places[-1] + margin)
-        axes.set_xticks(places, names, rotation=90)
+        axes.set_xlim(-0.6, len(places) - 0.4)
+        axes.set_xticks(list(places.values()), names, rotation=90)
         if number % COLUMNS == 0:
-            axes.set_ylabel("score (%)", **_SMALL)
+            axes.set_ylabel("score (%)", **SMALL)
     add_legend(figure, modes.values())
-    note = "With 95 % intervals. The lines join the best model of each size"
+    note = "Smallest first, with 95 % intervals. The lines join the best model of each size"
     return with_note(figure, note)
 
 
@@ -266,14 +242,6 @@ def _filled(panels: Sequence[Any], frame: pl.DataFrame) -> Iterator[tuple[int, A
     """Number, axes and rows of each panel, for `panels_of(_distinct(frame, "benchmark"), …)`."""
     for number, (axes, name) in enumerate(zip(panels, _distinct(frame, "benchmark"), strict=True)):
         yield number, axes, frame.filter(benchmark=name)
-
-
-def _side_by_side(sizes: Sequence[int], gap: float) -> list[float]:
-    """Logarithms of ascending sizes, moved apart where they are closer than the gap."""
-    places: list[float] = []
-    for size in sizes:
-        places.append(max(log10(size), places[-1] + gap) if places else log10(size))
-    return places
 
 
 def _short_count(count: int) -> str:

@@ -1,22 +1,19 @@
-"""The plots of the UI.
-
-Does not read the warehouse: each plot takes the frame that the view of its name gives. Colours,
-panels and the file format are in `style.py`.
-"""
+"""The plots of calls and of finetuning; each takes the frame that the view of its name gives."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dagster_project.plots.style import (
     COLUMNS,
-    FAINT,
-    GRID,
     PALE,
     RUN_COLOURS,
+    SMALL,
     TEXT,
     colour_of,
+    hide_bottom,
     new_figure,
     no_data,
     panels_of,
@@ -42,9 +39,6 @@ def funnel_plot(frame: pl.DataFrame) -> "Figure":
 
     Args:
         frame: the view `call_funnel`: tool, stage, stage_order, rows.
-
-    Returns:
-        The figure.
     """
     tools = _tools(frame)
     if not tools:
@@ -70,18 +64,16 @@ def funnel_plot(frame: pl.DataFrame) -> "Figure":
                 places[stage],
                 f" {rows:,}",
                 va="center",
-                color=TEXT,
-                fontsize=8.5,
+                **SMALL,
                 fontweight="bold" if is_result else "normal",
             )
         axes.set_xscale("log")
         axes.set_xlim(0.5, (2 * most) ** 1.32)
-        axes.set_xticks([])
+        hide_bottom(axes)
         axes.minorticks_off()
-        axes.spines["bottom"].set_visible(False)
         axes.set_ylim(0.4, len(stages) + 0.6)
         axes.set_yticks(list(places.values()), list(places))
-        axes.tick_params(axis="y", length=0, labelleft=number % COLUMNS == 0)
+        axes.tick_params(labelleft=number % COLUMNS == 0)
     return with_note(figure, "Length of the bars: logarithm of the count")
 
 
@@ -92,9 +84,6 @@ def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float
         frame: rows of the view `loss_reductions`: tool, least_reduction (nats) and calls of each
             step.
         thresholds: τ_f by tool, in nats; a tool without one gets no line.
-
-    Returns:
-        The figure.
     """
     title = "Loss reduction of the scored calls"
     tools = _tools(frame)
@@ -104,7 +93,7 @@ def loss_reduction_histogram(frame: pl.DataFrame, thresholds: Mapping[str, float
     for number, (axes, tool) in enumerate(zip(panels, tools, strict=True)):
         _draw_histogram(axes, tool, frame.filter(tool=tool), thresholds.get(tool))
         if number % COLUMNS == 0:
-            axes.set_ylabel("calls", fontsize=8.5, color=TEXT)
+            axes.set_ylabel("calls", **SMALL)
     return with_note(
         figure,
         "Loss reduction in nats; the logarithm of the number of calls. "
@@ -116,11 +105,8 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
     """Training loss and development perplexity over the steps of finetuning.
 
     Args:
-        frame: the table `training_metrics`: run, step, loss, learning_rate,
-            development_perplexity.
-
-    Returns:
-        The figure. Several runs get a colour each; the learning rate is the last run's.
+        frame: the table `training_metrics`: run, step, loss, development_perplexity. Several runs
+            get a colour each.
     """
     if frame.is_empty():
         return no_data("Finetuning")
@@ -133,13 +119,9 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
     figure = new_figure(7.6, 0.8 + 2.1 * parts, "Finetuning")
     panels = [figure.add_subplot(parts, 1, part + 1) for part in range(parts)]
     for axes in panels:
-        style_axes(axes)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-    _draw_learning_rate(panels[0], frame.filter(run=runs[-1]).sort("step"))
-    palette = RUN_COLOURS
-    for number, run in enumerate(runs):
-        line = {"color": palette[number % len(palette)], "linewidth": 1.6, "marker": "o"}
+        style_axes(axes, has_grid=True)
+    for run, colour in zip(runs, cycle(RUN_COLOURS)):
+        line = {"color": colour, "linewidth": 1.6, "marker": "o"}
         rows = frame.filter(run=run).sort("step").filter(pl.col("loss").is_finite())
         # Markers only where there is room for them; a single step would be invisible without.
         size = 3.5 if rows.height <= 40 else 0
@@ -148,14 +130,14 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
         if not rows.is_empty():
             panels[1].plot(rows["step"], rows["development_perplexity"], markersize=4.5, **line)
             if run == runs[-1]:
-                _mark_best(panels[1], rows, line["color"])
-    panels[0].set_ylabel("training loss\n(nats per token)", fontsize=8.5, color=TEXT)
+                _mark_best(panels[1], rows, colour)
+    panels[0].set_ylabel("training loss\n(nats per token)", **SMALL)
     if len(runs) > 1:
         panels[0].legend(fontsize=8, frameon=False, loc="upper right")
     if parts == 2:
-        panels[1].set_ylabel("development\nperplexity", fontsize=8.5, color=TEXT)
+        panels[1].set_ylabel("development\nperplexity", **SMALL)
         panels[1].margins(y=0.35)
-    panels[-1].set_xlabel("step", fontsize=8.5, color=TEXT)
+    panels[-1].set_xlabel("step", **SMALL)
     first, last = int(frame["step"].min()), int(frame["step"].max())  # pyright: ignore[reportArgumentType]
     margin = max(0.04 * (last - first), 1)
     for axes in panels:
@@ -171,9 +153,6 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
         frame: the view `threshold_sweep`: tool, filtering_threshold, kept_calls, kept_texts,
             scored_calls, chance_share. A tick stands where the bar of the calls would end by
             chance, if as many were kept as with the results of other calls.
-
-    Returns:
-        The figure.
     """
     title = "Kept calls by filtering threshold"
     tools = _tools(frame)
@@ -204,9 +183,7 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
         axes.set_ylim(rows.height - most_thresholds - 0.45, rows.height - 0.45)
         counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
         axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
+        hide_bottom(axes)
     return with_note(
         figure,
         "Thresholds in nats. Full colour: calls; pale: texts with at least one of them; "
@@ -256,24 +233,8 @@ def _draw_histogram(axes: Any, tool: str, steps: pl.DataFrame, threshold: float 
         xytext=(4, 0),
         textcoords="offset points",
         va="top",
-        fontsize=8.5,
-        color=TEXT,
+        **SMALL,
     )
-
-
-def _draw_learning_rate(axes: Any, rows: pl.DataFrame) -> None:
-    twin = axes.twinx()
-    twin.fill_between(rows["step"], rows["learning_rate"], color=FAINT, alpha=0.16, linewidth=0)
-    twin.set_ylim(0, max([*rows["learning_rate"], 1e-12]) * 1.25)
-    twin.set_ylabel("learning rate (shaded)", fontsize=8, color=FAINT)
-    twin.tick_params(labelsize=7.5, colors=FAINT, length=0)
-    twin.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    twin.yaxis.get_offset_text().set(size=7.5, color=FAINT)
-    for spine in twin.spines.values():
-        spine.set_visible(False)
-    # The curve stays in front of the shade.
-    axes.set_zorder(twin.get_zorder() + 1)
-    axes.patch.set_visible(False)
 
 
 def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
@@ -288,8 +249,7 @@ def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
         textcoords="offset points",
         ha="right" if best["step"] > rows["step"].mean() else "left",
         va="top",
-        fontsize=8.5,
-        color=TEXT,
+        **SMALL,
     )
 
 

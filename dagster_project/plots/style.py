@@ -1,7 +1,4 @@
-"""How the plots of the UI look: colours, panels, text, and the file formats.
-
-Does not know what a plot shows.
-"""
+"""How the plots of the UI look: colours, panels, text, and the file formats."""
 
 import io
 import textwrap
@@ -26,10 +23,10 @@ FAINT = "#8c959f"
 GRID = "#e3e6ea"
 _PAGE_COLOURS = {TEXT: "--text", FAINT: "--faint", GRID: "--line"}
 PALE = 0.35
+SMALL = {"fontsize": 8.5, "color": TEXT}
 COLUMNS = 3
 
 _RESOLUTION = 110
-_PALETTE_COLOURS = 96
 _PANEL_WIDTH = 3.1
 _LABEL_WIDTH = 1.0
 _TITLE_HEIGHT = 0.28
@@ -108,13 +105,23 @@ def add_legend(figure: Any, signs: Collection[Mapping[str, Any]]) -> None:
     )
 
 
-def style_axes(axes: Any) -> None:
+def style_axes(axes: Any, *, has_grid: bool = False) -> None:
     """Leave out what carries no information."""
     axes.set_facecolor("white")
+    if has_grid:
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(FAINT)
     axes.tick_params(labelsize=8.5, colors=TEXT)
+
+
+def hide_bottom(axes: Any) -> None:
+    """Leave out a horizontal axis whose values are written beside the bars."""
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def no_data(title: str) -> "Figure":
@@ -133,19 +140,8 @@ def with_note(figure: "Figure", note: str) -> "Figure":
 
 def png_of(figure: "Figure") -> bytes:
     """Draw a figure as a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    size = canvas.get_width_height()
-    picture = Image.frombuffer("RGBA", size, bytes(canvas.buffer_rgba()), "raw", "RGBA", 0, 1)
-    picture = picture.convert("RGB")
     content = io.BytesIO()
-    # A palette instead of full colour: a third of the bytes, which every reader of the UI loads.
-    picture.quantize(_PALETTE_COLOURS, dither=Image.Dither.NONE).save(
-        content, format="png", optimize=True
-    )
+    figure.savefig(content, format="png")
     return content.getvalue()
 
 

@@ -1,7 +1,4 @@
-"""What the report says: the warehouse's views as figures, tables and sentences.
-
-Does not write HTML.
-"""
+"""What the report says: the warehouse's views as figures, tables and sentences."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +16,8 @@ from dagster_project.plots.figures import (
     training_curve,
 )
 from dagster_project.plots.style import svg_of
-from dagster_project.report.costs import cost_of_tools
 from dagster_project.report.texts import ShownTexts, shown_texts
-from dagster_project.report.verdicts import Verdict, verdicts_of
+from dagster_project.report.verdicts import Verdict, cost_of_tools, verdicts_of
 from dagster_project.settings.sections import FINETUNED, Settings
 from dagster_project.wiring.evaluated_models import name_of_model
 from toolformer.training.variants import PLAIN, SHUFFLED
@@ -37,14 +33,8 @@ _TEXTS_PER_TOOL = 300
 _BYTES_OF_TEXTS = 12_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure of the page.
-
-    Attributes:
-        caption: what it shows.
-        svg: an element.
-    """
+class Picture(NamedTuple):
+    """A figure of the page: what it shows, and its element."""
 
     caption: str
     svg: str
@@ -77,14 +67,7 @@ class Contents:
 
 
 def contents_of(store: Warehouse, settings: Settings) -> Contents:
-    """Read all that the page shows.
-
-    Args:
-        store: the warehouse of the home.
-        settings: in force.
-
-    Raises: see `Warehouse.query`.
-    """
+    """Read all that the page shows from the warehouse of a home."""
     metrics = store.query("select * from training_metrics order by run, step")
     texts = store.ask("annotated_texts", texts=_TEXTS_PER_TOOL)
     verdicts = verdicts_of(store)
@@ -135,35 +118,29 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
 
 def _gains(store: Warehouse, settings: Settings, rounds: Sequence[int]) -> pl.DataFrame:
     """What calls gain, of the newest round whose model was measured."""
-    found = pl.DataFrame()
+    gains = pl.DataFrame()
     for number in sorted(set(rounds), reverse=True):
         training = settings.training.model_copy(update={"rounds": (number,)})
         in_round = settings.model_copy(update={"training": training})
         names = {key: name_of_model(key, in_round) for key in (FINETUNED, PLAIN, SHUFFLED)}
-        found = store.ask(
+        gains = store.ask(
             "gains_over_controls",
             model=names[FINETUNED],
             plain=names[PLAIN],
             shuffled=names[SHUFFLED],
         )
-        if not found.is_empty():
+        if not gains.is_empty():
             break
-    return found
+    return gains
 
 
 def _gain_pictures(gains: pl.DataFrame) -> list[Picture]:
-    shown = gains.rename({"against": "comparison"})
     # Perplexities are no percentage points.
-    shown = shown.filter(pl.col("share_with_call") > 0)
+    shown = gains.rename({"against": "comparison"}).filter(pl.col("share_with_call") > 0)
     if shown.is_empty():
         return []
-    figure = difference_plot(shown, "gain")
-    return [
-        Picture(
-            "Gain of the finetuned model with calls, by what it is compared with",
-            svg_of(figure, "gains"),
-        )
-    ]
+    caption = "Gain of the finetuned model with calls, by what it is compared with"
+    return [Picture(caption, svg_of(difference_plot(shown, "gain"), "gains"))]
 
 
 def _by_tool(

@@ -1,7 +1,4 @@
-"""The report as one HTML file that needs no network.
-
-Does not choose what is shown; `contents.py` does.
-"""
+"""The report as one HTML file that needs no network."""
 
 from datetime import UTC, datetime
 from importlib import resources

@@ -1,7 +1,4 @@
-"""The texts of the report with their calls, in the form that the page's script reads.
-
-Does not read the warehouse.
-"""
+"""The texts of the report with their calls, in the form that the page's script reads."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

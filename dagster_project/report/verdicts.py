@@ -1,4 +1,4 @@
-"""For each tool and round: did the filter keep more calls than it would keep by chance?
+"""For each tool and round: did the filter keep more calls than it would by chance, at what cost?
 
 Where it did not, no kept call is an example of what the tool is good for.
 """
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from dagster_project.settings.sections import Settings
 from toolformer.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
+
+_MONEY = ("money", "money_per_candidate", "money_per_kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,7 @@ class Verdict:
 
 
 def verdicts_of(store: Warehouse) -> list[Verdict]:
-    """The verdicts on all calls so far, at the thresholds in force.
-
-    Raises: see `Warehouse.query`.
-    """
+    """The verdicts on all calls so far, at the thresholds in force."""
     return [
         Verdict(
             row["tool"],
@@ -62,8 +62,16 @@ def examples_above_chance(
         store: the warehouse.
         verdicts: on the tools that examples are wanted of.
         per_tool: at most so many of each tool and round, and at most ten.
-
-    Raises: see `Warehouse.query`.
     """
     above = [(each.round, each.tool) for each in verdicts if each.found.is_above_chance]
     return store.best_examples(above, per_tool=per_tool)
+
+
+def cost_of_tools(store: Warehouse, settings: Settings) -> pl.DataFrame:
+    """What the calls of each tool and round cost, in tokens and seconds.
+
+    With columns of money where `costs.price_per_hour` is set.
+    """
+    price = settings.costs.price_per_hour
+    rows = store.ask("cost_of_tools", price_per_hour=price)
+    return rows.drop(_MONEY) if price is None else rows

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from dagster_project.settings.section import Section
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
-from toolformer.evaluation.prompts import QUESTION_PROMPT
+from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.training.variants import CALLS, VARIANTS
 
 # Models that are named by what they are and not by a path.
@@ -43,7 +43,9 @@ class QuestionFileSettings(Section):
     first_words: int = Field(20, ge=1, description="how many words are looked at")
     blocked_tools: tuple[str, ...] = Field((), description="tools that must not be called")
     max_new_tokens: int = Field(40, ge=1, description="longest answer, in tokens")
-    stop_texts: tuple[str, ...] = Field((), description="texts that end an answer")
+    stop_texts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="texts that end an answer"
+    )
 
 
 class EvaluationSettings(Section):
@@ -82,7 +84,6 @@ class EvaluationSettings(Section):
         (0, 1, 3, 10), min_length=1, description="k of the trigger, for the study of it (table 9)"
     )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="questions of DATESET")
-    dateset_new_tokens: int = Field(40, ge=5, description="longest answer, in tokens")
     batch_size: int | None = Field(
         None,
         ge=1,

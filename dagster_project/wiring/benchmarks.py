@@ -1,7 +1,4 @@
-"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured.
-
-Does not run them. The perplexity of held-out shards is none of these.
-"""
+"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured."""
 
 from pathlib import Path
 
@@ -9,7 +6,7 @@ from dagster_project.settings.evaluation_sections import DATESET, SUMS, UNSEEN_T
 from dagster_project.settings.sections import Settings
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.benchmarks.catalogue import open_benchmark
+from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
@@ -26,11 +23,7 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
     """
     evaluation = settings.evaluation
     if name == DATESET:
-        return Dateset(
-            seed=evaluation.seed,
-            count=evaluation.dateset_items,
-            max_new_tokens=evaluation.dateset_new_tokens,
-        )
+        return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
     if name == SUMS:
         return Sums()
     if name == UNSEEN_TOOL:
@@ -47,7 +40,7 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
             f"The questions of {name!r} are not part of this project. Get them from where they "
             f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
         )
-    return open_benchmark(name, Path(evaluation.files[name]))
+    return BENCHMARKS[name](Path(evaluation.files[name]))
 
 
 def text_file(name: str, settings: Settings) -> Path:

@@ -1,7 +1,4 @@
-"""The models that are measured, by the names under which their results stand.
-
-Does not load them.
-"""
+"""The models that are measured, by the names under which their results stand."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
         "evaluate_every": 1,
         "precision": "float32",
     },
-    "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2, "dateset_new_tokens": 8},
+    "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2},
 }
 # Assets and the shards of the two processes. From the last stage to the first, so that each works
 # on rows that were there before.

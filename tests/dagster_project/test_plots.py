@@ -1,24 +1,97 @@
+"""Every figure of the UI and the report, drawn."""
+
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import partial
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from dagster_project.plots.call_threshold_figure import call_threshold_plot
+from dagster_project.plots.evaluation_figures import (
+    EVERY_TOOL,
+    calibration_plot,
+    difference_plot,
+    model_size_plot,
+    tool_ablation_plot,
+)
 from dagster_project.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
     threshold_plot,
     training_curve,
 )
-from dagster_project.plots.style import FAINT, GRID, TEXT, svg_of
+from dagster_project.plots.style import FAINT, GRID, TEXT, png_of, svg_of
 from tests.dagster_project.pictures import assert_not_clipped, picture
 from tools.registry import TOOL_NAMES
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
+
+BENCHMARKS = [f"lama-google-re-{number}" for number in range(30)]
+INTERVAL = {"score": 17.25, "low": 12.0, "high": 21.5}
+SIZES = {"base": 1_711_376_384, "finetuned": 1_711_376_384, "small": 134_515_008}
+
+
+def differences(benchmarks, comparisons=("on − off",), verdict="better", **numbers) -> pl.DataFrame:
+    values = {"difference": 3.2, "low": 0.4, "high": 6.1, "items": 9500} | numbers
+    return pl.DataFrame(
+        [
+            {"benchmark": benchmark, "comparison": comparison, "verdict": verdict, **values}
+            for benchmark in benchmarks
+            for comparison in comparisons
+        ]
+    )
+
+
+def calibration(benchmarks, ks=(0, 1, 3, 10)) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "benchmark": benchmark,
+                "call_top_k": k,
+                "score": 0.2,
+                "score_with_call": 0.3 if k else None,
+                "score_without_call": 0.1,
+                "share_with_call": k / 10,
+            }
+            for benchmark in benchmarks
+            for k in ks
+        ],
+        schema_overrides={"score_with_call": pl.Float64},
+    )
+
+
+def ablation(benchmarks, without=(EVERY_TOOL, None, *TOOL_NAMES)) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {"benchmark": benchmark, "without_tool": name, **INTERVAL}
+            for benchmark in benchmarks
+            for name in without
+        ],
+        schema_overrides={"without_tool": pl.String},
+    )
+
+
+def by_size(benchmarks, sizes=SIZES, modes=("disabled", "enabled")) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {"model": model, "parameters": size, "mode": mode, "benchmark": benchmark, **INTERVAL}
+            for benchmark in benchmarks
+            for model, size in sizes.items()
+            for mode in modes
+        ]
+    )
+
+
+def gains(frame: pl.DataFrame) -> Figure:
+    return difference_plot(frame, "finetuned with calls, against …")
+
 
 STAGES = [
     "documents",
@@ -98,80 +171,149 @@ def sweep(tools, chance_share: float | None = 0.1) -> pl.DataFrame:
     )
 
 
-FULL = {
-    "funnel": lambda tools: funnel_plot(funnel(tools)),
-    "huge funnel": lambda tools: funnel_plot(funnel(tools, [10**9] * 8)),
-    "histogram": lambda tools: loss_reduction_histogram(
-        reductions(tools, [-50.0, -0.2, 0.0, 0.1, 0.4, 1.2, 60.0] * 300),
-        dict.fromkeys(tools, 0.5),
-    ),
-    "thresholds": lambda tools: threshold_plot(sweep(tools)),
+def thresholds(values) -> pl.DataFrame:
+    numbers = {
+        "threshold": values,
+        "gain_with_calls": [0.1] * len(values),
+        "gain_without_calls": [-0.2] * len(values),
+        "opened_with_calls": [9] * len(values),
+        "opened_without_calls": [0] * len(values),
+    }
+    return pl.DataFrame(numbers, schema_overrides={"threshold": pl.Float64})
+
+
+def histogram(frame: pl.DataFrame, filtering_thresholds: Mapping[str, float] | None = None):
+    in_force = dict.fromkeys(frame["tool"].unique(), 0.5)
+    return loss_reduction_histogram(
+        frame, in_force if filtering_thresholds is None else filtering_thresholds
+    )
+
+
+def choice(frame: pl.DataFrame) -> Figure:
+    chosen = frame["threshold"].max() or 0.0
+    return call_threshold_plot(frame, chosen=chosen, texts_with_calls=10, texts_without_calls=8)
+
+
+VALUES = [-50.0, -0.2, 0.0, 0.1, 0.4, 1.2, 60.0]
+ROUGH_VALUES = [0.0, 0.33, 0.34, 2.0, -10.0, -7.0, 9.0, 10.0]
+# A figure with one row, or one of each kind.
+ONE_ROW = {
+    gains: differences(["nq"]),
+    calibration_plot: calibration(["nq"], [3]),
+    tool_ablation_plot: ablation(["nq"], [None]),
+    model_size_plot: by_size(["nq"], {"base": 10**8}, ["enabled"]),
+    funnel_plot: funnel(["Weather"]),
+    histogram: reductions(["Weather"], VALUES * 300),
+    threshold_plot: sweep(["Weather"]),
+    training_curve: metrics([7], every=100),
+    choice: thresholds([0.3]),
+}
+THIRTY_ROWS = {
+    gains: differences(BENCHMARKS[:10], ["on − off", "on − plain", "on − base"]),
+    calibration_plot: calibration(BENCHMARKS[:8]),
+    tool_ablation_plot: ablation(BENCHMARKS[:5]),
+    model_size_plot: by_size(["LAMA"], {f"model-{n}": 10**8 + n for n in range(15)}),
+    funnel_plot: funnel(TOOL_NAMES),
+    histogram: reductions(TOOL_NAMES, VALUES * 300),
+    threshold_plot: sweep(TOOL_NAMES),
+    training_curve: metrics(range(1, 201), every=50),
+    choice: thresholds([1e-6, 0.01, 0.02, 0.9]),
 }
 
 
-@pytest.mark.parametrize("plot", FULL)
-@pytest.mark.parametrize("tools", [TOOL_NAMES, ["Weather"]])
-def test_nothing_is_cut_off(plot, tools):
-    assert_not_clipped(picture(FULL[plot](tools)))
+@pytest.mark.parametrize("plot", ONE_ROW, ids=lambda plot: plot.__name__)
+def test_nothing_is_cut_off_whatever_the_number_of_rows(plot):
+    for frame in (ONE_ROW[plot], THIRTY_ROWS[plot], ONE_ROW[plot].clear()):
+        pixels = picture(plot(frame))
+        assert_not_clipped(pixels)
+        assert (pixels != 255).any()
 
 
 @pytest.mark.parametrize(
-    "plot",
+    ("plot", "frame"),
     [
-        lambda: funnel_plot(funnel(["QA"]).clear()),
-        lambda: loss_reduction_histogram(reductions([], []), {"QA": 1.0}),
-        lambda: training_curve(metrics([])),
-        lambda: threshold_plot(sweep(["QA"]).clear()),
+        (gains, differences(["nq"], verdict="unclear", difference=0.0, low=0.0, high=0.0)),
+        (gains, differences(["nq"], verdict="worse", difference=-55.5, low=-100.0, high=-10.2)),
+        (calibration_plot, calibration(["nq"]).with_columns(score=None, score_without_call=None)),
+        (calibration_plot, calibration(["nq"]).with_columns(share_with_call=None)),
+        (tool_ablation_plot, ablation(["nq", "dateset"])[:-4]),
+        (tool_ablation_plot, ablation(["nq"]).with_columns(score=0.0, low=0.0, high=0.0)),
+        (tool_ablation_plot, ablation(["nq"]).with_columns(score=100.0, low=99.0, high=100.0)),
+        (model_size_plot, by_size(["nq"], {"tiny": 1, "huge": 10**13})),
+        (model_size_plot, by_size(["nq"]).with_columns(low=pl.col("score") + 1e-12)),
+        (funnel_plot, funnel(TOOL_NAMES, [10**9] * 8)),
+        *(
+            (partial(histogram, filtering_thresholds=in_force), reductions(["QA"], ROUGH_VALUES))
+            for in_force in ({}, *({"QA": value} for value in (0.0, 0.25, 1 / 3, 2.0, 10.0)))
+        ),
+        (training_curve, metrics([8])),
+        (training_curve, metrics(range(5), every=100)),
+        (training_curve, pl.concat([metrics(range(10)), metrics(range(20), run="$b_{")])),
+        (training_curve, metrics(range(4)).with_columns(loss=pl.lit(float("nan")))),
+        (choice, thresholds([0.0])),
+        (choice, thresholds([0.0, 0.3])),
     ],
-    ids=["funnel", "histogram", "training", "thresholds"],
 )
-def test_an_empty_frame_gives_a_picture(plot):
-    pixels = picture(plot())
-    assert_not_clipped(pixels)
-    assert (pixels != 255).any()
-
-
-@pytest.mark.parametrize("thresholds", [[], [0.0], [0.0, 0.3], [1e-6, 0.01, 0.02, 0.9]])
-def test_any_choice_of_a_call_threshold_gives_a_picture(thresholds):
-    rows = {
-        "threshold": thresholds,
-        "gain_with_calls": [0.1] * len(thresholds),
-        "gain_without_calls": [-0.2] * len(thresholds),
-        "opened_with_calls": [9] * len(thresholds),
-        "opened_without_calls": [0] * len(thresholds),
-    }
-    frame = pl.DataFrame(rows, schema_overrides={"threshold": pl.Float64})
-    chosen = thresholds[-1] if thresholds else 0.0
-    pixels = picture(
-        call_threshold_plot(frame, chosen=chosen, texts_with_calls=10, texts_without_calls=8)
-    )
-    assert_not_clipped(pixels)
-    assert (pixels != 255).any()
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.25, 1 / 3, 2.0, 10.0, None])
-def test_any_threshold_gives_a_histogram(threshold):
-    values = [0.0, 0.33, 0.34, 2.0, -10.0, -7.0, 9.0, 10.0]
-    thresholds = {} if threshold is None else {"Calendar": threshold}
-    assert_not_clipped(
-        picture(loss_reduction_histogram(reductions(["Calendar"], values), thresholds))
-    )
+def test_any_numbers_give_a_picture(plot, frame):
+    assert_not_clipped(picture(plot(frame)))
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("plot", "few", "many"),
     [
-        metrics(range(1, 201), every=50),
-        metrics([7], every=100),
-        metrics([8]),
-        metrics(range(5), every=100),
-        pl.concat([metrics(range(10)), metrics(range(20), run="$b_{")]),
-        metrics(range(4)).with_columns(loss=pl.lit(float("nan")), learning_rate=pl.lit(0.0)),
+        (gains, differences(BENCHMARKS[:3]), differences(BENCHMARKS)),
+        (calibration_plot, calibration(["nq"]), calibration(BENCHMARKS[:12])),
+        (tool_ablation_plot, ablation(["nq"], [None]), ablation(["nq"])),
+        (model_size_plot, by_size(["nq"]), by_size(BENCHMARKS[:7])),
     ],
-    ids=["long", "one step", "one measured step", "never measured", "two runs", "diverged"],
 )
-def test_any_run_gives_a_training_curve(frame):
-    assert_not_clipped(picture(training_curve(frame)))
+def test_more_rows_get_more_room(plot, few, many):
+    assert picture(plot(few)).shape[0] < picture(plot(many), tallest=2000).shape[0]
+
+
+def texts_of(plot, frame) -> list[str]:
+    """What a plot writes, title and note included."""
+    figure = plot(frame)
+    # Ticks get their labels as they are drawn.
+    png_of(figure)
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+
+
+@pytest.mark.parametrize(
+    ("plot", "frame", "expected"),
+    [
+        (gains, ONE_ROW[gains], {"nq", "+3.2 (0.4 to 6.1)", "n = 9,500", "percentage points"}),
+        (gains, differences(["nq"], difference=-0.04, low=-1.0), {"+0.0 (−1.0 to 6.1)"}),
+        (gains, THIRTY_ROWS[gains], {*BENCHMARKS[:10], "on − off", "on − plain", "on − base"}),
+        (
+            calibration_plot,
+            calibration(["nq", "svamp"]),
+            {"nq", "svamp", "0", "1", "3", "10", "all items", "where it called", "100 %"},
+        ),
+        (
+            tool_ablation_plot,
+            ablation(["nq"]),
+            {"nq", "all tools", "no calls", *(f"without {name}" for name in TOOL_NAMES), "17.2"},
+        ),
+        (
+            model_size_plot,
+            by_size(["LAMA"]),
+            {"LAMA", "small (135M)", "base (1.7B)", "finetuned (1.7B)", "calls off", "calls on"},
+        ),
+    ],
+)
+def test_labels(plot, frame, expected):
+    assert expected <= set(texts_of(plot, frame))
+
+
+def test_one_comparison_needs_no_legend():
+    assert "on − off" not in texts_of(gains, ONE_ROW[gains])
+
+
+def test_all_tools_stand_first_and_no_calls_last():
+    texts = texts_of(tool_ablation_plot, ablation(["nq"]))
+    order = [text for text in texts if text.startswith(("all", "without", "no "))]
+    assert order == ["all tools", *(f"without {name}" for name in TOOL_NAMES), "no calls"]
 
 
 def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
@@ -189,18 +331,16 @@ def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
     assert "QA" not in svg_of(threshold_plot(sweep(["QA"])), "thresholds")
 
 
-def test_importing_the_plots_does_not_import_matplotlib():
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("", ("matplotlib", "torch")),
+        ("figures.threshold_plot(polars.DataFrame({'tool': []}))", ("matplotlib.pyplot",)),
+    ],
+)
+def test_the_plots_import_matplotlib_late_and_leave_no_state_of_pyplot(code, absent):
     code = (
-        "import sys, dagster_project.plots.figures;"
-        "assert not {'matplotlib', 'torch'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_plots_leave_no_state_of_pyplot():
-    code = (
-        "import sys, polars as pl; from dagster_project.plots.figures import threshold_plot;"
-        "threshold_plot(pl.DataFrame({'tool': []}));"
-        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+        "import sys, polars; from dagster_project.plots import evaluation_figures, figures;"
+        f"{code}\nassert not {set(absent)} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

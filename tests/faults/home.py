@@ -191,7 +191,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
             "development_share": 0.4,
             "precision": "float32",
         },
-        "evaluation": {"dateset_items": 3, "dateset_new_tokens": 8, "batch_size": 2},
+        "evaluation": {"dateset_items": 3, "batch_size": 2},
     }
 
 

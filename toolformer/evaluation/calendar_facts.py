@@ -1,7 +1,4 @@
-"""Facts about dates for DATESET: parts, distances, holidays, and how answers are written.
-
-Does not know the templates and does not read the clock.
-"""
+"""Facts about dates for DATESET: parts, distances, holidays, and how answers are written."""
 
 import datetime
 from collections.abc import Mapping
@@ -32,13 +29,7 @@ HOLIDAYS = {
 
 
 def written_date(day: datetime.date) -> str:
-    """Write a date as the calendar tool does, without the weekday.
-
-    Args:
-        day: The date.
-
-    Returns:
-        The text.
+    """A date as the calendar tool writes it, without the weekday.
 
     Example:
         >>> written_date(datetime.date(2024, 5, 3))
@@ -48,15 +39,7 @@ def written_date(day: datetime.date) -> str:
 
 
 def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int:
-    """Count the whole days, weeks, months or years between two dates, rounded down.
-
-    Args:
-        unit: `days`, `weeks`, `months` or `years`.
-        earlier: The earlier date.
-        later: The later date, or the same.
-
-    Returns:
-        The largest number of units that does not lead from `earlier` beyond `later`.
+    """The whole days, weeks, months or years between two dates, rounded down.
 
     Example:
         >>> whole_units("months", datetime.date(2021, 1, 15), datetime.date(2021, 3, 14))
@@ -71,30 +54,14 @@ def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int
 
 
 def go_back(day: datetime.date, count: int, unit: Unit) -> datetime.date:
-    """Find the date some units before another.
-
-    Args:
-        day: The date to count from.
-        count: Number of units.
-        unit: `days`, `weeks`, `months` or `years`.
-
-    Returns:
-        The earlier date; the last day of its month where that month is too short for the day.
-    """
+    """The date some units before; the end of its month where that is too short for the day."""
     if unit in ("days", "weeks"):
         return day - datetime.timedelta(days=count * (7 if unit == "weeks" else 1))
     return day - relativedelta(months=count * (12 if unit == "years" else 1))
 
 
 def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
-    """Name a part of a date.
-
-    Args:
-        day: The date.
-        part: `weekday`, `day_of_month`, `month` or `year`.
-
-    Returns:
-        The accepted answers.
+    """The accepted names of a part of a date.
 
     Example:
         >>> part_answers(datetime.date(2024, 5, 3), "day_of_month")
@@ -112,13 +79,7 @@ def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
 
 
 def number_answers(number: int) -> tuple[str, ...]:
-    """Write a number in digits, from 1,000 on with and without comma.
-
-    Args:
-        number: A whole number, not negative.
-
-    Returns:
-        The accepted answers.
+    """A number in digits, from 1,000 on with and without comma.
 
     Example:
         >>> number_answers(1204)
@@ -129,29 +90,23 @@ def number_answers(number: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def holiday_dates(year: int) -> Mapping[str, datetime.date]:
-    """Look up the dates of the federal holidays of the United States used in the templates.
-
-    Args:
-        year: The year.
-
-    Returns:
-        Date by name; the day itself, not the day off when it falls on a weekend.
+    """The dates of `HOLIDAYS` by name: the days themselves, also where a weekend moves the day off.
 
     Raises:
-        LookupError: If the holidays package does not know one of them by its name.
+        LookupError: the holidays package does not know one of them by its name.
     """
     import holidays
 
     calendar = holidays.country_holidays("US", years=year, observed=False, language="en_US")
     dates: dict[str, datetime.date] = {}
     for name in (name for names in HOLIDAYS.values() for name in names):
-        found = calendar.get_named(name, lookup="exact")
-        if len(found) != 1:
+        days = calendar.get_named(name, lookup="exact")
+        if len(days) != 1:
             raise LookupError(
-                f"The holidays package gives {len(found)} dates for {name!r} in {year}; expected "
+                f"The holidays package gives {len(days)} dates for {name!r} in {year}; expected "
                 "one. Install the version of the lock file."
             )
-        dates[name] = found[0]
+        dates[name] = days[0]
     return MappingProxyType(dates)
 
 

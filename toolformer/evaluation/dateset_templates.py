@@ -1,7 +1,4 @@
-"""The templates of DATESET in our own words, their options and the answers to a filled one.
-
-Does not choose dates or decide how often a template is used (see `dateset`).
-"""
+"""The templates of DATESET in our own words, their options and the answers to a filled one."""
 
 import datetime
 from collections.abc import Callable
@@ -56,10 +53,9 @@ class Moment(NamedTuple):
 
 
 class Query(NamedTuple):
-    """A filled template: the template, what fills it, and the accepted answers."""
+    """A filled template and its accepted answers."""
 
-    template: str
-    values: dict[str, object]
+    question: str
     gold: tuple[str, ...]
 
 
@@ -85,11 +81,11 @@ class Combination(NamedTuple):
 
 def _ask_day_distance(moment: Moment, _number: int, direction: str) -> Query:
     if direction == "past":
-        day, template = moment.past, "How many days have passed since {date}?"
+        day, question = moment.past, "How many days have passed since"
     else:
-        day, template = moment.future, "How many days remain until {date}?"
+        day, question = moment.future, "How many days remain until"
     distance = abs((day - moment.current).days)
-    return Query(template, {"date": written_date(day)}, number_answers(distance))
+    return Query(f"{question} {written_date(day)}?", number_answers(distance))
 
 
 def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
@@ -98,11 +94,7 @@ def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
     units: list[Unit] = [UNITS[(number + turn) % len(UNITS)] for turn in range(len(UNITS))]
     steps = (_step_back(moment, unit) for unit in units)
     distance, day = next(step for step in steps if step is not None)
-    return Query(
-        "Which {part} was it {distance} ago?",
-        {"part": _PART_NAMES[part], "distance": distance},
-        part_answers(day, part),
-    )
+    return Query(f"Which {_PART_NAMES[part]} was it {distance} ago?", part_answers(day, part))
 
 
 def _step_back(moment: Moment, unit: Unit) -> tuple[str, datetime.date] | None:
@@ -118,49 +110,28 @@ def _step_back(moment: Moment, unit: Unit) -> tuple[str, datetime.date] | None:
 
 def _ask_future_part(moment: Moment, _number: int, part: DatePart) -> Query:
     distance = _counted((moment.future - moment.current).days, "days")
-    return Query(
-        "Which {part} will it be {distance} from now?",
-        {"part": _PART_NAMES[part], "distance": distance},
-        part_answers(moment.future, part),
-    )
+    question = f"Which {_PART_NAMES[part]} will it be {distance} from now?"
+    return Query(question, part_answers(moment.future, part))
 
 
 def _ask_weekday(moment: Moment, _number: int, direction: str) -> Query:
     day, verb = (moment.past, "was") if direction == "past" else (moment.future, "is")
-    return Query(
-        "Which weekday {verb} {date}?",
-        {"verb": verb, "date": written_date(day)},
-        part_answers(day, "weekday"),
-    )
+    return Query(f"Which weekday {verb} {written_date(day)}?", part_answers(day, "weekday"))
 
 
 def _ask_relative_day(moment: Moment, _number: int, part: DatePart, relative_day: str) -> Query:
     offset, verb = _RELATIVE_DAYS[relative_day]
-    return Query(
-        "Which {part} {verb} it {relative_day}?",
-        {
-            "part": _PART_NAMES[part],
-            "verb": verb,
-            "relative_day": relative_day.replace("_", " "),
-        },
-        part_answers(moment.current + datetime.timedelta(days=offset), part),
-    )
+    question = f"Which {_PART_NAMES[part]} {verb} it {relative_day.replace('_', ' ')}?"
+    return Query(question, part_answers(moment.current + datetime.timedelta(days=offset), part))
 
 
 def _ask_holiday_part(moment: Moment, number: int, part: DatePart, third: str) -> Query:
     names = HOLIDAYS[third]
     holiday = names[number % len(names)]
     day = holiday_dates(moment.current.year)[holiday]
-    return Query(
-        "{preposition} which {part} {verb} {holiday} this year?",
-        {
-            "preposition": _PART_PREPOSITIONS[part],
-            "part": _PART_NAMES[part],
-            "verb": "was" if day < moment.current else "is",
-            "holiday": holiday,
-        },
-        part_answers(day, part),
-    )
+    verb = "was" if day < moment.current else "is"
+    question = f"{_PART_PREPOSITIONS[part]} which {_PART_NAMES[part]} {verb} {holiday} this year?"
+    return Query(question, part_answers(day, part))
 
 
 def _ask_holiday_distance(moment: Moment, number: int, unit: Unit, direction: str) -> Query | None:
@@ -173,11 +144,9 @@ def _ask_holiday_distance(moment: Moment, number: int, unit: Unit, direction: st
     if not days:
         return None
     holiday = list(days)[number % len(days)]
+    words = "have passed since" if is_past else "remain until"
     return Query(
-        "How many full {unit} have passed since {holiday} this year?"
-        if is_past
-        else "How many full {unit} remain until {holiday} this year?",
-        {"unit": unit, "holiday": holiday},
+        f"How many full {unit} {words} {holiday} this year?",
         number_answers(whole_units(unit, *sorted((days[holiday], current)))),
     )
 

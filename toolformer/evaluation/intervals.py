@@ -1,15 +1,14 @@
 """How sure a score is: 95 % intervals, and paired differences with a test.
 
 The paper gives no intervals and no tests; the methods are those of Wilson (1927), Efron (1979),
-McNemar (1947) and Fisher (1935). Does not read results, choose what is compared or correct for
-many comparisons. Items count as independent of each other, so that windows of one long text make
-intervals a little too narrow.
+McNemar (1947) and Fisher (1935). Nothing is corrected for many comparisons. Items count as
+independent of each other, so that windows of one long text make intervals a little too narrow.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -28,13 +27,7 @@ _BATCH_VALUES = 2**18
 
 @dataclass(frozen=True, slots=True)
 class ScoreInterval:
-    """A score with its 95 % interval.
-
-    Attributes:
-        score: Share of correct items, or perplexity.
-        low: Lower bound, in the unit of the score.
-        high: Upper bound, in the unit of the score.
-    """
+    """A score (share of correct items, or perplexity) with the bounds of its 95 % interval."""
 
     score: float
     low: float
@@ -47,12 +40,10 @@ class PairedDifference:
 
     Attributes:
         items: Number of items.
-        better: Number of items on which the first is better.
-        worse: Number of items on which the first is worse.
+        better, worse: Number of items on which the first is better, or worse.
         difference: Score of the first minus score of the other, in the unit of the score. An
             accuracy is better when it is positive, a perplexity when it is negative.
-        low: Lower bound of the difference's 95 % interval.
-        high: Upper bound of the difference's 95 % interval.
+        low, high: Bounds of the difference's 95 % interval.
         p_value: Two-sided; how often chance alone would give a difference at least as large.
     """
 
@@ -87,15 +78,12 @@ def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int
         ValueError: If there are no items, shapes differ, or a score or a weight is not what the
             metric needs.
 
-    Paper: none; it gives scores alone.
-
     Example:
         >>> interval = score_interval([1, 0, 0, 1], [1, 1, 1, 1], metric="accuracy", seed=0)
         >>> print(f"{interval.score} ({interval.low:.2f} to {interval.high:.2f})")
         0.5 (0.15 to 0.85)
     """
-    values = _checked_scores(scores, metric)
-    weighed = _checked_weights(weights, values.size, metric)
+    values, weighed = _checked(scores, weights, metric)
     if metric == "accuracy":
         return _wilson_interval(values)
     sums = (values * weighed, weighed)
@@ -125,14 +113,9 @@ def paired_difference(
         metric: What the scores are.
         seed: Start of the random numbers; the same seed gives the same result.
 
-    Returns:
-        The difference of the two scores with interval, counts and p-value.
-
     Raises:
         ValueError: If there are no items, shapes differ, or a score or a weight is not what the
             metric needs.
-
-    Paper: none; it gives scores alone.
 
     Example:
         >>> with_calls, without = [1, 1, 1, 0], [1, 0, 0, 0]
@@ -140,14 +123,8 @@ def paired_difference(
         >>> result.difference, result.better, result.worse, result.p_value
         (0.5, 2, 0, 0.5)
     """
-    first = _checked_scores(scores, metric)
-    other = _checked_scores(other_scores, metric)
-    if first.size != other.size:
-        raise ValueError(
-            f"There are {first.size} scores and {other.size} to compare them with; expected one "
-            "pair for each item. Leave out the items that only one of the two has."
-        )
-    weighed = _checked_weights(weights, first.size, metric)
+    first, weighed = _checked(scores, weights, metric)
+    other, _ = _checked(other_scores, weights, metric)
     if metric == "accuracy":
         return _accuracy_difference(first, other, seed)
     return _perplexity_difference(first, other, weighed, seed)
@@ -291,47 +268,25 @@ def _is_constant(values: np.ndarray) -> bool:
     return bool(np.all(values == values[0]))
 
 
-def _checked_scores(scores: Values, metric: Metric) -> np.ndarray:
-    if metric not in get_args(Metric):
+def _checked(scores: Values, weights: Values, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and weights as arrays of the same shape (item,)."""
+    values, weighed = (np.asarray(given, dtype=np.float64) for given in (scores, weights))
+    if values.ndim != 1 or not values.size or values.shape != weighed.shape:
         raise ValueError(
-            f"The metric is {metric!r}; expected {' or '.join(map(repr, get_args(Metric)))}. "
-            "Name the one that the scores are of."
-        )
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or not values.size:
-        raise ValueError(
-            f"The scores have the shape {values.shape}; expected one score for each item, and at "
-            "least one item. Pass those items that have a score, or leave the benchmark out."
+            f"The scores have the shape {values.shape}, the weights {weighed.shape}; expected one "
+            "of each for each item, and at least one item. Pass those items that have a score, or "
+            "leave the benchmark out."
         )
     if metric == "accuracy":
-        _refuse_other_than("score", values, np.isin(values, (0, 1)), "0 or 1")
+        is_score, expected = np.isin(values, (0, 1)), "0 or 1"
     else:
-        is_loss = (values >= 0) & (values <= LARGEST_LOSS)
-        _refuse_other_than("score", values, is_loss, f"0 to {LARGEST_LOSS:.0f} nats per token")
-    return values
-
-
-def _checked_weights(weights: Values, items: int, metric: Metric) -> np.ndarray:
-    values = np.asarray(weights, dtype=np.float64)
-    if values.shape != (items,):
-        raise ValueError(
-            f"The weights have the shape {values.shape} beside {items} scores; expected one weight "
-            "for each item. Pass scores and weights of the same items."
-        )
-    is_positive = (values > 0) & np.isfinite(values)
-    _refuse_other_than("weight", values, is_positive, "a positive number")
-    if metric == "accuracy" and not _is_constant(values):
-        raise ValueError(
-            f"The weights go from {values.min():g} to {values.max():g}; expected equal ones, as "
-            "accuracy counts every item once. Pass ones."
-        )
-    return values
-
-
-def _refuse_other_than(name: str, values: np.ndarray, is_valid: np.ndarray, expected: str) -> None:
+        is_score = (values >= 0) & (values <= LARGEST_LOSS)
+        expected = f"0 to {LARGEST_LOSS:.0f} nats per token"
+    is_valid = is_score & (weighed > 0) & np.isfinite(weighed)
     if not is_valid.all():
         index = int(np.argmin(is_valid))
         raise ValueError(
-            f"The {name} at index {index} is {values[index]:g}; expected {expected}. "
-            f"Correct it, or leave out the items without a {name}."
+            f"The score at index {index} is {values[index]:g} (weight {weighed[index]:g}); "
+            f"expected {expected}, and a positive weight. Leave out the items without a score."
         )
+    return values, weighed

@@ -1,7 +1,4 @@
-"""How a model is used while it is measured (paper §4.2, §4.4, table 9).
-
-Does not decode.
-"""
+"""How a model is used while it is measured (paper §4.2, §4.4, table 9)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -34,12 +31,7 @@ ENABLED = "enabled"
 
 
 def enabled(call_top_k: int, least_call_probability: float = 0.0) -> Mode:
-    """Calls as the settings want them.
-
-    Example:
-        >>> enabled(10).name, enabled(10).call_top_k
-        ('enabled', 10)
-    """
+    """Calls as the settings want them."""
     return Mode(ENABLED, call_top_k, least_call_probability=least_call_probability)
 
 
@@ -47,10 +39,6 @@ def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
     """One mode for each k (table 9); those that others have by now keep their names.
 
     They are about rank alone: none asks for a probability.
-
-    Args:
-        values: of k.
-        with_calls: the mode `enabled`.
 
     Example:
         >>> [mode.name for mode in modes_by_k([0, 1, 10], with_calls=enabled(10))]
@@ -66,10 +54,6 @@ def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:
 
 def modes_without_each(tools: Iterable[str], *, with_calls: Mode) -> list[Mode]:
     """Calls disabled, all tools, and all but one, for each; otherwise as with all.
-
-    Args:
-        tools: by name.
-        with_calls: the mode `enabled`.
 
     Example:
         >>> [mode.name for mode in modes_without_each(["QA", "MT"], with_calls=enabled(10))]

@@ -1,7 +1,7 @@
 """Scoring rules of the benchmarks: is a model's output counted as correct?
 
-Does not run a model, cut tool calls out of an output or average scores; the caller removes every
-call from the output first, so that the words of a call never count among the first words.
+The caller removes every call from the output first, so that the words of a call never count among
+the first words.
 """
 
 import math
@@ -27,12 +27,6 @@ def normalised_words(text: str) -> list[str]:
 
     Words are separated by white space, lower-cased and freed of punctuation and symbols at their
     edges. What then is empty (a dash between spaces) is no word. Articles stay.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The normalised words in order; none is empty.
 
     Example:
         >>> normalised_words("The capital is – of course – “Oslo”!")
@@ -86,13 +80,6 @@ score_mlqa = partial(contains_answer, first_words=10)
 def score_math(prediction: str, gold: float) -> bool:
     """Tell whether the number an output gives equals the answer to within 1e-4.
 
-    Args:
-        prediction: The model's output without the prompt and without calls.
-        gold: The answer.
-
-    Returns:
-        True when `answered_number` finds a number and it equals `gold`; False otherwise.
-
     Raises:
         ValueError: If `gold` is infinite or not a number.
 
@@ -111,14 +98,16 @@ def score_math(prediction: str, gold: float) -> bool:
     return number is not None and abs(number - gold) <= NUMBER_TOLERANCE
 
 
+def score_numbers(prediction: str, gold: Sequence[str]) -> bool:
+    """Tell whether the number an output gives equals one of the answers; see `score_math`."""
+    return any(score_math(prediction, float(number)) for number in gold)
+
+
 def answered_number(text: str) -> float | None:
     """Find the number that counts as the answer.
 
     It is the first number after the first `=` sign, or the first number of the text where there is
     no `=` or no number follows it. Currency signs and the commas between thousands are ignored.
-
-    Args:
-        text: A model's output.
 
     Returns:
         The number, or None when the text has none.

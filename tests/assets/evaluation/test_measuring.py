@@ -8,18 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from assets.evaluation import measuring
 from assets.evaluation.measured import DONE_BUT_FAILED, TABLE, Answers
 from assets.evaluation.measuring import Measuring
-from dagster_project.fingerprints import FINGERPRINT, PARTS
+from dagster_project.fingerprints import PARTS
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
 from dagster_project.wiring.toolbox import Toolbox
 from tests.fakes import ScriptedModel
-from tests.warehouse.rows import frame
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from tools.base import Tool
 from tools.errors import ToolTimeoutError
@@ -202,10 +200,8 @@ def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(m
     assert (modes.count("disabled"), modes.count("enabled")) == (QUESTIONS, 1)
 
 
-def test_items_that_are_gone_and_older_slices_leave_no_rows_behind(measure, file: Path):
-    work, _ = measure()
-    old = frame(TABLE, {"benchmark": "own", "item_id": "old"})
-    work.run.warehouse.replace_slice(TABLE, ALL, "own.base", old, metadata={FINGERPRINT: "x"})
+def test_items_that_are_gone_leave_no_rows_behind(measure, file: Path):
+    measure()
     write(file, 3)
     work, _ = measure()
     assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
@@ -281,25 +277,6 @@ def test_rows_of_the_file_that_cannot_be_read_are_told(measure, file: Path, capl
     assert work.left_out("own", BASE_MODEL) == {"rows of the file": 7}
     assert caplog.messages[0].startswith("own leaves out own.jsonl, row 6: column 'answers'")
     assert caplog.messages[-1] == "own leaves out 2 more rows."
-
-
-def test_a_part_that_another_run_works_on_comes_last(measure, monkeypatch: pytest.MonkeyPatch):
-    order: list[str] = []
-    bring_up_to_date = Answers.bring_up_to_date
-
-    def noted(answers: Answers) -> str:
-        order.append(answers.part.slice_name)
-        if len(order) == 2:
-            lock.release()
-        return bring_up_to_date(answers)
-
-    work, _ = measure(items=1)
-    lock: FileLock = work.run.home.slice_lock(TABLE, ALL, "own.base.disabled.0000")
-    lock.acquire()
-    monkeypatch.setattr(Answers, "bring_up_to_date", noted)
-    measure()
-    parts = [name.rpartition(".")[2] for name in order]
-    assert parts == ["0001", "0001", "0000", "0000", "0002", "0002"]
 
 
 def test_the_unseen_tool_is_part_of_its_own_answers_alone(measure, tmp_path: Path):

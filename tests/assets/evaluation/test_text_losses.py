@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from assets.evaluation.measuring import Measuring
+from assets.evaluation.text_losses import mean_loss
 from dagster_project.home import Home
 from dagster_project.settings.sections import validated
 from dagster_project.wiring.evaluated_models import EvaluatedModel
@@ -73,3 +74,17 @@ def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
         losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
     assert summary["score"] == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-3)
     assert summary["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("losses", "score", "reason"),
+    [
+        ([1.0, 1.0, 1.0, 5.0], 2.0, None),
+        ([], None, "empty"),
+        ([1.0, math.nan], None, "non_finite_loss"),
+        ([1.0, -math.inf], None, "non_finite_loss"),
+    ],
+)
+def test_the_loss_of_a_window_is_the_mean_over_its_tokens_or_a_reason(losses, score, reason):
+    expected = {"score": score, "score_weight": float(len(losses)), "reason": reason}
+    assert mean_loss(losses) == expected

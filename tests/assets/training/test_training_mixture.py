@@ -18,7 +18,7 @@ from dagster_project.resources.warehouse import WarehouseResource
 from dagster_project.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from tests.fakes import tiny_model
 from tests.warehouse.rows import CALL, SHARD, frame, remove_slice
-from toolformer.evaluation.dateset import generate_dateset
+from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.training.words import words_of
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -146,7 +146,7 @@ def tokenizer(home: Home) -> None:
 
 
 def test_every_text_that_is_left_out_is_named_with_what_it_shares(home: Home):
-    question = max((item.question for item in generate_dateset(seed=0)), key=len)
+    question = max((item.bare_texts[0] for item in Dateset(seed=0).items()), key=len)
     home.put_documents(HELD_OUT, {"h1": sentence(7)})
     home.write(
         {
@@ -185,7 +185,7 @@ def test_every_text_that_is_left_out_is_named_with_what_it_shares(home: Home):
 
 
 def test_texts_of_a_benchmark_are_left_out_where_it_is_configured(home: Home):
-    question = max((item.question for item in generate_dateset(seed=0)), key=len)
+    question = max((item.bare_texts[0] for item in Dateset(seed=0).items()), key=len)
     home.write({"a": sentence(1), "b": question})
     assert home.train_on(benchmarks=("perplexity",))["train texts"] == 2
     again = home.train_on(benchmarks=("perplexity", "dateset"))

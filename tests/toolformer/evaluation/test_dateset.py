@@ -7,13 +7,11 @@ from collections import Counter
 
 import pytest
 
-from toolformer.evaluation.dateset import (
+from toolformer.evaluation.benchmarks.dateset import (
     FIRST_CURRENT_DATE,
     LAST_CURRENT_DATE,
-    generate_dateset,
-    sample_dateset,
+    Dateset,
 )
-from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_lama
 
 MONTHS = list(calendar.month_name)
@@ -31,14 +29,26 @@ PART = r"(?P<part>weekday|day of the month|month|year)"
 DATE = r"(?P<date>[A-Z][a-z]+ \d{1,2}, \d{4})"
 
 
+def sample(count, seed=7):
+    return list(Dateset(seed=seed, count=count).items())
+
+
+def question(item):
+    return item.bare_texts[0]
+
+
+def combination(item):
+    return item.item_id.rpartition("-")[0]
+
+
 @pytest.fixture(scope="module")
 def items():
-    return generate_dateset(seed=7)
+    return sample(None)
 
 
 @pytest.fixture(scope="module")
 def by_kind(items):
-    return {kind: [item for item in items if item.kind == kind] for kind in COUNTS}
+    return {kind: [item for item in items if item.group == kind] for kind in COUNTS}
 
 
 def read_date(text):
@@ -97,21 +107,14 @@ HOLIDAYS = {
 
 
 def test_the_counts_are_those_of_the_paper(items):
-    assert Counter(item.kind for item in items) == COUNTS
+    assert Counter(item.group for item in items) == COUNTS
     assert len(items) == 9400
-    assert set(Counter(item.combination for item in items).values()) == {200}
-
-
-def test_fewer_queries_scale_every_kind():
-    small = generate_dateset(seed=7, dates=60, queries_per_combination=20)
-    assert Counter(item.kind for item in small) == {
-        kind: count // 10 for kind, count in COUNTS.items()
-    }
+    assert set(Counter(combination(item) for item in items).values()) == {200}
 
 
 def test_ids_and_pairs_of_question_and_date_are_unique(items):
     assert len({item.item_id for item in items}) == len(items)
-    assert len({(item.question, item.current_date) for item in items}) == len(items)
+    assert len({(question(item), item.current_date) for item in items}) == len(items)
 
 
 def test_current_dates_come_from_the_fixed_range_and_number_at_most_500(items):
@@ -126,7 +129,7 @@ def test_day_distances(by_kind):
     verbs = Counter()
     for item in by_kind["day_distance"]:
         match = re.fullmatch(
-            rf"How many days (?P<verb>have passed since|remain until) {DATE}\?", item.question
+            rf"How many days (?P<verb>have passed since|remain until) {DATE}\?", question(item)
         )
         day = read_date(match["date"])
         verbs[match["verb"]] += 1
@@ -142,7 +145,7 @@ def test_parts_of_past_dates(by_kind):
     for item in by_kind["past_part"]:
         match = re.fullmatch(
             rf"Which {PART} was it (?P<count>\d+) (?P<unit>day|week|month|year)(?P<s>s?) ago\?",
-            item.question,
+            question(item),
         )
         count, unit = int(match["count"]), match["unit"]
         units[unit] += 1
@@ -163,7 +166,7 @@ def test_parts_of_past_dates(by_kind):
 def test_parts_of_future_dates(by_kind):
     for item in by_kind["future_part"]:
         match = re.fullmatch(
-            rf"Which {PART} will it be (?P<count>\d+) (?P<unit>days?) from now\?", item.question
+            rf"Which {PART} will it be (?P<count>\d+) (?P<unit>days?) from now\?", question(item)
         )
         count = int(match["count"])
         assert 1 <= count <= 4 * 365 + 1
@@ -175,7 +178,7 @@ def test_parts_of_future_dates(by_kind):
 def test_weekdays_of_dates_and_their_verb(by_kind):
     verbs = Counter()
     for item in by_kind["weekday_of_date"]:
-        match = re.fullmatch(rf"Which weekday (?P<verb>is|was) {DATE}\?", item.question)
+        match = re.fullmatch(rf"Which weekday (?P<verb>is|was) {DATE}\?", question(item))
         day = read_date(match["date"])
         verbs[match["verb"]] += 1
         assert match["verb"] == ("was" if day < item.current_date else "is")
@@ -187,7 +190,7 @@ def test_relative_days_and_their_verb(by_kind):
     offsets = {"two days ago": -2, "yesterday": -1, "today": 0, "tomorrow": 1, "in two days": 2}
     for item in by_kind["relative_day"]:
         match = re.fullmatch(
-            rf"Which {PART} (?P<verb>is|was) it (?P<day>{'|'.join(offsets)})\?", item.question
+            rf"Which {PART} (?P<verb>is|was) it (?P<day>{'|'.join(offsets)})\?", question(item)
         )
         offset = offsets[match["day"]]
         day = datetime.date.fromordinal(item.current_date.toordinal() + offset)
@@ -201,7 +204,7 @@ def test_parts_of_holidays_and_their_verb(by_kind):
         match = re.fullmatch(
             rf"(?P<preposition>On|In) which {PART} (?P<verb>is|was) "
             rf"(?P<holiday>{'|'.join(HOLIDAYS)}) this year\?",
-            item.question,
+            question(item),
         )
         seen.add(match["holiday"])
         day = HOLIDAYS[match["holiday"]](item.current_date.year)
@@ -218,7 +221,7 @@ def test_distances_to_holidays(by_kind):
         match = re.fullmatch(
             r"How many full (?P<unit>days|weeks|months) (?P<verb>have passed since|remain until) "
             rf"(?P<holiday>{'|'.join(HOLIDAYS)}) this year\?",
-            item.question,
+            question(item),
         )
         day = HOLIDAYS[match["holiday"]](item.current_date.year)
         counts[match["unit"], match["verb"]] += 1
@@ -234,11 +237,10 @@ def test_distances_to_holidays(by_kind):
 
 def test_no_question_gives_its_current_date_away_or_keeps_an_open_slot(items):
     for item in items:
-        assert not re.search(r"[{}]", item.question)
+        assert not re.search(r"[{}_]", question(item))
         current = item.current_date
-        assert f"{MONTHS[current.month]} {current.day}, {current.year}" not in item.question
-        assert "{" in item.template
-        assert question_prompt(item.question).endswith(item.question)
+        assert f"{MONTHS[current.month]} {current.day}, {current.year}" not in question(item)
+        assert item.prompt == f"Answer the following question: {question(item)}"
 
 
 def test_every_accepted_answer_scores_as_correct(items):
@@ -248,70 +250,35 @@ def test_every_accepted_answer_scores_as_correct(items):
 
 
 def test_equal_seeds_give_equal_items_and_others_do_not(items):
-    assert generate_dateset(seed=7) == items
-    assert generate_dateset(seed=8) != items
+    assert sample(None) == items
+    assert sample(None, seed=8) != items
 
 
 def test_the_questions_are_the_same_on_every_machine():
-    items = generate_dateset(seed=0, dates=20, queries_per_combination=1)
-    assert (items[0].item_id, items[0].current_date.isoformat(), items[0].question) == (
+    item = sample(None, seed=0)[0]
+    assert (item.item_id, item.current_date.isoformat(), question(item)) == (
         "dateset-day_distance-past-0000",
-        "2013-09-28",
-        "How many days have passed since July 10, 2011?",
+        "2019-06-28",
+        "How many days have passed since January 13, 2018?",
     )
 
 
-def test_fewer_queries_are_a_prefix_of_more(items):
-    few = {item.item_id: item for item in generate_dateset(seed=7, queries_per_combination=5)}
-    every = {item.item_id: item for item in items}
-    assert len(few) == 47 * 5
-    assert all(every[item_id] == item for item_id, item in few.items())
-
-
-@pytest.mark.parametrize("dates", [0, -1, 5845])
-def test_a_number_of_dates_out_of_range_is_refused(dates):
-    with pytest.raises(ValueError, match=f"dates is {dates}; expected 1 to 5844"):
-        generate_dateset(seed=1, dates=dates)
-
-
-def test_no_queries_are_refused():
-    with pytest.raises(ValueError, match="queries_per_combination is 0"):
-        generate_dateset(seed=1, queries_per_combination=0)
-
-
-def test_too_few_dates_for_the_queries_name_what_to_change():
-    with pytest.raises(ValueError, match=r"10 dates give only 10 questions .* Raise dates"):
-        generate_dateset(seed=1, dates=10, queries_per_combination=11)
-
-
-def test_a_small_sample_covers_all_kinds_and_a_larger_one_all_combinations(items):
-    assert {item.kind for item in sample_dateset(items, 7, 3)} == set(COUNTS)
-    counts = Counter(item.combination for item in sample_dateset(items, 3 * 47, 3))
+def test_a_small_sample_covers_all_kinds_and_a_larger_one_all_combinations():
+    assert {item.group for item in sample(7)} == set(COUNTS)
+    counts = Counter(combination(item) for item in sample(3 * 47))
     assert len(counts) == 47
     assert set(counts.values()) == {3}
 
 
 def test_a_sample_is_deterministic_without_repetition_and_in_order(items):
-    sample = sample_dateset(items, 100, 3)
-    assert sample == sample_dateset(items, 100, 3)
-    assert sample != sample_dateset(items, 100, 4)
-    positions = [items.index(item) for item in sample]
+    few = sample(100)
+    assert few == sample(100)
+    positions = [items.index(item) for item in few]
     assert positions == sorted(set(positions))
     assert len(positions) == 100
+    assert sample(len(items)) == items
 
 
-def test_a_smaller_sample_is_part_of_a_larger_one(items):
-    small, large = (sample_dateset(items, n, 3) for n in (30, 90))
+def test_a_smaller_sample_is_part_of_a_larger_one():
+    small, large = sample(30), sample(90)
     assert {item.item_id for item in small} < {item.item_id for item in large}
-
-
-def test_the_whole_set_and_nothing_are_samples_too(items):
-    assert sample_dateset(items, len(items), 3) == items
-    assert sample_dateset(items, 0, 3) == []
-
-
-@pytest.mark.parametrize("n", [-1, 48])
-def test_a_sample_of_impossible_size_is_refused(n):
-    items = generate_dateset(seed=1, dates=20, queries_per_combination=1)
-    with pytest.raises(ValueError, match=f"sample size is {n}; expected 0 to 47"):
-        sample_dateset(items, n, 3)

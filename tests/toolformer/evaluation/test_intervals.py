@@ -319,20 +319,15 @@ def test_no_items_are_refused(function, metric):
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, -0.5, 701.0])
 @pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
 def test_a_score_that_is_none_is_refused_with_its_place(function, score, metric):
-    with pytest.raises(ValueError, match=f"score at index 2 is {score:g}; expected 0 "):
+    with pytest.raises(ValueError, match=f"score at index 2 is {score:g} .*; expected 0 "):
         function([0.0, 1.0, score, score], [1] * 4, metric=metric, seed=0)
 
 
 @pytest.mark.parametrize("function", BOTH)
-def test_a_missing_score_is_refused(function):
-    with pytest.raises(ValueError, match="leave out the items without a score"):
-        function([1, None], [1, 1], metric="accuracy", seed=0)
-
-
-@pytest.mark.parametrize("function", BOTH)
-def test_half_an_answer_is_refused(function):
-    with pytest.raises(ValueError, match=r"index 1 is 0\.5; expected 0 or 1"):
-        function([1, 0.5], [1, 1], metric="accuracy", seed=0)
+@pytest.mark.parametrize("score", [None, 0.5])
+def test_a_missing_score_and_half_an_answer_are_refused(function, score):
+    with pytest.raises(ValueError, match=r"index 1 is .*; expected 0 or 1.* without a score"):
+        function([1, score], [1, 1], metric="accuracy", seed=0)
 
 
 def test_the_largest_loss_has_a_perplexity():
@@ -343,34 +338,19 @@ def test_the_largest_loss_has_a_perplexity():
 @pytest.mark.parametrize("function", BOTH)
 @pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf])
 def test_a_weight_that_is_none_is_refused_with_its_place(function, weight):
-    with pytest.raises(ValueError, match=f"weight at index 1 is {weight:g}; expected a positive"):
+    with pytest.raises(ValueError, match=f"index 1 .*weight {weight:g}.; .* a positive weight"):
         function([1.0, 2.0], [1, weight], metric="perplexity", seed=0)
 
 
 @pytest.mark.parametrize("function", BOTH)
-def test_weights_of_other_items_are_refused(function):
-    with pytest.raises(ValueError, match=r"shape \(3,\) beside 2 scores"):
-        function([1.0, 0.0], [1, 1, 1], metric="accuracy", seed=0)
-
-
-@pytest.mark.parametrize("function", BOTH)
-def test_accuracy_refuses_weights_that_differ(function):
-    with pytest.raises(ValueError, match="go from 1 to 2; expected equal ones"):
-        function([1, 0], [1, 2], metric="accuracy", seed=0)
-
-
-@pytest.mark.parametrize("function", BOTH)
-def test_a_table_of_scores_is_refused(function):
-    with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
-        function([[1, 0], [0, 1]], [1, 1], metric="accuracy", seed=0)
-
-
-@pytest.mark.parametrize("function", BOTH)
-def test_an_unknown_metric_is_refused(function):
-    with pytest.raises(ValueError, match="'loss'; expected 'accuracy' or 'perplexity'"):
-        function([1], [1], metric="loss", seed=0)
+@pytest.mark.parametrize(
+    ("scores", "weights"), [([1.0, 0.0], [1, 1, 1]), ([[1, 0], [0, 1]], [1, 1])]
+)
+def test_scores_that_do_not_fit_the_weights_are_refused(function, scores, weights):
+    with pytest.raises(ValueError, match="expected one of each for each item"):
+        function(scores, weights, metric="accuracy", seed=0)
 
 
 def test_scores_that_are_not_of_the_same_items_are_refused():
-    with pytest.raises(ValueError, match="2 scores and 3 to compare them with"):
+    with pytest.raises(ValueError, match=r"shape \(3,\), the weights \(2,\)"):
         compared([1, 0], [1, 0, 1], [1, 1])

@@ -1,7 +1,6 @@
 """Problems of ASDiv's XML, one at a time.
 
-Does not resolve entities that a document declares: a document type is refused, since some thousand
-bytes of it can grow to gigabytes.
+A document type is refused, since entities that it declares can grow to gigabytes.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,18 +1,18 @@
-"""What a benchmark is: questions with a prompt, and a rule that says which outputs are right.
-
-Does not read files, run a model, or cut calls out of an output.
-"""
+"""What a benchmark is: questions with a prompt, and a rule that says which outputs are right."""
 
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+from toolformer.errors import ToolformerError
 from tools.base import Tool
 
-LeftOutReason: TypeAlias = Literal["mask_not_last", "answer_not_one_number"]
+
+class BenchmarkFileError(ToolformerError, ValueError):
+    """The file of a benchmark is missing, unreadable, damaged, empty or of an unknown format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +39,20 @@ class BenchmarkItem:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutItem:
-    """A sound row that the benchmark's protocol does not ask.
+    """A row that is not asked.
 
     Attributes:
         place: File and row, such as "test.jsonl, row 17".
         reason: `mask_not_last`: a model that writes from left to right cannot fill this gap.
-            `answer_not_one_number`: the rule for numbers cannot score this problem.
-    """
-
-    place: str
-    reason: LeftOutReason
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedItem:
-    """A row that cannot be read.
-
-    Attributes:
-        place: File and row, such as "svamp.json, row 17".
-        reason: The column, what stands in it and what was expected.
+            `answer_not_one_number`: the rule for numbers cannot score this problem. Of a row that
+            cannot be read: the column, what stands in it and what was expected.
     """
 
     place: str
     reason: str
 
 
-BenchmarkEntry: TypeAlias = BenchmarkItem | LeftOutItem | RejectedItem
+BenchmarkEntry: TypeAlias = BenchmarkItem | LeftOutItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +100,7 @@ class Benchmark(ABC):
         """The files that are read, for fingerprints; none where the questions are generated.
 
         Raises:
-            BenchmarkNotFoundError: There is nothing at the path.
-            BenchmarkFileError: The folder holds no file of this benchmark.
+            BenchmarkFileError: There is nothing at the path, or no file of this benchmark in it.
         """
         return []
 

@@ -1,7 +1,4 @@
-"""The benchmarks that come as files, by name.
-
-Does not know where the files are, nor the benchmarks that have none.
-"""
+"""The benchmarks that come as files, by name."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from toolformer.evaluation.benchmarks.benchmark import Benchmark
-from toolformer.evaluation.benchmarks.errors import BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
 from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
@@ -37,21 +33,3 @@ BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = MappingProxyType(
         "templama": TempLama,
     }
 )
-
-
-def open_benchmark(name: str, path: Path) -> Benchmark:
-    """The benchmark of this name.
-
-    Args:
-        name: One of `BENCHMARKS`.
-        path: Its file or folder; see its class.
-
-    Raises:
-        BenchmarkNotFoundError: There is no benchmark of this name.
-    """
-    if name not in BENCHMARKS:
-        raise BenchmarkNotFoundError(
-            f"There is no benchmark {name!r}; expected one of {', '.join(BENCHMARKS)}. Correct the "
-            "name, or describe the file as a question file of your own."
-        )
-    return BENCHMARKS[name](path)

@@ -1,14 +1,46 @@
-"""DATESET as a benchmark: its questions, prompt and scoring rule (paper §4.2.5).
+"""DATESET: questions about dates that only one who knows today's date can answer (paper §4.2.5).
 
-Does not generate the questions itself (see `toolformer.evaluation.dateset`).
+Every question goes with a presumed current date, which the calendar tool returns when it is
+called. The paper names the seven kinds of question, their options and their counts, but not how
+its dates lead to these counts. They are all multiples of 200, so we read them as 200 queries for
+each combination of options:
+
+| kind               | combinations                                               |  n | queries |
+|--------------------|------------------------------------------------------------|----|---------|
+| `day_distance`     | past, future                                               |  2 |     400 |
+| `past_part`        | 4 parts; the units of the distance alternate               |  4 |     800 |
+| `future_part`      | 4 parts                                                    |  4 |     800 |
+| `weekday_of_date`  | past, future                                               |  2 |     400 |
+| `relative_day`     | 4 parts × 5 relative days; the day fixes the verb          | 20 |   4,000 |
+| `holiday_part`     | 3 parts × 3 thirds of the year; the date fixes the verb    |  9 |   1,800 |
+| `holiday_distance` | 3 units × (past, future)                                   |  6 |   1,200 |
+
+Whole years to a holiday of the same year are always zero, hence three units in the last kind. The
+thirds of the year are our way to fill nine combinations and to spread the holidays.
+
+Order and choice come from hashes instead of a random generator: equal seeds give equal items on
+every Python version.
 """
 
-from collections.abc import Iterator
+import datetime
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from dateutil.relativedelta import relativedelta
 
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
-from toolformer.evaluation.dateset import generate_dateset, sample_dateset
-from toolformer.evaluation.prompts import question_prompt
+from toolformer.evaluation.benchmarks.prompts import question_prompt
+from toolformer.evaluation.dateset_templates import COMBINATIONS, Combination, Moment
 from toolformer.evaluation.scoring import score_lama
+from toolformer.ground.digests import number_digest
+
+FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
+LAST_CURRENT_DATE = datetime.date(2025, 12, 31)
+# Somewhat more than the queries of a combination, since some dates fit no holiday.
+_CURRENT_DATES = 500
+_QUERIES_PER_COMBINATION = 200
+_YEARS_AROUND = 4
 
 
 class Dateset(Benchmark):
@@ -17,36 +49,98 @@ class Dateset(Benchmark):
     Args:
         seed: Selects dates and questions.
         count: How many questions, with every kind among them; None for all 9,400.
-        max_new_tokens: The most tokens of an answer.
     """
 
     name = "dateset"
+    stop_rule = StopRule(max_new_tokens=40)
 
-    def __init__(self, *, seed: int, count: int | None = None, max_new_tokens: int = 40) -> None:
-        self.stop_rule = StopRule(max_new_tokens)
+    def __init__(self, *, seed: int, count: int | None = None) -> None:
         self.version = f"1 seed={seed} count={count}"
         self._seed = seed
         self._count = count
 
     def items(self) -> Iterator[BenchmarkItem]:
-        """Generates the questions; see `Benchmark`.
+        """Generates the questions, ordered by kind and combination; see `Benchmark`.
 
-        Raises:
-            ValueError: More questions are wanted than there are.
+        Every current date has one past and one future date at most four years away. Within one
+        combination no current date is used twice.
+
+        Paper: section 4.2.5 and the appendix on DATESET (kinds and counts; the wording is ours).
         """
-        questions = generate_dateset(seed=self._seed)
-        if self._count is not None:
-            questions = sample_dateset(questions, self._count, self._seed)
-        for question in questions:
-            yield BenchmarkItem(
-                item_id=question.item_id,
-                prompt=question_prompt(question.question),
-                gold=question.gold,
-                current_date=question.current_date,
-                group=question.kind,
-                bare_texts=(question.question,),
+        moments = _moments(self._seed)
+        items = [
+            item
+            for combination in COMBINATIONS
+            for item in islice(
+                _questions(combination, moments, self._seed), _QUERIES_PER_COMBINATION
             )
+        ]
+        yield from items if self._count is None else _sample(items, self._count, self._seed)
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
         """An accepted answer is among the first five words."""
         return score_lama(output, item.gold)
+
+
+def _moments(seed: int) -> list[Moment]:
+    days_in_range = (LAST_CURRENT_DATE - FIRST_CURRENT_DATE).days + 1
+    days = [FIRST_CURRENT_DATE + datetime.timedelta(days=count) for count in range(days_in_range)]
+    days.sort(key=lambda day: _draw(seed, "current", day))
+    return [_moment(seed, day) for day in days[:_CURRENT_DATES]]
+
+
+def _moment(seed: int, current: datetime.date) -> Moment:
+    days_back = (current - (current - relativedelta(years=_YEARS_AROUND))).days
+    days_ahead = ((current + relativedelta(years=_YEARS_AROUND)) - current).days
+    back = 1 + _draw(seed, "past", current) % days_back
+    ahead = 1 + _draw(seed, "future", current) % days_ahead
+    return Moment(
+        current,
+        current - datetime.timedelta(days=back),
+        current + datetime.timedelta(days=ahead),
+    )
+
+
+def _questions(
+    combination: Combination, moments: Sequence[Moment], seed: int
+) -> Iterator[BenchmarkItem]:
+    number = 0
+    for moment in sorted(moments, key=lambda moment: _draw(seed, combination.name, moment.current)):
+        query = combination.build(moment, number, *combination.options)
+        if query is None:
+            continue
+        yield BenchmarkItem(
+            item_id=f"dateset-{combination.name}-{number:04d}",
+            prompt=question_prompt(query.question),
+            gold=query.gold,
+            current_date=moment.current,
+            group=combination.kind,
+            bare_texts=(query.question,),
+        )
+        number += 1
+
+
+def _sample(items: Sequence[BenchmarkItem], count: int, seed: int) -> list[BenchmarkItem]:
+    """A part of the set in which every kind is represented, in the order of the items.
+
+    The kinds take turns, within a kind its combinations, until each combination has given one
+    item; then the next round begins. So 7 items cover all kinds and 47 all combinations.
+    """
+    strata: dict[str | None, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, item in enumerate(items):
+        combination = item.item_id.removeprefix("dateset-").rpartition("-")[0]
+        strata[item.group][combination].append(index)
+    ranked: list[tuple[int, int, int, int]] = []
+    for kind_rank, combinations in enumerate(strata.values()):
+        order = sorted(combinations, key=lambda name: _draw(seed, "combination", name))
+        for turn, name in enumerate(order):
+            members = sorted(
+                combinations[name], key=lambda index: _draw(seed, "item", items[index].item_id)
+            )
+            ranked.extend((rank, turn, kind_rank, index) for rank, index in enumerate(members))
+    return [items[index] for index in sorted(row[-1] for row in sorted(ranked)[:count])]
+
+
+def _draw(*key: object) -> int:
+    """Map a key to a number that looks random and is the same everywhere."""
+    return number_digest(*key, separator="|")

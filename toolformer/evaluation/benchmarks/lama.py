@@ -2,12 +2,10 @@
 
 The correct word is the label of the object, as in LAMA's own measure. Its aliases do not count:
 among them are words such as `be` for Belgium, which stand in many wrong answers too.
-
-Does not ask statements with a gap before their end.
 """
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
-from toolformer.evaluation.benchmarks.cloze import cloze_prompt, text_before_gap
+from toolformer.evaluation.benchmarks.benchmark import StopRule
+from toolformer.evaluation.benchmarks.prompts import CLOZE_PROMPT, text_before_gap
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, LeftOutRowError, Row
 from toolformer.evaluation.scoring import score_lama
@@ -49,19 +47,13 @@ def _relation(row: Row) -> str | None:
 class Lama(QuestionBenchmark):
     """What the three parts have in common: prompt, blocked tool, five words."""
 
+    prompt_template = CLOZE_PROMPT
+    rule = staticmethod(score_lama)
     # The statements come from Wikipedia.
     blocked_tools = ("WikiSearch",)
     stop_rule = StopRule(max_new_tokens=16)
     id_columns = ("id", "uuid")
     folder_patterns = ("*.jsonl", "*.jsonl.gz")
-
-    def prompt(self, asked: Asked) -> str:
-        """The cloze prompt."""
-        return cloze_prompt(asked.text)
-
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """The correct word is among the first five."""
-        return score_lama(output, item.gold)
 
 
 class LamaSquad(Lama):

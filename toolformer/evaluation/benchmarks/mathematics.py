@@ -1,17 +1,14 @@
-"""Word problems with a number as answer: ASDiv, SVAMP, MAWPS (paper §4.2.2), and sums of our own.
-
-Does not read ASDiv's XML itself (see `asdiv_xml`).
-"""
+"""Word problems with a number as answer (paper §4.2.2), and sums of our own."""
 
 from pathlib import Path
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.benchmark import StopRule
+from toolformer.evaluation.benchmarks.prompts import PROBLEM_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, LeftOutRowError, Row
-from toolformer.evaluation.scoring import score_math
+from toolformer.evaluation.scoring import score_numbers
 
 _SUMS = Path(__file__).with_name("sums.jsonl")
-PROBLEM_PROMPT = "{problem} The answer is"
 
 
 def _problem(row: Row) -> Asked:
@@ -48,18 +45,9 @@ def _one_number(row: Row, column: str) -> tuple[str, ...]:
 class Mathematics(QuestionBenchmark):
     """What the three sets have in common: the prompt, and the rule for numbers."""
 
+    prompt_template = PROBLEM_PROMPT
+    rule = staticmethod(score_numbers)
     stop_rule = StopRule(max_new_tokens=40)
-
-    def prompt(self, asked: Asked) -> str:
-        """The problem and the beginning of an answer.
-
-        Paper: the appendix on zero-shot prompts.
-        """
-        return PROBLEM_PROMPT.format(problem=asked.text)
-
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """The first number, or the first one behind `=`, is the answer."""
-        return score_math(output, float(item.gold[0]))
 
 
 class Asdiv(Mathematics):
@@ -93,12 +81,10 @@ class Sums(Mathematics):
     """
 
     name = "sums"
+    # The beginning of the sentence as it is.
+    prompt_template = "{question}"
     formats = (("question", _problem),)
     stop_rule = StopRule(max_new_tokens=16)
 
     def __init__(self) -> None:
         super().__init__(_SUMS)
-
-    def prompt(self, asked: Asked) -> str:
-        """The beginning of the sentence as it is."""
-        return asked.text

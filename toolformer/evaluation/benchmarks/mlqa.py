@@ -2,16 +2,14 @@
 
 XQuAD has questions of the same kind in the same languages. It is not in the paper, so its name
 stands in the results.
-
-Does not translate.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
-from toolformer.evaluation.benchmarks.errors import BenchmarkFileError
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, StopRule
+from toolformer.evaluation.benchmarks.prompts import PARAGRAPH_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, excerpt
@@ -19,11 +17,6 @@ from toolformer.evaluation.scoring import score_mlqa
 
 Language: TypeAlias = Literal["es", "de", "hi", "vi", "zh", "ar"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-
-PARAGRAPH_PROMPT = (
-    "Your task is to answer a question based on the following paragraph: {context} "
-    "Now answer the following question in English: {question}"
-)
 
 
 class Mlqa(QuestionBenchmark):
@@ -34,6 +27,8 @@ class Mlqa(QuestionBenchmark):
         language: Of the questions.
     """
 
+    prompt_template = PARAGRAPH_PROMPT
+    rule = staticmethod(score_mlqa)
     stop_rule = StopRule(max_new_tokens=32)
     _set_name = "mlqa"
 
@@ -44,17 +39,6 @@ class Mlqa(QuestionBenchmark):
         file = f"test-context-en-question-{language}.json"
         self.folder_patterns = (file, f"{file}.gz", f"test/{file}")
         self.formats = (("context", self._question),)
-
-    def prompt(self, asked: Asked) -> str:
-        """The paragraph and the question.
-
-        Paper: the appendix on zero-shot prompts.
-        """
-        return PARAGRAPH_PROMPT.format(context=asked.context, question=asked.text)
-
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """An accepted answer is among the first ten words."""
-        return score_mlqa(output, item.gold)
 
     def _question(self, row: Row) -> Asked:
         return Asked(

@@ -2,16 +2,14 @@
 
 A few questions of NQ have a dash or a bracket as their answer. They stay, and no output is ever
 right: the paper's shares are of all questions.
-
-Does not look for passages: that is what WikiSearch is for.
 """
 
 import re
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.benchmark import StopRule
+from toolformer.evaluation.benchmarks.prompts import question_prompt
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, excerpt
-from toolformer.evaluation.prompts import question_prompt
 from toolformer.evaluation.scoring import score_qa
 
 # (list (description "Jazmyn Bieber") (description Abduction))
@@ -32,8 +30,8 @@ def _answers(row: Row) -> tuple[str, ...]:
 
 def _utterance(row: Row) -> Asked:
     target = row.text("targetValue")
-    found = [quoted or plain for quoted, plain in _DESCRIPTION.findall(target)]
-    answers = tuple(dict.fromkeys(re.sub(r"\\(.)", r"\1", text).strip() for text in found))
+    texts = (quoted or plain for quoted, plain in _DESCRIPTION.findall(target))
+    answers = tuple(dict.fromkeys(re.sub(r"\\(.)", r"\1", text).strip() for text in texts))
     if not answers:
         raise InvalidRowError(
             f"column 'targetValue' is {excerpt(target)}; expected (list (description ANSWER))"
@@ -54,16 +52,13 @@ class QuestionAnswering(QuestionBenchmark):
 
     # It would answer the questions by itself.
     blocked_tools = ("QA",)
+    rule = staticmethod(score_qa)
     stop_rule = StopRule(max_new_tokens=40)
     formats = (("question", _question),)
 
     def prompt(self, asked: Asked) -> str:
         """The question, with a question mark."""
         return question_prompt(asked.text)
-
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """An accepted answer is among the first twenty words."""
-        return score_qa(output, item.gold)
 
 
 class WebQuestions(QuestionAnswering):

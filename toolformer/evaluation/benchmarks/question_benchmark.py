@@ -1,9 +1,5 @@
-"""What benchmarks that come as files have in common: how rows become items, or do not.
+"""What benchmarks that come as files have in common: how rows become items, or do not."""
 
-Does not know any benchmark, and does not open files.
-"""
-
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -12,18 +8,12 @@ from pathlib import Path
 from toolformer.evaluation.benchmarks.benchmark import (
     Benchmark,
     BenchmarkEntry,
+    BenchmarkFileError,
     BenchmarkItem,
     LeftOutItem,
-    RejectedItem,
 )
-from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
-from toolformer.evaluation.benchmarks.rows import (
-    Asked,
-    InvalidRowError,
-    LeftOutRowError,
-    Row,
-)
+from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row
 
 # A file is of an unknown format when none of its first rows is of a known one.
 _CHECKED_ROWS = 100
@@ -33,6 +23,8 @@ class QuestionBenchmark(Benchmark):
     """A benchmark that is read from a file, or from the files of a folder.
 
     Attributes:
+        prompt_template: The prompt, in which `{question}` and `{context}` are filled in.
+        rule: Tells whether an output is right, given the output and the accepted answers.
         formats: The known formats: a column by which a row's format is told, and what reads it.
         id_columns: Where a row may have an id of its own.
         folder_patterns: Which files of a folder belong to it; none where it is one file.
@@ -41,6 +33,8 @@ class QuestionBenchmark(Benchmark):
         path: The file or folder.
     """
 
+    prompt_template: str
+    rule: Callable[[str, Sequence[str]], bool]
     formats: tuple[tuple[str, Callable[[Row], Asked]], ...]
     id_columns: tuple[str, ...] = ("id",)
     folder_patterns: tuple[str, ...] = ()
@@ -48,15 +42,19 @@ class QuestionBenchmark(Benchmark):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    @abstractmethod
     def prompt(self, asked: Asked) -> str:
         """What the model continues."""
+        return self.prompt_template.format(question=asked.text, context=asked.context)
+
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """Tells whether an output is right; see `Benchmark`."""
+        return self.rule(output, item.gold)
 
     def files(self) -> Sequence[Path]:
         """The files that are read; see `Benchmark`."""
         if not self._path.is_dir():
             if not self._path.exists():
-                raise BenchmarkNotFoundError(
+                raise BenchmarkFileError(
                     f"There is nothing at {str(self._path)!r}, where the questions of "
                     f"{self.name!r} are expected. Correct the path, or fetch them."
                 )
@@ -106,17 +104,15 @@ class QuestionBenchmark(Benchmark):
 
     def _entry(self, record: Record, place: str, default_id: str) -> BenchmarkEntry:
         if isinstance(record, InvalidRowError):
-            return RejectedItem(place, str(record))
+            return LeftOutItem(place, str(record))
         row = Row(record, default_id)
         read = next((read for column, read in self.formats if column in row), None)
         if read is None:
-            return RejectedItem(place, f"expected a value in column {self._known_columns()}")
+            return LeftOutItem(place, f"expected a value in column {self._known_columns()}")
         try:
             asked = read(row)
         except InvalidRowError as error:
-            return RejectedItem(place, str(error))
-        except LeftOutRowError as error:
-            return LeftOutItem(place, error.reason)
+            return LeftOutItem(place, str(error))
         return BenchmarkItem(
             item_id=row.identity(*self.id_columns),
             prompt=self.prompt(asked),

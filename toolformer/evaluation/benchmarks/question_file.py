@@ -1,17 +1,15 @@
-"""A benchmark from a question file of the user's own.
+"""A benchmark from a question file of the user's own."""
 
-Does not read Parquet or CSV, and does not look into columns within columns.
-"""
-
+from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.benchmark import StopRule
+from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
-from toolformer.evaluation.prompts import QUESTION_PROMPT
-from toolformer.evaluation.scoring import contains_answer, score_math
+from toolformer.evaluation.scoring import contains_answer, score_numbers
 from toolformer.ground.digests import hex_digest
 
 Scoring = Literal["words", "number"]
@@ -39,7 +37,7 @@ class QuestionFile(QuestionBenchmark):
         stop_texts: Texts that end an answer; see `StopRule` about line breaks.
 
     Raises:
-        ValueError: The prompt does not fit the columns, or a number is out of range.
+        ValueError: The prompt does not fit the columns.
     """
 
     def __init__(
@@ -60,30 +58,20 @@ class QuestionFile(QuestionBenchmark):
     ) -> None:
         super().__init__(path)
         _check_prompt(prompt, with_context=context is not None)
-        if first_words < 1 or max_new_tokens < 1 or "" in stop_texts:
-            raise ValueError(
-                f"first_words is {first_words}, max_new_tokens {max_new_tokens}, stop_texts "
-                f"{stop_texts!r}; expected at least 1, at least 1, and no empty text. Correct them."
-            )
         self.name = name
         self.blocked_tools = blocked_tools
         self.stop_rule = StopRule(max_new_tokens, stop_texts)
         self.formats = ((question, self._asked),)
         self._question, self._answers = question, answers
         self._context, self._date = context, date
-        self._prompt, self._scoring, self._first_words = prompt, scoring, first_words
+        self.prompt_template, self._scoring = prompt, scoring
+        self.rule = (
+            score_numbers
+            if scoring == "number"
+            else partial(contains_answer, first_words=first_words)
+        )
         made_of = (question, answers, context, date, prompt, scoring, first_words)
         self.version = f"1-{hex_digest(*made_of, size=8)}"
-
-    def prompt(self, asked: Asked) -> str:
-        """The user's prompt, filled."""
-        return self._prompt.format(question=asked.text, context=asked.context)
-
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """An accepted answer is among the first words, or is the number."""
-        if self._scoring == "number":
-            return any(score_math(output, float(number)) for number in item.gold)
-        return contains_answer(output, item.gold, first_words=self._first_words)
 
     def _asked(self, row: Row) -> Asked:
         is_number = self._scoring == "number"

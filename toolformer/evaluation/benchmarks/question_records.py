@@ -1,7 +1,4 @@
-"""Records of question files: JSON lines, one JSON document, or ASDiv's XML, plain or compressed.
-
-Does not know what their columns mean.
-"""
+"""Records of question files: JSON lines, one JSON document, or ASDiv's XML, plain or compressed."""
 
 import codecs
 import io
@@ -15,7 +12,7 @@ from typing import TypeAlias
 from xml.etree import ElementTree
 
 from toolformer.evaluation.benchmarks.asdiv_xml import read_problems
-from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError
 from toolformer.evaluation.benchmarks.rows import InvalidRowError, excerpt
 from toolformer.sources.compression import decompressed, usual_file_bytes
 from toolformer.sources.errors import ExpansionError
@@ -37,10 +34,9 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
         path: The file. Its last suffix names the compression, its content the format.
 
     Raises:
-        BenchmarkNotFoundError: There is no such file.
-        BenchmarkFileError: It is unreadable, empty, damaged or of an unknown format.
+        BenchmarkFileError: It is missing, unreadable, empty, damaged or of an unknown format.
     """
-    with _errors_told(path), path.open("rb") as stored:
+    with _clear_errors(path), path.open("rb") as stored:
         most = min(_MOST_BYTES, usual_file_bytes(path.stat().st_size))
         lines = io.BufferedReader(decompressed(stored, path.name, most))
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
@@ -65,13 +61,9 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 @contextmanager
-def _errors_told(path: Path) -> Iterator[None]:
+def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise BenchmarkNotFoundError(
-            f"There is no file {str(path)!r}; expected a benchmark's questions. Correct the path."
-        ) from error
     except ExpansionError as error:
         raise BenchmarkFileError(
             f"The file {str(path)!r} grows too far when it is unpacked: it is larger than any "

@@ -1,7 +1,4 @@
-"""One row of a question file: its columns, or why it cannot be used.
-
-Does not know any benchmark.
-"""
+"""One row of a question file: its columns, or why it cannot be used."""
 
 import datetime
 import math
@@ -10,8 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-
-from toolformer.evaluation.benchmarks.benchmark import LeftOutReason
 
 _LONGEST_EXCERPT = 60
 # What stands behind a number in brackets is its unit: "9 (apples)".
@@ -24,12 +19,8 @@ class InvalidRowError(ValueError):
     """A row cannot be read; the message names the column and what was expected."""
 
 
-class LeftOutRowError(Exception):
-    """A sound row is not asked."""
-
-    def __init__(self, reason: LeftOutReason) -> None:
-        super().__init__(reason)
-        self.reason: LeftOutReason = reason
+class LeftOutRowError(InvalidRowError):
+    """A sound row is not asked; the message is the reason of `LeftOutItem`."""
 
 
 @dataclass(frozen=True, slots=True)

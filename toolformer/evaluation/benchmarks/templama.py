@@ -8,12 +8,10 @@ one fact differ only in their date and their answers.
 
 An item names a year, the Calendar a day. We take 1 July: on a day in the middle, an answer that
 holds for most of the year does hold.
-
-Does not know the aliases of names; the set has none.
 """
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
-from toolformer.evaluation.benchmarks.cloze import cloze_prompt, text_before_gap
+from toolformer.evaluation.benchmarks.benchmark import StopRule
+from toolformer.evaluation.benchmarks.prompts import CLOZE_PROMPT, text_before_gap
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
 from toolformer.evaluation.benchmarks.rows import Asked, Row
 from toolformer.evaluation.scoring import score_lama
@@ -34,13 +32,7 @@ class TempLama(QuestionBenchmark):
     """TempLAMA; its JSON lines. Every answer of the year counts."""
 
     name = "templama"
+    prompt_template = CLOZE_PROMPT
+    rule = staticmethod(score_lama)
     stop_rule = StopRule(max_new_tokens=16)
     formats = (("query", _query),)
-
-    def prompt(self, asked: Asked) -> str:
-        """The cloze prompt."""
-        return cloze_prompt(asked.text)
-
-    def score(self, item: BenchmarkItem, output: str) -> bool:
-        """An answer is among the first five words."""
-        return score_lama(output, item.gold)

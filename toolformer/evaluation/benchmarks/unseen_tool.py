@@ -1,6 +1,6 @@
 """A tool that the model was not trained on is shown in the prompt: does it call it?
 
-The paper has no such benchmark. Does not know the tool itself: it is handed over.
+The paper has no such benchmark.
 """
 
 from collections.abc import Iterator, Sequence

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutItem, RejectedItem
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutItem
 
 
 def write_lines(path: Path, *rows: object) -> Path:
@@ -23,13 +23,6 @@ def items_of(benchmark) -> list[BenchmarkItem]:
     entries = list(benchmark.items())
     assert all(isinstance(entry, BenchmarkItem) for entry in entries), entries
     return entries
-
-
-def rejections_of(benchmark) -> dict[str, str]:
-    """Reason by place."""
-    return {
-        entry.place: entry.reason for entry in benchmark.items() if isinstance(entry, RejectedItem)
-    }
 
 
 def left_out_of(benchmark) -> dict[str, str]:

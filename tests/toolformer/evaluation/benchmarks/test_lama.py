@@ -5,13 +5,11 @@ import pytest
 from tests.toolformer.evaluation.benchmarks.question_files import (
     items_of,
     left_out_of,
-    rejections_of,
     write_lines,
 )
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
-from toolformer.evaluation.benchmarks.cloze import text_before_gap
-from toolformer.evaluation.benchmarks.errors import BenchmarkFileError
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.lama import LamaGoogleRe, LamaSquad, LamaTrex
+from toolformer.evaluation.benchmarks.prompts import text_before_gap
 from toolformer.evaluation.benchmarks.rows import LeftOutRowError
 
 PROMPT = "Please complete the following text so that it is factually correct: "
@@ -125,14 +123,14 @@ def test_lines_with_one_sentence_are_read(tmp_path):
 )
 def test_a_bad_row_is_rejected(tmp_path, row, reason):
     file = write_lines(tmp_path / "test.jsonl", squad_row("In [MASK]."), row)
-    (found,) = rejections_of(LamaSquad(file)).values()
+    (found,) = left_out_of(LamaSquad(file)).values()
     assert found.startswith(reason)
 
 
 @pytest.mark.parametrize("evidences", ["x", [1], None])
 def test_bad_evidences_are_rejected(tmp_path, evidences):
     file = write_lines(tmp_path / "P27.jsonl", trex_row("In [MASK]."), {"evidences": evidences})
-    assert list(rejections_of(LamaTrex(file))) == ["P27.jsonl, row 2"]
+    assert list(left_out_of(LamaTrex(file))) == ["P27.jsonl, row 2"]
 
 
 def test_a_folder_without_its_files_is_named(tmp_path):

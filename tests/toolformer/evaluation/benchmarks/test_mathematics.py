@@ -5,7 +5,6 @@ import pytest
 from tests.toolformer.evaluation.benchmarks.question_files import (
     items_of,
     left_out_of,
-    rejections_of,
     write_json,
     write_lines,
 )
@@ -90,7 +89,7 @@ def test_a_problem_without_its_parts_is_rejected(tmp_path):
         '<Problem ID="a"><Body>A coin.</Body><Answer>1</Answer></Problem>',
         '<Problem ID="b"><Body>A coin.</Body><Question>How?</Question></Problem>',
     )
-    reasons = rejections_of(asdiv(tmp_path, *more))
+    reasons = left_out_of(asdiv(tmp_path, *more))
     assert [reason.partition(" is missing")[0] for reason in reasons.values()] == [
         "column 'Question'",
         "column 'Answer'",
@@ -113,7 +112,7 @@ def test_the_array_of_svamp_is_read(tmp_path):
 def test_an_answer_of_svamp_that_is_no_number_is_rejected(tmp_path, answer):
     rows = [svamp_row(9.0), svamp_row(answer, 2), svamp_row(8, 3)]
     benchmark = Svamp(write_json(tmp_path / "svamp.json", rows))
-    (place, reason), *others = rejections_of(benchmark).items()
+    (place, reason), *others = left_out_of(benchmark).items()
     assert (place, others) == ("svamp.json, row 2", [])
     assert reason.startswith("column 'Answer' is ")
 

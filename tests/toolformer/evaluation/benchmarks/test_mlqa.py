@@ -2,12 +2,11 @@ import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import (
     items_of,
-    rejections_of,
+    left_out_of,
     write_json,
     write_lines,
 )
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
-from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
 
 PROMPT = (
@@ -44,7 +43,7 @@ def test_bad_parts_of_a_document_are_rejected_and_reading_goes_on(tmp_path):
     file = write_json(tmp_path / "mlqa.json", content)
     items = [entry for entry in Mlqa(file, "es").items() if isinstance(entry, BenchmarkItem)]
     assert [item.item_id for item in items] == ["q1", "q2"]
-    reasons = rejections_of(Mlqa(file, "es"))
+    reasons = left_out_of(Mlqa(file, "es"))
     assert list(reasons) == [f"mlqa.json, row {number}" for number in (2, 3, 5, 6, 7)]
     assert next(iter(reasons.values())).startswith("column 'answers' is missing")
     assert list(reasons.values())[2] == (
@@ -66,7 +65,7 @@ def test_xquad_takes_the_question_of_one_file_and_the_rest_of_the_english_one(tm
     benchmark = Xquad(tmp_path, "es")
     assert [file.name for file in benchmark.files()] == ["xquad.en.json", "xquad.es.json"]
     assert next(benchmark.items()) == BenchmarkItem("q1", PROMPT, ("Turin",), group="es")
-    assert rejections_of(benchmark) == {
+    assert left_out_of(benchmark) == {
         "xquad.es.json, row 2": "column 'id' is 'unknown'; expected one of xquad.en.json",
         "xquad.es.json, row 3": "column 'question' is None; expected a text",
     }
@@ -76,7 +75,7 @@ def test_a_file_of_xquad_alone_is_refused(tmp_path):
     file = write_json(tmp_path / "xquad.es.json", document(question()))
     with pytest.raises(BenchmarkFileError, match="Name the folder"):
         list(Xquad(file, "es").items())
-    with pytest.raises(BenchmarkNotFoundError, match=r"xquad\.en\.json"):
+    with pytest.raises(BenchmarkFileError, match=r"xquad\.en\.json"):
         list(Xquad(tmp_path, "es").items())
 
 

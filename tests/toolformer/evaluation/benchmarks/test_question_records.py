@@ -8,13 +8,12 @@ import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import (
     items_of,
-    rejections_of,
+    left_out_of,
     write_json,
     write_lines,
 )
 from toolformer.evaluation.benchmarks import question_records
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
-from toolformer.evaluation.benchmarks.errors import BenchmarkFileError, BenchmarkNotFoundError
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Svamp
 from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
 
@@ -62,7 +61,7 @@ def test_reading_goes_on_after_a_bad_line(tmp_path):
         tmp_path / "nq.jsonl", '{"question": "torn', ROWS[0], "[1, 2]", "\x00", ROWS[1]
     )
     assert len([e for e in NaturalQuestions(file).items() if isinstance(e, BenchmarkItem)]) == 2
-    reasons = rejections_of(NaturalQuestions(file))
+    reasons = left_out_of(NaturalQuestions(file))
     assert list(reasons) == ["nq.jsonl, row 1", "nq.jsonl, row 3", "nq.jsonl, row 4"]
     assert reasons["nq.jsonl, row 1"].startswith("it is not JSON")
     assert reasons["nq.jsonl, row 3"] == "it is [1, 2]; expected a JSON object"
@@ -73,7 +72,7 @@ def test_bytes_that_are_not_utf8_and_deep_nesting_are_rejected(tmp_path):
     row = json.dumps(ROWS[0]).encode()
     deep = b'{"question": ' + b"[" * 200_000 + b"}"
     file.write_bytes(b"\n".join([row, row.replace(b"built", b"b\xfclt"), deep, row]))
-    assert list(rejections_of(NaturalQuestions(file))) == ["nq.jsonl, row 2", "nq.jsonl, row 3"]
+    assert list(left_out_of(NaturalQuestions(file))) == ["nq.jsonl, row 2", "nq.jsonl, row 3"]
 
 
 @pytest.mark.parametrize(
@@ -111,10 +110,10 @@ def test_a_rejected_row_names_column_value_and_what_was_expected(tmp_path, row, 
     entries = list(NaturalQuestions(file).items())
     assert [type(entry).__name__ for entry in entries] == [
         "BenchmarkItem",
-        "RejectedItem",
+        "LeftOutItem",
         "BenchmarkItem",
     ]
-    assert rejections_of(NaturalQuestions(file)) == {"nq.jsonl, row 2": reason}
+    assert left_out_of(NaturalQuestions(file)) == {"nq.jsonl, row 2": reason}
 
 
 def test_ids_that_occur_twice_are_told_apart(tmp_path):
@@ -124,7 +123,7 @@ def test_ids_that_occur_twice_are_told_apart(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(BenchmarkNotFoundError, match=r"'nq'.*Correct the path"):
+    with pytest.raises(BenchmarkFileError, match=r"'nq'.*Correct the path"):
         list(NaturalQuestions(tmp_path / "nq.jsonl").items())
 
 
@@ -227,6 +226,6 @@ def test_another_benchmark_than_named_is_told_from_its_columns(tmp_path):
     file = write_lines(tmp_path / "nq.jsonl", *ROWS)
     benchmark = Svamp(file)
     # Its lines have a question too, but no number.
-    assert set(rejections_of(benchmark).values()) == {
+    assert set(left_out_of(benchmark).values()) == {
         "column 'answer' is ['Ada', 'Ada Lund']; expected a number"
     }

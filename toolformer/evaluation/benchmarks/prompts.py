@@ -1,12 +1,37 @@
-"""Statements with a gap at their end (LAMA, TempLAMA).
+"""The zero-shot task prompts of the paper's appendix.
 
-Does not read files.
+The paper's listings end them with a full stop; it is left out here, since a text to be completed
+cannot end with one. They do not end with a space: the model writes it itself.
 """
 
 from toolformer.evaluation.benchmarks.rows import InvalidRowError, LeftOutRowError, excerpt
 from toolformer.evaluation.scoring import normalised_words
 
-CLOZE_PROMPT = "Please complete the following text so that it is factually correct: {statement}"
+QUESTION_PROMPT = "Answer the following question: {question}"
+CLOZE_PROMPT = "Please complete the following text so that it is factually correct: {question}"
+PROBLEM_PROMPT = "{question} The answer is"
+PARAGRAPH_PROMPT = (
+    "Your task is to answer a question based on the following paragraph: {context} "
+    "Now answer the following question in English: {question}"
+)
+
+
+def question_prompt(question: str) -> str:
+    """Ask a question without context (WebQS, NQ, TriviaQA, DATESET).
+
+    Args:
+        question: The question; a question mark is appended where it does not end with one.
+
+    Paper: section 4.2.3.
+
+    Example:
+        >>> question_prompt("where is the louvre")
+        'Answer the following question: where is the louvre?'
+    """
+    question = question.strip()
+    if not question.endswith("?"):
+        question += "?"
+    return QUESTION_PROMPT.format(question=question)
 
 
 def text_before_gap(statement: str, mask: str) -> str:
@@ -40,17 +65,3 @@ def text_before_gap(statement: str, mask: str) -> str:
     if not normalised_words(before):
         raise InvalidRowError(f"the statement {excerpt(statement)} has no words before {mask}")
     return before.strip()
-
-
-def cloze_prompt(statement: str) -> str:
-    """The prompt of a statement that ends where the gap is.
-
-    The paper's listing ends it with a full stop; see `toolformer.evaluation.prompts`.
-
-    Paper: sections 4.2.1 and 4.2.5, and the appendix on zero-shot prompts.
-
-    Example:
-        >>> cloze_prompt("Dante was born in")
-        'Please complete the following text so that it is factually correct: Dante was born in'
-    """
-    return CLOZE_PROMPT.format(statement=statement)
