@@ -1,6 +1,6 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import dagster as dg
@@ -36,20 +36,8 @@ from toolformer.training.training_loss import LossWeights
 from warehouse.schema import ALL
 
 # Of the section `training`: how the loop trains.
-_OF_THE_LOOP = {
-    "learning_rate",
-    "warmup_share",
-    "batch_size",
-    "micro_batch_tokens",
-    "packs_rows",
-    "gradient_checkpointing",
-    "processes",
-    "parallelism",
-    "lora_rank",
-    "evaluate_every",
-    "save_every",
-    "clip_norm",
-    "seed",
+_OF_THE_LOOP = {field.name for field in fields(FinetuningParameters)} - {
+    *("precision", "steps", "loss_weights")
 }
 
 
