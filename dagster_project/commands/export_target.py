@@ -1,4 +1,4 @@
-"""Where a command writes a file or folder for other programs: checked first, whole or not at all."""
+"""Where a command writes a file or folder for other programs: checked first, then written whole."""
 
 import glob
 from collections.abc import Collection, Iterator

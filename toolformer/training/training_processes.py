@@ -66,7 +66,8 @@ def train_in_processes(
     except ProcessException as error:
         raise _error(error, context, job, state) from error
     finally:
-        for process in context.processes:
+        started: list[Any] = list(context.processes)
+        for process in started:
             process.kill()
             process.join()
         state.remove_leftovers()
