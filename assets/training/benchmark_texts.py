@@ -1,7 +1,4 @@
-"""What is measured on, as texts: no text that is trained on may share words with it.
-
-Does not compare texts, and does not run benchmarks.
-"""
+"""What is measured on, as texts: no text that is trained on may share words with it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

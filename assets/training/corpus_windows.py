@@ -1,7 +1,4 @@
-"""The windows of C* and those of C without calls, as training and calibration draw from them.
-
-Does not choose among them.
-"""
+"""The windows of C* and those of C without calls, as training and calibration draw from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

@@ -1,8 +1,7 @@
 """Texts that a model was not trained on, with the places of their kept calls, or without any.
 
 Both come from documents of the development side. With calls: the development texts of the training
-set. Without: the other windows of such documents, in which nothing was kept. Does not read them
-with a model.
+set. Without: the other windows of such documents, in which nothing was kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""The calls behind C* that the filter dropped, for the texts that are trained on.
-
-Does not choose among them.
-"""
+"""The calls behind C* that the filter dropped, for the texts that are trained on."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -2,12 +2,11 @@
 
 At each place where some threshold has the first call, the model writes its own call as decoding
 does, the tools answer it as annotation has them answer, and the loss of the text behind it is
-taken with and without. Does not choose texts or a threshold.
+taken with and without.
 """
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from assets.run import Workspace
@@ -30,19 +29,6 @@ from tools.running.deadlines import GIVEN_UP
 from tools.yours.plugins import parse_arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured.
-
-    Attributes:
-        texts: in the order of those that were given.
-        given_up: calls that were not made, because their tool had no answer to many in a row.
-    """
-
-    texts: list[MeasuredText]
-    given_up: int
-
-
 def measure_openings(
     texts: Sequence[DevelopmentText],
     tools: Mapping[str, Tool],
@@ -50,7 +36,7 @@ def measure_openings(
     work: Workspace,
     *,
     progress_of: Callable[[str], ProgressCallback],
-) -> Measured:
+) -> tuple[list[MeasuredText], int]:
     """The openings of texts, with their probabilities and gains.
 
     A text of n tokens is read three times at most: for the chances, alone, and with its calls. It
@@ -66,8 +52,9 @@ def measure_openings(
         progress_of: the progress of a step, by what it is called.
 
     Returns:
-        What was measured. The gain is 0 where decoding would take a call back: where it is no
-        call of one of the tools, too long, or has no result.
+        What was measured, text by text, and how many calls were given up, because their tool had
+        no answer to many in a row. The gain is 0 where decoding would take a call back: where it
+        is no call of one of the tools, too long, or has no result.
     """
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
@@ -113,7 +100,7 @@ def measure_openings(
             zip(texts, openings, chances, strict=True)
         )
     ]
-    return Measured(measured, given_up)
+    return measured, given_up
 
 
 def _answered(

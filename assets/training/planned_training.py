@@ -1,6 +1,6 @@
 """What the model is trained on, and how long that takes (paper §4.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,12 +15,7 @@ from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import resolve_device
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.training.training_plan import (
-    TrainingPlan,
-    matmul_speed,
-    parameter_count,
-    training_plan,
-)
+from toolformer.training.training_plan import parameter_count, planned_steps, training_speed
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from toolformer.training.variants import PLAIN
 from tools.model_identity import SAFETENSORS
@@ -34,37 +29,39 @@ class PlannedTraining:
     Attributes:
         rows: of the variant.
         development: texts for the development perplexity, as token ids.
-        plan: what the run will do.
-        seconds: about how long it takes.
+        batch_size: rows of a step.
+        steps: optimiser steps.
+        tokens_per_second: about how fast it will be; development perplexities not counted.
     """
 
     rows: VariantRows
-    development: list[list[int]]
-    plan: TrainingPlan
-    seconds: float
+    development: Sequence[Sequence[int]]
+    batch_size: int
+    steps: int
+    tokens_per_second: float
 
     @property
     def summary(self) -> str:
         """The plan in a line."""
-        plan = self.plan
+        rows = self.rows.rows
+        epochs = self.steps * self.batch_size / max(len(rows), 1)
+        tokens = round(sum(len(row.ids) for row in rows) * epochs)
         return (
-            f"{plan.texts:,} texts with {plan.calls:,} calls; {plan.steps:,} steps of "
-            f"{plan.batch_size} texts, {plan.epochs:.1f} epochs, about {plan.tokens:,} tokens and "
-            f"{self.seconds / 60:.1f} minutes"
+            f"{len(rows):,} texts with {sum(self.rows.calls.values()):,} calls; {self.steps:,} "
+            f"steps of {self.batch_size} texts, {epochs:.1f} epochs, about {tokens:,} tokens and "
+            f"{tokens / self.tokens_per_second / 60:.1f} minutes"
         )
 
     def check_size(self, least: int) -> None:
         """Refuse a training set on which nothing can be learnt but its texts.
 
-        Args:
-            least: `training.least_texts`.
-
         Raises:
-            ToolformerError: it has fewer texts than these.
+            ToolformerError: it has fewer texts than `training.least_texts`.
         """
-        if self.plan.texts < least:
+        texts = len(self.rows.rows)
+        if texts < least:
             raise ToolformerError(
-                f"The training set has {self.plan.texts} texts; expected at least {least} "
+                f"The training set has {texts} texts; expected at least {least} "
                 "(training.least_texts), since a model learns so few by heart and nothing else. "
                 "Build more shards or lower the filtering thresholds (tools.*.filtering_threshold)."
                 " To train all the same: `toolformer train --force`, or `force: true` in the "
@@ -92,20 +89,19 @@ def planned_training(work: Workspace) -> PlannedTraining:
         TextWithCalls(text, context, (), ())
         for text, context in _split(texts, "development").select("text", "context").iter_rows()
     ]
-    plan = training_plan(
-        rows, batch_size=training.batch_size, epochs=training.epochs, steps=training.steps
-    )
     device = resolve_device(settings.language_model.device)
     precision = training.precision
     if precision == AUTO:
         record = recorded_precision(purpose_of_training(settings), base, device, work.home)
         precision = record.choice.precision if record else FLOAT32
-    weights = list(base.glob(SAFETENSORS))
+    parameters = parameter_count(base.glob(SAFETENSORS))
     return PlannedTraining(
         rows,
-        [list(row.ids) for row in rows_of(development, PLAIN).rows],
-        plan,
-        plan.seconds(parameter_count(weights), matmul_speed(device, precision)),
+        [row.ids for row in rows_of(development, PLAIN).rows],
+        training.batch_size,
+        training.steps
+        or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
+        training_speed(parameters, device, precision),
     )
 
 

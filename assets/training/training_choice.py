@@ -1,7 +1,4 @@
-"""The texts that are trained on, chosen from those that were read, as rows and with the counts.
-
-Does not look at what is up to date, and does not store anything.
-"""
+"""The texts that are trained on, chosen from those that were read, as rows and with the counts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -19,11 +16,7 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.dropped_calls import DroppedCalls, choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TextSieve
-from toolformer.training.plain_windows import (
-    PlainWindows,
-    draw_plain_windows,
-    plain_windows_wanted,
-)
+from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
 from toolformer.training.training_set import TrainingSet, build_training_set
 
 TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
@@ -56,9 +49,10 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
         sieve=sieve,
     )
     wanted = plain_windows_wanted(len(chosen.train), training.plain_share)
-    plain = PlainWindows((), ())
+    plain: list[AugmentedText] = []
+    plain_exclusions: list[Exclusion] = []
     if wanted:
-        plain = draw_plain_windows(
+        plain, plain_exclusions = draw_plain_windows(
             partial(
                 _without_calls,
                 work,
@@ -71,11 +65,11 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
             seed=training.seed,
             sieve=sieve,
         )
-    train = sorted([*chosen.train, *plain.texts], key=lambda text: text.key)
+    train = sorted([*chosen.train, *plain], key=lambda text: text.key)
     control = choose_dropped_calls(
         train, dropped_calls(work.warehouse, inputs.calls, train), seed=training.seed
     )
-    exclusions = [*chosen.exclusions, *plain.exclusions]
+    exclusions = [*chosen.exclusions, *plain_exclusions]
     rows = [
         *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
         *(_row(text, "development", ()) for text in chosen.development),
@@ -84,7 +78,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> Made:
         typed_frame(TEXTS, rows),
         {
             **_left_out(chosen, exclusions),
-            **_plain_counts(len(plain.texts), wanted),
+            **_plain_counts(len(plain), wanted),
             **_control_counts(control),
         },
         beside={EXCLUSIONS: typed_frame(EXCLUSIONS, list(map(_exclusion_row, exclusions)))},

@@ -1,7 +1,4 @@
-"""The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`.
-
-Does not choose what is exported or where.
-"""
+"""The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +10,6 @@ from toolformer.exports.dataset_card import (
     CARD_FILE,
     KEPT_CALLS,
     TEXTS,
-    ExportFacts,
     data_file,
     dataset_card,
 )
@@ -58,8 +54,8 @@ def write_dataset_folder(
             columns[name] = {column: _meaning(column) for column in batches.schema.names}
             rows[name] = _write_parquet(batches, (folder / data_file(name)).parent)
     tools = warehouse.ask("exported_tools", round=round_number).to_dicts()
-    facts = ExportFacts(
-        round=round_number,
+    card = dataset_card(
+        round_number=round_number,
         annotators=warehouse.ask("annotators", round=round_number).rows(),
         tools=tools,
         settings=_shown(settings, [row["tool"] for row in tools]),
@@ -67,7 +63,7 @@ def write_dataset_folder(
         rows=rows,
         columns=columns,
     )
-    (folder / CARD_FILE).write_text(dataset_card(facts), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
     return rows
 
 

@@ -1,7 +1,4 @@
-"""Where a command writes a file or folder for other programs: checked first, whole or not at all.
-
-Does not know what is written.
-"""
+"""Where a command writes a file or folder for other programs: checked first, then written whole."""
 
 import glob
 from collections.abc import Collection, Iterator
@@ -33,8 +30,32 @@ def checked_target(
         ExportError: there is no place for it.
     """
     target = output.expanduser().absolute()
-    _check_target(target, home, folder_of=folder_of, is_forced=is_forced)
+    is_folder = folder_of is not None
+    places = (home.root.resolve(), home.machine.resolve())
+    if any(target.resolve().is_relative_to(place) for place in places):
+        raise ExportError(
+            f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
+            "itself. Choose a place outside of it."
+        )
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
+    is_empty = is_folder and target.is_dir() and not any(target.iterdir())
+    if is_empty or not target.exists():
+        return target
+    if not is_forced:
+        raise ExportError(
+            f"'{target}' is there already. Choose another place, or replace it with --force."
+        )
+    if target.is_dir() != is_folder:
+        there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
+        raise ExportError(
+            f"'{target}' is {there}, and this format is {wanted}. Choose another place."
+        )
+    others = {path.name for path in target.iterdir()} - set(folder_of or ()) if is_folder else set()
+    if others:
+        raise ExportError(
+            f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
+            "earlier exports only. Choose another place."
+        )
     return target
 
 
@@ -54,33 +75,3 @@ def refusals_told(output: Path) -> Iterator[None]:
             f"Cannot write '{output}': {error}. Nothing is left of it. Check the free space and "
             "the permissions of its folder, or choose another place, and run the same again."
         ) from error
-
-
-def _check_target(
-    target: Path, home: Home, *, folder_of: Collection[str] | None, is_forced: bool
-) -> None:
-    is_folder = folder_of is not None
-    places = (home.root.resolve(), home.machine.resolve())
-    if any(target.resolve().is_relative_to(place) for place in places):
-        raise ExportError(
-            f"'{target}' lies in the home '{home.root}', whose files toolformer makes and removes "
-            "itself. Choose a place outside of it."
-        )
-    is_empty = is_folder and target.is_dir() and not any(target.iterdir())
-    if is_empty or not target.exists():
-        return
-    if not is_forced:
-        raise ExportError(
-            f"'{target}' is there already. Choose another place, or replace it with --force."
-        )
-    if target.is_dir() != is_folder:
-        there, wanted = ("a file", "a folder") if is_folder else ("a folder", "a file")
-        raise ExportError(
-            f"'{target}' is {there}, and this format is {wanted}. Choose another place."
-        )
-    others = {path.name for path in target.iterdir()} - set(folder_of or ()) if is_folder else set()
-    if others:
-        raise ExportError(
-            f"'{target}' holds what no export has, such as {min(others)!r}; --force replaces "
-            "earlier exports only. Choose another place."
-        )

@@ -1,8 +1,4 @@
-"""`toolformer export`: C* and its calls as files that other programs read.
-
-Does not parse the command line, and does not know what a record looks like:
-`toolformer.exports` does.
-"""
+"""`toolformer export`: C* and its calls as files that other programs read."""
 
 import json
 from collections.abc import Callable

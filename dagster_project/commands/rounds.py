@@ -5,7 +5,7 @@ from functools import partial
 import polars as pl
 
 from assets.run import Workspace
-from assets.training.calibrated_calls import is_calibrated
+from assets.training.call_threshold import is_calibrated
 from assets.training.finetuned_model import is_finetuned, record_of
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset

@@ -1,7 +1,4 @@
-"""`toolformer train`.
-
-Does not parse the command line.
-"""
+"""`toolformer train`."""
 
 from assets.run import Workspace
 from assets.training.planned_training import planned_training

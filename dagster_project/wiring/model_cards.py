@@ -1,7 +1,4 @@
-"""Writes the card of a finetuned model: after its training, when it is calibrated, and measured.
-
-Does not know what a card says; `toolformer.training.model_card` does.
-"""
+"""Writes the card of a finetuned model: after its training, when it is calibrated, and measured."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +11,7 @@ from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.ground.whole_files import write_whole
 from toolformer.sources.source import STARTER_TEXTS, WIKIPEDIA_EXCERPT
 from toolformer.training.finetuning import RECORD_FILE
-from toolformer.training.model_card import CARD_FILE, CardFacts, model_card
+from toolformer.training.model_card import CARD_FILE, model_card
 
 _APACHE = "apache-2.0"
 _BUILT_IN_LICENCES = {
@@ -51,10 +48,15 @@ def write_model_card(
         OSError: it cannot be written.
     """
     record = json.loads((directory / RECORD_FILE).read_text())
-    facts = CardFacts(
-        _license_of(base), source_licences(settings), evaluation, read_call_threshold(directory)
+    card = model_card(
+        directory.name,
+        record,
+        base_license=_license_of(base),
+        sources=source_licences(settings),
+        evaluation=evaluation,
+        call_threshold=read_call_threshold(directory),
     )
-    write_whole(directory / CARD_FILE, model_card(directory.name, record, facts))
+    write_whole(directory / CARD_FILE, card)
 
 
 def _license_of(base: Path) -> str | None:

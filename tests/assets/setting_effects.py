@@ -14,7 +14,7 @@ from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
 from assets.stage import Stage, setting_paths
 from assets.statistics import CALL_STATISTICS
-from assets.training.calibrated_calls import CALL_THRESHOLD
+from assets.training.call_threshold import CALL_THRESHOLD
 from assets.training.finetuned_model import FINETUNED_MODEL
 from assets.training.training_inputs import TRAINING_SET
 

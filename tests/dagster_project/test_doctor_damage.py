@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from assets.run import Workspace
-from assets.training.model_training import FinetunedModel
+from assets.training.finetuning import FinetunedModel
 from dagster_project.commands.doctor import Finding, examine
 from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.home import Home

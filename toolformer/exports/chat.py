@@ -10,7 +10,7 @@ becomes
     assistant   29%) passed.
 
 So the model writes the text and decides itself when it calls, as in the paper. What the assistant
-says is the text without its calls, character for character. Does not apply a chat template.
+says is the text without its calls, character for character.
 """
 
 from collections.abc import Sequence

@@ -1,39 +1,17 @@
 """The card of an exported dataset: its README, in the form that `datasets` and model hubs read.
 
-Says what is in it, how it came about and under which licences. Does not write files.
+Says what is in it, how it came about and under which licences.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from toolformer.training.model_card import markdown_table
 
 CARD_FILE = "README.md"
 TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class ExportFacts:
-    """What a card says beside the schemas.
-
-    Attributes:
-        round: of annotation, from 1.
-        annotators: name and precision of each model that annotated.
-        tools: rows of `exported_tools`.
-        settings: what was set, by dotted name.
-        sources: where the texts come from, each with its licence.
-        rows: number of rows of each configuration.
-        columns: of each configuration the names and meanings of its columns.
-    """
-
-    round: int
-    annotators: Sequence[tuple[str, str]]
-    tools: Sequence[Mapping[str, Any]]
-    settings: Mapping[str, object]
-    sources: Sequence[tuple[str, str]]
-    rows: Mapping[str, int]
-    columns: Mapping[str, Mapping[str, str]]
 
 
 def data_file(configuration: str) -> str:
@@ -41,12 +19,31 @@ def data_file(configuration: str) -> str:
     return f"data/{configuration}/*.parquet"
 
 
-def dataset_card(facts: ExportFacts) -> str:
-    """The card, whose head tells `datasets.load_dataset` which files belong to what."""
+def dataset_card(
+    *,
+    round_number: int,
+    annotators: Sequence[tuple[str, str]],
+    tools: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, object],
+    sources: Sequence[tuple[str, str]],
+    rows: Mapping[str, int],
+    columns: Mapping[str, Mapping[str, str]],
+) -> str:
+    """The card, whose head tells `datasets.load_dataset` which files belong to what.
+
+    Args:
+        round_number: of annotation, from 1.
+        annotators: name and precision of each model that annotated.
+        tools: rows of `exported_tools`.
+        settings: what was set, by dotted name.
+        sources: where the texts come from, each with its licence.
+        rows: number of rows of each configuration.
+        columns: of each configuration the names and meanings of its columns.
+    """
     from huggingface_hub import DatasetCardData
 
     head = DatasetCardData(
-        license=_license(facts.sources),
+        license=_license(sources),
         task_categories=["text-generation"],
         tags=["toolformer", "tool-use"],
         pretty_name="A corpus augmented with tool calls",
@@ -56,7 +53,7 @@ def dataset_card(facts: ExportFacts) -> str:
                 "data_files": [{"split": "train", "path": data_file(name)}],
                 **({"default": True} if name == TEXTS else {}),
             }
-            for name in facts.rows
+            for name in rows
         ],
     )
     of_tools = [
@@ -66,29 +63,29 @@ def dataset_card(facts: ExportFacts) -> str:
             row["filtering_threshold"],
             f"`{row['versions']}`",
         )
-        for row in facts.tools
+        for row in tools
     ]
     parts = [
         f"---\n{head.to_yaml()}\n---",
         "# A corpus augmented with tool calls",
         _WHAT_IT_IS,
         "## Contents",
-        *(_contents(name, facts) for name in facts.rows),
+        *(_contents(name, count, columns[name]) for name, count in rows.items()),
         "Read a configuration with "
         f'`datasets.load_dataset(FOLDER, "{TEXTS}", split="train")`. '
         "The calls of a text are offsets beside it; they are never to be searched for in it, since "
         "texts have brackets of their own.",
         "## How it came about",
-        f"Round {facts.round} of annotation, by "
-        + (", ".join(f"`{name}` in {precision}" for name, precision in facts.annotators) or "a")
-        + (" model." if not facts.annotators else "."),
-        _table(("tool", "kept calls", "τ_f (nats)", "version"), of_tools),
+        f"Round {round_number} of annotation, by "
+        + (", ".join(f"`{name}` in {precision}" for name, precision in annotators) or "a")
+        + (" model." if not annotators else "."),
+        markdown_table(("tool", "kept calls", "τ_f (nats)", "version"), of_tools),
         "What was set when this was exported:",
-        _table(("setting", "value"), sorted(facts.settings.items())),
+        markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",
         _LIMITS,
         "## Licences",
-        "\n".join(f"- texts of `{name}`: {licence}" for name, licence in facts.sources),
+        "\n".join(f"- texts of `{name}`: {licence}" for name, licence in sources),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -106,9 +103,9 @@ Calls and their arguments can be wrong, and so can the tools' answers.
 training set of this project took (`train`, `development`) and which not (`none`)."""
 
 
-def _contents(name: str, facts: ExportFacts) -> str:
-    heading = f"**`{name}`**, {facts.rows[name]:,} rows:"
-    return heading + "\n\n" + _table(("column", "meaning"), list(facts.columns[name].items()))
+def _contents(name: str, rows: int, columns: Mapping[str, str]) -> str:
+    table = markdown_table(("column", "meaning"), list(columns.items()))
+    return f"**`{name}`**, {rows:,} rows:\n\n{table}"
 
 
 def _license(sources: Sequence[tuple[str, str]]) -> str:
@@ -116,12 +113,3 @@ def _license(sources: Sequence[tuple[str, str]]) -> str:
     licences = {licence for _, licence in sources}
     named = licences.pop() if len(licences) == 1 else ""
     return named if _LICENCE.fullmatch(named) else "other"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_cell(each) for each in line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,7 +1,7 @@
 """The records of an export, one per line: in line, as a chat, as a pair of which one is preferred.
 
 Every field is filled in every record, so that whoever guesses types from the first lines guesses
-right. Does not read the warehouse and does not write files.
+right.
 """
 
 from collections.abc import Mapping, Sequence

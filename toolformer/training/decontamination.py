@@ -1,13 +1,12 @@
 """Overlap of training texts with held-out ones, by shared word n-grams.
 
-A model that was trained on a benchmark's own sentences shows a gain that is none. Does not decide
-what is held out, and does not find paraphrases or translations.
+A model that was trained on a benchmark's own sentences shows a gain that is none. Paraphrases and
+translations are not found.
 """
 
 from collections import defaultdict
 from typing import NamedTuple
 
-from toolformer.errors import TrainingError
 from toolformer.ground.digests import digest
 from toolformer.ground.function_words import FUNCTION_WORDS
 from toolformer.training.words import words_of
@@ -43,10 +42,7 @@ class NgramIndex:
     a probability below 0.1 %, and then at worst a text too many is dropped.
 
     Args:
-        n: words of an n-gram. A shared run of 13 words is hardly ever chance.
-
-    Raises:
-        TrainingError: `n` is below 1.
+        n: words of an n-gram, at least 1. A shared run of 13 words is hardly ever chance.
 
     Example:
         >>> index = NgramIndex()
@@ -57,8 +53,6 @@ class NgramIndex:
     """
 
     def __init__(self, n: int = 13):
-        if n < 1:
-            raise TrainingError(f"An n-gram of {n} words is not possible; give n as 1 or more.")
         self._n = n
         self._names: list[str] = []
         self._name_of_run: dict[bytes, int] = {}

@@ -1,7 +1,6 @@
 """How the rows of a batch are divided among the processes that train together.
 
-Does not know models or processes; works on lengths. Everything follows from its arguments, so each
-process works out the same plan and nobody has to tell the others.
+Everything follows from the arguments, so each process works out the same plan.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """Calls that the filter dropped, as many of each tool as it kept.
 
 A model trained on them shows what calls at random teach, beside the calls that the filter chose.
-Does not read the warehouse.
 """
 
 from collections import Counter

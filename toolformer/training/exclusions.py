@@ -2,7 +2,6 @@
 
 Three reasons, looked for in this order: the text is there already but for white space, it shares
 words with a held-out one, it is nearly the same as one that stayed. Its context is a part of it.
-Does not count texts by tool.
 """
 
 from dataclasses import dataclass
@@ -53,9 +52,6 @@ class TextSieve:
     Args:
         held_out: what no text may share words with.
         near_duplicate_similarity: see `NearDuplicateIndex`; None lets near duplicates through.
-
-    Raises:
-        TrainingError: the similarity is out of its range.
     """
 
     def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):

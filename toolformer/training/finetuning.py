@@ -1,53 +1,31 @@
 """Finetuning on C* with the ordinary language modelling loss (paper §2, §4.1; spec §5).
 
 All tokens count, calls and results included; a beginning-of-sequence token stands in front, as
-in scoring, and each text is a row of its own. Does not choose the texts and does not tokenise.
+in scoring, and each text is a row of its own.
 """
 
 import json
+import shutil
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from toolformer.errors import TrainingError
 from toolformer.forward.language_model import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.ground.digests import digest_of_bytes, hex_digest
-from toolformer.ground.kept_digests import keep_digests
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed, merge_adapters
-from toolformer.training.trainer import Trainer, memory_explained
-from toolformer.training.training_job import TrainingJob
+from toolformer.training.trainer import Trainer, TrainingJob, memory_explained
 from toolformer.training.training_processes import train_in_processes
 from toolformer.training.training_rows import TrainingRow
 from toolformer.training.training_state import Progress, StepReport, TrainingState
-from toolformer.training.whole_folders import write_folder_whole, writing
+from toolformer.training.whole_folders import sealed_folder, writing
 
-__all__ = ["FinetuningParameters", "FinetuningResult", "StepReport", "finetune"]
+__all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune"]
 
 RECORD_FILE = "toolformer.json"
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuningResult:
-    """What came out.
-
-    Attributes:
-        steps: optimiser steps done.
-        best_step: the step whose weights were kept.
-        base_perplexity: development perplexity of the base model.
-        best_perplexity: development perplexity of the weights that were kept.
-        tokens: tokens trained on.
-        seconds: time spent, interrupted runs of the same work included.
-    """
-
-    steps: int
-    best_step: int
-    base_perplexity: float
-    best_perplexity: float
-    tokens: int
-    seconds: float
 
 
 def finetune(
@@ -63,7 +41,7 @@ def finetune(
     facts: Mapping[str, object],
     report: Callable[[StepReport], None],
     device: str = "auto",
-) -> FinetuningResult:
+) -> Progress:
     """Train a model and keep its best checkpoint.
 
     Every `evaluate_every` steps and at the end the perplexity on the development rows is measured;
@@ -89,10 +67,13 @@ def finetune(
         device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from
             the first on.
 
+    Returns:
+        All steps, and which was the best.
+
     Raises:
         TrainingError: nothing to train or measure on, rows of another model, a loss that is not
-            finite (its batch is kept in `resume_folder`), a folder that cannot be written, fewer
-            devices than processes, or a process that ended.
+            finite, a folder that cannot be written, fewer devices than processes, or a process
+            that ended.
         ModelNotFoundError: `base` holds no usable model.
         CheckpointError: the saved state is damaged.
         OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
@@ -102,7 +83,7 @@ def finetune(
         steps, evaluation every 500. AdamW without decay, betas, clipping: ours (spec §5 `[D]`).
     """
     rows = [row for row in train_rows if row.ids]
-    development = [list(row) for row in development_rows if row]
+    development = [row for row in development_rows if row]
     _check_rows(rows, development, parameters)
     _check_output(output)
     if parameters.lora_rank is not None:
@@ -132,16 +113,8 @@ def finetune(
         progress = _train_here(job, state, report)
     else:
         progress = train_in_processes(job, state, report=report)
-    if progress.best_step is None or progress.best_perplexity is None:
-        raise TrainingError("Training ended without an evaluation; this is a fault of the program.")
-    result = FinetuningResult(
-        steps=progress.step,
-        best_step=progress.best_step,
-        base_perplexity=progress.base_perplexity,
-        best_perplexity=progress.best_perplexity,
-        tokens=progress.tokens,
-        seconds=progress.seconds,
-    )
+    # The last step was evaluated.
+    assert progress.best_step is not None
     record = {
         "fingerprint": fingerprint,
         "base": base.name,
@@ -150,25 +123,26 @@ def finetune(
         "parameters": asdict(parameters),
         "rows": len(rows),
         "facts": dict(facts),
-        "result": asdict(result),
+        "result": {
+            "steps": progress.step,
+            "best_step": progress.best_step,
+            "base_perplexity": progress.base_perplexity,
+            "best_perplexity": progress.best_perplexity,
+            "tokens": progress.tokens,
+            "seconds": progress.seconds,
+        },
         "history": [asdict(step) for step in progress.history],
     }
-
-    def write(folder: Path) -> None:
+    best = state.checked_best(progress.best_step)
+    with sealed_folder(output) as folder:
         if parameters.lora_rank is None:
-            state.copy_best(result.best_step, folder)
+            shutil.copytree(best, folder, dirs_exist_ok=True)
         else:
-            adapters = state.checked_best(result.best_step)
-            merge_adapters(base, adapters, folder, rank=parameters.lora_rank)
+            merge_adapters(base, best, folder, rank=parameters.lora_rank)
         load_tokenizer(base).backend.save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
-        keep_digests(folder)
-        if parameters.lora_rank is None:
-            state.check_copy(result.best_step, folder)
-
-    write_folder_whole(output, write)
     state.clear()
-    return result
+    return progress
 
 
 def _train_here(

@@ -2,7 +2,6 @@
 
 Each linear layer of the body gets a product of two narrow matrices beside it. They alone are
 trained; in the end they are added to the layers' own weights, so what comes out is a plain model.
-Does not train.
 """
 
 import warnings

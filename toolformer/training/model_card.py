@@ -1,11 +1,9 @@
 """The model card of a finetuned model: its README, in the form that model hubs read.
 
-Says what the model was trained on, how, what came out and what it must not be taken for. Does not
-measure anything and does not write files.
+Says what the model was trained on, how, what came out and what it must not be taken for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolformer.decoding.call_threshold import CallThreshold
@@ -25,11 +23,20 @@ _WHAT_IT_IS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CardFacts:
-    """What a card says beside the record of the training.
+def model_card(
+    name: str,
+    record: Mapping[str, Any],
+    *,
+    base_license: str | None = None,
+    sources: Sequence[tuple[str, str]] = (),
+    evaluation: Sequence[Mapping[str, Any]] = (),
+    call_threshold: CallThreshold | None = None,
+) -> str:
+    """The card.
 
-    Attributes:
+    Args:
+        name: of the model.
+        record: its `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.
         sources: where the texts come from, each with its licence.
@@ -37,28 +44,13 @@ class CardFacts:
             measured.
         call_threshold: how likely its opening has to be for a call; None before it was calibrated.
     """
-
-    base_license: str | None
-    sources: Sequence[tuple[str, str]]
-    evaluation: Sequence[Mapping[str, Any]]
-    call_threshold: CallThreshold | None = None
-
-
-def model_card(name: str, record: Mapping[str, Any], facts: CardFacts) -> str:
-    """The card.
-
-    Args:
-        name: of the model.
-        record: its `toolformer.json`.
-        facts: what the record does not hold.
-    """
     from huggingface_hub import ModelCardData
 
     head = ModelCardData(
         base_model=record["base"],
         library_name="transformers",
         pipeline_tag="text-generation",
-        license=facts.base_license or "unknown",
+        license=base_license or "unknown",
         tags=["toolformer", "tool-use"],
     )
     variant = record["facts"]["variant"]
@@ -66,17 +58,23 @@ def model_card(name: str, record: Mapping[str, Any], facts: CardFacts) -> str:
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *([] if variant == PLAIN else ["## Use", _USE, *_opening(facts.call_threshold)]),
+        *([] if variant == PLAIN else ["## Use", _USE, *_opening(call_threshold)]),
         "## What it was trained on",
         _trained_on(record),
         "## How",
         _settings(record),
         "## What came out",
-        _results(record, facts.evaluation),
+        _results(record, evaluation),
         "## Limits",
         _LIMITS,
         "## Licences",
-        _licences(record, facts),
+        "\n".join(
+            [
+                f"- base model `{record['base']}`: "
+                f"{base_license or 'not stated in its directory; see where it came from'}",
+                *(f"- texts of `{source}`: {licence}" for source, licence in sources),
+            ]
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -120,8 +118,7 @@ def _trained_on(record: Mapping[str, Any]) -> str:
 
 def _settings(record: Mapping[str, Any]) -> str:
     parameters = {**record["parameters"], "computed in": record["precision"]}
-    lines = [f"| {name} | {value} |" for name, value in parameters.items()]
-    return "\n".join(["| setting | value |", "|---|---|", *lines])
+    return markdown_table(("setting", "value"), parameters.items())
 
 
 def _results(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]) -> str:
@@ -136,18 +133,19 @@ def _results(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]])
         return (
             f"{development}\n\nNot measured otherwise (`toolformer evaluate --variant {variant}`)."
         )
-    names = list(evaluation[0])
-    lines = [" | ".join(_cell(row[name]) for name in names) for row in evaluation]
-    table = [" | ".join(names), "|".join("---" for _ in names), *lines]
-    return development + "\n\n" + "\n".join(f"| {line} |" for line in table)
+    rows = [[_cell(value) for value in row.values()] for row in evaluation]
+    return f"{development}\n\n{markdown_table(list(evaluation[0]), rows)}"
 
 
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> object:
+    return f"{value:.3f}" if isinstance(value, float) else value
 
 
-def _licences(record: Mapping[str, Any], facts: CardFacts) -> str:
-    of_base = facts.base_license or "not stated in its directory; see where it came from"
-    lines = [f"- base model `{record['base']}`: {of_base}"]
-    lines += [f"- texts of `{name}`: {licence}" for name, licence in facts.sources]
-    return "\n".join(lines)
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of a card."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

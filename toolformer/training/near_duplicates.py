@@ -7,7 +7,6 @@ says. Does not find paraphrases or translations.
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
-from toolformer.errors import TrainingError
 from toolformer.ground.digests import number_digest
 from toolformer.training.words import words_of
 
@@ -48,9 +47,6 @@ class NearDuplicateIndex(Generic[_Key]):
     Args:
         similarity: smallest Jaccard similarity at which texts are alike, in (0, 1].
 
-    Raises:
-        TrainingError: `similarity` is out of its range.
-
     Example:
         >>> index = NearDuplicateIndex(similarity=0.5)
         >>> index.find_or_add("a", "One two three four five six seven eight nine.")
@@ -60,11 +56,6 @@ class NearDuplicateIndex(Generic[_Key]):
     """
 
     def __init__(self, similarity: float):
-        if not 0 < similarity <= 1:
-            raise TrainingError(
-                f"near_duplicate_similarity is {similarity}; expected above 0 and at most 1. "
-                "Correct it in toolformer.yaml."
-            )
         from datasketch import MinHash, MinHashLSH
 
         self._similarity = similarity

@@ -1,13 +1,11 @@
 """Windows of C without any call, to be trained on beside C*.
 
-Texts that all hold calls may teach a model to call everywhere. Does not cut texts into windows.
+Texts that all hold calls may teach a model to call everywhere.
 """
 
 import heapq
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 
-from toolformer.errors import TrainingError
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.exclusions import Exclusion, TextSieve
 from toolformer.training.training_set import is_for_development, random_rank
@@ -19,19 +17,6 @@ _FIRST_SHARE, _GROWTH = 1 / 64, 8
 _CHOICE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class PlainWindows:
-    """Windows that were drawn.
-
-    Attributes:
-        texts: at random, in the order in which they were drawn.
-        exclusions: drawn ones that may not be trained on.
-    """
-
-    texts: tuple[AugmentedText, ...]
-    exclusions: tuple[Exclusion, ...]
-
-
 def plain_windows_wanted(texts_with_calls: int, plain_share: float) -> int:
     """How many plain windows give them this share of all training texts.
 
@@ -39,18 +24,10 @@ def plain_windows_wanted(texts_with_calls: int, plain_share: float) -> int:
         texts_with_calls: number of the other training texts.
         plain_share: in [0, 1).
 
-    Raises:
-        TrainingError: the share is out of its range.
-
     Example:
         >>> plain_windows_wanted(60, 0.25)
         20
     """
-    if not 0 <= plain_share < 1:
-        raise TrainingError(
-            f"plain_share is {plain_share}; expected at least 0 and below 1. Correct it in "
-            "toolformer.yaml."
-        )
     return round(texts_with_calls * plain_share / (1 - plain_share))
 
 
@@ -62,7 +39,7 @@ def draw_plain_windows(
     development_documents: Collection[str],
     seed: int,
     sieve: TextSieve,
-) -> PlainWindows:
+) -> tuple[list[AugmentedText], list[Exclusion]]:
     """Draw windows at random, with equal chances.
 
     Of a large corpus only the windows of a random part of its documents are looked at. Documents
@@ -78,7 +55,8 @@ def draw_plain_windows(
         sieve: what it holds back is not drawn; it knows the texts with calls already.
 
     Returns:
-        `wanted` windows, or all there are.
+        `wanted` windows, or all there are, in the order in which they were drawn; and drawn ones
+        that may not be trained on.
     """
     texts: list[AugmentedText] = []
     exclusions: list[Exclusion] = []
@@ -113,4 +91,4 @@ def draw_plain_windows(
                 exclusions.append(exclusion)
         if len(drawn) < most:
             break
-    return PlainWindows(tuple(texts), tuple(exclusions))
+    return texts, exclusions

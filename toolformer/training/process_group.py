@@ -6,7 +6,6 @@
                        weights are put together while it computes
 
 Gradients are added, never averaged: each row's is already its share of the whole batch's loss.
-Does not start processes, and does not know rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PARALLELISMS = ("data_parallel", "fsdp")
-# Gradients that travel at once: large enough to fill the line, small beside the weights.
-_BUCKET_BYTES = 2**25
 # The others wait while the first one writes a checkpoint, however slow the disk is. Processes that
 # die are noticed at once by other means.
 _PATIENCE = timedelta(hours=2)
@@ -31,17 +28,20 @@ _TIME_TO_MEET = timedelta(seconds=60)
 
 
 class ProcessGroup:
-    """One process by itself; the root of those of several.
+    """One process by itself, or several of which each holds all weights.
+
+    Args:
+        rank: number of this process, from 0; it has joined the others (`join_group`).
+        size: how many there are.
 
     Attributes:
-        rank: number of this process, from 0. The first one writes and reports.
-        size: how many there are.
         feeds_together: whether all have to feed as often, because each feeding needs the others.
     """
 
-    rank = 0
-    size = 1
     feeds_together = False
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
 
     @property
     def is_first(self) -> bool:
@@ -69,82 +69,57 @@ class ProcessGroup:
 
     def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
         """Let each process have the sum of all gradients."""
-
-    def total(self, *values: float) -> list[float]:
-        """Sums over the processes; the same numbers in all of them."""
-        return list(values)
-
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
-
-    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"] | None:
-        """All tensors of a model whole, in the first process; None in the others.
-
-        All processes have to call it. Where nothing is divided these are the tensors themselves;
-        else a tensor of two names is one again.
-        """
-        return dict(tensors)
-
-
-class DataParallel(ProcessGroup):
-    """Processes of which each holds all weights.
-
-    Args:
-        device: of this process, which has joined the others (`join_group`).
-    """
-
-    def __init__(self, device: str):
         import torch
         from torch import distributed
 
-        if device.startswith("cuda"):
-            torch.cuda.set_device(device)
-        self.rank = distributed.get_rank()
-        self.size = distributed.get_world_size()
-
-    def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
-        """See `ProcessGroup`."""
-        import torch
-        from torch import distributed
-
+        if self.size == 1:
+            return
+        sums = []
         for weight in weights:
             if weight.grad is None:
                 # This process had no row, or none that used the weight.
                 weight.grad = torch.zeros_like(weight)
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        for bucket in _buckets(gradients):
-            together = torch.cat([gradient.flatten() for gradient in bucket])
-            distributed.all_reduce(together)
-            parts = together.split([gradient.numel() for gradient in bucket])
-            for gradient, part in zip(bucket, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+            sums.append(distributed.all_reduce(weight.grad, async_op=True))
+        for each in sums:
+            each.wait()
 
-    def total(self, *values: float) -> list[float]:
-        """See `ProcessGroup`."""
+    def total(self, value: float) -> float:
+        """The sum over the processes; the same number in all of them."""
         import torch
         from torch import distributed
 
-        together = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(together)
-        return together.tolist()
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(total)
+        return total.item()
 
     def wait(self) -> None:
-        """See `ProcessGroup`."""
+        """Wait until all processes have come here."""
         # A sum and not a barrier, which would go over the graphics devices.
         self.total(0.0)
 
-    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"] | None:
-        """See `ProcessGroup`."""
-        return dict(tensors) if self.is_first else None
+    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+        """All tensors of a model whole, in the first process; none in the others.
+
+        All processes have to call it. Where nothing is divided these are the tensors themselves;
+        else a tensor of two names is one again.
+        """
+        return dict(tensors) if self.is_first else {}
 
 
-class FullySharded(DataParallel):
-    """Processes of which each holds a part of every weight (FSDP2, `fully_shard`)."""
+class FullySharded(ProcessGroup):
+    """Processes of which each holds a part of every weight (FSDP2, `fully_shard`).
+
+    Args:
+        rank, size: as of `ProcessGroup`.
+        device: of this process, without its number.
+    """
 
     feeds_together = True
 
-    def __init__(self, device: str):
-        super().__init__(device)
+    def __init__(self, rank: int, size: int, device: str):
+        super().__init__(rank, size)
         self._device = device
         self._root: Any = None
 
@@ -160,7 +135,7 @@ class FullySharded(DataParallel):
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
         layers = _layers(model)
-        mesh = init_device_mesh(torch.device(self._device).type, (self.size,))
+        mesh = init_device_mesh(self._device, (self.size,))
         # The layers' weights travel as what autocast would make of them; gradients are added up,
         # and residuals kept, in float32, as in one process.
         policy = MixedPrecisionPolicy(
@@ -192,7 +167,7 @@ class FullySharded(DataParallel):
     def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
         """Nothing is left to do: each backward pass has added up its gradients."""
 
-    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"] | None:
+    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
         """See `ProcessGroup`."""
         from torch.distributed.tensor import DTensor
 
@@ -202,9 +177,7 @@ class FullySharded(DataParallel):
                 # One after the other, and away from the device: it does not hold them all.
                 one = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
                 gathered[id(tensor)] = one.detach().cpu() if self.is_first else one.new_empty(0)
-        if not self.is_first:
-            return None
-        return {name: gathered[id(tensor)] for name, tensor in tensors.items()}
+        return super().whole({name: gathered[id(tensor)] for name, tensor in tensors.items()})
 
 
 def join_group(rank: int, size: int, *, port: int, device: str) -> None:
@@ -237,19 +210,15 @@ def group_of(parallelism: str, device: str) -> ProcessGroup:
         parallelism: `data_parallel` or `fsdp`.
         device: of this process.
     """
-    return FullySharded(device) if parallelism == "fsdp" else DataParallel(device)
+    import torch
+    from torch import distributed
 
-
-def _buckets(gradients: Sequence["torch.Tensor"]) -> list[list["torch.Tensor"]]:
-    buckets: list[list[torch.Tensor]] = []
-    filled = _BUCKET_BYTES
-    for gradient in gradients:
-        if filled >= _BUCKET_BYTES:
-            buckets.append([])
-            filled = 0
-        buckets[-1].append(gradient)
-        filled += gradient.numel() * gradient.element_size()
-    return buckets
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    if parallelism == "fsdp":
+        return FullySharded(rank, size, torch.device(device).type)
+    return ProcessGroup(rank, size)
 
 
 def _layers(model: Any) -> list["torch.nn.Module"]:

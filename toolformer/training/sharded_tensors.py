@@ -2,7 +2,7 @@
 
 They are written by `torch.distributed.checkpoint` into safetensors files, one or more for each
 process, whose headers say which part of which tensor they hold. Its usual index is a pickle, which
-can run code when it is read; this form has none. Does not make what it writes appear whole.
+can run code when it is read; this form has none.
 """
 
 import warnings
@@ -85,13 +85,13 @@ def load_tensors(tensors: "Mapping[str, torch.Tensor]", folder: Path, group: Pro
 def _files(tensors: "Mapping[str, torch.Tensor]") -> dict[str, int]:
     """Number of the file that each tensor goes to, from 1."""
     files: dict[str, int] = {}
-    filled = 0
+    number, filled = 1, 0
     for name, tensor in tensors.items():
+        if filled >= _FILE_BYTES:
+            number, filled = number + 1, 0
+        files[name] = number
         filled += tensor.numel() * tensor.element_size()
-        files[name] = 1 + filled // _FILE_BYTES
-    # Numbers without gaps: a tensor may be larger than a file.
-    numbers = {number: place for place, number in enumerate(sorted(set(files.values())), start=1)}
-    return {name: numbers[number] for name, number in files.items()}
+    return files
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """One process of a finetuning run: a model, its optimiser, and the steps (paper §4.1).
 
 Alone or with others, the rows of a step follow from seed and step, and its loss is the mean over
-all tokens of the batch, whoever fed them. Does not start processes and does not write the output.
+all tokens of the batch, whoever fed them.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,39 @@ from toolformer.forward.geometry import is_out_of_memory
 from toolformer.forward.language_model import LanguageModel
 from toolformer.ground.digests import hex_digest
 from toolformer.training.division import micro_batches
+from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
-from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import add_gradient, summed_loss
 from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
 from toolformer.training.training_state import Progress, StepReport, TrainingState
 
 _ADAM_BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """A finetuning run that has not begun, as each of several processes is given it.
+
+    Attributes:
+        base: directory of the model to begin with.
+        rows: what to train on, none of them empty.
+        development: ids of plain texts without calls, none of them empty.
+        parameters: how to train.
+        bos_token: text of the token in front of every row; None: the one used in scoring.
+        device: `cpu` or a CUDA device; several processes take one CUDA device each.
+        state_folder: where the state of the run lies.
+        fingerprint: of everything that the numbers of the run follow from.
+    """
+
+    base: Path
+    rows: Sequence[TrainingRow]
+    development: Sequence[Sequence[int]]
+    parameters: FinetuningParameters
+    bos_token: str | None
+    device: str
+    state_folder: Path
+    fingerprint: str
 
 
 @contextmanager
@@ -128,7 +154,7 @@ class Trainer:
             report(done)
         for step in range(progress.step + 1, parameters.steps + 1):
             is_last = step == parameters.steps
-            loss, tokens = self._step(step, state)
+            loss, tokens = self._step(step)
             perplexity = None
             if step % parameters.evaluate_every == 0 or is_last:
                 perplexity = self._development_perplexity(step)
@@ -145,14 +171,13 @@ class Trainer:
                 )
             )
             progress.seconds = time.monotonic() - began
-            if is_last:
-                state.save_finished(progress)
-            elif step % parameters.save_every == 0:
-                state.save(self._weights, self._optimizer, progress)
+            if is_last or step % parameters.save_every == 0:
+                # A run that has no step left needs no weights to go on.
+                state.save({} if is_last else self._weights, self._optimizer, progress)
             report(progress.history[-1])
         return progress
 
-    def _step(self, step: int, state: TrainingState) -> tuple[float, int]:
+    def _step(self, step: int) -> tuple[float, int]:
         """One optimiser step; the mean loss of its batch and the number of its tokens."""
         import torch
 
@@ -179,13 +204,13 @@ class Trainer:
                 packs_rows=parameters.packs_rows,
                 with_weights=self._group.with_weights,
             )
-        (loss,) = self._group.total(own_loss)
+        loss = self._group.total(own_loss)
         weights = list(self._weights.values())
         self._group.add_up_gradients(weights)
         norm = float(_whole(torch.nn.utils.clip_grad_norm_(weights, parameters.clip_norm)))
         for name, value in (("training loss", loss), ("norm of the gradient", norm)):
             if not math.isfinite(value):
-                raise self._not_finite(step, name, value, state.save_batch(step, indices, batch))
+                raise _not_finite(step, name, value)
         for group in self._optimizer.param_groups:
             group["lr"] = parameters.learning_rate_at(step)
         self._optimizer.step()
@@ -205,10 +230,10 @@ class Trainer:
                 with_weights=self._group.with_weights,
             )
             losses.append(loss if group else 0.0)
-        (total,) = self._group.total(math.fsum(losses))
+        total = self._group.total(math.fsum(losses))
         mean = total / sum(map(len, self._development))
         if not math.isfinite(mean):
-            raise self._not_finite(step, "development loss", mean)
+            raise _not_finite(step, "development loss", mean)
         # Above this the exponential overflows; no model that learns comes near.
         return math.exp(min(mean, 700.0))
 
@@ -235,21 +260,7 @@ class Trainer:
             state.save_best(step, lambda folder: save_model(folder, state_dict=tensors))
         else:
             adapters = self._group.whole(self._weights)
-            state.save_best(step, lambda folder: save_adapters(adapters or {}, folder))
-
-    def _not_finite(
-        self, step: int, name: str, value: float, batch: Path | None = None
-    ) -> TrainingError:
-        remedy = (
-            "The base model cannot be measured: look at its weights and at the texts."
-            if step == 0
-            else "Training diverged: set a smaller training.learning_rate, or float32 as "
-            "training.precision."
-        )
-        kept = f" The rows of the step are in {str(batch)!r}." if batch else ""
-        return TrainingError(
-            f"The {name} at step {step} is {value}; expected a finite number. {remedy}{kept}"
-        )
+            state.save_best(step, lambda folder: save_adapters(adapters, folder))
 
     def _check_fit(self) -> None:
         embeddings: Any = self.model.model.get_input_embeddings()
@@ -273,6 +284,18 @@ class Trainer:
                 f"Rows cannot be packed for {self.model.name!r}: {self.model.stock_reason}. Set "
                 "training.packs_rows to false."
             )
+
+
+def _not_finite(step: int, name: str, value: float) -> TrainingError:
+    remedy = (
+        "The base model cannot be measured: look at its weights and at the texts."
+        if step == 0
+        else "Training diverged: set a smaller training.learning_rate, or float32 as "
+        "training.precision."
+    )
+    return TrainingError(
+        f"The {name} at step {step} is {value}; expected a finite number. {remedy}"
+    )
 
 
 def _seed(*parts: object) -> int:

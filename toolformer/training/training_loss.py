@@ -1,8 +1,7 @@
 """The language modelling loss of rows and its gradient, in little memory.
 
 Logits over the whole vocabulary would be the largest thing in memory, so the output layer is
-computed, and differentiated, in pieces of which each is freed before the next. Does not step an
-optimiser.
+computed, and differentiated, in pieces of which each is freed before the next.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolformer.errors import TrainingError
 from toolformer.forward.attention import PackedRows, running
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.training.training_rows import TrainingRow
@@ -27,22 +25,11 @@ class LossWeights:
         text: of the text's tokens.
         call: of a call's tokens up to its arrow, which the model writes itself.
         result: of the result's and of the bracket behind it, which a tool writes.
-
-    Raises:
-        TrainingError: one is below 0, or all are 0.
     """
 
     text: float
     call: float
     result: float
-
-    def __post_init__(self) -> None:
-        weights = (self.text, self.call, self.result)
-        if min(weights) < 0 or not any(weights):
-            raise TrainingError(
-                f"training.loss_weights are {weights} for text, call and result; expected numbers "
-                "from 0 on, not all of them 0. Correct them in toolformer.yaml."
-            )
 
     def of(self, row: TrainingRow) -> list[float]:
         """The weight of each token of a row."""

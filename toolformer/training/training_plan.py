@@ -1,15 +1,9 @@
-"""What a finetuning run will do, before it begins: texts, calls, steps, tokens, time.
-
-Does not load a model and does not train.
-"""
+"""How many steps a finetuning run has, and how fast it will be, before it begins."""
 
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-
-from toolformer.training.variant_rows import VariantRows
 
 # Floating point operations of a training step per token and parameter: forward 2, backward 4.
 STEP_OPERATIONS = 6
@@ -19,63 +13,20 @@ _PROBE_SIZE = 1024
 _PROBE_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPlan:
-    """What a run will do.
-
-    Attributes:
-        texts: rows to train on.
-        calls: calls in them.
-        tokens_of_texts: tokens of all rows once.
-        batch_size: rows of a step.
-        steps: optimiser steps.
-    """
-
-    texts: int
-    calls: int
-    tokens_of_texts: int
-    batch_size: int
-    steps: int
-
-    @property
-    def epochs(self) -> float:
-        """How often each text comes."""
-        return self.steps * self.batch_size / max(self.texts, 1)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens trained on in all steps, about."""
-        return round(self.tokens_of_texts * self.epochs)
-
-    def seconds(self, parameters: int, operations_per_second: float) -> float:
-        """How long it takes, to a factor of about two; development perplexities not counted.
-
-        Args:
-            parameters: of the model.
-            operations_per_second: of large matrix products on the device; `matmul_speed`.
-        """
-        return STEP_OPERATIONS * parameters * self.tokens / (_SHARE_OF_PEAK * operations_per_second)
+def planned_steps(texts: int, *, batch_size: int, epochs: float) -> int:
+    """Optimiser steps in which each text comes as often as there are epochs."""
+    return max(1, math.ceil(epochs * texts / batch_size))
 
 
-def training_plan(
-    rows: VariantRows, *, batch_size: int, epochs: float, steps: int | None
-) -> TrainingPlan:
-    """The plan for some rows.
+def training_speed(parameters: int, device: str, precision: str) -> float:
+    """Tokens a second of training, to a factor of about two.
 
     Args:
-        rows: what is trained on.
-        batch_size: rows of a step.
-        epochs: how often each row comes.
-        steps: optimiser steps, whatever the rows; None: as many as make the epochs.
+        parameters: of the model.
+        device: a resolved device.
+        precision: `float32` or `bfloat16`.
     """
-    count = len(rows.rows)
-    return TrainingPlan(
-        texts=count,
-        calls=sum(rows.calls.values()),
-        tokens_of_texts=sum(len(row.ids) for row in rows.rows),
-        batch_size=batch_size,
-        steps=steps or max(1, math.ceil(epochs * count / batch_size)),
-    )
+    return _SHARE_OF_PEAK * matmul_speed(device, precision) / (STEP_OPERATIONS * parameters)
 
 
 def parameter_count(weight_files: Iterable[Path]) -> int:

@@ -1,7 +1,4 @@
-"""Which precision a training step is faster in: forward and backward of a few rows, in both.
-
-Does not train, and does not keep what was measured.
-"""
+"""Which precision a training step is faster in: forward and backward of a few rows, in both."""
 
 import functools
 from dataclasses import replace

@@ -2,19 +2,17 @@
 
     this process ── one process per device, which puts its steps and errors into a queue
 
-Whatever way this process ends, or the call, they end too. Does not train and does not write the
-output.
+Whatever way this process ends, or the call, they end too.
 """
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError, TrainingError
 from toolformer.training.process_group import group_of, join_group
-from toolformer.training.trainer import Trainer, memory_explained
-from toolformer.training.training_job import TrainingJob
+from toolformer.training.trainer import Trainer, TrainingJob, memory_explained
 from toolformer.training.training_state import Progress, StepReport, TrainingState
 
 if TYPE_CHECKING:
@@ -58,9 +56,7 @@ def train_in_processes(
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     queue = get_context("spawn").SimpleQueue()
     threads = max(1, torch.get_num_threads() // processes)
-    context = spawn(
-        _work, (job.with_rows_in_arrays(), store.port, threads, queue), processes, join=False
-    )
+    context = spawn(_work, (job, store.port, threads, queue), processes, join=False)
     assert context is not None
     try:
         for message in _messages(context, queue):
@@ -70,11 +66,13 @@ def train_in_processes(
     except ProcessException as error:
         raise _error(error, context, job, state) from error
     finally:
-        _end(context.processes)
+        started: list[Any] = list(context.processes)
+        for process in started:
+            process.kill()
+            process.join()
         state.remove_leftovers()
     progress = state.load_progress()
-    if progress is None or progress.step < job.parameters.steps:
-        raise TrainingError("Training ended before its last step; this is a fault of the program.")
+    assert progress is not None
     return progress
 
 
@@ -124,12 +122,6 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
         queue.put(error)
         sys.exit(1)
     distributed.destroy_process_group()
-
-
-def _end(processes: Sequence[Any]) -> None:
-    for process in processes:
-        process.kill()
-        process.join()
 
 
 def _check_devices(job: TrainingJob) -> None:

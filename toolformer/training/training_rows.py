@@ -1,8 +1,6 @@
-"""Rows of token ids for finetuning: what of a long text is kept, and in which order rows come.
+"""Rows of token ids for finetuning: what of a long text is kept, and in which order rows come."""
 
-Does not know the model; works on ids and lengths.
-"""
-
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,12 +17,13 @@ class TrainingRow:
     """What a model is trained on at once.
 
     Attributes:
-        ids: its tokens, without the beginning-of-sequence token.
+        ids: its tokens, without the beginning-of-sequence token; in an array they take a tenth of
+            the memory, in each process that trains.
         kinds: of each token, `TEXT`, `CALL` (a call up to its arrow) or `RESULT` (the result and
             the bracket behind it, which are never generated).
     """
 
-    ids: tuple[int, ...]
+    ids: Sequence[int]
     kinds: bytes
 
 
@@ -84,8 +83,8 @@ def training_row(
         >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
         >>> segments = text[:3] + [Segment([70, 71, 72], 2)] + text[3:]
         >>> row = training_row(segments, range(2, 4), max_tokens=5)
-        >>> row.ids, list(row.kinds)
-        ((3, 70, 71, 72, 4), [0, 1, 1, 2, 0])
+        >>> list(row.ids), list(row.kinds)
+        ([3, 70, 71, 72, 4], [0, 1, 1, 2, 0])
     """
     ids = list(context)
     kinds = bytearray([TEXT] * len(ids))
@@ -99,7 +98,7 @@ def training_row(
             break
         ids += segment.ids
         kinds += _kinds(segment)
-    return TrainingRow(tuple(ids), bytes(kinds))
+    return TrainingRow(array("i", ids), bytes(kinds))
 
 
 def _kinds(segment: Segment) -> bytes:

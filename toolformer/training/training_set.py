@@ -1,13 +1,12 @@
 """The training set: C* of all shards deduplicated, decontaminated, split and capped per tool.
 
-Paper §4.1, spec §5 and §1.9 item 22. Does not read the warehouse and does not tokenise.
+Paper §4.1, spec §5 and §1.9 item 22.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.errors import TrainingError
 from toolformer.ground.digests import digest
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import OVER_CAP, Exclusion, TextSieve
@@ -62,18 +61,9 @@ def build_training_set(
         seed: of the random order of texts under the cap.
         sieve: decides what goes; it has seen all that stayed afterwards.
 
-    Raises:
-        TrainingError: a number is out of its range.
-
     Paper:
         §4.1 (25,000 per tool). How they are chosen, and the split, is ours (spec §5 `[D]`).
     """
-    if max_texts_per_tool < 1 or not 0 <= development_share < 1:
-        raise TrainingError(
-            f"max_texts_per_tool is {max_texts_per_tool} and development_share is "
-            f"{development_share}; expected at least 1, and at least 0 and below 1. Correct them "
-            "in toolformer.yaml."
-        )
     with_calls = [text for text in texts if text.calls]
     exclusions: list[Exclusion] = []
     clean: list[AugmentedText] = []

@@ -3,24 +3,21 @@
 Weights and optimiser moments lie in safetensors files, everything else in JSON, so reading a state
 never runs code. A state or checkpoint appears whole, by rename, with the digests of its files: one
 that was altered is not gone on with. Several processes write a state together, and any number of
-processes goes on from it. Does not train.
+processes goes on from it.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import CheckpointError
-from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files, keep_digests
+from toolformer.ground.kept_digests import DIGESTS_FILE, damaged_files
 from toolformer.ground.whole_files import write_whole
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors, tensor_names
-from toolformer.training.training_rows import TrainingRow
-from toolformer.training.whole_folders import remove, temporary_of, write_folder_whole, writing
+from toolformer.training.whole_folders import remove, sealed_folder, temporary_of, writing
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
-_ALTERED = "its files were altered after they were written"
 _WEIGHTS = "weights"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -97,21 +93,20 @@ class TrainingState:
 
     def __init__(self, folder: Path, *, fingerprint: str, group: ProcessGroup | None = None):
         self._folder = folder
-        self._fingerprint = fingerprint
         self._group = group or ProcessGroup()
         self._saved_best: int | None = None
         if self._group.is_first:
-            self._take_folder()
+            self._take_folder(fingerprint)
         self._group.wait()
 
-    def _take_folder(self) -> None:
+    def _take_folder(self, fingerprint: str) -> None:
         marker = self._folder / _FINGERPRINT_FILE
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             self.remove_leftovers()
-            if not marker.exists() or marker.read_bytes() != self._fingerprint.encode():
+            if not marker.exists() or marker.read_bytes() != fingerprint.encode():
                 self.clear()
-                write_whole(marker, self._fingerprint)
+                write_whole(marker, fingerprint)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process had begun to write."""
@@ -128,7 +123,7 @@ class TrainingState:
         """The progress of the newest saved state, None where there is none.
 
         Raises:
-            CheckpointError: the state is damaged.
+            CheckpointError: the state or the best checkpoint is damaged.
         """
         newest = self._newest_state()
         if newest is None:
@@ -137,17 +132,12 @@ class TrainingState:
         if self._group.is_first:
             self._check(newest)
         self._group.wait()
-        with self._reading(newest):
-            stored = json.loads((newest / _PROGRESS_FILE).read_text())
-            stored["history"] = [StepReport(**row) for row in stored["history"]]
-            progress = Progress(**stored)
-        if progress.best_step is not None:
-            best = self.best_folder(progress.best_step)
-            if not best.is_dir():
-                raise self._damaged(newest, f"its best checkpoint {progress.best_step} is missing")
-            if self._group.is_first:
-                self._check(best)
-            self._group.wait()
+        stored = json.loads((newest / _PROGRESS_FILE).read_text())
+        stored["history"] = [StepReport(**row) for row in stored["history"]]
+        progress = Progress(**stored)
+        if progress.best_step is not None and self._group.is_first:
+            self.checked_best(progress.best_step)
+        self._group.wait()
         self._saved_best = progress.best_step
         return progress
 
@@ -160,28 +150,31 @@ class TrainingState:
             optimizer: a fresh one with these weights, in their order, as its one group.
 
         Raises:
-            CheckpointError: the state is damaged or belongs to another model.
+            CheckpointError: there is no state, or it is damaged or belongs to another model.
         """
         import torch
+        from safetensors import SafetensorError
 
         newest = self._newest_state()
         if newest is None:
             raise CheckpointError(f"There is no saved training state in {str(self._folder)!r}.")
         state: dict[int, dict[str, torch.Tensor]] = {}
-        with self._reading(newest), torch.no_grad():
+        tensors = {f"{_WEIGHTS}.{name}": weight.detach() for name, weight in weights.items()}
+        try:
             stored = tensor_names(newest)
-            tensors = {f"{_WEIGHTS}.{name}": weight.detach() for name, weight in weights.items()}
-            steps = torch.tensor(float(_step_of(newest)))
             for index, (name, weight) in enumerate(weights.items()):
                 # A weight that never had a gradient has no moments.
                 for moment in _MOMENTS:
                     if f"{moment}.{name}" in stored:
-                        of_weight = state.setdefault(index, {"step": steps.clone()})
+                        of_weight = state.setdefault(index, {})
+                        of_weight["step"] = torch.tensor(float(_step_of(newest)))
                         of_weight[moment] = torch.zeros_like(weight.detach())
                         tensors[f"{moment}.{name}"] = of_weight[moment]
             load_tensors(tensors, newest, self._group)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise self._damaged(newest, str(error)) from error
 
     def save(
         self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer", progress: Progress
@@ -189,7 +182,7 @@ class TrainingState:
         """Save everything that a later run needs to go on after `progress.step`.
 
         Args:
-            weights: those that are trained, by name.
+            weights: those that are trained, by name; none behind the last step.
             optimizer: has them, in their order, as its one group.
             progress: of the run.
 
@@ -203,22 +196,21 @@ class TrainingState:
                 for name, weight in weights.items()
                 if moment in optimizer.state[weight]
             }
-
-        def write(folder: Path) -> None:
-            save_tensors(tensors, folder, self._group)
-            if self._group.is_first:
-                _write_progress(folder, progress)
-
-        self._save_state(progress, write)
-
-    def save_finished(self, progress: Progress) -> None:
-        """Save the progress of a run that has no step left, which needs no weights to go on."""
-
-        def write(folder: Path) -> None:
-            if self._group.is_first:
-                _write_progress(folder, progress)
-
-        self._save_state(progress, write)
+        target = self._folder / f"state-{progress.step:08d}"
+        if self._group.is_first:
+            with sealed_folder(target) as folder:
+                self._group.wait()
+                save_tensors(tensors, folder, self._group)
+                (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
+            remove(state for state in self._folder.glob("state-*") if state != target)
+            self._remove_best_except({progress.best_step})
+        else:
+            with writing(target):
+                # The first process makes the folder.
+                self._group.wait()
+                save_tensors(tensors, temporary_of(target), self._group)
+        self._saved_best = progress.best_step
+        self._group.wait()
 
     def save_best(self, step: int, write: Callable[[Path], object]) -> None:
         """Save the weights after `step` as the best so far.
@@ -234,7 +226,8 @@ class TrainingState:
             TrainingError: the disk is full or cannot be written.
         """
         if self._group.is_first:
-            self._write_sealed(self.best_folder(step), write)
+            with sealed_folder(self._best_folder(step)) as folder:
+                write(folder)
             self._remove_best_except({step, self._saved_best})
         self._group.wait()
 
@@ -244,120 +237,36 @@ class TrainingState:
         Raises:
             CheckpointError: it is damaged.
         """
-        best = self.best_folder(step)
+        best = self._best_folder(step)
         self._check(best)
         return best
-
-    def copy_best(self, step: int, target: Path) -> None:
-        """Copy the checkpoint of `step`, the best one, into a folder; `check_copy` reads it."""
-        without_digests = shutil.ignore_patterns(DIGESTS_FILE)
-        shutil.copytree(self.best_folder(step), target, dirs_exist_ok=True, ignore=without_digests)
-
-    def check_copy(self, step: int, target: Path) -> None:
-        """Compare a copy of the checkpoint of `step` with what was written, by kept digests alone.
-
-        Args:
-            step: the step.
-            target: has the copy, maybe other files, and digests of all.
-
-        Raises:
-            CheckpointError: the copy is another one.
-        """
-        best = self.best_folder(step)
-        with self._reading(best):
-            written, copied = (
-                json.loads((folder / DIGESTS_FILE).read_text())["files"]
-                for folder in (best, target)
-            )
-        if not written.items() <= copied.items():
-            raise self._damaged(best, _ALTERED)
-
-    def save_batch(self, step: int, indices: Sequence[int], rows: Sequence[TrainingRow]) -> Path:
-        """Keep the batch of a step at which training came to no number, for people to look at.
-
-        Args:
-            step: the step.
-            indices: places of the rows among all training rows.
-            rows: the batch.
-
-        Returns:
-            The file, in JSON. It stays until the folder serves another run or the output is there.
-
-        Raises:
-            TrainingError: the disk is full or cannot be written.
-        """
-        file = self._folder / f"batch-{step:08d}.json"
-        content = [
-            {"row": index, "ids": list(row.ids), "kinds": list(row.kinds)}
-            for index, row in zip(indices, rows, strict=True)
-        ]
-        with writing(file):
-            if self._group.is_first:
-                write_whole(file, json.dumps({"step": step, "rows": content}) + "\n")
-        self._group.wait()
-        return file
-
-    def best_folder(self, step: int) -> Path:
-        """Where the checkpoint of `step` lies while it is the best."""
-        return self._folder / f"best-{step:08d}"
 
     def clear(self) -> None:
         """Remove everything that this class wrote."""
         (self._folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
         remove(self._folder.glob("state-*"))
         remove(self._folder.glob("best-*"))
-        remove(self._folder.glob("batch-*.json"))
-
-    def _save_state(self, progress: Progress, write: Callable[[Path], object]) -> None:
-        """Save a state that all processes write together."""
-        target = self._folder / f"state-{progress.step:08d}"
-
-        def write_together(folder: Path) -> None:
-            # The first process has made the folder.
-            self._group.wait()
-            write(folder)
-
-        if self._group.is_first:
-            self._write_sealed(target, write_together)
-            remove(each for each in self._folder.glob("state-*") if each != target)
-            self._remove_best_except({progress.best_step})
-        else:
-            with writing(target):
-                write_together(temporary_of(target))
-        self._saved_best = progress.best_step
-        self._group.wait()
-
-    def _write_sealed(self, target: Path, write: Callable[[Path], object]) -> None:
-        def write_and_seal(folder: Path) -> None:
-            write(folder)
-            keep_digests(folder)
-
-        write_folder_whole(target, write_and_seal)
 
     def _check(self, folder: Path) -> None:
         """Raise unless the files are those that were written."""
-        with self._reading(folder):
+        try:
             damaged = damaged_files(folder)
+        except OSError as error:
+            raise self._damaged(folder, str(error)) from error
         if damaged is None:
             raise self._damaged(folder, f"it has no file {DIGESTS_FILE!r}")
         if damaged:
-            raise self._damaged(folder, _ALTERED)
+            raise self._damaged(folder, "its files were altered after they were written")
+
+    def _best_folder(self, step: int) -> Path:
+        return self._folder / f"best-{step:08d}"
 
     def _remove_best_except(self, steps: set[int | None]) -> None:
-        kept = {self.best_folder(step) for step in steps if step is not None}
-        remove(each for each in self._folder.glob("best-*") if each not in kept)
+        kept = {self._best_folder(step) for step in steps if step is not None}
+        remove(best for best in self._folder.glob("best-*") if best not in kept)
 
     def _newest_state(self) -> Path | None:
         return max(self._folder.glob("state-*"), default=None)
-
-    @contextmanager
-    def _reading(self, state: Path) -> Iterator[None]:
-        from safetensors import SafetensorError
-
-        try:
-            yield
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-            raise self._damaged(state, str(error)) from error
 
     def _damaged(self, state: Path, why: str) -> CheckpointError:
         return CheckpointError(
@@ -368,7 +277,3 @@ class TrainingState:
 
 def _step_of(state: Path) -> int:
     return int(state.name.removeprefix("state-"))
-
-
-def _write_progress(folder: Path, progress: Progress) -> None:
-    (folder / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))

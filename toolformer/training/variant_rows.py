@@ -1,7 +1,4 @@
-"""Rows to train on of the finetuned model and of its controls, from the same texts (`variants.py`).
-
-Does not choose texts, and does not train.
-"""
+"""Rows to train on of the finetuned model and of its controls, from the same texts."""
 
 import dataclasses
 from collections import Counter, defaultdict

@@ -1,27 +1,29 @@
 """Folders of a training run that appear whole, and what is said when they cannot be written."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from toolformer.errors import TrainingError
+from toolformer.ground.kept_digests import keep_digests
 from toolformer.ground.whole_files import replacing_folder
 
 
-def write_folder_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Let a folder appear whole, by rename; one that is there is replaced.
+@contextmanager
+def sealed_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; with digests of its files it then takes the place of `target`.
 
     Args:
-        target: the folder.
-        write: fills the temporary folder that it is given.
+        target: a folder, or what is not there yet.
 
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
     # The other processes of a training write into the same folder.
     with writing(target), replacing_folder(target, temporary_of(target)) as folder:
-        write(folder)
+        yield folder
+        keep_digests(folder)
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def temporary_of(target: Path) -> Path:
-    """Where a folder is filled before `write_folder_whole` lets it appear."""
+    """Where a folder is filled before `sealed_folder` lets it appear."""
     return target.parent / f".{target.name}.tmp"
 
 

@@ -1,6 +1,6 @@
 """The words of a text, as texts are compared by them: without case, punctuation and white space.
 
-Does not stem, and takes a run of Thai, Lao, Khmer or Burmese, which have no spaces, for one word.
+A run of Thai, Lao, Khmer or Burmese, which have no spaces, is one word.
 """
 
 import unicodedata

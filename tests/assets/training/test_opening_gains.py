@@ -7,12 +7,13 @@ import pytest
 
 from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
-from assets.training.opening_gains import Measured, measure_openings
+from assets.training.opening_gains import measure_openings
 from dagster_project.home import Home
 from dagster_project.settings.sections import Settings
 from tests import literal
 from tests.fakes import taught_model
 from toolformer.calls import CallFormat, call_ids
+from toolformer.decoding.call_threshold import MeasuredText
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import window_weights
 from toolformer.training.contexts import window_in_context
@@ -85,7 +86,7 @@ def texts_of(model) -> list[DevelopmentText]:
     ]
 
 
-def measured(model, tool: Tool, tmp_path: Path, texts=None) -> Measured:
+def measured(model, tool: Tool, tmp_path: Path, texts=None) -> tuple[list[MeasuredText], int]:
     return measure_openings(
         texts_of(model) if texts is None else texts,
         {tool.name: tool},
@@ -106,9 +107,9 @@ def literal_gain(model, text: DevelopmentText, position: int, call: ToolCall, re
 
 def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, tmp_path):
     tool = Search()
-    found = measured(pupil, tool, tmp_path)
-    assert [text.has_calls for text in found.texts] == [True, True, False]
-    boat, lamp, note = (text.openings for text in found.texts)
+    found, given_up = measured(pupil, tool, tmp_path)
+    assert [text.has_calls for text in found] == [True, True, False]
+    boat, lamp, note = (text.openings for text in found)
     of_boat, of_lamp = boat[-1], lamp[-1]
     texts = texts_of(pupil)
     at = len("The boat")
@@ -122,10 +123,10 @@ def test_gains_are_those_of_the_models_own_calls_with_the_tools_results(pupil, t
     # What the model opens there is no call.
     assert note[-1].probability > 0.5
     assert {opening.gain for opening in note} == {0}
-    for text in found.texts:
+    for text in found:
         probabilities = [opening.probability for opening in text.openings]
         assert probabilities == sorted(set(probabilities))
-    assert found.given_up == 0
+    assert given_up == 0
 
 
 def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_path):
@@ -133,7 +134,8 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
     whole = window_in_context(window, "What floats?", pupil.tokenizer, max_tokens=100)
     at = len(whole.ids) - len(window.ids) + len("The boat")
     text = DevelopmentText(whole, BOAT, frozenset([at]))
-    opening = measured(pupil, Search(), tmp_path, [text]).texts[0].openings[-1]
+    (found,), _ = measured(pupil, Search(), tmp_path, [text])
+    opening = found.openings[-1]
     assert opening.is_right
     gain = literal_gain(pupil, text, at, ToolCall("Search", "boat"), "a red boat")
     assert opening.gain == pytest.approx(gain, abs=1e-4)
@@ -164,11 +166,12 @@ def test_a_call_without_a_result_gains_nothing(pupil, tmp_path, answer):
     document = Document("boat", f"The boat {following}", title="Boats")
     texts = [text_of(pupil, document, kept=len("The boat"))]
     tool = Search(boat=answer)
-    found = measured(pupil, tool, tmp_path, texts)
+    found, _ = measured(pupil, tool, tmp_path, texts)
     assert [arguments for arguments, _ in tool.asked] == ["boat"]
-    assert {opening.gain for opening in found.texts[0].openings} == {0}
+    assert {opening.gain for opening in found[0].openings} == {0}
     # Another answer of the same tool at the same place does gain.
-    gains = [each.gain for each in measured(pupil, Search(), tmp_path, texts).texts[0].openings]
+    helped, _ = measured(pupil, Search(), tmp_path, texts)
+    gains = [opening.gain for opening in helped[0].openings]
     assert max(gains) > 0.5
 
 
@@ -176,8 +179,8 @@ def test_what_stands_in_front_of_the_call_is_no_leak(pupil, tmp_path):
     said = "a red boat came in with the tide again"
     document = Document("boat", f"Said is {said}. The boat a red boat came in.")
     texts = [text_of(pupil, document, start=document.text.index("The boat"))]
-    found = measured(pupil, Search(boat=said), tmp_path, texts)
-    assert any(opening.gain for opening in found.texts[0].openings)
+    found, _ = measured(pupil, Search(boat=said), tmp_path, texts)
+    assert any(opening.gain for opening in found[0].openings)
 
 
 def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
@@ -190,7 +193,7 @@ def test_calls_that_were_given_up_are_counted(pupil, tmp_path):
         for number in range(MOST_FAILURES_IN_A_ROW + 3)
     ]
     working = Search()
-    assert measured(pupil, working, tmp_path, texts).given_up == 0
-    found = measured(pupil, Down(), tmp_path, texts)
-    assert found.given_up == len(working.asked) - MOST_FAILURES_IN_A_ROW
-    assert {opening.gain for text in found.texts for opening in text.openings} == {0}
+    assert measured(pupil, working, tmp_path, texts)[1] == 0
+    found, given_up = measured(pupil, Down(), tmp_path, texts)
+    assert given_up == len(working.asked) - MOST_FAILURES_IN_A_ROW
+    assert {opening.gain for text in found for opening in text.openings} == {0}

@@ -9,15 +9,9 @@ import polars as pl
 import pytest
 
 from assets.run import Workspace
-from assets.training import (
-    finetuning,
-    model_output,
-    model_training,
-    training_inputs,
-    training_set,
-)
+from assets.training import finetuned_model, finetuning, training_inputs, training_set
 from assets.training.finetuned_model import is_finetuned
-from assets.training.model_training import FinetunedModel
+from assets.training.finetuning import FinetunedModel
 from dagster_project.home import Home
 from dagster_project.resources.settings import SettingsResource
 from dagster_project.wiring.evaluated_models import name_of_model, name_of_variant
@@ -124,8 +118,8 @@ def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (directory / "README.md").write_text("a card")
 
     monkeypatch.setattr(FinetunedModel, "_train", train)
-    monkeypatch.setattr(model_output, "write_model_card", write_card)
-    monkeypatch.setattr(model_training, "planned_training", lambda _: Mock(summary="2 texts"))
+    monkeypatch.setattr(finetuned_model, "write_model_card", write_card)
+    monkeypatch.setattr(finetuning, "planned_training", lambda _: Mock(summary="2 texts"))
     return folders
 
 

@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.errors import TrainingError
 from toolformer.training.decontamination import NgramIndex, Overlap
 from toolformer.training.words import words_of
 
@@ -118,11 +117,6 @@ def test_composed_and_decomposed_letters_are_the_same():
     index = NgramIndex(n=2)
     index.add("fiancés", "fianc\u00e9 two")
     assert overlap(index, "fiance\u0301 two") == "fiancés"
-
-
-def test_an_impossible_n_is_refused():
-    with pytest.raises(TrainingError, match="0 words"):
-        NgramIndex(n=0)
 
 
 def test_vowel_signs_belong_to_their_words():

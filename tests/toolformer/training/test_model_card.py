@@ -2,10 +2,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from toolformer.decoding.call_threshold import CallThreshold, CurvePoint
-from toolformer.training.model_card import CardFacts, model_card
+from toolformer.training.model_card import model_card
 from toolformer.training.variants import CALLS, PLAIN, VARIANTS
-
-NOTHING = CardFacts(base_license=None, sources=[], evaluation=[])
 
 
 def record(variant: str = CALLS) -> dict:
@@ -26,14 +24,13 @@ def record(variant: str = CALLS) -> dict:
 
 
 def test_a_hub_reads_base_and_licence_from_the_card():
-    of_apache = CardFacts("apache-2.0", [("texts.jsonl", "not stated")], [])
-    card = ModelCard(model_card("toolformer", record(), of_apache))
+    card = ModelCard(model_card("toolformer", record(), base_license="apache-2.0"))
     assert (card.data.base_model, card.data.license) == ("tiny", "apache-2.0")
     assert "toolformer" in (card.data.tags or [])
 
 
 def test_the_card_says_what_the_model_was_trained_on_and_what_came_out():
-    text = model_card("toolformer", record(), CardFacts(None, [("a.jsonl", "CC BY 4.0")], []))
+    text = model_card("toolformer", record(), sources=[("a.jsonl", "CC BY 4.0")])
     for stated in (
         "1,200 texts with 1,502 calls (1,500 of Calculator, 2 of MT); 12,345 tokens in 7 steps",
         "| learning_rate | 0.0001 |",
@@ -50,7 +47,7 @@ def test_measurements_take_the_place_of_the_advice_to_measure():
         {"benchmark": "dateset", "model": "base", "score": 0.5},
         {"benchmark": "dateset", "model": "finetuned", "score": None},
     ]
-    text = model_card("toolformer", record(), CardFacts(None, [], rows))
+    text = model_card("toolformer", record(), evaluation=rows)
     assert "toolformer evaluate" not in text
     assert "| dateset | base | 0.500 |\n| dateset | finetuned | None |" in text
 
@@ -61,14 +58,14 @@ def test_the_card_names_the_calibrated_probability_or_why_there_is_none():
         (CallThreshold(0.125, None, 10, 10, 12, curve), "Least probability of calls: 0.125, at"),
         (CallThreshold(None, "too few texts", 10, 1, 12), "was calibrated: too few texts."),
     ):
-        text = model_card("toolformer", record(), CardFacts(None, [], [], chosen))
+        text = model_card("toolformer", record(), call_threshold=chosen)
         assert stated in text
         assert "with k = 10" in text
-    assert "Least probability" not in model_card("toolformer", record(), NOTHING)
+    assert "Least probability" not in model_card("toolformer", record())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_control_is_called_one(variant: str):
-    text = model_card("x", record(variant), NOTHING)
+    text = model_card("x", record(variant))
     assert ("It is a control." in text) == (variant != CALLS)
     assert ("## Use" in text) == (variant != PLAIN)

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolformer.errors import TrainingError
 from toolformer.training.near_duplicates import NearDuplicateIndex, Similar
 from toolformer.training.words import words_of
 
@@ -122,12 +121,6 @@ def test_the_same_texts_are_alike_in_every_process():
         for seed in ("1", "2")
     }
     assert len(said) == 1
-
-
-@pytest.mark.parametrize("similarity", [0.0, -1.0, 1.01])
-def test_an_impossible_similarity_is_refused(similarity: float):
-    with pytest.raises(TrainingError, match=f"near_duplicate_similarity is {similarity}"):
-        NearDuplicateIndex(similarity)
 
 
 texts = st.lists(st.lists(st.sampled_from("abc"), max_size=9).map(" ".join), max_size=8)

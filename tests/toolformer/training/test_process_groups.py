@@ -1,7 +1,7 @@
 """Two processes that train together give what one gives, however they divide the model."""
 
 import json
-import pickle
+import re
 import shutil
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,8 +16,7 @@ from tests.toolformer.training.group_session import Entry, train_all
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, tensor_names
-from toolformer.training.trainer import Trainer
-from toolformer.training.training_job import TrainingJob
+from toolformer.training.trainer import Trainer, TrainingJob
 from toolformer.training.training_state import StepReport, TrainingState
 
 pytestmark = pytest.mark.slow
@@ -279,11 +278,8 @@ def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session)
     assert not list((session.folder / "full-state").glob(".*.tmp"))
 
 
-def test_a_loss_that_is_no_number_ends_both_and_one_of_them_keeps_the_batch(session):
-    error = session.error("diverging")
-    (file,) = (session.folder / "diverging-state").glob("batch-*.json")
-    assert f"The rows of the step are in '{file}'" in error
-    assert len(json.loads(file.read_text())["rows"]) == SETTINGS.batch_size
+def test_a_loss_that_is_no_number_ends_both(session):
+    assert re.search(r"at step \d+ is nan", session.error("diverging"))
 
 
 @pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")
@@ -292,15 +288,6 @@ def test_two_processes_train_the_adapters_that_one_does(session, alone):
     assert_like(session.steps(name), session.weights(name), alone["lora"])
     # Stopped and gone on with.
     assert_like(session.steps("lora-fsdp"), session.weights("lora-stopped"), alone["lora"])
-
-
-def test_rows_in_arrays_are_the_rows_also_in_another_process(session):
-    job = session.job("none", "packed")
-    sent = pickle.loads(pickle.dumps(job.with_rows_in_arrays()))
-    assert list(sent.rows) == ROWS
-    assert [list(row) for row in sent.development] == DEVELOPMENT
-    assert sent.rows[1:3] == ROWS[1:3]
-    assert replace(sent, rows=job.rows, development=job.development) == job
 
 
 def test_the_state_of_another_job_is_not_gone_on_with(session, tmp_path):

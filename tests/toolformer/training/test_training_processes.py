@@ -139,9 +139,8 @@ finetune(
 
 
 def test_what_a_worker_has_to_tell_reaches_the_caller(train, tmp_path):
-    with pytest.raises(TrainingError, match=r"at step \d+ is nan.*batch-\d+\.json'\.$"):
+    with pytest.raises(TrainingError, match=r"at step \d+ is nan.*learning_rate"):
         train(steps=20, learning_rate=1e30)
-    assert len(list((tmp_path / "tuned-state").glob("batch-*.json"))) == 1
     assert not list((tmp_path / "tuned-state").glob("*.tmp"))
 
 

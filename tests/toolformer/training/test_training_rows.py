@@ -18,9 +18,13 @@ def text(*tokens: int) -> list[Segment]:
     return [Segment([token], None) for token in tokens]
 
 
+def ids(segments: list[Segment], tokens: range, max_tokens: int) -> tuple[int, ...]:
+    return tuple(training_row(segments, tokens, max_tokens=max_tokens).ids)
+
+
 def fit(segments: list[Segment], max_tokens: int) -> tuple[int, ...] | None:
     tokens = kept_tokens(segments, max_tokens=max_tokens)
-    return tokens and training_row(segments, tokens, max_tokens=max_tokens).ids
+    return tokens and ids(segments, tokens, max_tokens)
 
 
 def test_a_text_that_fits_is_left_as_it_is():
@@ -65,9 +69,9 @@ def test_a_row_with_other_calls_has_the_same_text_and_is_cut_at_the_end():
     tokens = range(1, 4)
     longer = Segment([*OF_CALL.ids, 74], 2)
     other = [*text(1, 2), longer, *text(3), longer, *text(4)]
-    assert training_row(other, tokens, max_tokens=20).ids == (2, *longer.ids, 3, *longer.ids, 4)
-    assert training_row(other, tokens, max_tokens=10).ids == (2, *longer.ids, 3)
-    assert training_row(text(1, 2, 3, 4), tokens, max_tokens=10).ids == (2, 3, 4)
+    assert ids(other, tokens, 20) == (2, *longer.ids, 3, *longer.ids, 4)
+    assert ids(other, tokens, 10) == (2, *longer.ids, 3)
+    assert ids(text(1, 2, 3, 4), tokens, 10) == (2, 3, 4)
 
 
 # Text tokens are below 100; call n is made of 100 n + 0, 1, 2 …, so that a part of one shows.

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolformer.augmentation import KeptCall
-from toolformer.errors import TrainingError
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.decontamination import NgramIndex
 from toolformer.training.exclusions import TextSieve
@@ -235,12 +234,6 @@ def test_a_single_document_is_trained_on():
 def test_nothing_gives_an_empty_set():
     chosen = build([], share=0.1)
     assert chosen == TrainingSet((), (), (), 0)
-
-
-@pytest.mark.parametrize(("cap", "share"), [(0, 0.1), (5, -0.1), (5, 1.0)])
-def test_a_number_out_of_range_is_named(cap, share):
-    with pytest.raises(TrainingError, match=f"{cap} and development_share is {share}"):
-        build([], cap=cap, share=share)
 
 
 corpora = st.lists(

@@ -1,5 +1,6 @@
 """A model and rows that are trained in milliseconds."""
 
+from array import array
 from pathlib import Path
 
 from toolformer.training.finetuning import FinetuningParameters
@@ -31,7 +32,8 @@ def row(*segments: list[int]) -> TrainingRow:
         for segment in segments
         for kind in ([TEXT] if len(segment) == 1 else [CALL] * (len(segment) - 2) + [RESULT] * 2)
     ]
-    return TrainingRow(tuple(token for segment in segments for token in segment), bytes(kinds))
+    ids = array("i", (token for segment in segments for token in segment))
+    return TrainingRow(ids, bytes(kinds))
 
 
 # Rows of different lengths.
