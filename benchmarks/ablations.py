@@ -4,12 +4,10 @@ A reduction that has no switch is taken out by composing public functions so tha
 again, or by leaving a function out; each ablation says how. Does not compare engines.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import polars as pl
 
@@ -27,15 +25,14 @@ from benchmarks.workload import (
 )
 from dagster_project.commands import console
 from dagster_project.home import Home
-from toolformer import losses
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.embedded_model import ensure_embedded_model
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import compute_prompt_prefix
-from toolformer.forward.row_losses import NO_OPENING
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import TOKEN_WEIGHTS
-from toolformer.losses import ScoredCall, TextLosses, token_losses
+from toolformer.losses import ScoredCall
+from toolformer.text_losses import TextLosses, token_losses
 
 # How many documents of each tool, and their tokens; minutes on two cores.
 _DOCUMENTS = {"WikiSearch": (4, 256), "Calculator": (2, 128)}
@@ -80,7 +77,6 @@ class Ablations:
             "one pass per text for L(ε)": self._row_for_each_text_loss,
             "order and pruning": lambda: self._score(full_losses=True),
             "equal calls of a text in one row": self._row_for_each_call,
-            "one opening for all rows": self._opening_for_each_row,
             "rows in batches": lambda: self._score(token_budget=1),
         }
 
@@ -147,9 +143,7 @@ class Ablations:
         def read_rows() -> None:
             lengths = [len(row) + 1 for row in rows]
             budget = ours.pack_tokens(self._model, self._documents)
-            for batch in plan_batches(
-                lengths, token_budget=budget, is_padded=not self._model.packs_rows
-            ):
+            for batch in plan_batches(lengths, token_budget=budget):
                 token_losses(self._model, [rows[index] for index in batch])
 
         _, once = measured(self._model, read_texts)
@@ -174,11 +168,6 @@ class Ablations:
 
         _, cost = measured(self._model, score_rounds)
         return self._counted(cost, len(self.calls))
-
-    def _opening_for_each_row(self) -> Cost:
-        """As on the stock path, where rows are fed whole."""
-        with patch.object(losses, "feed_opening", lambda *_: NO_OPENING):
-            return self._score()
 
     def _counted(self, cost: Cost, candidate_count: int) -> Cost:
         return replace(cost, documents=len(self._documents), candidates=candidate_count)
@@ -226,7 +215,7 @@ def _of_tool(
     for name, other in _other_models(path, model):
         once_more = Ablations(other, tool, documents)
         costs["sampling", name] = once_more.sampling()["all on"]()
-        # The same candidates: another precision or attention samples others.
+        # The same candidates: another precision samples others.
         once_more.calls = calls
         costs["scoring", name] = once_more.scoring()["all on"]()
         say(f"{tool.name}, {name}: {costs['scoring', name].seconds:.1f} s")
@@ -236,10 +225,6 @@ def _of_tool(
 def _other_models(path: Path, model: LanguageModel) -> Iterator[tuple[str, LanguageModel]]:
     if model.precision != "float32":
         yield model.precision, LanguageModel.load(path, precision="float32")
-    # Only an engine with an attention of its own has the switch.
-    if "attention" in inspect.signature(LanguageModel.load).parameters:
-        load: Any = LanguageModel.load
-        yield "own attention", load(path, precision=model.precision, attention="stock")
 
 
 def _row(

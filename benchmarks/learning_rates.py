@@ -34,7 +34,7 @@ from dagster_project.wiring.warehouse import open_warehouse
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.losses import token_losses
+from toolformer.text_losses import token_losses
 from toolformer.training.finetuning import RECORD_FILE
 from toolformer.training.variants import VARIANTS
 

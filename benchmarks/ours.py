@@ -14,15 +14,16 @@ from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefix_cache import PromptPrefix
-from toolformer.forward.row_losses import common_opening
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.losses import scorer_for
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_calls, sample_shard
+from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
 
 # `scoring.lowest_threshold`: what a build prunes at.
@@ -88,14 +89,13 @@ def sample_again(
         takes_arguments=True,
         parse_arguments=accept_arguments,
         parameters=tool.parameters(),
-        token_budget=pack_tokens(model, documents),
     )
 
 
 def pack_tokens(model: LanguageModel, documents: Sequence[Window]) -> int:
-    """Most tokens that the engine packs together on this device."""
+    """Most tokens that the engine feeds together on this device."""
     longest = max(len(document.ids) for document in documents)
-    return choose_pack_tokens(model, window_tokens=longest)
+    return choose_batch_tokens(model, window_tokens=longest)
 
 
 def score(
@@ -109,15 +109,11 @@ def score(
     text_losses: TextLosses | None = None,
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
-    if text_losses is None:
-        text_losses = TextLosses(model, documents, token_budget=token_budget)
+    parameters = ScoringParameters(CallFormat(), tool.form, token_budget)
+    scorer = scorer_for(model, _by_key(documents), parameters, text_losses)
     with tempfile.TemporaryDirectory() as folder:
-        return score_calls(
-            model,
-            _by_key(documents),
-            text_losses,
+        return scorer.score(
             calls,
-            parameters=ScoringParameters(CallFormat(), tool.form, token_budget),
             pruning=Pruning(
                 LOWEST_THRESHOLD, {call.call_id for call in calls} if full_losses else set()
             ),
@@ -137,8 +133,8 @@ def needed_work(
     """What the losses that were computed need at least, each distinct row once.
 
     A row is BOS, the call (with or without result) and the text before the last weighted token of
-    its last position; each text that has a call is a row without a call. What the rows of calls
-    begin with is counted once. Of a call at its place nothing in front of it is counted again.
+    its last position; each text that has a call is a row without a call. Of a call at its place
+    nothing in front of it is counted again.
     """
     is_inline = form.placement is Placement.INLINE
     windows = _by_key(documents)
@@ -164,15 +160,6 @@ def needed_work(
     if is_inline:
         # BOS stands in the rows of texts alone.
         return NeededWork(tokens - len(prefixes), len(places))
-    for has_result in (True, False):
-        openings = [
-            prefix[:-1]
-            for row, prefix in prefixes.items()
-            if (row.result is not None) == has_result
-        ]
-        if openings:
-            # BOS as well.
-            tokens -= (len(openings) - 1) * (1 + len(common_opening(openings)))
     return NeededWork(tokens, len(places))
 
 

@@ -32,7 +32,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.losses import ScoredCall, scorer_for
 from tools.model_identity import model_identity
 
 # The preset `laptop` decides at this one and above.
@@ -74,12 +74,13 @@ def _score(
     baseline: Baseline,
 ) -> dict[str, CallLosses]:
     with tempfile.TemporaryDirectory() as folder:
-        return score_calls(
+        scorer = scorer_for(
             model,
             {(window.document_id, window.index): window for window in windows},
-            TextLosses(model, windows),
+            ScoringParameters(CallFormat(), form),
+        )
+        return scorer.score(
             calls,
-            parameters=ScoringParameters(CallFormat(), form),
             pruning=Pruning(LOWEST_THRESHOLD, baseline=baseline),
             checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="benchmark"),
             progress=lambda _done, _total: None,

@@ -17,11 +17,7 @@ from toolformer.errors import SequenceTooLongError
 from toolformer.forward.batching import longest_first
 from toolformer.forward.branch_keys import BranchKeys
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import (
-    choose_pack_tokens,
-    choose_windows_per_batch,
-    feed_in_batches,
-)
+from toolformer.forward.geometry import choose_windows_per_batch, feed_in_batches
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import PromptPrefix, prompt_prefix
@@ -79,7 +75,6 @@ def sample_calls(
     takes_arguments: bool,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
-    token_budget: int,
     proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for a batch of windows.
@@ -93,7 +88,6 @@ def sample_calls(
             call is settled once its position is chosen, and each position has one sample.
         parse_arguments: the tool's own check, raising CallSyntaxError.
         parameters: see there.
-        token_budget: most text tokens of one pack.
         proposed: what the tool proposes in each window: among these positions the k of largest
             p_i are taken, whatever τ_s is. None where p_i alone chooses.
 
@@ -117,8 +111,8 @@ def sample_calls(
         read = [
             window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
         ]
-        texts = ReadTexts(model, prefix, read, token_budget=token_budget)
-        chosen, keys, fed = _choose(model, texts, allowed, parameters, len(forced_ids), proposed)
+        texts = ReadTexts(model, prefix, read)
+        chosen, keys, fed = _choose(model, texts, allowed, parameters, proposed)
         sampled_at = [place for place in chosen if place.arguments is None]
         groups = [
             [
@@ -142,8 +136,7 @@ def sample_calls(
                 model,
                 keys
                 or texts.branch_keys(
-                    [texts.start(place.row, place.position) for place in sampled_at],
-                    most_tokens=len(forced_ids) + parameters.max_new_tokens,
+                    [texts.start(place.row, place.position) for place in sampled_at]
                 ),
                 groups,
                 parents=[place.node for place in sampled_at] if keys else range(len(sampled_at)),
@@ -199,7 +192,6 @@ def sample_shard(
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
     windows_per_batch: int | None = None,
-    token_budget: int | None = None,
     proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for all windows of a shard, batch by batch.
@@ -214,7 +206,7 @@ def sample_shard(
         window_tokens: most tokens of a window.
         checkpoint: keeps finished batches.
         progress: told windows done and windows in all.
-        windows_per_batch, token_budget: fed together; chosen for the device by default.
+        windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
 
     Returns:
@@ -244,7 +236,6 @@ def sample_shard(
                 prompt_tokens=prefix.length,
                 most_new_tokens=parameters.max_new_tokens,
             ),
-            "token_budget": token_budget or choose_pack_tokens(model, window_tokens=window_tokens),
         },
     )
     order = longest_first([len(window.ids) for window in windows])
@@ -263,7 +254,6 @@ def sample_shard(
                 takes_arguments=takes_arguments,
                 parse_arguments=parse_arguments,
                 parameters=parameters,
-                token_budget=geometry["token_budget"],
                 proposed=proposed and [proposed[index] for index in order[start:end]],
             )
         ],
@@ -306,7 +296,6 @@ def _choose(
     texts: ReadTexts,
     allowed: Sequence[Sequence[bool]],
     parameters: SamplingParameters,
-    forced_tokens: int,
     proposed: Sequence[ProposedCalls] | None,
 ) -> tuple[list[_ChosenPosition], BranchKeys | None, int]:
     """The positions of all windows; the keys to go on with, if any; forced tokens already fed.
@@ -336,10 +325,7 @@ def _choose(
     exact = [[0.0] * len(of_row) for of_row in firsts]
     if not open_positions:
         return [], None, 0
-    keys = texts.branch_keys(
-        [texts.start(row, position) for row, position in open_positions],
-        most_tokens=forced_tokens + parameters.max_new_tokens,
-    )
+    keys = texts.branch_keys([texts.start(row, position) for row, position in open_positions])
     for row, position in open_positions:
         exact[row][position] = firsts[row][position]
     for token, following in itertools.pairwise(open_ids):

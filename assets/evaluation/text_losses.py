@@ -10,11 +10,11 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.evaluation.perplexity import perplexity_row
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.ground.digests import digest
-from toolformer.losses import token_losses
+from toolformer.text_losses import token_losses
 
 
 def measure_losses(
@@ -53,8 +53,7 @@ def measure_losses(
     batches = plan_batches(
         [len(window.ids) for window in windows],
         token_budget=settings.scoring.token_budget
-        or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
-        is_padded=not model.packs_rows,
+        or choose_batch_tokens(model, window_tokens=settings.corpus.window_tokens),
     )
     for batch in batches:
         losses = token_losses(model, [list(windows[index].ids) for index in batch])

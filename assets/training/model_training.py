@@ -26,7 +26,6 @@ _OF_THE_LOOP = {
     "warmup_share",
     "batch_size",
     "micro_batch_tokens",
-    "packs_rows",
     "gradient_checkpointing",
     "processes",
     "parallelism",

@@ -50,17 +50,11 @@ def call_chances(
     import torch
 
     chances: list[list[CallChance]] = [[] for _ in windows]
-    batches = plan_batches(
-        [len(window.ids) for window in windows],
-        token_budget=token_budget,
-        is_padded=not model.packs_rows,
-    )
+    batches = plan_batches([len(window.ids) for window in windows], token_budget=token_budget)
     done = 0
     with torch.inference_mode():
         for batch in batches:
-            of_batch = _of_batch(
-                model, [windows[index] for index in batch], call_top_k, token_budget
-            )
+            of_batch = _of_batch(model, [windows[index] for index in batch], call_top_k)
             for index, of_window in zip(batch, of_batch, strict=True):
                 chances[index] = of_window
             done += len(batch)
@@ -69,9 +63,9 @@ def call_chances(
 
 
 def _of_batch(
-    model: LanguageModel, windows: Sequence[Window], call_top_k: int, token_budget: int
+    model: LanguageModel, windows: Sequence[Window], call_top_k: int
 ) -> list[list[CallChance]]:
-    texts = ReadTexts(model, prompt_prefix(model, None), windows, token_budget=token_budget)
+    texts = ReadTexts(model, prompt_prefix(model, None), windows)
     first, *others = call_open_ids(model.tokenizer)
     # Rank and log-probability by row and position.
     found: dict[tuple[int, int], tuple[int, float]] = {}
@@ -97,9 +91,7 @@ def _of_several_tokens(
     open_ids = call_open_ids(model.tokenizer)
     joint = [log_probability for _, log_probability in firsts.values()]
     states = torch.stack([texts.states[row][at] for row, at in firsts])
-    keys = texts.branch_keys(
-        [texts.start(row, at) for row, at in firsts], most_tokens=len(open_ids) - 1
-    )
+    keys = texts.branch_keys([texts.start(row, at) for row, at in firsts])
     for token, following in itertools.pairwise(open_ids):
         behind = keys.feed(range(len(joint)), [[token]] * len(joint))
         factors = [factor for _, factor in _read(model, behind, following)]

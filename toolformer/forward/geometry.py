@@ -37,7 +37,7 @@ _GPU_ROWS = 512
 _MEMORY_SHARE = 0.5
 
 
-def choose_pack_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
+def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
     """Most tokens of one pack, in scoring and in reading texts, where the user does not say.
 
     Args:

@@ -32,9 +32,9 @@ EVERYTHING = ReadingParameters(
 )
 
 
-@pytest.fixture(scope="module", params=["auto", "stock"])
-def model(request):
-    return tiny_model(context_length=4096, attention=request.param)
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(context_length=4096)
 
 
 def read_answer(model, question, passages, parameters):
