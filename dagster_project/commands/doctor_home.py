@@ -89,14 +89,12 @@ def precision(home: Home, settings: Settings) -> Iterator[Finding]:
         name = f"precision of {purpose}"
         named = getattr(settings, section).precision
         measured = [each for each in records if each.purpose == purpose]
-        warning = next((each.warning for each in measured if each.warning), "")
         if named != AUTO:
             yield Finding(name, "ok", f"{named}: {section}.precision says so")
         elif not measured:
             yield Finding(name, "ok", "auto, measured at the first use")
         else:
-            told = "; ".join(each.told for each in measured)
-            yield Finding(name, "warning" if warning else "ok", told, warning)
+            yield Finding(name, "ok", "; ".join(each.told for each in measured))
 
 
 def annotator(home: Home, settings: Settings) -> Iterator[Finding]:

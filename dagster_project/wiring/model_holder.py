@@ -122,7 +122,10 @@ class ModelHolder:
             if precision is None:
                 precision = settings.language_model.precision
                 if precision == AUTO:
-                    choice = self._choice(directory, identity, settings, home, device)
+                    if identity not in self._choices:
+                        record = self._measured(directory, settings, home, device)
+                        self._choices[identity] = record.choice
+                    choice = self._choices[identity]
                     precision = choice.precision
                 else:
                     tell_once(f"annotation in {precision}: language_model.precision says so")
@@ -164,17 +167,9 @@ class ModelHolder:
         with self._turn:
             device = self.hold_device(settings, home)
             self.drop_model()
-            return self._settled(directory, settings, home, device, is_anew=True)
+            return self._measured(directory, settings, home, device, is_anew=True)
 
-    def _choice(
-        self, directory: Path, identity: str, settings: Settings, home: Home, device: str
-    ) -> PrecisionChoice:
-        if identity not in self._choices:
-            record = self._settled(directory, settings, home, device)
-            self._choices[identity] = record.choice
-        return self._choices[identity]
-
-    def _settled(
+    def _measured(
         self,
         directory: Path,
         settings: Settings,
