@@ -142,7 +142,7 @@ class Ablations:
 
         def read_rows() -> None:
             lengths = [len(row) + 1 for row in rows]
-            budget = ours.pack_tokens(self._model, self._documents)
+            budget = ours.batch_tokens(self._model, self._documents)
             for batch in plan_batches(lengths, token_budget=budget):
                 token_losses(self._model, [rows[index] for index in batch])
 

@@ -92,7 +92,7 @@ def sample_again(
     )
 
 
-def pack_tokens(model: LanguageModel, documents: Sequence[Window]) -> int:
+def batch_tokens(model: LanguageModel, documents: Sequence[Window]) -> int:
     """Most tokens that the engine feeds together on this device."""
     longest = max(len(document.ids) for document in documents)
     return choose_batch_tokens(model, window_tokens=longest)

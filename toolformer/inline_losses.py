@@ -6,9 +6,8 @@
     state of z_l predicts x_p, state of x_{p+t} predicts x_{p+t+1}; x_{p+w-1} is not fed
 
 The call z is joined to the text as in C*: its tokens between those of the text, which stay as they
-are. A branch sees the text in front of it through the keys that all calls of the text share. So
-one reading of a text is enough for the losses of its calls with and without them. Does not choose
-calls and does not decide.
+are. A branch sees the text in front of it through the keys that all calls of the text share. So one
+reading of a text is enough for the losses of its calls with and without them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
 """Candidate calls of one tool for a batch of windows (paper §2, "Sampling API Calls").
 
-One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are
-then decoded together over the same keys and values, so no text token is fed twice. A tool may
-propose positions, and calls that need no sampling. Does not execute or score calls.
+One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are then
+decoded together over the same keys and values, so no text token is fed twice. A tool may propose
+positions, and calls that need no sampling.
 """
 
 import itertools
@@ -112,7 +112,7 @@ def sample_calls(
             window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
         ]
         texts = ReadTexts(model, prefix, read)
-        chosen, keys, fed = _choose(model, texts, allowed, parameters, proposed)
+        chosen, keys = _choose(model, texts, allowed, parameters, proposed)
         sampled_at = [place for place in chosen if place.arguments is None]
         groups = [
             [
@@ -134,13 +134,11 @@ def sample_calls(
         if sampled_at and not is_settled:
             sample_branches(
                 model,
-                keys
-                or texts.branch_keys(
-                    [texts.start(place.row, place.position) for place in sampled_at]
-                ),
+                keys,
                 groups,
-                parents=[place.node for place in sampled_at] if keys else range(len(sampled_at)),
-                forced_ids=forced_ids[fed:],
+                parents=[place.node for place in sampled_at],
+                # All tokens of ` [` but the last are fed already.
+                forced_ids=forced_ids[len(call_open_ids(model.tokenizer)) - 1 :],
                 max_new_tokens=parameters.max_new_tokens,
                 temperature=parameters.temperature,
                 is_finished=CallReader(parameters.is_constrained).is_finished,
@@ -274,7 +272,7 @@ class _ChosenPosition:
     """A position that gets calls.
 
     Attributes:
-        node: of the branch keys behind which its calls go on; 0 where there are no keys yet.
+        node: of the branch keys behind which its calls go on.
         arguments: of the call that the tool proposes there; None where calls are sampled.
     """
 
@@ -297,67 +295,46 @@ def _choose(
     allowed: Sequence[Sequence[bool]],
     parameters: SamplingParameters,
     proposed: Sequence[ProposedCalls] | None,
-) -> tuple[list[_ChosenPosition], BranchKeys | None, int]:
-    """The positions of all windows; the keys to go on with, if any; forced tokens already fed.
+) -> tuple[list[_ChosenPosition], BranchKeys]:
+    """The positions of all windows, and the keys to go on with.
 
     Where `" ["` is several tokens, p_i is the product of their probabilities, and each but the last
     is fed behind every position that its factors so far leave above the threshold.
     """
+    import torch
+
     open_ids = call_open_ids(model.tokenizer)
-    firsts = _opening_probabilities(model, texts.states, allowed, open_ids[0])
-    calls: Sequence[ProposedCalls] = proposed or [{} for _ in allowed]
-    if len(open_ids) == 1:
-        return (
-            [
-                _ChosenPosition(row, position, firsts[row][position], 0, calls[row].get(position))
-                for row, position in _cut(firsts, allowed, parameters, proposed)
-            ],
-            None,
-            0,
-        )
+    places = [list(itertools.compress(itertools.count(), of_row)) for of_row in allowed]
+    states = torch.cat([of_row[at] for of_row, at in zip(texts.states, places, strict=True)])
     threshold = parameters.sampling_threshold if proposed is None else -math.inf
-    open_positions = [
-        (row, position)
-        for row, of_row in enumerate(firsts)
-        for position, probability in enumerate(of_row)
-        if probability > threshold and allowed[row][position]
-    ]
-    exact = [[0.0] * len(of_row) for of_row in firsts]
-    if not open_positions:
-        return [], None, 0
-    keys = texts.branch_keys([texts.start(row, position) for row, position in open_positions])
-    for row, position in open_positions:
-        exact[row][position] = firsts[row][position]
-    for token, following in itertools.pairwise(open_ids):
-        states = keys.feed(range(len(open_positions)), [[token]] * len(open_positions))
-        (factors,) = _next_token_probabilities(model, [states], [[following] * len(states)])
-        for (row, position), factor in zip(open_positions, factors, strict=True):
-            exact[row][position] *= factor
-    node_of = {place: node for node, place in enumerate(open_positions)}
-    return (
-        [
-            _ChosenPosition(
-                row,
-                position,
-                exact[row][position],
-                node_of[row, position],
-                calls[row].get(position),
-            )
-            for row, position in _cut(exact, allowed, parameters, proposed)
-        ],
-        keys,
-        len(open_ids) - 1,
-    )
-
-
-def _cut(
-    probabilities: Sequence[Sequence[float]],
-    allowed: Sequence[Sequence[bool]],
-    parameters: SamplingParameters,
-    proposed: Sequence[ProposedCalls] | None,
-) -> list[tuple[int, int]]:
-    return [
-        (row, position)
+    probability_of = {
+        (row, position): probability
+        for (row, position), probability in zip(
+            ((row, position) for row, at in enumerate(places) for position in at),
+            _next_token_probabilities(model, states, open_ids[0]),
+            strict=True,
+        )
+        if probability > threshold
+    }
+    keys = texts.branch_keys([texts.start(*place) for place in probability_of])
+    # No pair where ` [` is one token.
+    for token, following in itertools.pairwise(open_ids if probability_of else []):
+        states = keys.feed(range(len(probability_of)), [[token]] * len(probability_of))
+        factors = _next_token_probabilities(model, states, following)
+        for place, factor in zip(probability_of, factors, strict=True):
+            probability_of[place] *= factor
+    probabilities = [[0.0] * len(of_row) for of_row in allowed]
+    for (row, position), probability in probability_of.items():
+        probabilities[row][position] = probability
+    node_of = {place: node for node, place in enumerate(probability_of)}
+    chosen = [
+        _ChosenPosition(
+            row,
+            position,
+            of_row[position],
+            node_of[row, position],
+            proposed[row].get(position) if proposed else None,
+        )
         for row, of_row in enumerate(probabilities)
         for position in choose_positions(
             of_row,
@@ -367,6 +344,7 @@ def _cut(
             proposed=proposed and proposed[row],
         )
     ]
+    return chosen, keys
 
 
 def _last(places: Sequence[bool]) -> int:
@@ -374,40 +352,17 @@ def _last(places: Sequence[bool]) -> int:
     return max(itertools.compress(itertools.count(), places), default=0)
 
 
-def _opening_probabilities(
-    model: LanguageModel,
-    states: Sequence["torch.Tensor"],
-    allowed: Sequence[Sequence[bool]],
-    token: int,
-) -> list[list[float]]:
-    """The probability of a token at the allowed positions, 0 elsewhere; shape `(texts, n)`."""
-    places = [list(itertools.compress(itertools.count(), of_row)) for of_row in allowed]
-    found = _next_token_probabilities(
-        model,
-        [of_text[at] for of_text, at in zip(states, places, strict=True)],
-        [[token] * len(at) for at in places],
-    )
-    probabilities = [[0.0] * len(of_row) for of_row in allowed]
-    for of_row, at, of_text in zip(probabilities, places, found, strict=True):
-        for position, probability in zip(at, of_text, strict=True):
-            of_row[position] = probability
-    return probabilities
-
-
 def _next_token_probabilities(
-    model: LanguageModel, states: Sequence["torch.Tensor"], tokens: Sequence[Sequence[int]]
-) -> list[list[float]]:
-    """The probability of one token behind each state, shape `(texts, n)`, ragged."""
+    model: LanguageModel, states: "torch.Tensor", token: int
+) -> list[float]:
+    """The probability of a token behind each state; these have shape `(n, hidden)`."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    flat = torch.cat(list(states))
-    wanted = torch.tensor([token for of_text in tokens for token in of_text], device=flat.device)
+    wanted = torch.full((len(states),), token, device=states.device)
     probabilities: list[float] = []
-    for start in range(0, len(flat), LOGIT_ROWS):
+    for start in range(0, len(states), LOGIT_ROWS):
         chunk = slice(start, start + LOGIT_ROWS)
-        logits = model.logits(flat[chunk])
-        losses = cross_entropy(logits, wanted[chunk], reduction="none")
+        losses = cross_entropy(model.logits(states[chunk]), wanted[chunk], reduction="none")
         probabilities.extend((-losses).exp().tolist())
-    remaining = iter(probabilities)
-    return [[next(remaining) for _ in of_text] for of_text in tokens]
+    return probabilities

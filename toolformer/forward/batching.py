@@ -1,7 +1,4 @@
-"""Grouping of rows of different lengths into batches of a bounded size.
-
-Does not know models or tokenizers; works on lengths.
-"""
+"""Grouping of rows of different lengths into batches of a bounded size."""
 
 from collections.abc import Sequence
 

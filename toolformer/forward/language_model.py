@@ -1,7 +1,6 @@
 """A Hugging Face causal language model with its tokenizer, as the engine uses it.
 
-Does not know tools, calls or prompts. Weights are read from safetensors only: a pickled checkpoint
-can run code when it is opened.
+Weights are read from safetensors only: a pickled checkpoint can run code when it is opened.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Which precision a model computes faster in on a device, by passes of the model itself.
 
 The processor's flags do not tell: one with AVX512-BF16 multiplies small matrices slower in bfloat16
-than in float32, and one with AMX several times as fast. Does not keep what was measured.
+than in float32, and one with AMX several times as fast.
 """
 
 import functools

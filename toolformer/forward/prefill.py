@@ -3,7 +3,7 @@
     fed row:      prefix | text part (… Output:) | x_0 x_1 … x_{n-2}
     states row:                             s-1     s   …      s+n-2     predict x_0 … x_{n-1}
 
-The last token of a text is not fed: no branch starts behind it. Does not choose positions.
+The last token of a text is not fed: no branch starts behind it.
 """
 
 from collections.abc import Sequence

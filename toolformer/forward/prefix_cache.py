@@ -1,8 +1,8 @@
 """The few-shot prompt of a tool as keys and values, computed once and shared by all texts.
 
-Does not sample. A prompt is cut at its text slot: what stands before is the same for every text
-and is fed once; what stands after (`Output:`) is fed with each text. An annotator that is a
-Toolformer already needs no prompt: then the start token alone stands before the text.
+A prompt is cut at its text slot: what stands before is the same for every text and is fed once;
+what stands after (`Output:`) is fed with each text. An annotator that is a Toolformer already needs
+no prompt: then the start token alone stands before the text.
 """
 
 from dataclasses import dataclass

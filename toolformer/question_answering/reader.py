@@ -11,7 +11,7 @@ passages. (Lewis et al., 2020, marginalise the same way over a reader that write
     states:    (once for all)                                    predict q    predict a and the end
 
 What cannot be answered gets little probability from any passage. Questions are read together, as
-many as a pack holds: a step of the beam reads all weights, for one question or for many. Does not
+many as a batch holds: a step of the beam reads all weights, for one question or for many. Does not
 retrieve, and does not decide which probability is too little.
 """
 
@@ -59,7 +59,7 @@ Question:"""
 _BEFORE_ANSWER = "\nAnswer:"
 _MOST_ANSWER_TOKENS = 32
 # Tokens of questions read together, each passage with the prompt, whose keys it gets a copy of.
-_PACK_TOKENS = 8192
+_BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class LanguageModelReader:
         try:
             while len(answers) < len(questions):
                 start = len(answers)
-                end = end_of_batch(lengths, start, token_budget=_PACK_TOKENS)
+                end = end_of_batch(lengths, start, token_budget=_BATCH_TOKENS)
                 answers += feed_in_halves(
                     questions[start:end],
                     lambda together: _read_answers(model, together, parameters),
