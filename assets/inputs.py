@@ -2,7 +2,7 @@
 
 Other runs may replace a slice at any moment. So a stage looks at its inputs when it begins to make
 an output, reads their rows, and looks again before it publishes: rows of one version under the
-fingerprint of another would count as up to date for ever. Does not read rows.
+fingerprint of another would count as up to date for ever.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Outputs that are made once: looked at, waited for, looked at again, made, stored.
-
-Does not know what an output is made of: its class says so.
-"""
+"""Outputs that are made once: looked at, waited for, looked at again, made, stored."""
 
 import datetime
 import shutil

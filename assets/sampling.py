@@ -61,11 +61,10 @@ def sample_calls(work: PartitionRun) -> Made:
         progress=work.progress("sampling calls"),
     )
     geometry = geometry_metadata(checkpoint)
-    attention = "packed" if model.packs_rows else f"stock: {model.stock_reason}"
     candidates = sum(sample.status == "parsed" for sample in samples)
     return Made(
         typed_frame("candidate_calls", [{**asdict(sample), **work.keys} for sample in samples]),
-        {**geometry, "attention": attention, CUT_OFF: str(cut_off(selected, windows))},
+        {**geometry, CUT_OFF: str(cut_off(selected, windows))},
         _state(partition, geometry),
         beside={
             "document_selection": typed_frame(
@@ -165,7 +164,6 @@ CANDIDATE_CALLS = ShardStage(
         "sampling.is_constrained",
         "sampling.windows_per_batch",
         "sampling.round",
-        "scoring.token_budget",
     ),
     share=texts_of_shard,
     compute=sample_calls,

@@ -1,7 +1,4 @@
-"""The run of a stage over shards: outputs replaced only when stale, and failures kept apart.
-
-Does not compute rows: the declaration of each stage names the function that does.
-"""
+"""The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
 import time
 from dataclasses import asdict, dataclass, replace

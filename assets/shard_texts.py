@@ -1,7 +1,4 @@
-"""The texts of a shard as the stages see them: documents, their windows, the preselection.
-
-Does not store anything.
-"""
+"""The texts of a shard as the stages see them: documents, their windows, the preselection."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice

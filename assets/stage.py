@@ -1,7 +1,7 @@
 """A stage of the pipeline, declared once: what it reads, what it depends on, what it computes.
 
 The asset, the fingerprint of an output, the plan of a build and the tables of stages in the
-documentation all follow from the declaration. Does not run anything; `shard_run.py` does.
+documentation all follow from the declaration.
 """
 
 import difflib

@@ -15,12 +15,12 @@ from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import common_opening
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.losses import scorer_for
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_shard
+from toolformer.scored_call import ScoredCall, WindowKey
 from tools.protocol import ToolCall
 
 # `scoring.lowest_threshold`: what a build prunes at.
@@ -79,13 +79,11 @@ def score(
     full_losses: bool = False,
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
+    parameters = ScoringParameters(CallFormat(), tool.form, None)
+    scorer = scorer_for(model, _by_key(documents), parameters)
     with tempfile.TemporaryDirectory() as folder:
-        return score_calls(
-            model,
-            _by_key(documents),
-            TextLosses(model, documents, token_budget=None),
+        return scorer.score(
             calls,
-            parameters=ScoringParameters(CallFormat(), tool.form, None),
             pruning=Pruning(
                 LOWEST_THRESHOLD, {call.call_id for call in calls} if full_losses else set()
             ),
@@ -105,8 +103,8 @@ def needed_work(
     """What the losses that were computed need at least, each distinct row once.
 
     A row is BOS, the call (with or without result) and the text before the last weighted token of
-    its last position; each text that has a call is a row without a call. What the rows of calls
-    begin with is counted once. Of a call at its place nothing in front of it is counted again.
+    its last position; each text that has a call is a row without a call. Of a call at its place
+    nothing in front of it is counted again.
     """
     is_inline = form.placement is Placement.INLINE
     windows = _by_key(documents)
@@ -132,15 +130,6 @@ def needed_work(
     if is_inline:
         # BOS stands in the rows of texts alone.
         return NeededWork(tokens - len(prefixes), len(places))
-    for has_result in (True, False):
-        openings = [
-            prefix[:-1]
-            for row, prefix in prefixes.items()
-            if (row.result is not None) == has_result
-        ]
-        if openings:
-            # BOS as well.
-            tokens -= (len(openings) - 1) * (1 + len(common_opening(openings)))
     return NeededWork(tokens, len(places))
 
 

@@ -19,11 +19,11 @@ from typing import Any
 
 BATCH, MICRO_BATCH_TOKENS, STEPS = 16, 1024, 4
 TEXTS, WINDOW_TOKENS = 64, 256
-PADDED, PACKED, TRAINER = "ours, padded", "ours, packed", "Trainer"
+OURS, TRAINER = "ours", "Trainer"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure all three in turns and print tokens a second."""
+    """Measure both in turns and print tokens a second."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,8 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     peak = gemm_peak("float32", repeats=5)
     operations = 6 * parameter_count(base.glob("*.safetensors"))
     ways: dict[str, Callable[[], Run]] = {
-        PADDED: lambda: _ours(base, rows, packs_rows=False),
-        PACKED: lambda: _ours(base, rows, packs_rows=True),
+        OURS: lambda: _ours(base, rows),
         TRAINER: lambda: _trainer(base, rows),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
@@ -58,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, speed in best.items():
         share, ratio = speed * operations / peak, speed / best[TRAINER]
         print(f"{name:14} {speed:8.1f} tokens/s, {share:.0%} of the peak, {ratio:.2f}× Trainer")
-    alone = _ours(base, rows, packs_rows=False)
+    alone = _ours(base, rows)
     shared = {name: _ours(base, rows, processes=2, parallelism=name) for name in PARALLELISMS}
     for name, run in {"one process": alone, **shared}.items():
         apart = max(abs(a - b) for a, b in zip(run.losses, alone.losses, strict=True))
@@ -107,7 +106,6 @@ def _ours(
     base: Path,
     rows: Sequence[list[int]],
     *,
-    packs_rows: bool = False,
     processes: int = 1,
     parallelism: str = "data_parallel",
 ) -> Run:
@@ -136,7 +134,6 @@ def _ours(
                 precision="float32",
                 save_every=STEPS,
                 loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
-                packs_rows=packs_rows,
                 processes=processes,
                 parallelism=parallelism,
             ),

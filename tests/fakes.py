@@ -59,7 +59,6 @@ def tiny_model(
     *,
     seed: int = 0,
     context_length: int = 512,
-    attention: str = "auto",
     splits_opening: bool = False,
 ) -> LanguageModel:
     """Two random layers of width 32 in float32 on the processor."""
@@ -80,7 +79,7 @@ def tiny_model(
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     torch.random.set_rng_state(state)
-    return LanguageModel(model, tokenizer, name="tiny", attention=attention)
+    return LanguageModel(model, tokenizer, name="tiny")
 
 
 def taught_model(lessons: Sequence[str], *, splits_opening: bool = False) -> LanguageModel:

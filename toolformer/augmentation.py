@@ -1,7 +1,6 @@
 """C*: kept calls of all tools merged and inserted into their texts (paper §2; spec §1.7).
 
-Calls live as offsets beside the text and are never parsed out of it again. Does not decide which
-calls are kept.
+Calls live as offsets beside the text and are never parsed out of it again.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,11 +1,8 @@
 """Many short continuations of one text, sampled together over its shared keys and values.
 
-    step 0:  forced ` [Tool(`        one node per chosen position, all its branches in it
-    step 1:  ` 2`, ` 2`, ` 17`       branches with the same tokens so far stay one node
-    step 2:  …                       finished branches have left
-
-Does not choose positions, does not parse what was sampled, and does not know how keys are kept:
-`branch_keys` does.
+step 0:  forced ` [Tool(`        one node per chosen position, all its branches in it
+step 1:  ` 2`, ` 2`, ` 17`       branches with the same tokens so far stay one node
+step 2:  …                       finished branches have left
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What scores calls: what it is given, and how it feeds rows in batches.
+"""What scores the calls of a shard: what both placements of a call have in common.
 
 Where a call stands while it is scored is the matter of the two that there are:
 `toolformer.inline_losses`, and in front of its text `toolformer.losses`.
@@ -7,20 +7,18 @@ Where a call stands while it is scored is the matter of the two that there are:
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from toolformer.calls import CallFormat
-from toolformer.filtering import Baseline, reaches
+from toolformer.filtering import Baseline, CallLosses, reaches
 from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import feed_in_batches
+from toolformer.forward.geometry import choose_batch_tokens, feed_in_batches
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.loss_form import PAPERS_FORM, LossForm
 from toolformer.scored_call import ScoredCall, WindowKey
-
-if TYPE_CHECKING:
-    from toolformer.losses import TextLosses
+from toolformer.text_losses import TextLosses
 
 # Losses by call, in nats.
 Losses = dict[str, float]
@@ -74,50 +72,22 @@ class AllLosses(NamedTuple):
     call_without_result: Losses
 
 
-@dataclass(frozen=True, slots=True)
-class CallScorer(ABC):
-    """Scores calls of one tool.
+class ScoringPass:
+    """One pass over the calls of a tool, whose finished batches are kept.
 
-    Attributes:
-        model: the scoring model.
-        windows: by document and number.
-        call_format: how calls are written.
-        weights: of the tokens from a position on.
+    Args:
         token_budget: most tokens of a batch.
         checkpoint: keeps finished batches.
-        progress: told rows done and rows in all.
+        progress: told rows done and rows in all; the total grows with each kind of rows.
     """
 
-    model: LanguageModel
-    windows: Mapping[WindowKey, Window]
-    call_format: CallFormat
-    weights: tuple[float, ...]
-    token_budget: int
-    checkpoint: Checkpoint
-    progress: Callable[[int, int], None]
-
-    @abstractmethod
-    def score(
-        self, calls: Sequence[ScoredCall], text_losses: "TextLosses", pruning: Pruning
-    ) -> AllLosses:
-        """All losses that decisions need.
-
-        Args:
-            calls: in any order.
-            text_losses: of the texts without calls, read at need.
-            pruning: which further losses are needed.
-
-        Raises:
-            OutOfMemoryError: a single row does not fit the device's memory.
-        """
-
-    @abstractmethod
-    def score_results(self, calls: Sequence[ScoredCall]) -> Losses:
-        """L_i(e(c, r)) alone.
-
-        Raises:
-            OutOfMemoryError: a single row does not fit the device's memory.
-        """
+    def __init__(
+        self, token_budget: int, checkpoint: Checkpoint, progress: Callable[[int, int], None]
+    ):
+        self.token_budget = token_budget
+        self.checkpoint = checkpoint
+        self._progress = progress
+        self._done = self._planned = 0
 
     def in_batches(
         self, lengths: Sequence[int], compute: Callable[[Sequence[int]], Any], *, label: str
@@ -127,22 +97,141 @@ class CallScorer(ABC):
         Args:
             lengths: of the rows, in tokens.
             compute: some rows' indices to a result that JSON can hold.
-            label: of the steps, unique within the slice.
+            label: of the steps, unique within the pass.
 
         Yields:
             The indices of a batch, and its result.
         """
         order = longest_first(lengths)
         in_order = [lengths[index] for index in order]
+        self._planned += len(order)
         batches = feed_in_batches(
             len(order),
             size=self.token_budget,
-            end_of_batch=lambda start, size: end_of_batch(
-                in_order, start, token_budget=size, is_padded=not self.model.packs_rows
-            ),
+            end_of_batch=lambda start, size: end_of_batch(in_order, start, token_budget=size),
             compute=lambda start, end: compute(order[start:end]),
             checkpoint=self.checkpoint,
             label=label,
         )
         for start, end, result in batches:
             yield order[start:end], result
+            self._done += end - start
+            self._progress(self._done, self._planned)
+
+
+class CallScorer(ABC):
+    """Scores the calls of a shard with one model.
+
+    Args:
+        model: the scoring model.
+        windows: of the shard, by document and number.
+        parameters: how calls are scored.
+        text_losses: L_i(ε) of these windows, read at need.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        windows: Mapping[WindowKey, Window],
+        parameters: ScoringParameters,
+        text_losses: TextLosses,
+    ):
+        self.model = model
+        self.windows = windows
+        self.call_format = parameters.call_format
+        self.weights = parameters.form.weights
+        self.text_losses = text_losses
+        self._parameters = parameters
+
+    def score(
+        self,
+        calls: Sequence[ScoredCall],
+        *,
+        pruning: Pruning,
+        checkpoint: Checkpoint,
+        progress: Callable[[int, int], None],
+    ) -> dict[str, CallLosses]:
+        """All losses that decisions on the calls of one tool need, by call.
+
+        Args:
+            calls: executed calls with their results, in any order.
+            pruning: which losses are left out.
+            checkpoint: keeps finished batches.
+            progress: told rows done and rows in all; the total grows by the second kind of rows.
+                Of calls at their places, texts.
+
+        Raises:
+            OutOfMemoryError: a single row does not fit the device's memory.
+        """
+        losses = self._all_losses(calls, pruning, self._pass(checkpoint, progress))
+        form, windows = self._parameters.form, self.windows
+        return {
+            call.call_id: CallLosses(
+                loss_without_call=losses.without_call[call.call_id],
+                loss_with_result=losses.with_result.get(call.call_id),
+                loss_call_without_result=losses.call_without_result.get(call.call_id),
+                tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
+            )
+            for call in calls
+        }
+
+    def score_results(
+        self,
+        calls: Sequence[ScoredCall],
+        *,
+        checkpoint: Checkpoint,
+        progress: Callable[[int, int], None],
+    ) -> Losses:
+        """L_i⁺ alone of the calls of one tool with these results; arguments as of `score`.
+
+        Raises:
+            OutOfMemoryError: a single row does not fit the device's memory.
+        """
+        return self._result_losses(calls, self._pass(checkpoint, progress))
+
+    def _pass(self, checkpoint: Checkpoint, progress: Callable[[int, int], None]) -> ScoringPass:
+        # Stored, so that a resumed shard goes on with it, however much memory is free by then.
+        geometry = checkpoint.step("geometry", lambda: {"token_budget": self._token_budget()})
+        return ScoringPass(geometry["token_budget"], checkpoint, progress)
+
+    def _token_budget(self) -> int:
+        longest = max((len(window.ids) for window in self.windows.values()), default=0)
+        return self._parameters.token_budget or choose_batch_tokens(
+            self.model, window_tokens=longest
+        )
+
+    @abstractmethod
+    def _all_losses(
+        self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass
+    ) -> AllLosses: ...
+
+    @abstractmethod
+    def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses: ...
+
+
+def pruned_losses(
+    calls: Sequence[ScoredCall],
+    without_call: Losses,
+    pruning: Pruning,
+    losses_of: Callable[[Sequence[ScoredCall], bool], Losses],
+) -> AllLosses:
+    """The losses of calls in the order that saves most: with the result, then without it.
+
+    Args:
+        calls: in any order.
+        without_call: L_i(ε) of all of them.
+        pruning: which further losses are needed.
+        losses_of: the losses of some calls with (True) or without (False) their results.
+    """
+    promising = [
+        call for call in calls if pruning.may_pass(call.call_id, without_call[call.call_id])
+    ]
+    with_result = losses_of(promising, True)
+    still_open = [
+        call
+        for call in promising
+        if pruning.needs_call_alone(
+            call.call_id, without_call[call.call_id] - with_result[call.call_id]
+        )
+    ]
+    return AllLosses(without_call, with_result, losses_of(still_open, False))

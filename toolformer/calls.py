@@ -1,7 +1,4 @@
-"""Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces (spec §1.2).
-
-Does not parse text that a model wrote; `tools.syntax` does.
-"""
+"""Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces (spec §1.2)."""
 
 from dataclasses import dataclass
 

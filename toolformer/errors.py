@@ -1,7 +1,4 @@
-"""Errors of the engine: one root, one class per kind of cause.
-
-Does not cover tools or the warehouse, which have roots of their own.
-"""
+"""Errors of the engine: one root, one class per kind of cause."""
 
 
 class ToolformerError(Exception):

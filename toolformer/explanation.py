@@ -5,7 +5,7 @@
 
 Either way the state at place |z| + j predicts x_j, for every j from i on. Each loss is one row of
 its own, and the rows are fed together; nothing is shared between calls. So this is for looking at
-single calls, and `toolformer.losses` for a shard of them. Does not load models and does not decide.
+single calls, and `toolformer.losses` for a shard of them.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The decision whether a call is kept, with its reason (paper §2; spec §1.6, §1.9).
 
-Pure functions on losses. Does not compute losses; `toolformer.losses` does.
+Pure functions on losses.
 """
 
 import math

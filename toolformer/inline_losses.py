@@ -6,30 +6,29 @@
     state of z_l predicts x_p, state of x_{p+t} predicts x_{p+t+1}; x_{p+w-1} is not fed
 
 The call z is joined to the text as in C*: its tokens between those of the text, which stay as they
-are. A branch sees the text in front of it through the keys that all calls of the text share. So
-one reading of a text is enough for the losses of its calls with and without them. Does not choose
-calls and does not decide.
+are. A branch sees the text in front of it through the keys that all calls of the text share. So one
+reading of a text is enough for the losses of its calls with and without them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from toolformer.call_scorer import AllLosses, CallScorer, Losses, Pruning
+from toolformer.call_scorer import (
+    AllLosses,
+    CallScorer,
+    Losses,
+    Pruning,
+    ScoringPass,
+    pruned_losses,
+)
 from toolformer.calls import call_ids
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.prefill import ReadTexts
-from toolformer.forward.prefix_cache import compute_prompt_prefix
+from toolformer.forward.prefix_cache import NO_PROMPT
 from toolformer.forward.row_losses import losses_of_states
-from toolformer.forward.windows import Window
 from toolformer.loss_weights import weighted_loss
 from toolformer.scored_call import ScoredCall, WindowKey
-
-if TYPE_CHECKING:
-    from toolformer.losses import TextLosses
-
-# Calls with the row of their text.
-_CallsOfRows = Sequence[tuple[int, ScoredCall]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,61 +45,51 @@ class _Branch:
         return [*self.call, *self.following[:-1]]
 
 
+@dataclass(frozen=True, slots=True)
+class _TextsOfCalls:
+    """Some texts that were read, and the row of each; most tokens that are fed behind them."""
+
+    read: ReadTexts
+    rows: Mapping[WindowKey, int]
+    token_budget: int
+
+
 class InlineScorer(CallScorer):
     """Scores calls at their places, all calls of some texts together; tells texts as rows done."""
 
-    def score(
-        self, calls: Sequence[ScoredCall], text_losses: "TextLosses", pruning: Pruning
+    def _all_losses(
+        self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass
     ) -> AllLosses:
-        """All losses that decisions need, from one reading of each text.
-
-        Args:
-            calls: in any order.
-            text_losses: says what is known of first tokens; no text is read by it.
-            pruning: which further losses are needed.
-        """
-
-        def of_batch(texts: ReadTexts, of_texts: _CallsOfRows) -> AllLosses:
-            without_call = self._text_losses(texts, of_texts, text_losses.start_losses)
-            promising = [
-                (row, call)
-                for row, call in of_texts
-                if pruning.may_pass(call.call_id, without_call[call.call_id])
-            ]
-            with_result = self._losses(texts, promising, has_result=True)
-            still_open = [
-                (row, call)
-                for row, call in promising
-                if pruning.needs_call_alone(
-                    call.call_id, without_call[call.call_id] - with_result[call.call_id]
-                )
-            ]
-            alone = self._losses(texts, still_open, has_result=False)
-            return AllLosses(without_call, with_result, alone)
+        def compute(texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> AllLosses:
+            return pruned_losses(
+                calls,
+                self._losses_without_call(texts, calls),
+                pruning,
+                lambda some, has_result: self._losses(texts, some, has_result=has_result),
+            )
 
         found = AllLosses({}, {}, {})
         to_the_last = len(self.weights)
-        for of_texts in self._in_texts(calls, of_batch, behind=to_the_last, label="inline-all"):
+        for of_texts in self._in_texts(calls, compute, work, behind=to_the_last, label="all"):
             for into, losses in zip(found, of_texts, strict=True):
                 into.update(losses)
         return found
 
-    def score_results(self, calls: Sequence[ScoredCall]) -> Losses:
-        """L_i(e(c, r)) alone."""
-
-        def of_batch(texts: ReadTexts, of_texts: _CallsOfRows) -> Losses:
-            return self._losses(texts, of_texts, has_result=True)
+    def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses:
+        def compute(texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
+            return self._losses(texts, calls, has_result=True)
 
         losses: Losses = {}
         # The token behind the last call is not fed.
-        for of_texts in self._in_texts(calls, of_batch, behind=1, label="inline-results"):
+        for of_texts in self._in_texts(calls, compute, work, behind=1, label="results"):
             losses |= of_texts
         return losses
 
     def _in_texts(
         self,
         calls: Sequence[ScoredCall],
-        compute: Callable[[ReadTexts, _CallsOfRows], Any],
+        compute: Callable[[_TextsOfCalls, Sequence[ScoredCall]], Any],
+        work: ScoringPass,
         *,
         behind: int,
         label: str,
@@ -110,84 +99,84 @@ class InlineScorer(CallScorer):
         Args:
             calls: in any order.
             compute: some texts and their calls to a result that JSON can hold.
+            work: the pass.
             behind: how many tokens behind its last call a text is predicted.
             label: of the steps.
         """
         of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:
             of_window.setdefault(call.window, []).append(call)
-        groups = list(of_window.values())
-        texts = [_cut(self.windows[key], of_key, behind) for key, of_key in of_window.items()]
+        keys = list(of_window)
+        # Up to so many tokens behind the last call; the last of them is not fed.
+        texts = [
+            self.windows[key].up_to(max(call.position for call in of_key) + behind)
+            for key, of_key in of_window.items()
+        ]
 
         def of_batch(batch: Sequence[int]) -> Any:
             import torch
 
             with torch.inference_mode():
-                read = ReadTexts(
-                    self.model,
-                    compute_prompt_prefix(self.model, None),
-                    [texts[index] for index in batch],
-                    token_budget=self.token_budget,
+                read = ReadTexts(self.model, NO_PROMPT, [texts[index] for index in batch])
+                rows = {keys[index]: row for row, index in enumerate(batch)}
+                return compute(
+                    _TextsOfCalls(read, rows, work.token_budget),
+                    [call for index in batch for call in of_window[keys[index]]],
                 )
-                of_texts = [
-                    (row, call) for row, index in enumerate(batch) for call in groups[index]
-                ]
-                return compute(read, of_texts)
 
-        texts_done = 0
-        for batch, found in self.in_batches(
-            [len(text.ids) for text in texts], of_batch, label=label
-        ):
+        for _, found in work.in_batches([len(text.ids) for text in texts], of_batch, label=label):
             yield found
-            texts_done += len(batch)
-            self.progress(texts_done, len(texts))
 
-    def _text_losses(
-        self, texts: ReadTexts, calls: _CallsOfRows, start_losses: Sequence[float] | None
-    ) -> Losses:
+    def _losses_without_call(self, texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
         """L_i(ε) by the states of the texts, only where a token carries weight."""
         import torch
 
-        following = {call.call_id: self._following(call) for _, call in calls}
-        tokens = {
-            (row, call.position + t): token
-            for row, call in calls
-            for t, token in enumerate(following[call.call_id])
+        places = {
+            call.call_id: [
+                (texts.rows[call.window], call.position + t, token)
+                for t, token in enumerate(self._following(call))
+            ]
+            for call in calls
         }
-        of_place: dict[tuple[int, int], float] = {}
-        if tokens:
-            wanted = torch.stack([texts.states[row][place] for row, place in tokens])
-            ids = torch.tensor(list(tokens.values()), device=wanted.device)
-            of_place = dict(zip(tokens, losses_of_states(self.model, wanted, ids), strict=True))
+        wanted = list(dict.fromkeys(place for of_call in places.values() for place in of_call))
+        losses: dict[tuple[int, int, int], float] = {}
+        if wanted:
+            states = torch.stack([texts.read.states[row][place] for row, place, _ in wanted])
+            tokens = torch.tensor([token for *_, token in wanted], device=states.device)
+            found = losses_of_states(self.model, states, tokens)
+            losses = dict(zip(wanted, found, strict=True))
+        start_losses = self.text_losses.start_losses
         if start_losses is not None:
-            for (row, place), token in tokens.items():
-                if place == 0:
-                    of_place[row, place] = start_losses[token]
+            losses |= {
+                (row, place, token): start_losses[token]
+                for row, place, token in wanted
+                if place == 0
+            }
         return {
-            call.call_id: weighted_loss(
-                [of_place[row, call.position + t] for t in range(len(following[call.call_id]))],
-                self.weights,
-            )
-            for row, call in calls
+            call_id: weighted_loss([losses[place] for place in of_call], self.weights)
+            for call_id, of_call in places.items()
         }
 
     def _following(self, call: ScoredCall) -> tuple[int, ...]:
         """The tokens behind a call that carry weight."""
         return self.windows[call.window].ids[call.position : call.position + len(self.weights)]
 
-    def _losses(self, texts: ReadTexts, calls: _CallsOfRows, *, has_result: bool) -> Losses:
+    def _losses(
+        self, texts: _TextsOfCalls, calls: Sequence[ScoredCall], *, has_result: bool
+    ) -> Losses:
         branch_of = {
-            call.call_id: self._branch(row, call, has_result=has_result) for row, call in calls
+            call.call_id: self._branch(texts.rows[call.window], call, has_result=has_result)
+            for call in calls
         }
         # Equal ones are fed once. Behind the last token nothing is predicted, nor fed.
         branches = list(dict.fromkeys(each for each in branch_of.values() if each.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
-        packs = plan_batches(
-            [len(branch.fed) for branch in branches], token_budget=self.token_budget
+        batches = plan_batches(
+            [len(branch.fed) for branch in branches], token_budget=texts.token_budget
         )
-        for pack in packs:
-            in_order = sorted((branches[index] for index in pack), key=lambda branch: branch.row)
-            losses |= zip(in_order, self._feed(texts, in_order), strict=True)
+        for batch in batches:
+            in_order = sorted((branches[index] for index in batch), key=lambda branch: branch.row)
+            losses |= zip(in_order, self._feed(texts.read, in_order), strict=True)
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}
 
     def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> _Branch:
@@ -204,11 +193,7 @@ class InlineScorer(CallScorer):
         import torch
 
         width = max(len(branch.fed) for branch in branches)
-        keys = texts.branch_keys(
-            [texts.start(branch.row, branch.position) for branch in branches],
-            most_tokens=width,
-            keeps=True,
-        )
+        keys = texts.branch_keys([texts.start(branch.row, branch.position) for branch in branches])
         # Padding stands behind a branch, where no token of it looks.
         states = keys.feed_whole(
             range(len(branches)),
@@ -226,8 +211,3 @@ class InlineScorer(CallScorer):
             weighted_loss([next(losses) for _ in branch.following], self.weights)
             for branch in branches
         ]
-
-
-def _cut(window: Window, calls: Sequence[ScoredCall], behind: int) -> Window:
-    """The window up to so many tokens behind the last call; the last of them is not fed."""
-    return window.up_to(max(call.position for call in calls) + behind)

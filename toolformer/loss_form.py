@@ -1,7 +1,6 @@
 """What the loss of a call is: where the call stands, and which tokens behind it count.
 
-The paper has the call in front of the whole text and five tokens with falling weights. Does not
-compute losses.
+The paper has the call in front of the whole text and five tokens with falling weights.
 """
 
 from dataclasses import dataclass

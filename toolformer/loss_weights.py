@@ -1,7 +1,6 @@
 """The weights and the weighted loss of the paper (§2, "Filtering API Calls"; spec §1.6).
 
-Windows of other lengths and weights are not in the paper. Pure functions on numbers. Does not know
-models, tokens or calls.
+Windows of other lengths and weights are not in the paper. Pure functions on numbers.
 """
 
 import math

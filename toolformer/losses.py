@@ -1,4 +1,4 @@
-"""The three losses of every call (paper §2, "Filtering API Calls"; spec §1.6).
+"""The losses of calls that stand in front of their texts (paper §2, "Filtering API Calls").
 
 In the paper's form the call stands as a prefix z before the whole text, after the
 beginning-of-sequence token; the few-shot prompt is not part of what is fed:
@@ -7,257 +7,90 @@ beginning-of-sequence token; the few-shot prompt is not part of what is fed:
     row:      0    1  …   l    l+1 …
     logits row l+p+t predicts x_{p+t}, t = 0 … 4; x_{p+4} predicts nothing that is wanted: not fed
 
-Computed are only those losses that can still change a decision. How a call is scored at its place
-in the text is in `toolformer.inline_losses`. Does not decide; `toolformer.filtering` does.
+Computed are only those losses that can still change a decision (spec §1.6). How a call is scored
+at its place in the text is in `toolformer.inline_losses`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from toolformer.call_scorer import AllLosses, CallScorer, Losses, Pruning, ScoringParameters
+from toolformer.call_scorer import (
+    AllLosses,
+    CallScorer,
+    Losses,
+    Pruning,
+    ScoringParameters,
+    ScoringPass,
+    pruned_losses,
+)
 from toolformer.calls import prefix_ids
-from toolformer.filtering import CallLosses
-from toolformer.forward.batching import plan_batches
-from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_pack_tokens, feed_in_halves
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import SharedOpening, feed_opening, losses_at
+from toolformer.forward.row_losses import losses_at
 from toolformer.forward.windows import Window
 from toolformer.inline_losses import InlineScorer
 from toolformer.loss_form import Placement
 from toolformer.loss_weights import losses_of_positions, weighted_loss
 from toolformer.scored_call import ScoredCall, WindowKey
+from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
+
+
+def scorer_for(
+    model: LanguageModel,
+    windows: Mapping[WindowKey, Window],
+    parameters: ScoringParameters,
+    text_losses: TextLosses | None = None,
+) -> CallScorer:
+    """What scores calls where the parameters place them.
+
+    Args:
+        model: the scoring model.
+        windows: of the shard, by document and number.
+        parameters: how calls are scored.
+        text_losses: L_i(ε) of these windows; by default those of the model itself.
+    """
+    if text_losses is None:
+        text_losses = TextLosses(
+            model, list(windows.values()), token_budget=parameters.token_budget
+        )
+    is_inline = parameters.form.placement is Placement.INLINE
+    return (InlineScorer if is_inline else PrefixScorer)(model, windows, parameters, text_losses)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One sequence to feed, and the positions whose losses are read from it."""
-
-    prefix: tuple[int, ...]
-    window: WindowKey
-    positions: tuple[int, ...]
-    weights: tuple[float, ...]
-
-    def length(self, windows: Mapping[WindowKey, Window]) -> int:
-        """Tokens fed: BOS, the prefix, and the text but its last token."""
-        return len(self.prefix) + self.text_length(windows)
-
-    def text_length(self, windows: Mapping[WindowKey, Window]) -> int:
-        """Text tokens predicted: to the last weighted one of the last position."""
-        return min(len(windows[self.window].ids), max(self.positions) + len(self.weights))
-
-
-class TextLosses:
-    """L_i(ε) for all positions of all windows of a shard, one pass per window for all tools.
-
-    The batches follow from the shard's windows alone, so a window's losses do not depend on which
-    tools or calls ask for them.
-
-    Args:
-        model: the scoring model.
-        windows: of the shard.
-        token_budget: most tokens of a batch; chosen for the device by default.
-        start_losses: by token, its loss as the first of a text, in place of the model's own; see
-            `toolformer.rescoring.start_token_losses`.
+    """One sequence to feed, and the positions whose losses are read from it.
 
     Attributes:
-        start_losses: as given.
-        is_regrouped: whether memory ran out, so that batches were halved.
+        prefix: tokens of the call.
+        text: to the last token that carries weight for the last position.
+        positions: from left to right.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        windows: Sequence[Window],
-        *,
-        token_budget: int | None = None,
-        start_losses: Sequence[float] | None = None,
-    ):
-        self._model = model
-        self._windows = windows
-        self.start_losses = start_losses
-        self.is_regrouped = False
-        token_budget = token_budget or _token_budget(model, windows)
-        batches = plan_batches(
-            [len(window.ids) for window in windows],
-            token_budget=token_budget,
-            is_padded=not model.packs_rows,
-        )
-        self._batch_of = {
-            (windows[index].document_id, windows[index].index): tuple(batch)
-            for batch in batches
-            for index in batch
-        }
-        self._losses: dict[WindowKey, list[float]] = {}
-
-    def token_losses(self, window: WindowKey) -> list[float]:
-        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
-        self.read([window])
-        return self._losses[window]
-
-    def read(self, windows: Iterable[WindowKey]) -> None:
-        """Feed the batches of these windows that were not fed before."""
-        batches = dict.fromkeys(
-            self._batch_of[window] for window in windows if window not in self._losses
-        )
-        for batch in batches:
-            losses, is_halved = feed_in_halves(
-                [list(self._windows[index].ids) for index in batch],
-                lambda texts: token_losses(self._model, texts),
-            )
-            self.is_regrouped |= is_halved
-            for index, of_window in zip(batch, losses, strict=True):
-                window = self._windows[index]
-                if self.start_losses is not None:
-                    of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
-                self._losses[window.document_id, window.index] = of_window
+    prefix: list[int]
+    text: tuple[int, ...]
+    positions: list[int]
 
 
-def _token_budget(model: LanguageModel, windows: Iterable[Window]) -> int:
-    longest = max((len(window.ids) for window in windows), default=0)
-    return choose_pack_tokens(model, window_tokens=longest)
-
-
-def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Losses of all tokens of a batch of texts, in nats.
-
-    Args:
-        model: any.
-        texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
-            batch.
-
-    Returns:
-        Shape `(texts, n)`, ragged.
-    """
-    rows = [[model.bos_id, *ids[:-1]] for ids in texts]
-    places = [
-        (row, place, ids[place]) for row, ids in enumerate(texts) for place in range(len(ids))
-    ]
-    # ids[place] stands at row place + 1, so logits row `place` predicts it.
-    losses = iter(losses_at(model, rows, places))
-    return [[next(losses) for _ in ids] for ids in texts]
-
-
-def score_calls(
-    model: LanguageModel,
-    windows: Mapping[WindowKey, Window],
-    text_losses: TextLosses,
-    calls: Sequence[ScoredCall],
-    *,
-    parameters: ScoringParameters,
-    pruning: Pruning,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int], None],
-) -> dict[str, CallLosses]:
-    """Losses of the calls of one tool.
-
-    Args:
-        model: the scoring model.
-        windows: by document and number.
-        text_losses: L_i(ε).
-        calls: executed calls with their results.
-        parameters: how they are scored.
-        pruning: which losses are left out.
-        checkpoint: keeps finished batches.
-        progress: told rows done and rows in all; the total grows by the second kind of rows. Of
-            calls at their places, texts.
-
-    Returns:
-        Losses by call.
-
-    Raises:
-        OutOfMemoryError: a single row does not fit the device's memory.
-    """
-    scorer = _scorer(model, windows, parameters, checkpoint, progress)
-    found = scorer.score(calls, text_losses, pruning)
-    return {
-        call.call_id: CallLosses(
-            loss_without_call=found.without_call[call.call_id],
-            loss_with_result=found.with_result.get(call.call_id),
-            loss_call_without_result=found.call_without_result.get(call.call_id),
-            tokens_used=parameters.form.tokens_used(len(windows[call.window].ids), call.position),
-        )
-        for call in calls
-    }
-
-
-def losses_with_result(
-    model: LanguageModel,
-    windows: Mapping[WindowKey, Window],
-    calls: Sequence[ScoredCall],
-    *,
-    parameters: ScoringParameters,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int], None],
-) -> dict[str, float]:
-    """L_i⁺ alone of the calls of one tool.
-
-    Args:
-        model, windows, parameters, checkpoint, progress: as for `score_calls`.
-        calls: with the results that are scored.
-
-    Returns:
-        Losses by call, in nats.
-
-    Raises:
-        OutOfMemoryError: a single row does not fit the device's memory.
-    """
-    return _scorer(model, windows, parameters, checkpoint, progress).score_results(calls)
-
-
-def _scorer(
-    model: LanguageModel,
-    windows: Mapping[WindowKey, Window],
-    parameters: ScoringParameters,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int], None],
-) -> CallScorer:
-    # Stored, so that a resumed shard goes on with it, however much memory is free by then.
-    geometry = checkpoint.step(
-        "geometry",
-        lambda: {"token_budget": parameters.token_budget or _token_budget(model, windows.values())},
-    )
-    scorer = InlineScorer if parameters.form.placement is Placement.INLINE else _RowScorer
-    return scorer(
-        model,
-        windows,
-        parameters.call_format,
-        parameters.form.weights,
-        geometry["token_budget"],
-        checkpoint,
-        progress,
-    )
-
-
-class _RowScorer(CallScorer):
+class PrefixScorer(CallScorer):
     """Scores calls as prefixes: equal calls of a window share one row."""
 
-    def score(
-        self, calls: Sequence[ScoredCall], text_losses: TextLosses, pruning: Pruning
+    def _all_losses(
+        self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass
     ) -> AllLosses:
-        """All losses that decisions need."""
-        without_call = self._losses_without_call(calls, text_losses)
-        promising = [
-            call for call in calls if pruning.may_pass(call.call_id, without_call[call.call_id])
-        ]
-        with_result, rows_done = self._losses(promising, has_result=True)
-        still_open = [
-            call
-            for call in promising
-            if pruning.needs_call_alone(
-                call.call_id, without_call[call.call_id] - with_result[call.call_id]
-            )
-        ]
-        alone, _ = self._losses(still_open, has_result=False, rows_done=rows_done)
-        return AllLosses(without_call, with_result, alone)
+        return pruned_losses(
+            calls,
+            self._losses_without_call(calls, work),
+            pruning,
+            lambda some, has_result: self._losses(some, work, has_result=has_result),
+        )
 
-    def score_results(self, calls: Sequence[ScoredCall]) -> Losses:
-        """L_i(e(c, r)) alone."""
-        return self._losses(calls, has_result=True)[0]
+    def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses:
+        return self._losses(calls, work, has_result=True)
 
-    def _losses_without_call(self, calls: Sequence[ScoredCall], text_losses: TextLosses) -> Losses:
+    def _losses_without_call(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses:
+        text_losses = self.text_losses
+
         def compute() -> Losses:
             text_losses.read(call.window for call in calls)
             return {
@@ -267,34 +100,28 @@ class _RowScorer(CallScorer):
                 for call in calls
             }
 
-        losses = self.checkpoint.step("without-call", compute)
+        losses = work.checkpoint.step("without-call", compute)
         # Its batches are those of the shard's texts, which no slice keeps.
-        self.checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
+        work.checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
         return losses
 
     def _losses(
-        self, calls: Sequence[ScoredCall], *, has_result: bool, rows_done: int = 0
-    ) -> tuple[Losses, int]:
-        """The loss of every call at its position, with or without its result; and rows done."""
+        self, calls: Sequence[ScoredCall], work: ScoringPass, *, has_result: bool
+    ) -> Losses:
+        """The loss of every call at its position, with or without its result."""
         rows, row_of_call = self._plan_rows(calls, has_result=has_result)
-        rows_planned = rows_done + len(rows)
-        opening = self._opening(rows)
         losses: dict[tuple[int, int], float] = {}
-        batches = self.in_batches(
-            [row.length(self.windows) for row in rows],
-            lambda batch: self._score_batch([rows[index] for index in batch], opening()),
+        batches = work.in_batches(
+            # With BOS, and without the last token of the text.
+            [len(row.prefix) + len(row.text) for row in rows],
+            lambda batch: self._score_batch([rows[index] for index in batch]),
             label="with-result" if has_result else "without-result",
         )
         for batch, of_batch in batches:
             for index, of_row in zip(batch, of_batch, strict=True):
                 for position, loss in zip(rows[index].positions, of_row, strict=True):
                     losses[index, position] = loss
-            rows_done += len(batch)
-            self.progress(rows_done, rows_planned)
-        of_calls = {
-            call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls
-        }
-        return of_calls, rows_done
+        return {call.call_id: losses[row_of_call[call.call_id], call.position] for call in calls}
 
     def _plan_rows(
         self, calls: Sequence[ScoredCall], *, has_result: bool
@@ -306,10 +133,9 @@ class _RowScorer(CallScorer):
         index_of = {key: index for index, key in enumerate(positions)}
         rows = [
             _Row(
-                tuple(prefix_ids(self.model.tokenizer, call, result, call_format=self.call_format)),
-                window,
-                tuple(sorted(of_row)),
-                self.weights,
+                prefix_ids(self.model.tokenizer, call, result, call_format=self.call_format),
+                self.windows[window].ids[: max(of_row) + len(self.weights)],
+                sorted(of_row),
             )
             for (window, call, result), of_row in positions.items()
         ]
@@ -318,41 +144,29 @@ class _RowScorer(CallScorer):
             for call in calls
         }
 
-    def _opening(self, rows: Sequence[_Row]) -> Callable[[], SharedOpening]:
-        """What all rows begin with, the tool's name at least; fed when a batch is computed.
+    def _score_batch(self, rows: Sequence[_Row]) -> list[list[float]]:
+        wanted = [
+            (index, place)
+            for index, row in enumerate(rows)
+            for place in sorted({p for at in row.positions for p in self._weighted(row, at)})
+        ]
+        found = losses_at(
+            self.model,
+            [[self.model.bos_id, *row.prefix, *row.text[:-1]] for row in rows],
+            [
+                (index, len(rows[index].prefix) + place, rows[index].text[place])
+                for index, place in wanted
+            ],
+        )
+        losses = dict(zip(wanted, found, strict=True))
+        return [
+            [
+                weighted_loss([losses[index, p] for p in self._weighted(row, at)], self.weights)
+                for at in row.positions
+            ]
+            for index, row in enumerate(rows)
+        ]
 
-        The last token of a call is fed with the row: it predicts the text's first.
-        """
-        openings = [[self.model.bos_id, *row.prefix[:-1]] for row in rows]
-        return cache(lambda: feed_opening(self.model, openings))
-
-    def _score_batch(self, rows: Sequence[_Row], opening: SharedOpening) -> list[list[float]]:
-        sequences: list[list[int]] = []
-        places: list[tuple[int, int, int]] = []
-        for index, row in enumerate(rows):
-            text = self.windows[row.window].ids[: row.text_length(self.windows)]
-            sequences.append([self.model.bos_id, *row.prefix, *text[:-1]])
-            for place in _needed_places(row, len(text)):
-                places.append((index, len(row.prefix) + place, text[place]))
-        losses = iter(losses_at(self.model, sequences, places, opening=opening))
-        return [list(self._of_positions(row, dict(self._needed(row, losses)))) for row in rows]
-
-    def _needed(self, row: _Row, losses: Iterator[float]) -> Iterator[tuple[int, float]]:
-        for place in _needed_places(row, row.text_length(self.windows)):
-            yield place, next(losses)
-
-    def _of_positions(self, row: _Row, of_place: Mapping[int, float]) -> Iterator[float]:
-        for position in row.positions:
-            end = min(position + len(row.weights), row.text_length(self.windows))
-            yield weighted_loss([of_place[place] for place in range(position, end)], row.weights)
-
-
-def _needed_places(row: _Row, length: int) -> list[int]:
-    """Text tokens whose loss carries weight for one of the row's positions, in order."""
-    return sorted(
-        {
-            place
-            for position in row.positions
-            for place in range(position, min(position + len(row.weights), length))
-        }
-    )
+    def _weighted(self, row: _Row, position: int) -> range:
+        """Places of the text tokens that carry weight for a position."""
+        return range(position, min(position + len(self.weights), len(row.text)))

@@ -1,7 +1,4 @@
-"""Which positions of a text get calls (paper §2, "Sampling API Calls"; spec §1.3).
-
-Pure. Does not compute probabilities; `toolformer.sampling` does.
-"""
+"""Which positions of a text get calls (paper §2, "Sampling API Calls"; spec §1.3)."""
 
 import math
 from bisect import bisect_left, bisect_right

@@ -11,15 +11,13 @@ nat with the embedded model). It depends on the start token only, so that one fl
 token mends it for all texts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
-from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.loss_form import LossForm
-from toolformer.losses import ScoredCall, TextLosses, WindowKey, score_calls
+from toolformer.scored_call import ScoredCall, WindowKey
 
 MARGIN = 0.125
 """In nats: three standard deviations of what bfloat16 does to a loss reduction of the embedded
@@ -58,41 +56,7 @@ def needs_second_look(
     return decision.is_kept or decision.reason is FilterReason.NOT_FINITE
 
 
-def score_again(
-    reference: LanguageModel,
-    windows: Mapping[WindowKey, Window],
-    calls: Sequence[ScoredCall],
-    *,
-    parameters: ScoringParameters,
-    pruning: Pruning,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int], None],
-) -> dict[str, CallLosses]:
-    """Losses of some calls of one tool in float32, L_i(ε) included.
-
-    Args:
-        reference: the scoring model in float32.
-        windows, parameters, pruning, progress: as for `toolformer.losses.score_calls`.
-        calls: those that need a second look.
-        checkpoint: keeps finished batches; not the one of the first pass.
-
-    Returns:
-        Losses by call.
-    """
-    cut = _cut_windows(windows, calls, parameters.form)
-    return score_calls(
-        reference,
-        cut,
-        TextLosses(reference, list(cut.values()), token_budget=parameters.token_budget),
-        calls,
-        parameters=parameters,
-        pruning=pruning,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
-
-
-def _cut_windows(
+def cut_windows(
     windows: Mapping[WindowKey, Window], calls: Sequence[ScoredCall], form: LossForm
 ) -> dict[WindowKey, Window]:
     """The windows of the calls, each up to the last token that carries weight for one of them.

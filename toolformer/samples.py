@@ -1,11 +1,7 @@
-"""What a sampled call is: where its sampling ends, how it is read, and its key.
-
-Pure. Does not run a model; `toolformer.sampling` does.
-"""
+"""What a sampled call is: where its sampling ends, how it is read, and its key."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -70,14 +66,6 @@ class SampledCall:
     status: str
     reason: str | None
     proposed: str
-
-
-class PlaceCheck(Protocol):
-    """Raises CallSyntaxError for a call that could not be written at its place."""
-
-    def __call__(self, arguments: str, *, before: str, after: str) -> None:
-        """Check a call between two parts of a text."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +211,7 @@ def read_samples(
 
 
 def drop_misplaced(
-    samples: Sequence[SampledCall], windows: Sequence[Window], check_place: PlaceCheck
+    samples: Sequence[SampledCall], windows: Sequence[Window], check_place: Callable[..., None]
 ) -> list[SampledCall]:
     """Drop the calls that could not be written where they stand (spec §3.4).
 
@@ -234,7 +222,7 @@ def drop_misplaced(
     Args:
         samples: parsed or not; only parsed ones are looked at.
         windows: all that the samples stand in.
-        check_place: of the tool that is called.
+        check_place: of the tool that is called, see `Tool.check_place`; raises CallSyntaxError.
 
     Returns:
         The samples in the same order; a misplaced one has status `dropped` and the tool's reason.

@@ -1,8 +1,8 @@
 """Candidate calls of one tool for a batch of windows (paper §2, "Sampling API Calls").
 
-One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are
-then decoded together over the same keys and values, so no text token is fed twice. A tool may
-propose positions, and calls that need no sampling. Does not execute or score calls.
+One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are then
+decoded together over the same keys and values, so no text token is fed twice. A tool may propose
+positions, and calls that need no sampling.
 """
 
 import itertools
@@ -17,11 +17,7 @@ from toolformer.errors import SequenceTooLongError
 from toolformer.forward.batching import longest_first
 from toolformer.forward.branch_keys import BranchKeys
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import (
-    choose_pack_tokens,
-    choose_windows_per_batch,
-    feed_in_batches,
-)
+from toolformer.forward.geometry import choose_windows_per_batch, feed_in_batches
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.forward.prefill import ReadTexts
 from toolformer.forward.prefix_cache import PromptPrefix, prompt_prefix
@@ -79,7 +75,6 @@ def sample_calls(
     takes_arguments: bool,
     parse_arguments: Callable[[str], str],
     parameters: SamplingParameters,
-    token_budget: int,
     proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for a batch of windows.
@@ -93,7 +88,6 @@ def sample_calls(
             call is settled once its position is chosen, and each position has one sample.
         parse_arguments: the tool's own check, raising CallSyntaxError.
         parameters: see there.
-        token_budget: most text tokens of one pack.
         proposed: what the tool proposes in each window: among these positions the k of largest
             p_i are taken, whatever τ_s is. None where p_i alone chooses.
 
@@ -117,8 +111,8 @@ def sample_calls(
         read = [
             window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
         ]
-        texts = ReadTexts(model, prefix, read, token_budget=token_budget)
-        chosen, keys, fed = _choose(model, texts, allowed, parameters, len(forced_ids), proposed)
+        texts = ReadTexts(model, prefix, read)
+        chosen, keys = _choose(model, texts, allowed, parameters, proposed)
         sampled_at = [place for place in chosen if place.arguments is None]
         groups = [
             [
@@ -140,14 +134,11 @@ def sample_calls(
         if sampled_at and not is_settled:
             sample_branches(
                 model,
-                keys
-                or texts.branch_keys(
-                    [texts.start(place.row, place.position) for place in sampled_at],
-                    most_tokens=len(forced_ids) + parameters.max_new_tokens,
-                ),
+                keys,
                 groups,
-                parents=[place.node for place in sampled_at] if keys else range(len(sampled_at)),
-                forced_ids=forced_ids[fed:],
+                parents=[place.node for place in sampled_at],
+                # All tokens of ` [` but the last are fed already.
+                forced_ids=forced_ids[len(call_open_ids(model.tokenizer)) - 1 :],
                 max_new_tokens=parameters.max_new_tokens,
                 temperature=parameters.temperature,
                 is_finished=CallReader(parameters.is_constrained).is_finished,
@@ -199,7 +190,6 @@ def sample_shard(
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
     windows_per_batch: int | None = None,
-    token_budget: int | None = None,
     proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for all windows of a shard, batch by batch.
@@ -214,7 +204,7 @@ def sample_shard(
         window_tokens: most tokens of a window.
         checkpoint: keeps finished batches.
         progress: told windows done and windows in all.
-        windows_per_batch, token_budget: fed together; chosen for the device by default.
+        windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
 
     Returns:
@@ -244,7 +234,6 @@ def sample_shard(
                 prompt_tokens=prefix.length,
                 most_new_tokens=parameters.max_new_tokens,
             ),
-            "token_budget": token_budget or choose_pack_tokens(model, window_tokens=window_tokens),
         },
     )
     order = longest_first([len(window.ids) for window in windows])
@@ -263,7 +252,6 @@ def sample_shard(
                 takes_arguments=takes_arguments,
                 parse_arguments=parse_arguments,
                 parameters=parameters,
-                token_budget=geometry["token_budget"],
                 proposed=proposed and [proposed[index] for index in order[start:end]],
             )
         ],
@@ -284,7 +272,7 @@ class _ChosenPosition:
     """A position that gets calls.
 
     Attributes:
-        node: of the branch keys behind which its calls go on; 0 where there are no keys yet.
+        node: of the branch keys behind which its calls go on.
         arguments: of the call that the tool proposes there; None where calls are sampled.
     """
 
@@ -306,72 +294,47 @@ def _choose(
     texts: ReadTexts,
     allowed: Sequence[Sequence[bool]],
     parameters: SamplingParameters,
-    forced_tokens: int,
     proposed: Sequence[ProposedCalls] | None,
-) -> tuple[list[_ChosenPosition], BranchKeys | None, int]:
-    """The positions of all windows; the keys to go on with, if any; forced tokens already fed.
+) -> tuple[list[_ChosenPosition], BranchKeys]:
+    """The positions of all windows, and the keys to go on with.
 
     Where `" ["` is several tokens, p_i is the product of their probabilities, and each but the last
     is fed behind every position that its factors so far leave above the threshold.
     """
+    import torch
+
     open_ids = call_open_ids(model.tokenizer)
-    firsts = _opening_probabilities(model, texts.states, allowed, open_ids[0])
-    calls: Sequence[ProposedCalls] = proposed or [{} for _ in allowed]
-    if len(open_ids) == 1:
-        return (
-            [
-                _ChosenPosition(row, position, firsts[row][position], 0, calls[row].get(position))
-                for row, position in _cut(firsts, allowed, parameters, proposed)
-            ],
-            None,
-            0,
-        )
+    places = [list(itertools.compress(itertools.count(), of_row)) for of_row in allowed]
+    states = torch.cat([of_row[at] for of_row, at in zip(texts.states, places, strict=True)])
     threshold = parameters.sampling_threshold if proposed is None else -math.inf
-    open_positions = [
-        (row, position)
-        for row, of_row in enumerate(firsts)
-        for position, probability in enumerate(of_row)
-        if probability > threshold and allowed[row][position]
-    ]
-    exact = [[0.0] * len(of_row) for of_row in firsts]
-    if not open_positions:
-        return [], None, 0
-    keys = texts.branch_keys(
-        [texts.start(row, position) for row, position in open_positions],
-        most_tokens=forced_tokens + parameters.max_new_tokens,
-    )
-    for row, position in open_positions:
-        exact[row][position] = firsts[row][position]
-    for token, following in itertools.pairwise(open_ids):
-        states = keys.feed(range(len(open_positions)), [[token]] * len(open_positions))
-        (factors,) = _next_token_probabilities(model, [states], [[following] * len(states)])
-        for (row, position), factor in zip(open_positions, factors, strict=True):
-            exact[row][position] *= factor
-    node_of = {place: node for node, place in enumerate(open_positions)}
-    return (
-        [
-            _ChosenPosition(
-                row,
-                position,
-                exact[row][position],
-                node_of[row, position],
-                calls[row].get(position),
-            )
-            for row, position in _cut(exact, allowed, parameters, proposed)
-        ],
-        keys,
-        len(open_ids) - 1,
-    )
-
-
-def _cut(
-    probabilities: Sequence[Sequence[float]],
-    allowed: Sequence[Sequence[bool]],
-    parameters: SamplingParameters,
-    proposed: Sequence[ProposedCalls] | None,
-) -> list[tuple[int, int]]:
-    return [
-        (row, position)
+    probability_of = {
+        (row, position): probability
+        for (row, position), probability in zip(
+            ((row, position) for row, at in enumerate(places) for position in at),
+            _next_token_probabilities(model, states, open_ids[0]),
+            strict=True,
+        )
+        if probability > threshold
+    }
+    keys = texts.branch_keys([texts.start(*place) for place in probability_of])
+    # No pair where ` [` is one token.
+    for token, following in itertools.pairwise(open_ids if probability_of else []):
+        states = keys.feed(range(len(probability_of)), [[token]] * len(probability_of))
+        factors = _next_token_probabilities(model, states, following)
+        for place, factor in zip(probability_of, factors, strict=True):
+            probability_of[place] *= factor
+    probabilities = [[0.0] * len(of_row) for of_row in allowed]
+    for (row, position), probability in probability_of.items():
+        probabilities[row][position] = probability
+    node_of = {place: node for node, place in enumerate(probability_of)}
+    chosen = [
+        _ChosenPosition(
+            row,
+            position,
+            of_row[position],
+            node_of[row, position],
+            proposed[row].get(position) if proposed else None,
+        )
         for row, of_row in enumerate(probabilities)
         for position in choose_positions(
             of_row,
@@ -381,6 +344,7 @@ def _cut(
             proposed=proposed and proposed[row],
         )
     ]
+    return chosen, keys
 
 
 def _last(places: Sequence[bool]) -> int:
@@ -388,40 +352,17 @@ def _last(places: Sequence[bool]) -> int:
     return max(itertools.compress(itertools.count(), places), default=0)
 
 
-def _opening_probabilities(
-    model: LanguageModel,
-    states: Sequence["torch.Tensor"],
-    allowed: Sequence[Sequence[bool]],
-    token: int,
-) -> list[list[float]]:
-    """The probability of a token at the allowed positions, 0 elsewhere; shape `(texts, n)`."""
-    places = [list(itertools.compress(itertools.count(), of_row)) for of_row in allowed]
-    found = _next_token_probabilities(
-        model,
-        [of_text[at] for of_text, at in zip(states, places, strict=True)],
-        [[token] * len(at) for at in places],
-    )
-    probabilities = [[0.0] * len(of_row) for of_row in allowed]
-    for of_row, at, of_text in zip(probabilities, places, found, strict=True):
-        for position, probability in zip(at, of_text, strict=True):
-            of_row[position] = probability
-    return probabilities
-
-
 def _next_token_probabilities(
-    model: LanguageModel, states: Sequence["torch.Tensor"], tokens: Sequence[Sequence[int]]
-) -> list[list[float]]:
-    """The probability of one token behind each state, shape `(texts, n)`, ragged."""
+    model: LanguageModel, states: "torch.Tensor", token: int
+) -> list[float]:
+    """The probability of a token behind each state; these have shape `(n, hidden)`."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    flat = torch.cat(list(states))
-    wanted = torch.tensor([token for of_text in tokens for token in of_text], device=flat.device)
+    wanted = torch.full((len(states),), token, device=states.device)
     probabilities: list[float] = []
-    for start in range(0, len(flat), LOGIT_ROWS):
+    for start in range(0, len(states), LOGIT_ROWS):
         chunk = slice(start, start + LOGIT_ROWS)
-        logits = model.logits(flat[chunk])
-        losses = cross_entropy(logits, wanted[chunk], reduction="none")
+        losses = cross_entropy(model.logits(states[chunk]), wanted[chunk], reduction="none")
         probabilities.extend((-losses).exp().tolist())
-    remaining = iter(probabilities)
-    return [[next(remaining) for _ in of_text] for of_text in tokens]
+    return probabilities

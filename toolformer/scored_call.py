@@ -1,4 +1,4 @@
-"""A call that is to be scored: where it stands, and what it says. Does not score."""
+"""A call that is to be scored: where it stands, and what it says."""
 
 from dataclasses import dataclass
 

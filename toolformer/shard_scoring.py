@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from toolformer.call_scorer import Pruning, ScoringParameters
+from toolformer.call_scorer import CallScorer, Pruning, ScoringParameters
 from toolformer.chance_level import chance_sample_size
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -22,10 +22,12 @@ from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.precision import BFLOAT16, FLOAT32
 from toolformer.forward.windows import Window
 from toolformer.ground.digests import hex_digest
-from toolformer.losses import ScoredCall, TextLosses, WindowKey, losses_with_result, score_calls
-from toolformer.rescoring import MARGIN, needs_second_look, score_again, start_token_losses
+from toolformer.losses import scorer_for
+from toolformer.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
+from toolformer.scored_call import ScoredCall, WindowKey
 from toolformer.stage_cost import CostMeter, StageCost, together
 from toolformer.swapped_results import SwappedCall, SwappedResults
+from toolformer.text_losses import TextLosses
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -149,16 +151,16 @@ class ShardScoring:
         return self._wanted.is_rescored and self._model.precision == BFLOAT16
 
     @cached_property
-    def _text_losses(self) -> TextLosses:
-        start_losses = None
+    def _scorer(self) -> CallScorer:
+        text_losses = None
         if self._has_second_look:
-            start_losses = start_token_losses(self._load_in(FLOAT32))
-        return TextLosses(
-            self._model,
-            list(self._windows.values()),
-            token_budget=self._parameters.token_budget,
-            start_losses=start_losses,
-        )
+            text_losses = TextLosses(
+                self._model,
+                list(self._windows.values()),
+                token_budget=self._parameters.token_budget,
+                start_losses=start_token_losses(self._load_in(FLOAT32)),
+            )
+        return scorer_for(self._model, self._windows, self._parameters, text_losses)
 
     def score(
         self, tool_name: str, calls: Sequence[ScoredCall], checkpoint: CheckpointOf
@@ -218,16 +220,11 @@ class ShardScoring:
         """The losses with the calls' own results, in float32 where those can decide."""
         wanted, model = self._wanted, self._model
         margin = MARGIN if self._has_second_look else 0.0
-        first_pruning = Pruning(wanted.lowest_threshold - margin, sample, wanted.baseline)
         kept = checkpoint("scoring", model.precision)
         meter = CostMeter(model, checkpoint=kept)
-        first = score_calls(
-            model,
-            self._windows,
-            self._text_losses,
+        first = self._scorer.score(
             calls,
-            parameters=self._parameters,
-            pruning=first_pruning,
+            pruning=Pruning(wanted.lowest_threshold - margin, sample, wanted.baseline),
             checkpoint=kept,
             progress=self._progress("scoring", tool_name),
         )
@@ -243,11 +240,9 @@ class ShardScoring:
             reference = self._load_in(FLOAT32)
             kept_again = _named(checkpoint, "rescoring", {call.call_id for call in near})
             meter = CostMeter(reference, checkpoint=kept_again)
-            again = score_again(
-                reference,
-                self._windows,
+            windows = cut_windows(self._windows, near, self._parameters.form)
+            again = scorer_for(reference, windows, self._parameters).score(
                 near,
-                parameters=self._parameters,
                 pruning=Pruning(wanted.lowest_threshold, sample, wanted.baseline),
                 checkpoint=kept_again,
                 progress=self._progress("rescoring", tool_name),
@@ -260,13 +255,12 @@ class ShardScoring:
         self, tool_name: str, swapped: Mapping[str, SwappedCall], checkpoint: Checkpoint
     ) -> tuple[dict[str, float], StageCost]:
         """L_i⁺ with swapped results by call, in the precision of the calls that they decide on."""
-        model = self._load_in(FLOAT32) if self._has_second_look else self._model
-        meter = CostMeter(model, checkpoint=checkpoint)
-        losses = losses_with_result(
-            model,
-            self._windows,
+        scorer = self._scorer
+        if self._has_second_look:
+            scorer = scorer_for(self._load_in(FLOAT32), self._windows, self._parameters)
+        meter = CostMeter(scorer.model, checkpoint=checkpoint)
+        losses = scorer.score_results(
             [each.call for each in swapped.values()],
-            parameters=self._parameters,
             checkpoint=checkpoint,
             progress=self._progress("swapped_results", tool_name),
         )

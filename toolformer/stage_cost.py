@@ -1,7 +1,4 @@
-"""What a stage costs: tokens fed to a model, and seconds, over all processes that worked on it.
-
-Does not store the cost of a finished stage.
-"""
+"""What a stage costs: tokens fed to a model, and seconds, over all processes that worked on it."""
 
 import time
 from collections.abc import Sequence
@@ -58,29 +55,21 @@ class CostMeter:
     """Measures from its making on, and adds what killed processes had spent on the same.
 
     Args:
-        models: whose tokens are counted; the last one gives its name.
+        model: whose tokens are counted, if any.
         checkpoint: of the work; keeps the cost after each of its steps.
     """
 
-    def __init__(self, *models: "LanguageModel", checkpoint: Checkpoint):
-        self._models = models
-        self._checkpoint = checkpoint
+    def __init__(self, model: "LanguageModel | None" = None, *, checkpoint: Checkpoint):
+        self._model = model
         self._began = time.monotonic()
-        self._fed_before = self._tokens_fed()
+        self._fed_before = model.tokens_fed if model else 0
         self._spent_before: list[float] = next(iter(checkpoint.stored(COST)), [0, 0.0])
-        self.follow(checkpoint)
-
-    def follow(self, checkpoint: Checkpoint) -> None:
-        """Keep the cost after the steps of another checkpoint too."""
-        checkpoint.after_step = self.keep
-
-    def keep(self) -> None:
-        """Store the cost so far, for the process that goes on after a kill."""
-        self._checkpoint.store(COST, self._spent())
+        # For the process that goes on after a kill.
+        checkpoint.after_step = lambda: checkpoint.store(COST, self._spent())
 
     def cost(self, stage: str, *, candidates: int) -> StageCost:
         """The cost so far."""
-        model = self._models[-1] if self._models else None
+        model = self._model
         choice = model and model.choice
         tokens_fed, seconds = self._spent()
         return StageCost(
@@ -95,11 +84,6 @@ class CostMeter:
         )
 
     def _spent(self) -> tuple[float, float]:
-        tokens_before, seconds_before = self._spent_before
-        return (
-            tokens_before + self._tokens_fed() - self._fed_before,
-            seconds_before + time.monotonic() - self._began,
-        )
-
-    def _tokens_fed(self) -> int:
-        return sum(model.tokens_fed for model in self._models)
+        fed_before, seconds_before = self._spent_before
+        fed = self._model.tokens_fed - self._fed_before if self._model else 0
+        return fed_before + fed, seconds_before + time.monotonic() - self._began

@@ -171,8 +171,6 @@ def _language_model(
         tokenizer,
         name=str(model.name_or_path),
         bos_token=_start_of_training(model.name_or_path or ""),
-        # Decoding feeds padded rows with a cache: the probe of packed rows would be for nothing.
-        attention="stock",
     )
     _LANGUAGE_MODELS[model] = made_for, made
     return made

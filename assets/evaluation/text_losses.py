@@ -15,12 +15,12 @@ from dagster_project.wiring.benchmarks import read_text, text_file
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.ground.digests import digest, hex_digest_of_file
-from toolformer.losses import token_losses
+from toolformer.text_losses import token_losses
 from tools.model_identity import model_identity
 
 
@@ -59,8 +59,7 @@ class Losses(Measured):
         batches = plan_batches(
             [len(window.ids) for window in windows],
             token_budget=settings.scoring.token_budget
-            or choose_pack_tokens(model, window_tokens=settings.corpus.window_tokens),
-            is_padded=not model.packs_rows,
+            or choose_batch_tokens(model, window_tokens=settings.corpus.window_tokens),
         )
         rows: list[dict] = []
         for batch in batches:

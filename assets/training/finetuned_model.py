@@ -37,7 +37,6 @@ FINETUNED_MODEL = Stage(
         "training.loss_weights",
         "training.max_tokens",
         "training.micro_batch_tokens",
-        "training.packs_rows",
         "training.lora_rank",
         "training.evaluate_every",
         "training.clip_norm",

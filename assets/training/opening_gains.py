@@ -20,7 +20,7 @@ from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, writ
 from toolformer.decoding.call_threshold import MeasuredText, Opening
 from toolformer.decoding.triggers import CallChance, first_openings
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import choose_pack_tokens
+from toolformer.forward.geometry import choose_batch_tokens
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from tools.base import Tool
@@ -59,7 +59,7 @@ def measure_openings(
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
     # Fits the longest text, with which the calls of one that is scored share their keys.
-    token_budget = settings.scoring.token_budget or choose_pack_tokens(
+    token_budget = settings.scoring.token_budget or choose_batch_tokens(
         model, window_tokens=max(len(window.ids) for window in windows)
     )
     call_top_k = settings.decoding.call_top_k

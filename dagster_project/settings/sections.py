@@ -50,22 +50,16 @@ class LanguageModelSettings(Section):
         "1.2 times as fast in it, measured at the first use",
     )
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
-    threads: int | None = Field(
-        None,
+    threads: int = Field(
+        0,
         ge=0,
-        description="of the processor; null: as many as PyTorch takes; 0 or auto: as a short trial "
-        "finds fastest; changes last digits only",
+        description="of the processor; 0: as many as PyTorch takes; changes last digits only",
     )
     bos_token: str | None = Field(
         None,
         description="token in front of every scored text, so that its first token has a "
         "probability; by default <|endoftext|> where the vocabulary has it",
     )
-
-    @field_validator("threads", mode="before")
-    @classmethod
-    def _auto_is_zero(cls, value: object) -> object:
-        return 0 if value == "auto" else value
 
 
 class SourceSettings(Section):

@@ -66,10 +66,6 @@ class TrainingSettings(Section):
     micro_batch_tokens: int = Field(
         4096, ge=16, description="tokens fed at once; smaller needs less memory"
     )
-    packs_rows: bool = Field(
-        False,
-        description="texts are fed one behind the other instead of padded; none sees another",
-    )
     gradient_checkpointing: bool = Field(
         False, description="compute activations twice: less memory, a third more time"
     )

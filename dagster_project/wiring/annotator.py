@@ -10,7 +10,7 @@ date. What does make round 2 stale is another checkpoint of round 1: its identit
 fingerprints, and it covers the record of its training (`toolformer.json`: what it was trained on,
 losses, seconds), so that one trained again counts as another even where its weights came out equal.
 
-Finetuning begins with the base model in every round, as the paper's does. Does not sample or train.
+Finetuning begins with the base model in every round, as the paper's does.
 """
 
 import functools

@@ -4,7 +4,6 @@ While a model is held, the process holds its device's file lock: another run on 
 waits, and goes on the moment this process ends, however it ends.
 """
 
-import functools
 import gc
 import logging
 import threading
@@ -83,7 +82,7 @@ class ModelHolder:
             if not self._locks:
                 self._device, lock = _wait_for(devices_of(settings.language_model.device), home)
                 self._locks.append(lock)
-                self._settle_threads(settings)
+                _set_threads(settings)
             return self._device
 
     def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
@@ -104,14 +103,8 @@ class ModelHolder:
                 self._locks.append(lock)
                 if number == 0:
                     self._device = name
-            self._settle_threads(settings)
+            _set_threads(settings)
             return self._device
-
-    def _settle_threads(self, settings: Settings) -> None:
-        wanted = settings.language_model.threads
-        # A trial is not worth its time beside a GPU, where there is little to compute.
-        if wanted or (wanted == 0 and self._device == "cpu"):
-            _settle_threads(wanted)
 
     def load(
         self, directory: Path, settings: Settings, home: Home, *, precision: str | None = None
@@ -129,7 +122,10 @@ class ModelHolder:
             if precision is None:
                 precision = settings.language_model.precision
                 if precision == AUTO:
-                    choice = self._choice(directory, identity, settings, home, device)
+                    if identity not in self._choices:
+                        record = self._measured(directory, settings, home, device)
+                        self._choices[identity] = record.choice
+                    choice = self._choices[identity]
                     precision = choice.precision
                 else:
                     tell_once(f"annotation in {precision}: language_model.precision says so")
@@ -171,17 +167,9 @@ class ModelHolder:
         with self._turn:
             device = self.hold_device(settings, home)
             self.drop_model()
-            return self._settled(directory, settings, home, device, is_anew=True)
+            return self._measured(directory, settings, home, device, is_anew=True)
 
-    def _choice(
-        self, directory: Path, identity: str, settings: Settings, home: Home, device: str
-    ) -> PrecisionChoice:
-        if identity not in self._choices:
-            record = self._settled(directory, settings, home, device)
-            self._choices[identity] = record.choice
-        return self._choices[identity]
-
-    def _settled(
+    def _measured(
         self,
         directory: Path,
         settings: Settings,
@@ -220,12 +208,6 @@ class ModelHolder:
             bos_token=settings.language_model.bos_token,
         )
         show(1, 1)
-        if not model.packs_rows:
-            _LOGGER.warning(
-                "%s is served by the stock attention path, which is exact but slower: %s",
-                model.name,
-                model.stock_reason,
-            )
         return model
 
     def release(self) -> None:
@@ -264,12 +246,11 @@ def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
     return None
 
 
-# Once a process: the same work with other threads comes out the same up to rounding only.
-@functools.lru_cache(maxsize=1)
-def _settle_threads(wanted: int) -> None:
-    from toolformer.forward.threads import set_threads
+def _set_threads(settings: Settings) -> None:
+    import torch
 
-    progress_of("settling threads", _LOGGER, detail=set_threads(wanted))(1, 1)
+    if settings.language_model.threads:
+        torch.set_num_threads(settings.language_model.threads)
 
 
 _HOLDER = ModelHolder()

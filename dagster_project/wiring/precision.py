@@ -1,7 +1,7 @@
 """What `precision: auto` is: measured at the first use, then read from `precision/` in the home.
 
 One file for each kind of work, of model and of device. A model and what was finetuned from it share
-one, since they are compared; so do the machines that share the home. Does not measure.
+one, since they are compared; so do the machines that share the home.
 """
 
 import datetime
@@ -19,12 +19,7 @@ from dagster_project.settings.sections import Settings
 from dagster_project.shared_files import bring, publish
 from toolformer.forward.geometry import release_memory
 from toolformer.forward.language_model import kind_of_model
-from toolformer.forward.precision import (
-    BFLOAT16,
-    PrecisionChoice,
-    has_bfloat16_instructions,
-    name_of_device,
-)
+from toolformer.forward.precision import PrecisionChoice, name_of_device
 from toolformer.ground.whole_files import write_whole
 
 AUTO = "auto"
@@ -59,20 +54,6 @@ class MeasuredPrecision:
         return (
             f"{self.purpose} of {self.model} on {self.device} in {self.choice.told}; measured on "
             f"{self.measured_on}, {self.measured_at}"
-        )
-
-    @property
-    def warning(self) -> str | None:
-        """What this machine loses by a choice that another one made; None where nothing."""
-        if self.device != "cpu" or self.choice.precision != BFLOAT16:
-            return None
-        if has_bfloat16_instructions() or self.measured_on.startswith(name_of_device("cpu")):
-            return None
-        return (
-            f"bfloat16 was chosen for {self.purpose} on {self.measured_on}, and the processor of "
-            "this machine only emulates it, which is slow. Expected machines of one kind: leave "
-            "this one out; or run `toolformer doctor --measure` here, or set the precision to "
-            "float32 in toolformer.yaml, for all of them."
         )
 
 
@@ -130,8 +111,6 @@ def settled_precision(
             # The slower copy is gone, and other processes may share the device.
             release_memory()
     tell_once(record.told)
-    if record.warning:
-        tell_once(record.warning, logging.WARNING)
     return record
 
 
@@ -181,9 +160,9 @@ def recorded_precisions(home: Home) -> Iterator[MeasuredPrecision]:
 
 
 @functools.cache
-def tell_once(line: str, level: int = logging.INFO) -> None:
+def tell_once(line: str) -> None:
     """Write a line into the log of a run, whose process is its own."""
-    _LOGGER.log(level, line)
+    _LOGGER.info(line)
 
 
 def _told_machine(device: str) -> str:

@@ -99,7 +99,6 @@ def sampled_calls(
         parse_arguments=partial(parse_arguments, tool),
         parameters=sampling_parameters(settings, tool.name),
         windows_per_batch=settings.sampling.windows_per_batch,
-        token_budget=settings.scoring.token_budget,
         window_tokens=settings.corpus.window_tokens,
         checkpoint=checkpoint,
         progress=progress,

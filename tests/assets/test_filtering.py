@@ -30,7 +30,7 @@ from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.losses import ScoredCall, scorer_for
 from tools.protocol import ToolCall
 from warehouse.warehouse import Warehouse
 
@@ -156,17 +156,18 @@ def exact_losses(
     """What float32 gives for these results, nothing left out."""
     model = tiny_model()
     windows = list(split_into_windows("d1", TEXT, model.tokenizer, window_tokens=64))
-    return score_calls(
+    scorer = scorer_for(
         model,
         {("d1", window.index): window for window in windows},
-        TextLosses(model, windows, token_budget=1024),
+        ScoringParameters(CallFormat(), form, 1024),
+    )
+    return scorer.score(
         [
             ScoredCall(
                 call_id, ("d1", 0), *CALLS[call_id][:1], ToolCall(TOOL, CALLS[call_id][1]), r
             )
             for call_id, r in results.items()
         ],
-        parameters=ScoringParameters(CallFormat(), form, 1024),
         pruning=Pruning(0.0, exact=set(results)),
         checkpoint=Checkpoint(folder, fingerprint="x"),
         progress=lambda *_: None,

@@ -94,13 +94,15 @@ def test_candidates_are_distinct_calls_with_a_result_of_their_arguments(small):
     assert len({call.result for call in calls}) == 1
 
 
-def test_needed_work_counts_what_rows_begin_with_once_as_the_engine_feeds_it(small):
+def test_needed_work_is_what_the_engine_feeds_where_nothing_is_padded(small):
     document = small.documents[0]
     calls = [
         ScoredCall(str(place), (document.document_id, document.index), place, call, "42")
         for place, call in enumerate([ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9")])
     ]
-    losses = ours.score(small.model, small.tool, [document], calls, full_losses=True)
+    losses = ours.score(
+        small.model, small.tool, [document], calls, full_losses=True, token_budget=1
+    )
     needed = ours.needed_work(small.model, [document], calls, losses)
     # The text is fed whole for L(ε), and needed up to the last of the six tokens.
     assert needed.tokens == small.model.tokens_fed - (len(document.ids) - 6)

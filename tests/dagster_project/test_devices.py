@@ -9,12 +9,10 @@ from filelock import Timeout
 
 from dagster_project.home import Home
 from dagster_project.settings.sections import LanguageModelSettings, Settings
-from dagster_project.wiring import model_holder
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.retriever import open_retriever
 from dagster_project.wiring.toolbox import open_tool
 from toolformer.forward import language_model
-from toolformer.forward import threads as threads_module
 from toolformer.forward.language_model import device_identity, devices_of
 from tools.machine_translation import MachineTranslation
 from tools.retrieval.hybrid_ranking import DenseRetriever
@@ -60,28 +58,14 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, monkeypatch)
     assert got == ["cuda:0"] * 4
 
 
-def test_the_number_of_threads_is_settled_once_a_process_and_beside_a_gpu_only_as_told(
-    home, holders, monkeypatch
-):
+def test_the_number_of_threads_is_set_where_the_settings_say_one(home, holders, monkeypatch):
     asked = []
-    monkeypatch.setattr(threads_module, "set_threads", lambda count: asked.append(count) or "told")
-    model_holder._settle_threads.cache_clear()
-
-    def hold(device: str, threads: int | None) -> None:
-        monkeypatch.setattr(language_model, "devices_of", lambda _: [device])
-        told = Settings(language_model=LanguageModelSettings(threads=threads))
-        for holder in holders:
-            holder.hold_device(told, home)
-            holder.release()
-
-    hold("cpu", None)
-    assert asked == []
-    hold("cpu", 0)
-    assert asked == [0]
-    hold("cuda:0", 0)
-    hold("cuda:0", 3)
-    assert asked == [0, 3]
-    model_holder._settle_threads.cache_clear()
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    for threads in (0, 3):
+        settings = Settings(language_model=LanguageModelSettings(device="cpu", threads=threads))
+        holders[0].hold_device(settings, home)
+        holders[0].release()
+    assert asked == [3]
 
 
 def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(home, holders, monkeypatch):

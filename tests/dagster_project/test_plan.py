@@ -341,9 +341,9 @@ def test_a_limit_of_the_calculator_makes_its_proposals_others():
     assert of("none") == of("none", max_characters=9)
 
 
-def test_a_token_budget_regroups_what_is_sampled(built: Warehouse):
+def test_a_token_budget_regroups_what_is_scored(built: Warehouse):
     planned = plan_of(built, settings_with({"scoring": {"token_budget": 999}}), toolbox_of(*BOTH))
-    assert planned[0].table == "candidate_calls"
+    assert planned[0].table == "scored_calls"
     assert planned[0].reason == "changed: scoring.token_budget"
 
 

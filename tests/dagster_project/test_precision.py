@@ -127,29 +127,6 @@ def test_measuring_anew_changes_the_choice(home: Home, model: Path):
     assert record.choice == IN_BFLOAT16
 
 
-@pytest.mark.parametrize(
-    ("flags", "measured_on", "is_warned"),
-    [
-        ("avx2", "Maker One, 2 of 2 threads", True),
-        ("avx2", "Maker Two, 2 of 2 threads", False),
-        ("amx_bf16", "Maker One, 2 of 2 threads", False),
-    ],
-)
-def test_a_processor_that_emulates_what_another_chose_is_warned_of(
-    home: Home, model: Path, tmp_path: Path, monkeypatch, caplog, *, flags, measured_on, is_warned
-):
-    settle(home, model, IN_BFLOAT16)
-    (file,) = home.precisions.iterdir()
-    file.write_text(json.dumps({**json.loads(file.read_text()), "measured_on": measured_on}))
-    (tmp_path / "cpuinfo").write_text(f"model name: Maker Two\nflags: {flags}\n")
-    monkeypatch.setattr(precision, "_PROCESSOR", tmp_path / "cpuinfo")
-    records.tell_once.cache_clear()
-    settled_precision(ANNOTATION, model, "cpu", home, never)
-    assert ("only emulates it" in caplog.text) == is_warned
-    (finding,) = [each for each in examine(home) if each.name == "precision of annotation"]
-    assert (finding.status, bool(finding.remedy)) == ("warning" if is_warned else "ok", is_warned)
-
-
 # The model itself
 
 

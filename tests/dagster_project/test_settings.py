@@ -175,14 +175,6 @@ def test_all_mistakes_are_named_at_once():
     assert "sampling.temperature = -1" in str(raised.value)
 
 
-@pytest.mark.parametrize(("value", "threads"), [("auto", 0), (None, None), (3, 3)])
-def test_the_number_of_threads_is_a_number_or_auto(value: object, threads: int | None):
-    settings = validated({"language_model": {"threads": value}}, origin="test")
-    assert settings.language_model.threads == threads
-    with pytest.raises(SettingsError, match="threads"):
-        validated({"language_model": {"threads": -1}}, origin="test")
-
-
 def test_settings_are_frozen():
     settings = Settings()
     with pytest.raises(ValueError, match="frozen"):

@@ -2,8 +2,7 @@
 
 Llama: rotary positions, grouped heads. GPT-2: learned positions, tied output layer. GPT-NeoX and
 GPT-J: rotary positions on a part of each head, attention beside the feed-forward layer; GPT-J with
-an attention of its own, which asks for the stock path, and an output layer with a bias. Granite:
-logits scaled behind the output layer. Two more Llamas: one on the stock path, and one whose
+an output layer with a bias. Granite: logits scaled behind the output layer. One more Llama, whose
 vocabulary writes ` [` as two tokens.
 """
 
@@ -95,7 +94,6 @@ ARCHITECTURES = {
     "gptj": tiny_gptj,
     "gpt_neox": tiny_gpt_neox,
     "granite": tiny_granite,
-    "llama_stock": lambda: tiny_model(context_length=CONTEXT_LENGTH, attention="stock"),
     "llama_split": lambda: tiny_model(context_length=CONTEXT_LENGTH, splits_opening=True),
 }
 

@@ -36,11 +36,10 @@ def llama():
 
 
 @pytest.fixture(
-    scope="session",
-    params=["llama", "gpt2", "gptj", "gpt_neox", "granite", "llama_stock", "llama_split"],
+    scope="session", params=["llama", "gpt2", "gptj", "gpt_neox", "granite", "llama_split"]
 )
 def each_model(request):
-    """One tiny model per architecture, attention path and habit of the vocabulary."""
+    """One tiny model per architecture and habit of the vocabulary."""
     from tests.toolformer.architectures import ARCHITECTURES
 
     return ARCHITECTURES[request.param]()

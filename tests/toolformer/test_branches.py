@@ -18,6 +18,8 @@ PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
 # Text and position, both ends of a text included.
 PLACES = [(0, 0), (0, 7), (0, 21), (1, 4), (2, 0), (2, 14)]
+# In one text no branch is padded.
+OF_ONE_TEXT = PLACES[:3]
 FORCED = [" [", "QA("]
 
 
@@ -34,7 +36,7 @@ class StopAfter:
 def read_texts(model, texts=TEXTS) -> ReadTexts:
     windows = windows_of(model.tokenizer, *texts)
     with torch.inference_mode():
-        return ReadTexts(model, compute_prompt_prefix(model, PROMPT), windows, token_budget=60)
+        return ReadTexts(model, compute_prompt_prefix(model, PROMPT), windows)
 
 
 def branch_groups(places=PLACES, *, per_position=3, count=8):
@@ -61,7 +63,7 @@ def sample(
     with torch.inference_mode():
         sample_branches(
             model,
-            texts.branch_keys(starts, most_tokens=len(forced) + max_new_tokens),
+            texts.branch_keys(starts),
             groups,
             parents=range(len(starts)),
             forced_ids=forced,
@@ -133,15 +135,20 @@ def test_a_branch_does_not_depend_on_its_neighbours(each_model):
 
 
 def test_forced_tokens_are_fed_once_per_position_and_the_last_sampled_one_never(llama):
-    texts = read_texts(llama)
-    forced = len(llama.tokenizer.encode_pieces(FORCED))
-    before = llama.tokens_fed
-    sample(llama, texts, branch_groups(), max_new_tokens=1, stop_rule=StopAfter(100))
-    assert llama.tokens_fed - before == len(PLACES) * forced
-    texts, groups = read_texts(llama), branch_groups()
-    before = llama.tokens_fed
-    sample(llama, texts, groups, max_new_tokens=4, stop_rule=StopAfter(100))
-    assert llama.tokens_fed - before == len(PLACES) * forced + nodes_fed(groups, last_step=3)
+    forced = len(OF_ONE_TEXT) * len(llama.tokenizer.encode_pieces(FORCED))
+    for max_new_tokens in (1, 4):
+        texts, groups = read_texts(llama, TEXTS[:1]), branch_groups(OF_ONE_TEXT)
+        before = llama.tokens_fed
+        sample(
+            llama,
+            texts,
+            groups,
+            OF_ONE_TEXT,
+            max_new_tokens=max_new_tokens,
+            stop_rule=StopAfter(100),
+        )
+        sampled = nodes_fed(groups, last_step=max_new_tokens - 1)
+        assert llama.tokens_fed - before == forced + sampled
 
 
 def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
@@ -184,25 +191,25 @@ def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
 
 def test_finished_branches_are_not_fed_any_further(llama):
     class StopByGroup:
-        """Branches of the second text stop at once."""
+        """Branches of the second position stop at once."""
 
         def is_finished(self, token_texts):
             return len(token_texts) >= self.limits[id(token_texts)]
 
-    texts, groups = read_texts(llama), branch_groups()
+    texts, groups = read_texts(llama, TEXTS[:1]), branch_groups(OF_ONE_TEXT)
     rule = StopByGroup()
-    limits = [[1 if text == 1 else 2 + number for number in range(3)] for text, _ in PLACES]
+    limits = [[1 if at == 7 else 2 + number for number in range(3)] for _, at in OF_ONE_TEXT]
     rule.limits = {
         id(branch.token_texts): limit
         for group, of_group in zip(groups, limits, strict=True)
         for branch, limit in zip(group, of_group, strict=True)
     }
     before = llama.tokens_fed
-    sample(llama, texts, groups, stop_rule=rule)
+    sample(llama, texts, groups, OF_ONE_TEXT, stop_rule=rule)
     for group, of_group in zip(groups, limits, strict=True):
         assert [len(branch.tokens) for branch in group] == of_group
         assert all(branch.is_finished for branch in group)
-    forced = len(PLACES) * len(llama.tokenizer.encode_pieces(FORCED))
+    forced = len(OF_ONE_TEXT) * len(llama.tokenizer.encode_pieces(FORCED))
     assert llama.tokens_fed - before == forced + nodes_fed(groups, last_step=3)
 
 
@@ -211,7 +218,7 @@ def test_no_branches_feed_nothing(llama):
     before = llama.tokens_fed
     sample_branches(
         llama,
-        texts.branch_keys([texts.start(0, 0)], most_tokens=4),
+        texts.branch_keys([texts.start(0, 0)]),
         [],
         parents=[],
         forced_ids=[5],
@@ -222,7 +229,7 @@ def test_no_branches_feed_nothing(llama):
     assert llama.tokens_fed == before
 
 
-def test_long_branches_outgrow_their_first_room(each_model):
+def test_branches_can_be_long(each_model):
     texts, groups = read_texts(each_model), branch_groups(per_position=2, count=40)
     sample(each_model, texts, groups, max_new_tokens=40)
     for (text, position), group in zip(PLACES, groups, strict=True):

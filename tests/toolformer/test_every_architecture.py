@@ -147,9 +147,9 @@ def check_branches(model: LanguageModel, long: Window, short: Window) -> None:
     prefix = prompt_prefix(model, "Ask [QA(x)].\nInput: {text}\nOutput:")
     assert prefix.prompt is not None
     front = TOKENIZER.encode(prefix.prompt.prefix)
-    read = ReadTexts(model, prefix, [long, short], token_budget=256)
+    read = ReadTexts(model, prefix, [long, short])
     starts = [(long, 3), (long, 9), (short, 2)]
-    keys = read.branch_keys([read.start(0, 3), read.start(0, 9), read.start(1, 2)], most_tokens=4)
+    keys = read.branch_keys([read.start(0, 3), read.start(0, 9), read.start(1, 2)])
     keys.feed([0, 1, 2], [[50, 51], [60, 61], [70, 71]])
     states = keys.feed([0, 1, 1, 2], [[52], [62], [63], [72]])
     tokens = [[50, 51, 52], [60, 61, 62], [60, 61, 63], [70, 71, 72]]

@@ -14,7 +14,7 @@ from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import weighted_loss, window_weights
-from toolformer.losses import ScoredCall, losses_with_result
+from toolformer.losses import ScoredCall, scorer_for
 
 FORMS = [
     PAPERS_FORM,
@@ -44,11 +44,10 @@ def explain(model, windows, call, form, *, swapped_result=None, call_format=None
 @pytest.mark.parametrize("form", FORMS)
 def test_the_sums_are_the_losses_of_the_filter(each_model, each_windows, tmp_path, form):
     scored = score(each_model, each_windows, tmp_path / "own", form=form)
-    swapped = losses_with_result(
-        each_model,
-        {(window.document_id, window.index): window for window in each_windows},
+    by_key = {(window.document_id, window.index): window for window in each_windows}
+    parameters = ScoringParameters(CallFormat(), form, 200)
+    swapped = scorer_for(each_model, by_key, parameters).score_results(
         [dataclasses.replace(call, result="elsewhere") for call in CALLS],
-        parameters=ScoringParameters(CallFormat(), form, 200),
         checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),
         progress=lambda *_: None,
     )

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tests import literal
-from tests.toolformer.architectures import ARCHITECTURES, windows_of
+from tests.toolformer.architectures import windows_of
 from tests.toolformer.test_losses import CALLS, CASES, QUESTION, TEXTS, assert_close, score
 from toolformer import inline_losses
 from toolformer.call_scorer import ScoringParameters
@@ -16,7 +16,8 @@ from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.prefill import ReadTexts
 from toolformer.loss_form import LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import ScoredCall, TextLosses, losses_with_result
+from toolformer.losses import ScoredCall, scorer_for
+from toolformer.text_losses import TextLosses
 
 PAPERS_WINDOW = LossForm(Placement.INLINE)
 LONG_WINDOW = LossForm(Placement.INLINE, window_weights(32, are_linear=False))
@@ -125,22 +126,19 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
     assert llama.tokens_fed - before == expected
 
 
-@pytest.mark.parametrize("attention", ["llama", "llama_stock"])
-def test_the_swapped_result_of_a_call_is_scored_at_its_place(attention, windows, tmp_path):
-    model = ARCHITECTURES[attention]()
+def test_the_swapped_result_of_a_call_is_scored_at_its_place(llama, windows, tmp_path):
     calls = [dataclasses.replace(call, result="elsewhere") for call in CALLS]
-    losses = losses_with_result(
-        model,
-        {(window.document_id, window.index): window for window in windows},
+    by_key = {(window.document_id, window.index): window for window in windows}
+    parameters = ScoringParameters(CallFormat(), PAPERS_WINDOW, 60)
+    losses = scorer_for(llama, by_key, parameters).score_results(
         calls,
-        parameters=ScoringParameters(CallFormat(), PAPERS_WINDOW, 60),
         checkpoint=Checkpoint(tmp_path / "a", fingerprint="x"),
         progress=lambda *_: None,
     )
     for call, (document, position, tool_call, _) in zip(CALLS, CASES, strict=True):
         expected = literal.inline_loss(
-            model,
-            _ids(model, tool_call, "elsewhere"),
+            llama,
+            _ids(llama, tool_call, "elsewhere"),
             list(windows[document].ids),
             position,
             literal.WEIGHTS,

@@ -15,7 +15,7 @@ from toolformer.filtering import Baseline, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.loss_weights import window_weights
-from toolformer.losses import losses_with_result
+from toolformer.losses import scorer_for
 from toolformer.swapped_results import SwappedResults
 from tools.syntax import call_pieces
 
@@ -58,11 +58,10 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
         call_only[call_id] = literal_loss(call_id, call_pieces(call.call, None))
         own[call_id] = literal_loss(call_id, call_pieces(call.call, call.result))
         other[call_id] = literal_loss(call_id, call_pieces(call.call, swapped[call_id].result))
-    found_other = losses_with_result(
-        llama,
-        windows,
+    found_other = scorer_for(
+        llama, windows, ScoringParameters(CallFormat(), form, 60)
+    ).score_results(
         list(swapped.values()),
-        parameters=ScoringParameters(CallFormat(), form, 60),
         checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),
         progress=lambda *_: None,
     )

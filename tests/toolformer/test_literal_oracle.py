@@ -10,7 +10,7 @@ from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefix_cache import compute_prompt_prefix
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.losses import ScoredCall, scorer_for
 from toolformer.samples import (
     CallReader,
     branch_uniforms,
@@ -18,6 +18,7 @@ from toolformer.samples import (
     sample_text_of,
 )
 from toolformer.sampling import sample_calls
+from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -66,7 +67,6 @@ def samples(embedded_model, prompt, windows):
         takes_arguments=True,
         parse_arguments=lambda text: text,
         parameters=PARAMETERS,
-        token_budget=1024,
     )
 
 
@@ -103,7 +103,6 @@ def test_sampled_calls_equal_the_literal_ones(embedded_model, prompt, windows, i
             takes_arguments=True,
             parse_arguments=lambda text: text,
             parameters=parameters,
-            token_budget=1024,
         )
     assert len(rows) >= 10
     for row in rows:
@@ -154,12 +153,14 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
     ]
 
     def losses(*, full: bool):
-        return score_calls(
+        scorer = scorer_for(
             embedded_model,
             by_key,
+            ScoringParameters(CallFormat(), token_budget=128),
             TextLosses(embedded_model, windows, token_budget=256),
+        )
+        return scorer.score(
             scored,
-            parameters=ScoringParameters(CallFormat(), token_budget=128),
             pruning=Pruning(0.5, {call.call_id for call in scored} if full else set()),
             checkpoint=Checkpoint(tmp_path / str(full), fingerprint="x"),
             progress=lambda done, total: None,

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from tests import literal
 from tests.toolformer.architectures import windows_of
 from toolformer import losses as losses_module
+from toolformer import text_losses as text_losses_module
 from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
-from toolformer.forward.row_losses import common_opening
-from toolformer.losses import ScoredCall, TextLosses, score_calls, token_losses
+from toolformer.losses import ScoredCall, scorer_for
+from toolformer.text_losses import TextLosses, token_losses
 from tools.protocol import ToolCall
 
 TEXTS = (
@@ -70,14 +71,14 @@ def score(
     **parameters,
 ):
     exact = {call.call_id for call in calls} if full_losses else set()
-    return score_calls(
+    scorer = scorer_for(
         model,
         {(window.document_id, window.index): window for window in windows},
+        ScoringParameters(**{"call_format": CallFormat(), "token_budget": 200, **parameters}),
         text_losses or TextLosses(model, windows, token_budget=100),
+    )
+    return scorer.score(
         calls,
-        parameters=ScoringParameters(
-            **{"call_format": CallFormat(), "token_budget": 200, **parameters}
-        ),
         pruning=Pruning(pruning_threshold, exact, baseline),
         checkpoint=Checkpoint(folder, fingerprint="x"),
         progress=progress,
@@ -151,10 +152,10 @@ def test_asking_for_one_text_feeds_the_whole_batch_that_it_belongs_to(llama, win
         fed.append([len(text) for text in texts])
         return token_losses(model, texts)
 
-    monkeypatch.setattr(losses_module, "token_losses", record)
-    # Lengths 52, 23, 5 and 1, each with a token in front: the last three fit one pack.
+    monkeypatch.setattr(text_losses_module, "token_losses", record)
+    # Lengths 52, 23, 5 and 1, each with a token in front: the last three fit one batch.
     for asked in (1, 2, 3):
-        text_losses = TextLosses(llama, windows, token_budget=60)
+        text_losses = TextLosses(llama, windows, token_budget=70)
         text_losses.token_losses((f"document-{asked}", 0))
     assert [len(window.ids) for window in windows] == [52, 5, 23, 1]
     assert fed == [[23, 5, 1]] * 3
@@ -186,31 +187,6 @@ def test_equal_calls_share_a_row_and_no_row_goes_past_the_last_weighted_token(
     assert llama.tokens_fed - before == expected
 
 
-def test_what_all_rows_begin_with_is_fed_once(llama, windows, tmp_path):
-    sums = [
-        ScoredCall(str(number), ("document-0", 0), 22, ToolCall("Calculator", text), result)
-        for number, (text, result) in enumerate([("12 * 12", "144"), ("12 * 7", "84")])
-    ]
-    text_losses = TextLosses(llama, windows, token_budget=1000)
-    text_losses.token_losses(("document-0", 0))
-    before = llama.tokens_fed
-    score(llama, windows, tmp_path / "a", sums, text_losses=text_losses, full_losses=True)
-    expected = 0
-    for results in (("144", "84"), (None, None)):
-        rows = [
-            [
-                llama.bos_id,
-                *prefix_ids(llama.tokenizer, each.call, result, call_format=CallFormat()),
-            ]
-            for each, result in zip(sums, results, strict=True)
-        ]
-        shared = len(common_opening(rows))
-        # BOS, ` [`, the tool's name, the bracket and the first number.
-        assert shared >= 5
-        expected += shared + sum(len(row) - shared + 22 + 4 for row in rows)
-    assert llama.tokens_fed - before == expected
-
-
 def test_memory_that_ran_out_for_the_texts_alone_marks_the_slice(
     llama, windows, tmp_path, monkeypatch
 ):
@@ -221,7 +197,7 @@ def test_memory_that_ran_out_for_the_texts_alone_marks_the_slice(
 
     score(llama, windows, tmp_path / "a")
     assert not is_regrouped(Checkpoint(tmp_path / "a", fingerprint="x"))
-    monkeypatch.setattr(losses_module, "token_losses", no_two_texts)
+    monkeypatch.setattr(text_losses_module, "token_losses", no_two_texts)
     score(llama, windows, tmp_path / "b")
     assert is_regrouped(Checkpoint(tmp_path / "b", fingerprint="x"))
 
@@ -312,16 +288,16 @@ def test_pruning_changes_no_decision_for_any_losses(
     ]
     asked = {True: set(), False: set()}
 
-    def given_losses(_scorer, calls, *, has_result, rows_done=0):
+    def given_losses(_scorer, calls, _pass, *, has_result):
         asked[has_result] |= {call.call_id for call in calls}
         column = 1 if has_result else 2
-        return {call.call_id: triples[int(call.call_id)][column] for call in calls}, rows_done
+        return {call.call_id: triples[int(call.call_id)][column] for call in calls}
 
     def decisions(*, full_losses):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(losses_module._RowScorer, "_losses", given_losses)
+            patch.setattr(losses_module.PrefixScorer, "_losses", given_losses)
             patch.setattr(
-                losses_module._RowScorer,
+                losses_module.PrefixScorer,
                 "_losses_without_call",
                 lambda *_: {call.call_id: triples[int(call.call_id)][0] for call in calls},
             )
@@ -372,9 +348,7 @@ def test_interrupted_scoring_goes_on_with_the_unfinished_batches(llama, windows,
     resumed, second_cost = attempt(tmp_path / "b", lambda *counts: None)
     assert resumed == undisturbed
     assert 0 < first_cost <= full_cost
-    # The resumed process feeds what all rows begin with, the start token and ` [`, again, unless
-    # it has no rows left.
-    assert first_cost + second_cost == full_cost + (0 if steps == 11 else 2)
+    assert first_cost + second_cost == full_cost
     again, third_cost = attempt(tmp_path / "b", lambda *counts: None)
     assert (again, third_cost) == (undisturbed, 0)
 

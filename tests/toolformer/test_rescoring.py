@@ -11,9 +11,10 @@ from toolformer.calls import CallFormat, prefix_ids
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.row_losses import common_opening
-from toolformer.losses import ScoredCall, TextLosses, score_calls
-from toolformer.rescoring import MARGIN, needs_second_look, score_again, start_token_losses
+from toolformer.loss_form import PAPERS_FORM
+from toolformer.losses import ScoredCall, scorer_for
+from toolformer.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
+from toolformer.text_losses import TextLosses
 from tools.protocol import ToolCall
 
 LOWEST = 0.5
@@ -49,13 +50,14 @@ CALLS = [
 ]
 
 
-def arguments(folder, *, token_budget: int = 200) -> dict:
-    return {
-        "parameters": ScoringParameters(CallFormat(), token_budget=token_budget),
-        "pruning": Pruning(0.5, {call.call_id for call in CALLS}),
-        "checkpoint": Checkpoint(folder, fingerprint="x"),
-        "progress": lambda done, total: None,
-    }
+def score(model, windows, calls, folder, *, token_budget: int) -> dict[str, CallLosses]:
+    parameters = ScoringParameters(CallFormat(), token_budget=token_budget)
+    return scorer_for(model, windows, parameters).score(
+        calls,
+        pruning=Pruning(0.5, {call.call_id for call in CALLS}),
+        checkpoint=Checkpoint(folder, fingerprint="x"),
+        progress=lambda done, total: None,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,47 +73,30 @@ def bfloat16_copy(model: LanguageModel) -> LanguageModel:
 
 def test_scoring_again_gives_the_losses_of_a_single_pass_and_feeds_less(windows, tmp_path):
     model = tiny_model()
-    whole = score_calls(
-        model,
-        windows,
-        TextLosses(model, list(windows.values()), token_budget=200),
-        CALLS,
-        **arguments(tmp_path / "a"),
-    )
+    whole = score(model, windows, CALLS, tmp_path / "a", token_budget=200)
     early = [call for call in CALLS if call.position in (0, 3)]
     before = model.tokens_fed
-    again = score_again(
-        model,
-        windows,
-        early,
-        # One row a batch: no padding.
-        **arguments(tmp_path / "b", token_budget=1),
+    # One row a batch: no padding.
+    again = score(
+        model, cut_windows(windows, early, PAPERS_FORM), early, tmp_path / "b", token_budget=1
     )
     assert again.keys() == {call.call_id for call in early}
     for call_id, of_call in again.items():
         assert dataclasses.astuple(of_call) == pytest.approx(
             dataclasses.astuple(whole[call_id]), abs=1e-5
         )
-    # Three rows a call, each up to the last token but one of the text that carries weight; what the
-    # rows with or without result begin with is fed once.
-    expected = sum(call.position + 5 for call in early)
-    for kind in ("with", "without"):
-        rows = [
-            [
-                model.bos_id,
-                *prefix_ids(
-                    model.tokenizer,
-                    call.call,
-                    call.result if kind == "with" else None,
-                    call_format=CallFormat(),
-                ),
-            ]
-            for call in early
-        ]
-        shared = len(common_opening([row[:-1] for row in rows]))
-        expected += shared + sum(
-            len(row) - shared + call.position + 4 for row, call in zip(rows, early, strict=True)
+    # Three rows a call, each up to the last token but one of the text that carries weight.
+    expected = sum(
+        1 + len(prefix) + call.position + 4
+        for call in early
+        for prefix in (
+            [],
+            *(
+                prefix_ids(model.tokenizer, call.call, result, call_format=CallFormat())
+                for result in (call.result, None)
+            ),
         )
+    )
     assert model.tokens_fed - before == expected
 
 

@@ -65,7 +65,6 @@ def call(
         takes_arguments=takes_arguments,
         parse_arguments=parse,
         parameters=parameters,
-        token_budget=60,
         proposed=proposed,
     )
 
@@ -236,13 +235,15 @@ def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(propo
 
 
 def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(llama, windows):
-    before = llama.tokens_fed
-    call(llama, windows, EVERYWHERE, takes_arguments=False)
-    first_pass = llama.tokens_fed - before
+    encode = llama.tokenizer.encode
     before = llama.tokens_fed
     rows = call(llama, windows, proposed=[{1: "Who?"}, {0: "[x]"}, {}])
-    behind = sum(len(window.ids) - 1 for window in windows) - 1
-    assert llama.tokens_fed - before == first_pass - behind
+    # Of the first text one token is read, of the others none; texts are padded to the longest.
+    read = [
+        len(encode(f" {text}\nOutput:")) + tokens
+        for text, tokens in zip(TEXTS, (1, 0, 0), strict=True)
+    ]
+    assert llama.tokens_fed - before == len(encode("Calls.\nIn:")) + len(TEXTS) * max(read)
     assert [(row.arguments, row.status, row.reason) for row in rows] == [
         ("Who?", "parsed", None),
         (None, "dropped", "bracket_in_arguments"),
@@ -264,8 +265,10 @@ def test_the_first_and_the_last_position_can_hold_a_call(llama, windows):
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
     prefix = len(encode("Calls.\nIn:"))
-    # Nothing starts behind a text's last token.
-    texts = sum(len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS)
+    # Nothing starts behind a text's last token. Texts are padded to the longest.
+    texts = len(TEXTS) * max(
+        len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS
+    )
     before = llama.tokens_fed
     call(llama, windows, dataclasses.replace(PARAMETERS, max_new_tokens=1))
     forced = len(encode(" [")) + len(encode("QA("))

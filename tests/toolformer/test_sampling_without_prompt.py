@@ -29,7 +29,6 @@ def rows_of(model, texts, parameters, *, takes_arguments: bool):
         takes_arguments=takes_arguments,
         parse_arguments=str.strip,
         parameters=parameters,
-        token_budget=60,
     )
 
 

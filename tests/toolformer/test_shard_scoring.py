@@ -9,7 +9,7 @@ from toolformer.call_scorer import Pruning, ScoringParameters
 from toolformer.calls import CallFormat
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.losses import ScoredCall, TextLosses, score_calls
+from toolformer.losses import ScoredCall, scorer_for
 from toolformer.shard_scoring import LossesWanted, ShardScoring, ToolScores
 from tools.protocol import ToolCall
 
@@ -54,12 +54,9 @@ def scored(folder, calls=CALLS, *, precision: str = "bfloat16", wanted=WANTED) -
 def exact(tmp_path_factory):
     model = tiny_model()
     windows = windows_of(model.tokenizer, *TEXTS)
-    return score_calls(
-        model,
-        {(window.document_id, window.index): window for window in windows},
-        TextLosses(model, windows, token_budget=200),
+    by_key = {(window.document_id, window.index): window for window in windows}
+    return scorer_for(model, by_key, PARAMETERS).score(
         CALLS,
-        parameters=PARAMETERS,
         pruning=Pruning(0.0, {call.call_id for call in CALLS}),
         checkpoint=Checkpoint(tmp_path_factory.mktemp("exact"), fingerprint="x"),
         progress=lambda done, total: None,

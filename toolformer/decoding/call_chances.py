@@ -53,16 +53,11 @@ def call_chances(
     import torch
 
     chances: list[list[CallChance]] = [[] for _ in windows]
-    batches = plan_batches(
-        [len(window.ids) for window in windows],
-        token_budget=token_budget,
-        is_padded=not model.packs_rows,
-    )
+    batches = plan_batches([len(window.ids) for window in windows], token_budget=token_budget)
     done = 0
     with torch.inference_mode():
         for batch in batches:
-            fed = [windows[index] for index in batch]
-            batch_chances = _batch_chances(model, fed, call_top_k, token_budget)
+            batch_chances = _batch_chances(model, [windows[index] for index in batch], call_top_k)
             for index, window_chances in zip(batch, batch_chances, strict=True):
                 chances[index] = window_chances
             done += len(batch)
@@ -71,9 +66,9 @@ def call_chances(
 
 
 def _batch_chances(
-    model: LanguageModel, windows: Sequence[Window], call_top_k: int, token_budget: int
+    model: LanguageModel, windows: Sequence[Window], call_top_k: int
 ) -> list[list[CallChance]]:
-    texts = ReadTexts(model, prompt_prefix(model, None), windows, token_budget=token_budget)
+    texts = ReadTexts(model, prompt_prefix(model, None), windows)
     first, *others = call_open_ids(model.tokenizer)
     ranked: _Ranked = {}
     for row, window in enumerate(windows):
@@ -96,9 +91,7 @@ def _rank_several_tokens(model: LanguageModel, texts: ReadTexts, firsts: _Ranked
     open_ids = call_open_ids(model.tokenizer)
     joint = [log_probability for _, log_probability in firsts.values()]
     states = torch.stack([texts.states[row][at] for row, at in firsts])
-    keys = texts.branch_keys(
-        [texts.start(row, at) for row, at in firsts], most_tokens=len(open_ids) - 1
-    )
+    keys = texts.branch_keys([texts.start(row, at) for row, at in firsts])
     for token, following in itertools.pairwise(open_ids):
         behind = keys.feed(range(len(joint)), [[token]] * len(joint))
         factors = [factor for _, factor in _rank(model, behind, following)]

@@ -21,7 +21,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.loss_form import LossForm, Placement
-from toolformer.losses import TextLosses, score_calls
+from toolformer.losses import scorer_for
 from toolformer.scored_call import ScoredCall
 from tools.protocol import ToolCall
 
@@ -129,14 +129,13 @@ def call_gains(
         )
         for place, answered_call in answered.items()
     }
-    losses = score_calls(
+    scorer = scorer_for(
         model,
         {(window.document_id, window.index): window for window in texts},
-        TextLosses(model, texts, token_budget=token_budget),
+        ScoringParameters(call_format, LossForm(Placement.INLINE, weights), token_budget),
+    )
+    losses = scorer.score(
         list(calls.values()),
-        parameters=ScoringParameters(
-            call_format, LossForm(Placement.INLINE, weights), token_budget
-        ),
         pruning=Pruning(-math.inf, baseline=Baseline.WITHOUT_CALL),
         checkpoint=checkpoint,
         progress=progress,

@@ -1,40 +1,29 @@
-"""Grouping of rows of different lengths into batches of a bounded size.
-
-Does not know models or tokenizers; works on lengths.
-"""
+"""Grouping of rows of different lengths into batches of a bounded size."""
 
 from collections.abc import Sequence
 
 
-def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int, is_padded: bool) -> int:
+def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int) -> int:
     """Where the batch ends that begins at a row: as many rows as the budget takes, at least one.
 
     Args:
         lengths: tokens of each row.
         start: index of the first row.
-        token_budget: most tokens of the batch.
-        is_padded: rows stand side by side, padded to the longest, and padding counts; otherwise
-            they stand one behind the other.
+        token_budget: most tokens of the batch. Rows are padded to the longest, and padding counts.
 
     Example:
-        >>> end_of_batch([4, 3, 3], 0, token_budget=10, is_padded=True)
+        >>> end_of_batch([4, 3, 3], 0, token_budget=10)
         2
-        >>> end_of_batch([4, 3, 3], 0, token_budget=10, is_padded=False)
-        3
     """
-    tokens = longest = 0
+    longest = 0
     for end in range(start, len(lengths)):
-        tokens += lengths[end]
         longest = max(longest, lengths[end])
-        fed = longest * (end - start + 1) if is_padded else tokens
-        if fed > token_budget and end > start:
+        if longest * (end - start + 1) > token_budget and end > start:
             return end
     return len(lengths)
 
 
-def plan_batches(
-    lengths: Sequence[int], *, token_budget: int, is_padded: bool = True
-) -> list[list[int]]:
+def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
     """Group rows of like length, longest first, so that little padding is fed.
 
     The plan depends on the lengths alone: the same rows give the same batches, and so bit-equal
@@ -42,7 +31,7 @@ def plan_batches(
 
     Args:
         lengths: tokens of each row.
-        token_budget, is_padded: see `end_of_batch`.
+        token_budget: see `end_of_batch`.
 
     Returns:
         Indices into `lengths`, each exactly once.
@@ -56,7 +45,7 @@ def plan_batches(
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        end = end_of_batch(in_order, start, token_budget=token_budget, is_padded=is_padded)
+        end = end_of_batch(in_order, start, token_budget=token_budget)
         batches.append(order[start:end])
         start = end
     return batches

@@ -2,8 +2,7 @@
 
 Each step of a stage is one small JSON file that appears whole, by rename. Floats survive JSON
 exactly, so a resumed stage gives the rows of an undisturbed one. A digest in each file binds its
-result to stage and step: a file that was altered, torn or moved here counts as none. Does not know
-what the steps hold.
+result to stage and step: a file that was altered, torn or moved here counts as none.
 """
 
 import json
@@ -47,7 +46,7 @@ class Checkpoint:
         if not marker.exists():
             self._write(marker, self._identity)
         self.resumed_steps = sum(file.stem != COST for file in folder.glob("*.json"))
-        self.after_step: Callable[[], None] = lambda: None
+        self.after_step: Callable[[], object] = lambda: None
 
     def step(self, name: str, compute: Callable[[], Any]) -> Any:
         """The stored result of a step, or the computed one, stored.

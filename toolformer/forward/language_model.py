@@ -1,7 +1,6 @@
 """A Hugging Face causal language model with its tokenizer, as the engine uses it.
 
-Does not know tools, calls or prompts. Weights are read from safetensors only: a pickled checkpoint
-can run code when it is opened.
+Weights are read from safetensors only: a pickled checkpoint can run code when it is opened.
 """
 
 import logging
@@ -18,18 +17,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
-    from toolformer.forward.attention import AttentionPlan
-
 _LOGGER = logging.getLogger(__name__)
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
 # More than 32 MiB at once are taken from the system, and given back, for every piece.
 LOGIT_ROWS = 128
 _DEFAULT_CONTEXT = 2048
-# How far apart the states of the two attention paths may lie on the probe: the mean over tokens of
-# the relative distance, by precision. Rounding of many layers stays well below; a token that sees
+# How far apart states with and without a cache may lie on the probe: the mean over tokens of the
+# relative distance, by precision. Rounding of many layers stays well below; a token that sees
 # the wrong ones, or stands at the wrong place, is off by a fifth and more.
 _PROBE_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
-_PROBE_LENGTHS = (12, 7, 9)
 
 
 def resolve_device(device: str) -> str:
@@ -131,9 +127,6 @@ class LanguageModel:
         key_bytes: of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
-        packs_rows: rows are packed one behind the other, with the engine's own attention; else
-            padded rows, a cache and 4-D masks, which serve any model class.
-        stock_reason: why rows are not packed; None where they are.
         choice: the measurement that settled its precision; None where the precision was named.
     """
 
@@ -144,7 +137,6 @@ class LanguageModel:
         *,
         name: str,
         bos_token: str | None = None,
-        attention: str = "auto",
     ):
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -161,8 +153,6 @@ class LanguageModel:
         with loading(f"The {type(model).__name__} {name!r}", _unserved):
             self._check_head()
             self._check_cache()
-            self.stock_reason = self._why_stock(attention)
-        self.packs_rows = self.stock_reason is None
 
     @classmethod
     def load(
@@ -172,7 +162,6 @@ class LanguageModel:
         precision: str = "float32",
         device: str = "auto",
         bos_token: str | None = None,
-        attention: str = "auto",
     ) -> "LanguageModel":
         """Load a model directory.
 
@@ -182,7 +171,6 @@ class LanguageModel:
             device: `auto`, `cpu` or a CUDA device.
             bos_token: text of the token to put in front of scored texts; by default
                 `<|endoftext|>` where the vocabulary has it, else the tokenizer's own.
-            attention: `auto` packs rows where the model class allows it; `stock` never does.
 
         Raises:
             ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
@@ -226,9 +214,7 @@ class LanguageModel:
                 "or save the model again."
             )
         tokenizer = load_tokenizer(path)
-        return cls(
-            model.to(device), tokenizer, name=path.name, bos_token=bos_token, attention=attention
-        )
+        return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
     def device(self) -> "torch.device":
@@ -276,30 +262,6 @@ class LanguageModel:
                 position_ids=position_ids,
                 use_cache=cache is not None,
             ).last_hidden_state
-
-    def packed_hidden_states(
-        self, ids: "torch.Tensor", positions: "torch.Tensor", plan: "AttentionPlan"
-    ) -> "torch.Tensor":
-        """Feed packed rows through the body; only where `packs_rows`.
-
-        Args:
-            ids: tokens of all rows, one row behind the other; int, shape `(tokens,)`.
-            positions: the place of each token in its own row, prefix included, shape `(tokens,)`.
-            plan: what each token sees.
-
-        Returns:
-            The last hidden states, shape `(tokens, hidden)`.
-        """
-        from toolformer.forward.attention import running
-
-        with self._turn, running(self.model, plan):
-            self.tokens_fed += ids.numel()
-            output = self._body(
-                input_ids=ids[None].to(self.device),
-                position_ids=positions[None].to(self.device),
-                use_cache=False,
-            )
-        return output.last_hidden_state[0]
 
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
@@ -414,39 +376,6 @@ class LanguageModel:
     def _are_close(self, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
         distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
         return float(distances.mean()) < _PROBE_TOLERANCES[self.precision]
-
-    def _why_stock(self, attention: str) -> str | None:
-        """Why rows cannot be packed, found by packing some and comparing; None if they can."""
-        import torch
-
-        from toolformer.forward.attention import PackedRows, UnservedAttentionError
-
-        if attention == "stock":
-            return "chosen"
-        if attention != "auto":
-            raise ModelNotFoundError(
-                f"Unknown attention {attention!r}; expected 'auto' or 'stock'."
-            )
-        rows = [self._probe_row(length) for length in _PROBE_LENGTHS]
-        plan = PackedRows([len(row) for row in rows], keeps=True)
-        fed = self.tokens_fed
-        with torch.inference_mode():
-            expected = torch.cat([self.hidden_states(self._row(row))[0] for row in rows])
-            try:
-                packed = self.packed_hidden_states(
-                    torch.cat([self._row(row)[0] for row in rows]),
-                    torch.cat([torch.arange(len(row)) for row in rows]),
-                    plan,
-                )
-            except UnservedAttentionError as error:
-                return str(error)
-            finally:
-                self.tokens_fed = fed
-        if not plan.kept:
-            return f"{type(self.model).__name__} has an attention of its own"
-        if not self._are_close(packed, expected):
-            return f"{type(self.model).__name__} does not give the same numbers for packed rows"
-        return None
 
     def _row(self, ids: list[int]) -> "torch.Tensor":
         import torch

@@ -1,7 +1,7 @@
 """Which precision a model computes faster in on a device, by passes of the model itself.
 
 The processor's flags do not tell: one with AVX512-BF16 multiplies small matrices slower in bfloat16
-than in float32, and one with AMX several times as fast. Does not keep what was measured.
+than in float32, and one with AMX several times as fast.
 """
 
 import functools
@@ -24,14 +24,11 @@ FLOAT32, BFLOAT16 = "float32", "bfloat16"
 PRECISIONS = (FLOAT32, BFLOAT16)
 # bfloat16 rounds, so it is taken where it is at least as many times as fast as float32.
 LEAST_GAIN = 1.2
-# A precision whose passes differ by more was measured while something else took the processor.
-_DISTURBED = 2.0
 # Fewer tokens are bound by reading the weights, which are half as large in bfloat16, and not by
 # computing, as the batches of real work are. A GPU needs far more.
 _FEWEST_TOKENS, _MOST_TIMES_AS_MANY = 128, 64
-_SECONDS_OF_PASS, _SECONDS_OF_TURNS = 0.15, 1.0
-# One turn alone would never show that it was disturbed.
-_FEWEST_TURNS, _MOST_TURNS = 2, 3
+_SECONDS_OF_PASS = 0.15
+_TURNS = 3
 _PROCESSOR = Path("/proc/cpuinfo")
 # Flags of processors that compute in bfloat16 themselves.
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -44,13 +41,18 @@ class PrecisionChoice:
     Attributes:
         precision: `float32` or `bfloat16`.
         float32, bfloat16: tokens a second in either; None where memory or device did not allow it.
-        remark: how the measurement went, where not as usual; else empty.
     """
 
     precision: str
     float32: float | None
     bfloat16: float | None
-    remark: str = ""
+
+    @classmethod
+    def of(cls, speeds: Mapping[str, float]) -> "PrecisionChoice":
+        """The choice by tokens a second; 0 or none where memory or device did not allow it."""
+        float32, bfloat16 = (speeds.get(name) or None for name in PRECISIONS)
+        is_worth_it = bfloat16 is not None and bfloat16 >= LEAST_GAIN * (float32 or 0.0)
+        return cls(BFLOAT16 if is_worth_it else FLOAT32, float32, bfloat16)
 
     @property
     def told(self) -> str:
@@ -67,53 +69,31 @@ class PrecisionChoice:
             for name in (self.precision, other)
         )
         unit = "" if figures[self.precision] is None else " tokens/s"
-        remark = f" ({self.remark})" if self.remark else ""
-        return f"{self.precision}: {own}{unit}, {other} {others}{remark}"
+        return f"{self.precision}: {own}{unit}, {other} {others}"
 
 
 def measured_choice(
     passes: Mapping[str, Callable[[int], float]], *, fewest_tokens: int = _FEWEST_TOKENS
 ) -> PrecisionChoice:
-    """Measure both precisions in turns, so that a busy moment hits both.
-
-    Where the passes of both differ by more than twice, they are measured once again; if they do
-    then too, it is float32.
+    """Measure both precisions in turns, so that a busy moment hits both; the best pass counts.
 
     Args:
         passes: by precision, as far as the device computes in it: does a pass over about so many
             tokens, and returns its tokens a second. May raise where memory does not hold it.
         fewest_tokens: of a pass; as many times as many where the device is fast.
     """
+    speeds: dict[str, float] = {}
     able = dict(passes)
-    first: dict[str, float] = {}
     # At the first pass, a short one, weights are read and memory is taken.
     for tokens in (fewest_tokens // 4, fewest_tokens):
-        first = {name: _speed(one, tokens) for name, one in able.items()}
-        able = {name: able[name] for name, speed in first.items() if speed}
+        speeds = {name: _speed(one, tokens) for name, one in able.items()}
+        able = {name: able[name] for name, speed in speeds.items() if speed}
     if len(able) < len(PRECISIONS):
-        return _chosen(first, is_disturbed=False)
-    times_as_many = int(_SECONDS_OF_PASS * min(first.values()) / fewest_tokens)
+        return PrecisionChoice.of(speeds)
+    times_as_many = int(_SECONDS_OF_PASS * min(speeds.values()) / fewest_tokens)
     tokens = fewest_tokens * min(max(times_as_many, 1), _MOST_TIMES_AS_MANY)
-    seconds_of_turn = sum(tokens / speed for speed in first.values())
-    turns = min(max(int(_SECONDS_OF_TURNS / seconds_of_turn), _FEWEST_TURNS), _MOST_TURNS)
-    rows = [list(first.values())]
-    if tokens > fewest_tokens:
-        # Kernels are prepared for each size, so the first pass of another one does not count.
-        rows = []
-        for one in able.values():
-            _speed(one, tokens)
-    speeds: dict[str, tuple[float, ...]] = {}
-    is_disturbed = True
-    for _ in range(2):
-        while len(rows) < turns:
-            rows.append([_speed(one, tokens) for one in able.values()])
-        speeds = dict(zip(able, zip(*rows, strict=True), strict=True))
-        is_disturbed = all(max(each) > _DISTURBED * min(each) for each in speeds.values())
-        if not is_disturbed:
-            break
-        rows = []
-    best = {name: max(each) for name, each in speeds.items()}
-    return _chosen(best, is_disturbed=is_disturbed)
+    turns = [{name: _speed(one, tokens) for name, one in able.items()} for _ in range(_TURNS)]
+    return PrecisionChoice.of({name: max(turn[name] for turn in turns) for name in able})
 
 
 def _speed(one: Callable[[int], float], tokens: int) -> float:
@@ -125,20 +105,6 @@ def _speed(one: Callable[[int], float], tokens: int) -> float:
             raise
     release_memory()
     return 0.0
-
-
-def _chosen(speeds: Mapping[str, float], *, is_disturbed: bool) -> PrecisionChoice:
-    float32, bfloat16 = (speeds.get(name) or None for name in PRECISIONS)
-    if float32 is None or bfloat16 is None:
-        remark = "neither fits into memory"
-        if float32 or bfloat16:
-            remark = "memory or device do not allow the other"
-        return PrecisionChoice(BFLOAT16 if bfloat16 else FLOAT32, float32, bfloat16, remark)
-    if is_disturbed:
-        remark = "disturbed twice, so float32: other programs took the device"
-        return PrecisionChoice(FLOAT32, float32, bfloat16, remark)
-    is_worth_it = bfloat16 >= LEAST_GAIN * float32
-    return PrecisionChoice(BFLOAT16 if is_worth_it else FLOAT32, float32, bfloat16)
 
 
 def faster_model(

@@ -1,15 +1,14 @@
 """The few-shot prompt of a tool as keys and values, computed once and shared by all texts.
 
-Does not sample. A prompt is cut at its text slot: what stands before is the same for every text
-and is fed once; what stands after (`Output:`) is fed with each text. An annotator that is a
-Toolformer already needs no prompt: then the start token alone stands before the text.
+A prompt is cut at its text slot: what stands before is the same for every text and is fed once;
+what stands after (`Output:`) is fed with each text. An annotator that is a Toolformer already needs
+no prompt: then the start token alone stands before the text.
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from toolformer.forward.attention import Layer, PackedRows
 from toolformer.forward.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 TEXT_SLOT = "{text}"
+# Keys and values of one layer.
+Layer = tuple["torch.Tensor", "torch.Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class PromptPrefix:
     layers: tuple[Layer, ...]
 
     def cache(self, rows: int) -> "DynamicCache":
-        """A cache for a batch of texts that all begin with this prefix, for the stock attention.
+        """A cache for a batch of texts that all begin with this prefix.
 
         The prefix is not copied here: every row looks at the same memory until the first tokens
         are appended.
@@ -83,6 +84,8 @@ class PromptPrefix:
         return model.tokenizer.encode(self.prompt.text_part(text))
 
 
+NO_PROMPT = PromptPrefix(None, 0, ())
+
 # Prefixes live as long as the model that computed them.
 _prefixes: WeakKeyDictionary[LanguageModel, dict[str | None, PromptPrefix]] = WeakKeyDictionary()
 
@@ -102,34 +105,19 @@ def compute_prompt_prefix(model: LanguageModel, prompt: str | None) -> PromptPre
         model: the annotating model.
         prompt: with the slot `{text}` exactly once; None to leave the prompt out.
     """
-    import torch
-
     if prompt is None:
-        return PromptPrefix(None, 0, ())
-    split = SplitPrompt.of(prompt)
-    ids = torch.tensor(model.tokenizer.encode(split.prefix))
-    with torch.inference_mode():
-        layers = _packed_layers(model, ids) if model.packs_rows else _stock_layers(model, ids)
-    return PromptPrefix(split, len(ids), tuple(layers))
-
-
-def _packed_layers(model: LanguageModel, ids: "torch.Tensor") -> list[Layer]:
+        return NO_PROMPT
     import torch
-
-    plan = PackedRows([len(ids)], keeps=True)
-    model.packed_hidden_states(ids, torch.arange(len(ids)), plan)
-    return [(keys.contiguous(), values.contiguous()) for keys, values in plan.kept]
-
-
-def _stock_layers(model: LanguageModel, ids: "torch.Tensor") -> list[Layer]:
     from transformers import DynamicCache
 
+    split = SplitPrompt.of(prompt)
+    ids = torch.tensor([model.tokenizer.encode(split.prefix)], device=model.device)
+    length = ids.shape[1]
     cache = DynamicCache()
-    model.hidden_states(
-        ids[None].to(model.device), cache=cache, attention_mask=causal_mask(len(ids), 0, model)
-    )
+    with torch.inference_mode():
+        model.hidden_states(ids, cache=cache, attention_mask=causal_mask(length, 0, model))
     layers: list[Any] = list(cache.layers)
-    return [(layer.keys[0], layer.values[0]) for layer in layers]
+    return PromptPrefix(split, length, tuple((layer.keys[0], layer.values[0]) for layer in layers))
 
 
 def causal_mask(queries: int, keys_before: int, model: LanguageModel) -> "torch.Tensor":

@@ -1,7 +1,7 @@
 """Text to token ids and back, with the places in the text where a call may stand.
 
 Text never becomes a special token, even where it spells one: a crawled document or a tool's answer
-must not end a text or open a turn. Does not add special tokens and does not know the call syntax.
+must not end a text or open a turn.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Windows: parts of a text that fit the prompt and the model's context (spec §1.9, items 10, 23).
-
-Does not sample or score; every later stage works on the same windows.
-"""
+"""Windows: parts of a text that fit prompt and context of the model (spec §1.9, items 10, 23)."""
 
 import itertools
 from collections.abc import Iterator

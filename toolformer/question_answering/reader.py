@@ -11,7 +11,7 @@ passages. (Lewis et al., 2020, marginalise the same way over a reader that write
     states:    (once for all)                                    predict q    predict a and the end
 
 What cannot be answered gets little probability from any passage. Questions are read together, as
-many as a pack holds: a step of the beam reads all weights, for one question or for many.
+many as a batch holds: a step of the beam reads all weights, for one question or for many.
 """
 
 import math
@@ -58,7 +58,7 @@ Question:"""
 _BEFORE_ANSWER = "\nAnswer:"
 _MOST_ANSWER_TOKENS = 32
 # Tokens of questions read together, each passage with the prompt, whose keys it gets a copy of.
-_PACK_TOKENS = 8192
+_BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class LanguageModelReader:
         try:
             while len(answers) < len(questions):
                 start = len(answers)
-                end = end_of_batch(lengths, start, token_budget=_PACK_TOKENS, is_padded=False)
+                end = end_of_batch(lengths, start, token_budget=_BATCH_TOKENS)
                 answers += feed_in_halves(
                     questions[start:end],
                     lambda together: _read_answers(model, together, parameters),
@@ -308,7 +308,6 @@ def _read(
             Window("", place, 0, text, (*question.asked, 0), ())
             for place, (question, text) in enumerate(asked)
         ],
-        token_budget=_PACK_TOKENS,
     )
     losses = [
         _losses(model, states[: len(question.ids)], question.ids)
@@ -321,8 +320,7 @@ def _read(
         least_probability=parameters.least_probability,
     )
     keys = read.branch_keys(
-        [read.start(place, len(question.asked)) for place, (question, _) in enumerate(asked)],
-        most_tokens=max(1, *map(_depth, trees)),
+        [read.start(place, len(question.asked)) for place, (question, _) in enumerate(asked)]
     )
     states = torch.stack([states[-1] for states in read.states])
     beam.advance(states)
@@ -338,8 +336,3 @@ def _losses(model: LanguageModel, states: "torch.Tensor", tokens: Sequence[int])
     log_probabilities = torch.log_softmax(model.logits(states), dim=-1)
     index = torch.tensor(tokens, device=states.device)
     return -float(log_probabilities.gather(1, index[:, None]).sum())
-
-
-def _depth(node: SpanNode) -> int:
-    """Tokens of the longest span below a node."""
-    return max((1 + _depth(child) for child in node.children.values()), default=0)

@@ -33,7 +33,7 @@ def shares(lengths: Sequence[int], processes: int) -> list[list[int]]:
 
 
 def micro_batches(
-    lengths: Sequence[int], *, processes: int, process: int, token_budget: int, is_padded: bool
+    lengths: Sequence[int], *, processes: int, process: int, token_budget: int
 ) -> list[list[int]]:
     """The rows that one process feeds at once.
 
@@ -42,29 +42,26 @@ def micro_batches(
         processes: how many share the batch.
         process: number of this one, from 0.
         token_budget: most tokens fed at once.
-        is_padded: as for `plan_batches`.
 
     Returns:
         Indices into `lengths`. There are as many groups in each process: those that have fewer get
         empty ones at the end. With one process these are the batches of `plan_batches`.
 
     Example:
-        >>> plan = {"processes": 2, "token_budget": 9, "is_padded": True}
+        >>> plan = {"processes": 2, "token_budget": 9}
         >>> micro_batches([9, 4, 4, 8], process=0, **plan)
         [[0], [2]]
         >>> micro_batches([9, 4, 4, 8], process=1, **plan)
         [[3], [1]]
-        >>> micro_batches([9, 4], process=1, processes=3, token_budget=9, is_padded=True)
+        >>> micro_batches([9, 4], process=1, processes=3, token_budget=9)
         [[1]]
-        >>> micro_batches([9, 4], process=2, processes=3, token_budget=9, is_padded=True)
+        >>> micro_batches([9, 4], process=2, processes=3, token_budget=9)
         [[]]
     """
     plans = [
         [
             [rows[place] for place in group]
-            for group in plan_batches(
-                [lengths[row] for row in rows], token_budget=token_budget, is_padded=is_padded
-            )
+            for group in plan_batches([lengths[row] for row in rows], token_budget=token_budget)
         ]
         for rows in shares(lengths, processes)
     ]

@@ -29,8 +29,6 @@ class FinetuningParameters:
             trained are float32 always.
         save_every: steps between two saved states.
         loss_weights: of the tokens, by kind.
-        packs_rows: feed rows one behind the other without padding, none seeing another: no token
-            is computed for nothing. Only for models whose rows can be packed; the same numbers.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
         processes: that train together, each on a device of its own: on graphics devices as many of
@@ -57,7 +55,6 @@ class FinetuningParameters:
     precision: str
     save_every: int
     loss_weights: LossWeights
-    packs_rows: bool = False
     gradient_checkpointing: bool = False
     processes: int = 1
     parallelism: str = "data_parallel"

@@ -201,7 +201,6 @@ class Trainer:
                 # Nothing of a row is left that is divided by this.
                 batch_weight=batch_weight if group else math.inf,
                 precision=self.precision,
-                packs_rows=parameters.packs_rows,
                 with_weights=self._group.with_weights,
             )
         loss = self._group.total(own_loss)
@@ -226,7 +225,6 @@ class Trainer:
                 self.model,
                 [self._development[index] for index in group] or [self._weightless.ids],
                 precision=self.precision,
-                packs_rows=self._parameters.packs_rows,
                 with_weights=self._group.with_weights,
             )
             losses.append(loss if group else 0.0)
@@ -244,7 +242,6 @@ class Trainer:
             processes=self._group.size,
             process=self._group.rank,
             token_budget=self._parameters.micro_batch_tokens,
-            is_padded=not self._parameters.packs_rows,
         )
         return [group for group in groups if group or self._group.feeds_together]
 
@@ -278,11 +275,6 @@ class Trainer:
             raise TrainingError(
                 f"A row has {max(lengths)} tokens, but {self.model.name!r} takes at most "
                 f"{self.model.context_length}. Set training.max_tokens to at most that."
-            )
-        if self._parameters.packs_rows and not self.model.packs_rows:
-            raise TrainingError(
-                f"Rows cannot be packed for {self.model.name!r}: {self.model.stock_reason}. Set "
-                "training.packs_rows to false."
             )
 
 

@@ -4,12 +4,10 @@ Logits over the whole vocabulary would be the largest thing in memory, so the ou
 computed, and differentiated, in pieces of which each is freed before the next.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.attention import PackedRows, running
 from toolformer.forward.language_model import LOGIT_ROWS, LanguageModel
 from toolformer.training.training_rows import TrainingRow
 
@@ -52,7 +50,6 @@ def add_gradient(
     weights: LossWeights,
     batch_weight: float,
     precision: str,
-    packs_rows: bool = False,
     with_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> float:
     """Add the gradient of some rows of a batch to that of the weights.
@@ -64,8 +61,6 @@ def add_gradient(
         batch_weight: of all tokens of the whole batch together. The parts of a batch add up to
             its mean loss per unit of weight, however it is divided.
         precision: `float32` or `bfloat16`.
-        packs_rows: feed the rows one behind the other, not padded to the longest; no row sees
-            another. Only where the model packs rows.
         with_weights: runs the forward pass, with the weights that this process holds parts of.
 
     Returns:
@@ -76,12 +71,11 @@ def add_gradient(
     of_tokens = torch.tensor(
         [weight for row in rows for weight in weights.of(row)], device=model.device
     )
-    fed = _packed if packs_rows else _padded
 
     def forward() -> tuple[torch.Tensor, torch.Tensor, float]:
         """The hidden states, and the gradient by them of the loss behind them."""
         with _autocast(model, precision):
-            hidden, targets = fed(model, [row.ids for row in rows])
+            hidden, targets = _fed(model, [row.ids for row in rows])
         loss = 0.0
         gradients: list[torch.Tensor] = []
         for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, of_tokens):
@@ -95,9 +89,8 @@ def add_gradient(
             loss += piece_loss.item()
         return hidden, torch.cat(gradients), loss
 
-    with _attention_kept(model, rows, packs_rows):
-        hidden, gradient, loss = with_weights(forward)
-        hidden.backward(gradient)
+    hidden, gradient, loss = with_weights(forward)
+    hidden.backward(gradient)
     return loss
 
 
@@ -106,7 +99,6 @@ def summed_loss(
     rows: Sequence[Sequence[int]],
     *,
     precision: str,
-    packs_rows: bool = False,
     with_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> float:
     """Sum of -log p over all tokens of some rows, in nats; leaves no gradient.
@@ -115,14 +107,12 @@ def summed_loss(
         model: the model.
         rows: token ids without a beginning-of-sequence token, which is put in front; fed as one.
         precision: `float32` or `bfloat16`.
-        packs_rows, with_weights: as for `add_gradient`.
+        with_weights: as for `add_gradient`.
     """
     import torch
 
-    fed = _packed if packs_rows else _padded
-
     def forward() -> float:
-        hidden, targets = fed(model, rows)
+        hidden, targets = _fed(model, rows)
         return sum(
             _token_losses(model.logits(piece), targets_of_piece).sum().item()
             for piece, targets_of_piece in _pieces(hidden, targets)
@@ -136,7 +126,7 @@ def summed_loss(
 # predicted: x_0  x_1  …  x_{n-1}   –       nothing and is not fed
 
 
-def _padded(
+def _fed(
     model: LanguageModel, rows: Sequence[Sequence[int]]
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Hidden states from which the tokens are predicted, and these tokens, padding left out.
@@ -158,42 +148,6 @@ def _padded(
     is_token = is_token.to(model.device)
     hidden = model.hidden_states(fed.to(model.device))
     return hidden[is_token], targets.to(model.device)[is_token]
-
-
-def _packed(
-    model: LanguageModel, rows: Sequence[Sequence[int]]
-) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """The same of rows one behind the other, of which each sees itself alone."""
-    import torch
-
-    fed = [token for row in rows for token in (model.bos_id, *row[:-1])]
-    positions = torch.cat([torch.arange(len(row)) for row in rows])
-    hidden = model.packed_hidden_states(torch.tensor(fed), positions, _plan(rows))
-    targets = [token for row in rows for token in row]
-    # No view: FSDP hangs its hook on what comes out, and a change in place would lose it.
-    return hidden.clone(), torch.tensor(targets, device=model.device)
-
-
-def _plan(rows: Sequence[Sequence[int]]) -> PackedRows:
-    return PackedRows([len(row) for row in rows])
-
-
-@contextmanager
-def _attention_kept(
-    model: LanguageModel, rows: Sequence[TrainingRow], packs_rows: bool
-) -> Iterator[None]:
-    """Where activations are computed again in the backward pass, each row sees itself alone there.
-
-    The engine's attention belongs to a thread, and on a GPU gradients have one of their own.
-    """
-    import torch
-
-    if not packs_rows:
-        yield
-        return
-    plan = _plan([row.ids for row in rows])
-    with running(model.model, plan), torch.autograd.set_multithreading_enabled(False):
-        yield
 
 
 def _pieces(*of_tokens: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":

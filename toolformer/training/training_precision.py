@@ -1,7 +1,6 @@
 """Which precision a training step is faster in: forward and backward of a few rows, in both."""
 
 import functools
-from dataclasses import replace
 from pathlib import Path
 
 from toolformer.forward.language_model import LanguageModel
@@ -75,7 +74,6 @@ def training_choice(
     if choice.float32 or choice.bfloat16:
         return choice
     operations = STEP_OPERATIONS * parameter_count(base.glob("*.safetensors"))
-    by_products = measured_choice(
+    return measured_choice(
         {name: lambda _, name=name: matmul_speed(device, name) / operations for name in order}
     )
-    return replace(by_products, remark="by matrix products, as one device does not hold the model")

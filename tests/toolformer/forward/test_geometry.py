@@ -6,7 +6,7 @@ from toolformer.errors import OutOfMemoryError
 from toolformer.forward import geometry as geometry_module
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import (
-    choose_pack_tokens,
+    choose_batch_tokens,
     choose_windows_per_batch,
     feed_in_batches,
     feed_in_halves,
@@ -130,7 +130,7 @@ def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, 
     assert windows_per_batch(tiny_model(), branches_per_window=branches, windows=3) == min(
         windows, 3
     )
-    assert choose_pack_tokens(tiny_model(), window_tokens=256) == 1024
+    assert choose_batch_tokens(tiny_model(), window_tokens=256) == 1024
 
 
 class OnGpu:
@@ -149,7 +149,7 @@ def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch, free):
     of_window = (400 + 4 * 256 + 25 * 64) * (2 * 2 * 2 * 8 * 4)
     assert windows_per_batch(model) == min(8192 // 25, max(1, free // 4 // of_window))
     assert windows_per_batch(model, window_tokens=512) <= windows_per_batch(model)
-    assert 256 <= choose_pack_tokens(model, window_tokens=256) <= 16384
+    assert 256 <= choose_batch_tokens(model, window_tokens=256) <= 16384
 
 
 def test_rows_that_do_not_fit_together_are_worked_on_by_halves():

@@ -15,9 +15,7 @@ from transformers import (
 )
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
-from tests.toolformer.architectures import ARCHITECTURES
 from toolformer.errors import ModelNotFoundError
-from toolformer.forward.attention import PackedRows
 from toolformer.forward.language_model import (
     LanguageModel,
     check_model_directory,
@@ -83,38 +81,15 @@ def test_passes_of_several_threads_give_what_each_gives_alone(each_model):
             logits = each_model.logits(each_model.hidden_states(torch.tensor(rows[:1])))
         return losses_at(each_model, rows[:count], places[:count]), logits
 
-    attention, before = each_model.model.config._attn_implementation, each_model.tokens_fed
+    before = each_model.tokens_fed
     alone = [feed(turn) for turn in range(3)]
     fed_once = each_model.tokens_fed - before
     with ThreadPoolExecutor(3) as pool:
         for turn, (losses, logits) in enumerate(pool.map(feed, range(60))):
             assert losses == alone[turn % 3][0]
             assert torch.equal(logits, alone[turn % 3][1])
-    # None of the counts got lost, and the model is as it was.
+    # None of the counts got lost.
     assert each_model.tokens_fed - before == 21 * fed_once
-    assert each_model.model.config._attn_implementation == attention
-
-
-def test_models_that_are_fed_at_the_same_time_do_not_see_each_others_plans(llama):
-    models = [llama, tiny_model(seed=3)]
-
-    def feed(turn: int) -> list[float]:
-        count = turn % 2 + 1
-        rows, places = [[1, 2, 3, 4, 5], [1, 7, 8, 9]], [(0, 2, 3), (1, 1, 8)]
-        return losses_at(models[turn % 2], rows[:count], places[:count])
-
-    alone = [feed(turn) for turn in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        for turn, losses in enumerate(pool.map(feed, range(60))):
-            assert losses == alone[turn % 2]
-
-
-def test_a_pass_that_fails_leaves_the_model_as_it_was(llama):
-    before = llama.model.config._attn_implementation
-    with pytest.raises(IndexError):
-        llama.packed_hidden_states(torch.tensor([10**6]), torch.tensor([0]), PackedRows([1]))
-    assert llama.model.config._attn_implementation == before
-    assert len(losses_at(llama, [[1, 2, 3]], [(0, 1, 3)])) == 1
 
 
 def test_logits_of_a_bfloat16_model_are_float32(tiny_directory):
@@ -274,10 +249,8 @@ def test_logits_that_are_scaled_behind_the_output_layer_are_those_of_the_whole_m
     with torch.inference_mode():
         whole = model.model(input_ids=ids).logits
         apart = model.logits(model.hidden_states(ids))
-        packed = model.logits(model.packed_hidden_states(ids[0], torch.arange(4), PackedRows([4])))
         assert float(whole.abs().max()) < float(model._head(model.hidden_states(ids)).abs().max())
     torch.testing.assert_close(apart, whole, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(packed, whole[0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_model_whose_logits_do_not_follow_from_its_states_is_refused():
@@ -294,24 +267,7 @@ def test_a_model_whose_logits_do_not_follow_from_its_states_is_refused():
         LanguageModel(Shifted(config), byte_tokenizer(), name="shifted")
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("llama", None),
-        ("gpt2", None),
-        ("gpt_neox", None),
-        ("gptj", "GPTJForCausalLM has an attention of its own"),
-        ("llama_stock", "chosen"),
-    ],
-)
-def test_a_model_says_whether_it_packs_rows_and_why_not(name, reason):
-    model = ARCHITECTURES[name]()
-    assert model.stock_reason == reason
-    assert model.packs_rows == (reason is None)
-    assert model.tokens_fed == 0
-
-
-def test_a_model_with_a_sliding_window_is_left_to_the_stock_path():
+def test_a_model_is_fed_no_more_than_its_sliding_window_holds():
     config = MistralConfig(
         vocab_size=byte_tokenizer().vocabulary_size,
         hidden_size=32,
@@ -322,29 +278,7 @@ def test_a_model_with_a_sliding_window_is_left_to_the_stock_path():
         sliding_window=16,
     )
     model = LanguageModel(MistralForCausalLM(config), byte_tokenizer(), name="mistral")
-    assert model.stock_reason == "its attention uses sliding_window"
     assert model.context_length == 16
-
-
-def test_an_unknown_attention_is_refused():
-    with pytest.raises(ModelNotFoundError, match=r"'flash'.*expected 'auto' or 'stock'"):
-        tiny_model(attention="flash")
-
-
-def test_the_attention_of_a_model_is_its_own_again_after_packed_rows(llama):
-    before = llama.model.config._attn_implementation
-    with torch.inference_mode():
-        expected = llama.hidden_states(torch.tensor([[5, 6, 7]]))
-        packed = llama.packed_hidden_states(
-            torch.tensor([5, 6, 7]), torch.arange(3), PackedRows([3])
-        )
-        torch.testing.assert_close(packed, expected[0], atol=1e-5, rtol=1e-5)
-        with pytest.raises(IndexError):
-            llama.packed_hidden_states(torch.tensor([9999]), torch.arange(1), PackedRows([1]))
-        torch.testing.assert_close(
-            llama.hidden_states(torch.tensor([[5, 6, 7]])), expected, atol=0, rtol=0
-        )
-    assert llama.model.config._attn_implementation == before
 
 
 def test_the_beginning_of_sequence_token_can_be_named(tiny_directory):

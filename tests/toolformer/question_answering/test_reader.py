@@ -32,9 +32,9 @@ EVERYTHING = ReadingParameters(
 )
 
 
-@pytest.fixture(scope="module", params=["auto", "stock"])
-def model(request):
-    return tiny_model(context_length=4096, attention=request.param)
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(context_length=4096)
 
 
 def read_answer(model, question, passages, parameters):
@@ -98,9 +98,9 @@ def test_a_narrow_beam_gives_the_same_probability_to_what_it_follows(model):
     assert answer.probability == pytest.approx(expected[answer_key(answer.text)], rel=1e-4)
 
 
-@pytest.mark.parametrize("pack_tokens", [1, 2500, 8192])
-def test_an_answer_does_not_depend_on_the_batch(model, pack_tokens, monkeypatch):
-    monkeypatch.setattr("toolformer.question_answering.reader._PACK_TOKENS", pack_tokens)
+@pytest.mark.parametrize("batch_tokens", [1, 2500, 8192])
+def test_an_answer_does_not_depend_on_the_batch(model, batch_tokens, monkeypatch):
+    monkeypatch.setattr("toolformer.question_answering.reader._BATCH_TOKENS", batch_tokens)
     reader = LanguageModelReader(lambda: model, identity=lambda: "tiny", parameters=EVERYTHING)
     unanswerable = [{"title": "", "text": "of the", "score": 0.0}]
     requests = [

@@ -16,15 +16,14 @@ def test_every_row_is_of_one_process_and_shares_differ_by_one_row_at_most(length
     assert max(tokens) - min(tokens) <= max(lengths)
 
 
-@given(LENGTHS, st.integers(1, 5), st.integers(1, 100), st.booleans())
-def test_all_processes_feed_as_often_and_within_the_budget(lengths, processes, budget, is_padded):
+@given(LENGTHS, st.integers(1, 5), st.integers(1, 100))
+def test_all_processes_feed_as_often_and_within_the_budget(lengths, processes, budget):
     plans = [
         micro_batches(
             lengths,
             processes=processes,
             process=process,
             token_budget=budget,
-            is_padded=is_padded,
         )
         for process in range(processes)
     ]
@@ -33,11 +32,10 @@ def test_all_processes_feed_as_often_and_within_the_budget(lengths, processes, b
     assert sorted(fed) == list(range(len(lengths)))
     for group in (group for plan in plans for group in plan if len(group) > 1):
         of_group = [lengths[row] for row in group]
-        assert (max(of_group) * len(group) if is_padded else sum(of_group)) <= budget
+        assert max(of_group) * len(group) <= budget
 
 
-@given(LENGTHS, st.integers(1, 100), st.booleans())
-def test_one_process_feeds_what_it_fed_alone(lengths, budget, is_padded):
-    assert micro_batches(
-        lengths, processes=1, process=0, token_budget=budget, is_padded=is_padded
-    ) == plan_batches(lengths, token_budget=budget, is_padded=is_padded)
+@given(LENGTHS, st.integers(1, 100))
+def test_one_process_feeds_what_it_fed_alone(lengths, budget):
+    alone = micro_batches(lengths, processes=1, process=0, token_budget=budget)
+    assert alone == plan_batches(lengths, token_budget=budget)

@@ -150,31 +150,6 @@ def test_rows_without_a_token_that_counts_are_told_before_training(run):
         run(rows=[*ROWS, row([5], [6])], loss_weights=results_alone)
 
 
-def test_the_losses_of_packed_rows_are_those_of_each_row_alone(run, base):
-    _, reports = run(packs_rows=True, micro_batch_tokens=1000)
-    assert reports[0].loss == pytest.approx(mean(token_losses(base, IDS)), rel=1e-5)
-    assert reports[-1].development_perplexity == pytest.approx(
-        run("alone", micro_batch_tokens=1)[1][-1].development_perplexity, rel=1e-5
-    )
-
-
-@pytest.mark.parametrize("checkpoints", [False, True])
-def test_packed_rows_give_the_weights_of_padded_ones(run, tmp_path, checkpoints):
-    import torch
-
-    run("padded", steps=2, clip_norm=1e9)
-    run("packed", steps=2, clip_norm=1e9, packs_rows=True, gradient_checkpointing=checkpoints)
-    padded, packed = weights(tmp_path / "padded"), weights(tmp_path / "packed")
-    for name in padded:
-        torch.testing.assert_close(packed[name], padded[name], atol=1e-4, rtol=1e-4)
-
-
-def test_a_model_whose_rows_cannot_be_packed_says_so(run, monkeypatch):
-    monkeypatch.setattr(LanguageModel, "_why_stock", lambda *_: "it looks back 128 tokens")
-    with pytest.raises(TrainingError, match=r"looks back 128 tokens\. Set training\.packs_rows"):
-        run(packs_rows=True)
-
-
 def test_the_learning_rate_rises_over_its_share_of_the_steps_and_stays(run):
     _, reports = run(steps=20, warmup_share=0.2, learning_rate=8e-4)
     rates = [report.learning_rate for report in reports]

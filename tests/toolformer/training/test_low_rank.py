@@ -109,7 +109,7 @@ class TestWithThePackage:
             run(stop_at=5, precision="bfloat16")
         (state,) = (tmp_path / "tuned-state").glob("state-*/*.safetensors")
         assert {tensor.dtype for tensor in load_file(state).values()} == {torch.float32}
-        run(precision="bfloat16", packs_rows=True, gradient_checkpointing=True)
+        run(precision="bfloat16", gradient_checkpointing=True)
         # Merged with the weights of the base as they lie on disk, not as they were rounded.
         before, after = weights(base), weights(tmp_path / "tuned")
         assert {tensor.dtype for tensor in after.values()} == {torch.float32}

@@ -37,8 +37,8 @@ SETTINGS = replace(
     processes=2,
 )
 VARIANTS = {
-    "padded": {},
-    "packed": {"packs_rows": True, "gradient_checkpointing": True, "clip_norm": 1.0},
+    "plain": {},
+    "checkpointed": {"gradient_checkpointing": True, "clip_norm": 1.0},
     "bfloat16": {"precision": "bfloat16"},
     # Matrices of a single row: one of the processes has none of it.
     "lora": {"lora_rank": 1},
@@ -154,21 +154,21 @@ def session(tmp_path_factory, base):
     """All that these tests look at, done by two processes that are started once."""
     session = Session(tmp_path_factory.mktemp("group"), base)
     for parallelism in PARALLELISMS:
-        for variant in ("padded", "packed", "bfloat16"):
+        for variant in ("plain", "checkpointed", "bfloat16"):
             session.plan(f"{variant}-{parallelism}", variant, parallelism)
         stopped = f"stopped-{parallelism}"
-        session.plan(stopped, "packed", parallelism, stops_at=5)
-        session.plan(f"resumed-{parallelism}", "packed", parallelism, state_of=stopped)
-    session.plan("changed-stopped", "padded", "data_parallel", stops_at=4)
-    session.plan("changed", "padded", "fsdp", state_of="changed-stopped")
-    session.plan("back-stopped", "padded", "fsdp", stops_at=4)
-    session.plan("back", "padded", "data_parallel", state_of="back-stopped")
+        session.plan(stopped, "checkpointed", parallelism, stops_at=5)
+        session.plan(f"resumed-{parallelism}", "checkpointed", parallelism, state_of=stopped)
+    session.plan("changed-stopped", "plain", "data_parallel", stops_at=4)
+    session.plan("changed", "plain", "fsdp", state_of="changed-stopped")
+    session.plan("back-stopped", "plain", "fsdp", stops_at=4)
+    session.plan("back", "plain", "data_parallel", state_of="back-stopped")
     with pytest.raises(KeyboardInterrupt):
-        train_alone(session.job("grown-alone", "padded"), stops_at=5)
-    session.plan("grown", "padded", "fsdp", state_of="grown-alone")
+        train_alone(session.job("grown-alone", "plain"), stops_at=5)
+    session.plan("grown", "plain", "fsdp", state_of="grown-alone")
     # The state behind step 3 is there; that behind step 6 cannot be written.
-    session.plan("full", "packed", "fsdp", disk_full_from=4)
-    session.plan("freed", "packed", "fsdp", state_of="full")
+    session.plan("full", "checkpointed", "fsdp", disk_full_from=4)
+    session.plan("freed", "checkpointed", "fsdp", state_of="full")
     session.plan("diverging", "diverging", "data_parallel")
     if HAS_PEFT:
         session.plan("lora-data_parallel", "lora", "data_parallel")
@@ -195,7 +195,7 @@ def assert_like(reports, weights, expected) -> None:
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS)
-@pytest.mark.parametrize("variant", ["padded", "packed"])
+@pytest.mark.parametrize("variant", ["plain", "checkpointed"])
 def test_two_processes_give_the_losses_and_weights_of_one(session, alone, variant, parallelism):
     name = f"{variant}-{parallelism}"
     assert_like(session.steps(name), session.weights(name), alone[variant])
@@ -206,7 +206,7 @@ def test_two_processes_compute_in_bfloat16_as_one_does(session, alone, paralleli
     name = f"bfloat16-{parallelism}"
     losses = [report.loss for report in alone["bfloat16"][0]]
     assert [report.loss for report in session.steps(name)] == pytest.approx(losses, rel=1e-2)
-    exact = [report.loss for report in alone["padded"][0]]
+    exact = [report.loss for report in alone["plain"][0]]
     assert losses != pytest.approx(exact, rel=1e-6)
     assert {weight.dtype for weight in session.weights(name).values()} == {torch.float32}
 
@@ -214,9 +214,9 @@ def test_two_processes_compute_in_bfloat16_as_one_does(session, alone, paralleli
 @pytest.mark.parametrize("parallelism", PARALLELISMS)
 def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(session, parallelism):
     assert session.error(f"stopped-{parallelism}").startswith("StopError")
-    assert session.steps(f"resumed-{parallelism}") == session.steps(f"packed-{parallelism}")
+    assert session.steps(f"resumed-{parallelism}") == session.steps(f"checkpointed-{parallelism}")
     resumed = session.weights(f"stopped-{parallelism}")
-    undisturbed = session.weights(f"packed-{parallelism}")
+    undisturbed = session.weights(f"checkpointed-{parallelism}")
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 
@@ -225,27 +225,27 @@ def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(session, parallel
     [("changed", "changed-stopped"), ("back", "back-stopped"), ("grown", "grown-alone")],
 )
 def test_another_number_of_processes_or_another_parallelism_goes_on(session, alone, name, state_of):
-    assert_like(session.steps(name), session.weights(state_of), alone["padded"])
+    assert_like(session.steps(name), session.weights(state_of), alone["plain"])
 
 
 @pytest.mark.parametrize("stopped", ["changed-stopped", "back-stopped"])
 def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path, stopped):
     folder = tmp_path / "left-state"
     shutil.copytree(session.folder / "kept" / stopped, folder)
-    reports = train_alone(replace(session.job("left", "padded"), state_folder=folder))
+    reports = train_alone(replace(session.job("left", "plain"), state_folder=folder))
     # Steps 1 to 3 were done by two: they are only told.
     assert reports[:3] == session.steps(stopped)[:3]
     (file,) = folder.glob("best-*/*.safetensors")
-    assert_like(reports, load_file(file), alone["padded"])
+    assert_like(reports, load_file(file), alone["plain"])
 
 
 @pytest.mark.parametrize(
     ("stopped", "variant"),
     [
-        ("changed-stopped", "padded"),
-        ("back-stopped", "padded"),
-        ("stopped-data_parallel", "packed"),
-        ("stopped-fsdp", "packed"),
+        ("changed-stopped", "plain"),
+        ("back-stopped", "plain"),
+        ("stopped-data_parallel", "checkpointed"),
+        ("stopped-fsdp", "checkpointed"),
     ],
 )
 def test_gradients_are_as_large_as_those_of_one_process(session, tmp_path, stopped, variant):
@@ -273,7 +273,7 @@ def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session)
     error = session.error("full")
     assert "state-00000006' cannot be written" in error
     assert "No space left" in error
-    assert session.steps("freed") == session.steps("packed-fsdp")
+    assert session.steps("freed") == session.steps("checkpointed-fsdp")
     # Half a state would fill the disk until the next run.
     assert not list((session.folder / "full-state").glob(".*.tmp"))
 

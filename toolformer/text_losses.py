@@ -1,0 +1,94 @@
+"""L_i(ε): the losses of texts without calls, one reading per text for all tools (paper §2)."""
+
+from collections.abc import Iterable, Sequence
+
+from toolformer.forward.batching import plan_batches
+from toolformer.forward.geometry import choose_batch_tokens, feed_in_halves
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.row_losses import losses_at
+from toolformer.forward.windows import Window
+from toolformer.scored_call import WindowKey
+
+
+class TextLosses:
+    """L_i(ε) for all positions of all windows of a shard.
+
+    The batches follow from the shard's windows alone, so a window's losses do not depend on which
+    tools or calls ask for them.
+
+    Args:
+        model: the scoring model.
+        windows: of the shard.
+        token_budget: most tokens of a batch; chosen for the device by default.
+        start_losses: by token, its loss as the first of a text, in place of the model's own; see
+            `toolformer.rescoring.start_token_losses`.
+
+    Attributes:
+        start_losses: as given.
+        is_regrouped: whether memory ran out, so that batches were halved.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        windows: Sequence[Window],
+        *,
+        token_budget: int | None = None,
+        start_losses: Sequence[float] | None = None,
+    ):
+        self._model = model
+        self._windows = windows
+        self.start_losses = start_losses
+        self.is_regrouped = False
+        lengths = [len(window.ids) for window in windows]
+        token_budget = token_budget or choose_batch_tokens(
+            model, window_tokens=max(lengths, default=0)
+        )
+        self._batch_of = {
+            (windows[index].document_id, windows[index].index): tuple(batch)
+            for batch in plan_batches(lengths, token_budget=token_budget)
+            for index in batch
+        }
+        self._losses: dict[WindowKey, list[float]] = {}
+
+    def token_losses(self, window: WindowKey) -> list[float]:
+        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
+        self.read([window])
+        return self._losses[window]
+
+    def read(self, windows: Iterable[WindowKey]) -> None:
+        """Feed the batches of these windows that were not fed before."""
+        batches = dict.fromkeys(
+            self._batch_of[window] for window in windows if window not in self._losses
+        )
+        for batch in batches:
+            losses, is_halved = feed_in_halves(
+                [list(self._windows[index].ids) for index in batch],
+                lambda texts: token_losses(self._model, texts),
+            )
+            self.is_regrouped |= is_halved
+            for index, of_window in zip(batch, losses, strict=True):
+                window = self._windows[index]
+                if self.start_losses is not None:
+                    of_window[:1] = [self.start_losses[token] for token in window.ids[:1]]
+                self._losses[window.document_id, window.index] = of_window
+
+
+def token_losses(model: LanguageModel, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Losses of all tokens of a batch of texts, in nats.
+
+    Args:
+        model: any.
+        texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
+            batch.
+
+    Returns:
+        Shape `(texts, n)`, ragged.
+    """
+    rows = [[model.bos_id, *ids[:-1]] for ids in texts]
+    places = [
+        (row, place, ids[place]) for row, ids in enumerate(texts) for place in range(len(ids))
+    ]
+    # ids[place] stands at row place + 1, so logits row `place` predicts it.
+    losses = iter(losses_at(model, rows, places))
+    return [[next(losses) for _ in ids] for ids in texts]
