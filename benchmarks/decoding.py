@@ -37,11 +37,11 @@ def main() -> None:
     from toolformer.evaluation.dateset import generate_dateset, sample_dateset
     from toolformer.evaluation.prompts import question_prompt
     from toolformer.forward.embedded_model import ensure_embedded_model
+    from tools.plugins.plugins import parse_arguments
     from tools.protocol import Document
     from tools.registry import create_tool
     from tools.running.deadlines import Limits
     from tools.running.pending_calls import call_runner
-    from tools.yours.plugins import parse_arguments
 
     items = sample_dateset(generate_dateset(seed=SEED), options.items, SEED)
     prompts = [question_prompt(item.question) for item in items]

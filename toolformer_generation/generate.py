@@ -26,10 +26,10 @@ from toolformer.training.finetuning import RECORD_FILE
 from toolformer_generation.given_tools import tools_by_name
 from toolformer_generation.refusals import check_served
 from tools.base import Tool
+from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
 from tools.running.deadlines import Limits
 from tools.running.pending_calls import call_runner
-from tools.yours.plugins import parse_arguments
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.yours.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
+from tools.plugins.plugins import Plugin, check_described, find_plugins, foreign_code, load_plugin
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
     {

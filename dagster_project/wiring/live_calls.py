@@ -11,9 +11,9 @@ from dagster_project.settings.sections import Settings
 from dagster_project.wiring.toolbox import Toolbox, execution_limits
 from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import RunCalls
+from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
 from tools.running.pending_calls import call_runner
-from tools.yours.plugins import parse_arguments
 
 
 def decoding_parameters(

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 TEXT = "The mill ground 6 sacks a day: one two three four five six seven eight nine in all."
 REPEATED = TEXT[31:]
 SERVER = f'''
-from tools.yours.function_tool import FunctionTool
+from tools.plugins.function_tool import FunctionTool
 
 
 def ask(question: str, times: int = 1) -> str:

@@ -33,10 +33,10 @@ from tools.errors import (
     TransientToolError,
     reason_word,
 )
+from tools.plugins.plugins import parse_arguments, place_of
 from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
-from tools.yours.plugins import parse_arguments, place_of
 
 # Seconds beyond the deadline after which the process ends itself.
 _GRACE_SECONDS = 5.0

@@ -2,7 +2,7 @@
 
 The official client library `mcp` is asynchronous; it runs in a thread of its own, for as long as
 the server lives. The server is started without a shell, and ended with the connection. Does not
-know what a tool is to this project; `tools.yours.mcp_tool` does.
+know what a tool is to this project; `tools.plugins.mcp_tool` does.
 """
 
 import math

@@ -2,7 +2,7 @@
 
     tools:
       CountWords:
-        class: tools.yours.mcp_tool:McpTool
+        class: tools.plugins.mcp_tool:McpTool
         options: {command: [python, server.py], tool: count_words, examples: […]}
 
 The server is a program of the user's choice, started at the first use and ended with the process.
@@ -25,11 +25,11 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins.function_tool import FunctionTool
+from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError
+from tools.plugins.parameters import parameters_of_schema
+from tools.plugins.typed_arguments import Parameter
 from tools.protocol import Document
-from tools.yours.function_tool import FunctionTool
-from tools.yours.mcp_server import McpConnection, ServerLostError, ServerRefusalError
-from tools.yours.parameters import parameters_of_schema
-from tools.yours.typed_arguments import Parameter
 
 
 class McpTool(Tool):

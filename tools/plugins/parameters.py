@@ -2,7 +2,7 @@
 
 The schema of a Python function comes from pydantic, which reads its annotations. Only what can be
 written between the brackets of a call: text, numbers, truth values and choices. Does not read
-arguments; `tools.yours.typed_arguments` does.
+arguments; `tools.plugins.typed_arguments` does.
 """
 
 import enum
@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from tools.errors import ToolSettingsError
-from tools.yours.typed_arguments import Parameter
+from tools.plugins.typed_arguments import Parameter
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 _LIMITS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}

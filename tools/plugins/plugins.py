@@ -152,7 +152,7 @@ def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
         f"{plugin.target} is {type(found).__name__} {getattr(found, '__name__', found)!r}, "
         "not a tool",
         "Derive the class from tools.base.Tool, or wrap the function in a "
-        "tools.yours.function_tool.FunctionTool",
+        "tools.plugins.function_tool.FunctionTool",
     )
 
 

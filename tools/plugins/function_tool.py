@@ -16,11 +16,11 @@ from pydantic import validate_call
 from toolformer.ground.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.plugins.parameters import parameters_of_function, parameters_of_schema
+from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.prompting import draft_prompt
 from tools.protocol import Document
 from tools.syntax import is_tool_name
-from tools.yours.parameters import parameters_of_function, parameters_of_schema
-from tools.yours.typed_arguments import Parameter, read_arguments, write_arguments
 
 # Beyond, not every whole number has a float of its own.
 _LARGEST_WHOLE = 1e15

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.yours import contract_rules
-from tools.yours.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, told
+from tools.plugins import contract_rules
+from tools.plugins.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Trial, told
 
 
 @dataclass(frozen=True, slots=True)

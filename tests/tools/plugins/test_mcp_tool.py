@@ -17,14 +17,14 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins.contract import check_contract
+from tools.plugins.mcp_tool import McpTool
+from tools.plugins.trial import Trial
 from tools.prompting import load_prompt
 from tools.protocol import Document
 from tools.registry import check_usable, create_tool
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
-from tools.yours.contract import check_contract
-from tools.yours.mcp_tool import McpTool
-from tools.yours.trial import Trial
 
 DOCUMENT = Document("d", "a text")
 SERVER = [sys.executable, str(Path(__file__).with_name("mcp_example_server.py"))]
@@ -68,7 +68,7 @@ def test_it_is_registered_by_the_settings_under_any_name(make):
     tool = create_tool(
         "Words",
         {"command": SERVER, "tool": "count_words"},
-        targets={"Words": "tools.yours.mcp_tool:McpTool"},
+        targets={"Words": "tools.plugins.mcp_tool:McpTool"},
     )
     assert tool.name == "Words"
     assert tool.version == make().version
@@ -218,7 +218,7 @@ def test_a_connection_can_be_closed_from_its_own_thread(make):
 def test_the_server_ends_with_the_process(make, tmp_path):
     mark = tmp_path / "pid"
     code = (
-        "from tools.yours.mcp_tool import McpTool; import subprocess, os;"
+        "from tools.plugins.mcp_tool import McpTool; import subprocess, os;"
         f"tool = McpTool('Words', {SERVER!r}, 'count_words'); tool.check_available();"
         f"pids = subprocess.run([*{LIST_CHILDREN!r}, str(os.getpid())],"
         " capture_output=True, text=True).stdout;"

@@ -1,7 +1,7 @@
 """A tool on trial: what it does with the calls that its prompt shows, and with garbage.
 
 Each call is made in a thread that is left behind when it takes longer than the deadline. Does not
-say what is right; the rules in `tools.yours.contract` do.
+say what is right; the rules in `tools.plugins.contract` do.
 """
 
 import datetime
@@ -22,11 +22,11 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins.nasty_arguments import NASTY_ARGUMENTS
+from tools.plugins.plugins import place_of
 from tools.prompting import demonstrations_of
 from tools.protocol import Document
 from tools.syntax import parse_sample
-from tools.yours.nasty_arguments import NASTY_ARGUMENTS
-from tools.yours.plugins import place_of
 
 _Value = TypeVar("_Value")
 
