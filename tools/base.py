@@ -60,9 +60,6 @@ class Tool(ABC):
         Args:
             text: Arguments as the model wrote them, without enclosing quotes.
 
-        Returns:
-            The arguments on one line, without white space at the ends.
-
         Raises:
             CallSyntaxError: With reason `empty_arguments`, `arrow_in_arguments` or
                 `bracket_in_arguments`.
@@ -90,7 +87,6 @@ class Tool(ABC):
 
         Args:
             arguments: Normalised by `parse_arguments`.
-            document: The text that the call stands in.
 
         Returns:
             The answer, before markers are removed from it.
@@ -101,9 +97,6 @@ class Tool(ABC):
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
         """Answer several calls one after the other.
-
-        Args:
-            requests: Pairs of normalised arguments and the text of the call.
 
         Returns:
             One entry per request, in the same order: the answer, or the error of that call.
@@ -123,9 +116,6 @@ class Tool(ABC):
     def proposals(self, document: Document) -> Sequence[Proposal]:  # noqa: ARG002
         """Propose nothing: the model's probabilities choose the places, as in the paper.
 
-        Args:
-            document: A text that `preselect` takes.
-
         Returns:
             Places inside the text, in any order.
         """
@@ -137,20 +127,12 @@ class Tool(ABC):
         A sampling model sees the whole text, a decoding one only what stands before the call: a
         tool whose arguments could be copied from behind refuses them here (spec §3.4).
 
-        Args:
-            arguments: Normalised by `parse_arguments`.
-            before: The text in front of the call.
-            after: The text behind it.
-
         Raises:
             CallSyntaxError: When the call could not be written at this place.
         """
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
         """The publication date of the text: an answer may depend on it, and on nothing else of it.
-
-        Args:
-            document: The text that the call stands in.
 
         Returns:
             What an answer depends on besides name, version and arguments; None for a tool whose

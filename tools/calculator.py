@@ -98,10 +98,6 @@ class Calculator(Tool):
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Work out one expression.
 
-        Args:
-            arguments: The expression.
-            document: Not used.
-
         Returns:
             The value: without decimals if it is whole, else rounded to two decimals.
 
@@ -217,12 +213,6 @@ def format_number(value: Fraction) -> str:
     The exact value decides: a whole one has no decimals, any other exactly two, so that 1/1000
     is `0.00`. Halves are rounded away from zero; a negative value that rounds to zero has no
     sign.
-
-    Args:
-        value: An exact number.
-
-    Returns:
-        Its text.
 
     Example:
         >>> [format_number(Fraction(text)) for text in ("18/7", "80", "-1/1000")]

@@ -65,12 +65,6 @@ class Calendar(Tool):
     def parse_arguments(self, text: str) -> str:
         """Accept nothing but white space.
 
-        Args:
-            text: The text between the brackets.
-
-        Returns:
-            Empty text.
-
         Raises:
             CallSyntaxError: With reason `arguments_given`.
         """
@@ -83,10 +77,6 @@ class Calendar(Tool):
 
     def call(self, arguments: str, document: Document) -> str:
         """Say what day it is for a document.
-
-        Args:
-            arguments: Empty text.
-            document: The text that the call stands in.
 
         Returns:
             A sentence such as `Today is Friday, May 3, 2024.`
@@ -149,11 +139,7 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
     `YYYY-MM-DD`, and `YYYYMMDD` as a whole part. Year and month alone are no date.
 
     Args:
-        url: The URL, with or without a scheme.
         latest: The latest day that counts; the earliest is 1 January 1995.
-
-    Returns:
-        The first date in the path that exists and lies in these bounds, or None.
 
     Example:
         >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
@@ -171,9 +157,6 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
 
 def render_date(date: datetime.date) -> str:
     """Write a date as the calendar answers, whatever the machine's language.
-
-    Args:
-        date: A date.
 
     Returns:
         A sentence with weekday, month in words, day without leading zero, and year.

@@ -123,36 +123,15 @@ class MachineTranslation(Tool):
         )
 
     def parse_arguments(self, text: str) -> str:
-        """Normalise a phrase: control characters and white space.
-
-        Args:
-            text: Arguments as the model wrote them.
-
-        Returns:
-            The phrase on one line.
-
-        Raises:
-            CallSyntaxError: As `Tool.parse_arguments`.
-        """
+        """Normalise a phrase: control characters and white space."""
         return super().parse_arguments(single_line(text))
 
     def prepare(self) -> None:
-        """Load the model, where a model translates.
-
-        Raises:
-            ToolUnavailableError: When it cannot be loaded.
-        """
+        """Load the model, where a model translates."""
         self._translator.prepare()
 
     def call(self, arguments: str, document: Document) -> str:
         """Translate one phrase; see `call_batch`, which is faster for several.
-
-        Args:
-            arguments: The phrase.
-            document: The text that the call stands in.
-
-        Returns:
-            The translation.
 
         Raises:
             ToolCallError: With reason `no_words`, `too_long`, `already_english`,
@@ -168,16 +147,9 @@ class MachineTranslation(Tool):
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
         """Translate several phrases: those of one language together, each distinct one once.
 
-        Args:
-            requests: Pairs of phrase and the text of the call, which is not used.
-
         Returns:
             One entry per request, in the same order: the translation, or the error of that call,
             with a reason as in `call`.
-
-        Raises:
-            ToolTimeoutError: When Apertium took too long.
-            ToolUnavailableError: When nothing can translate.
         """
         answers: dict[str, str | ToolCallError] = {}
         by_language: defaultdict[str, list[str]] = defaultdict(list)
@@ -218,11 +190,6 @@ class MachineTranslation(Tool):
         A sampling model sees the whole text and may translate what comes only later; a decoding
         one cannot. Compared without regard to case and white space.
 
-        Args:
-            arguments: The phrase.
-            before: The text in front of the call.
-            after: The text behind it.
-
         Raises:
             CallSyntaxError: With reason `look_ahead` when the phrase ends behind the call, or
                 `not_in_text` when it is nowhere in the text.
@@ -248,11 +215,7 @@ class MachineTranslation(Tool):
         return ()
 
     def check_available(self) -> None:
-        """Check that something can translate, without loading it.
-
-        Raises:
-            ToolUnavailableError: When nothing can; it says how to get a translator.
-        """
+        """Check that something can translate, without loading it."""
         self._translator.check_available()
 
     def _make_translator(self) -> ApertiumTranslator | NllbTranslator:

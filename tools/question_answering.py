@@ -92,12 +92,6 @@ class QA(RetrievalTool):
     def parse_arguments(self, text: str) -> str:
         """Normalise a question: quotes, control characters and white space.
 
-        Args:
-            text: Arguments as the model wrote them.
-
-        Returns:
-            The question on one line.
-
         Raises:
             CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
         """
@@ -115,27 +109,12 @@ class QA(RetrievalTool):
         return propose_facts(document.text)
 
     def prepare(self) -> None:
-        """Load the reader's model.
-
-        Raises:
-            ToolUnavailableError: When it cannot be loaded.
-        """
+        """Load the reader's model."""
         with _named_errors():
             self.reader.prepare()
 
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
-        """Rank passages for questions.
-
-        Args:
-            queries: Distinct questions.
-
-        Returns:
-            One ranking per question, best first.
-
-        Raises:
-            ToolUnavailableError: When an index cannot be opened.
-            ToolDiedError: When searching fails.
-        """
+        """Rank passages for questions."""
         with _named_errors():
             rankings = self.retriever.rank(queries, self.depth)
         return [[stored_passage(hit) for hit in ranking] for ranking in rankings]
@@ -146,16 +125,7 @@ class QA(RetrievalTool):
         passages: Sequence[StoredPassage],
         document: Document,
     ) -> list[StoredPassage]:
-        """Return the best passages that are neither the source nor a copy of the asking text.
-
-        Args:
-            query: The question, which does not matter here.
-            passages: In the order of their ranking.
-            document: The text that the call stands in.
-
-        Returns:
-            As many as are read, in the same order.
-        """
+        """Return the best passages that are neither the source nor a copy of the asking text."""
         asking = AskingText(document, self.overlap_share)
         foreign: list[StoredPassage] = []
         for passage in passages:
@@ -172,9 +142,6 @@ class QA(RetrievalTool):
     ) -> list[str | ToolCallError]:
         """Answer questions from their passages.
 
-        Args:
-            requests: Pairs of question and passages.
-
         Returns:
             One entry per request: the answer, or a `ToolCallError` with reason `no_result` where
             there are no passages and `unsure` where the reader is.
@@ -188,11 +155,7 @@ class QA(RetrievalTool):
         ]
 
     def check_available(self) -> None:
-        """Check retriever and reader by looking at files, without loading anything.
-
-        Raises:
-            ToolUnavailableError: When one of them cannot run.
-        """
+        """Check retriever and reader by looking at files, without loading anything."""
         with _named_errors():
             self.retriever.check_available()
             self.reader.check_available()

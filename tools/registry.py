@@ -35,12 +35,6 @@ _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
     """List all tools without importing them: the project's own, then the others by name.
 
-    Args:
-        targets: Name to `module:Class` of tools that the settings name.
-
-    Returns:
-        The names, as written in calls.
-
     Raises:
         ToolRegistrationError: When a tool from outside is registered under a name that cannot be
             used.
@@ -57,10 +51,8 @@ def create_tool(
     """Create a tool.
 
     Args:
-        name: As written in calls; one of `tool_names`.
         settings: Keyword arguments of the tool's constructor. The class of a plugin whose
             constructor takes a `name` gets the tool's own.
-        targets: Name to `module:Class` of tools that the settings name.
 
     Returns:
         The tool. It may still be unavailable here: ask `check_usable`.
@@ -88,10 +80,6 @@ def create_tool(
 def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> None:
     """Check that a tool has this name, without importing it.
 
-    Args:
-        name: As written in calls.
-        targets: Name to `module:Class` of tools that the settings name.
-
     Raises:
         UnknownToolError: When no tool has the name; the message suggests the nearest one.
     """
@@ -105,25 +93,12 @@ def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> N
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a tool of this name comes from outside this project.
-
-    Example:
-        >>> is_plugin("Calculator"), is_plugin("UnitConverter")
-        (False, True)
-    """
+    """Whether a tool of this name comes from outside this project."""
     return name not in _ENTRIES
 
 
 def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
-    """Say for people where a tool comes from.
-
-    Args:
-        name: One of `tool_names`.
-        targets: Name to `module:Class` of tools that the settings name.
-
-    Returns:
-        `built in`, or who registered which class.
-    """
+    """Say for people where a tool comes from."""
     if not is_plugin(name):
         return "built in"
     plugin = find_plugins(targets, taken=_TAKEN)[name]
@@ -132,10 +107,6 @@ def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
 
 def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
     """The `module:Class` that a tool from outside is registered as.
-
-    Args:
-        name: One of `tool_names`, for which `is_plugin` holds.
-        targets: Name to `module:Class` of tools that the settings name.
 
     Raises:
         UnknownToolError: When no tool has the name.
@@ -146,10 +117,6 @@ def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str
 
 def check_usable(tool: Tool, name: str) -> None:
     """Check that a tool can run here, before anything expensive.
-
-    Args:
-        tool: From `create_tool`.
-        name: What it was created as.
 
     Raises:
         ToolUnavailableError: When the tool cannot run, or comes from outside and does not say of

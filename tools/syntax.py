@@ -47,7 +47,6 @@ def call_pieces(
     Encoding the pieces separately keeps `" ["` and `"]"` the same tokens everywhere.
 
     Args:
-        call: The call; its arguments must be free of markers.
         result: The result r of e(c, r). None, or empty text, gives e(c, ε).
         empty_result_keeps_arrow: Whether e(c, ε) is written `[Name(args) ->]`, the literal
             reading of the paper, or `[Name(args)]`.
@@ -74,14 +73,6 @@ def format_call(
     call: ToolCall, result: str | None = None, *, empty_result_keeps_arrow: bool = True
 ) -> str:
     """Write a call as text, with the space in front that belongs to the opening marker.
-
-    Args:
-        call: The call.
-        result: The result, or None for e(c, ε).
-        empty_result_keeps_arrow: See `call_pieces`.
-
-    Returns:
-        The text of the call.
 
     Example:
         >>> format_call(ToolCall("Calculator", "6 * 7"), "42")
@@ -145,9 +136,6 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
 def check_arguments(arguments: str) -> None:
     """Refuse arguments that contain a marker.
 
-    Args:
-        arguments: The text between the brackets of a call.
-
     Raises:
         CallSyntaxError: With reason `bracket_in_arguments` or `arrow_in_arguments`.
     """
@@ -171,12 +159,6 @@ def strip_quotes(arguments: str) -> str:
     Quotes are a pair only if neither of them occurs in between, so that `"a" or "b"` keeps its
     quotes.
 
-    Args:
-        arguments: The text between the brackets of a call.
-
-    Returns:
-        The arguments without the pair.
-
     Example:
         >>> strip_quotes(' "Suez Canal" ')
         'Suez Canal'
@@ -198,9 +180,6 @@ def clean_result(text: str) -> str:
     `[` and `]` become round brackets, `->` becomes the word `to`, control characters become
     spaces, runs of white space one space; characters that nobody sees, such as those that turn the
     direction of writing around, are removed. Cleaning twice changes nothing.
-
-    Args:
-        text: What a tool answered.
 
     Returns:
         The cleaned text, without white space at the ends; possibly empty.
@@ -246,7 +225,6 @@ def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
     """Insert calls into a text.
 
     Args:
-        text: The text without calls.
         calls: Pairs of character offset in `text` and text to insert there, in any order.
             Calls with equal offsets stand in the order given.
 
@@ -278,13 +256,6 @@ def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
 
 def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
     """Undo `insert_calls`.
-
-    Args:
-        augmented_text: The text with calls.
-        calls: The pairs that were inserted; offsets count characters of the text without calls.
-
-    Returns:
-        The text without calls.
 
     Raises:
         ValueError: When one of the calls does not stand where its offset says.

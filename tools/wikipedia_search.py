@@ -118,12 +118,6 @@ class WikiSearch(RetrievalTool):
     def parse_arguments(self, text: str) -> str:
         """Normalise a search term: quotes, control characters and white space.
 
-        Args:
-            text: Arguments as the model wrote them.
-
-        Returns:
-            The search term on one line.
-
         Raises:
             CallSyntaxError: As `Tool.parse_arguments`, and with reason `too_long`.
         """
@@ -154,18 +148,7 @@ class WikiSearch(RetrievalTool):
         ]
 
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
-        """Rank the best passages of each search.
-
-        Args:
-            queries: Search terms.
-
-        Returns:
-            For each at most `depth` passages.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened.
-            ToolDiedError: When Lucene fails.
-        """
+        """Rank the best passages of each search."""
         return self._rank(queries, self.depth)
 
     def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
@@ -175,13 +158,7 @@ class WikiSearch(RetrievalTool):
     def select(
         self, query: str, passages: Sequence[StoredPassage], document: Document
     ) -> list[StoredPassage]:
-        """Return the best passage that is not the asking text's own; at most one.
-
-        Args:
-            query: The search term.
-            passages: A ranking.
-            document: The text that the call stands in.
-        """
+        """Return the best passage that is not the asking text's own; at most one."""
         text = _asking_text(document, self.overlap_share)
         for stored in passages:
             passage = _passage(stored)
@@ -199,9 +176,6 @@ class WikiSearch(RetrievalTool):
     ) -> list[str | ToolCallError]:
         """Write the first passage of each request as an answer.
 
-        Args:
-            requests: Pairs of search term and passages, at least one each.
-
         Returns:
             `Title > Section > text`, without the section where the passage has none.
         """
@@ -211,11 +185,7 @@ class WikiSearch(RetrievalTool):
         ]
 
     def check_available(self) -> None:
-        """Check indexes, pyserini and Java by looking at files, without starting Java.
-
-        Raises:
-            ToolUnavailableError: When one of them is missing.
-        """
+        """Check indexes, pyserini and Java by looking at files, without starting Java."""
         self.retriever.check_available()
 
     def _shortened(self, passage: Passage, query: str) -> Passage:
@@ -244,10 +214,6 @@ def _passage(stored: StoredPassage) -> Passage:
 def format_snippet(passage: Passage, snippet_words: int) -> str:
     """Write a passage as an answer.
 
-    Args:
-        passage: The passage.
-        snippet_words: Most words of its text.
-
     Returns:
         One line without call markers.
 
@@ -261,13 +227,6 @@ def format_snippet(passage: Passage, snippet_words: int) -> str:
 
 def cut_words(text: str, most_words: int) -> str:
     """Return the first words of a text, with single spaces between them.
-
-    Args:
-        text: Any text.
-        most_words: Number of words to keep, at least 1.
-
-    Returns:
-        At most that many words.
 
     Example:
         >>> cut_words("The canal  opened in 1869.", 3)

@@ -99,9 +99,6 @@ class FunctionTool(Tool):
                 of that, so give one where they may change.
             needs_network: See the class.
 
-        Returns:
-            The tool.
-
         Raises:
             ToolSettingsError: When a parameter or the description is missing what is needed, or
                 the source cannot be read and there is no version.
@@ -151,11 +148,6 @@ class FunctionTool(Tool):
                 it refers to below `$defs`. An optional parameter of a type that cannot be written
                 in calls (array, object) is left out.
             call: Gets the values as keyword arguments.
-            version: Changes whenever answers change.
-            examples, name, needs_network: See `from_function`.
-
-        Returns:
-            The tool.
 
         Raises:
             ToolSettingsError: When the schema lacks something, or a required parameter cannot be
@@ -197,9 +189,6 @@ class FunctionTool(Tool):
         Args:
             text: As the model wrote them: `a, b`, or with names `a, second=b`.
 
-        Returns:
-            The normal form.
-
         Raises:
             CallSyntaxError: As `read_arguments` and `write_arguments`.
         """
@@ -207,13 +196,6 @@ class FunctionTool(Tool):
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Call the function.
-
-        Args:
-            arguments: In their normal form.
-            document: Not used.
-
-        Returns:
-            What the function returned, as text.
 
         Raises:
             ToolCallError: With reason `no_answer`, or the error's name such as `value_error`.

@@ -36,9 +36,7 @@ class McpConnection:
     """A running MCP server.
 
     Args:
-        command: The program and its arguments.
         environment: Variables beside the few that the client library passes on.
-        seconds: Longest time until the server is ready.
 
     Attributes:
         server: Name and version of the server, as far as it gives them.
@@ -79,10 +77,6 @@ class McpConnection:
     def find_tool(self, name: str, *, seconds: float) -> "Tool":
         """Look a tool up.
 
-        Args:
-            name: On the server.
-            seconds: Longest time to wait.
-
         Raises:
             ServerLostError: The server ended.
             ServerRefusalError: The server has no such tool.
@@ -108,11 +102,6 @@ class McpConnection:
 
     def call(self, name: str, arguments: Mapping[str, object], *, seconds: float) -> str | None:
         """Call a tool of the server.
-
-        Args:
-            name: On the server.
-            arguments: Values by name.
-            seconds: Longest time to wait for the answer.
 
         Returns:
             The text parts of the answer, one line each; None where there are none.

@@ -29,8 +29,6 @@ def parameters_of_schema(
     """Read the parameters of a function from the JSON schema of its arguments.
 
     Args:
-        schema: Of type `object`.
-        tool_name: For messages.
         skips_optional: Whether an optional parameter that cannot be written in calls is left out,
             instead of being an error.
 
@@ -67,13 +65,6 @@ def parameters_of_schema(
 
 def parameters_of_function(function: Callable[..., object], shown: str) -> list[Parameter]:
     """Read the parameters of a function from its annotations.
-
-    Args:
-        function: The function.
-        shown: Its name, for messages.
-
-    Returns:
-        The parameters, required ones first, else in the function's order.
 
     Raises:
         ToolSettingsError: When a parameter has no type or one that cannot be written in calls, or

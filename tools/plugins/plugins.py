@@ -60,7 +60,6 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
 
     Args:
         targets: Name to `module:Class`, from the settings; wins over an entry point of that name.
-        taken: Names that belong to this project.
 
     Returns:
         The tools by name, in alphabetical order.
@@ -90,10 +89,6 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
 def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
     """Check the name and the target of a plugin, without importing it.
 
-    Args:
-        plugin: The plugin.
-        taken: Names that belong to this project.
-
     Raises:
         ToolRegistrationError: When the name is taken, also in other letter case, or cannot be
             written in calls, or when the target is no `module:Class`.
@@ -120,9 +115,6 @@ def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
 
 def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
     """Import what a plugin's target names.
-
-    Args:
-        plugin: The plugin.
 
     Returns:
         A class of tools, or a tool that is ready.
@@ -161,10 +153,6 @@ def parse_arguments(tool: Tool, text: str) -> str:
 
     Models write anything, and a method that was not prepared for it must not end a run.
 
-    Args:
-        tool: The tool.
-        text: The text between the brackets of a call.
-
     Returns:
         The normalised arguments, free of markers and line ends.
 
@@ -198,9 +186,6 @@ def parse_arguments(tool: Tool, text: str) -> str:
 def place_of(error: BaseException) -> str:
     """Where in a user's own file an error was raised, as `my_tools.py:12 in call`.
 
-    Args:
-        error: What was raised.
-
     Returns:
         The innermost such frame; where all are those of packages, the innermost of these that is
         not this project's. Empty where there is none.
@@ -216,10 +201,6 @@ def place_of(error: BaseException) -> str:
 @contextmanager
 def foreign_code(tool_name: str, what: str) -> Iterator[None]:
     """Turn whatever foreign code raises inside the block into an error of the tools package.
-
-    Args:
-        tool_name: The tool that the code belongs to.
-        what: What the code does, as the subject of a sentence.
 
     Raises:
         ToolUnavailableError: In place of any exception that is no `ToolError`.
@@ -245,10 +226,6 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
 
 def check_described(tool: Tool, name: str) -> None:
     """Check that a foreign tool says of itself what every run asks.
-
-    Args:
-        tool: The tool.
-        name: What it is registered as.
 
     Raises:
         ToolUnavailableError: When name, version, description or prompt is not as it should be.

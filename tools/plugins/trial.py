@@ -95,9 +95,7 @@ class Trial:
     Args:
         name: What the tool is registered as.
         create: Makes a fresh tool with settings.
-        settings: Those of the tool.
         read_prompt: Gives the few-shot prompt of the tool; may raise PromptError.
-        deadline_seconds: Longest time of one call.
 
     Raises:
         ToolError: When the tool cannot be created.

@@ -88,9 +88,6 @@ class Parameter:
     def read(self, text: str) -> object:
         """Read one value.
 
-        Args:
-            text: The text of the value, without quotes around it.
-
         Returns:
             The value: text, a whole number, a finite number, a truth value, or a choice.
 
@@ -139,10 +136,6 @@ def value_text(value: object) -> str:
 
 def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, object]:
     """Read the arguments of a call.
-
-    Args:
-        text: The text between the brackets.
-        parameters: What the tool takes, required ones first.
 
     Returns:
         Value by name; parameters that the call leaves out are not in it. Where the only parameter
@@ -193,10 +186,6 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
 
 def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter]) -> str:
     """Write the arguments of a call in their normal form.
-
-    Args:
-        values: Value by name, from `read_arguments`.
-        parameters: What the tool takes.
 
     Returns:
         The text between the brackets; `read_arguments` reads the same values from it, apart from

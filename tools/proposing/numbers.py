@@ -31,7 +31,6 @@ def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal
     """Propose calls in front of numbers that can be worked out, with their sign and currency.
 
     Args:
-        text: The text.
         computes: Whether an expression has a value.
 
     Returns:

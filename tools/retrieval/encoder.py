@@ -26,12 +26,9 @@ class TextEncoder:
     """A Hugging Face encoder in evaluation mode, loaded at first use.
 
     Args:
-        directory: As `save_pretrained` writes it.
         similarity: `dot` compares vectors as they are, as Contriever does; `cosine` divides them
             by their lengths first.
-        most_tokens: Longer texts are cut there.
         device: Gives the device when the encoder is loaded.
-        batch_size: Texts fed together.
     """
 
     def __init__(
@@ -60,24 +57,14 @@ class TextEncoder:
 
     @property
     def identity(self) -> str:
-        """The identity of the model, and how its vectors are made.
-
-        Raises:
-            ToolUnavailableError: When there is no encoder in the directory.
-        """
+        """The identity of the model, and how its vectors are made."""
         return f"{encoder_identity(self.directory)} {self._similarity} {self._most_tokens}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
 
-        Args:
-            texts: Passages or questions.
-
         Returns:
             Float32, shape `(texts, dimension)`. Their last digits depend on how texts are batched.
-
-        Raises:
-            ToolUnavailableError: When there is no encoder in the directory.
         """
         import torch
 

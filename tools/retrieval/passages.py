@@ -47,10 +47,7 @@ def split_passages(
     that is cut between words. No passage spans two sections and no word is lost.
 
     Args:
-        title: Title of the article.
         sections: Pairs of section title (empty for the introduction) and plain text, in order.
-        url: Address of the article.
-        numbers: Gives each passage of the index its running number, the passage's id.
         max_words: Most words in a passage, at least 1.
 
     Yields:
@@ -79,9 +76,6 @@ def raw_document(passage: Passage) -> str:
     Title, section and text are the three parts of `contents`, one per line, so that the words
     are stored once.
 
-    Args:
-        passage: The passage.
-
     Returns:
         JSON in ASCII: pyjnius damages characters above U+FFFF on their way to Java.
     """
@@ -97,9 +91,6 @@ def passage_from_raw(raw: str) -> Passage:
     Args:
         raw: What `raw_document` wrote, or a document of a prebuilt Pyserini index of Wikipedia,
             whose contents are a quoted title and a text.
-
-    Returns:
-        The passage.
 
     Raises:
         ValueError: When it is not such JSON.

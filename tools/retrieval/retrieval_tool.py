@@ -121,25 +121,14 @@ class RetrievalTool(Tool):
         """Answer queries from passages, at least one each."""
 
     def call(self, arguments: str, document: Document) -> str:
-        """Answer one query; see `call_batch`, which is faster for several.
-
-        Raises:
-            ToolCallError: With reason `no_result`, or one of the reader's.
-        """
+        """Answer one query; see `call_batch`, which is faster for several."""
         (answer,) = self.call_batch([(arguments, document)])
         if isinstance(answer, ToolCallError):
             raise answer
         return answer
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several queries.
-
-        Args:
-            requests: Pairs of query and the text of the call.
-
-        Returns:
-            The answers in order, the error of a query without one.
-        """
+        """Answer several queries."""
         outcomes = answer_from_passages(self, requests, _run_plainly)
         return [
             outcome.result
@@ -154,14 +143,7 @@ class RetrievalTool(Tool):
 
 
 def stored_passage(hit: Hit) -> StoredPassage:
-    """Write an entry of a ranking as a cache holds it.
-
-    Args:
-        hit: The entry.
-
-    Returns:
-        The fields of the passage, and `score`.
-    """
+    """Write an entry of a ranking as a cache holds it."""
     return {**asdict(hit.passage), "score": hit.score}
 
 
@@ -171,8 +153,6 @@ def answer_from_passages(
     """Take requests through the three steps, each distinct input once.
 
     Args:
-        tool: The tool.
-        requests: Pairs of query and the text of the call.
         run_step: Runs one step; keeps and limits it where that is wanted.
 
     Returns:

@@ -43,10 +43,8 @@ def build_index(
 
     Args:
         passages: What to index, read once. Ids must be unique, which is not checked.
-        directory: Where the index goes; an older index there is replaced.
         fingerprint: Identifies passages and settings; stored, and returned by
             `index_information`. Index files differ between runs even for equal passages.
-        progress: Called after each batch with the number of passages indexed so far.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
@@ -68,9 +66,6 @@ def build_index(
 
 def index_information(directory: Path) -> dict[str, Any] | None:
     """Read what is known about an index, without Java.
-
-    Args:
-        directory: The folder of the index.
 
     Returns:
         At least `fingerprint` and `passages`; also the analysis, the versions and the time of

@@ -60,9 +60,6 @@ class WordVectors:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
 
-        Args:
-            texts: Passages or questions.
-
         Returns:
             Of length 1, or 0 for a text without tokens; float32, shape `(texts, 256)`. Each depends
             on its own text alone.

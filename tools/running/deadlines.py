@@ -55,9 +55,6 @@ class Limits:
         deadline_seconds: Longest time of one call, its repetitions included; above 0.
         batch_size: Most calls per batch, at least 1.
         attempts: How often a call is made that fails for a reason that may pass, at least 1.
-
-    Raises:
-        ValueError: When a limit is out of range.
     """
 
     deadline_seconds: float
@@ -122,9 +119,6 @@ class Calls(Generic[RequestT]):
         most 20 deadlines) is made again call by call. After 20 calls in a row that failed for
         reasons that may pass (no answer in time, an error of the network, a process that ended),
         the rest is given up, for as long as the count of failures lives.
-
-        Args:
-            requests: What the calls are made with.
 
         Returns:
             One outcome per request, in order. The reason is the tool's own as a word, or `timeout`,

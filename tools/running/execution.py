@@ -42,9 +42,6 @@ def execute_calls(
     daemon threads, which never keep the interpreter from exiting.
 
     Args:
-        tool: The tool.
-        requests: Pairs of normalised arguments and the text of the call.
-        limits: What the calls may take.
         cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
             are made once. None to make every call.
         progress: Told at first and after each batch how many calls of how many are made, those of

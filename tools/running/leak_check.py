@@ -23,11 +23,7 @@ class RepeatedShares:
 
 
 class LeakCheck:
-    """One text, prepared for the results of many calls.
-
-    Args:
-        text: The call's own text.
-    """
+    """One text, prepared for the results of many calls."""
 
     def __init__(self, text: str) -> None:
         # For each sequence where its first and its last occurrence end.
@@ -41,10 +37,6 @@ class LeakCheck:
 
     def shares(self, result: str, character_offset: int) -> RepeatedShares | None:
         """How much of a result the text repeats before and behind a place.
-
-        Args:
-            result: What the tool answered.
-            character_offset: Of the call, in the text.
 
         Returns:
             The shares; None for a result of fewer than 8 words, which repeats nothing for certain:

@@ -26,9 +26,6 @@ def call_runner(
     """What a decoder runs its pending calls with.
 
     Args:
-        tools: The tools that may be called, by name.
-        askers: The texts, as the tools know them.
-        limits: What the calls may take.
         on_outcome: Told of each call whose it was, the tool, and why there is no result; None where
             there is one.
         failures: See `tools.running.deadlines.Calls`; by default they are counted for as long as

@@ -43,11 +43,7 @@ class ResultCache:
         self._is_usable = True
 
     def get(self, keys: Sequence[str]) -> list[ToolResult | None]:
-        """What is kept under keys; None where nothing is.
-
-        Args:
-            keys: From `outcome_key`.
-        """
+        """What is kept under keys; None where nothing is."""
         return self._guarded(
             lambda cache: [_outcome(cache, key) for key in keys], [None] * len(keys)
         )

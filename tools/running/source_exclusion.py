@@ -19,7 +19,6 @@ class AskingText:
     """A call's own text, prepared for comparison with many passages.
 
     Args:
-        document: The text; its url and title count only where it has them.
         overlap_share: Share of a passage's 8-word sequences, 0 to 1, from which on the passage
             counts as repeated by the text.
     """
@@ -34,7 +33,6 @@ class AskingText:
         """Tell whether a passage must not answer a call of this text.
 
         Args:
-            title: Title of the passage's article.
             url: Address of the article; empty where unknown.
             text: The passage, or the part of it that would be shown.
 
@@ -52,9 +50,6 @@ class AskingText:
 
         Args:
             text: The passage; one of fewer than 8 words is one sequence.
-
-        Returns:
-            0 to 1; 0 for a passage without words.
         """
         words = words_of(text)
         if not words:
@@ -76,9 +71,6 @@ class AskingText:
 def normalised_url(url: str) -> str:
     """Bring spellings of one address together.
 
-    Args:
-        url: An address, with or without scheme.
-
     Returns:
         Host without `www.` and the mobile `m.`, decoded path without final slash, and query.
 
@@ -98,9 +90,6 @@ def normalised_url(url: str) -> str:
 
 def normalised_title(title: str) -> str:
     """Bring spellings of one title together.
-
-    Args:
-        title: A title of an article or a web page.
 
     Returns:
         Case-folded, with spaces for underscores, without the name of the site.

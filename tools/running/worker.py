@@ -180,8 +180,6 @@ def _error(error: BaseException, name: str, *, made_from: str | None = None) -> 
     """What a tool raised, as the error of `tools.errors` that the parent raises.
 
     Args:
-        error: Whatever it is.
-        name: What the tool is registered as.
         made_from: The target where it was raised while the tool was made; None in a call.
     """
     place = place_of(error)

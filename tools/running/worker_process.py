@@ -68,7 +68,6 @@ class WorkerProcess:
     """The running process: one request goes in, one reply comes out.
 
     Args:
-        with_network: Whether it has the network.
         environment: Names of variables that it gets beside the usual few.
     """
 

@@ -42,12 +42,7 @@ _END_OF_TEXT = "\0"
 
 
 class ApertiumTranslator:
-    """The pairs into English that are installed.
-
-    Args:
-        tool_name: The tool that translates, for errors.
-        timeout_seconds: Longest time of one run of the program.
-    """
+    """The pairs into English that are installed."""
 
     # One run takes a tenth of a second before it reads anything.
     texts_at_once = 256
@@ -70,11 +65,7 @@ class ApertiumTranslator:
         return f"pairs={digest.hexdigest()}"
 
     def check_available(self) -> None:
-        """Check that a pair into English is installed.
-
-        Raises:
-            ToolUnavailableError: When none is.
-        """
+        """Check that a pair into English is installed."""
         if not self.modes:
             raise ToolUnavailableError(
                 self.tool_name, "Apertium has no pair into English installed", _REMEDY
@@ -104,7 +95,6 @@ class ApertiumTranslator:
         """Translate texts of one language in one run of the program.
 
         Args:
-            texts: Lines of text.
             language: fastText's code.
 
         Returns:

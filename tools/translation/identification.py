@@ -23,9 +23,6 @@ class Guess(NamedTuple):
 def guess_language(text: str) -> Guess | None:
     """Identify the language of a text.
 
-    Args:
-        text: Any text; what follows its first 500 characters is not looked at.
-
     Returns:
         The likeliest language; None for a text without letters, of which fastText would say
         something all the same.

@@ -69,9 +69,6 @@ _OTHER_APERTIUM_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def apertium_codes(language: str) -> tuple[str, ...]:
     """The names that Apertium may have for a language, the likeliest first.
 
-    Args:
-        language: fastText's code.
-
     Returns:
         Codes of two or three letters; fastText's own alone for a language that is not listed.
 

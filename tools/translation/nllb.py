@@ -55,9 +55,7 @@ class NllbTranslator:
     """A model of the NLLB-200 family in a local directory.
 
     Args:
-        tool_name: The tool that translates, for errors.
         directory: As `save_pretrained` writes it: config.json, tokenizer.json, *.safetensors.
-        options: How to decode.
     """
 
     def __init__(self, tool_name: str, directory: Path, options: NllbOptions) -> None:
@@ -92,11 +90,7 @@ class NllbTranslator:
         )
 
     def check_available(self) -> None:
-        """Check that the files are there.
-
-        Raises:
-            ToolUnavailableError: When the directory or one of its files is missing.
-        """
+        """Check that the files are there."""
         directory = self.directory
         if not directory.is_dir():
             raise ToolUnavailableError(
@@ -119,11 +113,7 @@ class NllbTranslator:
             )
 
     def prepare(self) -> None:
-        """Load tokenizer and model, unless that was done.
-
-        Raises:
-            ToolUnavailableError: When the model cannot be loaded.
-        """
+        """Load tokenizer and model, unless that was done."""
         with self._lock:
             self._load_once()
 
@@ -189,11 +179,7 @@ class NllbTranslator:
             self._model = self._load_model()
 
     def _load_model(self) -> Any:
-        """Load the weights, to where they compute.
-
-        Raises:
-            ValueError: When they lack tensors, which transformers would fill with random numbers.
-        """
+        """Load the weights, to where they compute."""
         import torch
         from transformers import M2M100ForConditionalGeneration
 
@@ -219,14 +205,7 @@ class NllbTranslator:
         return model.to(device).eval()
 
     def _generate(self, inputs: list[list[int]]) -> list[list[int]]:
-        """Decode greedily or by beam search, with English forced as the first token.
-
-        Args:
-            inputs: Token ids of texts, which make one batch.
-
-        Returns:
-            Token ids of the translations, special ones among them.
-        """
+        """Decode greedily or by beam search, with English forced as the first token."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
         from transformers import GenerationConfig

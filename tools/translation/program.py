@@ -38,9 +38,6 @@ def run_program(
 
     Args:
         arguments: The program and its arguments, none of which a shell sees.
-        text: What it reads.
-        timeout_seconds: Longest time it may take.
-        most_bytes: Most that it may write to each of its outputs.
 
     Returns:
         Its status and outputs; a status below 0 names the signal that ended it.

@@ -8,15 +8,7 @@ class TranslationFailedError(ToolError, RuntimeError):
 
 
 def unsupported_language(language: str, translator: str) -> ToolCallError:
-    """Make the error of a text in a language that a translator does not know.
-
-    Args:
-        language: fastText's code.
-        translator: Its name for people.
-
-    Returns:
-        An error with reason `unsupported_language`.
-    """
+    """Make the error of a text in a language that a translator does not know."""
     return ToolCallError(
         "unsupported_language",
         f"The text is in the language {language!r}, which {translator} does not translate into "
