@@ -1,7 +1,4 @@
-"""What a tool is: its methods, with the defaults that most tools share.
-
-Does not know any tool, and does not enforce deadlines: `tools.running.execution` does.
-"""
+"""What a tool is: its methods, with the defaults that most tools share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

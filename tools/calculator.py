@@ -1,8 +1,7 @@
 """The calculator: the four basic operations on exact numbers (paper, section 3 and appendix A).
 
-Does not evaluate Python: an expression is parsed to a syntax tree, and the tree is walked with a
-list of what is allowed. Does not decide which texts are worth annotating; the rules are in
-`tools.number_rules`.
+Nothing is evaluated as Python: an expression is parsed to a syntax tree, and the tree is walked
+with a list of what is allowed.
 """
 
 import ast

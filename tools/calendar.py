@@ -1,7 +1,7 @@
 """The calendar: says what day it is for a text (paper, section 3 and appendix A).
 
-For building data the current day is the document's own: the date in its URL, or the date its
-source gives. Does not read the wall clock; whoever wants the real day passes a clock in.
+For building data the current day is the document's own: the date in its URL, or the date its source
+gives. The wall clock is never read; whoever wants the real day passes a clock in.
 """
 
 import datetime

@@ -1,8 +1,7 @@
 """The errors of the tools package.
 
 Every error here is a `ToolError` and, where one fits, also the builtin kind that it refines, so
-that callers may catch either. Does not decide what a failed call means for a run: a call that
-fails on model-written input is data, see `tools.running.execution`.
+that callers may catch either.
 """
 
 import re

@@ -1,8 +1,7 @@
 """MT: translation of a phrase into English (paper, section 3 and appendix A).
 
 NLLB-200 where its weights are given, else Apertium where it is installed, else unavailable: the
-translators are in `tools.translation`. The language of a phrase is found by fastText. Does not
-choose which texts are worth annotating; the rules are in `tools.translation.preselection`.
+translators are in `tools.translation`. The language of a phrase is found by fastText.
 """
 
 from collections import defaultdict

@@ -1,7 +1,4 @@
-"""What tells one model directory from another, without reading gigabytes.
-
-Does not load a model.
-"""
+"""What tells one model directory from another, without reading gigabytes."""
 
 import hashlib
 import struct

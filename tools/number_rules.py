@@ -1,9 +1,9 @@
 """Which texts are worth annotating with the calculator (paper, appendix A).
 
 A text is taken if (i) some window of 100 tokens holds three numbers of which one is what an
-operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal to`, `total of`
-or `average of`, or (iii) it holds three numbers and is among the small random share kept of the
-texts that fulfil only this. Does not work out expressions: `tools.calculator` does.
+operation on the other two gives, or (ii) a number follows `=`, `equals`, `equal to`, `total of` or
+`average of`, or (iii) it holds three numbers and is among the small random share kept of the texts
+that fulfil only this.
 
 The paper does not say what a token or a number is. Here tokens are numbers, words and single
 punctuation marks; a number is written in ASCII digits, with or without commas between groups of

@@ -1,7 +1,6 @@
 """The few-shot prompts with which the language model annotates texts (paper, appendix A.2).
 
-They are files, or drafted from a description and examples. Does not tokenize and does not shorten
-texts that are too long for the model.
+They are files, or drafted from a description and examples.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""What passes between tools and everything that uses them: calls, texts, results, proposals.
-
-Does not know what a tool is; `tools.base` does.
-"""
+"""What passes between tools and everything that uses them: calls, texts, results, proposals."""
 
 import datetime
 from dataclasses import dataclass

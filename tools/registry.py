@@ -1,7 +1,6 @@
 """The tools by name: those of this project, of installed packages and of the settings.
 
-Entries name a module and a class, so that listing the tools imports none of them. Does not know
-settings or their defaults beyond what each tool's constructor accepts.
+Entries name a module and a class, so that listing the tools imports none of them.
 """
 
 import difflib

@@ -1,9 +1,8 @@
 """The text form of calls: writing, reading, inserting and removing them.
 
 The markers are ordinary text, as in the paper (section 2, footnote 1): `" ["`, `"->"` and `"]"`
-stand for `<API>`, the arrow and `</API>`. Does not know any tool or tokenizer, and never looks
-for calls in a finished text: calls live as offsets beside it, because texts contain brackets of
-their own.
+stand for `<API>`, the arrow and `</API>`. A finished text is never searched for calls: they live as
+offsets beside it, because texts contain brackets of their own.
 """
 
 import re

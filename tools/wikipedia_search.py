@@ -1,9 +1,8 @@
 """WikiSearch: BM25 over passages of Wikipedia (paper, section 3), or BM25 with dense vectors.
 
 Answers with one snippet, `Title > Section > text`: the beginning of a passage, or the sentences
-that are nearest to the search term. A text never answers its own calls:
-passages of its own article, and passages that it repeats, are passed over. Does not build the
-index, `tools.retrieval.wikipedia_index` does.
+that are nearest to the search term. A text never answers its own calls: passages of its own
+article, and passages that it repeats, are passed over.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """The rules that every tool keeps, each a function that tries a tool out.
 
 A rule returns what it tried, raises BrokenRuleError when the tool does not keep it, and
-NotTriedError when there is nothing to try it on. Does not make calls itself; `trial` does.
+NotTriedError when there is nothing to try it on.
 """
 
 import pickle

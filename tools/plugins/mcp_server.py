@@ -1,8 +1,7 @@
 """A connection to an MCP server that is a program of this machine, over its standard streams.
 
 The official client library `mcp` is asynchronous; it runs in a thread of its own, for as long as
-the server lives. The server is started without a shell, and ended with the connection. Does not
-know what a tool is to this project; `tools.plugins.mcp_tool` does.
+the server lives. The server is started without a shell, and ended with the connection.
 """
 
 import math

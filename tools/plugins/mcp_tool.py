@@ -6,7 +6,7 @@
         options: {command: [python, server.py], tool: count_words, examples: […]}
 
 The server is a program of the user's choice, started at the first use and ended with the process.
-Needs the package `mcp`, which is not installed by default. Does not speak the protocol itself.
+Needs the package `mcp`, which is not installed by default.
 """
 
 import json

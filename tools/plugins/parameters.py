@@ -1,8 +1,7 @@
 """What a function takes, read from the JSON schema of its arguments.
 
 The schema of a Python function comes from pydantic, which reads its annotations. Only what can be
-written between the brackets of a call: text, numbers, truth values and choices. Does not read
-arguments; `tools.plugins.typed_arguments` does.
+written between the brackets of a call: text, numbers, truth values and choices.
 """
 
 import enum

@@ -2,7 +2,7 @@
 
 A tool is registered by an entry point of a package that is installed, or by a line of the settings.
 Finding imports nothing. What a foreign module raises makes its tool unavailable and never ends a
-run. Does not create tools, and does not keep foreign code from doing harm.
+run.
 """
 
 import importlib

@@ -1,7 +1,6 @@
 """A tool on trial: what it does with the calls that its prompt shows, and with garbage.
 
-Each call is made in a thread that is left behind when it takes longer than the deadline. Does not
-say what is right; the rules in `tools.plugins.contract` do.
+Each call is made in a thread that is left behind when it takes longer than the deadline.
 """
 
 import datetime

@@ -2,10 +2,10 @@
 
     text of a call  ->  values by parameter  ->  text in its one normal form
 
-Values are separated by commas and come in the order of the parameters; from the first
-`name=value` on, all are named. A text that holds a comma stands in quotes. The normal form is the
-same for all texts that mean the same call: defaults are left out, numbers have no superfluous
-digits, and quotes stand only where they are needed. Does not call anything.
+Values are separated by commas and come in the order of the parameters; from the first `name=value`
+on, all are named. A text that holds a comma stands in quotes. The normal form is the same for all
+texts that mean the same call: defaults are left out, numbers have no superfluous digits, and quotes
+stand only where they are needed.
 """
 
 import functools

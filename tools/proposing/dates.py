@@ -1,7 +1,4 @@
-"""Words of a text that say a day: months, weekdays, years, today, yesterday and tomorrow.
-
-Does not know what day it is.
-"""
+"""Words of a text that say a day: months, weekdays, years, today, yesterday and tomorrow."""
 
 import re
 from collections.abc import Container

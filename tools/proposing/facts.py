@@ -1,7 +1,7 @@
 """Words of a text that a search may find: names, years and numbers.
 
 Only where they stand for the first time, since the text itself says them from then on, and not at
-the beginning of a sentence, where any word has a capital letter. Does not search.
+the beginning of a sentence, where any word has a capital letter.
 """
 
 import re

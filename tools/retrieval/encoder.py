@@ -1,7 +1,7 @@
 """Dense vectors from a pretrained encoder, such as Contriever (Izacard et al., 2022).
 
 A vector is the mean of the last hidden states over a text's tokens. Weights are read from a local
-directory and from safetensors only. Does not search and does not download.
+directory and from safetensors only.
 """
 
 from collections.abc import Callable, Mapping, Sequence

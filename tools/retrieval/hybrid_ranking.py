@@ -4,7 +4,7 @@
     hybrid    BM25 score, divided by the best passage's   +   cosine of question and passage
 
 The hybrid ranks the union of both rankings' first passages; one that BM25 did not find has a BM25
-score of 0. Does not open indexes; `PassageRanker` and `PassageVectors` do.
+score of 0.
 """
 
 from abc import ABC, abstractmethod

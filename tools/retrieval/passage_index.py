@@ -3,8 +3,7 @@
     passages -> encoder -> vectors in one temporary file -> FAISS index, exact or compressed
 
 A vector's row is the id of its passage, whose text the Wikipedia index holds. The index is a folder
-that appears whole, by renaming; a build that is killed begins anew. Does not search
-(`tools.retrieval.dense_ranking` does).
+that appears whole, by renaming; a build that is killed begins anew.
 """
 
 import importlib.metadata

@@ -1,7 +1,6 @@
 """Ranks the passages of a Lucene index by BM25, through pyserini.
 
-Imports pyserini and starts Java at the first ranking, never before. Does not know calls or
-the texts that they stand in.
+Imports pyserini and starts Java at the first ranking, never before.
 """
 
 import hashlib

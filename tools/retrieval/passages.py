@@ -1,7 +1,4 @@
-"""Passages: what an article is cut into, and how Lucene stores one.
-
-Does not read dumps, and starts no Java.
-"""
+"""Passages: what an article is cut into, and how Lucene stores one."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -6,8 +6,7 @@
     read       query, passages      -> answer
 
 The first and the last step may be dear and are worth keeping; what stands between is worked out for
-each text. Does not search and does not read; subclasses do. Does not keep anything either:
-`tools.running.execution` does.
+each text.
 """
 
 import json

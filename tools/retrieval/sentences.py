@@ -1,7 +1,7 @@
 """Sentences of a passage: where they end, and which share most words with a query.
 
 Rules for English and for scripts that put a space behind a sentence. In doubt two sentences stay
-one. Does not search, and does not cut articles into passages: `tools.retrieval.passages` does.
+one.
 """
 
 import re

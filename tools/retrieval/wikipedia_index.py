@@ -1,8 +1,7 @@
 """Builds the BM25 index that WikiSearch reads.
 
-The index is a folder of Lucene files and one `index.json`. It appears whole, by renaming a
-finished folder into place, or not at all. Does not cut articles into passages (`passages` does) and
-does not search (`passage_ranking` does).
+The index is a folder of Lucene files and one `index.json`. It appears whole, by renaming a finished
+folder into place, or not at all.
 """
 
 import contextlib

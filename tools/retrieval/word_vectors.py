@@ -1,7 +1,7 @@
 """Dense vectors from wordllama's trained embeddings of tokens, 256 numbers each.
 
 A vector is the mean over a text's tokens, divided by its length. Only two files of the package are
-read: importing it configures the logging of the whole process. Does not search.
+read: importing it configures the logging of the whole process.
 """
 
 import importlib.util

@@ -1,8 +1,6 @@
 """Calls under a deadline: in batches or one by one, again after passing errors.
 
-Calls are made in daemon threads; a call that hangs is left behind in its own. Does not isolate
-memory or the file system (`tools.running.isolation` does), does not stop a thread that hangs, and
-does not remember results.
+Calls are made in daemon threads; a call that hangs is left behind in its own.
 """
 
 import logging

@@ -1,9 +1,4 @@
-"""Executing the calls of one tool (paper, section 2); none of them is able to end a run.
-
-    cache -> calls under a deadline -> cleaned results
-
-Does not isolate a tool (`isolation` does), and does not shorten results to a number of tokens.
-"""
+"""Executing the calls of one tool (paper, section 2); none of them is able to end a run."""
 
 import json
 import logging

@@ -1,7 +1,7 @@
 """How much of a result a text holds already, before and after the place of the call.
 
 A result that repeats what follows makes it easy to predict without being of any use: the filter of
-the paper would keep such calls for the wrong reason. Does not decide what is dropped.
+the paper would keep such calls for the wrong reason.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The calls that texts wait for while they are decoded: of several tools, for several texts.
-
-Does not decode, and keeps no answers: a text that is written now is not written again.
-"""
+"""The calls that texts wait for while they are decoded: of several tools, for several texts."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@
     value   JSON: what the tool answered, or reason and message of its refusal, and a digest of all
 
 A value that its digest does not fit was altered, and counts as none.
-
-Does not decide what is worth keeping; `tools.running.execution` does.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
 """Decides whether a passage is the source, or a copy, of a call's own text.
 
 A search result that holds the text's own sentences makes those sentences easy to predict without
-being of any use, so such calls would pass the filter of the paper for the wrong reason. Does not
-search and knows no index.
+being of any use, so such calls would pass the filter of the paper for the wrong reason.
 """
 
 import re

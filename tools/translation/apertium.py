@@ -1,7 +1,6 @@
 """Translation by Apertium: rules and dictionaries, a Debian package per pair of languages.
 
-The program is run without a shell; texts are its standard input, never its arguments. Does not
-install pairs.
+The program is run without a shell; texts are its standard input, never its arguments.
 """
 
 import hashlib

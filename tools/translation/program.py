@@ -1,8 +1,7 @@
 """Running a program over a text: no shell, a deadline, a limit on what it may write.
 
-The program and all that it starts form a process group of their own, which is ended as a whole:
-a shell script that is killed would otherwise leave its pipeline behind. Does not interpret what
-the program writes.
+The program and all that it starts form a process group of their own, which is ended as a whole: a
+shell script that is killed would otherwise leave its pipeline behind.
 """
 
 import contextlib
