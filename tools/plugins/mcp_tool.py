@@ -13,11 +13,8 @@ import json
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
 
 from toolformer.ground.digests import hex_digest
-from tools.base import Tool
 from tools.errors import (
     MissingDependencyError,
     ToolCallError,
@@ -28,11 +25,9 @@ from tools.errors import (
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError
 from tools.plugins.parameters import parameters_of_schema
-from tools.plugins.typed_arguments import Parameter
-from tools.protocol import Document
 
 
-class McpTool(Tool):
+class McpTool(FunctionTool):
     """One tool of an MCP server that is started here and spoken to over its standard streams.
 
     Name, version of the server and the tool's schema are part of the version. When the server
@@ -49,6 +44,8 @@ class McpTool(Tool):
 
     Raises:
         ToolSettingsError: When a setting cannot be used.
+        ToolUnavailableError: When `mcp` is not installed, or the server does not start or has no
+            such tool, or one whose arguments cannot be written in calls.
     """
 
     def __init__(
@@ -72,131 +69,61 @@ class McpTool(Tool):
             raise ToolSettingsError(f"{name}: command is empty. Expected a program and arguments.")
         if not seconds > 0:
             raise ToolSettingsError(f"{name}: seconds is {seconds!r}. Expected a time above 0.")
-        self.name = name
         self.command = tuple(command)
         self.tool = tool
-        self.examples = tuple(examples)
         self.environment = dict(environment or {})
-        self.needs_network = needs_network
         self.seconds = seconds
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        left_out = {"_lock", "_connection", "_function_tool"}
-        return {key: value for key, value in self.__dict__.items() if key not in left_out}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for key, value in state.items():
-            setattr(self, key, value)
-        self._lock = threading.Lock()
-        self._connection = None
-
-    # Properties, because they are known once the server runs.
-    @property
-    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Command, server and schema: what can be known of what answers depend on."""
-        return self._function_tool.version
-
-    @property
-    def description(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What the server says."""
-        return self._function_tool.description
-
-    @property
-    def takes_arguments(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the tool has parameters."""
-        return self._function_tool.takes_arguments
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """What a call takes, by the server's schema."""
-        return self._function_tool.parameters
-
-    @property
-    def prompt(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Drafted from the server's description and the examples; None without examples."""
-        prompt = self._function_tool.prompt
-        return prompt if isinstance(prompt, str) else None
-
-    def parse_arguments(self, text: str) -> str:
-        """Read the arguments by the tool's schema, as `FunctionTool` does."""
-        return self._function_tool.parse_arguments(text)
-
-    def call(self, arguments: str, document: Document) -> str:
-        """Call the tool of the server.
-
-        Args:
-            arguments: In their normal form.
-            document: Not used.
-
-        Returns:
-            The text of the answer.
-
-        Raises:
-            ToolCallError: With reason `refused_by_server`, `no_answer`, or `server_died` when the
-                server ends at this call each time.
-            ToolTimeoutError: When there is no answer in time.
-            ToolUnavailableError: When the server cannot be started.
-        """
-        return self._function_tool.call(arguments, document)
-
-    def check_available(self) -> None:
-        """Start the server and look the tool up.
-
-        Raises:
-            ToolUnavailableError: When `mcp` is not installed, or the server does not start or has
-                no such tool, or one whose arguments cannot be written in calls.
-        """
-        _ = self._function_tool
+        try:
+            connection = self._connected()
+            found = connection.find_tool(tool, seconds=seconds)
+            parameters = parameters_of_schema(found.input_schema, tool)
+        except MissingDependencyError as error:
+            raise ToolUnavailableError(
+                name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
+            ) from error
+        except ToolSettingsError as error:
+            self.close()
+            raise ToolUnavailableError(
+                name, f"its arguments cannot be written in calls ({error})", "Leave it out"
+            ) from error
+        except (ServerLostError, ServerRefusalError, TimeoutError) as error:
+            self.close()
+            raise ToolUnavailableError(
+                name, str(error), "Correct command and tool in its options"
+            ) from error
+        digest = hex_digest(json.dumps(found.input_schema, sort_keys=True), size=8)
+        description = (found.description or found.title or "").split("\n\n")[0]
+        super().__init__(
+            name=name,
+            description=description or f"The tool {tool} of an MCP server.",
+            parameters=parameters,
+            function=self._ask,
+            version=f"1 command={list(command)} tool={tool} server={connection.server} "
+            f"schema={digest}",
+            examples=examples,
+            needs_network=needs_network,
+        )
 
     def close(self) -> None:
-        """End the server; the next use starts it anew."""
+        """End the server; the next call starts it anew."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
-    @cached_property
-    def _function_tool(self) -> FunctionTool:
-        """The tool of the server as one that calls a function: this class's own."""
-        try:
-            with self._lock:
-                connection = self._connected()
-                found = connection.find_tool(self.tool, seconds=self.seconds)
-            parameters = parameters_of_schema(found.input_schema, self.tool)
-        except MissingDependencyError as error:
-            raise ToolUnavailableError(
-                self.name, "the package mcp is not installed", "Run `pip install 'mcp>=2.3,<3'`"
-            ) from error
-        except ToolSettingsError as error:
-            raise ToolUnavailableError(
-                self.name, f"its arguments cannot be written in calls ({error})", "Leave it out"
-            ) from error
-        except (ServerLostError, ServerRefusalError, TimeoutError) as error:
-            self.close()
-            raise ToolUnavailableError(
-                self.name, str(error), "Correct command and tool in its options"
-            ) from error
-        digest = hex_digest(json.dumps(found.input_schema, sort_keys=True), size=8)
-        description = found.description or found.title or ""
-        return FunctionTool(
-            name=self.name,
-            description=description.split("\n\n")[0] or f"The tool {self.tool} of an MCP server.",
-            parameters=parameters,
-            function=self._ask,
-            version=f"1 command={list(self.command)} tool={self.tool} "
-            f"server={connection.server} schema={digest}",
-            examples=self.examples,
-        )
-
     def _ask(self, /, **values: object) -> str | None:
-        """Call the tool with values; once more where the server ended meanwhile."""
+        """Call the tool with values; once more where the server ended meanwhile.
+
+        Raises:
+            ToolCallError: With reason `refused_by_server`, or `server_died` when the server ends at
+                this call each time.
+            ToolTimeoutError: When there is no answer in time.
+        """
         for is_last in (False, True):
             try:
-                with self._lock:
-                    connection = self._connected()
-                answer = connection.call(self.tool, values, seconds=self.seconds)
+                return self._connected().call(self.tool, values, seconds=self.seconds)
             except TimeoutError as error:
                 raise ToolTimeoutError(f"{self.name}: {error}.") from error
             except ServerRefusalError as error:
@@ -208,13 +135,14 @@ class McpTool(Tool):
                     raise ToolCallError(
                         "server_died", f"{self.name}: {error}.", is_lasting=False
                     ) from error
-            else:
-                return answer
         return None
 
     def _connected(self) -> McpConnection:
-        if self._connection is None:
-            self._connection = McpConnection(self.command, self.environment, seconds=self.seconds)
-            # Also when nobody closes the tool: at its end, or at that of the process.
-            weakref.finalize(self, self._connection.close)
-        return self._connection
+        with self._lock:
+            if self._connection is None:
+                self._connection = McpConnection(
+                    self.command, self.environment, seconds=self.seconds
+                )
+                # Also when nobody closes the tool: at its end, or at that of the process.
+                weakref.finalize(self, self._connection.close)
+            return self._connection
