@@ -1,10 +1,14 @@
 """What a tool is: its methods, with the defaults that most tools share."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
+from typing import ParamSpec
 
-from tools.errors import CallSyntaxError, ToolCallError
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import check_arguments
 
@@ -139,3 +143,32 @@ class Tool(ABC):
 
     def check_available(self) -> None:  # noqa: B027
         """Do nothing: the tool needs nothing that could be missing."""
+
+
+_P = ParamSpec("_P")
+
+
+def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]:
+    """Have pydantic check what a tool's constructor is given, by its annotations.
+
+    Nothing is converted but whole numbers to floats.
+
+    Raises:
+        ToolSettingsError: By the constructor.
+    """
+    config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+    validated = validate_call(config=config)(constructor)
+
+    @functools.wraps(constructor)
+    def checked(*args: _P.args, **settings: _P.kwargs) -> None:
+        try:
+            validated(*args, **settings)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            expected = problem["msg"].replace("Input should be", "Expected it to be")
+            raise ToolSettingsError(
+                f"{getattr(args[0], 'name', '')}: {problem['loc'][0]} is {problem['input']!r}. "
+                f"{expected}."
+            ) from error
+
+    return checked

@@ -9,9 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import add, mul, neg, pos, sub
+from typing import Annotated
 
-from tools.base import Tool
-from tools.errors import ToolCallError, ToolSettingsError
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tools.base import Tool, with_checked_settings
+from tools.errors import ToolCallError
 from tools.number_rules import preselect_by_numbers
 from tools.proposing.numbers import propose_numbers
 from tools.protocol import Document, Preselection, Proposal
@@ -54,31 +57,16 @@ class Calculator(Tool):
     name = "Calculator"
     description = "Works out an expression of numbers, + - * / and brackets."
 
+    @with_checked_settings
     def __init__(
         self,
         *,
-        max_characters: int = 100,
-        max_depth: int = 20,
-        max_magnitude: float = 1e15,
-        weak_share: float = 0.01,
+        max_characters: PositiveInt = 100,
+        max_depth: PositiveInt = 20,
+        max_magnitude: PositiveFloat = 1e15,
+        weak_share: Annotated[float, Field(ge=0, le=1)] = 0.01,
         seed: int = 0,
     ) -> None:
-        limits = {
-            "max_characters": max_characters,
-            "max_depth": max_depth,
-            "max_magnitude": max_magnitude,
-        }
-        for setting, value in limits.items():
-            # Infinity is refused too: it has no exact value to compare with.
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ToolSettingsError(
-                    f"Calculator: {setting} is {value!r}. Expected a finite number above 0."
-                )
-        if not isinstance(weak_share, int | float) or not 0 <= weak_share <= 1:
-            raise ToolSettingsError(
-                f"Calculator: weak_share is {weak_share!r}. Expected a share from 0 to 1; "
-                "the paper uses 0.01."
-            )
         self.max_characters = max_characters
         self.max_depth = max_depth
         self.max_magnitude = Fraction(max_magnitude)

@@ -7,16 +7,16 @@ gives. The wall clock is never read; whoever wants the real day passes a clock i
 import datetime
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from toolformer.ground.day_names import MONTHS, WEEKDAYS
-from tools.base import Tool
+from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.proposing.dates import propose_dates
 from tools.protocol import Document, Preselection, Proposal
 
 _FIRST_YEAR = 1995
 _LATEST_OF_ALL = datetime.date(2099, 12, 31)
-_DATE_SOURCES = ("url", "published_on")
 _YEAR = re.compile(r"[0-9]{4}")
 _MONTH_OR_DAY = re.compile(r"[0-9]{2}")
 _DATE_AT_START = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
@@ -45,18 +45,14 @@ class Calendar(Tool):
     takes_arguments = False
     proposals_version = "2"
 
+    @with_checked_settings
     def __init__(
         self,
         *,
-        date_source: str = "url",
+        date_source: Literal["url", "published_on"] = "url",
         latest_date: datetime.date | str | None = None,
         today: Callable[[], datetime.date] | None = None,
     ) -> None:
-        if date_source not in _DATE_SOURCES:
-            raise ToolSettingsError(
-                f"Calendar: date_source is {date_source!r}. Expected one of "
-                f"{', '.join(map(repr, _DATE_SOURCES))}."
-            )
         self.date_source = date_source
         self.latest_date = None if latest_date is None else _as_date(latest_date)
         self.today = today

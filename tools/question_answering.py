@@ -7,7 +7,11 @@ a model and this package knows none.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
+from pydantic import Field, PositiveInt, SkipValidation
+
+from tools.base import with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
@@ -49,29 +53,21 @@ class QA(RetrievalTool):
     readings_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
 
+    @with_checked_settings
     def __init__(
         self,
-        retriever: Retriever,
-        reader: Reader,
+        retriever: SkipValidation[Retriever],
+        reader: SkipValidation[Reader],
         *,
-        passages: int = 3,
+        passages: PositiveInt = 3,
         depth: int = 20,
-        least_probability: float = 0.01,
-        overlap_share: float = 0.5,
+        least_probability: Annotated[float, Field(ge=0, le=1)] = 0.01,
+        overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
     ) -> None:
-        for setting, value, is_valid, expected in (
-            ("passages", passages, passages >= 1, "at least 1 passage"),
-            ("depth", depth, depth >= passages, f"at least {passages}, the passages to read"),
-            (
-                "least_probability",
-                least_probability,
-                0 <= least_probability <= 1,
-                "a probability from 0 to 1",
-            ),
-            ("overlap_share", overlap_share, 0 < overlap_share <= 1, "above 0, at most 1"),
-        ):
-            if not is_valid:
-                raise ToolSettingsError(f"QA has {setting}={value!r}. Expected {expected}.")
+        if depth < passages:
+            raise ToolSettingsError(
+                f"QA: depth is {depth}. Expected at least {passages}, the passages to read."
+            )
         self.retriever = retriever
         self.reader = reader
         self.passages = passages

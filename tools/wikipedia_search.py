@@ -9,8 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from tools.base import with_checked_settings
+from tools.errors import CallSyntaxError, ToolCallError
 from tools.proposing.facts import propose_facts, query_before
 from tools.protocol import Document, Proposal
 from tools.retrieval.dense_ranking import PassageVectors
@@ -61,38 +65,22 @@ class WikiSearch(RetrievalTool):
     # Writing a passage down costs less than looking the answer up.
     keeps_readings = False
 
+    @with_checked_settings
     def __init__(
         self,
         index_directory: Path | str,
         *,
-        k1: float = BM25_K1,
-        b: float = BM25_B,
-        snippet_words: int = 100,
-        threads: int = 2,
-        depth: int = 20,
-        overlap_share: float = 0.5,
-        sentences: int | None = None,
-        retriever: str = "bm25",
+        k1: NonNegativeFloat = BM25_K1,
+        b: Annotated[float, Field(ge=0, le=1)] = BM25_B,
+        snippet_words: PositiveInt = 100,
+        threads: PositiveInt = 2,
+        depth: PositiveInt = 20,
+        overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        sentences: PositiveInt | None = None,
+        retriever: Literal["bm25", "hybrid"] = "bm25",
         passage_index: Path | str = "",
         device: Callable[[], str] = lambda: "cpu",
     ) -> None:
-        for setting, value, is_valid, expected in (
-            ("k1", k1, k1 >= 0, "a number of at least 0"),
-            ("b", b, 0 <= b <= 1, "a number from 0 to 1"),
-            ("snippet_words", snippet_words, snippet_words >= 1, "at least 1 word"),
-            ("threads", threads, threads >= 1, "at least 1 thread"),
-            ("depth", depth, depth >= 1, "at least 1 passage"),
-            ("overlap_share", overlap_share, 0 < overlap_share <= 1, "above 0, at most 1"),
-            (
-                "sentences",
-                sentences,
-                sentences is None or sentences >= 1,
-                "at least 1 sentence, or None",
-            ),
-            ("retriever", retriever, retriever in ("bm25", "hybrid"), "bm25 or hybrid"),
-        ):
-            if not is_valid:
-                raise ToolSettingsError(f"WikiSearch has {setting}={value!r}. Expected {expected}.")
         self.snippet_words = snippet_words
         self.depth = depth
         self.overlap_share = overlap_share

@@ -226,7 +226,7 @@ def test_markers_in_an_answer_do_not_reach_a_text():
     ],
 )
 def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ToolSettingsError, match=f"QA has {next(iter(settings))}="):
+    with pytest.raises(ToolSettingsError, match=f"QA: {next(iter(settings))} is"):
         qa(CANAL, **settings)
 
 
