@@ -41,7 +41,7 @@ def main() -> None:
     from tools.protocol import Document
     from tools.registry import create_tool
     from tools.running.deadlines import Limits
-    from tools.running.pending_calls import call_runner
+    from tools.running.execution import call_runner
 
     items = sample_dateset(generate_dateset(seed=SEED), options.items, SEED)
     prompts = [question_prompt(item.question) for item in items]

@@ -103,7 +103,7 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     from tools.plugins.plugins import parse_arguments
     from tools.protocol import Document
     from tools.running.deadlines import Limits
-    from tools.running.pending_calls import call_runner
+    from tools.running.execution import call_runner
 
     asker = Document("prompt", "", published_on=datetime.date(2024, 5, 31))
     run_calls = call_runner(tools, [asker], limits=Limits(10))

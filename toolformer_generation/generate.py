@@ -29,7 +29,7 @@ from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
 from tools.running.deadlines import Limits
-from tools.running.pending_calls import call_runner
+from tools.running.execution import call_runner
 
 if TYPE_CHECKING:
     import torch

@@ -23,7 +23,7 @@ from tools.retrieval.retrieval_tool import (
     StoredPassage,
     stored_passage,
 )
-from tools.running.source_exclusion import AskingText
+from tools.running.text_overlap import AskingText
 from tools.syntax import single_line, strip_quotes
 
 LONGEST_QUESTION = 300  # characters; a longer one is no question but a copied text

@@ -23,7 +23,7 @@ from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
 from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage, stored_passage
 from tools.retrieval.sentences import best_sentences
-from tools.running.source_exclusion import AskingText
+from tools.running.text_overlap import AskingText
 from tools.syntax import clean_result, single_line, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no search term but a copied text

@@ -13,7 +13,7 @@ from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import RunCalls
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
-from tools.running.pending_calls import call_runner
+from tools.running.execution import call_runner
 
 
 def decoding_parameters(
@@ -70,7 +70,7 @@ def live_tools(
         settings: of the run.
         prompts: of the completion.
         dates: for each prompt the date that the Calendar takes for today.
-        on_outcome: see `tools.running.pending_calls.call_runner`; told places in `prompts`.
+        on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """
     askers = [
         Document(document_id=f"prompt-{number}", text=prompt, published_on=date)

@@ -23,7 +23,7 @@ from tools.retrieval.passage_ranking import Hit, PassageRanker
 from tools.retrieval.passages import Passage
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
-from tools.running.leak_check import LeakCheck, RepeatedShares
+from tools.running.text_overlap import LeakCheck
 from tools.wikipedia_search import LONGEST_QUERY, WikiSearch, cut_words, format_snippet
 
 CANAL = Passage(
@@ -286,7 +286,7 @@ def test_leak_check_sees_the_sentence_that_is_shown():
     text = "We saw it. The lighthouse is 56 m high, and the harbour is deep."
     shares = LeakCheck(text).shares(answer, len("We saw it."))
     # Three of the seven sequences begin with words of title and section.
-    assert shares == RepeatedShares(before=0.0, after=4 / 7)
+    assert shares == (0.0, 4 / 7)
 
 
 def test_search_goes_deeper_when_all_hits_are_the_own_article():

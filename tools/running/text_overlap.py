@@ -1,17 +1,57 @@
-"""Decides whether a passage is the source, or a copy, of a call's own text.
+"""What a call's own text shares with a passage, or with a result: sequences of eight words.
 
 A search result that holds the text's own sentences makes those sentences easy to predict without
-being of any use, so such calls would pass the filter of the paper for the wrong reason.
+being of any use, so the filter of the paper would keep such calls for the wrong reason.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from tools.protocol import Document
-from tools.running.word_grams import GRAM_WORDS, Gram, grams_of, words_of
 
+GRAM_WORDS = 8
+
+_WORD = re.compile(r"\w+")
 _SITE_NAME = re.compile(r"\s+[-–—|]\s+wikipedia\b.*$")
+_Gram: TypeAlias = tuple[str, ...]
+
+
+class LeakCheck:
+    """One text, prepared for the results of many calls."""
+
+    def __init__(self, text: str) -> None:
+        # For each sequence where its first and its last occurrence end.
+        self._ends: dict[_Gram, tuple[int, int]] = {}
+        # Places are those of the text itself: folding its case can change its length.
+        words = [(word.group().casefold(), word.end()) for word in _WORD.finditer(text)]
+        for number in range(len(words) - GRAM_WORDS + 1):
+            gram, ends = zip(*words[number : number + GRAM_WORDS], strict=True)
+            first_end, _ = self._ends.get(gram, (ends[-1], 0))
+            self._ends[gram] = (first_end, ends[-1])
+
+    def shares(self, result: str, character_offset: int) -> tuple[float, float] | None:
+        """How much of a result the text repeats, in front of the place of a call and behind it.
+
+        Returns:
+            Shares of the result's 8-word sequences that end before and behind the place, 0 to 1;
+            None for a result of fewer than 8 words, which repeats nothing for certain:
+            that a number or a name occurs again is what a call is for.
+
+        Example:
+            >>> check = LeakCheck("It is said: one two three four five six seven eight.")
+            >>> check.shares("One two three four five six seven eight nine", 0)
+            (0.0, 0.5)
+        """
+        grams = _grams_of(_words_of(result))
+        if not grams:
+            return None
+        ends = [self._ends[gram] for gram in grams if gram in self._ends]
+        before = sum(first <= character_offset for first, _ in ends)
+        after = sum(last > character_offset for _, last in ends)
+        return before / len(grams), after / len(grams)
 
 
 class AskingText:
@@ -50,21 +90,21 @@ class AskingText:
         Args:
             text: The passage; one of fewer than 8 words is one sequence.
         """
-        words = words_of(text)
+        words = _words_of(text)
         if not words:
             return 0.0
         if len(words) < GRAM_WORDS:
             return float(f" {' '.join(words)} " in f" {' '.join(self._words)} ")
-        grams = grams_of(words)
+        grams = _grams_of(words)
         return len(grams & self._grams) / len(grams)
 
     @cached_property
     def _words(self) -> list[str]:
-        return words_of(self._text)
+        return _words_of(self._text)
 
     @cached_property
-    def _grams(self) -> frozenset[Gram]:
-        return grams_of(self._words)
+    def _grams(self) -> frozenset[_Gram]:
+        return _grams_of(self._words)
 
 
 def normalised_url(url: str) -> str:
@@ -98,3 +138,13 @@ def normalised_title(title: str) -> str:
         'suez canal'
     """
     return _SITE_NAME.sub("", " ".join(title.replace("_", " ").split()).casefold())
+
+
+def _words_of(text: str) -> list[str]:
+    return [word.casefold() for word in _WORD.findall(text)]
+
+
+def _grams_of(words: Sequence[str]) -> frozenset[_Gram]:
+    return frozenset(
+        tuple(words[start : start + GRAM_WORDS]) for start in range(len(words) - GRAM_WORDS + 1)
+    )
