@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tools.base import Tool, with_checked_settings
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, TranslationFailedError
 from tools.proposing.phrases import propose_translations
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
@@ -22,7 +22,6 @@ from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbOptions, NllbTranslator
 from tools.translation.preselection import preselect_by_language
-from tools.translation.translator import TranslationFailedError
 
 # Translations kept in memory; models ask for the same phrase again and again.
 _MOST_KEPT = 100_000

@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from tools.errors import ToolCallError, ToolTimeoutError, ToolUnavailableError
-from tools.translation.languages import apertium_codes
+from tools.errors import (
+    ToolCallError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+    TranslationFailedError,
+)
+from tools.translation.languages import apertium_codes, unsupported_language
 from tools.translation.program import Finished, OutputTooLongError, run_program
-from tools.translation.translator import TranslationFailedError, unsupported_language
 
 _PROGRAM = "apertium"
 _REMEDY = (

@@ -7,6 +7,8 @@ those of them that NLLB-200 translates.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tools.errors import ToolCallError
+
 ENGLISH = "en"
 NLLB_ENGLISH = "eng_Latn"
 
@@ -79,3 +81,12 @@ def apertium_codes(language: str) -> tuple[str, ...]:
     iso = () if nllb is None else (nllb.partition("_")[0],)
     # Some codes have three letters in both, so nothing is named twice.
     return tuple(dict.fromkeys((*iso, *_OTHER_APERTIUM_CODES.get(language, ()), language)))
+
+
+def unsupported_language(language: str, translator: str) -> ToolCallError:
+    """Make the error of a text in a language that a translator does not know."""
+    return ToolCallError(
+        "unsupported_language",
+        f"The text is in the language {language!r}, which {translator} does not translate into "
+        "English. Expected another language.",
+    )

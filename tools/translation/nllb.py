@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.ground.loading import loading, prepare_transformers
-from tools.errors import ToolCallError, ToolUnavailableError
+from tools.errors import ToolCallError, ToolUnavailableError, TranslationFailedError
 from tools.model_identity import SAFETENSORS, model_identity
-from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH
-from tools.translation.translator import TranslationFailedError, unsupported_language
+from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_language
 
 _MODEL_FILES = ("config.json", "tokenizer.json", SAFETENSORS)
 _HOW_TO_GET_A_MODEL = (
