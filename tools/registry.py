@@ -69,7 +69,7 @@ def create_tool(
     check_tool_name(name, targets=targets)
     settings = dict(settings or {})
     if is_plugin(name):
-        return _create_plugin(find_plugins(targets, taken=_TAKEN)[name], settings)
+        return _create_plugin(_find_plugin(name, targets), settings)
     module_name, _, class_name = _ENTRIES[name].partition(":")
     tool_class = getattr(importlib.import_module(module_name), class_name)
     _check_settings(name, settings, inspect.signature(tool_class))
@@ -100,7 +100,7 @@ def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
     """Say for people where a tool comes from."""
     if not is_plugin(name):
         return "built in"
-    plugin = find_plugins(targets, taken=_TAKEN)[name]
+    plugin = _find_plugin(name, targets)
     return f"{plugin.target} ({plugin.origin})"
 
 
@@ -111,7 +111,7 @@ def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str
         UnknownToolError: When no tool has the name.
     """
     check_tool_name(name, targets=targets)
-    return find_plugins(targets, taken=_TAKEN)[name].target
+    return _find_plugin(name, targets).target
 
 
 def check_usable(tool: Tool, name: str) -> None:
@@ -128,6 +128,10 @@ def check_usable(tool: Tool, name: str) -> None:
     with foreign_code(name, "its check whether it can run"):
         tool.check_available()
         check_described(tool, name)
+
+
+def _find_plugin(name: str, targets: Mapping[str, str]) -> Plugin:
+    return find_plugins(targets, taken=_TAKEN)[name]
 
 
 def _create_plugin(plugin: Plugin, settings: dict[str, object]) -> Tool:

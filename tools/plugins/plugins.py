@@ -7,6 +7,7 @@ run.
 
 import importlib
 import importlib.metadata
+import pkgutil
 import re
 import sys
 import sysconfig
@@ -45,7 +46,6 @@ class Plugin:
     """A tool that is registered from outside.
 
     Attributes:
-        name: As written in calls.
         target: `module:Class`, or `module:tool` where the module has a tool that is ready.
         origin: Who registered it, for people.
     """
@@ -82,17 +82,11 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
     for name, target in targets.items():
         found[name] = Plugin(name, target, "the settings")
     for plugin in found.values():
-        check_registration(plugin, taken=taken)
+        _check_registration(plugin, taken)
     return dict(sorted(found.items()))
 
 
-def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
-    """Check the name and the target of a plugin, without importing it.
-
-    Raises:
-        ToolRegistrationError: When the name is taken, also in other letter case, or cannot be
-            written in calls, or when the target is no `module:Class`.
-    """
+def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
     where = f"registered by {plugin.origin} as {plugin.target}"
     if not is_tool_name(plugin.name):
         raise ToolRegistrationError(
@@ -114,10 +108,7 @@ def check_registration(plugin: Plugin, *, taken: frozenset[str]) -> None:
 
 
 def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
-    """Import what a plugin's target names.
-
-    Returns:
-        A class of tools, or a tool that is ready.
+    """Import what a plugin's target names: a class of tools, or a tool that is ready.
 
     Raises:
         ToolUnavailableError: When the module cannot be imported, or the target is no tool.
@@ -125,18 +116,17 @@ def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
     module_name, _, attributes = plugin.target.partition(":")
     with foreign_code(plugin.name, f"the import of {module_name}"):
         try:
-            found: object = importlib.import_module(module_name)
+            importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             raise _missing_module(plugin, module_name, error) from error
-    for attribute in attributes.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError as error:
-            raise ToolUnavailableError(
-                plugin.name,
-                f"the module {module_name} has no {attributes!r}",
-                f"Correct its target {plugin.target!r} ({plugin.origin})",
-            ) from error
+    try:
+        found = pkgutil.resolve_name(plugin.target)
+    except AttributeError as error:
+        raise ToolUnavailableError(
+            plugin.name,
+            f"the module {module_name} has no {attributes!r}",
+            f"Correct its target {plugin.target!r} ({plugin.origin})",
+        ) from error
     if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
         return found
     raise ToolUnavailableError(
