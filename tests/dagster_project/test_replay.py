@@ -314,11 +314,3 @@ def test_answers_of_two_versions_are_no_finished_build(home: BuiltHome, built: B
     built.warehouse.replace_slice("executed_calls", *address, rows, metadata=other)
     with pytest.raises(ReplayError, match="its shards differ in"):
         home.toolbox()
-
-
-def test_answers_to_calls_that_were_sampled_again_are_refused(home: BuiltHome, built: BuiltHome):
-    calls = built.warehouse.read_slice("candidate_calls", SHARD, "Server")
-    again = Fingerprint.of({"tool_version": "1"}).metadata()
-    built.warehouse.replace_slice("candidate_calls", SHARD, "Server", calls, metadata=again)
-    with pytest.raises(ReplayError, match="are not those of its calls"):
-        home.toolbox()
