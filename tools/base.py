@@ -88,20 +88,10 @@ class Tool(ABC):
 
         Args:
             arguments: Normalised by `parse_arguments`.
-
-        Returns:
-            The answer, before markers are removed from it.
-
-        Raises:
-            ToolCallError: When there is no answer.
         """
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several calls one after the other.
-
-        Returns:
-            One entry per request, in the same order: the answer, or the error of that call.
-        """
+        """Answer several calls one after the other."""
         answers: list[str | ToolCallError] = []
         for arguments, document in requests:
             try:
@@ -152,9 +142,6 @@ def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]
     """Have pydantic check what a tool's constructor is given, by its annotations.
 
     Nothing is converted but whole numbers to floats.
-
-    Raises:
-        ToolSettingsError: By the constructor.
     """
     config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     validated = validate_call(config=config)(constructor)

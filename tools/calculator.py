@@ -49,9 +49,6 @@ class Calculator(Tool):
         weak_share: Share in 0 to 1 of the texts to keep that merely hold three numbers
             (paper: 0.01).
         seed: Seed of that choice.
-
-    Raises:
-        ToolSettingsError: When a limit is not positive or the share is not in 0 to 1.
     """
 
     name = "Calculator"

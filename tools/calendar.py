@@ -35,9 +35,6 @@ class Calendar(Tool):
             without that the year 2099.
         today: Clock for documents without a date. Without it such a call has no answer. Never
             set it while building data.
-
-    Raises:
-        ToolSettingsError: When a setting has no such value.
     """
 
     name = "Calendar"
@@ -73,9 +70,6 @@ class Calendar(Tool):
 
     def call(self, arguments: str, document: Document) -> str:
         """Say what day it is for a document.
-
-        Returns:
-            A sentence such as `Today is Friday, May 3, 2024.`
 
         Raises:
             ToolCallError: With reason `no_date` when the document has no date and there is no
@@ -134,9 +128,6 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
     Recognised in the path alone: `/YYYY/MM/DD` as three whole parts, a part that begins with
     `YYYY-MM-DD`, and `YYYYMMDD` as a whole part. Year and month alone are no date.
 
-    Args:
-        latest: The latest day that counts; the earliest is 1 January 1995.
-
     Example:
         >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
         datetime.date(2024, 5, 3)
@@ -153,9 +144,6 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
 
 def render_date(date: datetime.date) -> str:
     """Write a date as the calendar answers, whatever the machine's language.
-
-    Returns:
-        A sentence with weekday, month in words, day without leading zero, and year.
 
     Example:
         >>> render_date(datetime.date(2024, 5, 3))

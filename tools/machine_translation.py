@@ -46,9 +46,6 @@ class MachineTranslation(Tool):
         foreign_confidence: Confidence from 0 to 1 above which a chunk of a text counts as being in
             another language (paper: 0.8).
         chunk_tokens: Length of such a chunk in words (paper: 10).
-
-    Raises:
-        ToolSettingsError: When a setting has no such value.
     """
 
     name = "MT"

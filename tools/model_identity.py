@@ -24,9 +24,6 @@ def model_identity(directory: Path) -> str:
     blocks are read, evenly spread, so that other weights of equal shapes are another model. What
     says only how a model is decoded (`toolformer.ground.beside_models`) does not count.
 
-    Args:
-        directory: Holds the model.
-
     Raises:
         OSError: When a file cannot be read.
     """

@@ -31,9 +31,6 @@ def load_prompt(
             Line ends of other systems and line breaks after the last line are forgiven.
         own: What the tool gives itself, as text or as a file; None for a file of this package.
 
-    Returns:
-        The prompt with the slot `{text}`; it ends with `Output:`.
-
     Raises:
         PromptError: When there is no such file, it is not UTF-8 text, or `check_prompt` refuses
             it.
@@ -101,9 +98,6 @@ def draft_prompt(
         parameters: What stands between the brackets of a call, for the instruction; else it shows
             the first call of the examples.
 
-    Raises:
-        PromptError: When there are too few examples, or one is not a line with a call of the tool.
-
     Example:
         >>> examples = ["A [Echo(b)] b.", "C [Echo(d)] d.", "E [Echo(f)] f."]
         >>> prompt = draft_prompt("Echo", "Repeats a word.", examples, parameters=["word"])
@@ -141,9 +135,6 @@ def draft_prompt(
 
 def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
     r"""List what a prompt demonstrates.
-
-    Returns:
-        For each demonstration its input and the texts of its calls, without brackets around them.
 
     Example:
         >>> demonstrations_of("Input: A b.\nOutput: A [Echo(b)] b.\n\nInput: {text}\nOutput:")

@@ -34,6 +34,9 @@ _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
     """List all tools without importing them: the project's own, then the others by name.
 
+    Args:
+        targets: Name to `module:Class` of tools that the settings name.
+
     Raises:
         ToolRegistrationError: When a tool from outside is registered under a name that cannot be
             used.
@@ -52,9 +55,6 @@ def create_tool(
     Args:
         settings: Keyword arguments of the tool's constructor. The class of a plugin whose
             constructor takes a `name` gets the tool's own.
-
-    Returns:
-        The tool. It may still be unavailable here: ask `check_usable`.
 
     Raises:
         UnknownToolError: When no tool has the name.
@@ -105,11 +105,7 @@ def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
 
 
 def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
-    """The `module:Class` that a tool from outside is registered as.
-
-    Raises:
-        UnknownToolError: When no tool has the name.
-    """
+    """The `module:Class` that a tool from outside is registered as; UnknownToolError for none."""
     check_tool_name(name, targets=targets)
     return _find_plugin(name, targets).target
 

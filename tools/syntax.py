@@ -50,9 +50,6 @@ def call_pieces(
         empty_result_keeps_arrow: Whether e(c, ε) is written `[Name(args) ->]`, the literal
             reading of the paper, or `[Name(args)]`.
 
-    Returns:
-        The pieces in order, none of them empty.
-
     Example:
         >>> call_pieces(ToolCall("Calculator", "6 * 7"), "42")
         [' [', 'Calculator(', '6 * 7', ')', ' ->', ' 42', ']']
@@ -87,9 +84,6 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
         sample_text: Decoded text after `" ["` up to where sampling stopped. What follows the
             first `]` is ignored: vocabularies have tokens such as `].` or `)]`.
         tool_name: The only tool whose calls are accepted.
-
-    Returns:
-        The arguments without white space at the ends and without one pair of enclosing quotes.
 
     Raises:
         CallSyntaxError: With reason `no_closing_bracket`, `not_a_call`, `other_tool`,
@@ -180,9 +174,6 @@ def clean_result(text: str) -> str:
     spaces, runs of white space one space; characters that nobody sees, such as those that turn the
     direction of writing around, are removed. Cleaning twice changes nothing.
 
-    Returns:
-        The cleaned text, without white space at the ends; possibly empty.
-
     Example:
         >>> clean_result("B > see [2] -> x")
         'B > see (2) to x'
@@ -226,9 +217,6 @@ def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
     Args:
         calls: Pairs of character offset in `text` and text to insert there, in any order.
             Calls with equal offsets stand in the order given.
-
-    Returns:
-        The text with all calls; `remove_calls` with the same calls gives `text` back.
 
     Raises:
         ValueError: When an offset lies outside the text.

@@ -52,9 +52,6 @@ class WikiSearch(RetrievalTool):
         retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
         passage_index: Folder made by `build_passage_index` over the same passages, for `hybrid`.
         device: Gives the device of a Hugging Face encoder, for `hybrid`.
-
-    Raises:
-        ToolSettingsError: When a setting is out of range.
     """
 
     name = "WikiSearch"
@@ -200,9 +197,6 @@ def _passage(stored: StoredPassage) -> Passage:
 
 def format_snippet(passage: Passage, snippet_words: int) -> str:
     """Write a passage as an answer.
-
-    Returns:
-        One line without call markers.
 
     Example:
         >>> format_snippet(Passage("1", "Suez Canal", "History", "It opened in 1869.", ""), 3)

@@ -15,13 +15,7 @@ from tools.plugins.trial import CANNOT_RUN, BrokenRuleError, NotTriedError, Tria
 
 @dataclass(frozen=True, slots=True)
 class ContractFinding:
-    """What came of one rule.
-
-    Attributes:
-        rule: The rule, in a few words.
-        status: Whether the tool keeps it; skipped where it could not be tried.
-        detail: What was tried, or what is wrong and what to do.
-    """
+    """What came of one rule."""
 
     rule: str
     status: Literal["passed", "failed", "skipped"]

@@ -186,9 +186,6 @@ class FunctionTool(Tool):
     def parse_arguments(self, text: str) -> str:
         """Read the arguments by their types and write them in their normal form.
 
-        Args:
-            text: As the model wrote them: `a, b`, or with names `a, second=b`.
-
         Raises:
             CallSyntaxError: As `read_arguments` and `write_arguments`.
         """

@@ -37,9 +37,6 @@ class McpConnection:
     Args:
         environment: Variables beside the few that the client library passes on.
 
-    Attributes:
-        server: Name and version of the server, as far as it gives them.
-
     Raises:
         MissingDependencyError: When `mcp` is not installed.
         ServerLostError: When the server is not ready in time, or ends instead.

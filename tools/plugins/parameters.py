@@ -31,9 +31,6 @@ def parameters_of_schema(
         skips_optional: Whether an optional parameter that cannot be written in calls is left out,
             instead of being an error.
 
-    Returns:
-        The parameters, required ones first, else in the schema's order.
-
     Raises:
         ToolSettingsError: When the schema is of another form, or a parameter cannot be written in
             calls.

@@ -61,9 +61,6 @@ def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[s
     Args:
         targets: Name to `module:Class`, from the settings; wins over an entry point of that name.
 
-    Returns:
-        The tools by name, in alphabetical order.
-
     Raises:
         ToolRegistrationError: When a name is taken or cannot be written in calls, two packages
             register different tools under one name, or a target is no `module:Class`.
@@ -108,11 +105,7 @@ def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
 
 
 def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
-    """Import what a plugin's target names: a class of tools, or a tool that is ready.
-
-    Raises:
-        ToolUnavailableError: When the module cannot be imported, or the target is no tool.
-    """
+    """Import what a plugin's target names; raise ToolUnavailableError where that is no tool."""
     module_name, _, attributes = plugin.target.partition(":")
     with foreign_code(plugin.name, f"the import of {module_name}"):
         try:
@@ -142,9 +135,6 @@ def parse_arguments(tool: Tool, text: str) -> str:
     """Normalise the arguments of a call with the tool's own method, whatever that does.
 
     Models write anything, and a method that was not prepared for it must not end a run.
-
-    Returns:
-        The normalised arguments, free of markers and line ends.
 
     Raises:
         CallSyntaxError: When they are no call; with reason `parse_error` when the tool raises what
@@ -190,11 +180,7 @@ def place_of(error: BaseException) -> str:
 
 @contextmanager
 def foreign_code(tool_name: str, what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises inside the block into an error of the tools package.
-
-    Raises:
-        ToolUnavailableError: In place of any exception that is no `ToolError`.
-    """
+    """Turn whatever foreign code raises inside the block into a ToolUnavailableError."""
     try:
         yield
     except ToolError:
@@ -215,11 +201,7 @@ def foreign_code(tool_name: str, what: str) -> Iterator[None]:
 
 
 def check_described(tool: Tool, name: str) -> None:
-    """Check that a foreign tool says of itself what every run asks.
-
-    Raises:
-        ToolUnavailableError: When name, version, description or prompt is not as it should be.
-    """
+    """Raise ToolUnavailableError where a foreign tool does not say of itself what runs ask."""
     for attribute in ("name", "version", "description"):
         value = getattr(tool, attribute, None)
         if not isinstance(value, str) or not value.strip():

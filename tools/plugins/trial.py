@@ -92,12 +92,8 @@ class Trial:
     """One tool and what was found out about it so far.
 
     Args:
-        name: What the tool is registered as.
         create: Makes a fresh tool with settings.
         read_prompt: Gives the few-shot prompt of the tool; may raise PromptError.
-
-    Raises:
-        ToolError: When the tool cannot be created.
     """
 
     def __init__(

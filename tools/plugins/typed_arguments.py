@@ -88,9 +88,6 @@ class Parameter:
     def read(self, text: str) -> object:
         """Read one value.
 
-        Returns:
-            The value: text, a whole number, a finite number, a truth value, or a choice.
-
         Raises:
             CallSyntaxError: With reason `wrong_value`.
 

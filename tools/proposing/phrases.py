@@ -36,7 +36,6 @@ def propose_translations(text: str, *, foreign_confidence: float, longest: int) 
 
     Args:
         foreign_confidence: Confidence from 0 to 1 above which a phrase is in another language.
-        longest: Most characters of a phrase.
 
     Returns:
         Places by offset, at most one for a phrase; none behind a phrase that ends its line or

@@ -60,7 +60,6 @@ class PassageVectors:
 
         Args:
             question: One without tokens has no nearest passages.
-            depth: Most passages to find.
             further: Ids of passages whose vectors are wanted too.
             wikipedia_index: Fingerprint of the index that these ids are of.
 

@@ -106,11 +106,7 @@ class TextEncoder:
 
 
 def encoder_identity(directory: Path) -> str:
-    """What tells an encoder from others; see `tools.model_identity`.
-
-    Raises:
-        ToolUnavailableError: When there is no encoder in the directory.
-    """
+    """What tells an encoder from others; see `tools.model_identity`."""
     if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
         raise _unavailable(f"there is no encoder in {directory} (config.json, *.safetensors)")
     return model_identity(directory)

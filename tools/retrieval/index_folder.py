@@ -22,9 +22,6 @@ class IndexBuildError(ToolError, RuntimeError):
 def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | None:
     """Read what is known about an index.
 
-    Args:
-        index_format: The number that `index.json` must have.
-
     Returns:
         At least `fingerprint` and `passages`. None where there is no complete index in this form.
     """
@@ -52,9 +49,6 @@ def check_files(directory: Path, tool_name: str) -> None:
     """Compare names and sizes of an index's files with those that it was built with.
 
     An index built elsewhere has no digests and is taken as it is.
-
-    Raises:
-        ToolUnavailableError: When a file is missing, cut short or cannot be looked at.
     """
     try:
         damaged = damaged_files(directory, most_bytes=0)
@@ -91,10 +85,6 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
     Yields:
         An empty folder for the index; None where another process was waited for, and what it built
         is the index that is wanted: there is nothing left to do then.
-
-    Raises:
-        IndexBuildError: When something else lies in the directory.
-        OSError: When the folder cannot be written.
     """
     check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)

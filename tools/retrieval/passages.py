@@ -17,9 +17,7 @@ class Passage:
     Attributes:
         passage_id: Its running number in the index, which is also the row of its dense vector; ties
             in the ranking are settled by it.
-        title: Title of the article.
         section: Title of the section; empty for the introduction.
-        text: The words.
         url: Address of the article; empty where unknown.
     """
 
@@ -46,12 +44,6 @@ def split_passages(
     Args:
         sections: Pairs of section title (empty for the introduction) and plain text, in order.
         max_words: Most words in a passage, at least 1.
-
-    Yields:
-        The passages in order.
-
-    Raises:
-        ValueError: When `max_words` is below 1.
 
     Example:
         >>> from itertools import count
@@ -88,9 +80,6 @@ def passage_from_raw(raw: str) -> Passage:
     Args:
         raw: What `raw_document` wrote, or a document of a prebuilt Pyserini index of Wikipedia,
             whose contents are a quoted title and a text.
-
-    Raises:
-        ValueError: When it is not such JSON.
     """
     fields = json.loads(raw)
     if not isinstance(fields, dict) or not isinstance(fields.get("contents"), str):

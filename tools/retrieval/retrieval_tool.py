@@ -55,7 +55,6 @@ class Answer:
     """What a reader found.
 
     Attributes:
-        text: The answer, a few words.
         probability: How sure the reader is, 0 to 1.
     """
 

@@ -40,11 +40,7 @@ class WordVectors:
 
     @property
     def identity(self) -> str:
-        """The digest of the weights.
-
-        Raises:
-            ToolUnavailableError: When a file of the package is missing or damaged.
-        """
+        """The digest of the weights."""
         folder = _folder()
         for name, digest in _DIGESTS.items():
             try:
@@ -63,9 +59,6 @@ class WordVectors:
         Returns:
             Of length 1, or 0 for a text without tokens; float32, shape `(texts, 256)`. Each depends
             on its own text alone.
-
-        Raises:
-            ToolUnavailableError: See `identity`.
         """
         weights, tokenizer = self._loaded
         vectors = np.zeros((len(texts), weights.shape[1]), np.float32)

@@ -76,7 +76,6 @@ class Calls(Generic[RequestT]):
     """Makes the calls of one tool; failures become reasons. For one thread.
 
     Args:
-        name: The tool, for messages.
         call: Makes one call; raises where there is no answer.
         call_batch: Makes several, in order, errors among the answers; None where calls are made
             one by one.

@@ -88,8 +88,6 @@ def outcome_key(tool_name: str, version: str, *parts: str) -> str:
     """A digest of everything that an outcome depends on.
 
     Args:
-        tool_name: As written in calls.
-        version: Of the tool, its settings included.
         parts: Step, arguments and whatever else; their order counts.
 
     Example:

@@ -71,10 +71,6 @@ class AskingText:
     def is_own_source(self, *, title: str, url: str, text: str) -> bool:
         """Tell whether a passage must not answer a call of this text.
 
-        Args:
-            url: Address of the article; empty where unknown.
-            text: The passage, or the part of it that would be shown.
-
         Returns:
             True for the same address, the same title, or repeated words.
         """
@@ -85,11 +81,7 @@ class AskingText:
         return self.overlap(text) >= self._overlap_share
 
     def overlap(self, text: str) -> float:
-        """Return the share of a passage's 8-word sequences that the text contains.
-
-        Args:
-            text: The passage; one of fewer than 8 words is one sequence.
-        """
+        """Return the share of a passage's 8-word sequences that the text contains."""
         words = _words_of(text)
         if not words:
             return 0.0

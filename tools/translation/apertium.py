@@ -97,9 +97,6 @@ class ApertiumTranslator:
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts of one language in one run of the program.
 
-        Args:
-            language: fastText's code.
-
         Returns:
             The translations in order; an error with reason `unsupported_language` for all where no
             pair is installed.

@@ -84,7 +84,7 @@ def apertium_codes(language: str) -> tuple[str, ...]:
 
 
 def unsupported_language(language: str, translator: str) -> ToolCallError:
-    """Make the error of a text in a language that a translator does not know."""
+    """Make the error of a text in a language (fastText's code) that a translator lacks."""
     return ToolCallError(
         "unsupported_language",
         f"The text is in the language {language!r}, which {translator} does not translate into "

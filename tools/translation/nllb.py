@@ -38,9 +38,6 @@ class NllbOptions:
     Attributes:
         beam_size: Hypotheses kept while searching; 1 is greedy decoding.
         max_new_tokens: Longest translation; a longer one ends there.
-        batch_size: Texts translated together; does not change what they become.
-        device: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one.
-        precision: `float32`, `bfloat16` or `float16`.
     """
 
     beam_size: int
@@ -118,10 +115,6 @@ class NllbTranslator:
 
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
         """Translate texts of one language in one batch.
-
-        Args:
-            texts: At most `texts_at_once`.
-            language: fastText's code.
 
         Returns:
             The translations in order. The error of a text has reason `unsupported_language`, or

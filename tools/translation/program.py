@@ -35,9 +35,6 @@ def run_program(
 ) -> Finished:
     """Run a program to its end.
 
-    Args:
-        arguments: The program and its arguments, none of which a shell sees.
-
     Returns:
         Its status and outputs; a status below 0 names the signal that ended it.
 
