@@ -22,7 +22,7 @@ from dagster_project.settings.sections import validated
 from dagster_project.wiring.model_holder import ModelHolder
 from dagster_project.wiring.reader import open_reader
 from dagster_project.wiring.retriever import open_retriever
-from tools.retrieval.retrieval_tool import Answer, Reader, StoredPassage, stored_passage
+from tools.retrieval.retrieval_tool import Answer, Reader, StoredPassage
 from tools.retrieval.wikipedia_index import build_index, index_information
 
 _PASSAGES = 3
@@ -48,7 +48,7 @@ def main() -> None:
     questions = [each.text for each in read_questions(data)[options.set][: options.questions]]
     rankings = open_retriever(settings, home).rank(questions, _PASSAGES)
     requests = [
-        (question, [stored_passage(hit) for hit in ranking])
+        (question, ranking)
         for question, ranking in zip(questions, rankings, strict=True)
         if ranking
     ]

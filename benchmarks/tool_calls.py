@@ -111,7 +111,7 @@ def _queries(home: Home) -> list[str]:
     while waiting and len(queries) < _CALLS:
         for hits in ranker.rank(waiting, 50):
             for hit in hits:
-                words = hit.passage.text.split()
+                words = str(hit["text"]).split()
                 for start in range(0, len(words) - _QUERY_WORDS, _QUERY_WORDS):
                     queries.setdefault(" ".join(words[start : start + _QUERY_WORDS]))
         waiting = list(queries)[-200:] if len(queries) > len(waiting) else []

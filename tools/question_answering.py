@@ -21,7 +21,6 @@ from tools.retrieval.retrieval_tool import (
     RetrievalTool,
     Retriever,
     StoredPassage,
-    stored_passage,
 )
 from tools.running.text_overlap import AskingText
 from tools.syntax import single_line, strip_quotes
@@ -112,8 +111,7 @@ class QA(RetrievalTool):
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
         """Rank passages for questions."""
         with _named_errors():
-            rankings = self.retriever.rank(queries, self.depth)
-        return [[stored_passage(hit) for hit in ranking] for ranking in rankings]
+            return self.retriever.rank(queries, self.depth)
 
     def select(
         self,

@@ -21,7 +21,7 @@ from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
-from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage, stored_passage
+from tools.retrieval.retrieval_tool import RetrievalTool, Retriever, StoredPassage
 from tools.retrieval.sentences import best_sentences
 from tools.running.text_overlap import AskingText
 from tools.syntax import clean_result, single_line, strip_quotes
@@ -133,11 +133,11 @@ class WikiSearch(RetrievalTool):
 
     def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
         """Rank the best passages of each search."""
-        return self._rank(queries, self.depth)
+        return self.retriever.rank(queries, self.depth)
 
     def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
         """Rank ten times as many, for texts that own all of the best."""
-        return self._rank(queries, self.depth * _DEEPER)
+        return self.retriever.rank(queries, self.depth * _DEEPER)
 
     def select(
         self, query: str, passages: Sequence[StoredPassage], document: Document
@@ -177,12 +177,6 @@ class WikiSearch(RetrievalTool):
         if self.sentences is None:
             return passage
         return replace(passage, text=best_sentences(passage.text, query, self.sentences))
-
-    def _rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
-        return [
-            [stored_passage(hit) for hit in ranking]
-            for ranking in self.retriever.rank(queries, depth)
-        ]
 
 
 @lru_cache(maxsize=64)

@@ -63,7 +63,7 @@ def check_files(directory: Path, tool_name: str) -> None:
         )
 
 
-def check_replaceable(directory: Path) -> None:
+def _check_replaceable(directory: Path) -> None:
     """Refuse to replace a folder that is no index."""
     if not directory.exists():
         return
@@ -86,7 +86,7 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
         An empty folder for the index; None where another process was waited for, and what it built
         is the index that is wanted: there is nothing left to do then.
     """
-    check_replaceable(directory)
+    _check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f"{directory.name}.lock")
     found = None

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from tools.errors import MissingDependencyError, ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import JvmError, find_java, pyserini_jar, start_jvm
-from tools.retrieval.passages import Passage, passage_from_raw
+from tools.retrieval.passages import Passage, StoredPassage, passage_from_raw, stored_passage
 from tools.retrieval.wikipedia_index import index_information
 from tools.syntax import single_line
 
@@ -31,19 +30,6 @@ _BUILD_REMEDY = (
     "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
     "the UI"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One entry of a ranking.
-
-    Attributes:
-        passage: The passage.
-        score: The natural logarithm of how probable the passage is, up to a constant.
-    """
-
-    passage: Passage
-    score: float
 
 
 class PassageRanker:
@@ -99,7 +85,7 @@ class PassageRanker:
         except MissingDependencyError as error:
             raise _unavailable(error) from error
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         """Rank passages by BM25.
 
         Returns:
@@ -113,7 +99,7 @@ class PassageRanker:
         """
         texts = [_query_text(query) for query in queries]
         distinct = [text for text in dict.fromkeys(texts) if text]
-        rankings: dict[str, list[Hit]] = {"": []}
+        rankings: dict[str, list[StoredPassage]] = {"": []}
         if distinct:
             with _LUCENE:
                 rankings |= self._search(self._open(), distinct, depth)
@@ -132,7 +118,9 @@ class PassageRanker:
                     for name, document in documents.items()
                 }
 
-    def _search(self, searcher: Any, texts: list[str], depth: int) -> dict[str, list[Hit]]:
+    def _search(
+        self, searcher: Any, texts: list[str], depth: int
+    ) -> dict[str, list[StoredPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
             found = searcher.batch_search(texts, texts, k=depth, threads=self._threads)
             return {text: self._hits(found.get(text) or ()) for text in texts}
@@ -150,9 +138,9 @@ class PassageRanker:
                 "makes the index anew."
             ) from error
 
-    def _hits(self, documents: Any) -> list[Hit]:
+    def _hits(self, documents: Any) -> list[StoredPassage]:
         return [
-            Hit(
+            stored_passage(
                 self._passage(document.lucene_document.get("raw"), document.docid),
                 float(document.score) / self._temperature,
             )

@@ -1,8 +1,9 @@
 """Passages: what an article is cut into, and how Lucene stores one."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
 
 from tools.retrieval.sentences import SENTENCE_END
 
@@ -26,6 +27,19 @@ class Passage:
     section: str
     text: str
     url: str
+
+
+# A passage of a ranking, as it can be kept: the fields of `Passage`, and `score`.
+StoredPassage: TypeAlias = Mapping[str, str | float]
+
+
+def stored_passage(passage: Passage, score: float) -> StoredPassage:
+    """An entry of a ranking.
+
+    Args:
+        score: The natural logarithm of how probable the passage is, up to a constant.
+    """
+    return {**asdict(passage), "score": score}
 
 
 def split_passages(

@@ -11,17 +11,14 @@ each text.
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolResult
-from tools.retrieval.passage_ranking import Hit
-
-# A passage as it can be kept: passage_id, title, section, text, url, score.
-StoredPassage = Mapping[str, str | float]
+from tools.retrieval.passages import StoredPassage
 
 # Runs one step on distinct inputs: its name, the inputs, whether outcomes are worth keeping, and
 # the step itself, which takes several inputs and gives an answer or an error for each.
@@ -41,7 +38,7 @@ class Retriever(Protocol):
         """Raise ToolUnavailableError when it cannot run, by looking at files only."""
         ...
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
         """Rank passages for each query, at most `depth`, best first.
 
         Scores are natural logarithms of how probable each passage is, up to a constant of the
@@ -138,11 +135,6 @@ class RetrievalTool(Tool):
             )
             for (query, _), outcome in zip(requests, outcomes, strict=True)
         ]
-
-
-def stored_passage(hit: Hit) -> StoredPassage:
-    """Write an entry of a ranking as a cache holds it."""
-    return {**asdict(hit.passage), "score": hit.score}
 
 
 def answer_from_passages(

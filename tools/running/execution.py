@@ -142,27 +142,28 @@ def _call_all(
         ),
         failures=failures,
     )
-    if cache is None:
+    dependencies = cache and _cache_keys(tool, [document for _, document in requests])
+    if cache is None or dependencies is None:
         return _in_batches(calls, requests, limits.batch_size, progress)
 
-    # Once each: a version may read files, and a tool in its own process is asked.
+    # Once: a version may read files, and a tool in its own process is asked.
     version = tool.version
-    dependencies = _cache_keys(tool, [document for _, document in requests])
     keys = [
-        # A tool whose answers must not be kept is called for each request.
-        outcome_key(
-            tool.name, version, "call", arguments, *(("", str(place)) if of is None else of)
-        )
-        for place, ((arguments, _), of) in enumerate(zip(requests, dependencies, strict=True))
+        outcome_key(tool.name, version, "call", arguments, *dependency)
+        for (arguments, _), dependency in zip(requests, dependencies, strict=True)
     ]
-    kept = [of is not None for of in dependencies]
-    return _with_cache(cache, keys, list(requests), kept, calls, limits.batch_size, progress)
+    return _with_cache(cache, keys, list(requests), calls, limits.batch_size, progress)
 
 
-def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...] | None]:
-    """What the answers depend on; None, so that they are not kept, where the tool fails to say."""
+def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
+    """What the answers depend on; None where one must not be kept or the tool fails to say."""
     try:
-        return [_checked_key(tool.cache_key(document)) for document in documents]
+        keys = [tool.cache_key(document) for document in documents]
+        for key in keys:
+            if key is not None and not (
+                isinstance(key, tuple) and all(isinstance(part, str) for part in key)
+            ):
+                raise TypeError(f"it gave {key!r}")
     except WHOLE_TOOL_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001
@@ -174,13 +175,9 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
             type(error).__name__,
             error,
         )
-        return [None] * len(documents)
-
-
-def _checked_key(key: Any) -> tuple[str, ...] | None:
-    if key is None or (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
-        return key
-    raise TypeError(f"it gave {key!r}")
+        return None
+    wanted = [key for key in keys if key is not None]
+    return wanted if len(wanted) == len(keys) else None
 
 
 def _run_step(
@@ -213,8 +210,7 @@ def _run_step(
         return _in_batches(calls, inputs, limits.batch_size, progress)
     version = tool.version
     keys = [outcome_key(tool.name, version, step, json.dumps(item)) for item in inputs]
-    kept = [True] * len(keys)
-    return _with_cache(cache, keys, inputs, kept, calls, limits.batch_size, progress)
+    return _with_cache(cache, keys, inputs, calls, limits.batch_size, progress)
 
 
 def _in_batches(
@@ -236,7 +232,6 @@ def _with_cache(
     cache: ResultCache,
     keys: Sequence[str],
     requests: Sequence[Any],
-    kept: Sequence[bool],
     calls: Calls[Any],
     batch_size: int,
     progress: _Progress,
@@ -251,7 +246,7 @@ def _with_cache(
     for start in range(0, len(missing), batch_size):
         batch = missing[start : start + batch_size]
         made = dict(zip(batch, calls.make([requests[first[key]] for key in batch]), strict=True))
-        cache.keep({key: outcome for key, outcome in made.items() if kept[first[key]]})
+        cache.keep(made)
         found.update(made)
         progress(start + len(batch), len(missing))
     outcomes = []
